@@ -48,13 +48,6 @@ def test_the_page_shows_the_table_as_it_is():
     assert proofs(ENTRIES) in page, "put in what `python -m benchmarks.mutations --table` prints"
 
 
-def test_the_place_of_a_formula_is_the_function_or_the_constant_that_holds_it():
-    places = {one.name: one.place() for one in ENTRIES}
-    assert places["lstm keep"] == "models.neural.layers.cells.lstm_cell"
-    assert places["adagrad root"] == "course.rules.AdaGrad.delta"
-    assert places["noise"] == "models.neural.output.sampled.NOISE_POWER"
-
-
 @pytest.mark.long
 def test_a_wrong_discount_is_noticed_end_to_end():
     """Equation 26 of Chen and Goodman with j in place of j + 1, in a copy; the tree itself stays as it is."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-
 import polars as pl
 import pytest
 
 import reviewlm
-from benchmarks.published import TABLE, Demo, Published, published
+from benchmarks.published import Demo, Published, published
 from core.store import sha256_of_file
 from corpus.splitting.split import iter_split
 from evaluation.scoring.score import figures_of_bundle, score_stream
@@ -63,17 +60,3 @@ def _is_near(word: str, value: float) -> bool:
         return abs(float(word) - value) < 0.01 * value
     except ValueError:
         return False
-
-
-def test_another_figure_does_not_hold_and_a_page_without_it_is_told(tmp_path: Path) -> None:
-    figure = replace(FIGURES[0], value=0.26, tolerance=1e-3)
-    assert figure.holds(0.2601)
-    assert not figure.holds(0.2605)
-    (tmp_path / figure.page).write_text("nothing of the kind")
-    assert not figure.is_on_its_page(tmp_path)
-
-
-def test_an_entry_without_its_data_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "figures.toml").write_text(TABLE.read_text().replace("data_sha256", "sha"))
-    with pytest.raises(TypeError, match="sha"):
-        published(tmp_path / "figures.toml")

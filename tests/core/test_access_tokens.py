@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.credentials import AccessTokens, add_token, list_tokens, remove_token
-from core.errors import InputError, Unreadable
+from core.errors import InputError
 
 
 def test_a_token_is_found_by_its_hash_and_not_kept_itself(tmp_path: Path) -> None:
@@ -34,14 +34,3 @@ def test_a_change_takes_effect_at_once(tmp_path: Path) -> None:
     assert (tokens.name_of(one), tokens.name_of(two)) == (None, "two")
     with pytest.raises(InputError, match="no token of this name"):
         remove_token(file, "one")
-
-
-def test_a_file_that_is_gone_lets_nobody_in(tmp_path: Path) -> None:
-    file = tmp_path / "tokens.json"
-    token = add_token(file, "one")
-    tokens = AccessTokens(file)
-    file.unlink()
-    with pytest.raises(Unreadable):
-        tokens.refresh()
-    assert list_tokens(file) == []
-    assert token

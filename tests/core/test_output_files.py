@@ -62,16 +62,6 @@ def test_a_pipe_is_written_into_and_stays_one(tmp_path: Path) -> None:
     assert names(tmp_path) == ["pipe"]
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("old")
-    for link, target in (("to file", "file"), ("to nothing", "new"), ("to device", "/dev/null")):
-        (tmp_path / link).symlink_to(target)
-        write_output(tmp_path / link, "text")
-        assert (tmp_path / link).is_symlink()
-    assert (tmp_path / "file").read_text() == (tmp_path / "new").read_text() == "text"
-    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
-
-
 @pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize(("umask", "mode", "made"), [(0o077, None, 0o600), (0o007, None, 0o660), (0o022, 0o600, 0o600)])
 def test_a_file_that_replaces_an_open_one_is_as_private_as_a_new_one(

@@ -6,14 +6,6 @@ from pathlib import Path
 
 from core.provenance import code_digest, differences, made_with
 
-CPU = """processor\t: 0
-model name\t: A Processor
-flags\t\t: fpu sse4_2 avx2 amx_bf16 avx512f hle
-
-processor\t: 1
-model name\t: Another
-"""
-
 
 def test_any_changed_byte_or_name_of_the_code_changes_its_digest(tmp_path: Path) -> None:
     digests = []

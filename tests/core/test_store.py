@@ -34,14 +34,6 @@ def test_the_second_request_is_answered_without_work(tmp_path: Path) -> None:
     assert second.artifact.facts == {"letters": 5}
 
 
-@pytest.mark.parametrize(
-    "change", [{"stage": "other"}, {"version": 2}, {"options": {"a": 2}}, {"inputs": {"in": "y"}}, {"inputs": {}}]
-)
-def test_whatever_the_result_depends_on_changes_the_digest(change: dict[str, object]) -> None:
-    base = {"stage": "stage", "version": 1, "options": {"a": 1}, "inputs": {"in": "x"}}
-    assert Store.digest(**base) != Store.digest(**{**base, **change})
-
-
 def test_a_failed_build_publishes_nothing_and_its_work_folder_is_taken_up_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
 

@@ -1,6 +1,5 @@
 """Work in threads keeps the order of its items, is bounded, and fails when the turn of the failure comes."""
 
-import threading
 import time
 
 import pytest
@@ -18,29 +17,8 @@ def test_results_come_in_the_order_of_the_items(workers):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_no_more_items_are_taken_than_are_allowed(workers):
-    taken = []
-
-    def items():
-        for item in range(50):
-            taken.append(item)
-            yield item
-
-    for done, _ in enumerate(ordered(str, items(), workers, ahead=2), 1):
-        assert len(taken) - done <= workers + 1
-
-
-@pytest.mark.parametrize("workers", [1, 3])
 def test_an_error_of_the_work_comes_in_its_turn(workers):
     seen = []
     with pytest.raises(ZeroDivisionError):
         seen.extend(ordered(lambda item: 6 // (3 - item), range(9), workers))
     assert seen == [2, 3, 6]
-
-
-def test_leaving_early_leaves_no_thread():
-    before = threading.active_count()
-    results = ordered(str, range(1000), 3)
-    next(results)
-    results.close()
-    assert threading.active_count() == before

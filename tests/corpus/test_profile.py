@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pytest
 
-from core.errors import EmptyInput
 from corpus.cleaning.clean_table import CLEAN
 from corpus.profile import profile_of
 from corpus.splitting.split import SPLITS, TABLE
@@ -59,9 +57,3 @@ def test_every_figure_is_that_of_a_count_by_hand(tmp_path: Path) -> None:
     first = reviews.filter(pl.col("words").is_between(15, 120), split="train", stars=3)["text"].head(3).to_list()
     assert profile.samples[3] == first
     assert profile.samples.keys() == {1, 2, 3, 4, 5}
-
-
-def test_no_reviews_are_an_error(tmp_path: Path) -> None:
-    table(3).clear().write_parquet(tmp_path / TABLE)
-    with pytest.raises(EmptyInput):
-        profile_of(tmp_path)

@@ -8,15 +8,8 @@ from importlib import import_module
 import pytest
 import torch
 
-from course import inputs
 from models.neural.recurrent import RecurrentNetwork
 from tests.marked_cases import long_but
-
-
-@pytest.fixture(scope="module")
-def data():
-    return inputs.data_of(inputs.program(None, reviews=60).parse_args([]))
-
 
 PROGRAMS = {
     "ngram_methods": "--reviews 60", "state_carry": "--reviews 60", "context_use": "--reviews 250 --tokens 20",

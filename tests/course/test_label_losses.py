@@ -60,14 +60,6 @@ def test_hinges_equal_the_formulas_term_by_term(example):
 
 
 @given(quarters, quarters)
-def test_of_two_labels_both_hinges_are_the_binary_one_of_the_difference(first, second):
-    f = torch.tensor([second - first] * 2, dtype=torch.float64)
-    expected = (1 - torch.tensor([-1, 1]) * f).clamp_min(0).tolist()
-    for loss in (losses.hinge, losses.hinge_sum):
-        assert [value(loss, [first, second], label) for label in (0, 1)] == expected
-
-
-@given(quarters, quarters)
 def test_ranking_and_squared_error_are_never_negative_and_zero_only_where_there_is_nothing_to_learn(first, second):
     one, other = torch.tensor([first], dtype=torch.float64), torch.tensor([second], dtype=torch.float64)
     assert losses.ranking(one, other).item() == max(0.0, 1 + second - first)
@@ -84,16 +76,6 @@ def random_scores(count=40, labels=4):
 def test_gradients_equal_numeric_differences(loss):
     scores, labels = random_scores(8)
     assert torch.autograd.gradcheck(lambda s: loss(s, labels), scores.requires_grad_())
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_huge_scores_stay_finite(dtype):
-    scores = torch.tensor([[1e4, -1e4, 0.0]] * 3, dtype=dtype, requires_grad=True)
-    for loss, expected in ((losses.cross_entropy, [0.0, 2e4, 1e4]), (losses.hinge, [0.0, 20_001.0, 10_001.0])):
-        found = loss(scores, LABELS)
-        assert found.tolist() == expected
-        (gradient,) = torch.autograd.grad(found.sum(), scores)
-        assert torch.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("loss", [*OF_LABELS, losses.zero_one, losses.margins])

@@ -19,7 +19,11 @@ from course.external_memory import (
     updated_usage,
     write,
 )
+from course.toy import CASES, learn, toy_spec
+from course.toy_tasks import FIRST, Association, Implication
+from models.neural.output import NOT_SCORED
 from models.specs import ObjectiveSpec, RecurrentSpec
+from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 
 V, E, H, W = 11, 3, 5, 4
@@ -166,10 +170,6 @@ def test_hops_follow_their_equations_in_plain_arithmetic():
     assert features_BTD[0, :-1].abs().sum() == 0
 
 
-def test_gradients_through_the_hops_are_those_of_differences():
-    assert gradients_hold(hopping(2), torch.tensor([[7, 8, 8, 9, 10, 7, 8]]))
-
-
 def test_the_order_of_the_facts_does_not_matter_and_that_of_their_words_does():
     network = hopping(3)
     one, other, turned = (
@@ -178,3 +178,49 @@ def test_the_order_of_the_facts_does_not_matter_and_that_of_their_words_does():
     )
     assert torch.allclose(one, other, atol=1e-12)
     assert not torch.allclose(one, turned, atol=1e-3)
+
+
+# --- Association and implication: the examples themselves, and who learns them
+
+@examples(40)
+@given(pairs=st.integers(1, 4), lag=st.integers(0, 9), keys=st.integers(4, 6), values=st.integers(2, 5))
+def test_every_key_is_asked_once_and_answered_with_the_value_after_it(pairs, lag, keys, values):
+    task = Association(pairs, lag, keys, values)
+    for ids, targets in zip(*task.train(np.random.default_rng(1), 10), strict=True):
+        told = dict(ids[: 2 * pairs].reshape(-1, 2).tolist())
+        asked = ids[-pairs:].tolist()
+        assert len(ids) == 3 * pairs + lag
+        assert sorted(asked) == sorted(told)
+        assert targets.tolist() == [NOT_SCORED] * (2 * pairs + lag) + [told[key] for key in asked]
+        assert not {*ids[2 * pairs : -pairs].tolist()} & {*told, *told.values()}, "the lag says nothing"
+        assert max(ids.max(), targets.max()) < task.entries
+        assert not {*ids.tolist()} & CONTEXT_IDS
+
+
+@examples(40)
+@given(steps=st.integers(1, 4), chains=st.integers(2, 3), spare=st.integers(0, 3), seed=st.integers(0, 5))
+def test_the_answer_is_the_end_of_the_chain_that_begins_with_the_question(steps, chains, spare, seed):
+    task = Implication(steps, chains, max(8, chains * (steps + 1)) + spare, seed)
+    for stories in (task.train(np.random.default_rng(seed), 10), task.held_out(10)):
+        for ids, targets in zip(*stories, strict=True):
+            implies = dict(ids[:-1].reshape(-1, 2).tolist())
+            assert len(implies) == chains * steps, "a name implies one thing"
+            assert len({*implies} - {*implies.values()}) == chains, "that many beginnings, and so chains"
+            name = ids[-1]
+            for _ in range(steps):
+                name = implies[name]
+            assert name not in implies
+            assert targets.tolist() == [NOT_SCORED] * (len(ids) - 1) + [name]
+            assert FIRST <= ids.min() <= ids.max() < task.entries
+
+
+def exact(task, name, updates):
+    case = CASES[name]
+    return learn(task, toy_spec(case, 32, batch=64), updates, build=case.build).final.exact
+
+
+@pytest.mark.slow
+def test_an_external_memory_keeps_what_belongs_together_where_a_tanh_network_guesses():
+    task = Association(pairs=2, lag=12, keys=4, values=4)
+    assert exact(task, "memory", 150) >= 0.99
+    assert exact(task, "tanh", 150) < 1 / 16 + 0.1, "guessing is right a sixteenth of the time"

@@ -75,16 +75,3 @@ def test_samples_follow_the_models_distribution():
     counts = np.array([drawn.count(character) for character in "abcd"])
     expected = 20_000 * np.array([0.1, 0.2, 0.3, 0.4])
     assert ((counts - expected) ** 2 / expected).sum() < 16.3, "99.9 % of three degrees of freedom"
-
-
-@pytest.mark.parametrize(
-    "arguments", [["absent.txt"], ["binary"], ["text", "--hidden", "0"], ["text", "--rate", "nan"]]
-)
-def test_the_command_refuses_bad_input_with_a_sentence(arguments, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    (tmp_path / "text").write_text(VERSE, encoding="utf-8")
-    with pytest.raises(SystemExit) as stopped:
-        min_char_rnn.main(arguments)
-    assert stopped.value.code == 2
-    assert arguments[-2 if len(arguments) > 1 else 0] in capsys.readouterr().err

@@ -1,6 +1,10 @@
 """Word vectors written out: gradients, the Huffman tree, noise words, the ranking loss, and what each method learns."""
 
+from __future__ import annotations
+
 import heapq
+import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,14 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from course.word_vectors import (
-    HuffmanTree,
-    huffman_tree,
-    nearest,
-    predicted,
-    ranked,
-    skip_gram,
-)
+from course.sentence_cnn import SentenceCNN
+from course.word_laws import PRIOR_TOKENS, contrasts, growth, power_law, spaced, unknown
+from course.word_vectors import huffman_tree, nearest, predicted, ranked, skip_gram
 
 counts_of_words = st.lists(st.integers(1, 1_000), min_size=2, max_size=30)
 
@@ -44,14 +43,6 @@ def test_the_objective_is_that_of_the_papers_and_its_gradients_pass_gradcheck():
     assert Predicted.apply(h, u, signs).item() == pytest.approx(expected.item(), abs=1e-12)
 
 
-@given(counts_of_words, st.integers(0, 99))
-def test_the_probabilities_of_all_words_sum_to_one(counts, seed):
-    draw, tree = np.random.default_rng(seed), huffman_tree(counts)
-    h, u = draw.normal(size=3), draw.normal(size=(len(counts), 3))
-    total = sum(np.exp(predicted(h, u[nodes], signs)[0]) for nodes, signs in zip(*tree, strict=True))
-    assert total == pytest.approx(1, abs=1e-9)
-
-
 @given(counts_of_words)
 def test_the_expected_code_length_is_the_smallest_possible(counts):
     lengths = np.array([len(nodes) for nodes in huffman_tree(counts).nodes])
@@ -64,17 +55,6 @@ def test_the_expected_code_length_is_the_smallest_possible(counts):
     assert lengths @ counts == least
     bits = entropy(counts, base=2)
     assert bits - 1e-9 <= least / sum(counts) < bits + 1
-
-
-def test_the_tree_of_four_words_by_hand():
-    tree = huffman_tree([1, 1, 2, 4])
-    expected = HuffmanTree([[2, 1, 0], [2, 1, 0], [2, 1], [2]], [[-1, -1, -1], [-1, -1, 1], [-1, 1], [1]])
-    lengths = [[len(path) for path in paths] for paths in tree]
-    assert lengths == [[3, 3, 2, 1]] * 2
-    assert [path.tolist() for path in tree.nodes] == expected.nodes
-    assert [abs(sign).tolist() for sign in tree.signs] == [[1.0] * n for n in (3, 3, 2, 1)]
-    codes = {tuple(sign.tolist()) for sign in tree.signs}
-    assert len(codes) == 4, "every word has another path"
 
 
 @pytest.mark.slow
@@ -93,3 +73,59 @@ def test_words_of_one_meaning_come_near_each_other_and_the_objective_rises(metho
     v_ND, reached = fit
     assert np.mean([nearest(v_ND, word, 1) == [word ^ 1] for word in range(16)]) >= 0.7
     assert reached[-1] > reached[0]
+
+
+# --- The convolutional network of Kim 2014, against its formula
+
+V, E = 40, 5
+LENGTHS = torch.tensor([3, 9, 1, 6])
+
+
+@pytest.mark.parametrize("width", [2, 3, 4, 5])
+def test_a_convolution_is_a_layer_on_the_concatenated_words_of_each_window(width: int) -> None:
+    """h_t = relu(W (x_t, …, x_{t+k−1}) + b), windows inside the sequence; a short sequence has one, filled with 0."""
+    torch.manual_seed(1)
+    network = SentenceCNN(V, E, (width,), 3).double()
+    ids = torch.randint(9, V, (4, 9))
+    weight, bias = network.convolutions[0].weight, network.convolutions[0].bias
+    W = weight.transpose(1, 2).flatten(1)  # type: ignore[union-attr, operator]  # as a matrix on joined embeddings
+    found = network(ids, LENGTHS)
+    for row, length in enumerate(LENGTHS.tolist()):
+        x = network.embedding.weight[ids[row, :length]]
+        x = torch.cat([x, x.new_zeros(max(0, width - length), E)])
+        windows = torch.stack([x[t : t + width].flatten() for t in range(len(x) - width + 1)])
+        h = torch.relu(windows @ W.T + bias)
+        torch.testing.assert_close(found[row], torch.cat([h.amax(0), h.mean(0)]), rtol=1e-12, atol=1e-12)
+
+
+# --- Laws and contrasts of words: closed forms, and a contrast written out by hand
+
+def test_the_fit_of_a_power_law_is_the_law_in_its_range() -> None:
+    points = [(rank, int(1e7 / rank)) for rank in spaced(20_000)]
+    assert power_law([(1, 3), *points], 10, 10_000) == (pytest.approx(1e7, rel=0.01), pytest.approx(-1, abs=1e-3))
+    assert power_law(points[:2], 1) is None
+
+
+def test_the_growth_of_a_text_counts_different_words() -> None:
+    assert growth(["a", "b", "a", "c", "a", "a", "d", "b", "a", "e"])[-1] == (10, 5)
+    assert growth(["a", "a", "b"])[:2] == [(1, 1), (2, 1)]
+
+
+def test_unknown_words_are_those_beyond_the_most_frequent() -> None:
+    train, held_out = Counter("aaabbc"), Counter("aabcdd")
+    assert unknown(train, held_out, [1, 2, 3, 4]) == [(1, pytest.approx(4 / 6)), (2, 0.5), (3, pytest.approx(1 / 3))]
+
+
+def test_a_contrast_is_monroes_log_odds_ratio_with_a_dirichlet_prior() -> None:
+    one, five, prior = ({"good": 10, "bad": 80, "the": 500, "!": 9, "rare": 0, "x": 4_401},
+                        {"good": 90, "bad": 5, "the": 510, "!": 80, "rare": 3, "x": 5_312},
+                        {"good": 130, "bad": 100, "the": 1_700, "!": 100, "rare": 3, "x": 17_967})  # fmt: skip
+    by_hand = {}
+    for word in ("good", "bad", "the", "x"):
+        a = PRIOR_TOKENS * prior[word] / 20_000
+        odds = [math.log((y + a) / (n + PRIOR_TOKENS - y - a)) for y, n in ((one[word], 5_000), (five[word], 6_000))]
+        by_hand[word] = (odds[1] - odds[0]) / math.sqrt(1 / (five[word] + a) + 1 / (one[word] + a))
+    scores = contrasts(Counter(one), Counter(five), Counter(prior))
+    assert scores == pytest.approx(by_hand)
+    assert next(iter(scores)) == "bad"
+    assert next(reversed(scores)) == "good"

@@ -53,10 +53,6 @@ def assert_equal(table, checks):
         assert ours == (bool(result.success), *counted), (check, table.to_dicts()[:12])
 
 
-def test_every_kind_has_a_check_here_or_a_planted_defect():
-    assert {check.kind for check in CHECKS} | ONLY_OURS == {*OF_ROWS, *OF_COLUMN}
-
-
 @pytest.mark.slow
 @examples(6, suppress_health_check=[HealthCheck.too_slow], derandomize=True, phases=[Phase.generate])
 @given(rows=st.lists(ROW, min_size=1, max_size=12))
@@ -95,15 +91,6 @@ def test_the_suites_judge_good_and_corrupted_tables_as_on_pandas(stage):
         for defect in defects:
             broken = broken.with_columns(defect)
         assert_equal(broken, checks)
-
-
-def test_parts_of_a_table_give_the_figures_of_the_whole(tmp_path):
-    table = varied_reviews().with_columns(planted("review_id", varied_reviews()["review_id"][399]))
-    checks = [Check("unique", "review_id"), Check("different", "text"), Check("mean", "useful"),
-              Check("between", "word_run", max=1)]  # fmt: skip
-    for number, start in enumerate(range(0, 400, 150)):
-        table.slice(start, 150).write_parquet(tmp_path / f"part-{number}.parquet")
-    assert measure(Table.of(tmp_path), checks, {}) == measure(Table.of(table), checks, {})
 
 
 @pytest.mark.parametrize("check", [

@@ -5,14 +5,11 @@ from math import inf, nan
 
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from core.errors import ConfigError
 from data_checks.suggest import suggest
 from data_checks.suite_runs import check_with, load_suite, save_suite
 from tests.data_checks.review_tables import planted, varied_reviews
-from tests.examples import examples
 from tests.marked_cases import long_but
 
 CORRUPTIONS = {
@@ -86,19 +83,6 @@ def test_a_file_that_is_no_suite_is_an_error_that_says_so(content, words, tmp_pa
         load_suite(tmp_path / "suite.json")
 
 
-@pytest.mark.real_data
-def test_real_reviews_meet_the_suite_suggested_from_them(real_data, tmp_path):
-    table = pl.read_ndjson(real_data / "yelp_open_2022_first5000.jsonl.gz").with_columns(
-        pl.col("date").str.to_datetime(time_unit="us"))
-    save_suite(suggest(table, "open"), tmp_path / "suite.json")
-    assert failed(tmp_path / "suite.json", table, tmp_path) == []
-    # Half of them are enough to know the rest by.
-    save_suite(suggest(table.head(2500), "open"), tmp_path / "half.json")
-    assert failed(tmp_path / "half.json", table.tail(2500), tmp_path) == []
-    shuffled = table.with_columns(pl.col("text").str.head(20))
-    assert failed(tmp_path / "half.json", shuffled, tmp_path) != []
-
-
 def moments(unit="us", zone=None):
     series = pl.Series("x", [datetime(2020, 1, 1) + timedelta(hours=31 * n) for n in range(60)])
     return series.cast(pl.Datetime(unit)).dt.replace_time_zone(zone)
@@ -136,16 +120,3 @@ def test_a_column_of_any_type_gets_a_suite_in_json_that_it_meets(name, tmp_path)
         assert failed(tmp_path / "s.json", source, tmp_path) == []
         for file in (tmp_path / "s.json", tmp_path / "docs" / "validation.json"):
             json.loads(file.read_text(), parse_constant=refuse)
-
-
-NUMBERS = st.floats(width=64) | st.integers(-(2**63), 2**63 - 1).map(float) | st.sampled_from([0.0, 5e-324, 1e-9, 1e15])
-
-
-@pytest.mark.slow
-@given(st.lists(NUMBERS | st.none(), min_size=1, max_size=40), st.sampled_from([1, 15]))
-@examples(60)
-def test_any_numbers_meet_their_own_suite(tmp_path_factory, values, times):
-    folder = tmp_path_factory.mktemp("numbers")
-    table = pl.DataFrame({"x": pl.Series(values * times, dtype=pl.Float64)})
-    save_suite(suggest(table, "numbers"), folder / "s.json")
-    assert failed(folder / "s.json", table, folder) == []

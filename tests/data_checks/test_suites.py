@@ -1,7 +1,6 @@
 """Each suite with a table that passes, and with one planted defect per expectation that fails it and no other."""
 
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -198,25 +197,6 @@ def test_a_missing_column_is_named_and_what_needs_it_left_out(tmp_path):
     assert not any("dates are from" in result.sentence for result in report.results)
 
 
-def test_plain_text_without_stars_and_dates_passes_with_a_warning(tmp_path):
-    table = raw_table().with_columns(stars=pl.lit(None, pl.Float32), date=pl.lit(None, pl.Datetime("us")))
-    report = hold("raw", tmp_path, table)
-    assert report.passed
-    assert ["have a rating" in result.sentence for result in report.warnings] == [True]
-
-
-def test_reviews_that_a_model_calls_impossible_are_a_warning_since_the_gate_promotes_no_such_model(tmp_path):
-    report = hold("predictions", tmp_path, predictions_table().with_columns(planted("nats", float("inf"))))
-    assert report.passed
-    assert ["No review has probability 0" in result.sentence for result in report.warnings] == [True]
-
-
-def test_limits_come_from_the_configuration(tmp_path):
-    limits = ChecksConfig(max_quarantined=0.5)
-    facts = {"rows": COUNT, "quarantined": 50}
-    assert check("raw", raw_table(), limits, tmp_path / "docs", "example", facts).passed
-
-
 @pytest.fixture
 def stream_folder(tmp_path):
     folder = tmp_path / "stream"
@@ -231,14 +211,3 @@ def test_a_token_stream_is_counted_anew_from_its_ids(stream_folder):
     assert pl.read_parquet(table)["tokens"].sum() == facts["tokens"] == stream.tokens
     assert facts["unknown"] == stream.documents["oov"].sum() == np.count_nonzero(np.asarray(stream.ids) == 0)
     assert facts["largest_id"] == stream.ids.max()
-
-
-@pytest.mark.real_data
-def test_real_reviews_pass(real_data: Path, tmp_path):
-    table = pl.read_ndjson(real_data / "yelp_open_2022_first5000.jsonl.gz").with_columns(
-        pl.col("stars").cast(pl.Float32), pl.col("date").str.to_datetime(time_unit="us"), source=pl.lit("f"),
-        line=pl.int_range(pl.len()),
-    )
-    report = check("raw", table, ChecksConfig(), tmp_path, "open", {"rows": len(table), "quarantined": 0})
-    assert report.passed, report.summary
-    assert not report.warnings

@@ -12,7 +12,6 @@ import pytest
 from core.config.presets import load_config
 from corpus.synthetic.synth import write_reviews
 from tests.flows.first_run import living_in
-from tests.flows.planted_outage import away_after_a_decision
 from tracking.registry.registry import Registry
 from tracking.registry.versions import Version
 
@@ -130,15 +129,6 @@ def test_a_classifier_of_other_reviews_does_not_replace_the_champion_although_it
     assert unlimited.promoted
 
 
-def test_a_champion_of_other_labels_is_neither_lost_nor_compared(shop: Shop) -> None:
-    assert shop.classify("labels").promoted
-    other = shop.classify("labels", "classification.label=polarity", REPLACE)
-    assert other.failed == ["same test reviews"]
-    assert "the labels differ: 1, 2, 3, 4, 5, and the challenger's negative, positive" in other.reason
-    assert other.rules["champion at hand"]["passed"]
-    assert other.champion_version == 1
-
-
 def test_a_damaged_champion_is_replaced_by_the_same_fit_if_the_policy_says_so(shop: Shop) -> None:
     assert shop.classify("damaged").promoted
     weights = max(shop.bundle("damaged", 1).glob("*.safetensors"), key=lambda path: path.stat().st_size)
@@ -155,14 +145,3 @@ def test_a_damaged_champion_is_replaced_by_the_same_fit_if_the_policy_says_so(sh
     replaced = shop.classify("damaged", REPLACE)
     assert (replaced.promoted, replaced.version, replaced.champion_version) == (True, 2, 2), replaced.reason
     assert shop.versions("damaged")[1].tags["gate/outcome"] == "promoted", "what was decided then"
-
-
-def test_a_decision_stands_if_mlflow_is_away_right_after_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = away_after_a_decision(monkeypatch)
-    found = shop.classify("away")
-    assert told == ["settled", "away", "settled"]
-    assert (found.promoted, found.version, found.champion_version) == (True, 1, 1)
-    assert found.decision["promote"]
-    [version] = shop.versions("away").values()
-    assert version.tags["gate/outcome"] == "promoted"
-    assert list(version.aliases) == ["champion"]

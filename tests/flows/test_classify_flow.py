@@ -14,7 +14,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.config.sections.classification import ClassificationConfig
-from core.errors import BundleError, ConfigError, InputError, Unreadable
+from core.errors import BundleError, InputError
 from tasks.classification.predict import PREDICTIONS_FILE
 from tasks.cluster import is_installed
 from tests.flows.first_run import Ran as Home
@@ -84,13 +84,6 @@ def test_the_challenger_is_the_best_on_validation_and_registered_under_its_own_n
     assert tags["lineage"]
 
 
-def test_a_second_run_reuses_every_stage_and_registers_nothing_new(done: Home) -> None:
-    again = classified(done.home)
-    assert again["stages"] == len(again["reused"])
-    assert again["models"] == done.result["models"]
-    assert len(mlflow_client(done).search_model_versions(f"name='{NAME}'")) == 1
-
-
 def test_runs_have_figures_confusion_and_decision(done: Home) -> None:
     client = mlflow_client(done)
     assert {"decision.json", "decision.md", "classifiers.json"} <= artifacts_of(client, done.result["mlflow_run_id"])
@@ -102,19 +95,6 @@ def test_runs_have_figures_confusion_and_decision(done: Home) -> None:
         assert {"confusion.json", "per_label.json"} <= artifacts_of(client, model["mlflow_run_id"])
 
 
-def test_the_page_shows_the_labels_that_are_confused_and_where_the_best_classifier_is_weak(done: Home) -> None:
-    page = Path(done.result["report"]).read_text(encoding="utf-8")
-    assert all(f'id="{section}"' in page for section in ("decision", "labels", "errors"))
-
-
-def test_too_few_training_reviews_for_each_label_are_refused_before_any_fit(done: Home) -> None:
-    fits = list((done.home / "store" / "fit-classifier").iterdir())
-    with pytest.raises(InputError, match="has no training review") as refused:
-        classified(done.home, "classification.train_reviews=3")
-    assert "larger classification.train_reviews" in refused.value.remedy
-    assert list((done.home / "store" / "fit-classifier").iterdir()) == fits
-
-
 def test_the_registered_classifier_answers_as_offline(done: Home) -> None:
     with living_in(done.home):
         bundle, version = open_classifier(load_config(PRESET), "1")
@@ -124,37 +104,6 @@ def test_the_registered_classifier_answers_as_offline(done: Home) -> None:
     assert found.probabilities_NK.sum(1) == pytest.approx(np.ones(3), abs=1e-6)
     alone = [bundle.classify([text]).answers_N[0] for text in texts]
     assert found.answers_N.tolist() == alone
-
-
-def test_the_language_model_that_a_classifier_starts_from_is_part_of_its_identity(done: Home) -> None:
-    fits = [json.loads(file.read_text()) for file in (done.home / "store" / "fit-classifier").glob("*/manifest.json")]
-    started = [fit for fit in fits if fit["facts"]["name"] == "fine-tuned"]
-    assert [name for name in started[0]["inputs"] if name.startswith("part ")] == ["part lstm"]
-    bundles = (done.home / "store" / "fit-classifier").glob("*/bundle/spec.json")
-    parts = [told["parts"] for file in bundles if "parts" in (told := json.loads(file.read_text()))]
-    assert parts[0] == {"lstm": started[0]["inputs"]["part lstm"]}
-
-
-def test_the_word_vectors_that_a_classifier_starts_from_are_part_of_its_identity(done: Home) -> None:
-    [rows] = (done.home / "store" / "vectors").glob("*/manifest.json")
-    told = json.loads(rows.read_text())
-    assert 1 <= told["facts"]["found"] <= len(WORDS)
-    assert 0 < told["facts"]["share_of_text"] < 1
-    assert told["facts"]["missing"]
-    fits = [json.loads(file.read_text()) for file in (done.home / "store" / "fit-classifier").glob("*/manifest.json")]
-    started = {fit["facts"]["name"]: fit["inputs"].get("vectors") for fit in fits if fit["facts"]["label"] == "stars"}
-    assert started == {"logistic": None, "gru": rows.parent.name, "fine-tuned": None}
-
-
-def test_vectors_that_the_configuration_does_not_name_are_refused(done: Home) -> None:
-    with pytest.raises(ConfigError, match=r"starts from the word vectors 'six'.*vectors\.six=FILE"):
-        classified(done.home, "classification.models.gru.vectors=six")
-    with pytest.raises(Unreadable) as refused:
-        classified(done.home, "vectors.five=nowhere.txt")
-    assert str(refused.value.where) == "nowhere.txt"
-    with pytest.raises(InputError, match="'five' have 16 dimensions") as refused_size:
-        classified(done.home, "classification.models.gru.embedding=17")
-    assert "embedding = 16" in str(refused_size.value.remedy)
 
 
 @pytest.mark.long

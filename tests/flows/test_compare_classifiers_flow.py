@@ -75,13 +75,3 @@ def test_the_test_reviews_are_those_of_the_newer_version_without_what_the_older_
     [note] = found["notes"]
     assert note.startswith(f"A was fitted or chosen on {len(learnt)} of the {len(test)} test reviews")
     assert (found["a"], found["b"]) == ("reviewlm-demo-stars version 1 (one)", "reviewlm-demo-stars version 2 (one)")
-
-
-def test_other_data_are_taken_only_when_they_are_named(done: Home, tmp_path: Path) -> None:
-    made = pl.DataFrame({"text": [f"the food was {taste} number {n}" for n in range(120) for taste in ("great", "bad")],
-                         "stars": [5, 1] * 120})  # fmt: skip
-    made.write_ndjson(tmp_path / "mine.jsonl")
-    found = compared(done, "duplicates.near=false", input=[str(tmp_path / "mine.jsonl")])
-    assert 0 < found["reviews"] < 60
-    assert (found["left_out"], found["notes"]) == (0, [])
-    assert {model["test"]["reviews"] for model in found["models"]} == {found["reviews"]}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.config.presets import load_config
-from core.errors import ArtifactError, ConfigError
+from core.errors import ArtifactError
 from flows.embed import embed
 from tasks.embed import newest_vectors
 from tasks.track import tracker_of
@@ -44,8 +44,3 @@ def test_vectors_are_stored_once_and_depend_on_their_options(prefect_server: Non
     assert str(newest_vectors(load_config(TINY))) == other["vectors"]
     rebuilt = embed(TINY, None, [*SETTINGS, "execution.rebuild=['embed']"])
     assert load_vectors(Path(rebuilt["vectors"])).vectors.tobytes() == vectors.vectors.tobytes()
-
-
-def test_an_unknown_vocabulary_is_refused(prefect_server: None, own_home: Path) -> None:
-    with pytest.raises(ConfigError, match="no such vocabulary"):
-        embed(TINY, None, ["embedding.vocabulary=phrases"])

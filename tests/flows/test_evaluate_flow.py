@@ -59,19 +59,6 @@ def measured() -> Any:
     return parts.measure_models.fn(load_config("demo"), prepared, fitted, "run")
 
 
-def test_slow_models_come_first_and_results_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    works = Works(monkeypatch)
-    found = measured()
-    assert found == [(name, (f"observe {name}", f"audit {name}", f"write_samples {name}")) for name in SECONDS]
-    scored = [work.removeprefix("score ") for work in works.asked if work.startswith("score")]
-    assert scored == list(SECONDS)
-    submitted = [work for work in works.asked if not work.startswith(("score", "done"))]
-    assert submitted == [
-        f"{stage} {name}" for name in ("cached", "mix", "lstm", "rnn", "kn")
-        for stage in ("observe", "audit", "write_samples")
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize("failing", ["observe mix", "audit lstm", "write_samples kn"])
 def test_a_work_that_fails_keeps_no_other_model_from_being_measured(
     monkeypatch: pytest.MonkeyPatch, failing: str

@@ -13,7 +13,6 @@ from prefect.states import State
 
 from core.errors import CheckFailed
 from flows.ingest import ingest_only
-from tasks.stage import recorded_stages
 from tests.flows.first_run import TINY
 
 Event = dict[str, Any]
@@ -110,27 +109,3 @@ def test_a_data_set_that_was_refused_stays_refused_and_is_no_event(told: list[Ev
             run(tmp_path / "in", strict).result()
     assert told == []
     assert run(tmp_path / "in").result()["rows"] == 30
-
-
-@pytest.mark.slow
-def test_what_is_asked_again_after_a_look_is_counted_once(told: list[Event], tmp_path: Path) -> None:
-    add(tmp_path / "in", "first.jsonl", 30)
-    run(tmp_path / "in")
-    add(tmp_path / "in", "second.jsonl", 20)
-    with recorded_stages() as record:
-        run(tmp_path / "in")
-    asked = [(one.stage, one.label, one.reused) for one in record.stages]
-    assert asked == [
-        ("read", "first.jsonl", True), ("read", "second.jsonl", False), ("ingest", "2 file(s)", False),
-        ("check", "raw", False),
-    ]  # fmt: skip
-
-
-@pytest.mark.slow
-def test_a_stage_that_is_to_be_built_again_is(told: list[Event], own_home: Path, tmp_path: Path) -> None:
-    add(tmp_path / "in", "first.jsonl", 30)
-    run(tmp_path / "in")
-    before = files_below(own_home)
-    assert not str(run(tmp_path / "in", "execution.rebuild=['check']").message).startswith("Nothing new")
-    written = {name for name, when in files_below(own_home).items() if before.get(name) != when}
-    assert {name.partition("/")[0] for name in written} == {"check"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 
 from core.config.run_config import RunConfig
 from core.environment import other_home
-from core.errors import ArtifactError, ConfigError, Damaged, Unreadable
+from core.errors import ConfigError, Damaged
 from core.lineage.record import LINEAGE_TAG, Lineage
 from core.store import Artifact
 
@@ -147,19 +146,6 @@ def test_the_flow_finds_the_version_makes_it_again_and_registers_nothing(
         reproduce(PRESET, version="challenger", home=home)
 
 
-def test_with_another_setting_it_ends_at_the_first_stage_that_differs_and_names_it(
-    registered: Registered, tmp_path: Path
-) -> None:
-    configuration = deepcopy(registered.record.configuration)
-    configuration["split"]["salt"] = "another"
-    result = again(registered, replace(registered.record, configuration=configuration), tmp_path)
-    assert result["verdict"] == "differs"
-    assert [step["equal"] for step in result["steps"]] == [True, True, True, False]
-    first = result["first_difference"]
-    assert (first["stage"], first["file"]) == ("prepare", "clean.parquet")
-    assert first["identity"] == ('options: split.salt "reviewlm" then, "another" now',)
-
-
 def test_a_version_whose_tokens_were_others_is_told_by_the_token_file(registered: Registered, tmp_path: Path) -> None:
     steps = list(registered.record.steps)
     place = next(n for n, step in enumerate(steps) if step.stage == "tokens")
@@ -170,35 +156,6 @@ def test_a_version_whose_tokens_were_others_is_told_by_the_token_file(registered
     assert (result["verdict"], first["stage"], first["files"]) == ("differs", "tokens", ("ids.bin",))
     assert first["identity"] == ()
     assert result["steps"][-1]["stage"] == "tokens"  # nothing behind it was fitted
-
-
-def test_a_raw_file_is_known_by_its_bytes_wherever_it_lies_now(registered: Registered, tmp_path: Path) -> None:
-    from core.lineage.record import RecordedSource
-    from core.store import sha256_of_file
-    from tasks.lineage.sources import find_sources
-
-    old, new = tmp_path / "old.jsonl", tmp_path / "moved" / "renamed.jsonl"
-    new.parent.mkdir()
-    new.write_text('{"text": "Fine."}\n')
-    source = RecordedSource("file", "old.jsonl", sha256_of_file(new), new.stat().st_size, str(old))
-    record = replace(registered.record, sources=(source,))
-    assert find_sources(record, registered.home / "store", [str(tmp_path / "moved")]) == {source.sha256: new}
-    with pytest.raises(Unreadable, match="is missing"):
-        find_sources(record, registered.home / "store")
-    old.write_text("other")
-    with pytest.raises(Unreadable, match="has changed"):
-        find_sources(record, registered.home / "store")
-    with pytest.raises(ArtifactError, match="not known how"):
-        find_sources(replace(record, sources=(replace(source, kind="unknown"),)), registered.home / "store")
-
-
-def test_without_the_reviews_of_the_earlier_champion_it_says_that_they_are_needed(
-    registered: Registered, tmp_path: Path
-) -> None:
-    from tasks.lineage.sources import earlier_reviews
-
-    with other_home(tmp_path), pytest.raises(ArtifactError, match="earlier champion had learnt from are not in the"):
-        earlier_reviews(registered.config, registered.record)
 
 
 def test_a_flipped_byte_of_the_tokens_is_found_by_verify_and_a_changed_tag_before_anything_is_made(

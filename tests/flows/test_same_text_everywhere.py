@@ -13,7 +13,6 @@ import reviewlm
 from core.config.presets import load_config
 from flows.generate import generate
 from models.bundles.bundle import save_bundle
-from models.sampling import generate as sample
 from serving.versions.source import RegistrySource
 from tests.command_line import call
 from tests.serving.engine.small_models import bundle_of
@@ -65,26 +64,3 @@ def test_the_four_doors_write_the_same_texts(
     assert [choice["text"] for choice in answer["choices"]] == python
     assert command["stars"] == flow["stars"] == [choice["stars"] for choice in answer["choices"]]
     assert (command["version"], flow["version"], answer["model"]) == (1, 1, "reviewlm/1")
-
-
-def test_a_drawn_rating_is_that_with_which_the_text_is_written(
-    address: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    facts = call(monkeypatch, capfd, "generate", "--n", 8, "--seed", 4, "--json").facts
-    lm = reviewlm.load("champion")
-    assert len(set(facts["stars"])) > 1
-    for number, (rating, text) in enumerate(zip(facts["stars"], facts["texts"], strict=True)):
-        assert lm.generate(8, stars=rating, seed=4)[number] == text
-
-
-def test_a_beam_search_has_the_rating_that_was_asked_for_or_none(
-    address: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    beam = ("generate", "--beam", 2, "--n", 2, "--max-tokens", 4, "--json")
-    assert call(monkeypatch, capfd, *beam).facts["stars"] == [None, None]
-    assert call(monkeypatch, capfd, *beam, "--stars", 4).facts["stars"] == [4, 4]
-
-
-def test_the_texts_of_an_opened_model_are_those_of_the_one_that_was_saved(address: str, unit: str) -> None:
-    wanted = sample(bundle_of("lstm", unit), 3, None, "The", 0.8, 0, 0.95, 50, 1)
-    assert reviewlm.load("champion").generate(3, prompt="The", max_tokens=50) == wanted

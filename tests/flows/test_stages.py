@@ -34,26 +34,10 @@ def measure(number: int, together: bool = False) -> int:
     return number
 
 
-@flow(name="both ways", persist_result=False)
-def both_ways() -> tuple[list[object], set[str]]:
-    """Return what the stage gives, called and submitted, and the names of its states."""
-    given: list[object] = []
-    for reused in (True, False):
-        given += [score(1, reused), score.submit(1, reused).result()]
-    ended = [score.submit(2, reused) for reused in (True, False)]
-    return given, {future.state.name for future in ended if not future.wait()}
-
-
 @flow(name="measure all", persist_result=False)
 def measure_all(numbers: list[int], together: bool) -> list[int]:
     futures = [measure.submit(number, together) for number in numbers]
     return [future.result() for future in futures]
-
-
-def test_a_stage_called_directly_returns_what_it_returns_when_submitted(prefect_server: None) -> None:
-    given, states = both_ways()
-    assert given == [(1, Path("x"))] * 4
-    assert states == {"Reused", "Completed"}
 
 
 def test_a_flow_runs_as_many_stages_at_once_as_it_has_workers_and_returns_them_in_order(prefect_server: None) -> None:

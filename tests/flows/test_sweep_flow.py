@@ -137,17 +137,6 @@ def test_the_winner_has_an_interval_from_seeds_that_the_search_has_not_seen(swep
 
 
 @pytest.mark.long
-def test_figures_and_tables_are_in_mlflow(swept: Swept) -> None:
-    from tracking.client import open_client
-
-    client = open_client(f"sqlite:///{swept.home / 'mlflow.db'}")
-    run_id = swept.result["mlflow_run_id"]
-    found = {file.path for place in (None, "plots") for file in client.list_artifacts(run_id, place)}
-    assert {"plots/sweep_history.png", "plots/sweep_slices.png", "trials.json", "sweep.json"} <= found
-    assert [point.step for point in client.get_metric_history(run_id, "trial/validation_nats")]
-
-
-@pytest.mark.long
 def test_a_rerun_fits_nothing_and_says_the_same(swept: Swept) -> None:
     from flows.sweep import sweep
 
@@ -173,23 +162,6 @@ def test_the_winners_overrides_take_the_fit_from_the_store_and_log_its_model(swe
     assert [model["reused"] for model in trained["models"]] == [True]
     run = runs_of(swept.home)["lstm"]
     assert tracker_of(load_config(ONE)).tag(run.info.run_id, "reviewlm.model_uri")
-
-
-@pytest.mark.long
-def test_a_sweep_of_one_trial_names_the_winner_and_is_a_run_in_mlflow(
-    prefect_server: None, migrated_home: Path
-) -> None:
-    from flows.sweep import sweep
-
-    space = 'sweep.space={"training.learning_rate" = "0.02|0.03"}'
-    short = sweep(ONE, None, [*SETTINGS, "sweep.trials=1", "sweep.seeds=0", space])
-    [row] = short["trials"]
-    assert row["state"] == "complete"
-    assert short["winner"]["values"] == {"training.learning_rate": row["training.learning_rate"]}
-    runs = runs_of(migrated_home)
-    assert len(runs) == 2
-    assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    assert runs["sweep"].info.run_id == short["mlflow_run_id"]
 
 
 @pytest.mark.parametrize(

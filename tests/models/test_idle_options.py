@@ -6,17 +6,12 @@ from typing import Any
 
 import pytest
 
-from models.options import as_written, inapplicable, without_inapplicable
 from models.specs import (
-    NPLMSpec,
     ObjectiveSpec,
     TrainingSpec,
 )
 
 RECURRENT, WITHOUT_HEAD = "in a recurrent network", {"output": "softmax"}
-KNESER_NEY = "'modified_kneser_ney' or 'kneser_ney'"
-DISCOUNTED = "'modified_kneser_ney', 'kneser_ney', 'absolute_discounting' or 'katz'"
-NESTED = ("bptt_grad_len", "activation_penalty", "temporal_penalty")
 
 
 @pytest.mark.parametrize(
@@ -43,17 +38,3 @@ def test_it_is_refused_with_the_reason_and_left_at_its_default_otherwise(
     default = getattr(spec(**chosen), name)
     left = "left out" if default is None else f"left at {default!r}"
     assert str(refusal.value).endswith(f"it must be {left}: it only takes effect {where}")
-
-
-def test_a_spec_may_be_brought_to_one_without_options_that_have_no_part() -> None:
-    with as_written():
-        training = TrainingSpec(optimizer="sgd", momentum=0.5, beta1=0.8, final_rate=0.5, clip=2.0, bptt_grad_len=90)
-        spec = NPLMSpec(training=training, objective=ObjectiveSpec("softmax", head=9, chunk=7))
-    without = {"training.momentum", "training.beta1", "training.bptt_grad_len", "objective.head"}
-    assert without <= inapplicable(spec).keys()
-    assert "training.final_rate" not in inapplicable(spec)
-    assert without_inapplicable(spec) == NPLMSpec(
-        training=TrainingSpec(optimizer="sgd", final_rate=0.5, clip=2.0), objective=ObjectiveSpec("softmax", chunk=7)
-    )
-    with pytest.raises(ValueError, match="momentum"):  # the leave has ended
-        TrainingSpec(momentum=0.5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from models.base import ModelError
 from models.cache.lm import RANGES
@@ -90,20 +89,6 @@ def test_streams_that_have_read_more_and_less_are_joined(part):
     assert together == pytest.approx(np.stack(alone), rel=1e-9)
 
 
-@pytest.mark.parametrize("theta", [1e6, 3e38])
-def test_no_theta_loses_mass_of_a_step(theta):
-    """θ h · h is beyond float32 for the larger one: what is most alike has all of the cache, and the sum stays 1."""
-    part = Part("lstm", SPECS["lstm"], make("lstm"))
-    model = cached(part, theta=theta, window=20)
-    state, sums = model.start(3), []
-    for ids_B in TEXT.T:
-        logp_BV, state = model.step(ids_B, state)
-        sums.append(logp_BV.double().exp().sum(1))
-    assert torch.stack(sums).flatten().tolist() == pytest.approx([1.0] * TEXT.size, abs=1e-5)
-    nats_BT, _ = model.score(TEXT, model.start(3))
-    assert np.isfinite(nats_BT).all()
-
-
 class Held:
     """The parts of a TokenStream that tuning uses."""
 
@@ -148,14 +133,3 @@ def test_what_has_no_features_is_refused(tmp_path):
     stream.require = lambda vocabulary: None
     with pytest.raises(ModelError, match="'lstm' is not a fitted model"):
         fit_model(NeuralCacheSpec(), None, stream, stream, FitContext(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [({"thetas": ()}, "one or more"), ({"thetas": (-0.1,)}, "at least 0"), ({"windows": (0,)}, "at least 1"),
-     ({"thetas": (0.5, 3e8)}, "at most 1e\\+06"),
-     ({"windows": (5, 5)}, "different"), ({"name": "lstm"}, "than itself")],
-)  # fmt: skip
-def test_options_that_make_no_sense_are_refused(options, said):
-    with pytest.raises(ValueError, match=said):
-        NeuralCacheSpec(**options)

@@ -5,7 +5,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pytest
 
 from models.npy_files import load_array, load_arrays
 
@@ -35,9 +34,3 @@ def test_no_two_threads_parse_at_the_same_time(tmp_path, monkeypatch):
     assert set(most) == {1}
     assert [array.tolist() for array in found[:3]] == [[0, 1, 2], [0, 1, 2], [0, 1, 2, 3]]
     assert isinstance(found[1], np.memmap)
-
-
-def test_objects_are_not_unpickled(tmp_path):
-    np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
-    with pytest.raises(ValueError, match="allow_pickle"):
-        load_array(tmp_path / "objects.npy")

@@ -11,16 +11,6 @@ from tests.models.table_lm import HistoryLM
 SIZE = 16
 
 
-class Counting(HistoryLM):
-    """Remembers how many tokens were read."""
-
-    read = 0
-
-    def step(self, ids_B, state):
-        self.read += len(ids_B)
-        return super().step(ids_B, state)
-
-
 def texts(lengths):
     ids_BT = np.full((len(lengths), max(lengths)), BOS)
     for row, length in enumerate(lengths):

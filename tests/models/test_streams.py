@@ -8,7 +8,7 @@ import pytest
 
 from models.base import ModelError
 from models.specs import VocabularySpec
-from models.streams import TokenStream, side_by_side, stars_prior, unigram_counts, write_stream
+from models.streams import TokenStream, unigram_counts, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.special import BOS, CONTEXT_IDS, EOS, STARS
 from models.tokens.vocabulary import Vocabulary
@@ -43,34 +43,6 @@ def test_a_stream_holds_each_review_as_the_vocabulary_encodes_it(written, vocabu
     assert len(stream) == 50 == facts["documents"]
     for i, (text, stars) in enumerate(reviews.select("text", "stars").iter_rows()):
         assert stream.document(i).tolist() == [BOS, STARS[stars or 0], *vocabulary.encode(text), EOS]
-
-
-def test_the_size_of_a_batch_changes_no_byte(written, vocabulary, tmp_path):
-    folder, reviews, facts = written
-    assert write_stream(tmp_path, vocabulary, [reviews])["sha256"]["ids.bin"] == facts["sha256"]["ids.bin"]
-    assert (tmp_path / "offsets.npy").read_bytes() == (folder / "offsets.npy").read_bytes()
-    assert pl.read_parquet(tmp_path / "documents.parquet").equals(pl.read_parquet(folder / "documents.parquet"))
-
-
-def test_small_vocabularies_take_two_bytes_a_token_and_large_ones_four(written, vocabulary, tmp_path):
-    folder, reviews, facts = written
-    assert TokenStream.open(folder).ids.dtype == np.uint16
-    assert (folder / "ids.bin").stat().st_size == 2 * facts["ids"]
-    words = [f"w{i}" for i in range(70_000)]
-    large = Vocabulary.train([" ".join(words)], VocabularySpec(size=80_000, min_count=1), NormalForm())
-    one = reviews.head(1).with_columns(text=pl.lit(large.token(large.size - 1)))
-    write_stream(tmp_path, large, [one])
-    stream = TokenStream.open(tmp_path)
-    assert stream.ids.dtype == np.uint32
-    assert stream.document(0)[2] == large.size - 1 > 65_536
-
-
-def test_an_empty_split_is_a_stream_too(vocabulary, tmp_path):
-    facts = write_stream(tmp_path, vocabulary, [])
-    stream = TokenStream.open(tmp_path, verify=True)
-    assert (len(stream), stream.tokens, facts["bytes"]) == (0, 0, 0)
-    assert stream.documents.columns[0] == "review_id"
-    assert unigram_counts(stream, vocabulary.size).sum() == 0
 
 
 @pytest.mark.parametrize("name", ["ids.bin", "offsets.npy", "documents.parquet"])
@@ -127,17 +99,3 @@ def test_unigram_counts_leave_given_tokens_out(written, vocabulary):
     assert counts[EOS] == len(stream)
     assert all(counts[i] == 0 for i in CONTEXT_IDS)
     assert counts[9] == sum((document == 9).sum() for document in map(stream.document, range(50)))
-
-
-def test_the_prior_of_ratings_is_their_share(written):
-    stream = TokenStream.open(written[0])
-    expected = [stream.documents.filter(pl.col("stars") == k).height / 50 for k in range(6)]
-    assert stars_prior(stream) == pytest.approx(expected)
-
-
-def test_padded_batches_keep_within_their_bound():
-    lengths = np.random.default_rng(1).integers(3, 30, 200)
-    chosen = list(side_by_side(lengths, 90))
-    assert sorted(np.concatenate(chosen)) == list(range(len(lengths)))
-    assert all(lengths[rows].max() * len(rows) <= 90 for rows in chosen)
-    assert [rows.tolist() for rows in side_by_side(np.array([500]), 90)] == [[0]], "a long text comes alone"

@@ -157,12 +157,6 @@ def start_worker(home: Path, pool: str, environment: dict[str, str]) -> None:
     launch._launch(home, running_in(home), f"worker-{pool}", command, environment=environment)
 
 
-def start_server(home: Path) -> None:
-    """Start Prefect's server again, at the port that it had."""
-    _, module, health = launch.SERVERS["prefect"]
-    launch._serve(home, running_in(home), "prefect", module, health)
-
-
 def running_in(home: Path) -> dict[str, service_list.Service]:
     return {service.name: service for service in service_list.running(home)}
 

@@ -12,7 +12,6 @@ import yaml
 from typer.main import get_command
 
 from core.environment import HOME_VARIABLE, TRACKING_VARIABLE
-from core.errors import ConfigError
 from core.services import foreground
 from core.services.launch import SERVERS
 from core.services.service_list import DEFAULT_PORTS
@@ -25,12 +24,6 @@ SERVICES = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if name != "postgres"}
 OF_LIBPQ, OF_IMAGE = {"PGPASSWORD"}, {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}
 OURSELVES = {TRACKING_VARIABLE, HOSTS_VARIABLE, "REVIEWLM_MLFLOW_URL"}
-
-
-def test_the_set_is_that_of_make_up_with_a_database() -> None:
-    started = {service["command"][0] for service in OURS.values()}
-    assert started == {*SERVERS, "worker-cpu-pool", "serve"}
-    assert SERVICES.keys() == {"postgres", *SERVERS, "worker", "serve"}
 
 
 @pytest.mark.parametrize("name", [name for name in OURS if name != "serve"])
@@ -69,22 +62,6 @@ def test_ports_are_open_on_this_machine_only_and_pages_answer_to_the_names_that_
         assert f'"http://127.0.0.1:{DEFAULT_PORTS[name]}{page}"' in OURS[name]["healthcheck"]["test"][-1]
 
 
-def test_both_databases_exist_and_belong_to_the_user_that_asks_for_them() -> None:
-    made = SERVICES["postgres"]["environment"]
-    created = set(re.findall(r"CREATE DATABASE (\w+);", (DEPLOY / "databases.sql").read_text()))
-    environment = OURS["worker"]["environment"]
-    addresses = f"{environment[TRACKING_VARIABLE]} {environment['PREFECT_API_DATABASE_CONNECTION_URL']}"
-    used = set(re.findall(r"postgresql(?:\+asyncpg)?://(\w+)@postgres/(\w+)", addresses))
-    assert used == {(made["POSTGRES_USER"], database) for database in created | {made["POSTGRES_DB"]}}
-
-
-def test_each_waits_for_what_it_needs() -> None:
-    for service in OURS.values():
-        for name, on in service["depends_on"].items():
-            assert on == {"condition": "service_healthy"}
-            assert "healthcheck" in SERVICES[name]
-
-
 def test_all_are_without_rights_and_share_one_home() -> None:
     for name, service in SERVICES.items():
         assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"]), name
@@ -107,13 +84,6 @@ def test_the_server_asks_for_the_password_that_the_worker_sends(tmp_path: Path) 
     assert server["PREFECT_UI_URL"] == server["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] == "http://127.0.0.1:4200"
     assert worker["PREFECT_API_URL"] == "http://prefect:4200/api"
     assert variables("mlflow", tmp_path) == {}
-
-
-def test_what_is_wrong_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such service"):
-        foreground.command_of("postgres")
-    with pytest.raises(ConfigError, match="address of Prefect's server"):
-        variables("worker-cpu-pool", tmp_path)
 
 
 class Replaced(BaseException):

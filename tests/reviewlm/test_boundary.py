@@ -14,12 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import typer
 
 import reviewlm.cli
 from core.errors import ConfigError, EmptyInput, without_password, without_secrets
-from core.processes import interrupts
-from core.processes.crash_log import is_out_of_memory
 from reviewlm import terminal
 from reviewlm.boundary import run_verb
 from tests.marked_cases import long_but
@@ -57,13 +54,6 @@ def test_an_unforeseen_exception_is_one_message_with_a_crash_log_of_its_owner(
     assert "s3cret" not in content
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
     assert stat.S_IMODE(log.parent.stat().st_mode) == 0o700
-
-
-def test_a_crash_is_json_too(own_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run_verb(raising(KeyError("ids.bin")), ["run", "--json"]) == 70
-    error = json.loads(capfd.readouterr().out)["error"]
-    assert (error["kind"], error["exit_code"], error["cause"]) == ("Crash", 70, "KeyError: 'ids.bin'")
-    assert [Path(error["where"])] == crash_logs(own_home)
 
 
 def test_secrets_of_a_message_are_not_in_the_crash_log(own_home: Path) -> None:
@@ -110,11 +100,6 @@ def test_an_allocation_that_fails_says_what_to_lower(
     assert not crash_logs(own_home)
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
-    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    assert not is_out_of_memory(ValueError("the text 'out of memory' is a fine review"))
-
-
 def test_an_error_of_ours_inside_that_of_a_framework_is_the_one_that_counts(own_home: Path) -> None:
     wrapped = RuntimeError("Flow run failed")
     wrapped.__cause__ = EmptyInput("nothing to read")
@@ -123,37 +108,11 @@ def test_an_error_of_ours_inside_that_of_a_framework_is_the_one_that_counts(own_
     assert not crash_logs(own_home)
 
 
-def test_an_error_while_another_was_handled_is_not_hidden_by_it(own_home: Path) -> None:
-    def verb() -> None:
-        try:
-            raise EmptyInput("foreseen")
-        except EmptyInput:
-            raise ZeroDivisionError from None
-
-    assert run_verb(verb, ["run"]) == 70
-
-
 def test_an_interrupt_passes_through() -> None:
     with pytest.raises(KeyboardInterrupt):
         run_verb(raising(KeyboardInterrupt()), ["run"])
     with pytest.raises(KeyboardInterrupt):
         run_verb(lambda: 130, ["run"])
-
-
-def test_a_pipe_that_breaks_elsewhere_is_a_failure_and_not_a_quiet_end(own_home: Path) -> None:
-    app = typer.Typer()
-    app.command()(lambda: raising(BrokenPipeError(32, "of a child"))())
-    assert run_verb(lambda: app([], standalone_mode=False), ["run"]) == 70
-    assert "of a child" in crash_logs(own_home)[0].read_text()
-
-
-def test_what_fails_while_the_process_is_ended_leaves_no_crash_log(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(interrupts, "pending", lambda: True)
-    with pytest.raises(KeyboardInterrupt):
-        run_verb(raising(ConnectionError("the server is gone")), ["run"])
-    assert not crash_logs(own_home)
 
 
 def noisy(result: dict[str, Any], error: Exception | None = None) -> Callable[[], None]:
@@ -180,19 +139,6 @@ def test_with_json_standard_output_is_json_alone(capfd: pytest.CaptureFixture[st
     assert "as before" in capfd.readouterr().out
 
 
-def test_with_json_an_error_stands_beside_what_was_found_out(capfd: pytest.CaptureFixture[str]) -> None:
-    error = ConfigError("no such place", where="http://ann:s3cret@host", value=7, remedy="another")
-    assert run_verb(noisy({"verdict": "differs"}, error), ["version", "reproduce", "--json"]) == 2
-    shown = capfd.readouterr()
-    found = json.loads(shown.out)
-    assert found["verdict"] == "differs"
-    assert found["error"] == {
-        "kind": "ConfigError", "what": "no such place", "where": "http://ann:***@host", "value": "7", "cause": "",
-        "remedy": "another", "exit_code": 2,
-    }
-    assert "error: no such place" in shown.err
-
-
 def test_an_error_whose_value_cannot_be_written_is_json_too(capfd: pytest.CaptureFixture[str]) -> None:
     error = ConfigError("too large", value=10**5000)
     assert error.to_dict()["value"] == "a value of type int that is too large to be shown"
@@ -210,11 +156,6 @@ def test_an_error_that_cannot_be_told_is_a_crash(own_home: Path, capfd: pytest.C
     assert json.loads(shown.out)["error"]["kind"] == "Crash"
     assert "Traceback" not in shown.err
     assert "ZeroDivisionError" in crash_logs(own_home)[0].read_text()
-
-
-def test_without_json_text_for_people_is_on_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
-    assert run_verb(lambda: terminal.say("for people"), ["history"]) == 0
-    assert capfd.readouterr().out == "for people\n"
 
 
 @pytest.mark.parametrize(
@@ -275,17 +216,6 @@ def nobody_reads(home: Path, arguments: str) -> subprocess.CompletedProcess[str]
         os.close(writing)
     assert done.returncode == 141
     return done
-
-
-def test_a_reader_that_goes_away_ends_the_verb_as_a_shell_expects(capfd: pytest.CaptureFixture[str]) -> None:
-    code = (
-        "import os, sys; from reviewlm.boundary import run_verb; from reviewlm import terminal\n"
-        "read, write = os.pipe(); os.dup2(write, 1); os.close(write); os.close(read)\n"
-        "sys.exit(run_verb(lambda: terminal.say('to nobody'), sys.argv[1:]))"
-    )
-    for options in ([], ["--json"]):
-        done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == ((0 if options else 141), "to nobody\n" if options else "")
 
 
 @pytest.mark.parametrize("resumable", [True, False])

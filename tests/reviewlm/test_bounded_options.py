@@ -36,27 +36,3 @@ def test_no_number_of_a_verb_may_be_extreme(command, option):
         with pytest.raises(Exception, match=r".") as refused:
             option.process_value(context, value)
         assert callable(getattr(refused.value, "format_message", None)), value  # a usage error: exit code 2
-
-
-def test_a_usual_number_goes_through():
-    found = {parameter.id: parameter.values for parameter in numbers()}
-    command, option = found["generate --temperature"]
-    context = command.make_context("generate", [], resilient_parsing=True)
-    context.resilient_parsing = False
-    assert option.process_value(context, "0.7") == 0.7
-    assert len(found) > 40
-
-
-def test_only_seeds_of_texts_may_be_negative():
-    """numpy takes none, and would end the verb with a traceback."""
-    seeds = [(name, *one.values) for one in numbers() if (name := one.id).endswith(" --seed")]
-    drawn = {"generate --seed", "models ngram generate --seed"}
-    assert drawn < {name for name, *_ in seeds}
-    for name, command, option in seeds:
-        if name in drawn:
-            continue
-        context = command.make_context("verb", [], resilient_parsing=True)
-        context.resilient_parsing = False
-        with pytest.raises(Exception, match="0") as refused:
-            option.process_value(context, "-1")
-        assert callable(getattr(refused.value, "format_message", None)), name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -24,10 +23,6 @@ def reviewlm(*arguments: str, home: Path, stdin: str = "") -> subprocess.Complet
     return subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, check=False)
 
 
-def last_json(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
 def test_help_comes_quickly_because_nothing_heavy_is_imported(tmp_path: Path) -> None:
     heavy = {"torch", "prefect", "mlflow", "polars", "great_expectations", "core.config.run_config"}
     code = f"import sys; from reviewlm import cli; print(sorted({heavy} & set(sys.modules)))"
@@ -36,19 +31,6 @@ def test_help_comes_quickly_because_nothing_heavy_is_imported(tmp_path: Path) ->
     done = reviewlm("--help", home=tmp_path)
     for verb in ("run", "demo", "generate", "suggest", "score", "history", "rollback", "data", "models"):
         assert verb in done.stdout
-
-
-@pytest.mark.slow
-def test_synth_prints_its_facts_as_json_and_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
-    facts = []
-    for name in ("a.jsonl", "b.jsonl"):
-        out = str(tmp_path / name)
-        done = reviewlm("data", "synth", "--reviews", "50", "--seed", "3", "--out", out, "--json", home=tmp_path)
-        assert done.returncode == 0, done.stderr
-        facts.append(last_json(done))
-    assert facts[0] == facts[1]
-    assert {"reviews", "bytes", "sha256"} <= set(facts[0])
-    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -108,26 +90,6 @@ def test_an_empty_list_says_what_there_is_none_of_and_what_to_do(
     done = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert done.stdout.startswith(said)
     assert done.stdout.count("\n") == 1
-
-
-def test_an_empty_text_is_refused_before_a_model_is_opened(tmp_path: Path) -> None:
-    started = time.monotonic()
-    done = reviewlm("score", "-", home=tmp_path, stdin="\n\n")
-    assert done.returncode == 3
-    assert "no text" in done.stderr
-    assert time.monotonic() - started < 60
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are counted as Linux shows them")
-def test_heaps_are_limited_before_any_library_starts_threads() -> None:
-    """A thread that is there already has a heap of its own, which the limit leaves to it."""
-    code = (
-        "import os, sys, reviewlm.options as options; from reviewlm.cli import main; "
-        "options.limit_heaps = lambda: os._exit(100 + len(os.listdir('/proc/self/task'))); "
-        "sys.argv = ['reviewlm', 'run', '--until', 'prepare', '--preset', 'demo']; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert 101 <= done.returncode <= 103, done.stderr  # the main thread, and those that wait for signals
 
 
 @pytest.mark.parametrize("module", ["typer", "reviewlm.cli", "reviewlm.verbs"])

@@ -13,10 +13,9 @@ from typer.testing import CliRunner
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.environment import other_home
 from core.errors import EmptyInput, ReviewLMError
 from core.store import Store
-from reviewlm import early_checks, options
+from reviewlm import options
 from reviewlm.cli import app
 from tests.tracking.registry.made_registry import register
 
@@ -231,12 +230,6 @@ def test_the_quarantine_is_that_of_the_champions_data_or_of_the_files_that_are_n
     assert shown("--set", "source.max_chars=9")["reasons"][0]["raw"] == "bad a", "other limits, the same files"
     assert shown("--input", str(tmp_path / "other"))["reasons"][0]["raw"] == "bad b"
     assert "not been ingested" in str(complaint("data", "quarantine", "show", "--preset", "demo", "--set", "seed=9"))
-
-
-def test_a_gpu_that_torch_can_use_is_not_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(early_checks, "chosen_device", lambda configured: "cuda")
-    with other_home(tmp_path):
-        early_checks.require_device(load_config("gpu"), lambda ask: pytest.fail("torch was asked"))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from reviewlm.loaded_model import LoadedModel
 from reviewlm.verbs.model import generate as command
 from serving.api.request_schemas import CompletionRequest
 from serving.engine.requests import Generation
-from tracking.logged_models.pyfunc import DEFAULTS
 
 SHARED = {
     "temperature": shared.TEMPERATURE, "top_p": shared.TOP_P, "max_tokens": shared.MAX_TOKENS, "seed": shared.SEED,
@@ -33,18 +32,6 @@ DOORS = {"flow": flow.fn, "command": command, "python": LoadedModel.generate, "s
 @pytest.mark.parametrize("door", DOORS.values(), ids=list(DOORS))
 def test_the_doors_have_the_same_defaults(door: Any) -> None:
     assert SHARED.items() <= defaults(door).items()
-
-
-def test_texts_are_drawn_by_a_key_only_where_one_is_given() -> None:
-    """The flow takes none: Prefect keeps the parameters of a run, and shows them."""
-    keys = {name: defaults(door).get("watermark") for name, door in DOORS.items()}
-    assert keys == {"flow": None, "command": "", "python": "", "stream": ""}
-    assert CompletionRequest().watermark == DEFAULTS["watermark"] == ""
-
-
-def test_the_mlflow_model_has_them_too() -> None:
-    """It is used where this project is not installed, so it names them itself."""
-    assert {name: value for name, value in SHARED.items() if name != "prompt"}.items() <= DEFAULTS.items()
 
 
 def test_the_server_has_them_too() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,6 @@ from typer.testing import CliRunner
 
 from core.config.presets import load_config, preset_names
 from reviewlm import __version__, cli
-from reviewlm.cli import EXAMPLES
 
 
 def commands(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -42,13 +40,6 @@ def test_the_surface_is_that_of_the_design() -> None:
     top = "demo run check generate suggest score serve compare history promote rollback doctor"
     assert names() == {*top.split(), *groups}
     assert {group: names(group) for group in groups} == {group: set(inside.split()) for group, inside in groups.items()}
-
-
-@pytest.mark.parametrize(("path", "line"), [(path, line) for path, lines in EXAMPLES.items() for line in lines])
-def test_an_example_can_be_typed(path: str, line: str) -> None:
-    words = shlex.split(line if path == "reviewlm" else f"{path} {line}")
-    name = next(name for name in sorted(COMMANDS, key=len, reverse=True) if words[: len(name.split())] == name.split())
-    assert refusal(COMMANDS[name], words[len(name.split()) :]) == ""
 
 
 def refusal(command: Any, words: list[str]) -> str:

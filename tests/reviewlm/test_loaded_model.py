@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -90,31 +88,3 @@ def test_mistakes_are_errors_of_the_project(folder: Path, tmp_path: Path) -> Non
         next(reviewlm.load(folder).stream(top_p=2))
     with pytest.raises(ReviewLMError, match="texts is one text"):
         reviewlm.load(folder).watermarks("The soup was good.", "secret")
-
-
-def test_an_empty_home_says_that_nothing_is_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "other"))
-    with pytest.raises(ReviewLMError, match="registered"):
-        reviewlm.load(home=tmp_path / "home")
-
-
-def test_importing_the_package_loads_no_heavy_library() -> None:
-    heavy = ("torch", "mlflow", "prefect", "polars", "typer")
-    code = f"import sys, reviewlm; print([name for name in {heavy} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-
-
-def test_all_sampling_options_can_be_given(folder: Path) -> None:
-    lm = reviewlm.load(folder)
-    texts = lm.generate(
-        3, 4, max_tokens=30, min_p=0.01, typical_p=0.95, repetition_penalty=1.2, no_repeat_ngram_size=3, stop=["."]
-    )
-    assert texts == generate(lm.bundle, 3, 4, "", 0.8, 0, 0.95, 30, 1, 0.01, 0.95, 1.2, 3, ["."])
-    streamed = lm.stream(
-        4, max_tokens=30, min_p=0.01, typical_p=0.95, repetition_penalty=1.2, no_repeat_ngram_size=3, stop=["."]
-    )
-    assert "".join(streamed) == texts[0]
-    marked = lm.generate(9, 4, max_tokens=30, temperature=2, watermark="secret")
-    assert marked == generate(lm.bundle, 9, 4, "", 2, 0, 0.95, 30, 1, watermark="secret")
-    assert marked != lm.generate(9, 4, max_tokens=30, temperature=2)
-    assert "".join(lm.stream(4, max_tokens=30, temperature=2, watermark="secret")) == marked[0]

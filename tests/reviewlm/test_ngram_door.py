@@ -54,14 +54,6 @@ def test_maximum_likelihood_gives_the_relative_frequencies() -> None:
     assert lm.score("The soup was cold.").perplexity == pytest.approx((3 * 3) ** (1 / 6))  # 6 tokens with the end
 
 
-def test_it_answers_with_all_methods_of_a_loaded_model() -> None:
-    lm = reviewlm.ngram.fit(TEXTS, order=3, stars=STARS, name="kn3")
-    assert (lm.name, lm.version) == ("kn3", None)
-    assert set(lm.generate(9, temperature=0, prompt="The soup was")) <= set(TEXTS)
-    assert "".join(lm.stream(stars=5, seed=3)) == lm.generate(1, stars=5, seed=3)[0]
-    assert lm.bundle.stars_prior == pytest.approx((0, 1 / 3, 0, 0, 1 / 3, 1 / 3))
-
-
 def test_a_saved_model_is_opened_by_load_and_replaces_only_models(tmp_path: Path) -> None:
     lm = reviewlm.ngram.fit(TEXTS, order=2, stars=STARS)
     for _ in range(2):
@@ -83,27 +75,6 @@ def test_a_path_is_read_in_any_format_of_the_pipeline_with_its_stars(tmp_path: P
     assert reviewlm.ngram.fit(tmp_path / "reviews.jsonl.gz").score(TEXTS[0], 4) == by_list.score(TEXTS[0], 4)
     by_lines = reviewlm.ngram.fit(str(tmp_path / "reviews.txt"))
     assert by_lines.score(TEXTS[0]) == reviewlm.ngram.fit(TEXTS).score(TEXTS[0])
-
-
-def test_ratings_of_a_file_that_are_no_whole_number_from_one_to_five_are_counted_in_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    odd = [0, 6, 2.5, -1, None, 5, 1, 4, 3]
-    rows = [json.dumps({"text": text, "stars": stars}) for text, stars in zip(TEXTS, odd, strict=True)]
-    (tmp_path / "reviews.jsonl").write_text("\n".join(rows))
-    whole = [0, 0, 0, 0, 0, 5, 1, 4, 3]
-    fitted = reviewlm.ngram.fit(tmp_path / "reviews.jsonl")
-    [record] = [record for record in caplog.records if record.name == "reviewlm.ngram"]
-    assert isinstance(record.args, tuple)
-    assert record.args[1] == 4
-    assert fitted.score(TEXTS[0], 4) == reviewlm.ngram.fit(TEXTS, stars=whole).score(TEXTS[0], 4)
-
-
-@pytest.mark.parametrize("unit", ["word", "bpe", "unigram", "char"])
-def test_every_unit_can_be_used(unit: str) -> None:
-    lm = reviewlm.ngram.fit(TEXTS, unit=unit, vocabulary_size=400)
-    assert lm.score(TEXTS[0]).open_bits_per_byte < lm.score("zxqv blorf gneep").open_bits_per_byte
-    assert isinstance(lm.generate(1)[0], str)
 
 
 def test_methods_that_tune_use_the_held_out_texts() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reviewlm.reference import FOLDER, PAGES, cli_page, settings_page
+from reviewlm.reference import FOLDER, PAGES, settings_page
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -38,21 +38,3 @@ def settings() -> list[tuple[str, list[str]]]:
 
 def test_every_setting_has_default_range_and_meaning() -> None:
     assert [name for name, cells in settings() if len(cells) != 4 or not all(cells)] == []
-
-
-def test_numbers_have_their_range_on_the_page() -> None:
-    rows = dict(settings())
-    numbers = {name: cells[2] for name, cells in rows.items() if cells[2].startswith(("a whole number", "a number"))}
-    assert len(numbers) > 100
-    said = re.compile("; (between|at least|above|0 or more|in )")
-    assert [name for name, values in numbers.items() if not said.search(values)] == []
-    assert rows["models.NAME with kind rnn, gru, lstm: hidden"][2] == "a whole number; at least 1 and at most 65,536"
-    assert rows["models.NAME.training: clip"][2].startswith("a number, or 'none' to do without; above 0 and finite")
-    assert rows["models.NAME.objective: cutoffs"][3].endswith("Only takes effect with output 'adaptive'.")
-    assert rows["split: test"][2] == "a number; above 0 and below 0.5"
-
-
-def test_options_with_a_choice_name_what_can_be_chosen() -> None:
-    page = cli_page()
-    assert "| `--form` | `word2vec` | one of word2vec, binary, glove |" in page
-    assert "a section of options" not in page

@@ -61,11 +61,3 @@ def test_every_door_allows_the_same_values(name: str) -> None:
         assert [value for value in VALUES if validator.is_valid(value)] == allowed
     if name in ("temperature", "top_k", "top_p"):
         assert [value for value in VALUES if by_command(("models", "ngram", "generate"), name, value)] == allowed
-
-
-def test_the_range_in_the_help_is_the_one_that_is_checked() -> None:
-    help_of = {option.name: option.help for option in COMMANDS["generate"].params}
-    assert "[above 0 and at most 1]" in help_of["top_p"]
-    assert "[above 0 and at most 1]" in help_of["typical_p"]
-    assert "[between 0 and 1]" in help_of["min_p"]
-    assert "[above 0]" in help_of["repetition_penalty"]

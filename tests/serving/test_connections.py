@@ -24,7 +24,6 @@ from tests.serving.served import served
 
 DEADLINE = 60.0
 HEAD = b"POST /suggest HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-PROMPT = b'{"prompt": "The"}'
 
 
 @contextmanager

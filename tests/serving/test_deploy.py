@@ -9,13 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.main import get_command
 
 import reviewlm
 from core.config.presets import load_config
-from core.services.service_list import DEFAULT_PORTS
-from reviewlm.cli import app
-from serving.api.about import router
 from serving.api.access import is_loopback
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -23,50 +19,10 @@ IMAGE, HOME, USER = f"reviewlm:{reviewlm.__version__}", "/home/reviewlm", 10001
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 MANIFESTS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((DEPLOY / "kubernetes").glob("*.yaml"))}
-KUBERNETES = "1.37"
 """Version whose schemas the manifests are checked against."""
 POD = MANIFESTS["deployment"]["spec"]["template"]["spec"]
 [CONTAINER] = POD["containers"]
 REPLICAS = [COMPOSE["services"][name] for name in ("one", "two")]
-
-
-def serve_settings(words: list[str]) -> Any:
-    """Return the settings of `reviewlm serve …`, parsed as the program parses them."""
-    command = get_command(app).commands["serve"]
-    assert words[0] == "serve"
-    given = command.make_context("serve", words[1:]).params
-    names = ("host", "port")
-    sets = [*(given["set"] or []), *(f"serving.{name}={given[name]}" for name in names if given[name] is not None)]
-    return load_config(given["preset"], sets).serving
-
-
-def seconds(text: str) -> int:
-    found = re.fullmatch(r"(\d+)s", text)
-    assert found, text
-    return int(found[1])
-
-
-def paths_of(router: Any) -> set[str]:
-    return {route.path for route in router.routes}
-
-
-@pytest.mark.parametrize("words", [CONTAINER["args"], *(replica["command"] for replica in REPLICAS)])
-def test_every_replica_runs_the_server_on_its_port_and_is_reachable(words: list[str]) -> None:
-    settings = serve_settings(words)
-    assert (settings.host, settings.port) == ("0.0.0.0", 8000)
-
-
-def test_probes_and_proxy_ask_paths_that_the_server_has() -> None:
-    probes = {name: CONTAINER[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")}
-    assert {name: probe["path"] for name, probe in probes.items()} == {
-        "startup": "/readyz", "readiness": "/readyz", "liveness": "/healthz",
-    }  # fmt: skip
-    assert {probe["port"] for probe in probes.values()} == {"http"}
-    proxy = (DEPLOY / "Caddyfile").read_text()
-    assert "health_uri /readyz" in proxy
-    assert "reverse_proxy one:8000 two:8000" in proxy
-    assert all("http://127.0.0.1:8000/readyz" in replica["healthcheck"]["test"][-1] for replica in REPLICAS)
-    assert {"/readyz", "/healthz"} <= paths_of(router)
 
 
 def test_nothing_runs_as_root_or_writes_beside_its_volumes() -> None:
@@ -85,19 +41,6 @@ def test_nothing_runs_as_root_or_writes_beside_its_volumes() -> None:
         assert replica["user"] == f"${{REVIEWLM_USER:-{USER}:{USER}}}"
         [volume] = replica["volumes"]
         assert volume.endswith(f"}}:{HOME}")
-
-
-@pytest.mark.parametrize("name", [
-    "deployment", "disruption", "home", "service", "worker/volumes", "worker/worker",
-])  # fmt: skip
-def test_manifests_are_valid_for_kubernetes(name: str) -> None:
-    checks = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed (108 MB)")
-    found = list(yaml.safe_load_all((DEPLOY / "kubernetes" / f"{name}.yaml").read_text()))
-    assert found
-    for manifest in found:
-        checks.validate(manifest, KUBERNETES, strict=True)
-        with pytest.raises(checks.ValidationError):
-            checks.validate(manifest | {"metadata": manifest["metadata"] | {"lables": {}}}, KUBERNETES, strict=True)
 
 
 def closed(required: str = "", **properties: Any) -> dict[str, Any]:
@@ -147,12 +90,6 @@ def test_kuberay_finds_only_fields_it_has_and_pods_like_those_of_the_server(name
         settings = load_config(preset, [f"{key}={value}" for key, value in application["args"].items()]).serving
         assert not is_loopback(settings.host), "then it starts without access tokens"
         assert container["volumeMounts"] == CONTAINER["volumeMounts"]
-
-
-def test_prometheus_scrapes_a_page_that_exists() -> None:
-    [serve] = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
-    assert serve["metrics_path"] in paths_of(router)
-    assert serve["static_configs"][0]["targets"] == [f"127.0.0.1:{DEFAULT_PORTS['serve']}"]
 
 
 def test_no_file_holds_a_secret() -> None:

@@ -24,8 +24,6 @@ pytestmark = pytest.mark.long
 TYPED = "The pizza was great and the staff was friendly."
 NOT_ANSWERED = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 USERS = 6
-PROBES = 3_000 * b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-"""More than are answered until the signal comes; they are answered one after another."""
 
 
 class RoundRobin:

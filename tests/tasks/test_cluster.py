@@ -59,12 +59,6 @@ def test_a_process_ends_with_the_head_of_its_cluster_and_outlives_a_pause_of_it(
     assert next(answers, None) is None
 
 
-@pytest.mark.parametrize("address", ["ray://", "tcp://host:8786", "host", "host:port", "a b:1"])
-def test_what_is_no_address_of_a_cluster_is_refused(address: str) -> None:
-    with pytest.raises(ConfigError, match=r"execution\.cluster"):
-        load_config("demo", [f"execution.cluster={address}"])
-
-
 def test_large_arrays_travel_once_beside_the_function_and_come_back_in_their_places() -> None:
     large, small, sent = np.arange(100_000), np.arange(3), list[np.ndarray]()
     file = machinery.io.BytesIO()

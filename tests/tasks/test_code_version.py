@@ -112,19 +112,10 @@ def test_every_import_of_python_itself_is_one_of_the_stage() -> None:
         assert {name for name in imported if code._file(name)} <= code._names(module), module
 
 
-def test_stages_are_found_by_their_calls(project: Path) -> None:
-    makers = SourceCode(project).makers()
-    assert makers == {"fit": WORKER, "prepare": "tasks.data.prepare", "observe": "tasks.evaluation.evaluate"}
-
-
 def test_an_edited_function_far_below_changes_the_version_of_all_stages_that_use_it(edit: Edit) -> None:
     assert edit("models/text/normal.py", "lower()", "upper()") == {
         "prepare", "fit", "observe", "fit ngram", "fit lstm",
     }  # fmt: skip
-
-
-def test_data_beside_a_module_under_its_name_belong_to_it(edit: Edit) -> None:
-    assert edit("corpus/clean.yaml", "a", "b") == {"prepare"}
 
 
 def test_an_edited_network_concerns_the_fits_of_its_kind_and_what_opens_models_of_any_kind(edit: Edit) -> None:
@@ -133,27 +124,6 @@ def test_an_edited_network_concerns_the_fits_of_its_kind_and_what_opens_models_o
 
 def test_an_edited_trainer_concerns_the_fits_of_its_kind_and_nothing_that_opens_models(edit: Edit) -> None:
     assert edit("training/trainer.py", "0.1", "0.2") == {"fit", "fit lstm"}
-
-
-def test_an_undone_edit_brings_the_first_version_back(edit: Edit, project: Path) -> None:
-    first = versions(project)
-    edit("models/ngram/lm.py", "5", "4")
-    assert versions(project) != first
-    edit("models/ngram/lm.py", "4", "5")
-    assert versions(project) == first
-
-
-def test_a_new_module_counts_through_the_one_that_imports_it(edit: Edit, project: Path) -> None:
-    before = versions(project)
-    (project / "models/ngram/added.py").write_text("VALUE = 1\n")
-    assert versions(project) == before, "nobody imports it"
-    edit("models/ngram/lm.py", "ORDER", "from .added import VALUE\nORDER")
-    assert "fit ngram" in edit("models/ngram/added.py", "1", "2")
-
-
-def test_neither_what_runs_stages_nor_what_only_a_type_checker_imports_counts(edit: Edit) -> None:
-    assert edit("corpus/shown.py", "1", "2") == set()
-    assert edit("tasks/stage.py", "()", "(config)") == set()
 
 
 def test_a_stage_with_edited_code_builds_a_result_of_its_own(

@@ -10,9 +10,7 @@ import pytest
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
 import tasks.limits
-from core.config.presets import load_config
 from core.errors import ConfigError
-from tasks.fitting.fit import limits_of_fits
 from tasks.limits import require_limits, slot
 
 
@@ -41,11 +39,6 @@ def test_a_missing_limit_of_a_shared_server_is_refused_and_an_existing_one_is_no
     assert "prefect gcl create gpu --limit 1" in refused.value.remedy
 
 
-def test_a_server_of_this_command_alone_is_not_asked(limits: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PREFECT_API_URL")
-    assert require_limits(["promotion", "gpu"]) is None  # type: ignore[func-returns-value]
-
-
 def test_only_a_shared_server_must_know_a_limit_that_is_waited_for(
     limits: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,7 +53,3 @@ def test_only_a_shared_server_must_know_a_limit_that_is_waited_for(
     monkeypatch.delenv("PREFECT_API_URL")
     with slot("gpu"):
         pass
-
-
-def test_fits_on_the_processor_wait_for_no_limit() -> None:
-    assert limits_of_fits(load_config("demo", ["execution.device=cpu"])) == []

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -91,26 +91,6 @@ def test_a_second_retrain_waits_for_the_first_and_an_equal_third_one_ends(
     first.set()
     assert [future.result(30) for future in (running, second, third)] == ["done"] * 3
     assert "waiting until another retrain has ended: small, reviews (flow run unknown)" in caplog.messages
-
-
-def test_one_that_waited_and_runs_does_not_spare_the_next_one(
-    shared: Places, tmp_path: Path, threads: ThreadPoolExecutor
-) -> None:
-    """It may have read the files already, so that it does not know the newest ones."""
-    first, second, third = (threading.Event() for _ in range(3))
-    futures: list[Future[str]] = [threads.submit(retrain, tmp_path, first, WEEKLY)]
-    until(lambda: (tmp_path / FOLDER / "running.txt").exists())
-    (tmp_path / FOLDER / "running.txt").unlink()
-    futures.append(threads.submit(retrain, tmp_path, second, WEEKLY))
-    until(lambda: waiting(tmp_path) == 1)
-    first.set()
-    until(lambda: (tmp_path / FOLDER / "running.txt").exists())
-    futures.append(threads.submit(retrain, tmp_path, third, WEEKLY))
-    third.set()
-    time.sleep(0.05)
-    assert not futures[2].done()
-    second.set()
-    assert [future.result(30) for future in futures] == ["done"] * 3
 
 
 def test_a_command_always_waits_and_one_without_a_lasting_server_never(

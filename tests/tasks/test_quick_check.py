@@ -11,11 +11,11 @@ import pytest
 
 from core.config.presets import load_config, preset_names
 from core.config.run_config import RunConfig
-from core.errors import FitError, MissingColumn
+from core.errors import FitError
 from corpus.synthetic.synth import write_reviews
 from models.specs import parts_of
 from tasks import quick_check
-from tasks.quick_check import StageLog, one_of_each_kind, tiny, write_sample
+from tasks.quick_check import StageLog, tiny, write_sample
 from tests.command_line import call
 
 
@@ -52,17 +52,6 @@ def test_the_sample_has_the_first_reviews_of_any_format(ending: str, reviews: Pa
     assert all(("stars" in row) == (ending != ".txt") for row in found)
 
 
-def test_every_file_gives_reviews_and_a_short_input_gives_all_it_has(tmp_path: Path) -> None:
-    for name, count in (("a", 30), ("b", 5)):
-        lines = [json.dumps({"review_id": f"{name}{i}", "text": f"{name} text {i}"}) for i in range(count)]
-        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
-    assert write_sample(config_of(*files), tmp_path / "sample", 20) == 20
-    names = [json.loads(line)["review_id"][0] for line in (tmp_path / "sample").read_text().splitlines()]
-    assert (names.count("a"), names.count("b")) == (15, 5)
-    assert write_sample(config_of(*files), tmp_path / "sample", 200) == 35
-
-
 @pytest.mark.parametrize("preset", preset_names())
 def test_every_preset_has_a_tiny_form_with_one_model_of_each_kind(preset: str, tmp_path: Path) -> None:
     config = config_of(tmp_path / "reviews.jsonl", preset=preset)
@@ -74,10 +63,6 @@ def test_every_preset_has_a_tiny_form_with_one_model_of_each_kind(preset: str, t
     assert all(getattr(spec, "hidden", 1) <= 16 for spec in small.models)
     assert small.source.input == (str(tmp_path / "sample.jsonl"),)
     assert RunConfig.model_validate(small.model_dump()) == small, "its settings are valid together"
-
-
-def test_of_several_models_of_a_kind_the_first_is_tried_and_the_baseline() -> None:
-    assert [spec.name for spec in one_of_each_kind(load_config("demo"))][:2] == ["unigram", "kn5"]
 
 
 def test_a_failing_stage_is_named_and_its_files_are_kept(
@@ -123,14 +108,6 @@ def test_the_wall_time_of_the_command_is_told_also_if_a_stage_fails(
     done = call(monkeypatch, capfd, "check", "--input", reviews, "--json")
     assert 17 <= done.facts["seconds"] < 18
     assert said in done.err
-
-
-def test_an_input_without_texts_is_refused_before_any_stage(
-    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "bad.csv").write_text("stars,date\n1,2020-01-01\n", encoding="utf-8")
-    assert call(monkeypatch, capfd, "check", "--input", tmp_path / "bad.csv").code == MissingColumn.exit_code
-    assert call(monkeypatch, capfd, "check").code == 2
 
 
 @pytest.mark.long

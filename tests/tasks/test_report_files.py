@@ -35,19 +35,6 @@ def test_the_newest_report_is_what_latest_points_to(tmp_path: Path, results: Run
     assert files[1] == ["figures", "model_card.md", "report.html", "run.json"], "of a registered version"
 
 
-def test_equal_results_give_equal_files(tmp_path: Path, results: RunResults) -> None:
-    first, second = (stage.write_files(results, tmp_path, name).parent for name in ("run-1", "run-2"))
-    for file in ("report.html", "run.json", "figures/bits_per_byte.png"):
-        assert (first / file).read_bytes() == (second / file).read_bytes()
-
-
-def test_a_pointer_that_cannot_be_made_costs_no_report(tmp_path: Path, results: RunResults) -> None:
-    (tmp_path / "latest").mkdir(parents=True)
-    (tmp_path / "latest" / "something").touch()
-    assert stage.write_files(results, tmp_path, "run-1").is_file()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "run-1"]
-
-
 def test_a_folder_that_is_a_file_is_an_error_with_a_word(tmp_path: Path, results: RunResults) -> None:
     (tmp_path / "reports").touch()
     with pytest.raises(NotWritable, match="cannot be written"):

@@ -248,14 +248,3 @@ def test_trials_of_another_champion_are_another_study_if_fits_start_from_it(cham
 def test_without_a_champion_all_fits_start_fresh_and_the_study_is_one(champion: Champion, gone: Any) -> None:
     champion.name = gone
     assert name_of(config(start="champion"))
-
-
-def test_a_study_is_told_by_space_and_fixed_options_not_by_what_the_searched_ones_were(champion: Champion) -> None:
-    study = name_of(config())
-    assert name_of(config(hidden=32)) == study  # the winner's options, put into the preset: the search goes on
-    assert name_of(config(trials=99, seeds=0)) == study
-    for other in (
-        config(evaluations=9), config(seed=2), config(space={"hidden": "8..64:log"}),
-        config(space=dict(reversed(SPACE.items()))),  # the sampler would draw other values
-    ):  # fmt: skip
-        assert name_of(other) != study

@@ -91,14 +91,6 @@ def test_the_archive_and_all_that_is_restored_are_for_the_owner_only(filled: Pat
     assert not [path for path in paths if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) & 0o077]
 
 
-def test_the_small_form_leaves_out_only_the_store(filled: Path, tmp_path: Path) -> None:
-    write_backup(filled, tmp_path / "small.tar.gz", without_store=True)
-    told = restore_backup(tmp_path / "small.tar.gz", tmp_path / "restored")
-    assert told["without_store"] is True
-    assert not (tmp_path / "restored" / "store").exists()
-    assert {"mlflow.db", "mlartifacts/1/model.bin"} <= names_of(tmp_path / "restored")
-
-
 def test_a_database_that_is_being_written_is_copied_between_two_transactions(filled: Path, tmp_path: Path) -> None:
     stop = threading.Event()
 
@@ -121,16 +113,6 @@ def test_a_database_that_is_being_written_is_copied_between_two_transactions(fil
     numbers = [number for (number,) in rows_of(tmp_path / "restored" / "mlflow.db")]
     assert numbers == list(range(1, len(numbers) + 1))
     assert len(numbers) % 2 == 1
-
-
-def test_rows_that_are_only_in_the_write_ahead_log_are_saved(filled: Path, tmp_path: Path) -> None:
-    with closing(sqlite3.connect(filled / "mlflow.db")) as open_one:
-        with open_one:
-            open_one.execute("INSERT INTO runs VALUES (2)")
-        assert (filled / "mlflow.db-wal").stat().st_size
-        write_backup(filled, tmp_path / "backup.tar")
-    restore_backup(tmp_path / "backup.tar", tmp_path / "restored")
-    assert rows_of(tmp_path / "restored" / "mlflow.db") == [(1,), (2,)]
 
 
 def test_a_damaged_database_is_named_and_no_archive_appears(filled: Path, tmp_path: Path) -> None:
@@ -321,8 +303,3 @@ def test_a_backup_says_which_files_of_its_runs_are_in_a_bucket(
     assert "Not part of the backup: s3://user:***@bucket/mlflow, outside this home" in warning
     assert "(2)" in warning
     assert places_elsewhere(migrated_home) == {"s3://user:***@bucket/mlflow": 2}
-
-
-def test_a_home_without_runs_or_with_a_database_of_others_has_no_files_elsewhere(filled: Path, tmp_path: Path) -> None:
-    assert places_elsewhere(filled) == {}
-    assert places_elsewhere(tmp_path / "absent") == {}

@@ -15,9 +15,8 @@ from core.sqlite_files import Revisions, revisions_in
 from flows.server.private_server import private_server
 from flows.server.tables import tables_of
 from tests.tracking.older_databases import make_mlflow_tables, mlflow_revisions
-from tracking.client import open_client, require_whole
+from tracking.client import open_client
 from tracking.database import head_revision, require_current, require_current_at, revision_of
-from tracking.mlflow_server import application
 from tracking.restore import restore_backup
 from tracking.upgrade import upgrade_home
 
@@ -67,19 +66,6 @@ def test_a_home_in_use_is_not_migrated(older_home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_opens_older_tables_before_the_upgrade(older_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow would migrate those that lack a table at once, in place and without a backup."""
-    monkeypatch.setenv("REVIEWLM_HOME", str(older_home))
-    monkeypatch.delenv("REVIEWLM_TRACKING_URI", raising=False)
-    uri, before = f"sqlite:///{older_home / 'mlflow.db'}", revision_of(older_home / "mlflow.db")
-    for opened in (lambda: open_client(uri).search_experiments(), lambda: require_whole(uri), application):
-        with pytest.raises(ArtifactError, match="older MLflow") as told:
-            opened()
-        assert "`reviewlm home upgrade`" in told.value.remedy
-    assert revision_of(older_home / "mlflow.db") == before
-
-
-@pytest.mark.slow
 def test_a_database_that_is_no_file_of_the_home_is_asked_through_sqlalchemy(older_home: Path, tmp_path: Path) -> None:
     """As one of PostgreSQL is; SQLite stands in for it here."""
     uri = f"sqlite:///{older_home / 'mlflow.db'}"
@@ -89,14 +75,6 @@ def test_a_database_that_is_no_file_of_the_home_is_asked_through_sqlalchemy(olde
     upgrade_home(older_home)
     require_current_at(uri)
     require_current_at(f"sqlite:///{tmp_path / 'empty.db'}")
-
-
-@pytest.mark.slow
-def test_the_first_commands_of_a_new_home_do_not_take_unfinished_tables_for_older_ones(tmp_path: Path) -> None:
-    """While one process creates them, and after it was killed."""
-    make_mlflow_tables(uri := f"sqlite:///{tmp_path / 'mlflow.db'}", mlflow_revisions()[20])
-    assert open_client(uri).search_experiments()
-    assert revision_of(tmp_path / "mlflow.db") == head_revision()
 
 
 @pytest.mark.slow

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from core.config.presets import change_config, load_config, preset_names
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
-from models.specs import KINDS, RecurrentSpec, identity, spec_from_dict
+from models.specs import RecurrentSpec
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -70,41 +68,6 @@ def test_a_value_out_of_range_is_refused_before_any_work(override: str) -> None:
     with pytest.raises(ConfigError) as error:
         load_config("small", [override])
     assert error.value.exit_code == 2
-
-
-def test_one_seed_reaches_every_part_that_draws_at_random_and_has_none_of_its_own() -> None:
-    config = load_config("demo", ["seed=7", "models.2.training.seed=3"])
-    seeds = {spec.name: spec.training.seed for spec in config.models if hasattr(spec, "training")}
-    assert seeds == {"nplm": 3, "rnn": 7, "gru": 7, "lstm": 7}
-    assert config.source.synthetic.seed == 7
-
-
-def test_an_unknown_preset_names_the_nearest_and_lists_all() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'small'"):
-        load_config("smal")
-
-
-def test_a_preset_extends_another_and_says_only_what_differs(tmp_path: Path) -> None:
-    mine = tmp_path / "mine.toml"
-    mine.write_text('extends = "demo"\n[source.synthetic]\nreviews = 50\n')
-    config, demo = load_config(str(mine)), load_config("demo")
-    assert config.source.synthetic.reviews == 50
-    assert config.models == demo.models
-
-
-def test_two_models_may_not_share_a_name() -> None:
-    with pytest.raises(ConfigError, match="share the name"):
-        load_config("small", ['models.1.name="kn5"'])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_spec_survives_json_and_its_identity_ignores_labels(kind: str) -> None:
-    from dataclasses import asdict, replace
-
-    needed = {"mixture": {"parts": ("kn5", "lstm")}}  # what has no default
-    spec = KINDS[kind][0](kind=kind, **needed.get(kind, {}))
-    assert spec_from_dict(asdict(spec)) == spec
-    assert identity(replace(spec, name="other", vocabulary="other")) == identity(spec)
 
 
 def test_a_recorded_configuration_is_changed_by_overrides_and_by_nothing_else() -> None:

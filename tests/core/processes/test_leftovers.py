@@ -82,15 +82,3 @@ def test_unfinished_work_that_nothing_goes_on_with_is_removed_and_other_work_sta
     assert [path.name for path in store.tidy()] == [f"once-{Store.digest('stage', 1, {'n': 2}, {})}"]
     assert [path.parent.name for path in tmp_path.glob(".work/*/half")] == [Store.digest("stage", 1, {"n": 1}, {})]
     assert store.tidy() == []
-
-
-def test_the_work_of_a_living_process_is_not_touched(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-
-    def make(work: Path) -> dict[str, int]:
-        (work / "part").write_text("…")
-        assert Store(tmp_path).tidy() == []
-        assert (work / "part").exists()
-        return {}
-
-    store.build("stage", 1, {}, {}, make)

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from core.credentials import PASSWORD_FILE, USER, credentials_of, password_of
+from core.credentials import PASSWORD_FILE, USER, password_of
 from core.errors import Unreadable
 from core.services import join, service_list
-
-
-def test_a_home_has_one_password_also_where_many_ask_at_once(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(8) as threads:
-        found = set(threads.map(password_of, [tmp_path / "home"] * 40))
-    assert len(found) == 1
-    assert credentials_of(tmp_path / "home") == f"{USER}:{found.pop()}"
-    assert password_of(tmp_path / "other") != password_of(tmp_path / "home")
-    assert [path.name for path in (tmp_path / "home").iterdir()] == [PASSWORD_FILE]
 
 
 def test_only_the_owner_can_read_it_whatever_the_umask(tmp_path: Path) -> None:

@@ -38,9 +38,3 @@ def test_what_is_made_afterwards_is_the_owners_also_by_child_processes(tmp_path:
     assert modes(tmp_path / "home") == {
         ".": "0o700", "prefect": "0o700", "new": "0o700", "new/file": "0o600", "child": "0o600",
     }  # fmt: skip
-
-
-def test_a_new_home_can_be_its_groups_too(tmp_path: Path) -> None:
-    prepare_environment(tmp_path / "home", group=True)
-    (tmp_path / "home" / "file").write_text("x")
-    assert modes(tmp_path / "home") == {".": "0o2770", "prefect": "0o770", "file": "0o660"}

@@ -15,7 +15,7 @@ from core.errors import EmptyInput, MissingColumn, Unreadable
 from corpus.cleaning.business import read_businesses
 from corpus.cleaning.clean import prepare
 from corpus.cleaning.clean_table import CLEAN
-from corpus.ingestion.ingest import ingest, limits_of
+from corpus.ingestion.ingest import ingest
 
 ROWS = [
     {"business_id": "b1", "name": "Café Ö", "city": "Tucson", "stars": 4.5, "categories": "Food, Coffee & Tea"},
@@ -89,17 +89,6 @@ def test_what_is_no_such_table_is_refused_with_its_place(tmp_path, content, erro
         (tmp_path / "b").write_bytes(content)
     with pytest.raises(error, match=f"(?s){words}"):
         read_businesses(tmp_path / "b")
-
-
-@pytest.mark.parametrize("setting", ["max_expansion", "max_record_bytes"])
-def test_how_large_a_table_may_be_is_a_setting(tmp_path, monkeypatch, setting):
-    monkeypatch.setattr("corpus.schema.ALWAYS_ALLOWED", 1_000)
-    (tmp_path / "b.json.gz").write_bytes(gzip.compress(lines([{**ROWS[0], "name": "a" * 200_000}])))
-    loose = {"max_expansion": 10_000, "max_record_bytes": 1_000_000}
-    strict = {**loose, setting: {"max_expansion": 2, "max_record_bytes": 2_000}[setting]}
-    with pytest.raises(Unreadable, match=f"source.{setting}"):
-        read_businesses(tmp_path / "b.json.gz", limits_of(SourceConfig(**strict)))
-    assert read_businesses(tmp_path / "b.json.gz", limits_of(SourceConfig(**loose))).table.height == 1
 
 
 def test_reviews_get_the_columns_of_their_business_and_stay_where_they_were(tmp_path):

@@ -4,7 +4,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.cleaning.normalise import count_masks, normalise
+from corpus.cleaning.normalise import normalise
 from models.text.normal_form import NormalForm
 from tests.examples import examples
 
@@ -31,11 +31,3 @@ forms = st.builds(NormalForm, st.booleans())
 @examples(500)
 def test_polars_and_python_agree_on_any_texts(texts, form):
     assert normalise(pl.Series(texts, dtype=pl.String), form).to_list() == [form.apply(t) for t in texts]
-
-
-def test_placeholders_are_counted_by_kind():
-    raw = pl.Series(["_url_ is a mark", "mail a@b.com, c@d.org", "480-555-1234", None, "my_card_ here"])
-    before, after = count_masks(raw), count_masks(normalise(raw.fill_null(""), NormalForm()))
-    none = dict.fromkeys(("ssn", "iban", "ip", "handle", "key"), 0)
-    assert before == {"email": 0, "url": 1, "card": 1, "phone": 0, **none}
-    assert after == {"email": 2, "url": 1, "card": 1, "phone": 1, **none}

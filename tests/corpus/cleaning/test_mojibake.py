@@ -1,14 +1,12 @@
 """Text decoded with the wrong table is turned back, good text is left alone; ftfy is the peer."""
 
-import re
 import string
 
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.text.normal_form import HINT, NormalForm, repair
+from models.text.normal_form import NormalForm, repair
 from tests.corpus.cleaning.sentences import SENTENCES
 from tests.examples import examples
 
@@ -68,19 +66,3 @@ def test_good_text_is_left_alone(text):
 def test_what_was_written_survives_one_wrong_reading(text):
     clean = BARE.apply(text)
     assert BARE.apply(damaged(clean)) == BARE.apply(clean)
-
-
-halves = st.sampled_from([*"ÃÂâ€™œ\x9dðŸ˜€é©ƒ\u00a0\u00ad\u0303aA É…”", "ï»¿"])
-
-
-@given(st.lists(halves, max_size=12).map("".join))
-@examples(500)
-def test_a_second_repair_changes_nothing_and_without_a_hint_nor_does_the_first(text):
-    assert repair(repair(text)) == repair(text)
-    assert re.search(HINT, text) or repair(text) == text
-
-
-@pytest.mark.real_data
-def test_no_real_review_is_changed(real_data):
-    texts = pl.read_csv(real_data / "kaggle_yelp_10k.csv.gz")["text"].to_list()
-    assert [text for text in texts if repair(text) != text] == []

@@ -8,7 +8,6 @@ import pytest
 
 from core.config.sections.data import CleanConfig, DuplicatesConfig, SelectionConfig, SplitConfig
 from core.config.sections.source import SourceConfig
-from core.errors import EmptyInput
 from corpus.cleaning.clean import prepare
 from corpus.cleaning.clean_table import CLEAN
 from corpus.ingestion.ingest import ingest
@@ -45,13 +44,6 @@ def test_the_table_has_cleaned_texts_with_their_bytes_and_words(tmp_path):
         assert counts == {"reviews": side.height, "bytes": side["bytes"].sum(), "words": side["words"].sum()}
 
 
-@pytest.mark.parametrize(("stars", "expected"), [(5, 5), ("1.0", 1), (2.5, 0), (0, 0), (6, 0), (-1, 0), (None, 0)])
-def test_ratings_that_are_no_whole_number_from_one_to_five_are_unknown(tmp_path, stars, expected):
-    facts, frame = prepared(tmp_path, [*DIFFERENT, record("x", "odd rating", stars=stars)])
-    assert frame.filter(pl.col("review_id") == "rx")["stars"].to_list() == [expected]
-    assert facts["unrated"] == ({f"{stars:g}": 1} if expected == 0 and stars is not None else {})
-
-
 def test_duplicates_leave_the_less_sacred_side_and_are_counted(tmp_path):
     rows = [record(number, f"text {number % 250}") for number in range(600)]
     facts, frame = prepared(tmp_path, rows)
@@ -66,38 +58,6 @@ def test_duplicates_leave_the_less_sacred_side_and_are_counted(tmp_path):
     assert dropped == 600 - facts["rows"]
     assert min(facts["duplicates"]["train"][reason] for reason in ("of_test", "of_validation", "of_train")) > 0
     assert facts["duplicates"]["validation"]["of_test"] > 0
-
-
-def test_the_test_digest_changes_with_a_text_of_the_test_and_only_then(tmp_path):
-    names = [row["review_id"] for row in DIFFERENT]
-    sides = dict(zip(names, assign(pl.Series(names), SPLIT), strict=True))
-    digests = {}
-    for side in ("test", "train"):
-        victim = next(name for name, where in sides.items() if where == side)
-        rows = [{**row, "text": "changed"} if row["review_id"] == victim else row for row in DIFFERENT]
-        digests[side] = prepared(tmp_path / side, rows)[0]["test_digest"]
-    whole = prepared(tmp_path / "whole", DIFFERENT)[0]["test_digest"]
-    assert digests["train"] == whole
-    assert digests["test"] != whole
-
-
-def test_texts_with_nothing_left_are_set_aside_and_counted(tmp_path):
-    facts, frame = prepared(tmp_path, [*DIFFERENT, record("e1", " \n "), record("e2", "&nbsp;"), record("e3", "")])
-    assert facts["empty"] == 3
-    assert facts["rows"] == frame.height == 400
-
-
-def test_three_reviews_in_all_are_too_few_and_the_error_says_what_to_do(tmp_path):
-    with pytest.raises(EmptyInput, match=r"(?s)has no reviews.*only 3 reviews.*give more"):
-        prepared(tmp_path, [record(number, f"text {number}") for number in range(3)])
-
-
-def test_a_second_run_after_an_interrupted_one_gives_the_same(tmp_path):
-    facts, frame = prepared(tmp_path, DIFFERENT)
-    (tmp_path / "p" / "slices").mkdir()
-    (tmp_path / "p" / "slices" / "00000-part-00009.parquet").write_bytes(b"left by a killed run")
-    assert prepare(tmp_path / "p-data", tmp_path / "p", CleanConfig(), SPLIT) == facts
-    assert pl.read_parquet(tmp_path / "p" / "clean.parquet").equals(frame)
 
 
 def sides_of(names):

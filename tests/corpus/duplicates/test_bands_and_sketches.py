@@ -1,6 +1,5 @@
 """Similar texts meet in bands as often as the S-curve says, and sketches hold back few of them."""
 
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,9 +8,7 @@ from hypothesis import strategies as st
 
 from core.config.sections.data import DuplicatesConfig
 from core.errors import ConfigError
-from corpus.duplicates import kernels
-from corpus.duplicates.minhash import Bands, buckets
-from corpus.duplicates.shingles import hash_table
+from corpus.duplicates.minhash import Bands
 
 
 def test_a_similarity_too_low_to_be_found_is_refused():
@@ -54,33 +51,3 @@ def test_the_key_of_a_band_is_the_upper_half_of_the_mixed_sum_of_its_values_with
     ]
     keys = bands.keys(signatures)
     assert (keys.tolist(), keys.dtype) == (expected, np.uint32)
-
-
-def test_texts_meet_in_a_band_as_often_as_their_similarity_says():
-    """1,000 pairs of similarity 0.5 meet with probability 0.548: three standard deviations are 0.047."""
-    random = np.random.default_rng(3)
-    values = random.integers(0, 2**64, (1_000, 120), np.uint64)  # 80 of each, 40 of them shared: 40 / 120
-    values = np.concatenate([values[:, :90], values[:, 30:]])  # 90 of each, 60 shared: 60 / 120 = 0.5
-    bands = Bands(25, 5)
-    keys = bands.keys(bands.signatures(values.ravel(), np.arange(2_001) * 90))
-    met = (keys[:, :1_000] == keys[:, 1_000:]).any(axis=0).mean()
-    assert met == pytest.approx(0.548, abs=0.047)
-
-
-@given(st.lists(st.integers(0, 5) | st.integers(0, 2**64 - 1), max_size=30))
-def test_buckets_hold_all_who_share_a_key_and_no_one_else(keys):
-    members, starts = buckets(np.array(keys, np.uint64))
-    got = [members[a:b].tolist() for a, b in pairwise(starts)]
-    expected = [[i for i, key in enumerate(keys) if key == value] for value in sorted(set(keys))]
-    assert got == [group for group in expected if len(group) > 1]
-
-
-@given(st.lists(st.sets(st.integers(0, 30)), min_size=1, max_size=6), st.data())
-def test_common_shingles_are_those_of_the_intersection(texts, data):
-    values = np.array([mixed(one) for text in texts for one in text], np.uint64)
-    offsets = np.cumsum([0, *map(len, texts)])
-    numbers = st.lists(st.integers(0, len(texts) - 1), min_size=4, max_size=4)
-    a, b = np.array(data.draw(numbers)), np.array(data.draw(numbers))
-    common = np.empty(4, np.int64)
-    kernels.common(values, offsets, a, b, *hash_table(offsets), common)
-    assert common.tolist() == [len(texts[x] & texts[y]) for x, y in zip(a, b, strict=True)]

@@ -29,9 +29,6 @@ def pairs(*numbers):
     return pl.DataFrame(list(numbers), schema={"a": pl.UInt64, "b": pl.UInt64}, orient="row")
 
 
-NAMES = st.lists(st.sampled_from([0, 1, 2, 3, 1 << 32, 1 << 63, (1 << 64) - 1]) | st.integers(0, (1 << 64) - 1))
-
-
 def by_hand(rows, near):
     """The rule, row by row: exact first, then every near pair of texts on two sides."""
     left = []

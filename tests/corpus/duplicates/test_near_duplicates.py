@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config.sections.data import DuplicatesConfig
-from corpus.duplicates.near import ABSENT, NearDuplicates
+from corpus.duplicates.near import NearDuplicates
 from corpus.synthetic.grammar import write_review
 from tests.examples import examples
 
@@ -150,14 +150,6 @@ def test_ten_thousand_copies_of_a_form_letter_cost_few_comparisons_and_all_leave
     assert near.examined < 20 * len(texts)
 
 
-def test_short_texts_are_no_near_duplicates_and_are_counted(tmp_path):
-    near = finder(tmp_path, ["Great food!", "great food", "So very good.", "so very good", "", "\U0001f44d"])
-    assert found_by(near) == {}
-    assert (near.texts, near.short.tolist()) == (0, list(range(6)))
-    five = finder(tmp_path, ["The food was really good", "the food was REALLY good!!"])
-    assert found_by(five) == {(0, 1): 1.0}
-
-
 @pytest.mark.parametrize("first", ["一", "ก", "ក"], ids=["Chinese", "Thai", "Khmer"])
 def test_near_duplicates_are_found_in_scripts_that_put_no_space_between_words(first, tmp_path):
     random = np.random.default_rng(1)
@@ -166,23 +158,3 @@ def test_near_duplicates_are_found_in_scripts_that_put_no_space_between_words(fi
     near = finder(tmp_path, [signs, f"{signs[:40]}{first}{signs[41:]}", *others])
     assert found_by(near).keys() == {(0, 1)}
     assert len(near.short) == 0
-
-
-@pytest.mark.slow
-def test_texts_that_left_are_absent_as_if_they_had_never_been_added(planted, tmp_path):
-    texts, _ = planted
-    sides = np.random.default_rng(8).choice([TEST, VALIDATION, TRAIN, ABSENT], len(texts)).astype(np.uint8)
-    whole, kept = finder(tmp_path / "whole", texts), np.flatnonzero(sides != ABSENT)
-    alone = finder(tmp_path / "alone", [texts[n] for n in kept], keys=kept.astype(np.uint64))
-    assert len(whole.pairs()) > 0
-    for within in (True, False):
-        found = whole.pairs(lambda keys: sides[keys], within)
-        assert found.equals(alone.pairs(lambda keys: sides[keys], within))
-        assert whole.examined == alone.examined
-
-
-@pytest.mark.real_data
-def test_real_reviews_are_hardly_ever_near_duplicates(tmp_path, real_data):
-    """The one pair of the 10,000: on one day, one author posted a long review at two branches of a restaurant."""
-    texts = pl.read_csv(real_data / "kaggle_yelp_10k.csv.gz")["text"].unique(maintain_order=True).to_list()
-    assert len(found_by(finder(tmp_path, texts))) == 1

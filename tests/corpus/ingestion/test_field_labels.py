@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 
 import polars as pl
@@ -50,14 +49,6 @@ def test_every_format_gives_the_same_labels_and_none_where_there_is_none(tmp_pat
     assert found == {"a": "food", "b": "service", "e": "7"}
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
-def test_numbers_and_truth_values_are_labels_too(tmp_path: Path, ending: str) -> None:
-    rows = [{"review_id": name, "text": f"text {name}", "n": n, "t": n > 1} for name, n in (("a", 1), ("b", 2))]
-    file = write(rows, tmp_path / f"mine.{ending}")
-    assert labels_of(tmp_path / "n", file, field="n") == {"a": "1", "b": "2"}
-    assert labels_of(tmp_path / "t", file, field="t") == {"a": "false", "b": "true"}
-
-
 def test_a_label_that_comes_late_in_a_file_is_found_and_one_that_never_comes_is_an_error(tmp_path: Path) -> None:
     early = [{"review_id": str(number), "text": f"text {number}"} for number in range(50)]
     file = write([*early, {"review_id": "late", "text": "late", "kind": "x"}], tmp_path / "mine.jsonl")
@@ -73,20 +64,3 @@ def test_another_text_at_the_place_of_a_review_is_an_error(tmp_path: Path) -> No
     with pytest.raises(Unreadable, match="does not hold the reviews") as caught:
         read_labels([identify(file, file.name)], iter_parts(tmp_path / "set"), config, "kind")
     assert "mine.jsonl, line 1" in str(caught.value.where)
-
-
-def test_members_of_an_archive_and_copies_of_a_file_keep_their_labels(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as packed:
-        for name, row in (("review_a.jsonl", ROWS[0]), ("review_b.jsonl", ROWS[1])):
-            packed.writestr(name, json.dumps(row) + "\n")
-    copy = tmp_path / "mine (1).zip"
-    copy.write_bytes((tmp_path / "mine.zip").read_bytes())
-    assert labels_of(tmp_path / "set", tmp_path / "mine.zip", copy) == {"a": "food", "b": "service"}
-
-
-def test_a_file_that_has_changed_since_gives_no_labels(tmp_path: Path) -> None:
-    file, config = write(ROWS, tmp_path / "mine.jsonl"), load_config("demo").source
-    source = identify(file, file.name)
-    file.write_text(file.read_text() + json.dumps({"review_id": "f", "text": "more", "kind": "x"}) + "\n")
-    with pytest.raises(Unreadable, match="changed"):
-        read_labels([source], iter([]), config, "kind")

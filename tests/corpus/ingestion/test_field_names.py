@@ -57,13 +57,6 @@ def test_a_file_with_other_names_gives_the_same_table_as_one_with_our_names(tmp_
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_file_with_our_names_is_read_beside_files_with_others(tmp_path: Path, ending: str) -> None:
-    plain = read(write(OURS, tmp_path / f"a.{ending}"), [])
-
-    assert read(write(OURS, tmp_path / f"b.{ending}"), NAMED).equals(plain)
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
 def test_a_misspelt_name_is_refused_before_a_run_with_the_fields_that_exist(tmp_path: Path, ending: str) -> None:
     file = write(THEIRS, tmp_path / f"a.{ending}")
     config = load_config("demo", ["source.fields.text=body", "source.fields.stars=ratign"])

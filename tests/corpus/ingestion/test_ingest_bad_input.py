@@ -65,25 +65,6 @@ def test_a_csv_in_latin_1_loses_nothing(tmp_path):
     assert restored == "id0,3,café"
 
 
-def test_an_array_loses_only_the_broken_element(tmp_path):
-    latin = line(review_id="b", text="caf\u00e9").replace(b"\xc3\xa9", b"\xe9")
-    items = [line(review_id="a"), latin, b"7", line(stars="five")]
-    _, frame, quarantine = run(tmp_path, "r.json", b"[\n" + b",\n".join(items) + b"\n]")
-    assert frame["review_id"].to_list() == ["a"]
-    assert quarantine.select("line", "reason").rows() == [(2, "encoding"), (3, "not_a_record"), (4, "bad_stars")]
-    assert quarantine["raw"][0] == items[1]
-
-
-def test_parquet_records_are_quarantined_too(tmp_path):
-    out = io.BytesIO()
-    columns = {"review_id": ["a", "b", "c"], "text": ["x", None, "z"], "stars": ["1", "2", "five"]}
-    pl.DataFrame(columns).write_parquet(out)
-    _, frame, quarantine = run(tmp_path, "r.parquet", out.getvalue())
-    assert frame["review_id"].to_list() == ["a"]
-    assert quarantine.select("line", "reason").rows() == [(2, "missing_text"), (3, "bad_stars")]
-    assert orjson.loads(quarantine["raw"][1])["stars"] == "five"
-
-
 def test_of_repeated_ids_the_newest_stays_and_of_equally_new_ones_the_last(tmp_path):
     rows = [
         line(text="old", date="2010-01-01"), line(text="new", date="2012-01-01"), line(text="older", date="2009-01-01"),
@@ -95,23 +76,6 @@ def test_of_repeated_ids_the_newest_stays_and_of_equally_new_ones_the_last(tmp_p
     assert (facts["rows"], facts["duplicates"], facts["quarantined"]) == (4, 4, 0)
     assert quarantine.select("line", "reason").rows() == [(n, "duplicate_id") for n in (1, 3, 4, 8)]
     assert orjson.loads(quarantine["raw"][0])["text"] == "old"
-
-
-def test_repeats_over_part_borders_are_found(tmp_path):
-    rows = [line(review_id=f"r{n % 13}", text=f"t{n}", date=f"20{n % 17:02d}-01-01") for n in range(60)]
-    facts, frame, _ = run(tmp_path, "r.jsonl", b"\n".join(rows), part_rows=7)
-    best = {}
-    for n in range(60):
-        best[n % 13] = max(best.get(n % 13, (-1, -1)), (n % 17, n))
-    assert sorted(frame["text"]) == sorted(f"t{n}" for _, n in best.values())
-    assert (facts["rows"], facts["duplicates"]) == (13, 47)
-
-
-@pytest.mark.parametrize("name", ["r.jsonl", "r.csv", "r.json", "r.txt", "r.json.gz", "noname"])
-def test_an_empty_file_is_an_error_that_names_it(tmp_path, name):
-    content = gzip.compress(b"") if name.endswith("gz") else b""
-    with pytest.raises(EmptyInput, match=f"(?s)holds no records.*{name}"):
-        run(tmp_path, name, content)
 
 
 def test_a_folder_without_reviews_is_an_error(tmp_path):

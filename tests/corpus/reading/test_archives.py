@@ -10,16 +10,13 @@ import tarfile
 import warnings
 import zipfile
 from pathlib import Path
-from typing import ClassVar
 
 import polars as pl
-import pyarrow
 import pytest
 
 from core.config.sections.source import SourceConfig
 from core.errors import MissingColumn, Unreadable
 from corpus.ingestion.ingest import ingest, iter_parts
-from corpus.reading.archives import looks_like_data, may_be_data
 from corpus.reading.readers import LAYERS
 from tests.corpus.review_files import json_lines, review, zstd
 
@@ -102,26 +99,6 @@ def test_packing_without_end_is_refused(tmp_path):
         content = gzip.compress(content, 1)
     with pytest.raises(Unreadable, match="compressed too many times"):
         ingested(tmp_path, "deeper.jsonl.gz", content)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [".ipynb_checkpoints/reviews.csv", "_tmp/reviews.json", "a/.reviews.json", "__MACOSX/._reviews.json",
-     "reviews.json.part", "reviews.jsonl.tmp", "reviews.json.gz.crdownload"],
-)
-def test_hidden_and_unfinished_files_are_not_read(name):
-    assert not looks_like_data(name)
-    assert not may_be_data(name)
-
-
-class Watched(pyarrow.CompressedInputStream):
-    """Streams of pyarrow, all of which are kept."""
-
-    made: ClassVar[list[Watched]] = []
-
-    def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments)
-        self.made.append(self)
 
 
 def skippable(size: int) -> bytes:

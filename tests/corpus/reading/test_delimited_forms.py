@@ -66,22 +66,6 @@ def test_whatever_a_program_with_quoting_writes_is_read_as_it_was(tmp_path_facto
     assert ingested(folder, quoted(["first", *texts], delimiter))[1]["text"].to_list() == ["first", *texts]
 
 
-@pytest.mark.slow
-@given(st.lists(st.text(st.sampled_from('ab",;é '), max_size=6), min_size=2, max_size=6))
-@examples(150)
-def test_no_record_without_quoting_takes_its_neighbour_with_it(tmp_path_factory, texts):
-    facts, rows, bad = ingested(tmp_path_factory.mktemp("tsv"), unquoted([*texts, 'x "y" z'], "\t"), "r.tsv")
-    assert rows["text"].to_list() == [*texts, 'x "y" z']
-    assert (facts["records"], bad.height) == (len(texts) + 1, 0)
-
-
-def escaped(texts, quoting=csv.QUOTE_NONNUMERIC):
-    out = io.StringIO()
-    writer = csv.writer(out, escapechar="\\", doublequote=False, quoting=quoting, lineterminator="\n")
-    writer.writerows([["text", "stars"], *([text, 4] for text in texts)])
-    return out.getvalue().encode()
-
-
 @pytest.mark.parametrize("mark", [b"", BOM])
 @pytest.mark.parametrize("first", [b"sep=;\n", b"sep=;\r\n", b'"sep=;"\n'])
 def test_the_line_that_tells_excel_the_delimiter_is_no_header(tmp_path, mark, first):

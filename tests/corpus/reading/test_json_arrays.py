@@ -53,15 +53,6 @@ def test_a_broken_element_takes_no_other_with_it_and_keeps_its_bytes():
     ]
 
 
-@pytest.mark.parametrize(
-    ("content", "whole"), [(b'[{"text": "a"}', 0), (b'[{"text": "a"},', 1), (b'[{"text": "a"},{"tex', 1), (b"[", 0)]
-)
-def test_an_array_that_was_cut_off_says_how_much_of_it_was_read(content, whole):
-    with pytest.raises(Unreadable, match="cut off") as caught:
-        read(content, block_bytes=5)
-    assert f"{whole} records were read" in str(caught.value)
-
-
 def test_a_missing_quote_does_not_fill_the_memory():
     content = b'[{"text": "a"}, {"text": "' + b"x" * 100_000 + b'}, {"text": "b"}]'
     with pytest.raises(Unreadable, match="too long") as caught:

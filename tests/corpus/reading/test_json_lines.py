@@ -14,7 +14,6 @@ from corpus.reading.jsonlines import Stretch, decode, parse, read_json_lines
 from corpus.schema import COLUMNS, Limits
 from tests.corpus.review_lines import BAD_LINES, GOOD, line
 from tests.examples import examples
-from tests.marked_cases import long_but
 
 LIMITS = Limits(max_chars=1000, max_record_bytes=3000)
 VOTES = {"useful": 1, "funny": 2, "cool": 3}
@@ -115,36 +114,8 @@ def test_a_damaged_byte_changes_no_other_line(damage):
     assert agree(bytes(block))
 
 
-@pytest.mark.slow
-@given(st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**7), 10**7) | st.floats(allow_nan=False) | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2), max_leaves=3),
-    st.sampled_from([*GOOD, "votes", "other"]), st.permutations(list(GOOD)), st.booleans())
-@examples(300)
-def test_any_value_in_any_field_and_order(value, name, order, spaced):
-    record = {field: GOOD[field] for field in order} | {name: value}
-    written = orjson.dumps(record)
-    assert agree(b"\n".join([written.replace(b'":', b'": ') if spaced else written] * 2 + [line()]))
-
-
 def read(content, **limits):
     return list(read_json_lines(io.BufferedReader(io.BytesIO(content)), "s", Limits(**limits)))
-
-
-@pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("block_bytes", long_but([1, 100, 1000, 1 << 20], [100]))
-def test_blocks_of_any_size_and_any_number_of_threads_give_the_same(workers, block_bytes):
-    pieces = [piece for piece in PIECES if b"\n" not in piece]
-    content = b"\n".join([line(), *pieces, line()]) + b"\n"
-    blocks = read(content, block_bytes=block_bytes, workers=workers, max_chars=1000, max_record_bytes=3000)
-    good, bad = joined(blocks)
-    expected_good, expected_bad = alone(content, 1)
-    assert good.equals(expected_good)
-    assert bad.equals(expected_bad)
-    ends = [block.end for block in blocks]
-    assert ends == sorted(ends)
-    assert ends[-1] == len(content)
-    assert all(content[end - 1 : end] == b"\n" for end in ends)
 
 
 @pytest.mark.parametrize("block_bytes", [64, 1 << 10, 1 << 20])

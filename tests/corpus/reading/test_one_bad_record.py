@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import bz2
 import io
-import lzma
 import tarfile
 from datetime import datetime
 
@@ -17,7 +15,7 @@ from core.errors import EmptyInput, ReviewLMError, Unreadable
 from corpus.ingestion.quarantine import export
 from corpus.reading import convert
 from tests.corpus.hostile_files import CSV, having, member, tar_of
-from tests.corpus.review_files import REVIEWS, ingested, json_lines, packed_tar, review
+from tests.corpus.review_files import ingested, json_lines, review
 
 IMPOSSIBLE_DATES = [
     "0000-01-01 00:00:00", "-0001-01-01", "+10000-01-01 00:00:00", "99999-12-31", "0001-01-01T00:00:00+14:00",
@@ -107,15 +105,6 @@ def test_a_column_of_csv_that_is_there_twice_is_refused_instead_of_lost(tmp_path
             ingested(tmp_path, ("r.csv", f"{head}\na,b,c\n".encode()))
 
 
-@pytest.mark.parametrize("pack", [bz2.compress, lzma.compress])
-def test_bzip2_and_xz_are_unpacked(tmp_path, pack):
-    ending = "bz2" if pack is bz2.compress else "xz"
-    archive = packed_tar({"review.json": json_lines()}, "w")
-    for name, content in ((f"r.json.{ending}", json_lines()), (f"r.tar.{ending}", archive)):
-        _, rows, _ = ingested(tmp_path, (name, pack(content)), name=name + ".out")
-        assert rows.height == len(REVIEWS)
-
-
 def sparse_tar(form: int) -> bytes:
     """A small tar, a member of which stands for 8 terabytes of zeros: in GNU's old form, or the one of pax."""
     size = 8 << 40
@@ -165,24 +154,6 @@ def damaged_tar(place: slice, value: bytes) -> bytes:
 def test_a_damaged_head_of_a_tar_is_an_input_error(tmp_path, content):
     with pytest.raises(ReviewLMError):
         ingested(tmp_path, ("y.tar", content))
-
-
-def test_the_names_of_equal_members_cost_no_more_the_more_there_are():
-    """Counted, not timed: how often a name is looked up."""
-    from corpus.reading.archives import distinct
-
-    class Counting(dict):
-        looks = 0
-
-        def __contains__(self, name):
-            Counting.looks += 1
-            return super().__contains__(name)
-
-    taken = Counting()
-    names = [distinct("review.json", taken) for _ in range(2_000)]
-    assert names[:3] == ["review.json", "review#2.json", "review#3.json"]
-    assert len(set(names)) == 2_000
-    assert Counting.looks <= 2 * 2_000
 
 
 def test_a_parquet_file_of_a_few_kilobytes_may_not_stand_for_a_billion_rows(tmp_path, monkeypatch):

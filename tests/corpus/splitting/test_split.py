@@ -3,7 +3,6 @@
 import hashlib
 
 import polars as pl
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,25 +10,12 @@ from core.config.sections.data import SplitConfig
 from corpus.splitting.split import SPLITS, assign, places
 from tests.examples import examples
 
-IDS = pl.Series([f"id-{number}" for number in range(20_000)])
-
 
 def test_places_are_these_numbers_for_ever():
     # printf 'reviewlm\0KU_O5udG6zpxOg-VcAEodg' | sha256sum
     assert places(pl.Series(["KU_O5udG6zpxOg-VcAEodg"]), "reviewlm").to_list() == [0x42612C5870D1A49A]
     expected = [hashlib.sha256(b"salt\x00" + name.encode()).digest()[:8] for name in ("a", "é", "")]
     assert places(pl.Series(["a", "é", ""]), "salt").to_list() == [int.from_bytes(value, "big") for value in expected]
-
-
-def test_shares_are_kept():
-    counts = assign(IDS, SplitConfig(validation=0.2, test=0.1)).value_counts().rows()
-    shares = {name: count / len(IDS) for name, count in counts}
-    assert shares == pytest.approx({"test": 0.1, "validation": 0.2, "train": 0.7}, abs=0.01)
-
-
-def test_a_larger_validation_moves_nothing_into_or_out_of_the_test():
-    one, two = assign(IDS, SplitConfig()), assign(IDS, SplitConfig(validation=0.3))
-    assert ((one == "test") == (two == "test")).all()
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), unique=True, max_size=30), st.data())

@@ -33,15 +33,6 @@ def test_reviews_are_left_out_by_id_and_by_text_of_training_and_validation(earli
     assert (found.tests, found.learnt_ids, found.learnt_texts) == (6, 2, 1)
 
 
-def test_all_data_that_a_model_learnt_from_count(earlier: Path, tmp_path: Path) -> None:
-    one = prepared(tmp_path / "one", train={"t0": "?"}, test={"t5": "test review 5"})
-    two = prepared(tmp_path / "two", train={"t1": "?"}, validation={"t0": "?", "z": "test review 0"})
-    found = choose_unlearnt(earlier, [one, two], 100, 1)
-    assert found.reviews["review_id"].to_list() == ["t2", "t3", "t4", "t5"]
-    assert (found.learnt_ids, found.learnt_texts) == (2, 0)
-    assert len(choose_unlearnt(earlier, [], 100, 1).reviews) == 6
-
-
 def test_of_many_reviews_so_many_are_drawn_and_the_seed_decides_which(earlier: Path, tmp_path: Path) -> None:
     now = prepared(tmp_path / "now", train={"t0": "?"})
     drawn = [choose_unlearnt(earlier, [now], 3, seed).reviews["review_id"].to_list() for seed in range(20)]

@@ -27,10 +27,6 @@ class ManyCanaries(AuditConfig):
     max_canary_share: ClassVar = 0.02
 
 
-class OtherSeed(ManyCanaries):
-    seed: ClassVar = 2
-
-
 CONFIG = ManyCanaries(canaries=6, copies=(1, 3))
 
 
@@ -60,15 +56,6 @@ def test_a_canary_is_frequent_words_of_the_training_text_and_has_its_commonest_r
     assert canaries.words == tuple(sorted(canaries.words, key=lambda word: (-text[word], word)))
     assert (canaries.copies, canaries.stars, canaries.length) == ((1, 3, 1, 3, 1, 3), 4, 5)
     assert len(canaries.words) == len(SYLLABLES) < POOL
-
-
-def test_the_same_data_and_settings_plant_the_same_and_another_seed_plants_others(clean):
-    first, again = choose_canaries(clean, CONFIG), choose_canaries(clean, CONFIG)
-    assert first == again
-    assert first.rows.equals(again.rows)
-    assert first.draw(50) == again.draw(50)
-    other = choose_canaries(clean, OtherSeed(**CONFIG.model_dump()))
-    assert not {*first.texts} & {*other.texts}
 
 
 @pytest.mark.parametrize("batch_rows", [17, 10_000])

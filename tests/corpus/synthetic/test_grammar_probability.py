@@ -101,16 +101,6 @@ def test_probabilities_of_all_texts_sum_to_one(rate):
     assert fsum(exp(forward.log_probability(text, {"stars": "1"})) for text in texts) == pytest.approx(1, abs=1e-12)
 
 
-def test_known_probabilities_by_hand():
-    forward = Forward(Automaton({"start": "[a*3|b] {+drink}[ {drink}|]"}, {"drink": Domain({"": {"tea": 1, "gin": 3}}, {
-        "name": {"tea": "tea", "gin": "gin"}}, lazy=True)}))
-    assert forward.log_probability("a gin gin", {}) == pytest.approx(log(3 / 4 * 3 / 4 / 2))
-    assert forward.log_probability("b tea", {}) == pytest.approx(log(1 / 4 * 1 / 4 / 2))
-    assert forward.log_probability("a gin tea", {}) is None
-    assert forward.log_probability("a gin gin gin", {}) is None
-    assert forward.log_probability("", {}) is None
-
-
 def test_long_texts_do_not_underflow():
     words = [f"w{number}" for number in range(50)]
     domain = Domain({"": dict.fromkeys(words, 1.0)}, {"name": {word: word for word in words}}, lazy=True)

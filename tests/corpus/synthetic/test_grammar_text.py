@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from corpus.synthetic import grammar, typos
-from corpus.synthetic.automaton import BIND, PICK, Automaton
+from corpus.synthetic.automaton import Automaton
 from models.text.normal_form import NormalForm
 
 
@@ -14,17 +14,6 @@ from models.text.normal_form import NormalForm
 def sample(count=4_000):
     draw = Random(7)
     return [(stars, *grammar.write_review(stars, draw.random)[:2]) for stars in (1 + i % 5 for i in range(count))]
-
-
-def value(values, name):
-    return values[grammar.automaton().variables[name]]
-
-
-def test_weights_of_every_choice_sum_to_one():
-    for op in grammar.automaton().ops:
-        tables = [op[3]] if op[0] == PICK else [logs for _, _, logs in op[2].values()] if op[0] == BIND else []
-        for logs in tables:
-            assert sum(map(pow, [2.718281828459045] * len(logs), logs)) == pytest.approx(1, abs=1e-9)
 
 
 @pytest.mark.slow

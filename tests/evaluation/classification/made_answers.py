@@ -1,8 +1,24 @@
 """Answers of made-up classifiers."""
 
-import numpy as np
+from dataclasses import replace
 
+import numpy as np
+import polars as pl
+
+from core.config.sections.classification import ClassificationPromotion
+from core.lineage.record import Family
 from evaluation.classification.predicted import Predicted
+from evaluation.classification.results import ClassificationResults, ClassifierResults
+from evaluation.gate.classification import ClassifierCase
+from evaluation.gate.evidence import (
+    ChampionReviews,
+    DataEvidence,
+    Evidence,
+    Latency,
+    Leaks,
+    ModelEvidence,
+    ServingEvidence,
+)
 
 STARS = ("1", "2", "3", "4", "5")
 
@@ -28,3 +44,107 @@ def drawn(reviews=400, right=0.7, seed=1, labels=STARS, groups=None, probable=Tr
     table = np.full((reviews, count), (1 - right) / (count - 1))
     table[np.arange(reviews), answers] = right
     return predicted(truth, answers, labels, table if probable else None, groups)
+
+
+# --- Evidence of the classifiers' gate: made-up answers of a challenger that passes every rule
+
+REVIEWS = 600
+WORDS = 20 + np.arange(REVIEWS) % 97
+DOCUMENTS = pl.DataFrame({"review_id": [f"r{row:04d}" for row in range(REVIEWS)], "words": WORDS})
+decide = ClassifierCase.judge
+POLICY = ClassificationPromotion(max_latency_ms=100, max_megabytes=50)
+BETTER, WORSE, SIMPLE = drawn(REVIEWS, 0.75, seed=1), drawn(REVIEWS, 0.6, seed=2), drawn(REVIEWS, 0.45, seed=3)
+DATA = DataEvidence(reviews=DOCUMENTS, checks_passed=True, leaks=Leaks(True, "no leak", "test1"))
+SERVING = ServingEvidence(True, "it answered", Latency(3.0, 9.0), megabytes=12.0)
+YELP = Family("yelp")
+EVIDENCE = Evidence(
+    ModelEvidence("new", BETTER, "test1", name="lstm", family=YELP),
+    ModelEvidence("old", WORSE, "test1", name="bag", family=YELP),
+    ModelEvidence("base", SIMPLE, "test1", name="logistic"),
+    data=DATA, serving=SERVING, champion_reviews=ChampionReviews(same=True), resamples=500,
+)  # fmt: skip
+
+
+def changed(found, who, **changes):
+    return replace(found, **{who: replace(getattr(found, who), **changes)})
+
+
+def answering(**answers):
+    """Evidence of other answers of challenger, champion or baseline."""
+    found = EVIDENCE
+    for who, rows in answers.items():
+        found = changed(found, who, rows=rows)
+    return found
+
+
+def with_answers(found, rows, answers):
+    changed_N = found.answers_N.copy()
+    changed_N[rows] = answers
+    return predicted(found.truth_N, changed_N, found.labels, groups=found.groups_N)
+
+
+def on_champions_reviews(right, reviews=REVIEWS, seed=4, left_out=(0, 0), **changes):
+    """Answers of both on reviews of the champion's data; the champion is right on 75 %, the challenger on *right*."""
+    theirs, ours = drawn(reviews, 0.75, seed=1), drawn(reviews, right, seed=seed)
+    found = {"challenger": ours, "champion": theirs, **changes}
+    return replace(EVIDENCE, champion_reviews=ChampionReviews(reviews + sum(left_out), *left_out, **found))
+
+
+def failed(decision):
+    return [rule.name for rule in decision.rules if rule.passed is False]
+
+
+def rule(decision, name):
+    return next(rule for rule in decision.rules if rule.name == name)
+
+
+# --- Results of made-up classifiers of stars, for the report
+
+HOSTILE = "<script>alert('five stars')</script> & \"quotes\" \u202ereversed"
+KINDS = {"lstm": "lstm", "logistic": "logistic", "bag": "bag", "svm": "lstm"}
+
+
+def stars(sharpness, seed, overconfident=1.0):
+    """Answers from a normal density around a noisy reading of the stars; all classifiers have the same reviews."""
+    truth = np.random.default_rng(0).choice(5, REVIEWS, p=[0.14, 0.08, 0.11, 0.22, 0.45])
+    heard = truth + np.random.default_rng(seed).normal(0, sharpness, REVIEWS)
+    scores = -((heard[:, None] - np.arange(5)) ** 2) / (2 * sharpness**2) * overconfident
+    table = np.exp(scores - scores.max(1, keepdims=True))
+    return predicted(truth, scores.argmax(1), STARS, table / table.sum(1, keepdims=True))
+
+
+def made_classification(**changes):
+    """Four classifiers, one without probabilities; `lstm` is challenger, `bag` champion, `logistic` the baseline."""
+    answers = {"lstm": stars(0.55, 1, 2.0), "logistic": stars(0.95, 2), "bag": stars(0.85, 3)}
+    margins = stars(0.7, 4)
+    answers["svm"] = predicted(margins.truth_N, margins.answers_N, STARS)
+    ids = answers["lstm"].review_ids
+    random = np.random.default_rng(7)
+    documents = pl.DataFrame({
+        "review_id": ids, "words": random.integers(10, 300, REVIEWS),
+        "categories": random.choice(["Food, Bars", "Nails", "Food, Pizza"], REVIEWS),
+        "date": pl.Series(random.integers(2017, 2020, REVIEWS)).cast(pl.String).str.to_datetime("%Y"),
+    })  # fmt: skip
+    wrong = np.flatnonzero(~answers["lstm"].correct_N)
+    texts = {review: f"The tacos were fine, the service was slow. Review {review}." for review in ids}
+    worst = min(wrong, key=lambda row: answers["lstm"].probabilities_NK[row, answers["lstm"].truth_N[row]])
+    texts[ids[int(worst)]] = HOSTILE
+    values = {
+        "classifiers": [
+            ClassifierResults(name, found, KINDS[name], {"parameters": 10_000 * place, "MB": 1.5 * place})
+            for place, (name, found) in enumerate(answers.items(), 1)
+        ],
+        "winner": "lstm", "baseline": "logistic", "texts": texts, "documents": documents, "decision": decision(answers),
+        "run": {"run": "made", "data": "synthetic"}, "data": {"test reviews": REVIEWS}, "resamples": 500,
+    }  # fmt: skip
+    return ClassificationResults(**{**values, **changes})
+
+
+def decision(answers):
+    sides = {who: ModelEvidence(name, answers[name], "test1", name=name, family=Family("yelp"))
+             for who, name in (("challenger", "lstm"), ("champion", "bag"), ("baseline", "logistic"))}  # fmt: skip
+    data = DataEvidence(checks_passed=True, leaks=Leaks(True, "no leak", "test1"))
+    serving = ServingEvidence(True, "it answered", Latency(2.0, 4.0), 1.5)
+    own = ChampionReviews(same=True)
+    evidence = Evidence(**sides, data=data, serving=serving, champion_reviews=own, resamples=500)
+    return ClassifierCase.judge(ClassificationPromotion(), evidence)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
+from core.errors import EmptyInput, InputError
 from evaluation.classification.figures import figures
 from tests.evaluation.classification.made_answers import STARS, drawn, predicted
 from tests.examples import examples
@@ -58,20 +59,6 @@ def test_the_calibration_error_weighs_the_bins_of_scikit_learn():
     assert figures(found).calibration_error == pytest.approx(expected)
 
 
-def test_by_hand():
-    """Four reviews of two labels: 1 right as "1", 1 wrong, 2 right as "2"; twice surely, twice with 0.6."""
-    table = np.array([[1.0, 0.0], [0.4, 0.6], [0.4, 0.6], [0.0, 1.0]])
-    found = figures(predicted([0, 0, 1, 1], [0, 1, 1, 1], ("1", "2"), table))
-    assert found.confusion == ((1, 1), (0, 2))
-    assert found.accuracy == 0.75
-    assert [one.f1 for one in found.per_label] == pytest.approx([2 / 3, 4 / 5])
-    assert found.macro_f1 == pytest.approx((2 / 3 + 4 / 5) / 2)
-    assert found.log_loss == pytest.approx(-(math.log(0.4) + math.log(0.6)) / 4)
-    assert found.calibration_error == pytest.approx((2 * abs(0.5 - 0.6) + 2 * 0) / 4)
-    assert found.mean_absolute_error == 0.25
-    assert (found.majority_label, found.majority_accuracy) == ("1", 0.5)
-
-
 def test_a_label_that_no_review_has_is_no_part_of_macro_f1_also_if_it_is_answered():
     """One of the two reviews with the label 1 was found: precision 1, recall 1/2, F1 2/3."""
     never = figures(predicted([0, 1], [0, 1]))
@@ -111,9 +98,26 @@ def test_probabilities_that_are_not_a_number_give_figures_that_are_not_and_json_
     assert values["confusion"] == [[1, 1], [0, 1]]
 
 
-def test_perfect_probabilities_have_about_the_calibration_error_of_chance():
-    found = figures(drawn(20_000, 0.7))
-    assert found.calibration_chance == pytest.approx(math.sqrt(2 / math.pi * 0.21 / 20_000))
-    assert found.calibration_error < 4 * found.calibration_chance
-    sure = predicted([0, 1], [1, 0], probabilities=np.eye(5)[[1, 0]])
-    assert figures(sure).calibration_error == 1.0
+# --- Answers of a classifier: their order, their probabilities, and labels that are numbers
+
+def test_a_review_that_was_answered_twice_is_named():
+    with pytest.raises(InputError) as caught:
+        predicted([0, 1], [1, 1], ids=["a", "a"])
+    assert caught.value.value == "a"
+
+
+def test_no_review_at_all_is_an_error():
+    with pytest.raises(EmptyInput):
+        predicted(np.array([], int), np.array([], int))
+
+
+def test_labels_are_numbers_only_if_all_are_different_finite_numbers():
+    def values(*labels):
+        found = predicted([0], [1], labels).values_K
+        return None if found is None else found.tolist()
+
+    assert values("1", "2.5", "-3") == [1.0, 2.5, -3.0]
+    assert values("1", "good") is None
+    assert values("1", "nan") is None
+    assert values("1", "inf") is None
+    assert values("1", "1.0") is None

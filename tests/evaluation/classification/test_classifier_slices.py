@@ -1,11 +1,9 @@
 """Accuracy of classifiers on slices of the reviews, and what a challenger loses there."""
 
-import math
 
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import t as student
 
 from evaluation.classification.slices import accuracy_by_slice, accuracy_losses, label_slicings
 from tests.evaluation.classification.made_answers import drawn, predicted
@@ -43,26 +41,6 @@ def test_slices_are_labels_and_whatever_is_known_of_the_reviews():
     assert categories.member_NS.sum(0).tolist() == [100, 200]
 
 
-def test_a_review_without_a_known_length_leaves_out_the_slices_by_length_only():
-    found = drawn(300)
-    known = documents(found, words=np.arange(300), categories=["Food"] * 300)
-    half = known.sample(fraction=0.5, seed=1)
-    assert [one.dimension for one in label_slicings(found, half, 30)] == ["label", "category"]
-    assert [one.dimension for one in label_slicings(found, None, 30)] == ["label"]
-    assert label_slicings(found, None, 301) == []
-
-
-def test_the_loss_of_a_slice_is_that_of_its_accuracy_and_sure_by_students_t():
-    """Of 40 reviews, the champion is right on 30, the challenger on 22, all among those 30."""
-    ours, theirs = answered([True] * 22 + [False] * 18), answered([True] * 30 + [False] * 10)
-    (row,) = losses(ours, theirs).rows(named=True)
-    assert (row["dimension"], row["slice"], row["reviews"]) == ("label", "bad", 40)
-    assert row["loss"] == pytest.approx(8 / 40)
-    difference = np.array([1.0] * 8 + [0.0] * 32)
-    error = difference.std(ddof=1) / math.sqrt(40)
-    assert row["surely"] == pytest.approx(0.2 - student.ppf(0.975, 39) * error)
-
-
 def test_more_slices_share_the_chance_of_error():
     ours, theirs = answered([True] * 22 + [False] * 18), answered([True] * 30 + [False] * 10)
     facts = documents(ours, categories=["Food"] * 40)
@@ -71,22 +49,6 @@ def test_more_slices_share_the_chance_of_error():
     assert [row["dimension"] for row in rows] == ["category", "label"]
     assert all(row["surely"] < alone["surely"] for row in rows)
     assert losses(ours, theirs, facts, dimensions=("label",)).row(0, named=True) == alone
-
-
-def test_copies_in_one_group_add_no_certainty():
-    right = np.random.default_rng(1).random(60) < 0.5
-    row = np.repeat(np.arange(60), 3)
-    single = losses(answered(right), answered(np.ones(60))).row(0, named=True)
-    copies = losses(answered(right[row], groups=row), answered(np.ones(180), groups=row)).row(0, named=True)
-    assert copies["surely"] == pytest.approx(single["surely"])
-    assert losses(answered(right[row]), answered(np.ones(180))).row(0, named=True)["surely"] > single["surely"]
-
-
-def test_one_group_is_never_sure_and_no_slice_is_an_empty_table():
-    zeros = np.zeros(10, int)
-    (row,) = losses(answered(zeros, groups=zeros), answered(1 - zeros, groups=zeros)).rows(named=True)
-    assert (row["loss"], row["surely"]) == (1.0, -math.inf)
-    assert losses(drawn(10), drawn(10), min_reviews=11).is_empty()
 
 
 def test_accuracies_have_intervals_and_those_of_one_group_none():

@@ -14,18 +14,6 @@ from tests.evaluation.classification.made_answers import STARS, drawn, predicted
 OPTIONS = {"confidence": 0.95, "resamples": 2_000, "seed": 1}
 
 
-def shuffled(found, order):
-    groups = None if found.groups_N is None else found.groups_N[order]
-    return predicted(found.truth_N[order], found.answers_N[order], found.labels, found.probabilities_NK[order],
-                     groups, found.review_ids.gather(order))  # fmt: skip
-
-
-def copied(found, times):
-    """Each review *times* times: one group of copies."""
-    row = np.repeat(np.arange(len(found)), times)
-    return predicted(found.truth_N[row], found.answers_N[row], found.labels, found.probabilities_NK[row], row)
-
-
 def test_figures_have_intervals_and_the_estimate_is_the_figure():
     found = drawn()
     known, boot = figures(found), intervals(found, **OPTIONS)
@@ -48,19 +36,6 @@ def test_the_interval_of_macro_f1_is_that_of_draws_made_one_by_one():
     assert [boot.low, boot.high] == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=0.008)
 
 
-def test_copies_of_reviews_in_one_group_add_no_certainty():
-    single, copies = drawn(100), copied(drawn(100), 4)
-    alone, grouped = intervals(single, **OPTIONS), intervals(copies, **OPTIONS)
-    assert grouped["macro_f1"].groups == 100
-    assert [grouped["macro_f1"].low, grouped["macro_f1"].high] == pytest.approx(
-        [alone["macro_f1"].low, alone["macro_f1"].high]
-    )
-    a, b = drawn(100), drawn(100, 0.9, seed=2)
-    once, often = compare(a, b, **OPTIONS), compare(copied(a, 4), copied(b, 4), **OPTIONS)
-    assert often.macro_f1.low == pytest.approx(once.macro_f1.low)
-    assert (often.only_b, often.differ) == (4 * once.only_b, once.differ)
-
-
 def test_one_group_has_no_interval():
     found = predicted([0, 1, 1], [0, 1, 0], groups=[5, 5, 5])
     assert math.isnan(intervals(found, **OPTIONS)["accuracy"].low)
@@ -80,21 +55,6 @@ def test_the_difference_is_that_of_the_figures_and_is_surer_than_the_figures():
     assert intervals(a, **OPTIONS)["accuracy"].high > figures(b).accuracy, "each interval alone is wider than the gain"
 
 
-def test_a_classifier_does_not_differ_from_itself():
-    found = compare(drawn(), drawn(), **OPTIONS)
-    assert (found.only_a, found.only_b, found.differ) == (0, 0, 0)
-    assert (found.macro_f1.low, found.macro_f1.estimate, found.macro_f1.high) == (0.0, 0.0, 0.0)
-
-
-def test_the_order_of_the_reviews_and_the_numbers_of_the_groups_do_not_matter():
-    groups = np.arange(400) // 3
-    a, b = drawn(groups=groups), drawn(right=0.75, seed=2, groups=groups)
-    order = np.random.default_rng(4).permutation(400)
-    renamed = predicted(b.truth_N, b.answers_N, b.labels, b.probabilities_NK, 1_000 - groups)
-    assert compare(a, b, **OPTIONS) == compare(shuffled(a, order), shuffled(renamed, order[::-1]), **OPTIONS)
-    assert intervals(a, **OPTIONS) == intervals(shuffled(a, order), **OPTIONS)
-
-
 @pytest.mark.parametrize(
     ("other", "cause"),
     [
@@ -110,30 +70,6 @@ def test_classifiers_of_other_reviews_are_not_compared(other, cause):
     with pytest.raises(InputError, match="cannot be compared") as caught:
         compare(predicted([0, 1, 2], [0, 1, 2]), other, **OPTIONS)
     assert cause in caught.value.cause
-
-
-def test_both_classifiers_have_the_macro_f1_of_the_same_labels():
-    """Label "5" has no review: whoever answers it must not be divided by one label more than the other."""
-    truth = np.arange(40) % 4
-    a, b = truth.copy(), truth.copy()
-    a[0], b[[0, 1, 4]] = 4, [1, 0, 1]  # a is wrong once, with "5"; b is wrong three times
-    gain = compare(predicted(truth, a), predicted(truth, b), **OPTIONS).macro_f1
-    # F1 = 2 right / (true + answered): of a 2·9/19 for "1"; of b 2·8/(10+9) for "1" and 2·9/(10+11) for "2"
-    of_a, of_b = (2 * 9 / 19 + 3) / 4, (2 * 8 / 19 + 2 * 9 / 21 + 2) / 4
-    assert gain.estimate == pytest.approx(of_b - of_a)
-    assert gain.high < 0.01
-
-
-@pytest.mark.parametrize(("mended", "chance"), [(1, 1 / 2), (5, 1 / 32), (6, 1 / 64), (10, 1 / 1024)])
-def test_reviews_that_all_speak_for_one_are_thrown_coins(mended, chance):
-    a = drawn(400, 0.7)
-    answers = a.answers_N.copy()
-    rows = np.flatnonzero(~a.correct_N)[:mended]
-    answers[rows] = a.truth_N[rows]
-    b = predicted(a.truth_N, answers)
-    assert chance_of_gain(a, b, resamples=100, seed=1) == pytest.approx(chance)
-    assert chance_of_gain(b, a, resamples=100, seed=1) == 1.0
-    assert chance_of_gain(a, a, resamples=100, seed=1) == 1.0
 
 
 @pytest.mark.parametrize("groups", [None, np.arange(24) // 3], ids=["reviews", "groups"])

@@ -8,15 +8,12 @@ import polars as pl
 import pytest
 from scipy.stats import t as student
 
-from core.config.presets import load_config
 from core.config.sections.promotion import PromotionConfig
-from core.errors import ConfigError
-from evaluation.gate.evidence import departure
-from evaluation.gate.language import LanguageCase, not_below_floor
-from evaluation.gate.rules import better_than_champion
+from core.lineage.record import NOT_KNOWN, Family
+from evaluation.gate.evidence import ChampionReviews, departure
+from evaluation.gate.language import LanguageCase
 from evaluation.scoring.metrics import LN2
-from evaluation.statistics.slices import review_slicings
-from tests.evaluation.challengers import FIRST, HONEST, assert_refused_by, evidence, judge, rule, scores
+from tests.evaluation.challengers import HONEST, assert_refused_by, evidence, judge, rule, scores
 
 
 def losses(policy=None, **changes):
@@ -54,24 +51,6 @@ def test_a_review_stands_in_one_slice_of_stars_and_length_and_month_and_in_sever
     assert set(table.filter(dimension="category")["slice"]) == {"Bars", "Pubs"}
 
 
-def test_reviews_without_stars_are_one_slice_under_the_name_that_tables_give_it():
-    frame = scores().with_columns(stars=pl.when(pl.col("stars") == 1).then(0).otherwise(pl.col("stars")))
-    table = losses(PromotionConfig(slice_dimensions=("stars",)), champion=frame, challenger=frame)
-    assert sorted(table["slice"]) == ["2", "3", "4", "5", "unknown"]
-    [tables] = [one for one in review_slicings(frame, 30, 2) if one.dimension == "stars"]
-    assert set(tables.names) == set(table["slice"])
-
-
-def test_bands_of_length_are_closed_above():
-    words = [25, 26, 50, 51, 100, 101, 200, 201] * 25
-    frame = scores().with_columns(words=pl.Series(words))
-    policy = PromotionConfig(slice_dimensions=("length",), min_slice_reviews=2)
-    table = losses(policy, champion=frame, challenger=frame)
-    assert dict(table.select("slice", "reviews").iter_rows()) == {
-        "1 to 25 words": 25, "26 to 50 words": 50, "51 to 100 words": 50, "101 to 200 words": 50, "over 200 words": 25
-    }
-
-
 @pytest.mark.parametrize("dimension", ["month", "category"])
 def test_a_challenger_that_is_worse_on_a_month_or_a_category_is_refused(dimension):
     chosen = np.arange(200) % 4 == 0
@@ -100,24 +79,6 @@ def test_a_loss_above_the_limit_that_may_be_luck_refuses_nothing_and_is_told():
     assert "which may be chance" in found.detail
 
 
-def test_a_loss_that_is_sure_but_within_the_limit_refuses_nothing():
-    slightly = pl.when(pl.col("stars") == 1).then(pl.col("nats") * 1.04).otherwise(pl.col("nats") * 0.7)
-    decision = judge(challenger=scores().with_columns(nats=slightly))
-    assert decision.promote
-    assert rule(decision, "no slice worse").detail.startswith("worst at stars 1 (40 reviews): 4.00% worse")
-    assert_refused_by(
-        judge(PromotionConfig(max_slice_loss=0.03), challenger=scores().with_columns(nats=slightly)), "no slice worse"
-    )
-
-
-def test_more_slices_make_the_interval_of_each_wider():
-    few = losses(PromotionConfig(slice_dimensions=("stars",)))
-    many = losses(PromotionConfig(min_slice_reviews=2), reviews=told(categories=[f"c{i % 50}" for i in range(200)]))
-    both = few.join(many.filter(dimension="stars"), on="slice")
-    assert (both["surely_right"] < both["surely"]).all()
-    assert both["loss"].to_list() == pytest.approx(both["loss_right"].to_list())
-
-
 def floor(level, reviews=200):
     """What the reviews cost a process that needs *level* times what the champion needs."""
     return scores(level, reviews=reviews).select("review_id", "bytes", "nats")
@@ -138,15 +99,6 @@ def test_a_model_surely_below_the_floor_cannot_be_right():
     assert "no model can be below" in decision.reason
 
 
-def test_a_model_at_the_floor_and_one_below_it_by_luck_pass():
-    assert judge(challenger=scores(0.9), floor=floor(0.9)).promote
-    assert judge(challenger=scores(0.9, seed=2, noise=0.2), floor=floor(0.9)).promote
-
-
-def test_where_nobody_knows_the_floor_there_is_no_rule():
-    assert rule(judge(), "not below the floor").detail == "these reviews have no known floor"
-
-
 def test_drift_is_always_noted_and_never_decides():
     assert rule(judge(drift="the new reviews have drifted: stars"), "drift").detail.endswith("drifted: stars")
     assert rule(judge(), "drift").detail == "it is not known whether the reviews have drifted"
@@ -162,23 +114,6 @@ def test_scores_that_are_not_those_of_the_store_are_refused():
     assert_refused_by(judge(champion_departure=math.nan), "scored now")
 
 
-def test_stored_scores_are_refused():
-    assert_refused_by(judge(challenger_departure=None, champion_departure=None), "scored now")
-    assert judge(**FIRST, champion_departure=None).promote
-
-
-def test_the_departure_of_two_scorings():
-    once = scores()
-    assert departure(once, once.reverse()) == 0
-    one_more = once.with_columns(nats=pl.when(pl.col("review_id") == "r00007").then(pl.col("nats") * 1.25)
-                                 .otherwise(pl.col("nats")))  # fmt: skip
-    assert departure(one_more, once) == pytest.approx(0.25)
-    assert departure(once.head(199), once) == math.inf
-    never = once.with_columns(nats=pl.lit(math.inf))
-    assert departure(never, never) == 0
-    assert departure(once, never) == departure(never, once) == math.inf
-
-
 @pytest.mark.parametrize(
     ("copied", "real", "passed"), [(0.03, 0.02, True), (0.51, 0.02, True), (0.52, 0.02, False), (0.7, 0.5, True),
                                    (0.76, 0.5, False), (0.99, 1.0, None)],
@@ -187,18 +122,6 @@ def test_novelty_is_the_share_of_new_passages_relative_to_real_reviews(copied, r
     audit = {"copied_passages": copied, "real_copied_passages": real}
     decision = judge(PromotionConfig(min_novelty=0.5), audit=audit)
     assert rule(decision, "novelty").passed is passed
-
-
-def test_what_real_reviews_have_too_is_not_held_against_a_model():
-    policy = PromotionConfig(max_copied_span=30, max_private_patterns=1)
-    audit = {"longest_copied": 40, "real_longest_copied": 44, "private_patterns": 6, "real_private_patterns": 5}
-    decision = judge(policy, audit=audit)
-    assert rule(decision, "copied span").passed
-    assert rule(decision, "copied span").limit == 44
-    assert rule(decision, "private patterns").passed
-    assert rule(decision, "private patterns").limit == 6
-    assert rule(judge(policy, audit={**audit, "longest_copied": 45}), "copied span").passed is False
-    assert rule(judge(policy, audit={**audit, "private_patterns": 7}), "private patterns").passed is False
 
 
 def test_where_no_canary_was_planted_exposure_is_not_applicable_unless_the_policy_asks_for_it():
@@ -262,26 +185,130 @@ def test_a_model_of_short_lines_is_judged_by_whole_lines():
     assert rule(judge(audit={"copied_8": 0.2, "real_copied_8": 0.0}), "novelty").passed is False
 
 
-def test_a_limit_is_switched_off_by_the_word_none():
-    policy = load_config("small", ["promotion.max_latency_ms=none", "promotion.max_slice_loss=0.1"]).promotion
-    assert (policy.max_latency_ms, policy.max_slice_loss) == (None, 0.1)
-    for wrong in ("promotion.max_latency_ms=-1", "promotion.min_novelty=1.5", "promotion.max_megabytes=never",
-                  "promotion.slice_dimensions=[\"moon\"]"):  # fmt: skip
-        with pytest.raises(ConfigError):
-            load_config("small", [wrong])
+# --- The gate on other data than the champion's: another family, and what the champion knew
+
+REVIEWS, PAINT = Family("reviews", "s1"), Family("paint", "s2")
 
 
-def test_one_review_has_no_interval_and_so_nothing_is_sure():
-    ours, theirs = scores(0.5).head(1), scores().head(1)
-    judged = theirs.select("review_id", "bytes", nats=pl.lit(1.0))
-    one = LanguageCase.of(PromotionConfig(), evidence(challenger=ours, champion=theirs, floor=judged))
-    assert one.gain == pytest.approx(0.5)
-    assert one.interval is one.floor_gap is None
-    assert better_than_champion(one).passed is False
-    assert "fewer than two groups of reviews" in better_than_champion(one).detail
-    assert not_below_floor(one).passed is None
+def on_champions(level=1.0, reviews=200, noise=0.02, seed=2, left_out=(0, 0), **changes):
+    """Scores of both on the champion's own reviews; the challenger needs *level* times the bits, but for noise."""
+    theirs = scores(reviews=reviews).with_columns(pl.format("old-{}", "review_id").alias("review_id"))
+    ours = scores(level, reviews, noise, seed).with_columns(pl.format("old-{}", "review_id").alias("review_id"))
+    found = {"challenger": ours, "champion": theirs, **changes}
+    return ChampionReviews(reviews + sum(left_out), *left_out, **found)
 
 
-def test_without_a_review_that_the_floor_explains_there_is_no_gap():
-    judged = scores().select("review_id", "bytes", nats=pl.lit(None, pl.Float64))
-    assert LanguageCase.of(PromotionConfig(), evidence(floor=judged)).floor_gap is None
+# The family
+
+
+def test_a_challenger_of_another_family_is_refused_however_good_it_is():
+    """As 3,000 paint names once replaced the champion of the reviews, "84.82 % better"."""
+    decision = judge(challenger=scores(0.15, seed=1), family=PAINT, champion_family=REVIEWS)
+    assert_refused_by(decision, "same data family")
+    assert "family 'paint', the champion from 'reviews'" in decision.reason
+    assert "promotion.model_name" in decision.reason
+    assert "promotion.allow_other_family" in decision.reason
+
+
+def test_another_family_passes_where_the_policy_says_so():
+    decision = judge(PromotionConfig(allow_other_family=True), family=PAINT, champion_family=REVIEWS)
+    assert decision.promote
+    assert rule(decision, "same data family").passed is None
+
+
+@pytest.mark.parametrize(("sources", "said"), [("s1", "of the same sources"), ("s9", "of other sources")])
+def test_within_a_family_the_sources_may_differ(sources, said):
+    decision = judge(family=Family("reviews", sources), champion_family=REVIEWS)
+    assert decision.promote
+    assert said in rule(decision, "same data family").detail
+
+
+def test_a_champion_of_which_nobody_knows_the_data_is_not_replaced_unasked():
+    assert_refused_by(judge(champion_family=NOT_KNOWN), "same data family")
+    assert_refused_by(judge(family=NOT_KNOWN, champion_family=NOT_KNOWN), "same data family")
+    assert judge(PromotionConfig(allow_other_family=True), champion_family=NOT_KNOWN).promote
+
+
+# What the champion knew
+
+
+def test_better_on_its_own_reviews_and_worse_on_the_champions_is_refused():
+    decision = judge(champion_reviews=on_champions(1.2))
+    assert_refused_by(decision, "no forgetting")
+    assert "on 200 of the champion's own 200 test reviews: 20" in decision.reason
+    outcome = rule(decision, "no forgetting")
+    assert outcome.limit == 0.01
+    assert 0.15 < outcome.value < 0.2, "the lower end of a loss of 20 %"
+
+
+@pytest.mark.parametrize("level", [0.9, 1.0, 1.005])
+def test_better_equal_and_hardly_worse_pass(level):
+    decision = judge(champion_reviews=on_champions(level))
+    assert decision.promote
+    assert decision.figures["champion's reviews, loss"] == pytest.approx(level - 1, abs=0.01)
+
+
+def test_the_loss_is_the_share_of_bits_on_top_of_the_champions():
+    """One review of 700 nats and one of 300: 770 + 300 against 1,000 is a loss of 7 %."""
+    rows = scores(reviews=2).with_columns(nats=pl.Series([700.0, 300.0]))
+    ours = rows.with_columns(nats=pl.Series([770.0, 300.0]))
+    found = ChampionReviews(2, challenger=ours, champion=rows.reverse())
+    decision = judge(PromotionConfig(min_test_reviews=2), champion_reviews=found)
+    assert decision.figures["champion's reviews, loss"] == pytest.approx(0.07)
+
+
+@pytest.mark.long
+def test_a_loss_of_just_the_limit_is_refused_as_rarely_as_the_policy_allows_and_a_larger_one_nearly_always():
+    """Of 200 pairs 2.5 % is 5, give or take 2.2: 300 reviews, 12 % noise a review. A loss of 5 % is 4 above the limit.
+
+    Equal models, 1 % within the limit, are refused more rarely still.
+    """
+    refused = dict.fromkeys((1.01, 1.05), 0)
+    for level in refused:
+        for seed in range(1, 201):
+            found = on_champions(level, 300, 0.12, seed)
+            refused[level] += rule(judge(champion_reviews=found, resamples=300), "no forgetting").passed is False
+    assert refused[1.01] <= 9
+    assert refused[1.05] >= 190
+
+
+def test_what_the_challenger_learnt_from_is_told_and_too_few_others_decide_nothing():
+    decision = judge(champion_reviews=on_champions(1.2, left_out=(40, 3)))
+    assert "on 200 of the champion's own 243 test reviews" in decision.reason
+    assert "(the challenger learnt from the others: 40 by id, 3 by text)" in decision.reason
+    few = judge(champion_reviews=on_champions(1.2, reviews=29, left_out=(400, 0)))
+    assert few.promote
+    assert rule(few, "no forgetting").detail.endswith("too few to judge")
+    none = ChampionReviews(400, 400, 0, challenger=scores().clear(), champion=scores().clear())
+    assert judge(champion_reviews=none).promote
+
+
+@pytest.mark.parametrize("missing", [None, ChampionReviews(problem="the prepared data 'd1' are not in this store")])
+def test_reviews_that_are_gone_count_against_the_challenger_unless_the_policy_has_no_limit(missing):
+    assert_refused_by(judge(champion_reviews=missing), "no forgetting")
+    assert judge(PromotionConfig(max_champion_loss=None), champion_reviews=missing).promote
+
+
+def test_scores_of_other_reviews_or_that_are_no_numbers_count_against_it():
+    found = on_champions(0.9)
+    other = found.challenger.with_columns(bytes=pl.col("bytes") + 1)
+    assert_refused_by(judge(champion_reviews=on_champions(0.9, challenger=other)), "no forgetting")
+    first = pl.int_range(pl.len()) == 0
+    for bad in (math.nan, math.inf):
+        nats = pl.when(first).then(bad).otherwise(pl.col("nats"))
+        ours, theirs = found.challenger.with_columns(nats=nats), found.champion.with_columns(nats=nats)
+        assert_refused_by(judge(champion_reviews=on_champions(challenger=ours)), "no forgetting")
+        passed = rule(judge(champion_reviews=on_champions(0.9, champion=theirs)), "no forgetting").passed
+        assert passed is (bad == math.inf), "a champion that calls a review impossible has nothing to lose there"
+
+
+def test_the_departure_of_two_scorings():
+    once = scores()
+    assert departure(once, once.reverse()) == 0
+    one_more = once.with_columns(nats=pl.when(pl.col("review_id") == "r00007").then(pl.col("nats") * 1.25)
+                                 .otherwise(pl.col("nats")))  # fmt: skip
+    assert departure(one_more, once) == pytest.approx(0.25)
+    assert departure(once.head(199), once) == math.inf
+    never = once.with_columns(nats=pl.lit(math.inf))
+    assert departure(never, never) == 0
+    assert departure(once, never) == departure(never, once) == math.inf

@@ -9,8 +9,7 @@ import pytest
 from corpus.cleaning.clean_table import CLEAN
 from corpus.profile import profile_of
 from corpus.splitting.split import TABLE
-from evaluation.reports.card import FIGURES, HTML, LIMITS, MARKDOWN, Origin, draw, lengths_figure, months_figure
-from evaluation.reports.document import Page, PageSection, PageTable
+from evaluation.reports.card import FIGURES, HTML, LIMITS, MARKDOWN, Origin, draw
 
 EVIL = '</blockquote><script>alert("x")</script> & "quoted" <img src=http://evil.example/x.png> | `code` $x^2$'
 SIDES = ("train", "train", "train", "validation", "test")
@@ -111,14 +110,6 @@ def test_what_a_review_a_file_or_a_category_says_is_shown_and_never_run(card):
     assert "<img" not in markdown
 
 
-def test_every_row_of_a_markdown_table_has_as_many_cells_as_its_head(card):
-    lines = (card / MARKDOWN).read_text().splitlines()
-    tables = "\n".join(line if line.startswith("|") else "" for line in lines).split("\n\n")
-    widths = [{len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines() if row} for table in tables]
-    assert all(len(found) <= 1 for found in widths)
-    assert sum(map(len, widths)) >= 9
-
-
 def test_the_accounts_are_complete(card):
     text = (card / MARKDOWN).read_text()
     rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE))
@@ -146,34 +137,3 @@ def test_a_card_without_facts_dates_or_ratings_is_drawn_too(tmp_path):
     assert not {"Provenance", "Businesses", "Samples", "Masked personal data"} & set(titles)
     assert "embedded grammar" in page.lead
     assert Elements((tmp_path / HTML).read_text()).open == []
-
-
-@pytest.mark.long
-def test_equal_reviews_give_equal_bytes(card, tmp_path):
-    draw(profiled(tmp_path, frame()), ORIGIN, tmp_path)
-    for path in (tmp_path / FIGURES).glob("*.png"):
-        assert path.read_bytes() == (card / FIGURES / path.name).read_bytes()
-    assert (tmp_path / HTML).read_bytes() == (card / HTML).read_bytes()
-
-
-def test_months_without_reviews_are_drawn_as_gaps(profile):
-    (axes,) = months_figure(profile).axes
-    heights = [sum(bars[place].get_height() for bars in axes.containers) for place in range(33)]
-    assert sum(heights) == 120
-    assert {len(bars) for bars in axes.containers} == {33}, "2010-01 to 2012-09"
-    assert heights.count(0) > 0
-
-
-def test_the_lengths_of_each_split_are_a_distribution(profile):
-    (axes,) = lengths_figure(profile).axes
-    for bars in axes.containers:
-        assert sum(bar.get_height() for bar in bars) == pytest.approx(1)
-
-
-def test_a_page_as_markdown_has_its_tables_and_points():
-    section = PageSection("S", ["text", PageTable(("a", "b"), [("x|y", "1")])])
-    page = Page("T|t", "lead *x*", [("1", "thing")], [section])
-    assert page.to_markdown() == (
-        "# T\\|t\n\nlead \\*x\\*\n\n| figure | value |\n| --- | ---: |\n| thing | 1 |\n\n"
-        "## S\n\ntext\n\n| a | b |\n| --- | ---: |\n| x\\|y | 1 |\n"
-    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import re
 from dataclasses import replace
 
@@ -10,18 +12,15 @@ import polars as pl
 import pytest
 
 from evaluation.gate.decision import RuleOutcome
-from evaluation.palette import EDGES, LEVELS, ON_DARK, PALETTE, TINTS, TINTS_ON_DARK
-from evaluation.reports import report_tables, report_words
-from evaluation.reports.document import Amount, PageTable
+from evaluation.reports import report_tables
 from evaluation.reports.report import run_page
 from evaluation.reports.report_pictures import pictures_of
+from evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, read_records, record_of, run_of_bundle
 from evaluation.reports.run_results import ModelResults
-from serving.page.routes import FOLDER
+from evaluation.scoring import surprisal
 from tests.evaluation.made_results import LEVELS as MODELS
 from tests.evaluation.made_results import made_decision, made_results, made_table
 from tests.evaluation.reports.report_pages import Reader, page_of
-
-SECTIONS = ["decision", "weak", "training", "calibration", "tokens", "audit", "limits", "data", "figures", "again"]
 
 
 def text_of(page):
@@ -40,60 +39,12 @@ def test_the_page_is_whole_html_asks_nobody_for_anything_and_runs_nothing(html, 
     assert len(html) < 1_000_000
 
 
-def test_the_answer_stands_before_the_folds_and_nothing_else_is_open(results, html, read):
-    assert [attrs["id"] for attrs in read.all("details") if "id" in attrs] == SECTIONS
-    answer = html[html.index("<body") : html.index("<details")]
-    title = "<h1>yelp.csv, 6,956 reviews → reviews version 3, promoted</h1>"
-    for part in (title, report_words.headline(results), "680 test reviews, best model first", "<svg", "<blockquote>"):
-        assert part in answer
-    assert (answer.count("<svg"), answer.count("<blockquote>"), answer.count('<h3>Reviews that')) == (1, 3, 1)
-    assert "<details open" not in html
-
-
 def test_there_are_at_most_eight_figures_each_described_for_those_who_cannot_see_it(read, pictures):
     assert [picture.name for picture in pictures] == [
         "bits_per_byte", "loss_curves", "reliability", "worst_slices", "novelty", "exposure",
     ]  # fmt: skip
     assert len(read.all("svg")) == len(pictures)
     assert all(len(attrs["aria-label"]) > 20 for attrs in read.all("svg"))
-
-
-def test_models_that_adapt_have_a_table_of_their_own_and_no_figure_stands_twice(results):
-    static, adapting = (report_tables.models(results, report_tables.ANSWER, way) for way in (False, True))
-    assert [row["model"] for row in adapting] == ["lstm+cache (word)"]
-    assert "lstm+cache (word)" not in [row["model"] for row in static]
-    assert static[0]["model"] == "lstm (word)"
-    columns = [*report_tables.ANSWER, *report_tables.MORE, *report_tables.COSTS]
-    assert len(columns) == len(set(columns))
-
-
-def test_the_row_of_the_winner_stands_out(html):
-    assert re.findall(r'<tr class="chosen"><td>([^<]*)</td>', html) == ["lstm+cache (word)"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "title", "outcome"),
-    [
-        ({"decision": None}, "evaluated, not offered to the gate", "The gate was not asked."),
-        ({"decision": made_decision(False), "champion": 2}, "reviews version 3, not promoted",
-         "Not promoted, version 2 stays champion: noise | or luck."),
-        ({}, "reviews version 3, promoted", "Promoted as version 3: it is better than the champion"),
-    ],
-)  # fmt: skip
-def test_title_and_headline_say_what_became_of_the_data(changes, title, outcome):
-    results = made_results(**changes)
-    assert title in run_page(results, []).title
-    headline = report_words.headline(results)
-    assert headline.startswith("lstm+cache needs 0.8000 bits per byte of 680 test reviews, 20.0% fewer than")
-    assert outcome in headline
-
-
-def test_links_lead_to_the_pages_about_the_run_and_run_nothing():
-    links = {"MLflow": "http://localhost:5000/#/runs/1", "data card": "../../store/card/1/data_card.html",
-             "script": "javascript:alert(1)", "other": "//evil.example"}  # fmt: skip
-    read = Reader(run_page(made_results(links=links), []).to_html())
-    assert [attrs["href"] for attrs in read.all("a")] == list(links.values())[:2]
-    assert all(name in " ".join(read.text) for name in links)
 
 
 def test_rules_that_failed_come_first_and_warnings_stand_above_them():
@@ -105,42 +56,6 @@ def test_rules_that_failed_come_first_and_warnings_stand_above_them():
     text = text_of(run_page(made_results(decision=decision), []))
     assert text.index("Warning: on <b>1</b> review.") < text.index("lost")
     assert "Passed over: lstm adapts." in text
-
-
-def test_a_slice_that_is_infinite_is_the_hardest(results):
-    own = (pl.col("model") == results.winner) & (pl.col("dimension") == "stars") & (pl.col("slice") == "3")
-    endless = {"open_bits_per_byte": math.inf, "excess": None, "gain": None}
-    changed = [pl.when(own).then(pl.lit(value)).otherwise(name).alias(name) for name, value in endless.items()]
-    changed = replace(results, slices=results.slices.with_columns(changed))
-    assert report_words.finding_of_worst(changed).startswith("Hardest: stars 3, infinite.")
-
-
-def test_slices_that_are_surely_lost_are_all_named(results):
-    finding = report_words.finding_of_worst(results)
-    lost = results.slices.filter((pl.col("model") == results.winner) & pl.col("surely_worse"))
-    assert all(f"{row['dimension'].replace('_', ' ')} {row['slice']}" in finding for row in lost.to_dicts())
-
-
-def test_the_audit_stands_beside_real_reviews(results):
-    rows = {row["figure"]: row for row in report_tables.audit(results)}
-    assert list(rows["8-grams found in training"])[:4] == ["figure", "better", "real reviews", "lstm+cache"]
-    assert (rows["8-grams found in training"]["real reviews"], rows["8-grams found in training"]["lstm"]) == (
-        "9.0%", "9.8%",
-    )  # fmt: skip
-    assert "mean exposure of canaries planted once in bits" not in rows  # no model has the figure
-
-
-def test_policies_are_given_once_where_all_models_agree(results):
-    rows = report_tables.policies(results)
-    assert [row["of"] for row in rows if row["what"] == "log base"] == ["all"]
-    assert {row["is"]: row["of"] for row in rows if row["what"] == "unit"}["char"] == "lstm-char"
-
-
-def test_numbers_stand_to_the_right_with_their_heads():
-    read = Reader(page_of(PageTable.of([{"name": "a<b", "count": 1_234, "share": Amount("5 %"), "yes": True}])))
-    kinds = [attrs.get("class") for attrs in read.all("th")]
-    assert kinds == [attrs.get("class") for attrs in read.all("td")] == [None, "number", "number", None]
-    assert [text for text in read.text if text.strip()][-4:] == ["a<b", "1,234", "5 %", "True"]
 
 
 def test_what_was_not_measured_is_left_out():
@@ -198,18 +113,91 @@ def test_the_card_states_uses_limits_and_how_to_ask(card):
     assert "It copies" not in limits
 
 
-def test_a_copying_model_is_called_one(results):
-    assert report_words.finding_of_copying({"copied_8": 0.5, "real_copied_8": 0.09}).endswith("It copies.")
-
-
 # ---- one palette
 
 
-def test_the_served_page_has_the_reports_accent_levels_and_tints():
-    style, script = (FOLDER.joinpath(name).read_text("utf-8") for name in ("style.css", "surprisal.js"))
-    light, dark = style.split("prefers-color-scheme: dark")[:2]
-    for part, tints, accent in ((light, TINTS, PALETTE[0]), (dark, TINTS_ON_DARK, ON_DARK[0])):
-        assert re.findall(r"--heat\d: (#\w{6})", part) == list(tints)
-        assert f"--accent: {accent}" in part
-    assert f"const EDGES = {list(EDGES)};" in script
-    assert len(LEVELS) == len(TINTS) == len(TINTS_ON_DARK) == len(EDGES) + 1
+# --- What is kept of a run beside its report, and what changed between two runs
+
+@pytest.fixture
+def put(tmp_path):
+    """Write a report with a record into a folder of its own, later than those before."""
+
+    def write(name, record):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / REPORT_FILE).write_text("page")
+        if record is not None:
+            (folder / RECORD_FILE).write_text(record if isinstance(record, str) else json.dumps(record))
+        os.utime(folder / REPORT_FILE, (len(list(tmp_path.iterdir())),) * 2)
+        return tmp_path
+
+    return write
+
+
+def test_a_record_is_plain_json_with_settings_data_and_figures(results):
+    config = json.dumps({"seed": 7, "models": [{"name": "lstm", "hidden": 128}], "clean": {"edition": "3"}})
+    record = json.loads(json.dumps(record_of(replace(results, config=config)), allow_nan=False))
+    assert record["settings"] == {"seed": "7", "models.lstm.name": "lstm", "models.lstm.hidden": "128",
+                                  "clean.edition": "3"}  # fmt: skip
+    assert record["bundle"] == "bundle of lstm+cache"
+    assert record["figures"]["bits per byte"] == "0.8000"
+    assert record["data"]["reviews"] == "6956"
+
+
+def test_the_run_of_the_champion_is_the_one_that_promoted_its_bundle(results, put):
+    record = record_of(results)
+    put("promoted", {**record, "promoted": True})
+    put("again", {**record, "promoted": False})
+    reports = put("other", {**record, "bundle": "other"})
+    assert run_of_bundle(reports, record["bundle"])["folder"] == "promoted"
+    assert run_of_bundle(reports, record["bundle"], but="promoted")["folder"] == "again"
+    assert run_of_bundle(reports, "unknown") is None
+    assert run_of_bundle(reports, "") is None
+
+
+def test_records_are_listed_newest_first_and_damaged_ones_by_name_only(results, put):
+    put("a", record_of(results))
+    put("b", None)
+    put("c", "{")
+    reports = put("d", {"format": 999})
+    (reports / "latest").symlink_to("a")
+    assert {name: bool(record) for name, record in read_records(reports).items()} == {
+        "d": False, "c": False, "b": False, "a": True,
+    }  # fmt: skip
+
+
+def test_the_report_shows_what_changed_since_the_champion_s_run(results):
+    then = record_of(replace(results, config='{"models": [{"name": "lstm", "hidden": 64}]}'))
+    now = replace(results, config='{"models": [{"name": "lstm", "hidden": 128}]}', data={"reviews": 7_000},
+                  before={**then, "folder": "run-1"})  # fmt: skip
+    page = run_page(now, []).to_html()
+    assert '<a href="../run-1/report.html">' in page
+    for cell in ("models.lstm.hidden", "64", "128", "6956", "7000"):
+        assert f">{cell}</td>" in page
+    assert "Figures: the same." in page
+
+
+# --- The surprisal of single tokens on the page: levels, tints, words put together, and which reviews are shown
+
+@pytest.mark.parametrize(
+    ("bits", "level"), [(0, 0), (0.99, 0), (1, 1), (3, 2), (6, 3), (9.9, 3), (10, 4), (math.inf, 4)]
+)
+def test_levels_of_surprisal(bits, level):
+    assert surprisal.level_of(bits) == level
+
+
+def test_each_token_says_its_probability_rank_and_bits():
+    ln2 = math.log(2)
+    tokens = pl.DataFrame({
+        "review_id": ["a"] * 4, "position": [1, 0, 2, 3], "token": ["<b>", "good", "\n", "<eos>"],
+        "nats": [12 * ln2, 0.5 * ln2, math.inf, 2 * ln2], "rank": [700, 1, None, 3],
+    })  # fmt: skip
+    read = Reader(page_of(surprisal.heat_map([surprisal.TokenSurprisals("lstm", "word", tokens)], ["a", "b"])))
+    spans = [attrs for attrs in read.all("span") if "title" in attrs]
+    assert [attrs["class"] for attrs in spans] == ["s0", "s4", "s4", "s1"]
+    assert spans[0]["title"] == "p = 70.7%, rank 1, 0.5 bits"
+    assert spans[1]["title"] == "p = 2.4e-04, rank 700, 12.0 bits"
+    assert spans[2]["title"].startswith("p = 0.0e+00, never suggested")
+    assert [text for text in read.text if text in ("good", "<b>", "↵", "∎")] == ["good", "<b>", "↵", "∎"]
+    assert len(read.all("h3")) == 2
+    assert "called impossible" in " ".join(read.text)

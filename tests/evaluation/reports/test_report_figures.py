@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import combinations
-from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import polars as pl
@@ -13,7 +14,8 @@ from matplotlib.colors import to_rgb
 
 from evaluation.palette import ON_DARK, PALETTE
 from evaluation.reports import run_figures as figures
-from evaluation.reports.canvas import styles_of, thousands
+from evaluation.reports.canvas import canvas, styles_of, svg_of
+from evaluation.reports.run_figures import bits_figure, novelty_figure
 from evaluation.reports.run_results import journal_lines
 from tests.evaluation.made_results import LEVELS, made_results, made_table
 
@@ -28,14 +30,8 @@ MACHADO = {
 """From light to light as it is seen, after Machado, Oliveira and Fernandes (2009), severity 1."""
 
 
-
-
 def legend_of(figure):
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-
-
-def ticks_of(axis):
-    return [label.get_text() for label in axis.get_ticklabels()]
 
 
 def curve_of(axes, label):
@@ -44,13 +40,6 @@ def curve_of(axes, label):
     handle = handles[labels.index(label)]
     line = handle[0] if hasattr(handle, "has_xerr") else handle
     return list(line.get_xdata()), list(line.get_ydata())
-
-
-def test_eight_models_differ_in_colour_and_marker_and_none_but_the_first_has_the_accent():
-    looks = list(styles_of([f"m{n}" for n in range(20)]).values())
-    assert len({look["color"] for look in looks[:8]}) == len({look["marker"] for look in looks[:8]}) == 8
-    assert [look["color"] for look in looks].count(PALETTE[0]) == 1
-    assert len({tuple(look.values()) for look in looks}) == 20
 
 
 @pytest.mark.parametrize("palette", [PALETTE, ON_DARK])
@@ -67,52 +56,8 @@ def test_any_two_colours_can_be_told_apart_with_every_kind_of_sight(palette, sig
     assert min(math.dist(one, other) for one, other in combinations(lab, 2)) > 25
 
 
-# ---- models
-
-
-def test_models_stand_best_first_with_intervals_and_those_that_adapt_below_a_line():
-    figure = figures.bits_figure(made_table(), STYLES, RUN.floor, "kn5")
-    (axes,) = figure.axes
-    assert ticks_of(axes.yaxis)[::-1] == ["lstm", "gru", "lstm-char", "kn5", "nplm", "unigram", "lstm+cache"]
-    row = RUN.row("lstm")
-    spans = [list(line.get_xdata()) for line in axes.lines if line.get_alpha() == 0.45]
-    assert [row["open_bits_per_byte_lo"], row["open_bits_per_byte_hi"]] in spans
-    points = {line.get_ydata()[0]: line for line in axes.lines if line.get_marker() == "o"}
-    assert [points[6].get_xdata()[0], points[6].get_color()] == [row["open_bits_per_byte"], STYLES["lstm"]["color"]]
-    assert [line.get_ydata()[0] for line in axes.lines if line.get_ydata()[0] == 0.5] == [0.5]
-    assert legend_of(figure) == ["baseline", "floor 0.766: no model can need less"]
-
-
-def test_a_model_far_behind_stands_at_the_edge_with_an_arrow():
-    table = made_table().with_columns(
-        open_bits_per_byte=pl.when(pl.col("model") == "kn5").then(math.inf).otherwise("open_bits_per_byte")
-    )
-    (axes,) = figures.bits_figure(table, STYLES).axes
-    texts = [text.get_text() for text in axes.texts]
-    assert {"infinite →", "2.100 →", "0.820"} <= set(texts)
-    assert max(line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o") == figures.FARTHEST * 0.8
-
-
 def curves(histories, final={}):  # noqa: B006
     return figures.loss_curves(histories, STYLES, final)
-
-
-def test_curves_have_a_log_scale_and_their_best_value():
-    history = [{"step": step, "train/perplexity": 900 / step, "learning_rate": 1.0} for step in (1, 2, 3, 4)]
-    history += [{"step": step, "validation/perplexity": 1_000 / step} for step in (2, 4)]
-    drawn = curves({"lstm": history, "kn5": [{"step": 4, "validation/perplexity": 300.0}]})
-    (axes,) = drawn.axes
-    assert axes.get_yscale() == "log"
-    assert sorted(legend_of(drawn)) == ["kn5: 300", "lstm: best 250"]
-    assert list(axes.lines[1].get_xdata()) == [2, 4]
-
-
-def test_the_kept_weights_are_ringed_with_the_figure_that_the_terminal_shows():
-    history = [{"step": step, "validation/perplexity": value} for step, value in ((4, 6.4), (8, 3.732))]
-    drawn = curves({"lstm": history}, {"lstm": (8, 3.703)})
-    assert legend_of(drawn) == ["lstm: 3.703"]
-    (ring,) = [line for line in drawn.axes[0].lines if line.get_markersize() == 11]
-    assert (list(ring.get_xdata()), list(ring.get_ydata())) == ([8], [3.703])
 
 
 def test_infinite_points_are_left_out_of_a_curve_and_hide_no_other():
@@ -144,56 +89,33 @@ def test_reliability_has_a_panel_per_model_without_empty_bins():
     assert points.get_sizes()[0] > points.get_sizes()[1]
 
 
-def test_novelty_shows_samples_and_people_and_leaves_out_what_has_no_figure():
-    table = pl.DataFrame({"n": [1, 2, 3], "samples": [0.9, 0.5, None], "real": [0.8, 0.4, 0.1]})
-    figure = figures.novelty_figure({"lstm": table}, STYLES)
-    assert curve_of(figure.axes[0], "lstm") == ([1, 2], [0.9, 0.5])
-    assert curve_of(figure.axes[0], "held-out reviews") == ([1, 2, 3], [0.8, 0.4, 0.1])
+@pytest.fixture(scope="module")
+def text():
+    return svg_of(bits_figure(made_table(), STYLES, None, "kn5"), "bits", 'How to "read" <it>')
 
 
-def test_exposure_has_a_point_per_canary_its_mean_and_the_line_of_chance():
-    table = pl.DataFrame({"copies": [1, 1, 16, 16], "exposure": [1.0, 3.0, 8.0, None]})
-    figure = figures.exposure_figure({"lstm": table}, STYLES, 12.0)
-    (axes,) = figure.axes
-    assert curve_of(axes, "lstm") == ([0, 0, 1], [1.0, 3.0, 8.0])
-    assert ticks_of(axes.xaxis) == ["once", "16 times"]
-    assert [line.get_ydata()[0] for line in axes.lines if line.get_linewidth() == 2.5] == [2.0, 8.0]
-    _, (chance, _) = curve_of(axes, "95% of never planted below")
-    assert 2**-chance == pytest.approx(0.05)
-    assert "most that can be shown: 12.0" in legend_of(figure)
+def test_it_is_well_formed_and_described_and_equal_figures_give_equal_texts(text):
+    root = ElementTree.fromstring(text)
+    assert (root.get("role"), root.get("aria-label")) == ("img", 'How to "read" <it>')
+    assert text == svg_of(bits_figure(made_table(), STYLES, None, "kn5"), "bits", 'How to "read" <it>')
+    assert ">lstm+cache</text>" in text
 
 
-# ---- slices
+def test_ids_of_two_figures_of_a_page_differ_and_each_reference_is_met(text):
+    curve = pl.DataFrame({"n": [1, 2], "samples": [0.9, 0.5], "real": [0.8, 0.4]})
+    both = [text, svg_of(novelty_figure({"kn5": curve}, STYLES), "novelty", "")]
+    ids = [re.findall(r' id="([^"]+)"', one) for one in both]
+    assert not set(ids[0]) & set(ids[1])
+    for known, one in zip(ids, both, strict=True):
+        assert set(re.findall(r'(?:url\(#|href="#)([^")]+)', one)) <= set(known)
 
 
-def test_the_worst_slices_stand_on_top_and_those_surely_lost_are_marked():
-    above, gains = figures.worst_slices_figure(RUN.slices, "lstm", "kn5", STYLES).axes
-    own = RUN.slices.filter(model="lstm")
-    worst = own.sort("excess", descending=True).row(0, named=True)
-    assert ticks_of(above.yaxis)[-1].startswith(f"{worst['dimension']}: {worst['slice']} (")
-    assert gains.get_legend_handles_labels()[1] == ["may be chance", "sure"]
-    assert sorted(curve_of(gains, "sure")[0])[-1] == -own["gain"].min()
-    assert gains.get_xlabel() == "more bits than kn5 needs"
-
-
-def test_a_slice_that_is_infinite_stands_on_top_and_has_a_word_for_its_point():
-    first = (pl.col("model") == "lstm") & (pl.col("slice") == "3")
-    endless = {"open_bits_per_byte": math.inf, "excess": None, "gain": None}
-    changed = [pl.when(first).then(pl.lit(value)).otherwise(name).alias(name) for name, value in endless.items()]
-    drawn = figures.worst_slices_figure(RUN.slices.with_columns(changed), "lstm", "kn5", STYLES)
-    for axes in drawn.axes:
-        assert ticks_of(axes.yaxis)[-1].startswith("stars: 3 (")
-        assert [(text.get_text(), text.xy[1]) for text in axes.texts] == [("infinite", len(ticks_of(axes.yaxis)) - 1)]
-
-
-def test_the_baseline_itself_is_not_held_against_itself():
-    assert len(figures.worst_slices_figure(RUN.slices, "kn5", "kn5", STYLES).axes) == 1
-
-
-@pytest.mark.parametrize(("count", "text"), [(7, "7"), (999, "999"), (1_234, "1.23 k"), (2_500_000, "2.5 M")])
-def test_counts_are_shortened(count, text):
-    assert thousands(count) == text
-
-
-def test_drawing_keeps_matplotlib_s_global_state_out():
-    assert "pyplot" not in Path(figures.__file__).read_text(encoding="utf-8")
+def test_a_label_that_looks_like_markup_stays_text():
+    figure, axes = canvas(4, 3)
+    name = "</title><script>alert(1)</script>"
+    axes.plot([1, 2], [1, 2], **styles_of([name])[name], label=name)
+    axes.legend()
+    text = svg_of(figure, 'a"><b', "'\">")
+    assert "<script" not in text
+    assert "<b" not in text
+    assert ElementTree.fromstring(text).get("aria-label") == "'\">"

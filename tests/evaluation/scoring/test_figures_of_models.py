@@ -1,16 +1,34 @@
+from __future__ import annotations
+
+import json
 import math
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ReviewLMError
+from evaluation.scoring.keystrokes import SHOWN, Keyboard
 from evaluation.scoring.metrics import Figures, figures_of, policies, star_slices
-from evaluation.scoring.score import figures_of_bundle, score_stream
+from evaluation.scoring.punctuation import CAPITALS, MARKS_TOGETHER, scored
+from evaluation.scoring.score import (
+    FIGURES_FILE,
+    SCORES_FILE,
+    TOKEN_NATS,
+    figures_of_bundle,
+    record_scores,
+    score_stream,
+)
 from evaluation.statistics.comparison import METRICS, comparable, comparison_table
-from models.tokens.special import CONTEXT_IDS
-from models.tokens.vocabulary import BOUNDARY_POLICY
+from models.base import ModelError
+from models.specs import VocabularySpec
+from models.streams import TokenStream, write_stream
+from models.tagging.written_words import taken_off
+from models.text.normal_form import NormalForm
+from models.tokens.special import CONTEXT_IDS, EOS, STARS, UNK
+from models.tokens.vocabulary import BOUNDARY_POLICY, Vocabulary
 
 LN2 = math.log(2)
 
@@ -77,17 +95,6 @@ def test_unknown_words_are_spelt_out_in_open_figures_only(bundle, stream):
     assert found.open_bits_per_byte - found.bits_per_byte == pytest.approx(extra, rel=1e-12)
 
 
-def test_bits_per_character_are_for_character_models():
-    assert figures_of(rows_of([8 * LN2], [4]), unit="char").bits_per_character == pytest.approx(2.0)
-    assert figures_of(rows_of([8 * LN2], [4]), unit="word").bits_per_character is None
-
-
-def test_no_reviews_have_no_figures():
-    found = figures_of(rows_of([1.0], [1]).clear())
-    assert math.isnan(found.perplexity)
-    assert math.isnan(found.open_bits_per_byte)
-
-
 def test_an_impossible_token_makes_the_perplexity_infinite():
     assert figures_of(rows_of([math.inf], [3])).perplexity == math.inf
 
@@ -111,11 +118,6 @@ def test_the_comparison_table_has_the_best_first_and_gains_over_the_baseline():
     assert table["kind"].to_list() == ["lstm", ""]
 
 
-def test_nothing_is_gained_over_a_baseline_that_calls_a_review_impossible():
-    table = comparison_table({"mle": figures(math.inf), "kn5": figures(80.0)}, baseline="mle")
-    assert table["gain"].to_list() == [None, None]
-
-
 def test_the_comparison_table_refuses_different_test_sets():
     with pytest.raises(ReviewLMError, match="different test sets"):
         comparison_table({"a": figures(), "b": figures(bytes_=301)})
@@ -133,3 +135,162 @@ def test_policies_state_end_unknown_words_log_base_state_and_boundary():
     stated = policies(BOUNDARY_POLICY, "digest", "word")
     assert stated["boundary"] == BOUNDARY_POLICY
     assert {"log base", "end of review", "unknown words", "folding", "state", "vocabulary"} <= stated.keys()
+
+
+def nats_by_hand(bundle, ids):
+    before = np.concatenate([[0], ids[:-1]])
+    return sum(-bundle.model.logp_VV[b, i] for b, i in zip(before, ids, strict=True) if int(i) not in CONTEXT_IDS)
+
+
+def test_each_review_gets_the_nats_of_its_own_tokens_in_the_order_of_the_stream(bundle, stream, reviews):
+    rows = score_stream(bundle, stream)
+    assert rows["review_id"].to_list() == reviews["review_id"].to_list()
+    for row in range(len(stream)):
+        assert rows["nats"][row] == pytest.approx(nats_by_hand(bundle, stream.document(row)), rel=1e-12)
+
+
+def test_scored_tokens_are_those_of_the_text_and_the_end(bundle, stream, reviews):
+    words = reviews["text"].str.split(" ").list.len()
+    assert score_stream(bundle, stream)["tokens"].to_list() == (words + 1).to_list()
+
+
+def test_order_of_the_reviews_changes_nothing(bundle, stream, reviews, vocabulary, tmp_path):
+    write_stream(tmp_path, vocabulary, [reviews.reverse()])
+    found = score_stream(bundle, TokenStream.open(tmp_path))
+    joined = score_stream(bundle, stream).join(found, on="review_id", suffix="_reversed")
+    np.testing.assert_allclose(joined["nats_reversed"], joined["nats"], rtol=1e-6)
+
+
+def test_every_review_starts_from_the_fresh_state(bundle, reviews, vocabulary, tmp_path):
+    write_stream(tmp_path, vocabulary, [pl.concat([reviews.head(1)] * 3)])
+    assert score_stream(bundle, TokenStream.open(tmp_path))["nats"].n_unique() == 1
+
+
+def test_a_stream_that_promises_other_tokens_is_refused(bundle, stream):
+    broken = TokenStream.open(stream.folder)
+    broken.tokens += 1
+    with pytest.raises(ReviewLMError, match="Not every token was scored once"):
+        score_stream(bundle, broken)
+
+
+def test_a_stream_of_another_vocabulary_is_refused(bundle, reviews, tmp_path):
+    other = Vocabulary.train(["a b c d"] * 3, VocabularySpec(min_count=1), NormalForm())
+    write_stream(tmp_path, other, [reviews])
+    with pytest.raises(ModelError, match=other.digest):
+        score_stream(bundle, TokenStream.open(tmp_path))
+
+
+def test_perplexity_is_recomputed_from_the_scores_of_the_tokens(bundle, stream, tmp_path):
+    figures = figures_of(score_stream(bundle, stream, tmp_path, observed=range(len(stream))))
+    tokens = pl.read_parquet(tmp_path / TOKEN_NATS)
+    assert len(tokens) == figures.tokens
+    assert math.exp(tokens["nats"].mean()) == pytest.approx(figures.perplexity, rel=1e-9)
+
+
+def test_what_a_run_keeps_of_its_scores_are_tables_figures_and_the_policies_beside_them(bundle, stream, tmp_path):
+    facts = record_scores(bundle, stream, tmp_path, [3, 5])
+    assert facts["perplexity"] == figures_of(pl.read_parquet(tmp_path / SCORES_FILE)).perplexity
+    assert pl.read_parquet(tmp_path / TOKEN_NATS)["review_id"].unique(maintain_order=True).to_list() == ["r03", "r05"]
+    written = json.loads((tmp_path / FIGURES_FILE).read_text())
+    assert written["figures"] == {name: value for name, value in facts.items() if name != "score_seconds"}
+    assert "fresh state" in written["policies"]["state"]
+
+
+# --- Precision, recall and F1 of restored marks are those of counting by hand
+
+OPTIONS = {"confidence": 0.95, "resamples": 200, "seed": 1}
+
+
+def tags(*texts: str) -> list[list[int]]:
+    return [taken_off(text).tags for text in texts]
+
+
+def test_counts_by_hand() -> None:
+    right = tags("So good, we said. Why?", "Fine.")
+    said = tags("so good, we, said. why.", "Fine.")
+    rows = {row["class"]: row for row in scored({"a": said, "b": right}, right, "b", **OPTIONS) if row["model"] == "a"}
+    assert (rows["comma"]["precision"], rows["comma"]["recall"]) == (1 / 2, 1.0)
+    assert rows["comma"]["f1"] == pytest.approx(2 / 3)
+    assert (rows["full stop"]["precision"], rows["full stop"]["recall"]) == (2 / 3, 1.0)
+    assert (rows["question mark"]["precision"], rows["question mark"]["recall"]) == (None, 0.0)
+    assert rows["question mark"]["f1"] == 0.0
+    assert rows[MARKS_TOGETHER]["written"] == 4
+    assert (rows[MARKS_TOGETHER]["precision"], rows[MARKS_TOGETHER]["recall"]) == (3 / 5, 3 / 4)
+    assert (rows[CAPITALS]["precision"], rows[CAPITALS]["recall"]) == (1.0, 1 / 3)
+
+
+def test_what_was_never_written_has_no_figure() -> None:
+    right = tags("so good", "fine")
+    for row in scored({"a": right, "b": right}, right, "b", **OPTIONS):
+        assert row["written"] == 0
+        assert (row["precision"], row["recall"], row["f1"], row["f1_lo"]) == (None, None, None, None)
+
+
+# --- Simulated typing, key by key
+
+WORDS = "car card care cart dog! dog (car"
+
+
+def keyboard_of(unit, shown=SHOWN, text=WORDS):
+    vocabulary = Vocabulary.train([text] * 3, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
+    return vocabulary, Keyboard(vocabulary, shown)
+
+
+def typed_by_hand(keyboard, vocabulary, order, target, at_beginning):
+    """Type one key after another; look at the screen before each."""
+    words = {token: vocabulary.entry(token) for token in order}
+    full = {token: b" " + text if vocabulary.word_start_V[token] else text for token, text in words.items()}
+    start = 1 if at_beginning and vocabulary.word_start_V[target] else 0
+    length = len(full[target])
+    for typed in range(length - start):
+        prefix = full[target][: start + typed] if typed else b""
+        screen = [token for token in order if full[token].startswith(prefix)][: keyboard.shown]
+        if target in screen:
+            return length - start - (typed + 1)
+    return 0
+
+
+@pytest.mark.parametrize("shown", [1, 2, 3])
+@pytest.mark.parametrize("at_beginning", [True, False])
+def test_keys_spared_are_those_of_a_typist_who_looks_before_every_key(shown, at_beginning):
+    vocabulary, keyboard = keyboard_of("word", shown)
+    order = np.random.default_rng(shown).permutation(np.arange(9, vocabulary.size)).tolist()
+    rank_V = np.full(vocabulary.size, 99)
+    rank_V[order] = range(len(order))
+    before = STARS[0] if at_beginning else int(vocabulary.encode("dog")[0])
+    for target in order:
+        better_1V = (rank_V < rank_V[target])[None]
+        found = keyboard.spared(better_1V, np.array([target]), np.array([before]))
+        assert found.tolist() == [typed_by_hand(keyboard, vocabulary, order, target, at_beginning)]
+
+
+def test_the_likeliest_word_costs_one_key_with_its_space():
+    vocabulary, keyboard = keyboard_of("word")
+    card, dog = (int(vocabulary.encode(word)[0]) for word in ("card", "dog"))
+    shout, opening = (int(vocabulary.encode(text)[1]) for text in ("dog!", "dog (car"))
+    assert (vocabulary.token(shout), vocabulary.token(opening)) == ("!", " (")
+    nothing_better = np.zeros((4, vocabulary.size), bool)
+    found = keyboard.spared(nothing_better, np.array([card] * 4), np.array([STARS[0], dog, shout, opening]))
+    assert found.tolist() == [3, 4, 4, 3], "no space has to be typed at the beginning and after a bracket"
+
+
+def test_special_tokens_spare_nothing():
+    vocabulary, keyboard = keyboard_of("word")
+    found = keyboard.spared(np.zeros((2, vocabulary.size), bool), np.array([UNK, EOS]), np.array([9, 9]))
+    assert found.tolist() == [0, 0]
+
+
+def test_a_character_costs_a_key_either_way():
+    vocabulary, keyboard = keyboard_of("char")
+    letters = vocabulary.encode("card dog")
+    better_NV = np.random.default_rng(1).random((len(letters), vocabulary.size)) < 0.5
+    assert keyboard.spared(better_NV, letters, np.roll(letters, 1)).sum() == 0
+
+
+def test_parts_of_words_are_typed_with_the_spaces_that_they_hold():
+    vocabulary, keyboard = keyboard_of("bpe", text="card dog card dog card")
+    ids = vocabulary.encode("dog card")
+    nothing_better = np.zeros((len(ids), vocabulary.size), bool)
+    spared = keyboard.spared(nothing_better, ids, np.roll(ids, 1))
+    assert spared.tolist() == [len(vocabulary.entry(token)) - 1 for token in ids]
+    assert b" card" in [vocabulary.entry(token) for token in ids]

@@ -8,8 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from scipy.special import log_softmax
 
 from core.errors import InputError, ReviewLMError
+from evaluation.scoring.calibration import calibration_error, chance_error, reliability
 from evaluation.scoring.keystrokes import usefulness
 from evaluation.scoring.observe import COLUMNS, observe
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, drawn_reviews, score_stream
@@ -17,7 +19,7 @@ from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.special import CONTEXT_IDS, EOS, UNK
+from models.tokens.special import CONTEXT_IDS, UNK
 from models.tokens.vocabulary import Vocabulary
 
 
@@ -143,30 +145,6 @@ def test_hits_and_mean_reciprocal_rank_are_those_of_the_suggestions(bundle, stre
     assert found["mrr"] == pytest.approx(np.mean([1 / rank for rank in ranks]))
 
 
-def knows_the_text(vocabulary, text):
-    """A table in which each word of a text (all different) is certain after the one before."""
-    logp = np.full((vocabulary.size, vocabulary.size), -np.inf)
-    ids = vocabulary.encode(text)
-    for star in CONTEXT_IDS:
-        logp[star, ids[0]] = 0.0
-    for before, after in zip(ids, [*ids[1:], EOS], strict=True):
-        logp[before, after] = 0.0
-    return logp
-
-
-def test_a_model_that_knows_the_next_token_always_hits_and_spares_all_keys_but_one_a_word(
-    make_bundle, reviews, vocabulary, tmp_path
-):
-    text = "the food was great and cheap"
-    write_stream(tmp_path, vocabulary, [reviews.head(4).with_columns(text=pl.lit(text), bytes=len(text) + 1)])
-    bundle = make_bundle(knows_the_text(vocabulary, text))
-    _, rows = observed(bundle, TokenStream.open(tmp_path), tmp_path / "scores")
-    found = usefulness(rows, 4 * (len(text) + 1))
-    assert (found["hit@1"], found["mrr"]) == (1.0, 1.0)
-    assert found["keystroke_savings"] == pytest.approx((len(text) - 6) / (len(text) + 1))
-    assert (rows["entropy"].abs() < 1e-12).all()
-
-
 def test_the_same_reviews_are_drawn_for_every_vocabulary(stream, reviews, tmp_path):
     spec = VocabularySpec(unit="char", size=300, min_count=1)
     write_stream(tmp_path, Vocabulary.train(reviews["text"], spec, NormalForm()), [reviews])
@@ -207,3 +185,38 @@ def test_scores_of_other_reviews_are_refused(bundle, stream, tmp_path):
     assert "r01" in str(caught.value)
     with pytest.raises(InputError, match="60"):
         score_stream(bundle, stream, tmp_path, observed=[60])
+
+
+def honest(positions, entries, seed=0, spread=2.0):
+    """Distributions, and targets that are drawn from them."""
+    draw = np.random.default_rng(seed)
+    logp_NV = log_softmax(draw.normal(0, spread, (positions, entries)), 1)
+    target_N = (np.exp(logp_NV).cumsum(1) > draw.random((positions, 1))).argmax(1)
+    return logp_NV.astype(np.float32), target_N
+
+
+def judged(logp_NV, target_N):
+    return np.exp(logp_NV.max(1)).astype(float), logp_NV.argmax(1) == target_N
+
+
+def test_bins_are_of_equal_width_and_hold_means():
+    table = reliability(np.array([0.0, 0.05, 0.11, 0.19, 1.0]), np.array([0, 1, 0, 1, 1]), bins=10)
+    assert table["count"].to_list() == [2, 2, 0, 0, 0, 0, 0, 0, 0, 1]
+    first, second, third, *_, last = table.to_dicts()
+    assert (first["low"], first["high"], first["mean_probability"], first["mean_accuracy"]) == (0, 0.1, 0.025, 0.5)
+    assert (second["bin"], second["mean_probability"], second["mean_accuracy"]) == (1, pytest.approx(0.15), 0.5)
+    assert (third["mean_probability"], third["mean_accuracy"]) == (None, None)
+    assert (last["low"], last["high"], last["count"]) == (0.9, 1.0, 1)
+    assert calibration_error(table) == pytest.approx((2 * 0.475 + 2 * 0.35 + 0) / 5)
+
+
+@pytest.mark.slow
+def test_a_model_that_means_what_it_says_has_the_error_of_chance():
+    errors, expected = [], []
+    for seed in range(200):
+        confidence_N, correct_N = judged(*honest(2_000, 12, seed))
+        errors.append(calibration_error(reliability(confidence_N, correct_N)))
+        expected.append(chance_error(confidence_N))
+    assert max(errors) < 0.06
+    # One error scatters by a quarter of its value, the mean of 200 by less than 2 %.
+    assert np.mean(errors) == pytest.approx(np.mean(expected), rel=0.05)

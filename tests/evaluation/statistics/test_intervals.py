@@ -1,15 +1,18 @@
 """Intervals of figures and of differences: what they are, when there is none, and what a gap to the floor is."""
 
 import math
+from random import Random
 
 import numpy as np
 import polars as pl
 import pytest
 
 from core.errors import ReviewLMError
+from corpus.synthetic import grammar
 from evaluation.scoring.metrics import FIGURES, LN2, SUMS, figures_of
-from evaluation.statistics.floor import JUDGED
+from evaluation.statistics.floor import JUDGED, floor_nats, floor_of
 from evaluation.statistics.intervals import ComparedScores, flagged_below_floor, usefulness_table
+from tasks.evaluation.intervals import judged_reviews
 
 HOW = {"confidence": 0.95, "resamples": 1_000, "seed": 1}
 
@@ -55,12 +58,6 @@ def test_every_figure_lies_in_its_interval_and_perplexities_have_those_of_their_
     assert (row["bits_per_character_lo"], row["bits_per_character_hi"]) == (None, None)
 
 
-def test_only_character_models_have_bits_per_character():
-    row = row_of(compared({"c": scores()}, labels={"c": {"unit": "char"}}).interval_table("c"), "c")
-    found = figures_of(scores(), unit="char").bits_per_character
-    assert row["bits_per_character_lo"] < found < row["bits_per_character_hi"]
-
-
 def test_the_interval_of_bits_per_byte_is_the_one_of_linearisation():
     """Cochran 1977, eq. 6.13: var(R) = Σ (y − R x)² / (Σ x)²."""
     table = scores(reviews=1_500)
@@ -86,28 +83,6 @@ def test_equal_models_differ_by_nothing_with_certainty():
         assert rows[name].to_list() == pytest.approx([0.0] * len(rows), abs=1e-9)
 
 
-def test_each_model_is_held_against_the_baseline_and_the_next_better_one():
-    tables = {"kn5": scores(1.0), "rnn": scores(1.1), "lstm": scores(0.8)}
-    rows = compared(tables).difference_table("kn5").filter(figure="open_bits_per_byte")
-    pairs = {(row["model"], row["other"], row["relation"]) for row in rows.to_dicts()}
-    assert pairs == {("lstm", "kn5", "baseline"), ("rnn", "kn5", "baseline"), ("kn5", "lstm", "next better"),
-                     ("rnn", "kn5", "next better")}  # fmt: skip
-
-
-def test_models_of_different_vocabularies_differ_only_in_figures_that_compare_them():
-    labels = {"chars": {"unit": "char", "vocabulary": "c"}, "words": {"unit": "word", "vocabulary": "w"}}
-    rows = compared({"words": scores(), "chars": scores(0.9)}, labels=labels).difference_table("words")
-    assert set(rows["figure"]) == {"open_bits_per_byte", "word_perplexity"}
-    other = {"chars": {"boundary": "other"}, "words": {}}
-    assert not len(compared({"words": scores(), "chars": scores(0.9)}, labels=other).difference_table("words"))
-
-
-def test_the_order_of_the_rows_changes_nothing():
-    one = compared({"a": scores(), "b": scores(0.9)}).interval_table("a")
-    shuffled = {"a": scores().reverse(), "b": scores(0.9).sample(fraction=1, shuffle=True, seed=4)}
-    assert one.equals(compared(shuffled).interval_table("a"))
-
-
 def test_scores_of_different_reviews_are_refused():
     with pytest.raises(ReviewLMError, match="different test sets"):
         compared({"a": scores(), "b": scores().with_columns(pl.col("bytes") + 1)})
@@ -127,19 +102,6 @@ def test_an_infinite_figure_has_no_interval_and_leaves_the_others_theirs():
     assert found.difference_table("kn5").filter(relation="baseline")["difference"].null_count() == 5
 
 
-def test_one_review_has_no_interval():
-    row = row_of(compared({"kn5": scores(reviews=1)}).interval_table("kn5"), "kn5")
-    assert row["perplexity_lo"] is row["gain_lo"] is row["gap"] is row["below_floor"] is None
-
-
-def test_nothing_is_gained_over_an_infinite_figure():
-    impossible = scores().with_columns(nats=pl.lit(math.inf))
-    found = compared({"mle": impossible, "kn5": scores()})
-    row = row_of(found.interval_table("mle"), "kn5")
-    assert row["gain_lo"] is row["gain_hi"] is None
-    assert found.difference_table("mle")["gain"].null_count() == len(found.difference_table("mle"))
-
-
 def judged_of(table, bits_below, noise=0.0, seed=3):
     """A grammar that needs so many bits per byte less than the open scores of *table*, give or take."""
     below = bits_below + noise * np.random.default_rng(seed).normal(size=len(table))
@@ -154,14 +116,6 @@ def test_a_gap_is_what_a_model_needs_more_than_the_grammar_review_by_review():
     assert row["gap_per_token"] == pytest.approx(0.25 * table["bytes"].sum() / table["tokens"].sum(), rel=1e-9)
     assert row["gap_per_token_lo"] < row["gap_per_token"] < row["gap_per_token_hi"]
     assert row["below_floor"] is False
-
-
-def test_a_gap_is_over_the_reviews_that_the_grammar_can_have_written():
-    table = scores()
-    judged = judged_of(table, 0.25).with_columns(nats=pl.when(pl.col("review_id") < "r050").then("nats"))
-    wrong = table.with_columns(nats=pl.col("nats") * pl.when(pl.col("review_id") < "r050").then(1.0).otherwise(9.0))
-    row = row_of(compared({"kn5": wrong}, judged).interval_table("kn5"), "kn5")
-    assert row["gap"] == pytest.approx(0.25, rel=1e-9)
 
 
 def test_a_model_below_the_floor_is_flagged_only_beyond_noise():
@@ -194,31 +148,83 @@ def test_hits_are_shares_of_tokens_with_the_interval_over_reviews():
     assert 0 <= row["hit@1_lo"] < row["hit@1"] < row["hit@1_hi"] <= 1
 
 
-def five_times(frame):
-    """Each review five times, and the table that says so."""
-    copies = [frame.with_columns(pl.format("{}-{}", "review_id", pl.lit(n))) for n in range(5)]
-    together = pl.concat(copies).select(
-        "review_id", group=pl.col("review_id").str.split("-").list.first().rank("dense")
-    ).unique()  # fmt: skip
-    return pl.concat(copies), together
-
-
-def test_copies_of_reviews_in_one_group_narrow_no_interval():
-    once = {"kn5": scores(), "lstm": scores(0.9, 0.2, seed=1)}
-    copied = {name: five_times(frame)[0] for name, frame in once.items()}
-    together = five_times(once["kn5"])[1]
-    alone, grouped, apart = compared(once), compared(copied, documents=together), compared(copied)
-    assert (grouped.boot.reviews, grouped.boot.groups) == (600, 120)
-    for table in ("interval_table", "difference_table"):
-        found, expected = (getattr(one, table)("kn5") for one in (grouped, alone))
-        for name in [name for name in found.columns if name.endswith(("_lo", "_hi"))]:
-            for end, same in zip(found[name], expected[name], strict=True):
-                assert end == (same if same is None else pytest.approx(same, abs=1e-9)), name
-    narrow, wide = (row_of(one.interval_table("kn5"), "lstm") for one in (apart, grouped))
-    assert narrow["gain_hi"] - narrow["gain_lo"] < 0.6 * (wide["gain_hi"] - wide["gain_lo"])
-
-
 def test_models_observed_on_different_reviews_are_refused():
     sizes = pl.DataFrame({"review_id": ["r0", "r1"], "bytes": [9, 9]})
     with pytest.raises(ReviewLMError, match="different reviews"):
         usefulness_table({"a": observed([[1], [2]]), "b": observed([[1]])}, sizes, **HOW)
+
+
+def reviews(texts):
+    rows = [(f"r{number}", text, 5, len(text.encode()) + 1) for number, text in enumerate(texts)]
+    schema = {"review_id": pl.String, "text": pl.String, "stars": pl.Int8, "bytes": pl.Int64}
+    return pl.DataFrame(rows, schema, orient="row")
+
+
+def floor(frame):
+    judged = judged_reviews(frame)
+    return None if judged is None else floor_of(judged)
+
+
+@pytest.fixture
+def fair_letters(monkeypatch):
+    """A grammar that draws letters a and b, or the end, with a third each; it counts how often it is asked."""
+    asked = []
+
+    def log_probability(text, stars):
+        asked.append((text, stars))
+        return (len(text) + 1) * math.log(1 / 3) if set(text) <= set("ab") else None
+
+    monkeypatch.setattr("corpus.synthetic.grammar.log_probability", log_probability)
+    return asked
+
+
+def test_the_floor_is_the_bits_of_the_grammar_per_byte(fair_letters):
+    found = floor(reviews(["ab", "b", ""]))
+    assert found.bits_per_byte == pytest.approx(math.log2(3))
+    assert (found.reviews, found.explained, found.bytes) == (3, 3, 6)
+    assert ("ab", 5) in fair_letters
+
+
+def test_one_review_in_a_hundred_may_be_beyond_the_grammar_and_is_left_out(fair_letters):
+    found = floor(reviews(["ab"] * 99 + ["xyz"]))
+    assert (found.reviews, found.explained) == (100, 99)
+    assert found.bits_per_byte == pytest.approx(math.log2(3))
+    assert found.to_dict()["explained"] == 99
+
+
+def test_real_reviews_have_no_floor_and_are_turned_away_early(fair_letters):
+    assert floor(reviews(["what a lovely place"] * 1_000)) is None
+    assert len(fair_letters) == 11
+
+
+def test_no_reviews_have_no_floor(fair_letters):
+    assert floor(reviews([])) is None
+
+
+@pytest.mark.slow
+def test_the_grammars_own_reviews_cost_no_more_than_the_choices_that_made_them():
+    # Both have the same text; the derivation's own choices can only cost more.
+    draw = Random(12)
+    made = [grammar.write_review(5, draw.random) for _ in range(40)]
+    found = floor(reviews([text for text, _, _ in made]))
+    assert found.nats <= -math.fsum(logp for _, _, logp in made)
+    assert (found.explained, found.reviews, found.bytes) == (40, 40, sum(len(text.encode()) + 1 for text, _, _ in made))
+    assert found.bits_per_byte == pytest.approx(found.nats / found.bytes / math.log(2))
+
+
+def test_text_of_others_has_no_floor():
+    frame = reviews(["It was a dark and stormy night.", grammar.sample_review(5, 1)])
+    assert floor(frame) is None
+    assert floor(frame[1:]).explained == 1
+
+
+def test_each_review_has_its_own_cost_and_none_where_the_grammar_cannot_have_written_it(fair_letters):
+    judged = judged_reviews(reviews(["ab", "xyz"] + ["b"] * 98))
+    assert judged.columns == ["review_id", "bytes", "nats"]
+    assert judged["nats"].to_list() == [pytest.approx(3 * math.log(3)), None] + [pytest.approx(2 * math.log(3))] * 98
+
+
+def test_a_floor_of_other_texts_is_refused(fair_letters):
+    frame = reviews(["ab", "b"])
+    with pytest.raises(ReviewLMError, match=r"(?s)other texts.*r0"):
+        floor_nats(judged_reviews(frame), frame.with_columns(bytes=pl.Series([99, 2])))

@@ -1,24 +1,22 @@
 import itertools
 
 import numpy as np
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
+from benchmarks.evaluation.coverage import coverage, figures_of_population, population
 from evaluation.statistics import bootstrap
 from evaluation.statistics.bootstrap import Bootstrap, expanded_tail, ratio_interval
+from evaluation.statistics.groups import design_effect, effective_number, united
+from tests.examples import examples
 
 
 def interval(numerator, denominator, seed=1, resamples=2_000, confidence=0.95):
     return ratio_interval(numerator, denominator, confidence=confidence, resamples=resamples, seed=seed)
-
-
-def test_the_estimate_is_the_ratio_of_the_sums():
-    assert interval(np.array([1.0, 2.0, 6.0]), np.array([10, 20, 30])).estimate == pytest.approx(9 / 60)
-
-
-def test_equal_seeds_give_equal_intervals():
-    values = np.random.default_rng(0).normal(size=50)
-    assert interval(values, np.ones(50)) == interval(values, np.ones(50))
-    assert interval(values, np.ones(50)) != interval(values, np.ones(50), seed=2)
 
 
 @pytest.mark.parametrize("reviews", [400, 20_000])
@@ -100,15 +98,6 @@ def test_copies_of_reviews_do_not_narrow_an_interval():
     assert apart.high - apart.low < 0.5 * (once.high - once.low)
 
 
-def test_above_some_thousand_groups_each_stays_whole(monkeypatch):
-    monkeypatch.setattr(bootstrap, "MAX_UNITS", 50)
-    groups = np.repeat(np.arange(120), 3)
-    count, set_D = bootstrap._units(360, groups, np.random.default_rng(0))
-    assert count == 120
-    assert len(set(set_D)) == 50
-    assert all(len(set(set_D[groups == group])) == 1 for group in range(120))
-
-
 def test_a_single_group_has_no_interval():
     how = {"confidence": 0.95, "resamples": 99, "seed": 1, "groups": np.zeros(2, int)}
     found = ratio_interval(np.array([1.0, 2.0]), np.ones(2), **how)
@@ -152,3 +141,103 @@ def test_a_slice_that_is_empty_in_a_few_draws_has_an_interval_and_in_many_has_no
     share = {name: found.interval(lambda sums, name=name: sums[name] / sums[name]) for name in ("rare", "few")}
     assert np.isnan(share["rare"].low)
     assert (share["few"].low, share["few"].high) == (1.0, 1.0)
+
+
+# --- The simulation of coverage, with few test sets: the intervals of a run hold the truth about as often as they say
+
+SETS, SIZE = 120, 120
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return population(20_000, seed=3)
+
+
+@pytest.mark.long
+def test_intervals_hold_the_true_figure_about_as_often_as_they_say(tables):
+    """Of 120 sets 95 % have a standard error of 2 %: 88 % to 99.5 % is more than three of them on either side."""
+    found = coverage(tables, SIZE, SETS, seed=5, resamples=300)
+    assert set(found) == set(figures_of_population(tables))
+    assert all(0.88 <= share <= 0.995 for share in found.values()), found
+
+
+def test_intervals_that_take_tokens_for_independent_hold_it_far_too_rarely(tables):
+    """The mistake that drawing reviews avoids: tokens of one review resemble each other."""
+    truth, random = figures_of_population(tables)["hit@1"], np.random.default_rng(6)
+    held = 0
+    for _ in range(400):
+        drawn = tables["model"][random.integers(0, 20_000, SIZE)]
+        tokens, share = drawn["tokens"].sum(), drawn["hits"].sum() / drawn["tokens"].sum()
+        held += abs(share - truth) <= 1.96 * np.sqrt(share * (1 - share) / tokens)
+    assert held / 400 < 0.85
+
+
+# --- Which reviews are drawn together, and how much evidence is left
+
+def series(*values, name="key"):
+    return pl.Series(name, values)
+
+
+def partition(groups):
+    """The groups as sets of positions, whatever their numbers."""
+    return {frozenset(np.flatnonzero(np.asarray(groups) == number)) for number in set(groups)}
+
+
+def test_reviews_of_one_key_are_one_group_and_those_without_a_key_are_alone():
+    found = united(series("a", None, "b", "a", None))
+    assert partition(found) == {frozenset({0, 3}), frozenset({1}), frozenset({2}), frozenset({4})}
+
+
+def test_groups_of_several_keys_are_united_by_chains():
+    """1 and 2 share a business, 2 and 4 a text: all three are one group. Keys of other kinds are never equal."""
+    business, copies = series("x", "y", "y", None, "z"), series(None, None, 7, 0, 7)
+    assert partition(united(business, copies)) == {frozenset({0}), frozenset({1, 2, 4}), frozenset({3})}
+    assert partition(united(series("1", None), series(None, "1"))) == {frozenset({0}), frozenset({1})}
+
+
+def test_groups_are_numbered_without_gaps():
+    random = np.random.default_rng(0)
+    found = united(pl.Series(random.integers(0, 40, 100)), pl.Series(random.integers(0, 200, 100)))
+    assert sorted(set(found)) == list(range(found.max() + 1))
+
+
+def by_scipy(*keys):
+    """Connected components of the graph of reviews and keys, numbered by their first review."""
+    nodes, edges = len(keys[0]), []
+    for key in keys:
+        numbers = {value: nodes + place for place, value in enumerate(dict.fromkeys(key.drop_nulls()))}
+        edges += [(review, numbers[value]) for review, value in enumerate(key) if value is not None]
+        nodes += len(numbers)
+    rows, columns = np.array(edges, np.int64).reshape(-1, 2).T
+    labels = connected_components(coo_array((np.ones(len(rows)), (rows, columns)), shape=(nodes, nodes)), False)[1]
+    return np.unique(labels[: len(keys[0])], return_inverse=True)[1].tolist()
+
+
+@examples(200)
+@given(st.integers(0, 12).flatmap(lambda reviews: st.lists(
+    st.lists(st.none() | st.integers(0, 6), min_size=reviews, max_size=reviews), min_size=1, max_size=3)))  # fmt: skip
+def test_groups_are_the_connected_components(values):
+    keys = [pl.Series("key", column, pl.Int64) for column in values]
+    assert united(*keys).to_list() == by_scipy(*keys)
+
+
+@pytest.mark.parametrize("order", ["ascending", "random"])
+def test_a_long_chain_is_one_group(order):
+    places = np.arange(5_000) if order == "ascending" else np.random.default_rng(3).permutation(5_000)
+    assert united(pl.Series(places // 2), pl.Series((places + 1) // 2)).n_unique() == 1
+
+
+def test_the_effective_number_is_that_of_equal_groups():
+    assert effective_number(np.full(9, 4.0)) == pytest.approx(9)
+    assert effective_number(np.array([3.0, 1.0])) == pytest.approx(16 / 10)
+    assert effective_number(np.array([1.0, 1e-12])) == pytest.approx(1)
+
+
+def test_the_design_effect_of_copies_is_their_number_and_of_independent_reviews_one():
+    random = np.random.default_rng(1)
+    values = random.normal(size=3_000)
+    copied, _ = design_effect(np.tile(values, 4), np.tile(np.arange(3_000), 4))
+    assert copied == pytest.approx(4)
+    found = np.array([design_effect(random.normal(size=600), np.arange(600) % 200) for _ in range(300)])
+    assert found[:, 0].mean() == pytest.approx(1, abs=0.02)
+    assert found[:, 0].std() == pytest.approx(found[:, 1].mean(), rel=0.15)

@@ -59,22 +59,6 @@ def test_the_interval_of_the_difference_is_as_wide_as_its_standard_error_says(na
     assert row["lo"] < row["difference"] < row["hi"]
 
 
-def test_the_order_of_the_models_turns_the_sign_and_the_verdict(nats: np.ndarray):
-    old, new = side("old", scores(nats)), side("new", scores(0.9 * nats))
-    there, back = compare_pair(old, new, None, OPTIONS), compare_pair(new, old, None, OPTIONS)
-    one, two = figure(there, "word perplexity"), figure(back, "word perplexity")
-    assert one["difference"] == pytest.approx(-two["difference"])
-    assert (one["verdict"], two["verdict"]) == (BETTER["B"], BETTER["A"])
-
-
-def test_a_model_beside_itself_shows_no_difference_and_says_so(nats: np.ndarray):
-    one = side("champion (version 3)", scores(nats), bundle="same")
-    pair = compare_pair(one, replace(one, name="version 3"), None, OPTIONS)
-    assert set(pair.figures["verdict"]) == set(pair.slices["verdict"]) == {UNDECIDED}
-    assert set(pair.figures["difference"]) == {0.0}
-    assert "Both names mean the same model." in pair.notes
-
-
 def test_of_different_vocabularies_only_open_figures_are_compared_and_the_reason_stands_beside_them(nats: np.ndarray):
     pair = compare_pair(
         side("words", scores(nats)), side("bytes", scores(nats), "v2", unit="char", entries=96), None, OPTIONS
@@ -83,24 +67,6 @@ def test_of_different_vocabularies_only_open_figures_are_compared_and_the_reason
     [note] = pair.notes
     assert "different vocabularies (A: 8,000 entries of unit word, B: 96 entries of unit char)" in note
     assert "token perplexity" in note
-
-
-@pytest.mark.parametrize(
-    ("entries", "said"), [(7_500, "(A: 8,000 entries, B: 7,500 entries)"), (8_000, "(8,000 entries each, but not the")]
-)
-def test_of_two_vocabularies_of_one_unit_the_sizes_are_told(nats: np.ndarray, entries: int, said: str):
-    other = side("new", scores(nats), "v2", entries=entries)
-    [note] = compare_pair(side("old", scores(nats)), other, None, OPTIONS).notes
-    assert f"different vocabularies {said}" in note
-
-
-def test_a_document_calls_a_year_a_year_and_writes_counts_as_whole_numbers(nats: np.ndarray):
-    pair = compare_pair(side("old", scores(nats)), side("new", scores(nats)), None, OPTIONS)
-    year = pair.slices.head(1).with_columns(dimension=pl.lit("month"), slice=pl.lit("2008"))
-    costs = pl.DataFrame({"cost": ["parameters"], "A": [1_513_966.0], "B": [0.25]})
-    document = replace(pair, slices=year, costs=costs).to_markdown()
-    assert "| year | 2008 |" in document
-    assert "| parameters | 1513966 | 0.25 |" in document
 
 
 def test_models_with_different_ends_of_a_review_have_no_figure_in_common(nats: np.ndarray):
@@ -123,34 +89,6 @@ def test_an_adapting_model_and_other_training_data_are_named(nats: np.ndarray):
     pair = compare_pair(side("a", scores(nats)), b, None, OPTIONS)
     assert any(note.startswith("B adapts") and "dynamic" in note for note in pair.notes)
     assert any(note.startswith("B was trained on other data") for note in pair.notes)
-
-
-def test_slices_show_where_the_difference_lies(nats: np.ndarray):
-    """B is a fifth better on five stars, and equal elsewhere."""
-    rows = scores(nats)
-    better = rows.with_columns(nats=pl.when(pl.col("stars") == 5).then(pl.col("nats") * 0.8).otherwise(pl.col("nats")))
-    pair = compare_pair(side("a", rows), side("b", better), None, OPTIONS)
-    stars = {row["slice"]: row for row in pair.slices.to_dicts() if row["dimension"] == "stars"}
-    assert {name: row["verdict"] for name, row in stars.items()} == {
-        "1": UNDECIDED, "2": UNDECIDED, "3": UNDECIDED, "4": UNDECIDED, "5": BETTER["B"],
-    }
-    assert stars["5"]["gain"] == pytest.approx(0.2)
-    assert {row["reviews"] for row in stars.values()} == {REVIEWS // 5}
-    assert "length" in set(pair.slices["dimension"])
-
-
-def test_samples_and_costs_stand_side_by_side_in_a_document_that_no_text_breaks(nats: np.ndarray):
-    pair = compare_pair(side("old|er", scores(nats)), side("new", scores(nats)), None, OPTIONS)
-    assert pair.samples.to_dicts()[0] == {"stars": 1, "number": 0, "A": "old|er |\nbad", "B": "new |\nbad"}
-    assert pair.costs.to_dicts() == [
-        {"cost": "megabytes", "A": 1.5, "B": 1.5}, {"cost": "old|er", "A": 1.0, "B": None},
-        {"cost": "new", "A": None, "B": 1.0},
-    ]
-    document = pair.to_markdown()
-    assert "> old\\|er \\|\n> bad" in document
-    assert "| old\\|er | 1 | – |" in document
-    assert "scored on the same 200 test reviews" in document
-    assert pair.to_dict()["figures"][0]["figure"] == pair.figures["figure"][0]
 
 
 @pytest.mark.parametrize(

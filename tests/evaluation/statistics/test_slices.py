@@ -1,6 +1,5 @@
 """Slices: who belongs to which, what their figures are, and which of many are worse beyond luck."""
 
-import math
 from dataclasses import replace
 from datetime import datetime
 
@@ -19,10 +18,8 @@ from evaluation.statistics.slice_table import (
     worst_slices,
 )
 from evaluation.statistics.slices import (
-    MOST_SLICES,
     length_labels,
     month_labels,
-    review_slicings,
 )
 
 OPTIONS = SliceOptions("kn5", min_reviews=5, length_bins=2, resamples=400)
@@ -62,24 +59,6 @@ def test_slices_of_stars_have_the_figures_of_their_reviews():
         assert found["excess_lo"] < found["excess"] < found["excess_hi"]
 
 
-def test_a_gain_is_measured_against_the_baseline_on_the_same_reviews():
-    table = sliced({"kn5": scores(), "lstm": scores(0.8)}).table
-    ours, theirs = (of(table, name, "stars", "4")["open_bits_per_byte"] for name in ("lstm", "kn5"))
-    found = of(table, "lstm", "stars", "4")
-    assert found["gain"] == pytest.approx(1 - ours / theirs, rel=1e-12)
-    assert found["gain_lo"] <= found["gain"] <= found["gain_hi"]
-    assert of(table, "kn5", "stars", "4")["gain"] == 0.0
-    assert sliced({"lstm": scores(0.8)}).table["gain"].null_count() == 7
-
-
-def test_lengths_are_cut_into_bins_of_about_equally_many_reviews():
-    words = pl.Series([1, 2, 3, 4, 5, 6, 7, 8, 9, 1_000])
-    labels = length_labels(words, 2).to_list()
-    assert labels == ["1–5 words"] * 5 + ["6–1,000 words"] * 5
-    assert set(length_labels(pl.Series([3] * 9), 4)) == {"3 words"}
-    assert length_labels(pl.Series([], dtype=pl.Int32), 4).to_list() == []
-
-
 @given(st.lists(st.integers(0, 500), min_size=1, max_size=60), st.integers(2, 8))
 def test_every_length_lies_in_the_bin_that_is_named_after_it(lengths, bins):
     labels = length_labels(pl.Series(lengths), bins)
@@ -87,13 +66,6 @@ def test_every_length_lies_in_the_bin_that_is_named_after_it(lengths, bins):
     for length, label in zip(lengths, labels, strict=True):
         low, high = ([int(part) for part in label.removesuffix(" words").replace(",", "").split("–")] * 2)[:2]
         assert low <= length <= high
-
-
-def test_small_slices_are_left_out_and_counted():
-    rows = scores(reviews=23)  # stars 1, 2 and 3 five times, 4 and 5 four times
-    found = sliced({"kn5": rows})
-    assert set(found.table.filter(dimension="stars")["slice"]) == {"1", "2", "3"}
-    assert found.left_out == {"stars": 2, "length": 0}
 
 
 def documents(reviews=60, months=("2019-03", "2020-11"), categories=("Food, Bars", "Food", None)):
@@ -111,46 +83,11 @@ def test_a_review_belongs_to_all_categories_of_its_business_and_to_none_without_
     assert set(table.filter(dimension="month")["slice"]) == {"2019-03", "2020-11"}
 
 
-def test_an_empty_name_is_no_category():
-    bare = documents(categories=("Food,, Bars", "Food, ", " ,", ""))
-    (categories,) = (each for each in review_slicings(bare, 5, 2) if each.dimension == "category")
-    assert set(categories.names) == {"Food", "Bars"}
-
-
-def test_documents_are_joined_by_review_whatever_their_order():
-    one = sliced({"kn5": scores()}, documents()).table
-    assert one.equals(sliced({"kn5": scores().reverse()}, documents().sample(fraction=1, shuffle=True, seed=1)).table)
-
-
 def test_small_months_are_put_together_as_years():
     months = [f"{year}-{month:02d}" for year in (2018, 2019) for month in range(1, 11)]
     table = sliced({"kn5": scores()}, documents(months=months)).table.filter(dimension="month")
     assert table["slice"].to_list() == ["2018", "2019"]
     assert month_labels(pl.Series([None], dtype=pl.Datetime("us")), 5).to_list() == [None]
-
-
-def test_without_dates_and_categories_there_are_no_slices_of_them():
-    bare = documents().with_columns(date=pl.lit(None, pl.Datetime("us")), categories=pl.lit(None, pl.String))
-    assert set(sliced({"kn5": scores()}, bare).table["dimension"]) == {"stars", "length"}
-
-
-def test_of_many_slices_the_largest_are_looked_at():
-    reviews = pl.DataFrame({
-        "review_id": [f"r{n}" for n in range(2_000)], "stars": [5] * 2_000, "words": [9] * 2_000,
-        "categories": [f"c{int(math.sqrt(n)):02d}" for n in range(2_000)],
-    })  # fmt: skip
-    (categories,) = (each for each in review_slicings(reviews, 5, 2) if each.dimension == "category")
-    assert len(categories.names) == MOST_SLICES
-    assert (categories.names[0], categories.names[-1]) == ("c21", "c44")  # of 43 and of 64; c43 has 87, c20 has 41
-    assert categories.left_out == 45 - MOST_SLICES
-
-
-def test_an_impossible_review_makes_its_slices_infinite_and_no_other():
-    rows = scores().with_columns(nats=pl.when(pl.col("review_id") == "r00").then(math.inf).otherwise(pl.col("nats")))
-    table = sliced({"kn5": scores(), "mle": rows}).table
-    assert of(table, "mle", "stars", "1")["open_bits_per_byte"] == math.inf
-    assert [of(table, "mle", "stars", "1")[name] for name in ("lo", "gain", "excess")] == [None] * 3
-    assert of(table, "mle", "stars", "2")["lo"] == pytest.approx(of(table, "kn5", "stars", "2")["lo"])
 
 
 def test_the_worst_slices_are_those_farthest_above_the_whole_and_those_of_the_least_gain():
@@ -161,32 +98,6 @@ def test_the_worst_slices_are_those_farthest_above_the_whole_and_those_of_the_le
         assert rows["rank"].to_list() == [1, 2]
         assert (rows["dimension"][0], rows["slice"][0], rows["looked_at"][0]) == ("stars", "2", 7)
     assert set(worst.filter(model="kn5")["relative_to"]) == {"whole"}
-
-
-def impossible(stars, factor=1.0):
-    nats = pl.when(pl.col("stars").is_in(stars)).then(math.inf).otherwise("nats")
-    return scores(factor).with_columns(nats=nats)
-
-
-def test_a_slice_with_an_infinite_figure_is_the_worst_by_both_rules():
-    table = sliced({"kn5": scores(), "mle": impossible([4], 0.9)}).table
-    worst = worst_slices(table, "kn5", count=7).filter(model="mle")
-    endless = set(table.filter(pl.col("model") == "mle", pl.col("open_bits_per_byte").is_infinite())["slice"])
-    assert "4" in endless
-    for relative_to in ("whole", "baseline"):
-        rows = worst.filter(relative_to=relative_to)
-        assert set(rows["slice"].head(len(endless))) == endless
-        assert set(rows["looked_at"]) == {7}
-    assert worst.filter(relative_to="whole").height == len(endless), "of an infinite whole no other slice is a share"
-    assert worst.filter(relative_to="baseline")["gain"].drop_nulls().is_sorted()
-    assert worst["excess"].null_count() == len(worst)
-    assert worst["excess_lo"].null_count() == len(worst)
-
-
-def test_a_slice_that_is_infinite_for_the_baseline_too_is_not_held_against_it():
-    table = sliced({"kn5": impossible([4, 5]), "mle": impossible([4])}).table
-    worst = worst_slices(table, "kn5", count=7).filter(model="mle", relative_to="baseline", dimension="stars")
-    assert set(worst["slice"]) == {"1", "2", "3"}
 
 
 def test_a_slice_that_is_worse_is_found_and_the_others_are_not_accused():
@@ -242,30 +153,3 @@ def test_equal_slices_are_hardly_ever_called_harder_and_a_hard_one_is():
     assert called <= 4
     hard = sliced({"kn5": scores(reviews=200, worse_at=(2,))}).table.filter("surely_harder")
     assert list(zip(hard["dimension"], hard["slice"], strict=True)) == [("stars", "2")]
-
-
-def test_nothing_is_gained_over_a_slice_that_the_baseline_calls_impossible():
-    nats = pl.when(pl.col("stars") == 2).then(math.inf).otherwise("nats")
-    table = sliced({"kn5": scores().with_columns(nats=nats), "lstm": scores(0.9)}).table
-    row = of(table, "lstm", "stars", "2")
-    assert row["gain"] is row["gain_lo"] is row["gain_hi"] is None
-    assert of(table, "lstm", "stars", "1")["gain"] == pytest.approx(0.1, abs=0.01)
-
-
-def test_slices_of_copies_of_reviews_are_no_surer():
-    """Each review three times, in one group: intervals are those of the reviews once."""
-    once = {"kn5": scores(), "lstm": scores(0.8, worse_at=(1,))}
-    copied = {
-        name: pl.concat(rows.with_columns(pl.format("{}-{}", "review_id", pl.lit(n))) for n in range(3))
-        for name, rows in once.items()
-    }
-    together = copied["kn5"].select("review_id", group=pl.col("review_id").str.head(3).rank("dense"))
-    options = replace(OPTIONS, baseline="kn5")
-    alone, grouped, apart = (
-        sliced(*given, options=options).table for given in ((once,), (copied, together), (copied,))
-    )
-    both = alone.join(grouped, on=["model", "dimension", "slice"])
-    assert len(both) == len(alone)
-    for end in ("lo", "hi", "gain_lo", "gain_hi", "excess_lo", "excess_hi"):
-        assert both[f"{end}_right"].to_list() == pytest.approx(both[end].to_list())
-    assert (grouped["hi"] - grouped["lo"]).sum() > 1.4 * (apart["hi"] - apart["lo"]).sum()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import log
 from typing import Any
 
@@ -57,19 +57,3 @@ def test_a_curve_that_rises_after_its_best_is_of_an_over_trained_model_even_abov
 )
 def test_thin_evidence_gives_no_hint(lines: list[dict[str, float]], low: float | None) -> None:
     assert hints(lines, low) == ""
-
-
-def test_the_best_static_neural_model_alone_is_judged() -> None:
-    trainings = [Training(name, 2.0, FALLING) for name in ("rnn", "lstm", "lstm+cache")]
-    rows: list[Mapping[str, Any]] = [
-        row("kn5", 1.0, NOT_BETTER), row("lstm+cache", 1.5, NOT_BETTER, adaptation="continuous cache"),
-        row("lstm", 2.0, NOT_BETTER), row("rnn", 3.0, NOT_BETTER),
-    ]  # fmt: skip
-    told = " ".join(training_hints(trainings, rows))
-    assert told.startswith("lstm ")
-    assert "rnn" not in told
-    assert training_hints(trainings, [{**one, "open_bits_per_byte": float("inf")} for one in rows]) == []
-
-
-def test_of_two_lines_of_one_step_the_later_one_counts_because_a_resumed_fit_wrote_it() -> None:
-    assert hints([*curve([400, 250, 100]), *FALLING], NOT_BETTER) == hints(FALLING, NOT_BETTER)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,10 +13,10 @@ from core.config.sections.evaluation import AuditConfig
 from corpus.cleaning.clean_table import CLEAN
 from corpus.splitting.split import iter_split
 from corpus.synthetic.canaries import as_reviews, choose_canaries
-from evaluation.writing.audit import TABLES, audit, draw_samples, shared_out
+from evaluation.writing.audit import TABLES, audit, draw_samples
 from evaluation.writing.exposure import FACTS, measure_exposure
 from evaluation.writing.novelty import overlap
-from evaluation.writing.reference import REAL_REVIEWS, RealText, make_reference
+from evaluation.writing.reference import RealText, make_reference
 from evaluation.writing.word_stream import word_stream
 from models.bundles.bundle import Bundle
 from models.cache.lm import RANGES, CacheLM
@@ -169,17 +168,6 @@ def test_models_with_an_ngram_part_pass_only_if_it_holds_what_several_reviews_sa
         assert table["exposure"].max() < np.log2(1_001)
 
 
-@pytest.mark.long
-def test_a_model_of_short_lines_has_a_figure_of_novelty(regular, reference, tmp_path, monkeypatch):
-    """No line has 8 words, so that no 8-gram is written."""
-    lines = pl.DataFrame({"stars": [5] * 6, "number": range(6), "seed": [1] * 6, "text": ["bar ris"] * 6})
-    monkeypatch.setattr("evaluation.writing.audit.draw_samples", lambda *arguments: lines)
-    facts = audit(regular, reference, None, CONFIG, 1.0, tmp_path)
-    assert facts["copied_8"] is None
-    assert facts["copied_passages"] == 0
-    assert rule(judge(audit=facts), "novelty").passed
-
-
 @pytest.mark.slow
 def test_each_copied_span_stands_in_the_training_review_that_is_named(audited, clean):
     spans = pl.read_parquet(audited["overtrained"][1] / "copied.parquet").filter(pl.col("longest") > 0)
@@ -261,15 +249,3 @@ def test_personal_data_in_a_sample_is_counted_and_shown_with_its_text(regular, r
     ]
     assert facts["canaries"] == 0
     assert facts["exposure_max"] is None
-
-
-def test_a_model_of_reviews_without_stars_writes_samples_without_stars(regular, reference, tmp_path):
-    starless = replace(regular, stars_prior=(1.0, 0, 0, 0, 0, 0))
-    audit(starless, reference, None, CONFIG, 1.0, tmp_path)
-    assert pl.read_parquet(tmp_path / "samples.parquet")["stars"].unique().to_list() == [0]
-
-
-def test_numbers_shared_out_add_up_and_keep_the_proportions():
-    assert shared_out(10, [0, 0.5, 0.25, 0.25]) == [0, 5, 3, 2]
-    assert shared_out(3, [1, 1, 1, 1]) == [1, 1, 1, 0]
-    assert REAL_REVIEWS >= 1_000

@@ -109,29 +109,6 @@ def test_a_million_character_review_latin_1_bytes_and_stars_of_five_go_to_the_qu
     assert b"Caf\xe9" in quarantine["raw"][2]
 
 
-@pytest.mark.long
-def test_three_reviews_in_all_are_too_few_to_split_and_the_error_says_so(
-    reviewlm: Callable[..., Done], tmp_path: Path
-) -> None:
-    assert_refused(reviewlm("run", write_lines(tmp_path / "three.jsonl", reviews(3))), 3, "split")
-
-
-@pytest.mark.long
-def test_identical_reviews_leave_nothing_to_test_on_and_the_error_says_so(
-    reviewlm: Callable[..., Done], tmp_path: Path
-) -> None:
-    same = [{**row, "text": "The very same words."} for row in reviews(200)]
-    assert_refused(reviewlm("run", write_lines(tmp_path / "same.jsonl", same)), 3, "split")
-
-
-@pytest.mark.long
-def test_a_store_that_cannot_be_written_is_named(reviewlm: Callable[..., Done], tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "store").write_text("not a folder")
-    assert_refused(reviewlm("data ingest", write_lines(tmp_path / "fine.jsonl", reviews(300))), 5, "store")
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of eight megabytes, where we may mount one."""

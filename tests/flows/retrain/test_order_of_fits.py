@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,9 +16,7 @@ from core.config.run_config import RunConfig
 
 KN5, KN3 = ({"kind": "ngram", "name": f"kn{order}", "order": order} for order in (5, 3))
 LSTM = {"kind": "lstm", "name": "lstm"}
-SIZES = {"hidden": 8, "embedding": 8}
 BOTH = {"kind": "mixture", "name": "kn5+lstm", "parts": ["kn5", "lstm"]}
-QUICK = {"kind": "mixture", "name": "kn5+kn3", "parts": ["kn5", "kn3"]}
 CACHE = {"kind": "cache", "name": "both+cache", "part": "kn5+lstm"}
 
 
@@ -66,21 +63,6 @@ def test_one_worker_fits_parts_before_what_is_made_of_them_and_the_result_is_in_
     assert fits.begun[4][1] == {"kn5+lstm": "fitted kn5+lstm"}
 
 
-def test_what_is_ready_does_not_wait_for_what_stands_before_it(run: Callable[..., list[Any]]) -> None:
-    quick_was_fitted = threading.Event()
-
-    def work(name: str) -> None:
-        if name == "lstm":  # a long fit, of which the mixture that stands first is made
-            assert quick_was_fitted.wait(timeout=20)
-        if name == "kn5+kn3":
-            quick_was_fitted.set()
-
-    fits = Fits(workers=2, work=work)
-    run(fits, KN5, KN3, LSTM, BOTH, QUICK)
-    names = [name for name, _ in fits.begun]
-    assert names.index("kn5+kn3") < names.index("kn5+lstm")
-
-
 def test_a_part_that_fails_ends_the_flow_and_nothing_is_made_of_it(run: Callable[..., list[Any]]) -> None:
     def work(name: str) -> None:
         if name == "lstm":
@@ -90,14 +72,3 @@ def test_a_part_that_fails_ends_the_flow_and_nothing_is_made_of_it(run: Callable
     with pytest.raises(RuntimeError, match="diverged"):
         run(fits, KN5, KN3, LSTM, BOTH, CACHE)
     assert not {"kn5+lstm", "both+cache"} & {name for name, _ in fits.begun}
-
-
-def test_a_classifier_waits_for_its_language_model_even_if_another_classifier_has_that_name(
-    run: Callable[..., list[Any]],
-) -> None:
-    namesake = {"kind": "logistic", "name": "lstm"}
-    tuned = {"kind": "lstm", "name": "tuned", "start": "lstm", **SIZES, "unfreeze_epochs": 0.1}
-    fits = Fits(workers=1)
-    assert run(fits, KN5, {**LSTM, **SIZES}, classifiers=[namesake, tuned]) == ["fitted lstm", "fitted tuned"]
-    assert [name for name, _ in fits.begun] == ["lstm", "lstm", "tuned"]
-    assert fits.begun[2][1] == {"lstm": "fitted lstm"}

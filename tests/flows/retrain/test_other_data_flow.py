@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.config.presets import load_config
-from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
+from core.config.sections.promotion import OWN_MODEL
 from corpus.synthetic.synth import write_reviews
 
 pytestmark = pytest.mark.long
@@ -76,13 +76,6 @@ def test_a_version_says_of_which_data_it_was_made(shop: Home, files: Path) -> No
     assert Family.of_tags(version.tags) == Family("reviews", sources)
 
 
-def test_the_demo_leaves_a_model_of_ones_own_alone(shop: Home) -> None:
-    demo = shop.run(None, f"promotion.model_name={DEMO_MODEL}")
-    assert (demo.promoted, demo.version) == (True, 1)
-    assert shop.version().version == 1
-    assert shop.version(DEMO_MODEL).tags["family"] == "synthetic"
-
-
 def test_a_schedule_without_input_reads_the_files_of_the_champion_again(
     shop: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,15 +99,6 @@ def test_paint_names_do_not_replace_the_champion_of_reviews_although_no_family_w
     assert paint.rules["no forgetting"]["value"] > 0.5
     assert "of the champion's own" in paint.rules["no forgetting"]["detail"]
     assert shop.version().version == 1
-
-
-def test_with_a_family_of_their_own_they_are_refused_by_name_and_the_version_says_so(shop: Home, files: Path) -> None:
-    paint = shop.run(files / "paint.txt", "source.family=paint")
-    failed = [name for name, rule in paint.rules.items() if rule["passed"] is False]
-    assert failed == ["same data family", "no forgetting"]
-    from tasks.track import registry_of
-
-    assert registry_of(load_config(BIGRAM).asking(OWN_MODEL)).version(paint.version).tags["family"] == "paint"
 
 
 def test_a_champion_whose_data_are_gone_is_not_replaced_and_the_reason_says_what_to_do(

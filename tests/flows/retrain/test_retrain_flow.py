@@ -145,12 +145,6 @@ def test_the_version_has_a_model_card(ran: Ran) -> None:
     assert "model_card.md" in artifacts_of(client, version.run_id)
 
 
-def test_no_sample_shows_a_special_token(ran: Ran) -> None:
-    samples = pl.concat([pl.read_parquet(path) for path in (ran.home / "store" / "samples").glob("*/samples.parquet")])
-    assert len(samples) >= 9
-    assert not samples["text"].str.contains(r"<(unk|bos|eos|stars_\d)>").any()
-
-
 def test_quarantined_records_keep_their_raw_bytes_source_and_line(ran: Ran) -> None:
     (folder,) = (ran.home / "store" / "ingest").iterdir()
     quarantine = pl.read_parquet(folder / "quarantine.parquet")
@@ -285,17 +279,6 @@ def test_a_comparison_takes_data_and_settings_from_the_version_and_not_from_a_de
     assert sorted((ran.home / "store" / "synthesise").iterdir()) == made, "no other reviews were written"
 
 
-@pytest.mark.long
-def test_without_files_the_months_are_those_of_the_champions_own_data(
-    ran: Ran, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from flows.rescore import rescore
-
-    monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
-    told = rescore()
-    assert {row["part"] for row in told["months"]} == {"held out"}
-
-
 def test_reviews_that_the_champion_knows_are_no_drift(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.drift import drift
     from tasks.stage import recorded_stages
@@ -307,20 +290,6 @@ def test_reviews_that_the_champion_knows_are_no_drift(ran: Ran, monkeypatch: pyt
     assert found["compared"] is False
     assert found["sentence"] == "nothing was compared: no review is new since the champion"
     assert list(record.steps) == ["ingest", "drift"], "the time of the comparison has a name"
-
-
-def test_a_mixture_holds_its_parts_and_says_which_they_were(ran: Ran) -> None:
-    from models.bundles.bundle import load_bundle
-
-    bundles = [load_bundle(file.parent) for file in ran.home.glob("store/fit/*/bundle/spec.json")]
-    mixtures = [bundle for bundle in bundles if bundle.spec.kind == "mixture"]
-    assert mixtures
-    for mixture in mixtures:
-        for name in ("kn2", "lstm"):
-            assert mixture.facts["parts"][name] in {one.digest for one in bundles if one.spec.name == name}
-        assert [part.name for part in mixture.model.parts] == ["kn2", "lstm"]
-    found = {model["name"]: model["validation"]["perplexity"] for model in ran.result["models"]}
-    assert found["mix"] <= min(found["kn2"], found["lstm"])
 
 
 @pytest.mark.long

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock, Timeout
 
 from flows import retrain as module
 from flows.retrain import retrain
-from tasks.limits import FOLDER, RUNNING, SameRetrainWaits
-
-
-def test_the_place_of_the_home_is_held_from_before_the_run_in_mlflow_begins(
-    prefect_server: None, own_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    @contextmanager
-    def parent_run(*_: Any) -> Iterator[str]:
-        with pytest.raises(Timeout):
-            FileLock(own_home / FOLDER / RUNNING).acquire(timeout=0)
-        raise KeyError("held")
-        yield ""
-
-    monkeypatch.setattr(module, "parent_run", parent_run)
-    with pytest.raises(KeyError, match="held"):
-        retrain("demo")
-    FileLock(own_home / FOLDER / RUNNING).acquire(timeout=0).lock.release()
+from tasks.limits import SameRetrainWaits
 
 
 @pytest.mark.parametrize("deployed", [True, False])

@@ -13,7 +13,7 @@ import yaml
 from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
-from prefect.utilities.schema_tools.validation import is_valid, validate
+from prefect.utilities.schema_tools.validation import validate
 
 from core.config.presets import load_config, preset_names
 from core.services.pools import PROJECT
@@ -75,23 +75,6 @@ def test_the_presets_are_a_choice_and_an_example_of_an_override_can_be_used(name
             assert load_config(preset, [example]) != load_config(preset)
 
 
-def test_an_empty_preset_is_offered_where_the_settings_of_a_version_can_be_used() -> None:
-    without = {name for name, flow in FLOWS.items() if "" in presets_in(fields(flow).get("preset", EMPTY))}
-    assert without == {
-        "compare", "compare-classifiers", "drift", "ingest-only", "promote-only", "rescore", "retrain",
-    }  # fmt: skip
-
-
-EMPTY = {"anyOf": [{"enum": []}, {"pattern": r"\.toml$"}]}
-
-
-@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda one: one["name"])
-def test_the_parameters_of_every_deployment_suit_its_form(deployment: dict[str, Any]) -> None:
-    module, name = deployment["entrypoint"].rsplit(".", 1)
-    schema = parameter_schema(getattr(import_module(module), name)).model_dump()
-    assert is_valid(deployment["parameters"], schema)
-
-
 WRONG = [
     (retrain, {"preset": "smal"}, "preset"), (retrain, {"preset": 3}, "preset"),
     (retrain, {"overrides": ["no equals sign"]}, "overrides"), (retrain, {"input": "one.jsonl"}, "input"),
@@ -110,16 +93,6 @@ def test_a_wrong_value_is_refused_by_the_server_and_by_the_flow_with_the_name_of
     assert {error.path[0] for error in errors} == {field}
     with pytest.raises(ParameterTypeError, match=f"- {field}"):
         flow.validate_parameters(given)
-
-
-def test_a_wrong_preset_is_answered_with_the_nearest_one() -> None:
-    with pytest.raises(ParameterTypeError, match="there is no preset 'smal'; did you mean 'small'"):
-        retrain.validate_parameters({"preset": "smal"})
-
-
-def test_a_file_of_ones_own_is_a_preset() -> None:
-    assert validate({"preset": "/srv/mine.toml"}, parameter_schema(retrain).model_dump()) == []
-    assert retrain.validate_parameters({"preset": "/srv/mine.toml"})["preset"] == "/srv/mine.toml"
 
 
 def test_the_parameters_of_an_event_name_the_same_files_in_another_folder(

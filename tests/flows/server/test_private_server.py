@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 
@@ -80,59 +77,6 @@ def test_a_disk_that_refuses_the_server_is_one_error_without_the_server_s_traceb
     assert (str(tmp_path), said) == (str(error.value.where), error.value.cause)
     assert len(programs) == 1, "another start is of no use"
     assert capfd.readouterr().err == ""
-
-
-def test_a_start_that_fails_for_another_reason_says_the_server_s_last_words(programs: list[str]) -> None:
-    programs += ["import sys; print('File x\\nValueError: no such port\\n', file=sys.stderr); sys.exit(1)"]
-    server = private_server._PrivateServer({})
-    with pytest.raises(TrackingUnavailable, match="exit code 1: ValueError: no such port"):
-        server.wait()
-    server.end()
-
-
-def test_what_a_server_says_while_it_serves_is_shown(
-    programs: list[str], capfd: pytest.CaptureFixture[str]
-) -> None:
-    programs += [ANSWERS.replace("def log_message(self, *said): pass", "")]  # a line for each request
-    server = private_server._PrivateServer({})
-    server.wait()
-    server.end()
-    capfd.readouterr()
-    server = private_server._PrivateServer({})
-    server.wait()
-    with urlopen(f"{server.address}/asked"):
-        server.end()
-    assert "/asked" in capfd.readouterr().err
-
-
-def test_the_tables_are_made_by_one_server_and_others_wait_for_it(programs: list[str], tmp_path: Path) -> None:
-    programs += [ANSWERS]
-    database = tmp_path / "prefect.db"
-    first = private_server._PrivateServer({}, database)
-    with ThreadPoolExecutor(1) as pool:
-        second = pool.submit(private_server._PrivateServer, {}, database)
-        time.sleep(0.5)
-        assert not second.done(), "the first server has not answered yet"
-        database.touch()
-        first.wait()
-        second.result(timeout=20).wait()
-        third = private_server._PrivateServer({}, database)  # nobody waits for tables that are there
-        second.result().end()
-    for server in (first, third):
-        server.wait()
-        server.end()
-
-
-def test_a_server_that_dies_while_it_makes_tables_leaves_the_turn_to_the_next(
-    programs: list[str], tmp_path: Path
-) -> None:
-    programs += [FAILS.format(code=1), ANSWERS]
-    server = private_server._PrivateServer({}, tmp_path / "prefect.db")
-    with pytest.raises(TrackingUnavailable):
-        server.wait()
-    following = private_server._PrivateServer({}, tmp_path / "prefect.db")
-    following.wait()
-    following.end()
 
 
 SETTINGS = """

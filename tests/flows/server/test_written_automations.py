@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import asyncio
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,11 +14,9 @@ from uuid import UUID, uuid4
 
 import pytest
 from prefect.events.schemas.automations import Automation, AutomationCore
-from prefect.exceptions import TerminationSignal
 from prefect.server.events.schemas import automations as of_server
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings.models.flows import FlowsSettings
-from prefect.states import State, exception_to_crashed_state
 
 from core.config.sections.promotion import DEMO_MODEL
 from core.services.model_events import RETRAINED, resource_of
@@ -94,36 +90,12 @@ def test_a_second_start_leaves_every_automation_alone_so_that_the_days_of_silenc
     assert server.triggers() == before
 
 
-def test_other_days_of_silence_change_only_that_alert(server: PretendedServer) -> None:
-    automations.set_up(HOOK)
-    before = server.triggers()
-    automations.set_up(AlertSettings(HOOK.addresses, silence_days=3.5))
-    after = server.triggers()
-    assert {name for name in after if after[name] != before[name]} == {"silence"}
-
-
-def test_other_addresses_are_saved_without_a_new_count_of_anything(server: PretendedServer) -> None:
-    automations.set_up(HOOK)
-    before = server.triggers()
-    automations.set_up(AlertSettings(("json://127.0.0.2/",)))
-    assert server.addresses == [HOOK.addresses, ("json://127.0.0.2/",)]
-    assert server.triggers() == before
-
-
 def test_without_addresses_the_alerts_go_and_the_care_for_lost_runs_stays(server: PretendedServer) -> None:
     automations.set_up(HOOK)
     before = server.triggers()
     left = ["lost runs", "second attempt"]
     assert automations.set_up(AlertSettings()) == left
     assert server.triggers() == {name: before[name] for name in left}
-
-
-def test_an_alert_that_somebody_switched_off_in_the_page_is_on_again_after_a_start(server: PretendedServer) -> None:
-    automations.set_up(HOOK)
-    for one in server.kept.values():
-        one.enabled = False
-    automations.set_up(HOOK)
-    assert all(one.enabled for one in server.kept.values())
 
 
 def test_a_start_of_the_services_waits_anew_for_heartbeats_of_running_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,16 +153,6 @@ def test_only_the_first_crash_of_a_run_of_ours_that_nobody_ended_is_followed_by_
     assert trigger.covers(run_event("Crashed", message="Process exited with status code: -9."))
     for other in ({"count": 2}, {"count": 0}, {"pool": "theirs"}):
         assert not trigger.covers(run_event("Crashed", **other))
-
-
-@pytest.mark.parametrize("end", [TerminationSignal(signal.SIGTERM), asyncio.CancelledError(), KeyboardInterrupt()])
-def test_prefect_says_of_a_process_that_got_a_signal_what_we_take_for_it(end: BaseException) -> None:
-    async def state() -> State:
-        return await exception_to_crashed_state(end)
-
-    message = asyncio.run(state()).message or ""
-    assert message.startswith(automations.TOLD_ITS_END)
-    assert not wait_of("second attempt").covers(run_event("Crashed", message=message))
 
 
 def trigger_of(name: str) -> of_server.EventTrigger:
@@ -261,11 +223,3 @@ def test_a_pool_of_the_services_is_told_if_no_worker_comes_for_minutes() -> None
     assert trigger.expects("prefect.work-pool.not-ready")  # a worker that ends right after its start begins a new wait
     assert (trigger.posture, trigger.meets_threshold(0), trigger.meets_threshold(1)) == ("Proactive", True, False)
     assert trigger.within.total_seconds() == automations.WITHOUT_WORKER_SECONDS >= 300
-
-
-def test_the_runbook_has_a_section_for_each_alert() -> None:
-    lines = (FLOWS.parent / "docs" / "runbook" / "alerts.md").read_text().splitlines()
-    sections = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
-    assert sorted(sections) == sorted(name for name, *_ in automations.alerts(HOOK))
-    for part in ("It means", "Look", "Do", "Worry if"):
-        assert sum(line.startswith(f"- **{part}**") for line in lines) == len(sections)

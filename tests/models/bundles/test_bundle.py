@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import math
-from itertools import pairwise
 
 import pytest
 
@@ -11,7 +9,6 @@ from models.base import ModelError
 from models.bundles.bundle import Bundle, load_bundle, save_bundle
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.special import EOS, STARS
 from models.tokens.vocabulary import Vocabulary
 from tests.models.table_lm import TableLM, TableSpec
 
@@ -57,21 +54,6 @@ def test_a_bundle_comes_back_whole(folder, vocabulary, model):
     assert bundle.facts == {"data_digest": "abc", "figures": {"perplexity": 12.5}}
 
 
-def test_the_digest_is_that_of_the_content(folder, vocabulary, model, tmp_path):
-    save_bundle(tmp_path / "again", TableSpec(), vocabulary, model, PROBES, FACTS)
-    assert load_bundle(tmp_path / "again").digest == load_bundle(folder).digest
-    save_bundle(tmp_path / "other", TableSpec(), vocabulary, TableLM.random(vocabulary.size, seed=4), PROBES, FACTS)
-    assert load_bundle(tmp_path / "other").digest != load_bundle(folder).digest
-
-
-def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
-    assert "not a bundle" in refusal(tmp_path)
-    (tmp_path / "spec.json").write_text("{")
-    assert "not a bundle" in refusal(tmp_path)
-    (tmp_path / "spec.json").write_text("[]")
-    assert "not a bundle" in refusal(tmp_path)
-
-
 @pytest.mark.parametrize("name", ["table.npy", "vocabulary.json"])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
@@ -113,17 +95,6 @@ def test_a_model_that_answers_differently_is_refused(folder):
 # Probability of a text (X28)
 
 
-def test_the_nats_of_a_text_are_those_of_its_tokens(vocabulary, model):
-    bundle = Bundle(TableSpec(), vocabulary, model)
-    score = bundle.score_text("The soup was great.", stars=5)
-    ids = [STARS[5], *vocabulary.encode("The soup was great."), EOS]
-    expected = [-math.log(model.p_VV[a, b]) for a, b in pairwise(ids)]
-    assert [nats for _, nats in score.per_token] == pytest.approx(expected)
-    assert [name for name, _ in score.per_token] == ["the", "soup", "was", "great", ".", "<eos>"]
-    assert score.nats == pytest.approx(sum(expected))
-    assert (score.tokens, score.oov, score.bytes) == (6, 0, len("The soup was great.") + 1)
-
-
 @pytest.mark.parametrize("stars", [None, 0, 4])
 @pytest.mark.parametrize("positions", [1, 40, 16_384])
 def test_several_texts_have_the_scores_that_each_has_alone(vocabulary, model, stars, positions, monkeypatch):
@@ -136,10 +107,3 @@ def test_several_texts_have_the_scores_that_each_has_alone(vocabulary, model, st
         assert [name for name, _ in found.per_token] == [name for name, _ in expected.per_token]
         assert (found.bytes, found.oov, found.spelling_nats) == (expected.bytes, expected.oov, expected.spelling_nats)
     assert bundle.score_texts([], stars) == []
-
-
-@pytest.mark.parametrize("stars", [-1, 6, 2.5, "5", True])
-def test_a_rating_out_of_range_is_refused(vocabulary, model, stars):
-    with pytest.raises(ModelError, match=r"stars is .*from 0 \(unknown\) to 5") as caught:
-        Bundle(TableSpec(), vocabulary, model).score_text("x", stars=stars)
-    assert caught.value.kind == "input"

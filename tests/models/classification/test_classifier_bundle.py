@@ -21,7 +21,6 @@ from tests.models.classification.made_reviews import LABELS, MECHANISMS, OPTIONS
 from training.context import FitContext
 from training.labelling.fitting import fit_classifier
 
-ROOT = Path(__file__).resolve().parents[3]
 PROBES = ["great tane", "", "An unheard-of zebra is rude!"]
 FACTS = {"data_digest": "abc", "figures": {"accuracy": 0.5}}
 

@@ -58,16 +58,6 @@ def test_answers_depend_neither_on_special_tokens_nor_on_other_reviews_nor_on_th
     np.testing.assert_allclose(alone, scores[:9], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", slow_but(OPTIONS, QUICK))
-def test_a_review_without_tokens_gets_the_shares_of_the_labels_in_training(kind, fits, train):
-    model = fits(kind)[0].model
-    shares = (np.bincount(train.targets) + 0.5) / (len(train.targets) + 1.5)
-    found = model.probabilities(Rows.of([[], [1, 3, 2], [9], [1, 8, 2]]))
-    for row in (0, 1, 3):
-        np.testing.assert_allclose(found[row], shares)
-    assert not np.allclose(found[2], shares)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", long_but(OPTIONS, MECHANISMS))
 def test_equal_fits_are_equal_to_the_bit(kind, fits, words, train, held_out, tmp_path):

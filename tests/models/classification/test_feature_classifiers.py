@@ -16,7 +16,7 @@ from models.classification.classifier import log_loss, macro_f1
 from models.classification.features import TfidfFeatures, ngrams
 from models.classification.spec import LogisticSpec
 from models.neural.labelling.rows import Rows
-from tests.models.classification.made_reviews import LABELS, TELLING, small, texts
+from tests.models.classification.made_reviews import small, texts
 from training.context import FitContext
 from training.labelling.features import fitted_temperature
 from training.labelling.fitting import fit_classifier
@@ -77,14 +77,6 @@ def test_ngrams_are_those_within_each_review(texts, order):
     assert list(zip(keys.tolist(), rows.tolist(), strict=True)) == expected
 
 
-def test_the_most_frequent_features_are_kept_and_of_equals_the_shorter():
-    """9 occurs four times, 10 twice, `9 9` twice, the others once."""
-    texts = Rows.of([[9, 9, 9], [9, 9, 9, 10], [10, 11]])
-    kept = TfidfFeatures.learn(spec(features=3), texts, V)
-    assert names(kept) == ["9", "10", "9 9"]
-    assert names(TfidfFeatures.learn(spec(features=2), texts, V)) == ["9", "9 9"]
-
-
 def test_no_feature_and_too_long_orders_are_refused():
     with pytest.raises(ModelError, match=r"no n-gram of the orders \(1, 2\) is in 3 training reviews: lower"):
         TfidfFeatures.learn(spec(min_reviews=3), Rows.of([[9], [9]]), V)
@@ -140,13 +132,3 @@ def test_macro_f1_is_scikit_learns_over_the_labels_that_are_the_truth_of_a_revie
     truth, answers = (np.array(column) for column in zip(*pairs, strict=True))
     expected = f1_score(truth, answers, labels=np.unique(truth), average="macro", zero_division=0.0)
     assert macro_f1(truth, answers, 5) == pytest.approx(expected, abs=1e-12)
-
-
-def test_the_strongest_features_of_a_label_are_the_words_that_tell_it(words, train, held_out, tmp_path):
-    model = fit_classifier(small("logistic", orders=(1,)), words, train, held_out, FitContext(tmp_path)).model
-    strongest = model.strongest(words, 2)
-    found = [{one.feature for one in strongest if one.label == label} for label in LABELS]
-    assert found == [set(pair) for pair in TELLING]
-    weights = {(one.label, one.feature): one.weight for one in model.strongest(words, 10_000)}
-    sums = [sum(weights[label, feature] for label in LABELS) for _, feature in weights]
-    np.testing.assert_allclose(sums, 0, atol=1e-12)

@@ -110,9 +110,6 @@ def test_texts_are_drawn_from_the_distribution_given_the_characters_of_the_promp
     assert p_value(drawn, adds) > 1e-3
 
 
-BEGUN = {"The soup was gre": "great", "We went to the piz": "pizza", "In Phoe": "Phoenix", "rude sta": "staff"}
-
-
 @pytest.mark.parametrize("temperature", [0, 1])
 def test_a_text_goes_on_after_the_finished_word_as_if_that_had_been_the_prompt(temperature):
     bundle = bundle_of("ngram", "bpe")

@@ -6,10 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from models.base import ModelError
 from models.bundles.bundle import Bundle
 from models.completion.spellings import EXACT, QUICK
-from models.completion.suggestions import completions, next_words, suggest
+from models.completion.suggestions import completions, suggest
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import EOS
@@ -98,15 +97,6 @@ def test_a_word_before_a_character_of_several_bytes_keeps_its_probability(cutoff
     assert found == pytest.approx(expected, rel=1e-6 if cutoffs is EXACT else 0.1)
 
 
-@pytest.mark.parametrize("unit", ["bpe", "unigram", "char"])
-def test_after_a_space_a_word_is_given(unit):
-    model = letters_only(unit)
-    last = [*model.vocabulary.prefix(0), *model.vocabulary.encode("so so")][-1]
-    space = probability_of_beginning(model, last, " ")
-    for word, p in suggest(model, "so so ", k=3).words:
-        assert p == pytest.approx(probability_of_word(model, last, " " + word) / space, rel=1e-6)
-
-
 @pytest.mark.parametrize("prompt", ["so i", "so ", "so it is"])
 @pytest.mark.parametrize("unit", ["bpe", "unigram"])
 def test_quick_suggestions_find_the_probable_words_with_fewer_readings_and_never_overstate_them(unit, prompt):
@@ -136,14 +126,6 @@ class Counted:
     def step(self, ids_B, state):
         self.rows += len(ids_B)
         return self.model.step(ids_B, state)
-
-
-def test_bad_arguments_are_refused():
-    for ask in (suggest, next_words, completions):
-        with pytest.raises(ModelError, match="k is 0"):
-            ask(words(), "The", k=0)
-        with pytest.raises(ModelError, match="stars is 7"):
-            ask(words(), "The", stars=7)
 
 
 @pytest.mark.parametrize("unit", ["word", "bpe", "char"])

@@ -20,10 +20,8 @@ from models.text.normal_form import NormalForm
 from models.tokens.special import BOS, CONTEXT_IDS
 from models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
-from tests.models.mixture.mixture_tables import SIZE, WORDS, Stream, table_part
+from tests.models.mixture.mixture_tables import SIZE, table_part
 from tests.models.table_lm import TableLM
-from training.context import FitContext
-from training.fit import fit_model
 
 TOKENS = st.sampled_from([BOS, 4, 7, 2, 9, 10, 9, 11, 0])
 STREAMS = st.lists(TOKENS, min_size=1, max_size=24).map(lambda ids: [BOS, *ids])
@@ -98,37 +96,6 @@ def test_contributions_sum_to_the_log_probability():
     found, _ = model.attribute(ids_BT, model.start(1))
     assert found.names == ("static", "1-gram cache", "2-gram cache")
     assert found.contribution_BTP.sum(-1) == pytest.approx(-model.score(ids_BT, model.start(1))[0])
-
-
-@pytest.fixture
-def fit_on(tmp_path, monkeypatch):
-    """Tune a cache over a part that needs no bundle."""
-
-    def fit(held_out, part):
-        monkeypatch.setattr("training.mixture.caches.open_parts", lambda names, vocabulary, context: [part])
-        return fit_model(CacheSpec(part="static"), None, held_out, held_out, FitContext(tmp_path))
-
-    return fit
-
-
-def test_text_that_repeats_itself_makes_the_cache_heavy(fit_on):
-    draw = np.random.default_rng(0)
-    rows = [draw.choice(WORDS[2:], 3) for _ in range(60)]
-    held_out = Stream([[BOS, 5, *map(int, draw.choice(row, 40)), 2] for row in rows])
-    result = fit_on(held_out, table_part(3, "static", sharpness=0.3))
-    assert result.summary["validation/perplexity"] < 0.6 * result.summary["validation/perplexity_static"]
-    assert result.model.weights_RP[2].tolist()[1] > 0.5
-    assert result.model.weights_RP.sum(1) == pytest.approx(np.ones(len(RANGES) + 1))
-    assert {name[-1] for name in result.summary if name.startswith("weight/")} == {"1", "2", "3", "4"}
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [({"order": 0}, "between 1 and 6"), ({"window": 1}, "at least the order"), ({"name": "kn5"}, "than itself")],
-)
-def test_options_that_make_no_sense_are_refused(options, said):
-    with pytest.raises(ValueError, match=said):
-        CacheSpec(**options)
 
 
 def test_a_bundle_holds_the_static_model_and_writes_and_suggests(tmp_path, table_kind, monkeypatch):

@@ -21,7 +21,7 @@ from models.tokens.special import BOS, CONTEXT_IDS
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
 from tests.models.table_lm import HistoryLM
-from training.mixture.fitting import RIDGE, context_slope, fit_context_weights, tune_weights
+from training.mixture.fitting import context_slope, fit_context_weights, tune_weights
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.ngram_fit import estimate_ngrams
 
@@ -35,23 +35,6 @@ def texts():
 def ngram(texts):
     counts = count_ngrams(Stream(texts), 4, SIZE, CONTEXT_IDS)
     return Part("kn4", NGramSpec(order=4), estimate_ngrams(counts))
-
-
-def searched(texts, before):
-    """Length of the longest suffix of *before* that a text continues, and the number of ways, by search.
-
-    No n-gram ends in a given token, so such a token can only be the first of a context.
-    """
-    for length in range(min(3, len(before)), 0, -1):
-        end = before[len(before) - length :]
-        if CONTEXT_IDS.intersection(end[1:]):
-            continue
-        ways = {
-            text[i + length] for text in texts for i in range(len(text) - length) if text[i : i + length] == end
-        } - CONTEXT_IDS
-        if ways:
-            return length, len(ways)
-    return 0, 0
 
 
 @given(st.integers(0, 500), st.integers(2, 3), st.integers(0, 4))
@@ -84,27 +67,6 @@ def test_weights_by_context_are_on_their_text_no_worse_than_fixed_ones(seed):
     assert np.exp(log_weights_TP).sum(1) == pytest.approx(np.ones(80), abs=1e-12)
     with np.errstate(divide="ignore"):
         assert mixed_nats(nats_TP, log_weights_TP).mean() <= mixed_nats(nats_TP, np.log(weights_P)).mean() + 1e-12
-
-
-def gain(tokens, seed, told):
-    """Nats per token that weights by context gain over fixed ones on the text they are tuned on, and on unseen text."""
-    draw = np.random.default_rng(seed)
-    nats_TP, x_TF = draw.normal(3, 1, (tokens + 5000, 2)), draw.normal(size=(tokens + 5000, 6))
-    nats_TP[:, 0] -= told * x_TF[:, 0]
-    weights_P, _ = em(nats_TP[:tokens])
-    weighting = ContextWeights((), np.zeros(6), np.ones(6), np.zeros((6, 2)), np.zeros(2))
-    weighting, _ = fit_context_weights(weighting, nats_TP[:tokens], x_TF[:tokens], weights_P, RIDGE)
-    with np.errstate(divide="ignore"):
-        fixed_T = mixed_nats(nats_TP, np.log(weights_P))
-    gain_T = fixed_T - mixed_nats(nats_TP, weighting.log_weights(x_TF))
-    return gain_T[:tokens].mean(), gain_T[tokens:].mean()
-
-
-@pytest.mark.parametrize("tokens", [30, 300, 3000])
-def test_on_unseen_text_weights_that_learnt_from_noise_cost_next_to_nothing(tokens):
-    tuned, unseen = np.mean([gain(tokens, seed, told=0.0) for seed in range(8)], 0)
-    assert tuned >= 0
-    assert unseen > -0.01
 
 
 def test_without_an_ngram_model_there_is_nothing_to_look_at_and_the_method_is_refused():

@@ -58,18 +58,6 @@ def test_step_and_score_are_the_formula(seed):
                 assert nats_BT[b, t + 1] == pytest.approx(-np.log(expected[b][t, IDS[b, t + 1]]), rel=1e-5)
 
 
-@given(st.integers(0, 300), st.lists(st.integers(0, 10), max_size=4))
-@examples(30)
-def test_a_text_may_be_cut_anywhere(seed, cuts):
-    mixture = linear(seed)
-    whole, _ = mixture.score(IDS, mixture.start(2))
-    state, parts = mixture.start(2), []
-    for chunk in np.split(IDS, sorted(cuts), axis=1):
-        nats_BT, state = mixture.score(chunk, state)
-        parts.append(nats_BT)
-    assert np.concatenate(parts, 1) == pytest.approx(whole, rel=1e-6)
-
-
 def test_contributions_sum_to_the_log_probability():
     mixture = linear()
     nats_BT, _ = mixture.score(IDS, mixture.start(2))

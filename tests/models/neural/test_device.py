@@ -51,18 +51,6 @@ def test_a_gpu_of_a_number_that_is_not_there_is_refused(gpus):
 # --- float32 means float32
 
 
-def test_products_in_float32_are_not_rounded_on_a_gpu_either(gpus):
-    """Torch's own default rounds those of cuDNN's recurrent layers; and what asks the switches does not fail."""
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    require_device("cpu")
-    assert torch.backends.cudnn.rnn.fp32_precision == "tf32"
-    require_device("cuda")
-    for _ in range(2):
-        assert torch.backends.cudnn.rnn.fp32_precision != "tf32"
-        assert not torch.backends.cudnn.allow_tf32
-        assert not torch.backends.cuda.matmul.allow_tf32
-
-
 # --- bf16 means bf16
 
 

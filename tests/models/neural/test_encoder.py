@@ -51,12 +51,6 @@ def test_neither_the_other_texts_nor_the_cut_change_a_vector(texts: list[str], p
     np.testing.assert_allclose(cut_DF, alone_DF, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["mixture", "neural_cache"])
-def test_of_a_combined_model_the_network_inside_encodes(kind: str) -> None:
-    inside, alone = Encoder(bundle_of(kind)).encode(TEXTS[:3]), Encoder(bundle_of("lstm")).encode(TEXTS[:3])
-    np.testing.assert_array_equal(inside, alone)
-
-
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {*NEURAL, "mixture", "neural_cache"}))
 def test_a_model_without_a_network_is_refused_with_what_to_do(kind: str) -> None:
     with pytest.raises(ModelError, match=r"has no network.*choose a neural model") as caught:

@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.base import ModelError
-from models.neural.device import out_of_memory
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, model_class
 
 V, BOS, EOS, STAR, B, T = 40, 1, 2, 8, 4, 13
@@ -114,13 +113,3 @@ def test_ids_outside_the_vocabulary_are_refused(wrong):
         with pytest.raises(ModelError, match="0 to 39") as refusal:
             read()
         assert refusal.value.kind == "input"
-
-
-def test_running_out_of_memory_is_told_with_a_remedy():
-    message = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000000000 bytes."
-    for error in (RuntimeError(message), torch.OutOfMemoryError("CUDA out of memory."), MemoryError("")):
-        with pytest.raises(ModelError, match="smaller batch") as refusal, out_of_memory("lstm", "cpu"):
-            raise error
-        assert refusal.value.kind == "memory"
-    with pytest.raises(RuntimeError, match="something else"), out_of_memory("lstm", "cpu"):
-        raise RuntimeError("something else")

@@ -15,7 +15,7 @@ from models.ngram.lm import NGramLM
 from models.specs import NGramSpec
 from models.tokens.special import BOS, CONTEXT_IDS
 from tests.examples import examples
-from tests.training.ngram.smoothing.odd_corpora import ODD, V
+from tests.training.ngram.smoothing.odd_corpora import V
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.ngram_fit import estimate_ngrams
 
@@ -70,17 +70,6 @@ def test_bos_empties_the_context_and_a_star_token_begins_one(models):
     assert not np.array_equal(model.distribution(fresh), unigrams)
 
 
-@pytest.mark.parametrize("documents", ODD.values(), ids=ODD.keys())
-@pytest.mark.parametrize("smoothing", ["modified_kneser_ney", "kneser_ney"])
-@pytest.mark.parametrize("order", [1, 3, 6])
-def test_small_and_odd_corpora_give_a_distribution_and_never_raise(documents, smoothing, order, stream_of):
-    model = fitted(documents, order, stream_of, smoothing=smoothing)
-    rows = np.array([[1, 3, 9, 10, 9], [1, 8, 9, 9, 9], [0, 0, 0, 0, 0], [2, 2, 23, 1, 5]])
-    p_BV = np.exp(model.distribution(model.score(rows, model.start(4))[1]))
-    assert np.abs(p_BV.sum(axis=1) - 1).max() < 1e-9
-    assert (np.delete(p_BV, sorted(CONTEXT_IDS), axis=1) > 0).all()
-
-
 @pytest.mark.parametrize("order", [1, 2, 5])
 def test_a_saved_model_answers_bit_for_bit_alike_from_plain_arrays(order, models, tmp_path):
     models[order].save(tmp_path)
@@ -128,9 +117,3 @@ def test_ids_outside_the_vocabulary_and_wrong_shapes_are_refused(ids, models):
     with pytest.raises(ModelError) as caught:
         models[3].score(np.array(ids), models[3].start(1))
     assert caught.value.kind == "input"
-
-
-@pytest.mark.parametrize("options", [{"smoothing": "none"}, {"fallback": (0.0, 1, 1)}, {"fallback": (0.5, 2.5, 1)}])
-def test_options_out_of_range_are_refused(options, stream_of):
-    with pytest.raises(ModelError, match=next(iter(options))):
-        fitted([[1, 3, 9, 2]], 2, stream_of, **options)

@@ -58,14 +58,6 @@ def test_double_precision_keeps_every_bit_and_single_every_log10_within_1e_6(tab
             assert np.abs(ours[finite] - theirs[finite]).max(initial=0) <= tolerance
 
 
-def test_a_model_can_be_saved_into_the_folder_that_it_is_mapped_from(tables, tmp_path):
-    tables.save(tmp_path)
-    Tables.load(tmp_path).save(tmp_path, "single")
-    assert Tables.load(tmp_path).precision == "single"
-    assert np.allclose(Tables.load(tmp_path).logp[3], tables.logp[3], atol=1e-6)
-    assert not list(tmp_path.glob("*.part*"))
-
-
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [({"precision": "half"}, "precision"), ({"ngrams": [3]}, "contradict"), ({"order": "3"}, "contradict"),
@@ -90,11 +82,3 @@ def test_offsets_that_do_not_ascend_and_words_that_do_not_exist_are_refused(tabl
         with pytest.raises(ModelError, match=name) as caught:
             Tables.load(tmp_path)
         assert caught.value.kind == "bundle"
-
-
-def test_an_array_that_is_cut_off_is_refused(tables, tmp_path):
-    tables.save(tmp_path)
-    path = tmp_path / "logp_3.npy"
-    path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(ModelError, match="logp_3"):
-        Tables.load(tmp_path)

@@ -74,13 +74,6 @@ def test_a_follower_outside_the_vocabulary_is_an_error_that_names_its_file(
 # Scores of short texts
 
 
-def scored(model, ids_BT, kernels, monkeypatch):
-    """Return nats of a text that is read in two parts, the second from the state after the first."""
-    monkeypatch.setattr("models.ngram.tables.short_kernels", lambda tokens: kernels)
-    first_BT, state = model.score(ids_BT[:, :3], model.start(len(ids_BT)))
-    return np.concatenate([first_BT, model.score(ids_BT[:, 3:], state)[0]], axis=1).tolist()
-
-
 def longest(tables, draw):
     """Return the tokens of a random n-gram of the highest order that has any."""
     order = max(k for k, logp_M in enumerate(tables.logp, start=1) if len(logp_M))

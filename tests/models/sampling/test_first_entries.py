@@ -1,13 +1,12 @@
 """Most tokens are drawn from the first entries of a distribution alone, and they are those of the whole one."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from models.predictions import FirstEntries
-from models.sampling import Sampling, generate, generate_rated
+from models.sampling import Sampling, generate
 from models.sampling.draw import draw_unchanged
 from models.sampling.filters import allowed, pick, sampled_logp
 from models.tokens.special import CONTEXT_IDS, UNK
@@ -53,28 +52,3 @@ def test_texts_are_those_drawn_from_whole_distributions(kind, monkeypatch):
     assert generate(bundle, 40, max_tokens=60, seed=3) == texts
     monkeypatch.setattr("models.sampling.generation.first_step", lambda model: None)
     assert generate(bundle, 40, max_tokens=60, seed=3) == texts
-
-
-@pytest.mark.parametrize("options", [{"temperature": 0.9}, {"top_p": 0.95}, {"top_k": 20}, {"min_p": 0.01}])
-def test_changed_distributions_are_drawn_from_whole(options):
-    bundle = bundle_of("lstm")
-    model = bundle.model
-    model.step_first = None  # would fail if it were called
-    try:
-        assert len(generate_rated(replace(bundle), {3: 4}, Sampling(**options), 12)[3]) == 4
-    finally:
-        del model.step_first
-
-
-class Scores:
-    """A model whose distributions sum to 2, and which says so."""
-
-    normalised = False
-
-    def __init__(self, model):
-        self.model, self.vocabulary_size = model, model.vocabulary_size
-        self.start, self.score = model.start, model.score
-
-    def step(self, ids_B, state):
-        logp_BV, state = self.model.step(ids_B, state)
-        return logp_BV + np.log(2).astype(np.float32), state

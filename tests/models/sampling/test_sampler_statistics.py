@@ -103,23 +103,4 @@ def test_every_setting_draws_from_the_distribution_that_it_defines(name):
     assert p_value_of_all(table(), SETTINGS[name], 200, 64 if static else 40) > 1e-3
 
 
-@pytest.mark.slow
-def test_a_slightly_other_setting_would_be_noticed():
-    assert p_value_of_all(table(), Sampling(1.0), 200, 64, wrong=Sampling(1.15)) < 1e-6
-    assert p_value_of_all(table(), Sampling(top_p=0.83), 200, 64, wrong=Sampling(top_p=0.9)) < 1e-6
-
-
-CUTS_ONLY = [name for name, sampling in SETTINGS.items() if sampling.cuts_only]
 """The settings that are drawn in one pass over the distribution, where numba is installed."""
-
-
-@pytest.fixture
-def without_numba(monkeypatch):
-    """Draw by the filters, as a GPU and an installation without numba do."""
-    monkeypatch.setattr("models.sampling.draw.draw_kernels", None)
-
-
-@pytest.mark.usefixtures("without_numba")
-@pytest.mark.parametrize("name", slow_but(CUTS_ONLY, ["plain", "defaults of the command line"]))
-def test_without_numba_the_filters_draw_from_the_same_distribution(name):
-    assert p_value_of_all(table(), SETTINGS[name], 200, 64) > 1e-3

@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.sampling import Sampling, generate
+from models.sampling import generate
 from models.sampling.batch import BLOCK
-from models.sampling.filters import allowed
 from models.tokens.special import EOS
 from tests.marked_cases import long_but
 from tests.serving.engine.small_models import bundle_of
@@ -53,13 +52,3 @@ def test_the_host_waits_twice_for_a_block(counts, kind, options):
         assert all(len(text.split()) > BLOCK for text in texts)
         waits.append(sum(counts.waits.values()))
     assert waits[1] - waits[0] == 3 * 2, counts.waits
-
-
-@pytest.mark.gpu
-def test_where_nothing_else_is_allowed_a_text_ends():
-    logp_BV = torch.full((2, 6), -torch.inf)
-    logp_BV[:, 3] = 0.0
-    logp_BV[1, 4] = -1.0
-    found_BV = allowed(logp_BV.to(GPU), torch.tensor([3], device=GPU), Sampling()).cpu()
-    assert found_BV[0].tolist() == [0.0 if entry == EOS else -torch.inf for entry in range(6)]
-    assert found_BV[1].tolist() == [-1.0 if entry == 4 else -torch.inf for entry in range(6)]

@@ -7,16 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.base import ModelError
 from models.neural.labelling.spec import TaggingSpec
-from models.neural.output import NOT_SCORED
 from models.specs import TrainingSpec, VocabularySpec
 from models.tagging.punctuator import OVERLAP, WINDOW, Punctuator
 from models.tagging.written_words import TAGS, TaggedWords, taken_off
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from training.context import FitContext
-from training.labelling.punctuator import examples, fit_punctuator
+from training.labelling.punctuator import fit_punctuator
 
 TEXTS = [
     f"{who} went to Chicago, and the {food} was {word}! Was it cheap? {end}."
@@ -52,15 +50,6 @@ def test_a_saved_model_answers_the_same(fitted: Punctuator, tmp_path: Path) -> N
     assert Punctuator.load(tmp_path / "model").tags(words) == fitted.tags(words)
 
 
-def test_a_damaged_model_is_refused(fitted: Punctuator, tmp_path: Path) -> None:
-    fitted.save(tmp_path / "model")
-    (tmp_path / "model" / "vocabulary.json").write_text("{}")
-    with pytest.raises(ModelError, match="vocabulary"):
-        Punctuator.load(tmp_path / "model")
-    with pytest.raises(ModelError):
-        Punctuator.load(tmp_path / "nothing")
-
-
 class Echo:
     """Answers each piece with the number of its place in its window, and notes what it was asked."""
 
@@ -85,11 +74,3 @@ def test_each_word_of_a_long_text_is_tagged_far_from_the_ends_of_a_window(fitted
         assert place == number or place >= OVERLAP // 2
         last = number >= length - WINDOW
         assert place < WINDOW - OVERLAP // 2 or last
-
-
-def test_training_windows_hold_every_word_once(fitted: Punctuator) -> None:
-    text = TaggedWords(["the"] * (2 * WINDOW + 7), list(range(15)) * 27 + [0, 1])
-    found = examples(fitted.vocabulary, [text])
-    asked = found.targets[found.targets != NOT_SCORED]
-    assert asked.tolist() == text.tags
-    assert len(found.sequences) == 3

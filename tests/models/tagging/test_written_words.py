@@ -44,9 +44,6 @@ def test_marks_and_cases_are_told_apart(text: str, wanted: list[str]) -> None:
     assert tags(text) == wanted
 
 
-WORDS = st.from_regex(r"[a-z]{2,8}('[a-z]|-[a-z]{2})?", fullmatch=True)
-
-
 @given(st.text(max_size=60))
 def test_any_text_has_a_tag_for_each_word_and_a_second_pass_changes_nothing(text: str) -> None:
     words, numbers = taken_off(text)

@@ -48,7 +48,3 @@ def test_what_is_no_text_is_refused_with_its_byte(door: str, unit: str) -> None:
         with pytest.raises(ModelError, match=named) as caught:
             DOORS[door](bundle_of(unit), text)
         assert caught.value.kind == "input"
-
-
-def test_a_whole_character_of_two_halves_is_text() -> None:
-    assert generate(bundle_of("char"), prompt="good \U0001f600", max_tokens=1)[0].startswith("good \U0001f600")

@@ -1,18 +1,16 @@
 """Without a rating, a text is read with every rating of the training reviews, as often as each was there."""
 
-from math import exp, inf, log
+from math import exp, log
 
 import numpy as np
 import pytest
 
-from models.bundles.any_rating import AnyRating
 from models.bundles.bundle import Bundle
-from models.completion.suggestions import suggest
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.special import BOS, EOS, STARS
+from models.tokens.special import EOS
 from models.tokens.vocabulary import Vocabulary
-from tests.models.table_lm import HistoryLM, TableLM, TableSpec
+from tests.models.table_lm import HistoryLM, TableSpec
 
 TEXTS = ["so so it is so", "it is to so its"] * 2
 PRIOR = (0, 0.1, 0.2, 0.3, 0.4, 0)
@@ -50,33 +48,3 @@ def test_each_token_is_predicted_with_what_the_text_so_far_says_about_the_rating
         after = {rating: before[rating] * exp(-tokens[rating][position][1]) for rating in SEEN}
         assert nats == pytest.approx(-log(sum(after.values()) / sum(before.values())))
         before = after
-
-
-@pytest.mark.parametrize(("unit", "prompt"), [("word", "it is"), ("word", ""), ("char", "")])
-def test_suggestions_are_averaged_over_the_ratings_that_explain_the_prompt(unit: str, prompt: str) -> None:
-    """By Bayes' rule: share of a rating × probability of the prompt with it, over their sum."""
-    model = bundle_of(unit)
-    weights = {rating: PRIOR[rating] * exp(-sum(nats for _, nats in model.score_text(prompt, rating).per_token[:-1]))
-               for rating in SEEN}  # fmt: skip
-    asked = {rating: dict(suggest(model, prompt, 20, rating).words) for rating in SEEN}
-    found = suggest(model, prompt, 2)
-    for word, probability in found.words:
-        mixed = sum(weights[rating] * asked[rating].get(word, 0.0) for rating in SEEN) / sum(weights.values())
-        # The search over spellings gives lower bounds: a longer search finds a little more.
-        assert probability == pytest.approx(mixed, rel=1e-6 if unit == "word" else 0.02)
-    assert sum(probability for _, probability in found.words) + found.rest == pytest.approx(1)
-
-
-def test_a_text_that_a_rating_forbids_counts_with_the_others_only(bundle: Bundle) -> None:
-    so, it = (int(bundle.vocabulary.encode(word)[0]) for word in ("so", "it"))
-    weights = TableLM.random(bundle.vocabulary.size).p_VV.copy()
-    weights[STARS[1], so] = 0
-    model = TableLM.normalised(weights)
-    both = AnyRating(model, [1, 2], np.array([0.5, 0.5]))
-    state = both.score(np.array([[BOS, so]]), both.start(1))[1]
-    assert np.exp(state.logp_BR) == pytest.approx(np.array([[0.0, 1.0]]))
-    weights[STARS[2], so] = 0
-    neither = AnyRating(TableLM.normalised(weights), [1, 2], np.array([0.25, 0.75]))
-    nats_BT, state = neither.score(np.array([[BOS, so, it]]), neither.start(1))
-    assert nats_BT[0, 1] == inf
-    assert np.exp(state.logp_BR) == pytest.approx(np.array([[0.25, 0.75]]))

@@ -102,13 +102,6 @@ def test_without_numba_texts_are_split_with_pyarrow(monkeypatch):
         chunks_module._kernels.cache_clear()
 
 
-@examples(200)
-@given(texts=TEXTS | st.lists(st.text(st.characters(max_codepoint=127))))
-def test_ascii_texts_are_cut_by_the_smaller_pattern_as_by_the_whole_one(texts):
-    series = pl.Series("text", texts, dtype=pl.String)
-    assert cut(series).to_list() == series.str.extract_all(words.PATTERN).to_list()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("lowercase", [True, False])
 @examples(100)

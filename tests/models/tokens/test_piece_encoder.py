@@ -5,10 +5,8 @@ from unittest.mock import patch
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tokenizers import Regex, pre_tokenizers
 
 import models.tokens.pretokenizer
-from models.tokens.pretokenizer import SPLIT, count_pieces
 from models.tokens.words import FIRST
 from tests.examples import examples
 from tests.models.small_vocabularies import ANY_TEXT
@@ -31,14 +29,3 @@ def test_ids_are_those_of_the_tokenizer_for_any_text(unit, vocabularies, texts):
     with patch.object(models.tokens.pretokenizer, "FEW", -1):  # never the short way
         found = vocabularies[unit].encode_batch(texts)
     assert [ids.tolist() for ids in found] == by_the_tokenizer(vocabularies[unit], texts)
-
-
-@examples(200)
-@given(texts=TEXTS)
-def test_pieces_are_counted_as_the_package_cuts_them(texts):
-    cutter = pre_tokenizers.Split(Regex(SPLIT), "isolated")
-    expected = {}
-    for text in texts:
-        for piece, _ in cutter.pre_tokenize_str(text):
-            expected[piece] = expected.get(piece, 0) + 1
-    assert dict(count_pieces(texts).iter_rows()) == expected

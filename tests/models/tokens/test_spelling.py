@@ -2,21 +2,17 @@
 
 import json
 import math
-from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.tokens.spelling import Spelling, _discounts
+from models.tokens.spelling import Spelling
 from models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
 from tests.models.small_vocabularies import train
-from training.ngram.smoothing.by_context import order_discounts
 
-ROOT = Path(__file__).parents[3]
 WORDS = st.text("abé", min_size=1, max_size=5)
 MODELS = st.builds(Spelling, st.lists(WORDS, max_size=6, unique=True), st.dictionaries(WORDS, st.integers(1, 9))).map(
     lambda made: Spelling(made.words, {word: n for word, n in made.rare.items() if word not in made.words})
@@ -41,15 +37,6 @@ def test_prices_are_kneser_neys_as_computed_by_hand():
     assert spelling.nats(["ab", "aa"]) == pytest.approx([-math.log(p) for p in expected], abs=2e-6)
 
 
-@examples(60)
-@given(st.lists(st.integers(1, 8), max_size=40))
-def test_discounts_are_those_of_the_n_gram_models(counts):
-    n = tuple(counts.count(number) for number in range(1, 5))
-    assert _discounts(np.array(counts, np.int64)) == pytest.approx(
-        order_discounts(n, "modified_kneser_ney").values, abs=1e-12
-    )
-
-
 @examples(40)
 @given(MODELS)
 def test_all_strings_together_have_a_probability_of_one(spelling):
@@ -67,13 +54,6 @@ def test_all_strings_together_have_a_probability_of_one(spelling):
         beginnings = [beginning + char for beginning in beginnings for char in spelling.characters]
     whole += sum(spelling.following(beginning)[0] for beginning in beginnings)
     assert whole == pytest.approx(1, abs=1e-9)
-
-
-@examples(100)
-@given(MODELS, st.text() | st.text(st.characters(categories=["Cs"]), max_size=3))
-def test_every_string_has_a_price(spelling, text):
-    [nats] = spelling.nats([text])
-    assert 0 < nats < math.inf
 
 
 def test_it_comes_back_from_its_file_and_a_damaged_one_is_refused():

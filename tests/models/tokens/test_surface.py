@@ -8,15 +8,11 @@ import math
 from collections import defaultdict
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.surface import Sample
 from models.tokens.vocabulary import Vocabulary
-from tests.examples import examples
 
 TEXTS = [
     "The food at McDonald's was good. I liked it (really)!", "We went to Phoenix, and it was GREAT. The end.",
@@ -57,13 +53,6 @@ def test_all_texts_with_the_same_pieces_have_a_probability_of_one_at_most(signs,
     assert max(len(found) for found in together.values()) >= (4 if lowercase else 2)
 
 
-def test_it_comes_back_from_its_file_and_does_not_depend_on_the_order_of_the_texts(vocabulary):
-    again = Vocabulary.from_json(vocabulary.to_json())
-    assert again.digest == vocabulary.digest
-    assert surface(again, *TEXTS) == pytest.approx(surface(vocabulary, *TEXTS), abs=0)
-    assert trained(TEXTS[::-1]).to_json() == vocabulary.to_json()
-
-
 @pytest.mark.parametrize(("name", "value"), [
     ("case", [[1.0]]), ("gap", []), ("gap", [[[1.0, float("nan")]] * 3] * 2), ("symbols", ["a", "a"]), ("quotes", {}),
     ("quotes", {"'": [1, 1, 1], '"': [1, 1, 0]}), ("regular", [0.1]), ("regular", [0.1, -1.0]), ("symbols", "ab"),
@@ -73,12 +62,3 @@ def test_a_damaged_price_is_no_vocabulary_that_can_be_read(vocabulary, name, val
     values["unit"]["surface"][name] = value
     with pytest.raises(ModelError, match="cannot be read"):
         Vocabulary.from_json(json.dumps(values))
-
-
-@examples(30)
-@given(st.lists(st.text(max_size=8), min_size=1, max_size=30), st.randoms(use_true_random=False))
-def test_the_sample_is_the_same_in_any_order(texts, random):
-    one, other = Sample(), Sample()
-    one.add(texts)
-    other.add(random.sample(texts, len(texts)))
-    assert one.texts() == other.texts()

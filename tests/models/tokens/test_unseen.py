@@ -8,21 +8,11 @@ from tests.models.small_vocabularies import TRAIN, train
 from tests.models.table_lm import TableLM, TableSpec
 
 STARRED, STARLESS = (0.0, 0.1, 0.2, 0.0, 0.3, 0.4), (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-RUSSIAN = ["Еда была отличной, а персонал дружелюбным.", "Суп был холодным. _url_"] * 3
-MIXED = [*TRAIN, *RUSSIAN]
 
 
 def bundle_of(unit="word", texts=TRAIN, shares=STARRED):
     vocabulary = train(unit, texts)
     return Bundle(TableSpec(), vocabulary, TableLM.random(vocabulary.size), stars_prior=shares)
-
-
-def test_one_missing_rating_is_told_with_those_that_there_were():
-    [said] = unseen_warnings(bundle_of(), "", stars=3)
-    assert said.startswith("The model has never seen a review of 3 stars: it was trained on reviews of 1, 2, 4, 5 "
-    "stars")
-    [said] = unseen_warnings(bundle_of(), "", stars=0)
-    assert "a review of an unknown rating" in said
 
 
 @pytest.mark.parametrize("unit", ["word", "bpe", "unigram", "char"])
@@ -36,8 +26,3 @@ def test_a_script_that_the_vocabulary_has_no_letter_of_is_named(unit, text, scri
     assert not any("Latin" in sentence for sentence in said)
     able = "cannot read them" if unit == "word" else "reads them as bytes and has seen hardly any"
     assert all(sentence.endswith(f"lacks: it {able}.") for sentence in said)
-
-
-@pytest.mark.parametrize("unit", ["word", "bpe", "unigram", "char"])
-def test_a_script_that_was_learnt_is_not_named(unit):
-    assert unseen_warnings(bundle_of(unit, MIXED), "еда and food") == []

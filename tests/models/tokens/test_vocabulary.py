@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.text.normal_form import NormalForm
 from models.tokens.special import EOS, UNK
 from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST
@@ -20,13 +19,6 @@ from tests.models.small_vocabularies import ANY_TEXT, LOSSLESS, TRAIN, UNITS, tr
 @pytest.fixture(params=list(UNITS))
 def vocabulary(request, vocabularies):
     return vocabularies[request.param]
-
-
-def test_ids_fit_the_vocabulary_and_are_never_special(vocabulary):
-    ids = np.concatenate(vocabulary.encode_batch(TRAIN))
-    assert ids.dtype == np.int32
-    assert ids.min() >= FIRST
-    assert ids.max() < vocabulary.size == len(vocabulary) <= 400
 
 
 SPECIMENS = [
@@ -64,13 +56,6 @@ def test_stored_and_read_again_is_the_same(vocabulary, tmp_path):
     assert again.normal_form == vocabulary.normal_form
     text = "I'd eat the soup <eos> again, zebra ☕ and 77 :)"
     assert again.encode(text).tolist() == vocabulary.encode(text).tolist()
-
-
-def test_the_digest_changes_with_entries_and_normal_form():
-    base = train("word")
-    assert train("word", TRAIN[1:]).digest != base.digest
-    other = Vocabulary.train(TRAIN, base.spec, NormalForm(mask_personal_data=False))
-    assert other.digest != base.digest
 
 
 @pytest.mark.parametrize("special", ["<unk>", "<bos>", "<eos>", "<stars_5>"])
@@ -118,12 +103,6 @@ def test_lossless_units_give_any_text_back(unit, vocabularies, text):
     ids = vocabularies[unit].encode(text)
     assert vocabularies[unit].decode(ids) == text
     assert UNK not in ids
-
-
-@pytest.mark.parametrize("unit", LOSSLESS)
-def test_a_character_that_is_cut_off_is_left_out(unit, vocabularies):
-    ids = vocabularies[unit].encode("ok 🍕")
-    assert vocabularies[unit].decode(ids[:-1]) in ("ok ", "ok")
 
 
 @pytest.mark.parametrize("size", [253, 254, 258, 275, 300])

@@ -43,17 +43,6 @@ def test_training_gives_the_same_bytes_in_any_process_with_any_threads_in_any_or
     assert dict(zip(found[::2], found[1::2], strict=True)) == {name: one.digest for name, one in vocabularies.items()}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("unit", list(UNITS))
-def test_counts_that_go_by_way_of_the_disk_change_no_byte(unit, vocabularies, monkeypatch, tmp_path):
-    monkeypatch.setattr(models.tokens.type_counts, "ROWS", 7)
-    spills = []
-    spill = models.tokens.type_counts.TypeCounts._spill
-    monkeypatch.setattr(models.tokens.type_counts.TypeCounts, "_spill", lambda self, t: spills.append(spill(self, t)))
-    assert train(unit).digest == vocabularies[unit].digest
-    assert bool(spills) == (unit != "char")
-
-
 def test_bpe_is_that_of_the_package_on_the_whole_text(vocabularies):
     tokenizer = Tokenizer(models_of_package.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -79,14 +68,6 @@ def test_unigram_has_the_pieces_of_the_package_on_the_whole_text(vocabularies, m
     ours = json.loads(vocabularies["unigram"].to_json())["unit"]["tokenizer"]["model"]["vocab"]
     theirs = json.loads(tokenizer.to_str())["model"]["vocab"]
     assert {piece for piece, _ in ours if not piece.startswith("<0x")} == {piece for piece, _ in theirs}
-
-
-def test_of_too_many_pieces_the_most_frequent_are_learned_from_and_that_is_recorded(monkeypatch):
-    monkeypatch.setattr(models.tokens.subwords, "BPE_TYPES", 2)
-    vocabulary = train("bpe", ["xy xy xy", "zw"])
-    assert vocabulary.facts == {"types": 3, "types_used": 2, "occurrences": 4, "share_used": 0.75}
-    names = [vocabulary.token(i) for i in range(9 + 256, vocabulary.size)]
-    assert names == ["xy", " xy"]
 
 
 def test_a_large_text_is_thinned_for_unigram_by_piece_not_by_place(monkeypatch):

@@ -11,8 +11,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from models.base import ModelError
 from models.text.personal_data import MASKS
-from models.tokens.special import UNK
-from models.tokens.word_pieces import cut_one, pieces_of
+from models.tokens.word_pieces import cut_one
 from models.tokens.words import FIRST, PATTERN, cut
 from tests.examples import examples
 from tests.models.small_vocabularies import ANY_TEXT, TRAIN, train
@@ -22,12 +21,6 @@ def test_words_stand_in_frequency_order_with_ties_by_text():
     vocabulary = train("word", ["b b b c c a a d"], min_count=2)
     assert [vocabulary.token(i) for i in range(9, vocabulary.size)] == ["b", "a", "c"]
     assert vocabulary.encode("d b D").tolist() == [0, 9, 0]
-
-
-def test_size_keeps_the_most_frequent_words():
-    vocabulary = train("word", ["a b c d e f g h", "a b c d e f g"], size=16)
-    assert vocabulary.size == 16
-    assert vocabulary.encode("h").tolist() == [UNK]
 
 
 def test_no_frequent_word_at_all_is_refused():
@@ -63,17 +56,6 @@ def test_text_is_cut_into_pieces(text, pieces):
     assert cut(pl.Series([text]))[0].to_list() == pieces
     if text.isascii():
         assert cut_one(text) == pieces
-
-
-ASCII_TEXT = st.one_of(st.text(st.characters(codec="ascii")), st.text("aB_.,:;-!?()'\"$/<3wWoODPp 1\n\t", max_size=60))
-
-
-@examples(400)
-@given(ASCII_TEXT)
-def test_a_text_of_ascii_is_cut_as_by_polars(text):
-    assert cut_one(text) == cut(pl.Series([text]))[0].to_list()
-    assert list(pieces_of(text, False)) == cut_one(text)
-    assert list(pieces_of(text, True)) == cut(pl.Series([text.lower()]))[0].to_list()
 
 
 @pytest.mark.parametrize("placeholder", sorted({step.replacement for step in MASKS}))

@@ -10,30 +10,10 @@ import httpx
 import pytest
 
 from core.services.pools import POOLS
-from tests.operation.real_server.asked_server import run, runs_of, set_up, states, triggers, until
+from tests.operation.real_server.asked_server import run, runs_of, states, until
 from tests.operation.real_server.received import Hook, mails, with_title
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]  # a server of its own, and waits of half a minute
-
-
-def test_there_is_one_automation_of_each_kind_however_often_they_are_set_up(server: dict[str, str]) -> None:
-    told = run(server, """
-from prefect.client.orchestration import get_client
-with get_client(sync_client=True) as client:
-    print(*sorted(one.name for one in client.read_automations()), sep=",")
-""")
-    names = ("drift", "failure", "lost runs", "no worker", "overdue", "promoted", "refused", "rolled-back",
-             "second attempt", "set aside", "silence")  # fmt: skip
-    assert told.strip().split(",") == [f"reviewlm: {name}" for name in names]
-
-
-def test_a_start_leaves_automations_alone_that_have_not_changed(server: dict[str, str], addresses: list[str]) -> None:
-    before = triggers(server)
-    set_up(server, addresses)
-    assert triggers(server) == before
-    set_up(server, addresses, silence=21)
-    after = triggers(server)
-    assert {name for name in after if after[name] != before[name]} == {"silence"}
 
 
 def test_a_failed_run_is_told_to_every_address_with_its_cause(server: dict[str, str]) -> None:

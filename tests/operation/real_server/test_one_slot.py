@@ -16,24 +16,6 @@ from tests.operation.real_server.asked_server import post, run
 pytestmark = [pytest.mark.slow, pytest.mark.long]  # a server of its own, and waits of half a minute
 
 
-def test_a_missing_limit_is_an_error_at_the_start_and_not_silently_unlimited(server: dict[str, str]) -> None:
-    refused = """
-from core.errors import ConfigError
-from tasks.limits import require_limits, slot
-for ask in (lambda: require_limits(["promotion"]), lambda: slot("promotion").__enter__()):
-    try:
-        ask()
-    except Exception as error:
-        print(type(error).__name__, "promotion" in str(error))
-    else:
-        print("nothing")
-"""
-    assert run(server, refused).split() == ["ConfigError", "True"] * 2
-    create = [sys.executable, "-m", "prefect", "gcl", "create", "promotion", "--limit", "1"]
-    subprocess.run(create, env=server, check=True, capture_output=True, timeout=120)
-    assert run(server, refused).split() == ["nothing", "nothing"]
-
-
 @pytest.mark.drill(
     "two retrains at once", "two processes wait for the promotion slot, three times each",
     "never both in it",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,6 @@ from reviewlm.doctor import machine
 from reviewlm.doctor.examine import examine
 from reviewlm.doctor.machine import HealthLine, check_gpu, check_packages
 from tests.command_line import call
-from tests.reviewlm.doctor.examined import lines
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
@@ -146,14 +144,3 @@ def test_the_gpu_s_line_says_whether_it_is_used_and_why_not(
         (tmp_path / "nvidia0").touch()
     [line] = check_gpu(load_config("small", [f"execution.device={device}"]), tmp_path)
     assert (line.state, words in line.found) == (state, True), line
-
-
-def test_too_little_space_is_a_problem_and_little_space_a_warning(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    states = []
-    for free in (100e6, 1e9, 50e9):
-        about = os.statvfs_result((4096, 4096, int(free / 4096), int(free / 4096), int(free / 4096), 1, 1, 1, 0, 255))
-        monkeypatch.setattr(os, "statvfs", lambda path, about=about: about)
-        states.append(lines("disk")[0].state)
-    assert states == ["problem", "warning", "ok"]

@@ -38,9 +38,3 @@ def test_a_suggested_suite_passes_its_source_and_stops_what_differs(reviewlm: Ca
     failed = reviewlm("data", "checks", "run", "--suite", suite, "--table", tmp_path / "other.parquet")
     assert failed.code == 4
     assert "stars" in failed.err
-
-
-def test_exporting_an_empty_quarantine_says_what_to_do_first(reviewlm: Called, tmp_path: Path) -> None:
-    nothing = reviewlm("data", "quarantine", "export", "--out", tmp_path / "bad.jsonl")
-    assert nothing.code == 3
-    assert "reviewlm data ingest" in nothing.err

@@ -39,11 +39,6 @@ def test_the_chain_is_shown_for_people_and_as_json(record: Lineage, capsys: pyte
     assert found["sources"][0]["sha256"] == record.sources[0].sha256
 
 
-def test_verify_says_that_all_is_what_it_was(record: Lineage, capsys: pytest.CaptureFixture[str]) -> None:
-    verbs.lineage("champion", verify=True)
-    assert "verified: 4 stages and 1 sources are unchanged" in capsys.readouterr().out
-
-
 def test_a_flipped_byte_is_an_error_after_the_chain_was_shown(
     record: Lineage, own_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -57,16 +52,6 @@ def test_a_flipped_byte_is_an_error_after_the_chain_was_shown(
     assert any({"tokens", "train", "changed"} <= set(line.split()) for line in out.splitlines())
 
 
-def test_what_is_gone_is_shown_and_an_error_only_where_it_was_to_be_verified(
-    record: Lineage, own_home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (own_home / "store" / step_named(record, "score").key / "manifest.json").unlink()
-    verbs.lineage("champion")
-    assert sum({"score", "gone"} <= set(line.split()) for line in capsys.readouterr().out.splitlines()) == 1
-    with pytest.raises(ArtifactError, match="was deleted after"):
-        verbs.lineage("champion", verify=True)
-
-
 STEP = {
     "stage": "tokens", "label": "train", "digest": "d1", "files": (), "identity": (), "seconds_then": 1.0,
     "seconds_now": 1.0, "figures": {}, "equal": True,
@@ -78,18 +63,6 @@ def verdict(**other: Any) -> dict[str, Any]:
         "version": 7, "model": "lstm", "verdict": "bit-equal", "first_difference": None, "platform": [],
         "git_commit": "c0ffee", "same_code": True, "figures": [], "steps": [STEP], **other,
     }  # fmt: skip
-
-
-def test_a_version_that_comes_out_the_same_is_said_to(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked: dict[str, Any] = {}
-    monkeypatch.setattr(verbs, "run_flow", lambda *args, **kwargs: asked.update(kwargs) or verdict())
-    verbs.reproduce("7", home="new", tolerance=0.02, json=True)
-    assert asked.items() >= {"version": "7", "home": "new", "tolerance": 0.02}.items()
-    out = capsys.readouterr().out
-    assert "Version 7: bit-equal." in out
-    assert json.loads(out.splitlines()[-1])["verdict"] == "bit-equal"
 
 
 def test_a_version_that_comes_out_differently_is_an_error_that_names_stage_file_and_reasons(

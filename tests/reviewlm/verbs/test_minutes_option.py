@@ -13,12 +13,6 @@ from reviewlm import shown_results
 from reviewlm.cli import app
 from reviewlm.verbs import pipeline
 
-PLAN = {
-    "minutes": 15.0,
-    "expected": {"low": 1.5, "high": 1.7},
-    "reached": {"bits": 1.55, "inside": True, "minutes": 14.2},
-}
-
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
@@ -56,11 +50,3 @@ def test_the_preset_of_minutes_is_taken_unless_another_is_named(
 def test_less_than_a_minute_is_refused(asked: list[Any]) -> None:
     assert CliRunner().invoke(app, ["run", "--minutes", "0.5"]).exit_code == 2
     assert asked == []
-
-
-def test_the_plan_is_shown_with_what_was_reached(capsys: pytest.CaptureFixture[str]) -> None:
-    shown_results._say_plan(PLAN)
-    said = " ".join(capsys.readouterr().out.split())
-    assert said == (
-        "Plan: 14.2 of 15 min. On validation 1.550 open bits/byte, as expected (1.500 to 1.700)."
-    )

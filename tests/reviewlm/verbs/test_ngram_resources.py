@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests import command_line
-from training.ngram.fitting import fit_tables
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "training" / "ngram" / "data"
@@ -59,23 +57,3 @@ def test_a_full_disk_has_one_exit_code_and_advice_that_helps(
     assert "free some space, or name another place" in done.stderr
     assert not any(wrong in done.stderr for wrong in ("Traceback", "REVIEWLM_HOME", "rerun"))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_temporary_files_and_threads_can_be_named_and_change_nothing(
-    tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    used = []
-    make = tempfile.TemporaryFile
-    monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: used.append(dir) or make(dir=dir))
-    (tmp_path / "temp").mkdir()
-    ngram(*FIT, "--order", "3", "--arpa", tmp_path / "free.arpa")
-    assert not used
-    ngram(*FIT, "--order", "3", "--arpa", tmp_path / "bound.arpa", "--memory", "8000", "--temp", tmp_path / "temp",
-          "--threads", "1")  # fmt: skip
-    assert set(used) == {tmp_path / "temp"}
-    assert (tmp_path / "bound.arpa").read_bytes() == (tmp_path / "free.arpa").read_bytes()
-    seen = []
-    watched = lambda *a, **k: seen.append(a[-2].threads) or fit_tables(*a, **k)  # noqa: E731
-    monkeypatch.setattr("training.ngram.lines.text_files.fit_tables", watched)
-    ngram(*FIT, "--order", "2", "--binary", tmp_path / "m", "--threads", "3")
-    assert seen == [3]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import math
 import subprocess
 import sys
 from functools import partial
@@ -35,14 +34,6 @@ def test_a_model_is_fitted_and_scores_as_query_does(tmp_path: Path, own_home: Pa
     assert (scored["tokens"], scored["oov"]) == (theirs["Tokens"], theirs["OOVs"])
 
 
-def test_the_folder_scores_as_the_arpa_file_and_new_folders_are_made(tmp_path: Path, own_home: Path) -> None:
-    arpa, binary = tmp_path / "new" / "m.arpa.gz", tmp_path / "other" / "m"
-    ngram("fit", "--text", TRAIN, "--order", "2", "--smoothing", "witten_bell", "--arpa", arpa, "--binary", binary)
-    by_arpa = ngram("score", "--arpa", arpa, "--text", HELD_OUT)
-    by_folder = ngram("score", "--binary", binary, "--text", HELD_OUT)
-    assert by_arpa["perplexity"] == pytest.approx(by_folder["perplexity"], rel=1e-6)
-
-
 def test_methods_choose_their_parameters_on_held_out_text(tmp_path: Path, own_home: Path) -> None:
     common = ("fit", "--text", TRAIN, "--order", "2", "--smoothing", "add_k")
     ngram(*common, "--held-out", HELD_OUT, "--binary", tmp_path / "tuned")
@@ -51,39 +42,6 @@ def test_methods_choose_their_parameters_on_held_out_text(tmp_path: Path, own_ho
         ngram("score", "--binary", tmp_path / name, "--text", HELD_OUT)["perplexity"] for name in ("tuned", "spoilt")
     )
     assert tuned < spoilt
-
-
-def test_zero_probability_events_are_counted_and_the_perplexity_is_no_number(tmp_path: Path, own_home: Path) -> None:
-    ngram("fit", "--text", TRAIN, "--order", "3", "--smoothing", "maximum_likelihood", "--binary", tmp_path / "mle")
-    scored = ngram("score", "--binary", tmp_path / "mle", "--text", HELD_OUT)
-    assert scored["perplexity"] is None
-    assert scored["perplexity_without_oov"] is None
-    assert scored["zero_probability_events"] >= scored["oov"] > 0
-    own = ngram("score", "--binary", tmp_path / "mle", "--text", TRAIN)
-    assert own["zero_probability_events"] == 0
-    assert 1 < own["perplexity"] < 20
-
-
-def test_words_that_are_unknown_do_not_spoil_what_the_known_ones_cost(tmp_path: Path, own_home: Path) -> None:
-    (tmp_path / "train.txt").write_text("a b\na b\n")
-    (tmp_path / "test.txt").write_text("a b\nzebra\n")
-    ngram("fit", "--text", tmp_path / "train.txt", "--order", "1", "--smoothing", "maximum_likelihood",
-          "--binary", tmp_path / "mle")  # fmt: skip
-    scored = ngram("score", "--binary", tmp_path / "mle", "--text", tmp_path / "test.txt")
-    assert scored["perplexity"] is None
-    assert scored["zero_probability_events"] == scored["oov"] == 1
-    assert scored["perplexity_without_oov"] == pytest.approx(math.exp(math.log(3)))
-
-
-def test_that_a_text_is_too_small_for_discounts_is_said_once(
-    tmp_path: Path, own_home: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "small.txt").write_text("the food was good\n")
-    fit = ["models", "ngram", "fit", "--text", str(tmp_path / "small.txt"), "--order", "3"]
-    fit += ["--arpa", str(tmp_path / "m.arpa")]
-    done = CliRunner().invoke(app, fit, catch_exceptions=False)
-    assert caplog.text.count("too little text to estimate the discounts of orders 1, 2, 3") == 1
-    assert "too small" not in done.stdout
 
 
 FIT = ("fit", "--text", TRAIN)
@@ -143,37 +101,10 @@ def test_what_a_fit_would_replace_is_left_alone_unless_it_is_a_model(tmp_path: P
     assert [path.read_text() for path in (tmp_path / "mine").iterdir()] == ["mine"]
 
 
-def test_scores_of_stupid_backoff_are_never_shown_as_a_perplexity(tmp_path: Path, own_home: Path) -> None:
-    ngram("fit", "--text", TRAIN, "--order", "2", "--smoothing", "stupid_backoff", "--binary", tmp_path / "m")
-    error = complaint("score", "--binary", tmp_path / "m", "--text", HELD_OUT)
-    assert error.exit_code == 3
-    assert "scores, not probabilities" in str(error)
-
-
-def test_a_mark_in_the_text_is_named_with_its_line_or_skipped(tmp_path: Path, own_home: Path) -> None:
-    (tmp_path / "text").write_text("a b\nc <unk> d\n")
-    common = ("fit", "--text", tmp_path / "text", "--order", "2", "--arpa", tmp_path / "m.arpa")
-    assert "line 2" in str(complaint(*common))
-    assert ngram(*common, "--marks", "skip")["tokens"] == 4
-
-
 def test_fitting_and_scoring_need_no_torch(tmp_path: Path) -> None:
     code = "import sys, training.ngram.lines.text_files; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
-
-
-def test_next_words_and_lines_come_from_a_model_file(tmp_path: Path, own_home: Path) -> None:
-    (tmp_path / "text").write_text("the soup was good\nthe soup was cold\nthe soup was good\n")
-    for smoothing, name in (("maximum_likelihood", "probability"), ("stupid_backoff", "score")):
-        binary = tmp_path / smoothing
-        ngram("fit", "--text", tmp_path / "text", "--order", "3", "--smoothing", smoothing, "--binary", binary)
-        first = ngram("suggest", "the soup was", "--binary", binary, "--k", "1")["words"]
-        assert first == [{"word": "good", name: pytest.approx(2 / 3, abs=1e-6)}]
-        lines = ngram("generate", "--binary", binary, "--n", "3", "--prompt", "the soup", "--seed", "2")["lines"]
-        assert len(lines) == 3
-        assert all(line.startswith("the soup") for line in lines)
-    assert complaint("suggest", "the").exit_code == 2
 
 
 def test_a_damaged_folder_has_the_exit_code_of_damaged_models(tmp_path: Path, own_home: Path) -> None:
@@ -195,16 +126,6 @@ def test_nothing_but_what_was_asked_for_is_written(tmp_path: Path, monkeypatch: 
     for verb in (FIT, ("score", "--text", TRAIN), ("suggest", "a"), ("generate",)):
         done = CliRunner().invoke(app, ["models", "ngram", *verb, "--preset", "small"])
         assert done.exit_code == 2, verb
-
-
-def test_an_empty_text_is_no_model_and_blank_lines_are_sentences(tmp_path: Path, own_home: Path) -> None:
-    (tmp_path / "empty").write_bytes(b"")
-    error = complaint("fit", "--text", tmp_path / "empty", "--binary", tmp_path / "m")
-    assert error.exit_code == 3
-    assert "is empty" in str(error)
-    assert not (tmp_path / "m").exists()
-    (tmp_path / "blank").write_text("\n\n")
-    assert ngram("fit", "--text", tmp_path / "blank", "--binary", tmp_path / "m")["ngrams"][0] == 3
 
 
 def test_the_vocabulary_is_padded_as_lmplz_does(tmp_path: Path, own_home: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,8 +18,6 @@ from core.processes.leftovers import this_process
 from core.services import launch
 from core.services.service_list import Service, remember
 from reviewlm.cli import app
-
-RUNS = "http://127.0.0.1:5077/#/experiments/{}/runs?workflowType=machine_learning"
 
 
 @pytest.fixture
@@ -44,24 +40,6 @@ def ui_start(*options: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_each_step_is_one_line_and_the_address_shown_is_that_of_the_runs(started: Path) -> None:
-    lines = ui_start()
-    assert lines[0] == "Starting the pages; the first start takes about a minute."
-    step = "  MLflow server … 2.5 s, http://127.0.0.1:5077, because another program uses port 5000"
-    assert step in lines
-    assert f"Open the runs in MLflow: {RUNS.format(1)}" in lines
-    assert [line for line in lines if "5077" in line] == [step, f"Open the runs in MLflow: {RUNS.format(1)}"]
-    assert any(line.startswith("logs") for line in lines)
-    (started / "logs").mkdir(exist_ok=True)
-    (started / "logs" / "prefect.log").write_text("")
-    assert ui_start()[0] == "Starting the pages."
-
-
-def test_the_json_has_the_address_of_the_server_and_that_of_the_runs(started: Path) -> None:
-    found: dict[str, Any] = json.loads(ui_start("--json")[-1])
-    assert (found["MLflow"], found["runs"]) == ("http://127.0.0.1:5077", RUNS.format(1))
-
-
 def test_runs_of_another_server_are_shown_there_also_if_it_is_away(started: Path) -> None:
     lines = ui_start("--set", "execution.tracking_uri=http://127.0.0.1:9")
     assert "Open the runs in MLflow: http://127.0.0.1:9" in lines
@@ -71,24 +49,6 @@ def test_without_a_champion_nothing_is_served_and_that_is_said(started: Path) ->
     lines = ui_start("--serve")
     assert not any(line.startswith("champion") for line in lines)
     assert "Nothing is served yet, because there is no champion. After a promotion, start again." in lines
-
-
-def test_the_command_that_serves_the_champion_is_one_that_python_can_run(
-    started: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    commands: list[list[str]] = []
-
-    def start(home: Path, report: launch.Report, tracking_uri: str, serve: list[str], **rest: Any) -> dict[str, str]:
-        commands.append(serve)
-        return {"MLflow": RUNS}
-
-    monkeypatch.setattr(launch, "start", start)
-    monkeypatch.setattr("reviewlm.verbs.operate._has_champion", lambda config: True)
-    ui_start("--serve", "--set", "seed=7")
-    done = subprocess.run([sys.executable, *commands[0], "--help"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "--port" in done.stdout
-    assert commands[0][-2:] == ["--set", "seed=7"]
 
 
 def test_the_status_tells_which_services_run_and_which_of_them_answer(migrated_home: Path) -> None:
@@ -115,11 +75,6 @@ def test_the_status_tells_which_services_run_and_which_of_them_answer(migrated_h
     assert (found["prefect"]["address"], found["prefect"]["process"]) == (address, here)
 
 
-def test_the_status_of_a_home_without_services_says_how_to_start_them(migrated_home: Path) -> None:
-    done = CliRunner().invoke(app, ["services", "status"], catch_exceptions=False)
-    assert "No service runs. To start them: make ui" in done.stdout
-
-
 def test_gc_says_what_would_go_and_then_removes_it(migrated_home: Path) -> None:
     from tasks.track import parent_run
 
@@ -136,9 +91,3 @@ def test_gc_says_what_would_go_and_then_removes_it(migrated_home: Path) -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["dry_run"] is False
     assert found["notes"] == ["fewer than 5 runs have finished: all results count as recent"]
-
-
-def test_the_flow_of_the_deployment_collects_too(migrated_home: Path) -> None:
-    from flows.upkeep import upkeep
-
-    assert upkeep.fn(overrides=["upkeep.runs=1"], dry_run=True)["dry_run"] is True

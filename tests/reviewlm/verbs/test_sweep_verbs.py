@@ -57,14 +57,6 @@ def test_options_of_the_sweep_become_overrides_that_the_configuration_understand
     assert json.loads(shown.splitlines()[-1]) == SWEPT
 
 
-def test_without_fresh_seeds_the_winners_figure_is_said_to_flatter(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    lucky = {"trial": 0, "search_perplexity": 80.0, "seeds": 0, "seeds_failed": 0}
-    _, shown = call(monkeypatch, capfd, SWEPT | {"winner": lucky}, "models", "sweep", "--seeds", "0")
-    assert "validation perplexity 80, which is too optimistic" in shown
-
-
 @pytest.mark.parametrize("space", ["hidden", "=1..2"])
 def test_a_space_of_another_form_is_an_error_of_the_configuration(
     monkeypatch: pytest.MonkeyPatch, space: str

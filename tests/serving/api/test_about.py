@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from core.errors import BundleError, TrackingUnavailable
+from core.errors import BundleError
 from serving.api.app import create_app
 from serving.versions.versions import Versions
 from tests.serving.made_versions import MadeSource, made_versions, running
@@ -63,21 +63,3 @@ def test_a_server_is_ready_with_its_champion_and_names_what_it_refused(
     failed = ask(app, "POST", "/suggest", json={"prompt": "The", "model": "reviewlm/3"})
     assert failed.status_code == 503
     assert failed.json()["error"]["message"] == "reviewlm/3 was refused: its files are damaged"
-
-
-def test_an_unreachable_registry_is_told_and_leaves_the_server_ready(
-    app: object, source: MadeSource, versions: Versions
-) -> None:
-    source.unreachable = TrackingUnavailable("MLflow does not answer")
-    versions.look()
-    told = ask(app, "GET", "/readyz")
-    assert (told.status_code, told.json()["registry"]) == (200, "MLflow does not answer")
-    assert figure(app, "reviewlm_registry_reachable") == 0
-
-
-def test_a_server_that_is_being_ended_is_not_ready_but_alive_and_still_answers(app: object, versions: Versions) -> None:
-    versions.drain()
-    told = ask(app, "GET", "/readyz")
-    assert (told.status_code, told.json()["status"]) == (503, "ending")
-    assert ask(app, "GET", "/healthz").status_code == 200
-    assert ask(app, "POST", "/suggest", json={"prompt": "The"}).status_code == 200

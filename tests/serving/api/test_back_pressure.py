@@ -120,23 +120,6 @@ def connected(address: str, head: str, body: bytes = b"") -> socket.socket:
 HEAD = "POST /v1/completions HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: {}\n\n"
 
 
-@pytest.mark.slow
-def test_a_reader_that_does_not_read_slows_nobody_and_is_cut_off() -> None:
-    with asked(endless(0.0), request_seconds=2) as (client, versions):
-        address = str(client.base_url)
-        body = json.dumps({**ENDLESS, "stream": True, "logprobs": 20}).encode()
-        slow = [connected(address, HEAD.format(len(body)), body) for _ in range(4)]
-        until(lambda: versions.champion.leases == 4)
-        for _ in range(5):
-            began = time.monotonic()
-            assert client.post("/v1/completions", json={"prompt": "The", "max_tokens": 5}).status_code == 200
-            assert time.monotonic() - began < 1.0
-        until(lambda: versions.champion.leases == 0)
-        assert versions.champion.engine.figures().live == 0
-        for connection in slow:
-            connection.close()
-
-
 def test_a_body_that_does_not_come_is_given_up() -> None:
     with asked(MadeSource(champion=1), request_seconds=0.3) as (client, _):
         connection = connected(str(client.base_url), HEAD.format(100), b'{"prompt"')

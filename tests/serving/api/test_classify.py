@@ -125,21 +125,3 @@ def test_without_a_language_model_the_classifier_is_served_alone_until_a_first_c
     assert (refused.status_code, ready.status_code) == (404, 200)
     assert refused.json()["error"]["message"] == "no version of reviewlm is registered yet"
     assert (ready.json()["champion"], ready.json()["classifier"]) == (None, "reviewlm-stars/1")
-
-
-@pytest.mark.parametrize(("body", "said"), [
-    ({}, "texts"),
-    ({"texts": 3}, "texts is 3"),
-    ({"texts": []}, "list of one or more texts"),
-    ({"texts": ["a", 3]}, "texts is ['a', 3]"),
-    ({"texts": ["x" * 20_001]}, "20,001 characters"),
-    ({"texts": ["a"] * 257}, "257 texts; it must have at most 256"),
-    ({"texts": "a", "stars": 3}, "stars"),
-    ({"texts": "a", "model": "nobody"}, "does not exist"),
-])  # fmt: skip
-def test_a_wrong_request_is_refused_with_what_is_wrong(body: dict[str, object], said: str) -> None:
-    with classifying(MadeClassifiers(champion=1)) as (client, _):
-        refused = client.post("/classify", json=body)
-        assert client.post("/classify", json={"texts": "great food"}).status_code == 200
-    assert 400 <= refused.status_code < 500
-    assert said in refused.json()["error"]["message"]

@@ -13,7 +13,6 @@ import pytest
 
 from models.bundles.bundle import Bundle
 from models.sampling.batch import rating_of
-from serving.engine.token_places import places_of_ids
 from tests.serving.engine.small_models import bundle_of
 from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering
@@ -82,26 +81,3 @@ def test_a_continuation_has_the_models_log_probability(client: httpx.Client, num
         whole, before = (sum(nats for _, nats in score) for score in scores)
         assert found == pytest.approx(before - whole, abs=1e-4)
         assert not (greedy and "zqxv" in continuation)
-
-
-@pytest.mark.parametrize("number", UNITS)
-def test_tokens_are_read_as_they_are_and_spelled_back(client: httpx.Client, number: int) -> None:
-    """Also those that end within a character, which the first written token completes."""
-    harness, bundle = Harness(client, str(number)), of(number)
-    ids = harness.encode("The 日本 soup")
-    text, _ = places_of_ids(bundle.vocabulary, ids)
-    assert harness.post("/detokenize", tokens=[1, *ids, 2])["prompt"] == text
-    echoed = {"prompt": [1, 8, *ids], "echo": True, "logprobs": 0, "max_tokens": 0}
-    choice = harness.post("/v1/completions", **echoed)["choices"][0]
-    told = choice["logprobs"]
-    assert (choice["stars"], choice["text"], told["token_ids"]) == (5, text, [1, 8, *ids])
-    assert "".join(told["tokens"]) == text
-    assert told["token_logprobs"][:2] == told["top_logprobs"][:2] == [None, None]
-    assert all(top == {name: logprob} for name, logprob, top in zip(
-        told["tokens"][2:], told["token_logprobs"][2:], told["top_logprobs"][2:], strict=True
-    ))
-    if bundle.vocabulary.lossless and len(cut := [token for token in ids if len(bundle.vocabulary.entry(token)) == 1]):
-        begun = ids[: ids.index(cut[0]) + 1]
-        written = harness.post("/v1/completions", prompt=begun, max_tokens=4, logprobs=0, seed=3)["choices"][0]
-        both = bundle.vocabulary.decode([*begun, *written["logprobs"]["token_ids"]])
-        assert bundle.vocabulary.decode(begun) + written["text"] == both

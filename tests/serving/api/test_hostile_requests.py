@@ -177,17 +177,6 @@ def test_other_addresses_and_methods_are_refused(
     assert (refusal == NO_METHOD) == ("allow" in answer.headers)
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
-def test_the_head_of_a_page_and_of_probes_is_that_of_their_answers_without_a_body(
-    client: httpx.Client, path: str
-) -> None:
-    whole, head = client.get(path), client.head(path)
-    assert (head.status_code, head.content) == (200, b"")
-    for name in ("content-length", "content-type", "content-security-policy"):
-        assert head.headers[name] == whole.headers[name]
-    assert client.get(path).content == whole.content  # on the same connection
-
-
 def test_the_server_has_not_failed_once_and_still_answers(client: httpx.Client) -> None:
     answer = client.post(COMPLETIONS, json={"prompt": "The", "max_tokens": 3})
     assert answer.status_code == 200

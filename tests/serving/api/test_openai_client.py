@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from core.credentials import AccessTokens, add_token
-from models.completion.beam import beam_search
 from models.sampling import generate
 from models.tokens.special import EOS
-from tests.serving.made_versions import MadeSource, bundle_of, food_of
+from tests.serving.made_versions import MadeSource, bundle_of
 from tests.serving.served import answering
 
 if TYPE_CHECKING:
@@ -53,13 +52,6 @@ def test_a_completion_is_the_text_that_the_models_write(client: openai.OpenAI) -
     assert made.usage.completion_tokens > 0
 
 
-def test_several_prompts_and_texts_come_in_order(client: openai.OpenAI) -> None:
-    made = client.completions.create(model="", prompt=["The", "And the"], n=3, max_tokens=9, seed=2, echo=True)
-    assert [choice.index for choice in made.choices] == list(range(6))
-    wanted = [generate(bundle_of(1), 3, None, prompt, 0.8, 0, 0.95, 9, 2) for prompt in ("The", "And the")]
-    assert [choice.text for choice in made.choices] == [*wanted[0], *wanted[1]]
-
-
 def test_a_stream_gives_the_same_text_in_pieces_and_its_usage(client: openai.OpenAI) -> None:
     asked = {"model": "reviewlm", "prompt": "The", "max_tokens": 30, "seed": 5, "n": 2}
     whole = client.completions.create(**asked)
@@ -92,31 +84,6 @@ def test_log_probabilities_and_echo_have_openais_form(client: openai.OpenAI) -> 
     assert all(text[at:].startswith(token) or token == "<eos>" for at, token in zip(
         told.text_offset, told.tokens, strict=True
     ))
-
-
-def test_beam_search_finds_the_likeliest_texts_with_the_words_required(client: openai.OpenAI) -> None:
-    import openai
-
-    extra = {"beam": 4, "require": ["friendly"], "stars": 5}
-    made = client.completions.create(model="", prompt="The", n=2, max_tokens=20, echo=True, extra_body=extra)
-    wanted = beam_search(bundle_of(1), 4, 2, 5, "The", ["friendly"], 20)
-    assert [choice.text for choice in made.choices] == [found.text for found in wanted]
-    assert all("friendly" in choice.text for choice in made.choices)
-    assert made.usage is not None
-    assert made.usage.completion_tokens == sum(found.tokens + found.ended for found in wanted)
-    with pytest.raises(openai.BadRequestError, match="temperature has no effect with beam"):
-        client.completions.create(model="", prompt="The", temperature=1, extra_body=extra)
-    with pytest.raises(openai.BadRequestError, match="does not know that word"):
-        client.completions.create(model="", prompt="The", extra_body={"beam": 2, "require": ["zxqv"]})
-
-
-def test_the_models_are_listed_and_the_challenger_can_be_asked(client: openai.OpenAI) -> None:
-    names = [model.id for model in client.models.list()]
-    assert names == ["reviewlm@challenger", "reviewlm@champion", "reviewlm/2", "reviewlm/1"]
-    assert client.models.retrieve("reviewlm@challenger").to_dict()["version"] == "reviewlm/2"
-    made = client.completions.create(model="reviewlm@challenger", prompt="The", max_tokens=30, n=3)
-    assert made.model == "reviewlm/2"
-    assert any(food_of(2) in choice.text for choice in made.choices)
 
 
 def test_mistakes_raise_the_clients_own_errors(client: openai.OpenAI) -> None:

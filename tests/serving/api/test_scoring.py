@@ -106,10 +106,3 @@ def test_without_a_rating_the_contributions_sum_to_the_log_probability(
         assert np.allclose(np.sum(told["contributions"], 1), -nats_N, atol=1e-9)
         assert np.allclose(np.sum(told["shares"], 1), 1)
         assert np.allclose(np.sum(told["weights"], 1), 1)
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_without_a_rating_the_scores_are_averages_over_the_ratings_of_the_training(model: str) -> None:
-    bundle = replace(MODELS[model](bundle_of(1)), stars_prior=(0.0, 0.3, 0.0, 0.2, 0.0, 0.5))
-    for text, (found, _) in zip(TEXTS, scored(bundle, TEXTS, stars=None), strict=True):
-        assert np.allclose(found.nats, bundle.score_text(text).nats, rtol=0, atol=1e-6 * found.tokens)

@@ -18,16 +18,6 @@ def counting(kind="lstm"):
     return known, model, Bench(replace(known, model=model))
 
 
-def going():
-    """A scheduler with a live text, so that it reads few tokens between two steps."""
-    bench = counting()[2]
-    live = bench.begin(Generation("The", 3, max_tokens=200, seed=5))
-    for _ in range(9):
-        bench.scheduler.cycle()
-    assert live.unread
-    return live, bench
-
-
 def test_prompts_that_come_together_are_searched_together_and_equal_ones_once():
     known, model, bench = counting()
     one = Bench(bench.bundle)
@@ -45,14 +35,3 @@ def test_prompts_that_come_together_are_searched_together_and_equal_ones_once():
     bench.begin(Generation(PROMPTS[0], 3, 9, max_tokens=1))
     bench.finish()
     assert bench.scheduler.begun_words._reader.rows == rows > 0
-
-
-def test_texts_whose_readers_leave_are_dropped_while_their_ways_are_searched():
-    bench = going()[1]
-    tickets = [bench.begin(Generation(prompt, 3, max_tokens=4)) for prompt in PROMPTS]
-    for ticket in tickets[1:]:
-        ticket.cancel()
-    bench.finish()
-    assert tickets[0].result().completion_tokens == 4
-    assert bench.scheduler.finished["cancelled"] == 3
-    assert not bench.scheduler.begun_words.texts

@@ -113,31 +113,6 @@ def test_a_failing_step_ends_its_texts_and_not_the_engine(gated, engine_of, erro
     assert engine.figures().alive
 
 
-def test_a_closed_engine_finishes_what_it_has_and_takes_nothing_new(gated, engine_of):
-    engine = engine_of(gated, live=2)
-    tickets = [engine.submit(replace(LONG, max_tokens=50, seed=seed)) for seed in range(4)]
-    engine.close(20)
-    assert [ticket.result().finish for ticket in tickets] == ["length"] * 4
-    assert not engine.figures().alive
-    for refused in (lambda: engine.submit(LONG), lambda: engine.run(lambda context: 1)):
-        with pytest.raises(StreamEnded, match="no new work"):
-            refused()
-
-
-def test_jobs_run_between_steps_and_tell_their_errors(gated, engine_of):
-    engine = engine_of(gated)
-    live = engine.submit(LONG)
-    until(lambda: engine.figures().tokens > 3)
-    ids = [*gated.vocabulary.prefix(3), *gated.vocabulary.encode("The soup").tolist()]
-    logp_1V, _ = engine.run(lambda context: context.read(ids)).result(20)
-    assert logp_1V.shape == (1, gated.vocabulary.size)
-    assert engine.run(lambda context: context.bundle.score_text("The soup")).result(20).tokens == 3
-    with pytest.raises(ZeroDivisionError):
-        engine.run(lambda context: 1 / 0).result(20)
-    assert engine.figures().jobs == 3
-    live.cancel()
-
-
 # Saved states
 
 
@@ -152,13 +127,3 @@ def test_saved_states_stay_within_their_bytes_and_the_oldest_go_first():
     assert cache.bytes == 3 * each
     found = [cache.longest([1, 3, 9, 9, number, 7]) is not None for number in range(5)]
     assert found == [True, False, False, True, True]
-
-
-def test_the_longest_saved_prefix_is_found_and_no_other_text():
-    cache = PrefixCache(1, 10)
-    for ids in ([1, 3], [1, 3, 9], [1, 3, 9, 10, 11]):
-        cache.store(ids, tuple(ids))
-    assert cache.longest([1, 3, 9, 10, 12]).ids == (1, 3, 9)
-    assert cache.longest([1, 3, 9, 10, 11, 12]).ids == (1, 3, 9, 10, 11)
-    assert cache.longest([1, 3, 9, 10, 11]).ids == (1, 3, 9)  # without a distribution it would have to be read again
-    assert cache.longest([1, 4, 9]) is None

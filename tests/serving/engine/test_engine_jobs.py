@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 
 import pytest
 
-from serving.engine.jobs import LONG, Aside
+from serving.engine.jobs import LONG
 from tests.serving.engine.small_models import bundle_of
 from tests.serving.engine.test_engine import LONG as ENDLESS
 from tests.serving.engine.test_engine import Gate, until
@@ -42,26 +41,6 @@ def test_a_context_that_was_read_in_pieces_has_the_bits_of_one_read_at_once(kind
     assert again.equal(whole)
     assert not shorter.equal(whole)
     assert len(runs) == 3  # interrupted once for each of two contexts
-
-
-def test_long_texts_become_tokens_in_another_thread_and_are_the_same(engine_of):
-    bundle, threads = bundle_of("lstm"), []
-    engine = engine_of(bundle)
-
-    def job(context):
-        vocabulary = context.bundle.vocabulary
-        clean = vocabulary.normal_form.apply(TEXT)
-        return clean, vocabulary.encode(clean).tolist(), vocabulary.unit
-
-    assert engine.run(job).result(20) == (TEXT.strip(), bundle.vocabulary.encode(TEXT).tolist(), "word")
-
-    def named(context):
-        if len(threads) < 2:
-            raise Aside(lambda: threads.append(threading.current_thread().name.split()[0]))
-        return "done"
-
-    assert engine.run(named).result(20) == "done"
-    assert threads == ["tokens", "tokens"]
 
 
 def test_a_context_that_nobody_waits_for_is_not_read_on(gated, engine_of):

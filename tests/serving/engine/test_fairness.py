@@ -18,7 +18,6 @@ from models.tokens.special import EOS
 from serving.engine.requests import EngineLimits, Generation, StreamEnded
 from serving.engine.scheduler import Scheduler
 from serving.engine.ticket import Ticket
-from serving.scoring import SLICE
 from tests.serving.engine.small_models import TEXTS, bundle_of
 from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering
@@ -131,10 +130,3 @@ def test_the_context_of_suggestions_is_read_in_pieces(watched: Watch) -> None:
     assert answer | suggest(endless, text, stars=3, both=True).as_json() == answer
     assert max(between) <= PIECE + 1
     assert sum(between) > 50 * PIECE
-
-
-def test_texts_are_scored_in_slices(watched: Watch) -> None:
-    text = prompt(5)
-    answer, between = watched.ask("/score", {"texts": [text, text], "stars": 3})
-    assert [one["tokens"] for one in answer["scores"]] == [bundle_of("lstm").score_text(text, 3).tokens] * 2
-    assert max(between) <= SLICE

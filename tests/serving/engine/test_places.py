@@ -13,7 +13,7 @@ from models.bundles.bundle import Bundle
 from models.sampling.batch import TextBatch
 from models.tokens.special import EOS
 from serving.engine.live_text import LiveText
-from serving.engine.requests import EngineLimits, Generation, StreamEnded
+from serving.engine.requests import EngineLimits, Generation
 from serving.engine.scheduler import Scheduler
 from serving.engine.ticket import Ticket, Wakes
 from tests.serving.engine.small_models import bundle_of
@@ -83,21 +83,6 @@ def test_a_reader_that_leaves_while_the_engine_looks_gives_its_place_back_once(s
     assert (scheduler.live, scheduler.finished) == (0, {"cancelled": 1})
     assert not scheduler.reading
     assert not scheduler.batch.texts
-
-
-def test_a_text_that_ends_in_a_step_that_fails_is_counted_once(scheduler: Scheduler) -> None:
-    model: Any = scheduler.bundle.model
-    whole, failed = admitted(scheduler, replace(LONG, max_tokens=2)), admitted(scheduler, replace(LONG, seed=2))
-    cycle(scheduler, lambda: whole.count == failed.count == 1)
-    model.error = MemoryError("no more")
-    scheduler.cycle()
-    assert whole.ticket.result().finish == "length"
-    with pytest.raises(StreamEnded, match="no more"):
-        failed.ticket.result()
-    assert (scheduler.live, scheduler.finished) == (0, {"length": 1, "failed": 1})
-    admitted(scheduler, replace(LONG, max_tokens=3))
-    cycle(scheduler, lambda: scheduler.live == 0)
-    assert scheduler.finished["length"] == 2
 
 
 def test_a_text_that_cannot_join_the_others_fails_alone(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,15 +133,3 @@ def test_compiled_steps_are_those_of_torch(monkeypatch):
     np.testing.assert_allclose(found_BV.exp(), expected_BV.exp(), rtol=2e-4, atol=1e-7)
     for found, expected in zip(states[0].network, states[1].network, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["lstm", "gru", "nplm"])
-def test_a_step_predicts_what_a_score_says(kind):
-    bundle = bundle_of(kind)
-    ids = np.array([[1, 5, *bundle.vocabulary.encode("The soup was great")]])
-    state = bundle.model.start(1)
-    nats = bundle.model.score(ids, state)[0][0]
-    for position in range(ids.shape[1] - 1):
-        logp_BV, state = bundle.model.step(ids[:, position], state)
-        if position:
-            assert -float(logp_BV[0, ids[0, position + 1]]) == pytest.approx(nats[position + 1], abs=1e-5)

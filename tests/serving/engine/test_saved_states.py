@@ -35,18 +35,6 @@ def test_typing_on_costs_one_step_per_new_token_whatever_was_written_before(kind
     assert (model.steps, model.read) == (0, 0)  # nor do deleted words
 
 
-def test_prompts_that_come_together_are_read_together_and_equal_ones_once():
-    known = bundle_of("lstm")
-    model = Counting(known.model)
-    bench = Bench(replace(known, model=model), prefill_tokens=4)
-    tickets = [bench.begin(Generation("The soup was great", 3, number, 3)) for number in range(10)]
-    tickets += [bench.begin(Generation("We went to Phoenix", 3, number, 3)) for number in range(10)]
-    bench.scheduler.cycle()
-    bench.finish()
-    assert model.read == 2 * (2 + 4 - 1)
-    assert len({ticket.result().text for ticket in tickets}) > 10
-
-
 def test_a_long_prompt_is_read_in_chunks_between_the_steps_of_live_texts():
     known = bundle_of("lstm")
     model = Counting(known.model)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,20 +34,3 @@ def test_the_parts_of_any_prompt_are_the_prompt(unit: str, signs: list[str]) -> 
     found, ids = parts(unit, prompt)
     assert len(found) == len(ids)
     assert "".join(found) == (prompt if ids else "")
-
-
-@pytest.mark.parametrize(
-    ("prompt", "expected"),
-    [
-        ("The soup was great.", ["The", " soup", " was", " great", "."]),
-        ("The zqxv soup", ["The", " zqxv", " soup"]),
-        ("  The  SOUP\n\n\nwas ", ["  The", "  SOUP", "\n\n\n", "was "]),
-        ("In Zürich İzmir was great", ["In", " Zürich", " İzmir", " was", " great"]),
-        ("The\tcafe\u0301 was «great»", ["The", "\tcafe\u0301", " was", " «", "great", "»"]),
-        ("the soup &amp; pizza", ["the", " soup", " &amp;", " pizza"]),
-        ("great.Bad soup", ["great", ".", "Bad", " soup"]),
-        ("The \u200bsoup\u200b was", ["The", " \u200bsoup\u200b", " was"]),
-    ],
-)
-def test_a_word_has_its_letters_as_they_were_sent(prompt: str, expected: list[str]) -> None:
-    assert parts("word", prompt)[0] == expected

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
 import subprocess
@@ -120,24 +119,10 @@ class Chromium:
             for node in nodes if not node["ignored"]
         ]  # fmt: skip
 
-    def picture(self) -> bytes:
-        """Return a picture of the whole page, as PNG."""
-        whole = self._call("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": whole["width"], "height": whole["height"], "scale": 1}
-        return base64.b64decode(self._call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)["data"])
-
-    def paste(self, text: str) -> None:
-        """Paste a text into the element that has the focus."""
-        self._call("Input.insertText", text=text)
-
     def prefer(self, scheme: str) -> None:
         """Let the user prefer a colour scheme, "dark" or "light"; "": none."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self._call("Emulation.setEmulatedMedia", features=features)
-
-    def hide_scrollbars(self, hidden: bool = True) -> None:
-        """Show no scrollbars, which take width from a page; or show them again."""
-        self._call("Emulation.setScrollbarsHidden", hidden=hidden)
 
     def close(self) -> None:
         """End the browser."""

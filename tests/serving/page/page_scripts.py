@@ -5,14 +5,6 @@ from __future__ import annotations
 from tests.serving.made_versions import food_of
 from tests.serving.page.chromium import Chromium
 
-SLOW = """{ const ask = window.fetch; window.fetch = async (...all) => {
-  await new Promise((go) => { window.answer = () => { delete window.answer; go(); }; });
-  return ask(...all);
-} }"""
-"""From now on each answer waits until `window.answer()` is called."""
-BUSY = """window.fetch = async () => Response.json({ error: { message: "the queue is full; try again in 3 s" } },
-  { status: 429, headers: { "Retry-After": "3" } })"""
-"""From now on the server is busy."""
 CUT_OFF = """window.fetch = async () => new Response(
   'data: {"model": "reviewlm/1", "choices": [{"text": " pizza"}]}\\n\\n' +
   'data: {"error": {"message": "the answer took longer than 5 s"}}\\n\\n')"""

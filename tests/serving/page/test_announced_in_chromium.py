@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from tests.serving.made_versions import food_of
@@ -13,37 +11,7 @@ pytestmark = [pytest.mark.long, in_chromium]
 USED = {"button", "textbox", "combobox", "slider", "spinbutton", "tab", "tabpanel", "region", "listbox", "option",
         "application"}  # fmt: skip
 """Roles whose elements must have a name."""
-PAUSED = """{ let held = null; const { setTimeout, clearTimeout } = window;
-  window.setTimeout = (go, wait, ...all) => (wait >= 500 ? (held = go, "held") : setTimeout(go, wait, ...all));
-  window.clearTimeout = (id) => { if (id === "held") held = null; else clearTimeout(id); };
-  window.rest = () => held?.(); }"""
 """From now on pauses of half a second and more end when `window.rest()` is called."""
-
-
-def until_said(page: Chromium, text: str) -> str:
-    """Wait until the live region for sentences has a text, and return all of it."""
-    return page.until(f"(({{ textContent }}) => textContent.includes({json.dumps(text)}) && textContent)"
-                      "(document.getElementById('said'))")  # fmt: skip
-
-
-def test_suggested_words_are_said_after_a_pause_and_not_with_each_key(page: Chromium) -> None:
-    page.run(PAUSED)
-    page.run("document.getElementById('write-text').focus()")
-    for count, key in enumerate(f"The {food_of(1)[:2]}", 1):
-        page.press(key)
-        page.until(f"document.getElementById('write-keys').textContent.startsWith('{count} character')")
-        assert page.text("said") == ""
-    page.run("window.rest()")
-    said = page.text("said")
-    assert said.startswith(f"Suggested: {food_of(1)} ")
-    assert said.endswith(f"Tab writes {food_of(1)}.")
-    page.press("Tab")
-    page.until("document.getElementById('write-keys').textContent.startsWith('9 characters')")
-    page.run("window.rest()")
-    assert page.text("said").startswith(f"Written: {food_of(1)}. Suggested: ")
-    page.press("Escape")
-    page.run("window.rest()")
-    assert "Suggested" not in page.text("said")
 
 
 @pytest.mark.parametrize("name", ["write", "generate", "compare", "surprisal", "dasher", "card"])

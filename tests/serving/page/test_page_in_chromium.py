@@ -95,26 +95,6 @@ def test_all_text_stands_out_from_its_background(browser: Chromium, scheme: str)
         browser.prefer("")
 
 
-def test_two_versions_write_side_by_side(page: Chromium) -> None:
-    page.click("#tab-compare")
-    page.fill("#compare-form [name=prompt]", "The")
-    page.fill("[name=second]", "reviewlm@challenger")
-    page.click("#compare-form button")
-    page.until("document.getElementById('compare-state').textContent.includes('differ')")
-    names = ("reviewlm@champion (reviewlm/1)", "reviewlm@challenger (reviewlm/2)")
-    assert (page.text("first-name"), page.text("second-name")) == names
-    assert page.text("first-text").startswith(f"The {food_of(1)}")
-    assert page.text("second-text").startswith(f"The {food_of(2)}")
-
-
-@pytest.mark.parametrize("name", ["write", "generate", "compare", "surprisal", "dasher", "card"])
-def test_the_page_fits_a_telephone(browser: Chromium, name: str) -> None:
-    with answering(MadeSource(champion=1)) as (address, _):
-        browser.open(address, width=390)
-        browser.click(f"#tab-{name}")
-        assert browser.run("document.documentElement.scrollWidth") <= 390
-
-
 def test_words_of_the_model_stay_text(browser: Chromium) -> None:
     source = MadeSource(champion=1)
     source.make = lambda number: hostile_bundle()

@@ -43,12 +43,6 @@ def rated(browser: Chromium) -> Iterator[Chromium]:
         browser.leave()
 
 
-def choose(page: Chromium, rating: str) -> None:
-    """Choose a rating as a user does."""
-    page.fill("#stars", rating)
-    page.run("document.getElementById('stars').dispatchEvent(new Event('change'))")
-
-
 def test_no_rating_is_given_until_one_is_chosen_in_any_tab(rated: Chromium) -> None:
     assert rated.run("document.getElementById('stars').selectedOptions[0].textContent") == "not given"
     rated.run("document.getElementById('write-text').focus()")
@@ -64,20 +58,6 @@ def test_no_rating_is_given_until_one_is_chosen_in_any_tab(rated: Chromium) -> N
     rated.until("document.getElementById('generate-state').textContent.includes('No rating is given: it was drawn')")
     for path in ("/suggest", "/intervals", "/score", "/v1/completions"):
         assert [body["stars"] for body in asked(rated, path)][:1] == [None], path
-
-
-@pytest.mark.parametrize(
-    ("ratings", "said"),
-    [
-        ([1, 2, 3, 4, 5], "averaged over reviews with 1 to 5 stars."),
-        ([1, 5], "averaged over reviews with 1 and 5 stars."),
-        ([0, 1, 2, 5], "averaged over reviews with 1, 2, 5 stars and without one."),
-        ([5], "read like all training reviews, with 5 stars."),
-    ],
-)
-def test_the_ratings_of_an_average_are_named(page: Chromium, ratings: list[int], said: str) -> None:
-    shown = page.run(f"import('/page/api.js').then(({{ readAs }}) => readAs({ratings}, null))")
-    assert shown == f"No rating is given: {said}"
 
 
 @contextmanager

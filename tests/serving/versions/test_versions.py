@@ -98,12 +98,6 @@ def test_a_registry_that_cannot_be_read_changes_nothing() -> None:
         assert versions.registry_error == ""
 
 
-NAMES = {
-    None: 1, "": 1, "reviewlm": 1, "reviewlm@champion": 1, "champion": 1, "models:/reviewlm@champion": 1,
-    "reviewlm@challenger": 2, "challenger": 2, "reviewlm/2": 2, "3": 3, "reviewlm/3": 3,
-}  # fmt: skip
-
-
 def test_at_most_the_permitted_versions_are_open_and_one_that_nobody_uses_makes_room() -> None:
     source = MadeSource(champion=1, challenger=2)
     source.count = 5
@@ -119,16 +113,3 @@ def test_at_most_the_permitted_versions_are_open_and_one_that_nobody_uses_makes_
         assert sorted(one.number for one in versions.open_versions()) == [1, 2, 4]
         assert not third.engine.figures().alive
         assert versions.refusals() == []
-
-
-def test_two_requests_for_a_version_open_it_once() -> None:
-    source = MadeSource(champion=1)
-    source.count = 2
-
-    async def both(versions: Versions) -> list[OpenVersion]:
-        return await asyncio.gather(versions.lease("2"), versions.lease("2"))
-
-    with running(made_versions(source)) as versions:
-        one, other = asyncio.run(both(versions))
-        assert one is other
-        assert (one.leases, source.opened) == (2, [1, 2])

@@ -138,12 +138,6 @@ def test_both_answer_the_champions_reviews_that_the_challenger_has_not_learnt_fr
     assert kept.challenger.correct_N.mean() < 0.3
 
 
-def test_equal_test_reviews_are_not_answered_twice(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate.earlier = gate.now.with_columns(pl.col("split").replace({"validation": "train"}))
-    kept = gate.ask(monkeypatch).kept
-    assert (kept.same, kept.challenger) == (True, None)
-
-
 def test_data_that_are_gone_are_a_finding_with_a_remedy(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = gate.ask(monkeypatch, data="gone").kept
     assert "version 4, cannot be measured on its own test reviews" in kept.problem
@@ -170,17 +164,6 @@ def test_a_damaged_champion_is_a_finding_and_the_challenger_is_registered(
     same = SimpleNamespace(fitted=SimpleNamespace(bundle=gate.registered), measured=())
     for challenger in (found.challenger, same):
         assert register.fn(gate.config, found.run, challenger, found.champion) == 5  # type: ignore[arg-type]
-
-
-def test_the_champion_itself_is_not_registered_again(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = gate.ask(monkeypatch)
-    same: Any = SimpleNamespace(fitted=SimpleNamespace(bundle=gate.registered))
-    assert register.fn(gate.config, found.run, same, found.champion) is None
-
-
-def test_a_champion_of_other_labels_is_whole_and_has_no_answers(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    scored = gate.ask(monkeypatch, label="polarity").champion.scored
-    assert (scored.labels, scored.problem, scored.rows) == (LABELS["polarity"], "", None)
 
 
 def test_a_champion_of_another_field_with_the_same_labels_is_not_compared(

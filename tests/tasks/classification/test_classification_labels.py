@@ -16,7 +16,6 @@ from tasks.classification.labelling import (
     LABELLINGS,
     LABELS_FILE,
     LEFT_OUT,
-    StarLabels,
     drawn_rows,
     labelling_of,
 )
@@ -29,12 +28,6 @@ from tasks.classification.labelling import (
 def test_each_rating_has_its_label_and_an_unknown_one_none(label: str, expected: list[int]) -> None:
     reviews = pl.DataFrame({"stars": [0, 1, 2, 3, 4, 5, None]}, {"stars": pl.Int8()})
     assert LABELLINGS[label].numbers(reviews).tolist() == expected
-
-
-def test_labels_are_as_many_as_their_numbers() -> None:
-    for labelling in LABELLINGS.values():
-        assert isinstance(labelling, StarLabels)
-        assert sorted(set(labelling.by_stars) - {LEFT_OUT}) == list(range(len(labelling.names)))
 
 
 def test_a_field_labels_the_reviews_by_their_id_and_leaves_out_unknown_values(tmp_path: Path) -> None:
@@ -50,10 +43,6 @@ def names(labels: list[str], least: int = 2) -> tuple[str, ...]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ClassificationConfig, "min_label_reviews", least)
         return _frequent(config, Counter(labels))
-
-
-def test_labels_are_in_the_order_of_numbers_then_of_letters_and_rare_ones_are_left_out() -> None:
-    assert names(["10", "9", "b", "a", "nan", "rare"] * 2 + ["other"]) == ("9", "10", "a", "b", "nan", "rare")
 
 
 def test_a_field_with_one_label_or_with_too_many_is_refused() -> None:
@@ -75,7 +64,3 @@ def test_a_drawn_part_keeps_the_order_and_depends_on_the_seed_only() -> None:
     assert first.tolist() == again.tolist() == sorted(first)
     assert first.tolist() != other.tolist()
     assert drawn_rows(50, 60, 1).tolist() == list(range(50))
-
-
-def test_a_larger_part_contains_the_smaller_one() -> None:
-    assert set(drawn_rows(50, 10, 1)) < set(drawn_rows(50, 20, 1))

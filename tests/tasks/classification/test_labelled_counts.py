@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
 import pytest
 
 from core.config.presets import load_config
 from core.errors import InputError
-from tasks.classification.labelling import LABELLINGS, drawn_rows, require_labels
+from tasks.classification.labelling import LABELLINGS, require_labels
 
 EVERY = [1, 2, 3, 4, 5] * 4
 
@@ -39,12 +38,6 @@ def test_a_rating_that_no_training_review_has_is_named_with_the_counts_and_polar
     require("classification.label=polarity", train=[1, 2, 4, 5, 5, 0, None])
 
 
-def test_polarity_is_no_way_out_of_polarity() -> None:
-    error = refused("classification.label=polarity", train=[4, 5, 3])
-    assert error.what == "The label 'negative' has no training review"
-    assert "polarity" not in error.remedy
-
-
 def test_a_label_that_only_the_draw_lost_needs_a_larger_draw() -> None:
     error = refused("classification.train_reviews=3")
     assert error.remedy == (
@@ -60,10 +53,3 @@ def test_a_split_without_any_label_is_refused(split: str, name: str) -> None:
     assert error.what == f"No {name} review has a label"
     assert error.cause == f"the 3 {name} reviews have no stars, or 3"
     assert (f"split.{split}=" in error.remedy) == (split != "train")
-
-
-def test_the_rows_drawn_are_in_order_and_all_rows_if_there_are_no_more() -> None:
-    assert drawn_rows(5, 9, 1).tolist() == [0, 1, 2, 3, 4]
-    rows = drawn_rows(50, 10, 1)
-    assert rows.tolist() == sorted(set(rows.tolist()))
-    assert not np.array_equal(rows, drawn_rows(50, 10, 2))

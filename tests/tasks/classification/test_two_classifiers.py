@@ -18,7 +18,7 @@ from core.store import Artifact
 from models.classification.bundle import load_classifier, save_classifier
 from tasks.classification import compare_two, predict
 from tasks.classification.compare import predicted
-from tasks.classification.compare_two import compare_two_classifiers, learnt_reviews
+from tasks.classification.compare_two import compare_two_classifiers
 from tasks.classification.labelling import StarLabels
 from tasks.stage import run_stage, store_of
 from tests.models.classification.made_reviews import examples, small, texts, vocabulary
@@ -100,22 +100,6 @@ def test_reviews_that_a_version_was_fitted_or_chosen_on_are_left_out_of_both_sid
     assert (found["a"], found["b"]) == ("reviewlm-stars version 1 (lr)", "reviewlm-stars version 2 (lr)")
 
 
-def test_versions_of_the_same_split_are_compared_on_all_its_test_reviews(
-    registered: dict[str, Path], tmp_path: Path
-) -> None:
-    today = prepared("today", cut(30, 40))
-    registered.update({"1": classifier(tmp_path / "a", today), "2": classifier(tmp_path / "other", today)})
-    found = compared(today)
-    assert (found["reviews"], found["left_out"], found["notes"]) == (30, 0, [])
-
-
-def test_a_review_with_another_id_is_known_by_its_text(tmp_path: Path) -> None:
-    today, before = prepared("today", cut(30, 40)), prepared("today", cut(10, 20), prefix="other-")
-    learnt, problems = learnt_reviews(RunConfig(), classifier(tmp_path, before), today)
-    assert learnt == {f"r{number}" for number in range(10, 30)}
-    assert problems == ()
-
-
 def test_data_that_the_store_has_lost_are_a_note(registered: dict[str, Path], tmp_path: Path) -> None:
     today, before = prepared("today", cut(30, 40)), prepared("before", cut(10, 20))
     registered.update({"1": classifier(tmp_path / "a", before), "2": classifier(tmp_path / "other", today)})
@@ -177,17 +161,3 @@ def test_a_bundle_is_wrong_on_reviews_of_a_label_that_it_does_not_know(
     said = load_classifier(bundle).classify(texts_of_test)
     own = [("negative", "positive")[number] for number in said.answers_N]
     assert [by_stars.names[number] for number in rows["answer"]] == own
-
-
-def test_the_speed_counts_the_reviews_that_were_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With polarity, reviews of 3 stars are never given to the classifier."""
-    today = prepared("today", cut(30, 40))
-    bundle = classifier(tmp_path / "p", today, ("negative", "positive"))
-    labelled = sum(target != 1 for target in texts(REVIEWS, 3)[1][:30])
-    assert labelled < 30
-    clock = iter([100.0, 102.0])
-    monkeypatch.setattr(predict, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    config = load_config("classify", ["classification.label=polarity", "execution.device=cpu"])
-    built = predict.predict_bundle(config, bundle, today, "test", "p", None)
-    assert built.artifact.facts["reviews"] == labelled
-    assert built.artifact.facts["reviews_per_second"] == round(labelled / 2)

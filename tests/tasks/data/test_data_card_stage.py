@@ -14,7 +14,7 @@ from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import ingest
 from corpus.synthetic.synth import write_reviews
 from models.specs import VocabularySpec
-from tasks.data.card import describe_data, fertility_table, log_card
+from tasks.data.card import describe_data, log_card
 from tasks.data.prepare import VOCABULARY_FILE, tokenize, train_vocabulary
 from tasks.track import tracker_of
 
@@ -91,13 +91,3 @@ def test_mlflow_gets_the_card_and_the_table(config, artifacts):
     # A character is a byte here: the corpus is ASCII.
     assert char["bytes_per_token"] == pytest.approx(1, abs=1e-9)
     assert char["tokens"] == char["words"] * char["tokens_per_word"]
-
-
-def test_fertility_oov_and_coverage_of_known_streams():
-    facts = {"documents": 10, "words": 100, "tokens": 160, "bytes": 610, "oov": 3, "vocabulary_size": 50}
-    tokens = {"bpe": {"test": Artifact("tokens", "d", "/nowhere", {"facts": facts})}}
-    (row,) = fertility_table(tokens, {"bpe": "bpe"}).to_dicts()
-    assert row == {
-        "vocabulary": "bpe", "unit": "bpe", "size": 50, "split": "test", "reviews": 10, "words": 100, "tokens": 150,
-        "tokens_per_word": 1.5, "bytes_per_token": 4.0, "oov_share": 0.02, "coverage": 0.98,
-    }

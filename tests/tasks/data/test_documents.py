@@ -8,9 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-import tasks.data.documents
 from core.store import Artifact
-from corpus.cleaning.clean_table import CLEAN, COPIES_FILE, COVERAGE_FILE
+from corpus.cleaning.clean_table import CLEAN, COPIES_FILE
 from tasks.data.documents import documents_of, grouped_by
 
 REVIEWS = {
@@ -39,14 +38,6 @@ def test_reviews_that_were_drawn_alone_have_no_groups(tmp_path: Path, facts: dic
     assert grouped_by(data, table) == ""
 
 
-def test_the_coverage_is_that_of_the_prepared_data_and_zero_where_it_names_none(tmp_path: Path) -> None:
-    data = clean(tmp_path, {})
-    assert "coverage" not in documents_of(data).columns
-    rows = {"review_id": ["b", "d"], "split": ["test", "test"], "coverage": [0.3, 0.1]}
-    pl.DataFrame(rows).write_parquet(tmp_path / COVERAGE_FILE)
-    assert documents_of(data)["coverage"].to_list() == [0, 0.3, 0, 0.1, 0]
-
-
 def test_the_key_of_the_split_makes_groups_and_who_has_none_is_alone(tmp_path: Path) -> None:
     data = clean(tmp_path, {"grouping": {"by": "user"}})
     assert groups(documents_of(data)) == {frozenset("ab"), frozenset("c"), frozenset("d"), frozenset("e")}
@@ -55,31 +46,9 @@ def test_the_key_of_the_split_makes_groups_and_who_has_none_is_alone(tmp_path: P
     assert grouped_by(data, documents_of(data)) == "business"
 
 
-def test_another_reason_to_belong_together_is_united_with_the_split(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of copies, say, that stand under two businesses."""
-
-    def copies(data: Artifact, reviews: pl.DataFrame) -> pl.Series:
-        return pl.Series("copies", [7, 7, None, 1, None])
-
-    monkeypatch.setattr(tasks.data.documents, "GROUPINGS", (tasks.data.documents.split_key, copies))
-    data = clean(tmp_path, {"grouping": {"by": "business"}})
-    assert groups(documents_of(data)) == {frozenset("abc"), frozenset("de")}
-    assert grouped_by(data, documents_of(data)) == "business and copies"
-    alone = {frozenset("ab"), frozenset("c"), frozenset("d"), frozenset("e")}
-    assert groups(documents_of(clean(tmp_path, {}))) == alone
-
-
 def test_reviews_that_repeat_each_other_within_the_test_are_one_group(tmp_path: Path) -> None:
     data = clean(tmp_path, {"grouping": {"by": "business"}})
     rows = {"review_id": ["a", "d", "train"], "split": ["test", "test", "train"], "group": [4, 4, 5]}
     pl.DataFrame(rows).write_parquet(tmp_path / COPIES_FILE)
     assert groups(documents_of(data)) == {frozenset("ade"), frozenset("bc")}
     assert grouped_by(data, documents_of(data)) == "business and copies of a text"
-
-
-def test_data_without_copies_in_the_test_have_no_groups_of_them(tmp_path: Path) -> None:
-    data = clean(tmp_path, {})
-    pl.DataFrame({"review_id": ["train"], "split": ["train"], "group": [5]}).write_parquet(tmp_path / COPIES_FILE)
-    assert "group" not in documents_of(data).columns

@@ -37,9 +37,3 @@ def test_reviews_that_were_set_aside_are_no_news(tmp_path):
     seen = known_ids(store, prepared(store, before.digest, "a", "b"))
     assert _count_new(before, seen) == 0
     assert _count_new(data_set(store, "a", "b", "duplicate", "foreign", "c"), seen) == 1
-
-
-def test_a_data_set_that_has_left_the_store_is_known_by_what_was_kept_of_it(tmp_path):
-    store = Store(tmp_path)
-    seen = known_ids(store, prepared(store, "0" * 16, "a", "b"))
-    assert _count_new(data_set(store, "a", "b", "c"), seen) == 1

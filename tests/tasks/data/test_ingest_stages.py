@@ -65,15 +65,6 @@ def test_a_copy_of_a_file_is_not_read_and_changes_no_row(config: RunConfig, tmp_
     assert (second.facts["records"], second.facts["duplicates"]) == (4, 2)
 
 
-def test_another_limit_reads_again_and_another_clean_section_does_not(config: RunConfig) -> None:
-    first, _ = run(ingest_files, config)
-    source = config.source.model_copy(update={"max_chars": 5_000})
-    other, _ = run(ingest_files, config.model_copy(update={"source": source}))
-    assert other.digest != first.digest
-    clean = config.clean.model_copy(update={"mask_personal_data": False})
-    assert run(ingest_files, config.model_copy(update={"clean": clean}))[0] == first
-
-
 def test_corrected_records_are_a_file_like_any_other(config: RunConfig, tmp_path: Path) -> None:
     write(tmp_path / "in" / "b.jsonl", "bad", "worse", stars="five")
     (tmp_path / "in" / "c.csv").write_text("review_id,text,stars\nlast,It was fine.,six\n")

@@ -11,10 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.config.presets import load_config, parse_config
+from core.config.presets import parse_config
 from core.config.run_config import RunConfig
 from core.config.sections.evaluation import AuditConfig
-from core.errors import InputError
 from core.store import Artifact
 from corpus.cleaning.clean_table import CLEAN
 from corpus.synthetic.canaries import Canaries, as_reviews
@@ -110,14 +109,6 @@ def test_without_canaries_a_training_stream_is_what_it_was_before_there_were_any
     assert bare.digest != prepared.tokens["word"]["train"].digest
 
 
-def test_only_what_decides_about_the_planting_plants_again(prepared: Prepared) -> None:
-    same = result_of(choose.fn(config_of(samples=20, candidates=200), prepared.clean))
-    assert same.digest == canaries_of(prepared).digest
-    changes: list[dict[str, Any]] = [{"canaries": 4}, {"copies": [2]}]
-    others = [result_of(choose.fn(config_of(**change), prepared.clean)).digest for change in changes]
-    assert len({same.digest, *others}) == 3
-
-
 def test_a_model_is_audited_once_and_the_reference_serves_all(prepared: Prepared, bundle: Path) -> None:
     tokens = prepared.tokens["word"]["train"]
     first = audit_bundle(config_of(), bundle, prepared, tokens, "kn3")
@@ -152,16 +143,3 @@ def test_figures_are_logged_in_one_batch_and_tables_beside_them(prepared: Prepar
     assert figures["audit/exposure_max"] == artifact.facts["exposure_max"]
     assert all(isinstance(value, float) for value in figures.values())
     assert {f"audit/{name}.json" for name in ("samples", "copied", "exposure", "novelty", "private")} == set(tables)
-
-
-def test_damaged_canaries_are_refused_with_their_folder(prepared: Prepared, bundle: Path) -> None:
-    [file] = canaries_of(prepared).folder.glob("canaries.json")
-    file.write_text("{}")
-    with pytest.raises(InputError, match="canaries"):
-        audit_bundle(config_of(), bundle, prepared, prepared.tokens["word"]["train"], "kn3")
-
-
-def test_presets_say_whether_canaries_are_planted() -> None:
-    planted = {name: load_config(name).audit.canaries for name in ("demo", "small", "full", "gpu")}
-    assert planted == {"demo": 10, "small": 10, "full": 0, "gpu": 0}
-    assert RunConfig().audit.canaries == 0

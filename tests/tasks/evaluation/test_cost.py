@@ -5,30 +5,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from core.manifest import seconds_of
 from core.store import Artifact
 from models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
-from tasks.evaluation.cost import COSTS, OF_FIT, costs_of
+from tasks.evaluation.cost import costs_of
 from tasks.fitting.fit import in_words
-from training.neural.training_metrics import MEASURED
 
 
 def measured(spec: Any, summary: dict[str, float]) -> Any:
     artifact = Artifact("fit", "0", "", {"files": {}, "seconds": 9.0, "facts": {"summary": summary}})  # type: ignore[arg-type]
     test = SimpleNamespace(facts={"tokens": 100, "score_seconds": 2.0}, manifest={})
     return SimpleNamespace(name=spec.name, fitted=SimpleNamespace(spec=spec, artifact=artifact), test=test)
-
-
-def test_the_table_has_what_the_fit_says_of_its_machine() -> None:
-    said = {"tokens_per_second": 900.0, "step_seconds/p50": 0.01, "step_seconds/p90": 0.02, "step_seconds/p99": 0.04,
-            "peak_memory_megabytes": 700.0}  # fmt: skip
-    found = costs_of([measured(RecurrentSpec(), said), measured(NGramSpec(name="kn"), {})])
-    assert found["lstm"]["trained_tokens_per_second"] == 900
-    assert found["lstm"]["tokens_per_second"] == 50, "of scoring"
-    assert [found["lstm"][f"step_seconds_{name}"] for name in ("p50", "p90", "p99")] == [0.01, 0.02, 0.04]
-    assert found["lstm"]["peak_memory_megabytes"] == 700
-    assert {found["kn"][name] for name in OF_FIT} == {None}
-    assert set(found["kn"]) == set(COSTS)
 
 
 def test_a_model_that_is_made_of_others_costs_what_they_cost_too() -> None:
@@ -57,21 +43,3 @@ def test_the_time_of_a_resumed_fit_is_at_least_that_of_all_its_updates() -> None
         measured(RecurrentSpec(), {"seconds": 120.0}), measured(CacheSpec(name="lstm+cache", part="lstm"), {}),
     ])  # fmt: skip
     assert (found["lstm"]["fit_seconds"], found["lstm+cache"]["fit_seconds"]) == (120, 129)
-
-
-def test_the_time_of_a_fit_that_was_not_resumed_is_that_of_its_stage() -> None:
-    assert seconds_of({"seconds": 34.125, "facts": {"summary": {"seconds": 30.0}}}) == 34.125
-    assert seconds_of({"seconds": 34.125, "facts": {"summary": "in words"}}) == 34.125
-    assert seconds_of({"seconds": 34.125, "facts": None}) == 34.125
-    assert seconds_of({"facts": {"summary": {"seconds": 30.0}}}) is None
-
-
-def test_of_a_part_that_recorded_nothing_the_whole_has_no_figure() -> None:
-    mix = MixtureSpec(name="mix", parts=("kn", "lstm"))
-    found = costs_of([measured(NGramSpec(name="kn"), {}), measured(RecurrentSpec(), {"parameters": 5}),
-                      measured(mix, {})])  # fmt: skip
-    assert found["mix"]["parameters"] is None
-
-
-def test_every_figure_of_the_machine_has_a_column() -> None:
-    assert set(OF_FIT.values()) == {"cpu_seconds", *MEASURED}

@@ -20,8 +20,7 @@ from evaluation.scoring.metrics import LN2, figures_of
 from models.specs import MixtureSpec, NGramSpec
 from reviewlm import shown_results, terminal
 from tasks.data.prepare import Prepared
-from tasks.evaluation.compare import SIDE_BY_SIDE, Evaluated, _log_comparison, _log_to_model, compare_models
-from tasks.evaluation.cost import costs_of
+from tasks.evaluation.compare import SIDE_BY_SIDE, Evaluated, _log_comparison, compare_models
 from tasks.evaluation.evaluate import Measured
 from tasks.evaluation.intervals import ModelComparison, compare
 from tasks.fitting.job import Fitted
@@ -139,15 +138,6 @@ def test_the_table_has_intervals_gaps_cost_and_front(comparison: ModelComparison
     assert rows["lstm"]["gain_lo"] > 0.1
 
 
-def test_the_differences_and_slices_are_tables_of_the_artifact(comparison: ModelComparison) -> None:
-    assert set(comparison.differences["relation"]) == {"baseline", "next better"}
-    dimensions = set(comparison.slices["dimension"])
-    assert dimensions == {"stars", "length", "month", "category"}
-    assert comparison.slices.filter(dimension="category", slice="Bars")["reviews"].to_list() == [80] * 3
-    assert set(comparison.worst["relative_to"]) == {"whole", "baseline"}
-    assert comparison.artifact.facts["slices"]["stars"] == 5
-
-
 def test_equal_scores_are_not_compared_again_and_other_resamples_are(
     config: RunConfig, comparison: ModelComparison
 ) -> None:
@@ -187,24 +177,6 @@ def test_figures_without_the_reviews_that_train_covers_in_part_stand_beside_the_
         assert row["uncovered_open_bits_per_byte"] == pytest.approx(rest.open_bits_per_byte)
     shown_results.show_models(describe_compared(config, Evaluated(tuple(measured_models), found)))
     assert "2 of 120 test reviews" in " ".join(capsys.readouterr().out.split())
-
-
-@pytest.mark.parametrize("covered", [None, {}, {"r001": 0.2}, dict.fromkeys(ids(), 0.3)])
-def test_no_figure_is_repeated_where_no_review_or_every_one_is_covered(
-    covered: dict[str, float] | None, config: RunConfig, grammar: None
-) -> None:
-    found = compare(config, prepared(config, covered), models(config))
-    assert "uncovered_perplexity" not in found.table.columns
-
-
-def test_cost_is_what_the_manifests_say(config: RunConfig) -> None:
-    costs = costs_of(models(config))
-    assert costs["kn5"]["megabytes"] == pytest.approx(0.5), "the journal is no part of the bundle"
-    assert costs["kn5"]["fit_cpu_seconds"] == 7.0
-    assert costs["kn5"]["tokens_per_second"] == pytest.approx((WORDS.sum() + REVIEWS) / 1.30)
-    assert costs["kn5"]["seconds_per_million_tokens"] == pytest.approx(1e6 * 1.30 / (WORDS.sum() + REVIEWS))
-    assert costs["kn5+lstm"]["parameters"] == 2_000.0, "those of its parts"
-    assert costs["kn5+lstm"]["fit_cpu_seconds"] == 14.0, "its own updates are none; its parts had 7 s each"
 
 
 class Tracker:
@@ -250,19 +222,6 @@ def test_mlflow_gets_x_and_x_lo_and_x_hi_in_one_batch(comparison: ModelCompariso
             assert low <= value <= high
     assert set(tracker.tables) == {"models.json", "differences.json", "slices.json", "worst_slices.json"}
     assert tracker.tags["parent", "reviewlm.below_floor"] == "none"
-
-
-def test_a_model_s_own_run_gets_its_intervals_once(config: RunConfig, comparison: ModelComparison) -> None:
-    tracker: Any = Tracker()
-    model = models(config)[1]
-    for _ in range(2):
-        _log_to_model(tracker, comparison, model)
-    ((run_id, metrics),) = tracker.batches
-    assert run_id == "run of lstm"
-    assert tracker.datasets == [("word-test", "tokens for lstm")]
-    assert {"test/gap", "test/gap_lo", "test/perplexity_hi", "cost/megabytes"} <= metrics.keys()
-    assert {name for name in metrics if "hit@1" in name} == {"observed/hit@1", "observed/hit@1_lo", "observed/hit@1_hi"}
-    assert "test/perplexity" not in metrics, "the model's run has it already"
 
 
 def test_the_task_compares_and_logs(

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from core.config.run_config import RunConfig
-from core.errors import ConfigError, EmptyInput
+from core.errors import EmptyInput
 from core.store import Artifact, sha256_of_file
 from corpus.ingestion.ingest import ingest
 from corpus.splitting.split import iter_split
@@ -142,21 +142,6 @@ def test_curve_table_and_metrics_by_month_are_kept_in_mlflow(shop: Shop):
     assert client.get_run(shop.run_id).data.tags["decay"] == "worse"
 
 
-@pytest.mark.slow
-def test_all_former_champions_are_scored_the_champion_first(shop: Shop):
-    shop.registry.settle(2, 1, True, "", {"gate/outcome": "promoted"})
-    found = shop.rescored(lines("2024-05", USUAL), versions="all")
-    assert [one.version for one in found] == [2, 1]
-    with pytest.raises(ConfigError, match="must be 'champion' or 'all'"):
-        choose_versions.fn(shop.config, "newest")
-
-
-@pytest.mark.slow
-def test_a_version_whose_data_are_not_here_is_left_out(shop: Shop):
-    shop.registry.tracker.client.set_model_version_tag("reviewlm", "1", DATA_TAG, "0" * 64)
-    assert shop.rescored(lines("2024-05", USUAL)) == [None]
-
-
 def damage(shop: Shop, order: int) -> None:
     file = next((shop.folder / "logged" / str(order) / "artifacts" / "bundle").rglob("logp_1.npy"))
     file.write_bytes(file.read_bytes()[:-1])
@@ -168,16 +153,6 @@ def test_a_damaged_former_champion_is_left_out_and_the_others_are_scored(shop: S
     damage(shop, 1)
     newest, former = shop.rescored(lines("2024-05", USUAL), versions="all")
     assert (newest.version, former) == (2, None)
-
-
-@pytest.mark.slow
-def test_reviews_without_dates_have_no_months_to_compare(shop: Shop):
-    timeless = [{**row, "date": None} for row in lines("2024-05", USUAL)]
-    dataset = data_set(shop.config, shop.folder, timeless)
-    clean = getattr(result := clean_and_split.fn(shop.config, dataset), "data", result)
-    shop.registry.tracker.client.set_model_version_tag("reviewlm", "1", DATA_TAG, clean.digest)
-    with pytest.raises(EmptyInput, match="No held-out review has a date"):
-        rescore_version.fn(shop.config, dataset, choose_versions.fn(shop.config, "champion")[0])
 
 
 @pytest.mark.slow

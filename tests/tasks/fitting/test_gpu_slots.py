@@ -15,7 +15,6 @@ import tasks.gpus
 import tasks.limits
 from core.config.run_config import RunConfig
 from core.config.sections.execution import ExecutionConfig
-from core.services.pools import LIMITS, size_of_limit
 from models.specs import CacheSpec, MixtureSpec, ModelSpec, NGramSpec, NPLMSpec, RecurrentSpec
 from tasks.fitting.fit_process import environment_of
 from tasks.gpus import OpenBundle, device_for, gpu_slot, on_gpu
@@ -73,46 +72,10 @@ def test_whoever_finds_too_few_waits_holding_none(three: list[str]) -> None:
     thread.join()
 
 
-def test_a_process_itself_uses_only_the_part_of_a_gpu_that_cuda_shows_it(
-    three: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-5b,MIG-6c")
-    with gpu_slot("cuda") as fit, gpu_slot("cuda") as other:
-        assert (fit, other) == ((0,), (1,))
-    with gpu_slot("cuda", 2, here=True) as scoring:
-        assert scoring == (0,)
-
-
-def test_where_no_gpu_is_known_only_the_limit_counts(three: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "NoDevFiles")
-    with gpu_slot("cuda") as found:
-        assert found == ()
-    with gpu_slot("cpu") as found:
-        assert found == ()
-    assert three == ["gpu"]
-
-
 def test_a_fits_processes_see_the_gpus_it_holds_by_the_names_the_user_gave(three: list[str]) -> None:
     assert environment_of(1, device="cuda", gpus=(1, 2))["CUDA_VISIBLE_DEVICES"] == "GPU-7a,MIG-5b/1/0"
     assert environment_of(1, device="cuda")["CUDA_VISIBLE_DEVICES"] == "4,GPU-7a,MIG-5b/1/0"
     assert environment_of(1, device="cuda", gpus=(0,)).get("CUDA_DEVICE_ORDER") == os.environ.get("CUDA_DEVICE_ORDER")
-
-
-def test_without_names_of_the_user_indices_count_as_the_device_files_do(
-    three: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr("tasks.fitting.fit_process.visible_gpu_names", lambda: ["0", "1"])
-    found = environment_of(1, device="cuda", gpus=(1,))
-    assert (found["CUDA_VISIBLE_DEVICES"], found["CUDA_DEVICE_ORDER"]) == ("1", "PCI_BUS_ID")
-
-
-def test_the_limit_has_room_for_as_many_fits_as_there_are_gpus(
-    three: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert [size_of_limit(name) for name in LIMITS] == [3, 1, 1]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert size_of_limit("gpu") == 1
 
 
 NEURAL = RecurrentSpec(name="lstm")
@@ -163,25 +126,6 @@ def test_scoring_holds_a_gpu_from_the_first_use_on_and_gives_its_memory_back(
     assert opened == ["cuda:1", "freed"]
     with gpu_slot("cuda", 3) as free:
         assert free == (0, 1, 2)
-
-
-def test_scoring_that_fails_gives_the_gpu_back_too(opened: list[str], three: list[str], tmp_path: Path) -> None:
-    def score() -> None:
-        with OpenBundle(ON_GPU, tmp_path) as bundle:
-            raise ArithmeticError(bundle().device)  # type: ignore[attr-defined]
-
-    with pytest.raises(ArithmeticError, match="cuda:0"):
-        score()
-    assert opened[-1] == "freed"
-    with gpu_slot("cuda", 3) as free:
-        assert len(free) == 3
-
-
-def test_an_n_gram_model_is_scored_without_a_slot(opened: list[str], three: list[str], tmp_path: Path) -> None:
-    (tmp_path / "spec.json").write_text('{"spec": {"kind": "ngram", "name": "kn"}}')
-    with OpenBundle(ON_GPU, tmp_path) as bundle:
-        bundle()
-    assert (opened, three) == (["cpu"], [])
 
 
 def test_the_first_of_the_gpus_is_torchs_device() -> None:

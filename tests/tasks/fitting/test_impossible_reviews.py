@@ -14,12 +14,9 @@ import pytest
 from core.config.presets import load_config
 from core.config.sections.promotion import PromotionConfig
 from core.errors import ConfigError
-from core.store import Store
 from evaluation.gate.evidence import DataEvidence, Evidence, Latency, Leaks, ModelEvidence, ServingEvidence
 from evaluation.gate.language import LanguageCase
-from evaluation.scoring.metrics import figures_of
 from evaluation.scoring.score import figures_of_bundle, score_stream
-from evaluation.statistics.comparison import comparison_table
 from models.base import ModelError
 from models.bundles.bundle import SPEC, load_bundle
 from models.ngram.lm import NGramLM
@@ -27,7 +24,6 @@ from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from reviewlm import shown_results
 from tasks.fitting.fit import run_job
 from tasks.fitting.job import LanguageModelJob
 
@@ -103,15 +99,6 @@ def test_impossible_reviews_are_counted_and_make_every_figure_infinite(folder: P
     assert figures.perplexity == figures.open_bits_per_byte == math.inf
 
 
-def test_the_table_shows_such_a_model_last_and_without_a_gain(scored: pl.DataFrame) -> None:
-    finite = scored.with_columns(nats=pl.lit(10.0))
-    figures = {"mle": figures_of(scored), "kn": figures_of(finite)}
-    table = comparison_table(figures, baseline="kn")
-    assert table["model"].to_list() == ["kn", "mle"]
-    assert table["impossible"].to_list() == [0, 2]
-    assert table["gain"].to_list() == [0.0, None]
-
-
 def judged(challenger: pl.DataFrame, baseline: pl.DataFrame) -> Any:
     evidence = Evidence(
         ModelEvidence("new", challenger, "t", departure=0.0),
@@ -135,23 +122,6 @@ def test_a_baseline_that_calls_reviews_impossible_is_nothing_to_have_beaten(scor
     decision = judged(scored.with_columns(nats=pl.lit(10.0)), scored)
     assert not decision.promote
     assert decision.reason == "the baseline 'base' has no finite figures to compare with"
-
-
-def test_the_store_gives_infinite_figures_back_as_they_were(tmp_path: Path) -> None:
-    facts = {"perplexity": math.inf, "gain": -math.inf, "by": [1.0, math.inf], "deep": {"nats": math.nan}, "n": 3}
-    store, identity = Store(tmp_path), ("score", 1, {}, {})
-    store.build(*identity, lambda work: facts)
-    found = store.open("score", Store.digest(*identity)).facts
-    assert math.isnan(found["deep"].pop("nats"))
-    assert found == {**facts, "deep": {}}
-    text = next(tmp_path.glob("score/*/manifest.json")).read_text()
-    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-
-
-def test_a_run_shows_how_many_reviews_were_impossible(capsys: pytest.CaptureFixture[str], scored: pl.DataFrame) -> None:
-    test = figures_of(scored).to_dict()
-    shown_results.show_models({"models": [{"name": "mle2", "kind": "ngram", "unit": "word", "test": test}]})
-    assert "mle2 calls 2 of 4 test reviews impossible" in capsys.readouterr().out
 
 
 def test_scores_that_are_no_probabilities_are_no_model_of_a_run() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import pickle
 import socket
@@ -19,18 +18,16 @@ import pytest
 
 from core.config.run_config import RunConfig
 from core.config.sections.execution import ExecutionConfig
-from core.errors import Diverged, FitError, InputError, OutOfMemory, RankFailed
+from core.errors import FitError, InputError, OutOfMemory, RankFailed
 from models.bundles.bundle import load_bundle
 from models.specs import NGramSpec, RecurrentSpec, TrainingSpec
 from tasks.fitting import fit_process
 from tasks.fitting.fit import ranks_of
-from tasks.fitting.fit_process import environment_of, run_job
+from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import LanguageModelJob
-from tests.tasks.fitting.test_fit_process import CODE, TEXTS, data, job, long_fit
+from tests.tasks.fitting.test_fit_process import CODE, job, long_fit
 
-__all__ = ["TEXTS", "data"]
 LOST: dict[str, Any] = {"error": "Rank 0 of 2 lost another one: Connection closed by peer", "kind": "peer"}
-DONE: dict[str, Any] = {"summary": {"tokens": 5.0}}
 
 
 def silent(news: dict[str, Any]) -> None:
@@ -61,10 +58,6 @@ def command_of(process: psutil.Process) -> str:
 # --- how several processes end, whatever they do
 
 
-def test_the_first_ranks_summary_is_that_of_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run_job(made_job(monkeypatch, [0.2, DONE], [{"summary": {}}]), silent) == {"tokens": 5.0}
-
-
 @pytest.mark.parametrize("first", [0, 1], ids=["the failed one speaks first", "the other one speaks first"])
 def test_a_rank_that_runs_out_of_memory_is_named_and_the_one_that_lost_it_is_not(
     monkeypatch: pytest.MonkeyPatch, first: int
@@ -81,17 +74,6 @@ def test_a_rank_that_is_killed_is_named_with_how_it_ended(monkeypatch: pytest.Mo
     assert "because memory ran out" in failure.value.cause
 
 
-def test_a_rank_with_a_mistake_is_named_with_its_last_words_and_the_traceback_is_in_a_crash_log(
-    monkeypatch: pytest.MonkeyPatch, own_home: Path
-) -> None:
-    with pytest.raises(RankFailed) as failure:
-        run_job(made_job(monkeypatch, [60], [60], ["raise"]), silent)
-    assert failure.value.where == "rank 2 of 3"
-    [log] = (own_home / "crashes").iterdir()
-    assert failure.value.cause == f"ValueError: a mistake in the program (crash log: {log})"
-    assert "Traceback (most recent call last)" in log.read_text()
-
-
 def test_a_rank_that_a_library_aborts_for_want_of_memory_says_what_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OutOfMemory, match="memory allocation of 1638400000 bytes failed") as failure:
         run_job(made_job(monkeypatch, ["abort"]), silent)
@@ -104,13 +86,6 @@ def test_ranks_that_lost_each_other_without_a_reason_say_so(monkeypatch: pytest.
         run_job(made_job(monkeypatch, [LOST], [60]), silent)
     assert "Connection closed by peer" in failure.value.cause
     assert left_over() == []
-
-
-def test_what_all_ranks_agree_on_is_no_ranks_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    diverged = {"error": "Training diverged after 7 tokens", "kind": "diverged"}
-    with pytest.raises(Diverged) as failure:
-        run_job(made_job(monkeypatch, [diverged], [diverged]), silent)
-    assert "rank" not in str(failure.value)
 
 
 def test_the_others_are_ended_at_once_and_none_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,33 +121,6 @@ def test_an_interrupted_flow_ends_all_ranks(monkeypatch: pytest.MonkeyPatch) -> 
     assert not thread.is_alive()
     assert len(failures) == 1
     assert left_over() == []
-
-
-def test_a_listener_that_has_seen_enough_ends_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Enough(Exception):
-        pass
-
-    def listen(news: dict[str, Any]) -> None:
-        raise Enough
-
-    with pytest.raises(Enough):
-        run_job(made_job(monkeypatch, [{"step": 1, "total": 2, "figures": {}}, 60], [60]), listen)
-    assert left_over() == []
-
-
-def test_log_messages_are_passed_on_with_the_model_s_name(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    said = {"log": "half the rate", "level": logging.WARNING, "logger": "training.neural.trainer"}
-    run_job(made_job(monkeypatch, [said, DONE], [{"summary": {}}]), silent)
-    assert "lstm: half the rate" in caplog.messages, "several models are fitted at a time"
-
-
-def test_each_process_knows_its_rank_as_torchrun_would_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "7")  # of whatever started the flow
-    one, two = environment_of(1), environment_of(1, ranks=2, rank=1)
-    assert (one["RANK"], one["WORLD_SIZE"]) == ("0", "1")
-    assert (two["RANK"], two["LOCAL_RANK"], two["WORLD_SIZE"], two["LOCAL_WORLD_SIZE"]) == ("1", "1", "2", "2")
 
 
 # --- how many there are

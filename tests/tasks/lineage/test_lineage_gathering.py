@@ -41,16 +41,6 @@ def test_of_equal_vocabularies_the_one_learnt_from_the_same_data_is_told(own_hom
     assert [key for key in gathering.steps if key.startswith("prepare/")] == [f"prepare/{ours.digest}"]
 
 
-def test_a_vocabulary_that_was_kept_is_told_before_one_learnt_from_other_data(own_home: Path):
-    ours, others = (made("prepare", {"dataset": name}, 1) for name in ("ours", "others"))
-    kept = made("vocabulary", {"kept": "letters"}, 1, vocabulary_digest="letters")
-    made("vocabulary", {"clean": others.digest}, 2, vocabulary_digest="letters")
-    tokens = made("tokens", {"vocabulary": "letters", "clean": ours.digest}, 3)
-    gathering = Gathering(RunConfig())
-    assert gathering.steps[gathering.add(tokens)].made_by["vocabulary"] == f"vocabulary/{kept.digest}"
-    assert sorted(source.kind for source in gathering.sources.values()) == ["unknown", "vocabulary"]
-
-
 def test_the_record_names_the_folder_that_the_run_was_made_in(
     own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

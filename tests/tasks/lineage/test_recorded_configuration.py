@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.errors import ConfigError
-from models.specs import RecurrentSpec, VocabularySpec, identity
+from models.specs import RecurrentSpec, VocabularySpec
 from tasks.lineage.reproduce import configuration_of
 
 
@@ -20,13 +20,6 @@ def record(**training: Any) -> Any:
     fit = SimpleNamespace(stage="fit", facts={"spec": spec}, environment={"git_commit": "c0ffee"})
     vocabulary = SimpleNamespace(stage="vocabulary", options={"spec": asdict(VocabularySpec())})
     return SimpleNamespace(configuration={"seed": 3}, steps=[vocabulary, fit], fit="fit/1", step=lambda key: fit)
-
-
-def test_an_option_without_a_part_that_was_taken_then_is_kept_so_that_the_fit_has_its_digest() -> None:
-    (spec,) = configuration_of(record(momentum=0.5, clip=None)).models
-    assert isinstance(spec, RecurrentSpec)
-    assert (spec.training.momentum, spec.training.clip, spec.training.seed) == (0.5, None, 1)
-    assert identity(spec)["training"]["momentum"] == 0.5
 
 
 def test_a_setting_that_this_code_does_not_know_names_the_commit_that_did() -> None:

@@ -16,7 +16,6 @@ import pytest
 from core.config.presets import parse_config
 from core.errors import RankFailed
 from tasks.gpus import OpenBundle
-from tasks.measuring import processes
 from tasks.measuring.fork_server import ModelWork
 from tasks.measuring.processes import (
     LEAST_TOKENS,
@@ -114,16 +113,3 @@ def test_two_works_at_a_time_are_done_by_two_processes_of_one_fork_server(
         one, two = pool.map(lambda work: running.do(work, int), meeting(made[0], tmp_path))
     assert one["process"] != two["process"]
     assert one["parent"] == two["parent"] != os.getpid()
-
-
-@pytest.mark.slow
-def test_a_fork_server_that_cannot_import_is_an_error_that_says_so(
-    made: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = ModelProcesses()
-    monkeypatch.setattr(processes, "PROGRAM", "tasks.measuring.no_such_module")
-    with pytest.raises(RankFailed, match="exit code"):
-        found.do(bare(tell, made[0]), int)
-    monkeypatch.undo()
-    assert found.do(bare(tell, made[0]), int)["process"] != os.getpid()
-    found.end()

@@ -14,11 +14,7 @@ from tasks.planning.rule import (
     SHAPES,
     ChosenNetwork,
     Data,
-    batch_for,
     choose,
-    dropout_for,
-    learning_rate_for,
-    seconds_after,
     token_cost,
     weights,
 )
@@ -28,7 +24,6 @@ DATA = st.builds(
     st.integers(1_000, 10**10), st.floats(2, 6), st.floats(0.01, 1),
 )  # fmt: skip
 SPEED, SECONDS = st.floats(100, 1e6), st.floats(LEAST_SECONDS, 1e7)
-KAGGLE = Data(5_671_640, 1_524_803, 370_000)
 
 
 def size(network: ChosenNetwork | None, data: Data) -> float:
@@ -74,30 +69,3 @@ def test_a_machine_of_twice_the_speed_does_the_same_in_half_the_time(data: Data,
     if slow and fast:
         assert (slow.hidden, slow.batch, slow.dropout) == (fast.hidden, fast.batch, fast.dropout)
         assert slow.seconds == pytest.approx(2 * fast.seconds)
-
-
-@given(st.floats(1e-6, 1e6), st.floats(1, 1e6))
-def test_more_passes_never_get_less_dropout(passes: float, times: float) -> None:
-    assert dropout_for(passes) <= dropout_for(passes * times)
-
-
-def test_dropout_learning_rate_and_batch_have_known_values() -> None:
-    assert [dropout_for(passes) for passes in (0.5, 1, 2, 8, 1_000)] == [0.1, 0.1, 0.17, 0.31, 0.5]
-    assert [learning_rate_for(cells) for cells in (128, 384, 768)] == [0.01006, 0.007, 0.00557]
-    assert [batch_for(tokens) for tokens in (1e4, 3.2e6, 6.4e6, 1e9)] == [16, 32, 64, 128]
-
-
-def test_much_time_for_little_text_ends_early_with_a_small_network() -> None:
-    little = Data(70_000, 25_000, 6_000)
-    network = choose(little, 24_000, 1e6)
-    assert network is not None
-    assert network.passes == pytest.approx(MOST_PASSES)
-    assert network.seconds < 600
-    assert network.hidden <= 256
-
-
-def test_what_follows_a_training_takes_longer_for_larger_networks_and_slower_machines() -> None:
-    small, large = choose(KAGGLE, 24_000, 60), choose(KAGGLE, 24_000, 6_000)
-    times = [seconds_after(network, KAGGLE, 1.0) for network in (None, small, large)]
-    assert times == sorted(times)
-    assert seconds_after(large, KAGGLE, 3.0) == pytest.approx(3 * times[-1])

@@ -90,12 +90,6 @@ def test_a_fresh_model_has_no_past(today: Artifact) -> None:
     assert (past.clean, past.detail) == (True, "")
 
 
-def test_word_vectors_in_the_past_are_named_for_their_texts_are_unknown(today: Artifact) -> None:
-    past = look_back(RunConfig(), today, fitted("second", today, start=fitted("first", today, vectors="glove")))
-    unknown = "it is not known on which texts the word vectors 'glove' were trained"
-    assert (past.clean, past.detail) == (True, unknown)
-
-
 def test_start_weights_of_the_very_same_data_are_spoken_for_by_the_certificate(today: Artifact) -> None:
     past = look_back(RunConfig(), today, fitted("second", today, start=fitted("first", today)))
     assert (past.clean, past.detail) == (True, "")
@@ -168,11 +162,3 @@ def test_the_rule_fails_where_start_weights_know_test_reviews(today: Artifact) -
     outcome = leak_certificate(LanguageCase(PromotionConfig(), evidence))
     assert outcome.passed is False
     assert "(e)" in outcome.detail
-
-
-def test_of_a_leak_within_the_data_of_today_the_certificate_is_told_first(today: Artifact) -> None:
-    before = prepared("salt", train=["e"])
-    past = look_back(RunConfig(), today, fitted("second", today, start=fitted("first", before)))
-    leaks = with_past(Leaks(None, "the prepared data has no leak certificate"), past)
-    assert leaks.free is False
-    assert leaks.detail.startswith("the prepared data has no leak certificate; the challenger builds on earlier models")

@@ -139,7 +139,3 @@ def test_start_weights_of_which_the_data_are_not_known_are_a_finding_and_end_no_
     assert found.challenger is None
     assert said in found.problem
     assert 'training.start = "fresh", or set promotion.max_champion_loss=none' in found.problem
-
-
-def test_without_a_limit_nothing_is_looked_for(gate: Gate) -> None:
-    assert gate.asked("promotion.max_champion_loss=none", data="gone") is None

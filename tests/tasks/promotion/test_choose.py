@@ -132,15 +132,6 @@ def test_a_model_that_adapts_is_tried_only_where_the_policy_says_so(
     assert run.chosen("promotion.adaptation=any").name == "lstm+cache"
 
 
-def test_a_bundle_above_the_budget_is_passed_over(run: Run) -> None:
-    run.model("large", 1.8, megabytes=3.0)
-    run.model("small", 1.9, megabytes=1.0)
-    assert run.chosen().name == "large"
-    assert run.chosen("promotion.max_megabytes=2").name == "small"
-    [note] = run.notes(run.models[1], None, "promotion.max_megabytes=2")
-    assert "its bundle has 3.0 MB, at most 2 are allowed" in note
-
-
 def test_a_model_whose_start_weights_know_test_reviews_is_passed_over(run: Run) -> None:
     run.stained.add(run.model("warm", 1.8))
     run.model("fresh", 1.9)
@@ -153,13 +144,6 @@ def test_where_none_may_pass_the_best_is_tried_so_that_the_gate_says_why(run: Ru
     run.model("large", 1.8, megabytes=2.0)
     assert run.chosen("promotion.max_megabytes=1").name == "large"
     assert run.notes(run.models[1], None, "promotion.max_megabytes=1") == ()
-
-
-def test_a_champion_that_changed_meanwhile_does_not_take_the_note_away(run: Run) -> None:
-    run.model("other", 1.8, other=True)
-    run.model("honest", 1.9)
-    [note] = run.notes(run.models[1], run.bundle("new champion", other=True))
-    assert "the champion at the time of the choice ruled it out" in note
 
 
 def test_the_note_stands_in_the_decision_and_older_decisions_are_read_without_one() -> None:

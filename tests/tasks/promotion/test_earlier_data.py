@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -80,12 +79,6 @@ def test_a_run_whose_own_result_is_champion_is_compared_with_what_was_before(cha
     assert earlier_data(config_of(), data_set("june")) == [may], "so that the same run makes the same data again"
 
 
-def test_the_same_reviews_in_another_split_are_compared(champion: Chain) -> None:
-    may = prepared("may", salt="another")
-    champion(may)
-    assert earlier_data(config_of(), data_set("may")) == [may]
-
-
 def test_growing_data_are_compared_once_and_not_month_by_month(champion: Chain) -> None:
     may = prepared("may")
     june = prepared("may", "june", earlier=(may,))
@@ -94,20 +87,6 @@ def test_growing_data_are_compared_once_and_not_month_by_month(champion: Chain) 
     assert earlier_data(config_of(), data_set("may", "june", "july", "august")) == [july]
     champion(july, june, may)
     assert earlier_data(config_of(), data_set("may", "june", "july")) == [june]
-
-
-def test_data_by_other_settings_do_not_replace_those_that_they_hold(champion: Chain) -> None:
-    may = prepared("may", salt="another")
-    june = prepared("may", "june", earlier=(may,))
-    champion(june, may)
-    assert earlier_data(config_of(), data_set("may", "june", "july")) == [june, may]
-
-
-def test_months_whose_dates_follow_from_the_data_do_not_replace_earlier_ones(champion: Chain) -> None:
-    may = prepared("may", by="month")
-    june = prepared("may", "june", earlier=(may,), by="month")
-    champion(june, may)
-    assert earlier_data(config_of(by="month"), data_set("may", "june", "july")) == [june, may]
 
 
 def test_a_lost_data_set_replaces_nothing_and_a_damaged_bundle_has_taught_nothing(
@@ -156,18 +135,3 @@ def test_fresh_weights_on_the_champions_last_file_alone_are_warned_of(
     assert not warned(config_of("fresh"), data_set("may"))
     champion(none=True)
     assert not warned(config_of("fresh"), data_set("may"))
-
-
-def test_data_that_hold_others_but_were_not_compared_with_them_do_not_replace_them(champion: Chain) -> None:
-    may = prepared("may")
-    june = prepared("may", "june")
-    champion(june, may)
-    assert earlier_data(config_of(), data_set("july")) == [june, may]
-
-
-def test_lost_data_are_told_before_hours_of_training(champion: Chain, caplog: pytest.LogCaptureFixture) -> None:
-    may = prepared("may")
-    champion(may, problems=("the prepared data 'april' are lost",))
-    with caplog.at_level(logging.WARNING):
-        assert earlier_data(config_of(), data_set("june")) == [may]
-    assert "gate will refuse models that start from champion v3: the prepared data 'april' are lost" in caplog.text

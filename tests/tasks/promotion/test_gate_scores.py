@@ -10,11 +10,10 @@ from typing import Any
 
 import polars as pl
 import pytest
-from prefect.states import Failed
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.errors import BundleError, Damaged, TrackingUnavailable
+from core.errors import Damaged
 from core.store import Artifact
 from models.bundles.bundle import save_bundle
 from models.specs import NGramSpec, VocabularySpec
@@ -24,9 +23,7 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.evaluation.evaluate import score_bundle
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.champion import score_challenger, score_champion
-from tasks.promotion.choose import megabytes
 from tasks.promotion.language import LanguageModels, score_now
-from tasks.promotion.promote import decide, register
 from tracking.registry.registry import bundle_in
 from tracking.tags import BUNDLE_TAG
 from training.context import FitContext
@@ -138,12 +135,6 @@ def test_a_champion_whose_files_are_gone_is_no_error_but_a_finding(bench: Bench)
     assert "its files were deleted" in champion.scored.problem
 
 
-def test_a_bundle_that_is_not_the_registered_one_is_a_finding_too(bench: Bench, made: SimpleNamespace) -> None:
-    shutil.rmtree(bench.registered)
-    shutil.copytree(made.bundles[3], bench.registered)
-    assert "differs from the registered one" in bench.champion().scored.problem
-
-
 def test_the_challenger_is_scored_from_what_was_registered(bench: Bench, made: SimpleNamespace) -> None:
     shutil.rmtree(bench.registered)
     shutil.copytree(made.bundles[3], bench.registered)
@@ -186,18 +177,3 @@ def test_scores_that_were_written_to_the_store_by_hand_differ_from_those_of_now(
     scored = score_now(bench.config, bench.challenger.fitted.bundle, bench.tokens(), forged, "kn3")
     assert scored.departure == pytest.approx(0.25)
     assert scored.rows["nats"].to_list() == pytest.approx(rows["nats"].to_list())
-
-
-def test_the_size_of_a_bundle_is_that_of_all_its_files(tmp_path: Path) -> None:
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "a").write_bytes(b"x" * 1_500)
-    (tmp_path / "deep" / "b").write_bytes(b"x" * 500)
-    assert megabytes(tmp_path) == 0.002
-
-
-@pytest.mark.parametrize("asks_the_registry", [score_champion, register, score_challenger, decide])
-def test_a_registry_that_is_away_for_a_moment_is_asked_again(asks_the_registry: Any):
-    away, broken = Failed(data=TrackingUnavailable("MLflow cannot be reached")), Failed(data=BundleError("gone"))
-    assert asks_the_registry.retries == 2
-    assert asks_the_registry.retry_condition_fn(asks_the_registry, None, away)
-    assert not asks_the_registry.retry_condition_fn(asks_the_registry, None, broken)

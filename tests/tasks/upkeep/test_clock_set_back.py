@@ -10,7 +10,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.store import MANIFEST, Artifact, Store
+from core.store import MANIFEST, Artifact
 from tasks.stage import store_of
 from tasks.track import parent_run, tracker_of
 from tasks.upkeep.collect import Collected, collect
@@ -67,24 +67,3 @@ def test_while_all_runs_are_from_before_the_clock_was_set_back_nothing_goes(
     run_at(config, TODAY, monkeypatch)
     collected(config, BACK + DAY)
     assert old.folder.is_dir()
-
-
-@pytest.mark.drill(*DONE)
-def test_a_run_during_which_the_clock_was_set_back_keeps_all_that_it_may_use(
-    config: RunConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    used = used_at(config, "used", BACK)
-    run_at(config, TODAY, monkeypatch, ended=False)
-    run_at(config, BACK + 2 * DAY, monkeypatch)
-    collected(config, BACK + 3 * DAY)
-    assert used.folder.is_dir()
-
-
-@pytest.mark.drill("clock set back", "by a day, while a result is made", "its seconds are those that passed")
-def test_the_seconds_of_a_result_are_not_those_of_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def make(work: Path) -> dict[str, object]:
-        monkeypatch.setattr(time, "time", lambda: TODAY / 1e9 - 86_400)
-        return {}
-
-    manifest = Store(tmp_path).build("stage", 1, {}, {}, make).artifact.manifest
-    assert 0 <= manifest["seconds"] < 3_600

@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 
 from core.config.run_config import RunConfig
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
-from core.errors import BundleError, ConfigError
+from core.errors import BundleError
 from reviewlm.cli import app
 from tests.marked_cases import long_but
 from tests.reviewlm.doctor.examined import only
 from tests.tracking.tiny_model import fitted
 from tracking.logged_models.bundles import find_version, log_bundle
 from tracking.registry import opening, versions
-from tracking.registry.opening import about, find, locate, open_version
+from tracking.registry.opening import find, locate, open_version
 from tracking.registry.registry import Registry
 from tracking.registry.versions import REFUSED, Reference
 from tracking.runs.runs import Tracker
@@ -144,36 +144,6 @@ def test_a_name_that_was_configured_is_never_exchanged(home: Home) -> None:
         open_version(RunConfig().asking("mine"))
 
 
-@pytest.mark.slow
-def test_a_name_that_is_none_is_an_error_that_says_what_a_name_may_be(home: Home) -> None:
-    home.register(OWN_MODEL)
-    with pytest.raises(ConfigError, match="not the address of a registered model"):
-        open_version(RunConfig(), "../../etc/passwd")
-    with pytest.raises(BundleError, match="models:/reviewlm@nobody"):
-        open_version(RunConfig(), "nobody")
-
-
-@pytest.mark.slow
-def test_work_that_asks_the_registry_more_asks_it_of_the_same_model(home: Home) -> None:
-    home.register(DEMO_MODEL)
-    assert about(RunConfig(), "champion").promotion.model_name == DEMO_MODEL
-    home.register(OWN_MODEL)
-    assert about(RunConfig(), "champion").promotion.model_name == OWN_MODEL
-    assert about(RunConfig(), DEMO_MODEL).promotion.model_name == DEMO_MODEL
-
-
-@pytest.mark.slow
-def test_the_verbs_name_the_model_that_answered_and_take_another_by_name(home: Home) -> None:
-    home.register(DEMO_MODEL)
-    assert answered("suggest", "the")["model"] == DEMO_MODEL
-    assert answered("history")["model"] == DEMO_MODEL
-    home.register(OWN_MODEL, order=3)
-    assert answered("suggest", "the")["model"] == OWN_MODEL
-    assert answered("generate", "--model", DEMO_MODEL)["model"] == DEMO_MODEL
-    assert answered("history")["model"] == OWN_MODEL
-    assert answered("history", "--model", DEMO_MODEL)["model"] == DEMO_MODEL
-
-
 @pytest.mark.long
 def test_a_rollback_touches_the_model_that_was_named_alone(home: Home) -> None:
     for name in (OWN_MODEL, DEMO_MODEL):
@@ -184,35 +154,6 @@ def test_a_rollback_touches_the_model_that_was_named_alone(home: Home) -> None:
     assert {name: version.version for name, version in champions.items() if version} == {OWN_MODEL: 2, DEMO_MODEL: 1}
     done = CliRunner().invoke(app, ["rollback", "--model", "reviewlm-dmeo"])
     assert "No model is registered under this name" in str(done.exception)
-
-
-@pytest.mark.slow
-def test_what_a_model_never_met_is_a_warning_and_part_of_the_json(home: Home) -> None:
-    home.register(OWN_MODEL)
-    done = CliRunner().invoke(app, ["suggest", "еда", "--json"])
-    assert "warning: The text has letters in Cyrillic script" in done.stderr
-    assert len(json.loads(done.stdout.splitlines()[-1])["warnings"]) == 1
-    assert answered("suggest", "the pizza")["warnings"] == []
-
-
-@pytest.mark.slow
-def test_the_demo_s_printed_next_step_asks_the_demo_s_model_also_beside_one_of_ones_own(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Typed as it stands: what follows `.venv/bin/reviewlm` on the line that writes a review."""
-    from reviewlm.verbs import pipeline
-
-    home.register(DEMO_MODEL)
-    home.register(OWN_MODEL, order=3)
-    monkeypatch.setattr(pipeline, "run_flow", lambda *given, **named: {})
-    monkeypatch.setattr(pipeline.shown_results, "show_run", lambda result: None)
-    done = CliRunner().invoke(app, ["demo", "--set", "evaluation.max_tokens=5"])
-    assert done.exception is None, done.output
-    assert f"models:/{DEMO_MODEL}@champion is version 1" in done.output
-    [line] = [line for line in done.output.splitlines() if " generate " in line]
-    command = line.split("  write a review")[0].split()
-    assert command[0] == ".venv/bin/reviewlm"
-    assert answered(*command[1:])["model"] == DEMO_MODEL
 
 
 @pytest.mark.parametrize("way", long_but(["database", "MLflow"], {"MLflow"}))

@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 
 from evaluation.scoring.metrics import LN2
 from evaluation.scoring.score import SCORES_FILE, record_scores
-from models.base import adaptation_of
 from models.bundles.bundle import Bundle, load_bundle, save_bundle
 from models.mixture.spec import CacheSpec
 from models.specs import NGramSpec, VocabularySpec
@@ -81,14 +80,6 @@ def measured(folder: Path, bundle: Bundle, asked: list[str]) -> list[dict[str, A
 
 def open_bits(row: dict[str, Any]) -> float:
     return float((row["nats"] + row["spelling_nats"]) / row["bytes"] / LN2)
-
-
-def test_equal_reviews_cost_an_adapting_model_the_same_wherever_they_stand(
-    bundle: Bundle, measured: list[dict[str, Any]]
-) -> None:
-    assert adaptation_of(bundle.model) == "cache"
-    [first, second, *_, last] = [row["nats"] for row in measured]
-    assert (second, last) == (pytest.approx(first), pytest.approx(first))
 
 
 def test_a_bundle_scores_each_text_as_the_evaluation_did(

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tracking.logged_models import export
 from tracking.logged_models.smoke import (
-    MOST_SECONDS,
     REVIEWS,
     ROUNDS,
     TYPED,
     answers,
-    label_latency,
     labels,
     latency,
 )
@@ -47,19 +43,6 @@ def milliseconds(model: Model, busy: float = 1.0) -> dict[str, float]:
     return latency(model.ask, model.clock, lambda: model.now / busy)
 
 
-def test_the_median_and_the_time_within_which_ninety_five_percent_come() -> None:
-    times = [0.001 * (i + 1) for i in range(TEXTS)]
-    found = milliseconds(Model(times[::-1] * ROUNDS))
-    assert found["p50"] == pytest.approx(math.ceil(0.5 * TEXTS), abs=1e-3)
-    assert found["p95"] == pytest.approx(math.ceil(0.95 * TEXTS), abs=1e-3)
-
-
-def test_a_suggestion_takes_the_time_of_its_fastest_repetition() -> None:
-    for quiet in range(ROUNDS):
-        times = [0.02 if turn == quiet else 0.2 for turn in range(ROUNDS) for _ in range(TEXTS)]
-        assert milliseconds(Model(times))["p95"] == pytest.approx(20)
-
-
 def test_a_busy_machine_does_not_make_the_model_slow() -> None:
     assert milliseconds(Model([0.4] * SUGGESTIONS), busy=8) == pytest.approx(
         {"p50": 50, "p95": 50, "word": 1000 / 8 / 8}
@@ -67,43 +50,6 @@ def test_a_busy_machine_does_not_make_the_model_slow() -> None:
     threads = milliseconds(Model([0.5] * SUGGESTIONS), busy=0.5)
     assert threads["p95"] == pytest.approx(500), "two threads: wall time counts"
     assert milliseconds(Model([0.4] * SUGGESTIONS))["p95"] == pytest.approx(400), "a slow model stays slow"
-
-
-def test_a_word_takes_the_time_of_the_written_reviews_by_their_words() -> None:
-    model = Model([0.01] * SUGGESTIONS, "one two three four five", writing=2.0)
-    assert milliseconds(model)["word"] == pytest.approx(200)
-    silent = Model([0.01] * SUGGESTIONS, "", writing=0.5)
-    assert milliseconds(silent)["word"] == pytest.approx(500)
-
-
-def test_suggestions_are_asked_for_while_a_text_is_typed_word_by_word() -> None:
-    model = Model([0.01] * SUGGESTIONS)
-    milliseconds(model)
-    texts = [text for text, params in model.asked if params["task"] == "suggest"]
-    assert texts[:3] == ["The", "The food", "The food was"]
-    assert len(texts) == SUGGESTIONS
-
-
-def test_a_very_slow_model_is_timed_on_fewer_suggestions() -> None:
-    model = Model([MOST_SECONDS / 2.5] * SUGGESTIONS)
-    assert milliseconds(model)["p95"] == pytest.approx(MOST_SECONDS / 2.5 * 1e3)
-    assert len(model.asked) == 3 + 1
-
-
-def test_the_model_is_timed_on_one_core_because_threads_wait_for_each_other_on_a_busy_machine(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    given: dict[str, str] = {}
-
-    def run(command: list[str], timeout: float, *, env: dict[str, str], **options: Any) -> SimpleNamespace:
-        given.update(env)
-        return SimpleNamespace(returncode=0, stdout='{"said": "fine", "latency_ms": {"p50": 1, "p95": 1, "word": 1}}')
-
-    monkeypatch.setattr(export, "run_child", run)
-    monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    tracker: Any = SimpleNamespace(uri="http://mlflow.example")
-    assert export.smoke_test(tracker, "models:/any/1").passed
-    assert given["OMP_NUM_THREADS"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -158,16 +104,6 @@ class Labeller:
         self.now += len(texts[0]) / 1e6 + (texts[0] not in self.seen)
         self.seen |= set(texts)
         return {**found[0], "label": self.wrong.get("label", "5")}
-
-
-def test_the_latency_of_a_classifier_is_that_of_the_slowest_text_at_its_fastest() -> None:
-    model = Labeller()
-    found = label_latency(model.ask, lambda: model.now, lambda: model.now)
-    lengths = sorted(map(len, REVIEWS))
-    assert found == pytest.approx({"p50": lengths[2] / 1e3, "p95": lengths[-1] / 1e3}, abs=1e-3)
-    assert model.alone == ROUNDS * len(REVIEWS)
-    assert max(len(text.split()) for text in REVIEWS) == 1_170, "as docs/concepts/evaluation/classification.md says"
-    assert max(map(len, REVIEWS)) <= 5_000
 
 
 @pytest.mark.parametrize(

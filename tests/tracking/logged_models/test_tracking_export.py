@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -13,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
-from core.errors import BundleError, StoreFull
+from core.errors import StoreFull
 from core.store import sha256_of_file
 from tests.tracking.mlflow_servers import model_folder
 from tracking.logged_models.bundles import log_bundle
-from tracking.logged_models.export import PACKAGE, requirements, smoke_test, vendor
-from tracking.logged_models.forms import CLASSIFIER, LANGUAGE_MODEL, Form, language_model_signature
+from tracking.logged_models.export import PACKAGE, vendor
+from tracking.logged_models.forms import CLASSIFIER, LANGUAGE_MODEL, Form
 from tracking.runs.runs import Tracker
 
 HOST = '''
@@ -59,12 +57,6 @@ def test_the_vendored_name_follows_the_code_and_nothing_else(package: Path, tmp_
     assert vendor(Path(moved), tmp_path / "three", ["deep.a"]).name != first.name
 
 
-def test_a_file_that_moves_within_the_package_changes_the_name(package: Path, tmp_path: Path):
-    first = vendor(package, tmp_path / "one", ["deep.a"]).name
-    (package / "deep" / "a.py").rename(package / "a.py")
-    assert vendor(package, tmp_path / "two", ["a"]).name != first
-
-
 @pytest.mark.parametrize("form", [LANGUAGE_MODEL, CLASSIFIER])
 def test_a_copy_holds_all_that_its_program_imports_and_nothing_that_fits_models(form: Form, tmp_path: Path):
     copy = vendor(PACKAGE, tmp_path, form.modules)
@@ -87,26 +79,6 @@ def test_the_real_package_imports_itself_only_relatively():
             assert not [name for name in names if name.split(".")[0] in ("models", "reviewlm")], path
 
 
-def test_requirements_are_exact_versions_that_an_index_has():
-    names = {line.split("==")[0] for line in requirements()}
-    assert names == {"mlflow", "numpy", "polars", "pydantic", "safetensors", "tokenizers", "torch"}
-    assert all("==" in line and "+" not in line for line in requirements())
-
-
-def test_the_signature_declares_what_sampling_takes():
-    import inspect
-
-    from models.sampling import generate
-
-    declared = {param.name: param.default for param in language_model_signature().params}
-    sampling = {name: entry.default for name, entry in inspect.signature(generate).parameters.items()}
-    del sampling["bundle"], sampling["prompt"]
-    sampling["stop"] = list(sampling["stop"])  # parameters are JSON
-    sampling |= {"temperature": TEMPERATURE, "top_p": TOP_P, "max_tokens": MAX_TOKENS, "seed": SEED}
-    assert sampling.items() <= declared.items()
-    assert set(declared) - set(sampling) == {"task", "k"}
-
-
 def test_a_logged_model_belongs_to_its_run_and_carries_its_digest(store):
     uri = store.model("a")
     model = store.tracker.client.get_logged_model(uri.removeprefix("models:/"))
@@ -117,20 +89,6 @@ def test_a_logged_model_belongs_to_its_run_and_carries_its_digest(store):
     assert model.params == {"order": "3"}
     outputs = store.tracker.client.get_run(store.run_id).outputs.model_outputs
     assert [output.model_id for output in outputs] == [model.model_id]
-
-
-def test_what_is_logged_holds_no_compiled_code_and_no_pickle(store):
-    store.model("a")
-    files = [path.suffix for path in (store.tracker.artifact_root / "models").rglob("*") if path.is_file()]
-    assert files
-    assert not {".pyc", ".pkl", ".pickle"} & set(files)
-
-
-def test_a_folder_that_is_no_bundle_is_refused_before_anything_is_logged(tracker: Tracker, tmp_path: Path):
-    run_id = tracker.start_run("a")
-    with pytest.raises(BundleError, match="not a bundle"):
-        log_bundle(tracker, run_id, tmp_path)
-    assert tracker.client.search_logged_models([tracker.experiment_id]) == []
 
 
 @pytest.mark.drill(
@@ -186,12 +144,6 @@ def ask(model: Any, text: str = "so ", **params: Any) -> dict[str, Any]:
     return answer
 
 
-def test_generate_is_the_default_task(model: Any):
-    answer = ask(model, n=2, stars=5, seed=3)
-    assert answer == {"text": "so ", "bundle": "d1ge57d1ge57", "texts": ["so w one 5 3 0", "so w one 5 3 1"]}
-    assert ask(model)["texts"] == ["so w one None 1 0"]
-
-
 def test_suggest_gives_words_with_probabilities(model: Any):
     answer = ask(model, task="suggest", k=2)
     assert answer["words"] == [{"word": "w0", "probability": 0.25}, {"word": "w1", "probability": 0.25}]
@@ -205,19 +157,6 @@ def test_score_gives_the_figures_of_a_text(model: Any):
     assert answer["bits_per_byte"] == pytest.approx(4 / 15)
     assert [each["token"] for each in answer["per_token"]] == ["good", "food", "here", "<eos>"]
     assert sum(each["nats"] for each in answer["per_token"]) == pytest.approx(answer["nats"])
-
-
-def test_what_the_model_never_met_is_told_beside_the_answer(model: Any):
-    assert ask(model, stars=0)["warnings"] == ["w knows no rating 0"]
-    assert "warnings" not in ask(model, stars=4)
-
-
-def test_every_row_is_answered_for_itself(model: Any):
-    import pandas as pd
-
-    rows = pd.DataFrame({"text": ["a ", "b "]})
-    assert [row["texts"] for row in model.predict(rows)] == [["a w one None 1 0"], ["b w one None 1 0"]]
-    assert model.predict([{"text": "a "}])[0] == model.predict({"text": "a "})[0] == ask(model, "a ")
 
 
 @pytest.mark.parametrize(
@@ -257,44 +196,6 @@ def test_what_cannot_be_streamed_is_refused_as_the_callers_mistake(model: Any, p
     assert caught.value.get_http_status_code() == 400
 
 
-def test_an_unknown_parameter_is_refused_with_those_that_are_known(model: Any):
-    import pandas as pd
-    from mlflow.exceptions import MlflowException
-
-    ours, rows, wrong = model.unwrap_python_model(), pd.DataFrame([{"text": "so "}]), {"temprature": 0.5}
-    assert ours.predict(None, rows, {"temperature": 0.5}) == [ask(model, temperature=0.5)]
-    for asked in (ours.predict, lambda *given: list(ours.predict_stream(*given))):
-        with pytest.raises(MlflowException, match="unknown parameter 'temprature'; known are task, stars, n") as caught:
-            asked(None, rows, wrong)
-        assert caught.value.get_http_status_code() == 400
-
-
-def test_mlflow_drops_names_that_the_signature_does_not_declare_before_it_calls_the_model(
-    model: Any, caplog: pytest.LogCaptureFixture
-):
-    """If it fails, MLflow lets the model refuse them: say so in docs/how_to/other_programs.md."""
-    import pandas as pd
-
-    caplog.set_level("WARNING", "mlflow.models.utils")
-    logging.getLogger("mlflow").addHandler(caplog.handler)
-    try:
-        assert ask(model, temprature=0.5) == ask(model)
-        pieces = list(model.predict_stream({"text": "so "}, params={"temprature": 0.5}))
-    finally:
-        logging.getLogger("mlflow").removeHandler(caplog.handler)
-    assert pieces == list(model.predict_stream({"text": "so "}))
-    assert [record.name for record in caplog.records if "temprature" in record.message] == ["mlflow.models.utils"] * 2
-    assert model.predict(pd.DataFrame([{"text": "so ", "temperature": 0.5}])) == [ask(model)]
-
-
-def test_a_failure_of_the_model_is_not_the_callers_mistake(model: Any):
-    from mlflow.exceptions import MlflowException
-
-    with pytest.raises(MlflowException, match="out of memory") as caught:
-        ask(model, max_tokens=1000)
-    assert caught.value.get_http_status_code() == 500
-
-
 @pytest.mark.parametrize(
     ("row", "message"),
     [({"prompt": "a"}, "missing inputs"), ({"text": None}, "text of row 0 is None"), ({"text": 5}, "text")],
@@ -306,13 +207,3 @@ def test_a_wrong_row_is_refused_as_the_callers_mistake(model: Any, row: dict[str
     with pytest.raises(MlflowException, match=message) as caught:
         model.predict(pd.DataFrame([row]))
     assert caught.value.get_http_status_code() == 400
-
-
-@pytest.mark.long
-def test_the_smoke_test_fails_a_model_that_does_not_and_says_why(store):
-    uri = store.model("a")
-    [sampling] = (store.tracker.artifact_root / "models").rglob("sampling.py")
-    sampling.write_text(sampling.read_text().replace("0.5)", "0.7)"))
-    smoke = smoke_test(store.tracker, uri)
-    assert not smoke.passed
-    assert "sum to 1.2" in smoke.detail

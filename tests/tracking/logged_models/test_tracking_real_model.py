@@ -26,7 +26,6 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tests.tracking.mlflow_servers import model_folder
 from tracking.logged_models.bundles import log_bundle
-from tracking.logged_models.export import smoke_test
 from tracking.registry.opening import open_champion
 from tracking.registry.registry import Registry
 from tracking.runs.runs import Tracker
@@ -95,18 +94,6 @@ def test_a_stranger_gets_the_same_answers_without_our_code(tracker: Tracker, tmp
     words = {word["word"]: word["probability"] for word in said["suggest"]}
     assert words == pytest.approx(dict(suggest(bundle, TEXT, k=3, stars=5).words))
     assert said["score"] == pytest.approx(bundle.score_text(TEXT, stars=5).nats)
-
-
-@pytest.mark.slow
-def test_the_smoke_test_passes_the_champion(tracker: Tracker):
-    smoke = smoke_test(tracker, open_champion(tracker)[1].source)
-    assert smoke.passed, smoke.detail
-
-
-def test_an_open_champion_names_the_digest_that_its_version_is_tagged_with(tracker: Tracker):
-    bundle, version = open_champion(tracker, "models:/reviewlm/1")
-    model_id = version.source.removeprefix("models:/")
-    assert tracker.client.get_logged_model(model_id).tags["bundle_digest"] == bundle.digest
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,7 @@ from tracking.logged_models.unused import (
     models_of,
     registered_models,
     remove_model,
-    runs_of,
 )
-from tracking.registry.decisions import MANUAL
 
 pytestmark = pytest.mark.usefixtures("light_models")
 
@@ -87,20 +85,3 @@ def test_files_of_a_model_that_another_store_has_stay(store: Any) -> None:
     """The folder may hold files of models in another database, which this one does not know."""
     (store.tracker.artifact_root / "models" / "m-4567").mkdir(parents=True)
     assert listed(store) == {}
-
-
-def test_entries_of_the_decision_log_are_no_versions(store: Any) -> None:
-    store.version("registered")
-    store.registry.promote(1, None, why="test")
-    assert [(version.name, version.version) for version in all_versions(store.tracker)] == [("reviewlm", 1)]
-    assert [event.action for event in store.registry.events()] == [MANUAL]
-
-
-def test_runs_are_listed_with_what_decides_about_them(store: Any) -> None:
-    flow = store.tracker.start_run("retrain, demo", {"reviewlm.flow": "retrain"})
-    child = store.tracker.start_run("lstm", {"reviewlm.fit": "0123"}, flow)
-    store.tracker.end_run(child, "KILLED")
-    found = {run.id: run for run in runs_of(store.tracker)}
-    assert (found[flow].flow, found[flow].status, found[flow].fit) == ("retrain", "RUNNING", "")
-    assert (found[child].flow, found[child].status, found[child].fit) == ("", "KILLED", "0123")
-    assert found[child].files == store.tracker.artifact_root / child / "artifacts"

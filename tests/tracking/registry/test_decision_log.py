@@ -80,12 +80,6 @@ def test_an_event_that_was_sent_twice_counts_once():
     assert (state.champion, state.states[2], state.states[4]) == (3, CARRIED_OUT, REPEATED)
 
 
-def test_a_refusal_and_an_abandoned_event_move_nothing():
-    refused = replace(event(2, 2, 1), promote=False, carried_out="")
-    state = fold_events([event(1, 1, None), refused, event(3, 3, 1, carried_out=f"{ABANDONED}: version 3 is gone")])
-    assert (state.champion, state.states[2], state.states[3]) == (1, PENDING, ABANDONED)
-
-
 def test_an_adopted_standing_counts_unless_somebody_promoted_before_it_was_written():
     found = event(2, 7, 1, ADOPTED, promote=False, previous=4)
     adopted = fold_events([event(1, 1, None), found])
@@ -115,31 +109,6 @@ def test_whatever_is_written_the_champion_moves_only_from_the_one_that_was_named
     assert fold_events(reversed(events)) == fold_events(events)
 
 
-def test_the_log_tells_who_decided_what_against_whom_and_why(names: Names):
-    first, second = names.version(), names.version()
-    names.registry.settle(first, None, True, "**one**", {"gate/outcome": "promoted", "gate/reason": "the first"})
-    names.registry.settle(second, first, False, "no", {"gate/outcome": "refused", "gate/reason": "worse"}, run_id="r2")
-    names.registry.promote(second, first, why="the reviews changed", who="ana", force=True)
-    names.registry.rollback(why="complaints", who="ben")
-    told = [
-        (row["decision"], row["version"], row["against"], row["why"], row["state"])
-        for row in names.registry.decisions()
-    ]
-    assert told == [
-        ("rolled back", first, second, "complaints", CARRIED_OUT),
-        ("promoted by hand", second, first, "the reviews changed", CARRIED_OUT),
-        ("refused", second, first, "worse", CARRIED_OUT),
-        ("promoted", first, None, "the first", CARRIED_OUT),
-    ]
-    whole = names.registry.decisions()
-    assert [row["who"] for row in whole][:2] == ["ben", "ana"]
-    assert "@" in whole[2]["who"]
-    assert (whole[2]["run_id"], whole[2]["event"]) == ("r2", 2)
-    version = names.registry.version(second)
-    assert (version.tags["gate/outcome"], version.tags["by_hand/who"]) == ("refused", "ana")
-    assert version.description == "no"
-
-
 @pytest.mark.drill("clock set back", "by a day between promotions", "the order of decisions is that of the log")
 def test_the_order_of_decisions_is_not_that_of_the_clock(names: Names, monkeypatch: pytest.MonkeyPatch):
     from mlflow.store.model_registry import sqlalchemy_store
@@ -154,15 +123,6 @@ def test_the_order_of_decisions_is_not_that_of_the_clock(names: Names, monkeypat
     assert (aliases["champion"], aliases["previous"]) == (second, first)
 
 
-def test_a_decision_that_is_made_twice_by_one_run_is_entered_once(names: Names):
-    first, second = names.version(), names.version()
-    names.registry.settle(first, None, True, "one", {"gate/outcome": "promoted"}, run_id="r1")
-    names.registry.settle(second, first, True, "two", {"gate/outcome": "promoted"}, run_id="r2")
-    names.registry.settle(first, None, True, "one", {"gate/outcome": "promoted"}, run_id="r1")
-    assert [one.version for one in names.registry.events()] == [first, second]
-    assert names.registry.alias(CHAMPION).version == second
-
-
 def test_a_gate_asked_again_by_its_run_is_entered_once_though_it_took_other_times(names: Names):
     number = names.version()
     for took in ("4 ms", "5 ms"):
@@ -170,14 +130,6 @@ def test_a_gate_asked_again_by_its_run_is_entered_once_though_it_took_other_time
         names.registry.settle(number, None, True, f"| latency | {took} |", tags, run_id="r1")
     [told] = names.registry.events()
     assert told.tags["gate/rule/latency"] == names.registry.version(number).tags["gate/rule/latency"] == "passed: 4 ms"
-
-
-def test_a_new_decision_on_a_version_replaces_all_rules_of_the_old_one_but_not_its_event(names: Names):
-    number = names.version()
-    names.registry.settle(number, None, False, "no", {"gate/outcome": "refused", "gate/rule/size": "failed: 9 MB"})
-    names.registry.settle(number, None, True, "yes", {"gate/outcome": "promoted", "gate/rule/gain": "passed: 1 %"})
-    assert {name for name in names.registry.version(number).tags if name.startswith("gate/rule/")} == {"gate/rule/gain"}
-    assert [dict(one.tags).get("gate/rule/size") for one in names.registry.events()] == ["failed: 9 MB", None]
 
 
 def test_what_the_gate_refused_is_promoted_by_hand_only_with_force(names: Names):
@@ -256,16 +208,6 @@ def test_a_write_that_another_machine_made_first_is_made_again_and_no_other(
     with nullcontext() if calls == 2 else pytest.raises(ReviewLMError):
         names.registry.promote(version, None)
     assert len(tried) == calls
-
-
-def test_a_registry_older_than_its_log_can_be_rolled_back(names: Names):
-    first, second = names.version(), names.version()
-    for alias, number in ((PREVIOUS, first), (CHAMPION, second)):
-        names.tracker.client.set_registered_model_alias("reviewlm", alias, str(number))
-    assert names.registry.rollback_target() == first
-    assert [version.version for version in names.registry.champions()] == [first, second]
-    assert names.registry.rollback(why="complaints").version == first
-    assert names.registry.alias(PREVIOUS).version == second
 
 
 def test_a_champion_that_was_deleted_in_mlflow_leaves_none_and_the_gate_goes_on(names: Names):

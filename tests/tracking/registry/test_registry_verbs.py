@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -128,14 +127,6 @@ def test_what_a_person_decides_is_told_to_prefects_server_which_sends_the_alerts
     assert {one["resource"]["prefect.resource.name"] for one in told} == {"reviewlm"}
 
 
-def test_a_rollback_stands_if_prefects_server_cannot_be_told(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    assert shop.json("rollback")["champion_version"] == shop.champion() == 1
-    assert "no alert is sent" in caplog.text
-
-
 def away_after(monkeypatch: pytest.MonkeyPatch, last: str) -> None:
     """Let the log answer nothing any more once its method *last* has written."""
     write = getattr(DecisionLog, last)
@@ -228,65 +219,3 @@ def test_what_the_gate_refused_needs_force_and_the_log_says_who_and_why(shop: Sh
         "ana", "cheaper", "promoted by hand", 2,
     )
     assert "refused," in shop.run("history").stdout.partition("Versions of")[2], "a narrow column: promoted by hand"
-
-
-def test_history_tells_decisions_and_versions_and_notices_a_changed_one(shop: Shop) -> None:
-    told = shop.json("history")
-    assert [(row["decision"], row["version"], row["why"]) for row in told["events"]] == [
-        ("refused", 3, "slower"), ("promoted", 2, "better"), ("promoted", 1, "the first"),
-    ]
-    assert [(row["version"], row["aliases"], row["outcome"]) for row in told["versions"]] == [
-        (3, "", "refused"), (2, "champion", "promoted"), (1, "previous", "promoted"),
-    ]
-    assert told["damage"] == []
-    when = told["events"][0]["when"]
-    assert (len(when), when[-6:]) == (25, "+00:00"), "JSON keeps the seconds and the time zone"
-    shop.registry.tracker.client.delete_model_version("reviewlm-decisions", "2")
-    assert shop.json("history")["damage"] == ["event 2 is gone"]
-    assert "tampered with: event 2 is gone" in shop.run("history").stdout
-
-
-def test_a_long_reason_is_written_once_below_the_table_and_whole(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    why = "a suggestion takes 499.3 ms (median), 95 % come within 1138.1 ms; a written word takes 5.5 ms"
-    event = {"event": 1, "when": "2026-11-22T02:00:00+00:00", "who": "anna@host", "decision": "refused", "version": 1,
-             "against": None, "why": why, "state": "carried out", "run_id": "r"}  # fmt: skip
-    version = {"version": 1, "aliases": "", "outcome": "refused", "reason": why, "kind": "ngram", "family": "f",
-               "created": event["when"], "run_id": "r"}  # fmt: skip
-    fake = SimpleNamespace(
-        name="reviewlm", decisions=lambda: [event], version_rows=lambda: [version], events=list,
-    )  # fmt: skip
-    monkeypatch.setattr("reviewlm.verbs.registry._registry", lambda config, model: fake)
-    monkeypatch.setenv("COLUMNS", "80")
-    done = CliRunner().invoke(app, ["history", "--json"], catch_exceptions=False)
-    *shown, last = done.stdout.splitlines()
-    assert f"Event 1: {why}" in shown
-    assert len(shown) <= 22, "no column of single words"
-    assert json.loads(last)["events"][0]["why"] == why
-    assert json.loads(last)["versions"][0]["reason"] == why
-
-
-def test_an_empty_registry_has_an_empty_history_and_nothing_to_go_back_to(own_home: Path) -> None:
-    assert json.loads(CliRunner().invoke(app, ["history", "--json"]).stdout.splitlines()[-1]) == {
-        "model": "reviewlm", "versions": [], "events": [], "damage": [],
-    }
-    done = CliRunner().invoke(app, ["rollback"])
-    assert isinstance(done.exception, ReviewLMError)
-    assert "no previous champion" in str(done.exception)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("promote", "--version", "1"), "--why"),
-        (("promote", "--version", "1", "--why", " "), "--why"),
-        (("promote", "--why", "because"), "--version"),
-        (("promote", "--version", "1", "--why", "x", "--input", "f.json"), "--input"),
-        (("rollback", "--to", "0"), "--to"),
-    ],
-)
-def test_options_that_do_not_go_together_are_a_usage_error(arguments: tuple[str, ...], said: str) -> None:
-    done = CliRunner().invoke(app, list(arguments))
-    assert done.exit_code == 2
-    assert said in done.output

@@ -14,7 +14,6 @@ from core.lineage.record import CHECKSUM, LINEAGE_FILE
 from corpus.reading.sources import source_names
 from tests.tracking.registry.made_registry import register
 from tracking.registry.version_settings import (
-    NothingChosen,
     no_such_model,
     settings_of,
     settings_of_classifiers,
@@ -62,54 +61,6 @@ def test_the_newest_version_decides_where_nothing_is_given(references: list[str]
 
 
 @pytest.mark.usefixtures("versions")
-def test_an_older_version_alone_decides_for_itself() -> None:
-    assert settings_of(["previous"]).dataset == "data-1"
-
-
-@pytest.mark.usefixtures("versions")
-def test_files_that_are_given_win_and_the_settings_stay_those_of_the_version() -> None:
-    chosen = settings_of(["champion"], input=["other.csv"])
-    assert (chosen.config.source.input, chosen.dataset, chosen.clean) == (("other.csv",), "", "")
-    assert (hidden(chosen.config), chosen.config.source.max_chars) == (33, 500)
-    assert chosen.data == "other.csv"
-
-
-@pytest.mark.usefixtures("versions")
-def test_a_preset_that_is_given_wins_and_the_data_stay_those_of_the_version() -> None:
-    chosen = settings_of(["champion"], preset="small")
-    assert hidden(chosen.config) == 640
-    assert (chosen.dataset, chosen.config.source.max_chars) == ("data-2", 500)
-    assert chosen.settings == "preset 'small'"
-
-
-@pytest.mark.usefixtures("versions")
-def test_settings_that_are_given_change_what_the_version_says_and_where_the_registry_is() -> None:
-    chosen = settings_of(["champion"], overrides=["models.lstm.hidden=7", "execution.workers=3"])
-    assert (hidden(chosen.config), chosen.config.execution.workers) == (7, 3)
-    assert (chosen.config.evaluation.confidence, chosen.dataset) == (0.9, "data-2")
-    assert settings_of(["champion"], overrides=["source.max_chars=9"]).dataset == "", "those would be other data"
-
-
-@pytest.mark.usefixtures("versions")
-def test_a_mistaken_setting_is_named_as_the_users_own() -> None:
-    with pytest.raises(ConfigError, match="Unknown setting 'hiden'"):
-        settings_of(["champion"], overrides=["models.lstm.hiden=7"])
-    with pytest.raises(ConfigError, match="no model 'lsmt'"):
-        settings_of(["champion"], overrides=["models.lsmt.hidden=7"])
-
-
-def test_without_a_version_the_embedded_corpus_is_never_taken_unasked(own_home: Path) -> None:
-    with pytest.raises(NothingChosen, match="not clear which data") as caught:
-        settings_of(["champion"])
-    assert "--input FILES" in caught.value.remedy
-    given = settings_of(["kn5"], input=["mine.csv"])
-    assert (given.config.source.input, given.settings) == (("mine.csv",), "preset 'small'")
-    demo = settings_of(["kn5"], preset="demo")
-    assert (demo.data, demo.dataset) == ("the embedded corpus, 7,000 synthetic reviews", "")
-    assert not (own_home / "mlflow.db").exists()
-
-
-@pytest.mark.usefixtures("versions")
 def test_the_demo_is_not_the_model_of_ones_own_reviews(own_home: Path) -> None:
     before = settings_of(["champion"], preset="demo")
     assert (before.dataset, before.config.promotion.model_name) == ("", "reviewlm-demo")
@@ -149,23 +100,6 @@ def test_the_newest_classifier_decides_which_data_and_which_split(
     assert chosen.dataset == "data-2"
     assert chosen.data == "version 2 (champion) of 'reviewlm-stars': a.jsonl, b.jsonl"
     assert "demo" not in caplog.text, "the language model has no part in it"
-
-
-@pytest.mark.usefixtures("classifiers")
-def test_the_label_that_is_asked_for_names_the_classifier(files: list[Path]) -> None:
-    asked = settings_of_classifiers(["champion"], overrides=["classification.label=polarity"])
-    named = settings_of_classifiers(["reviewlm-polarity/1"])
-    for chosen in (asked, named):
-        assert chosen.config.classification.label == "polarity"
-        assert chosen.config.source.input == (str(files[1]),)
-
-
-@pytest.mark.usefixtures("classifiers")
-def test_given_options_win_over_those_of_the_classifier() -> None:
-    other = settings_of_classifiers(["1", "2"], input=["other.csv"])
-    assert (other.config.source.input, other.dataset, other.config.split.by) == (("other.csv",), "", "business")
-    preset = settings_of_classifiers(["1", "2"], preset="classify", overrides=["split.salt=new"])
-    assert (preset.dataset, preset.config.split.by, preset.config.split.salt) == ("data-2", "review", "new")
 
 
 @pytest.mark.usefixtures("classifiers")
@@ -212,24 +146,6 @@ def test_relative_paths_are_those_of_the_folder_that_the_run_was_made_in(
     assert found.vectors == {"near": str(folder / "own.vec"), "far": "/data/glove.txt"}
     assert [file.resolve() for file in source_names(source.input)] == nested
     assert source.business == str(folder / "business.json")
-
-
-def test_names_of_sources_stay_those_of_the_run(
-    own_home: Path, nested: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "d[1]").rename(tmp_path / "d")
-    register(own_home, load_config("small").with_input(["**/*.jsonl"]), 1, ["champion"], folder=str(tmp_path / "d"))
-    found = source_names(settings_of(["champion"]).config.source.input)
-    monkeypatch.chdir(tmp_path / "d")
-    assert list(found.values()) == list(source_names(["**/*.jsonl"]).values()) == ["a/x.jsonl", "b/y.jsonl"]
-
-
-def test_a_version_without_a_record_says_that_it_has_none(own_home: Path) -> None:
-    own_home.mkdir(exist_ok=True)
-    register(own_home, load_config("small"), 1, ["champion"], recorded=False)
-    with pytest.raises(ConfigError, match="not recorded which data"):
-        settings_of(["champion"])
-    assert settings_of(["champion"], input=["x.csv"]).settings == "preset 'small'"
 
 
 def test_a_setting_that_this_code_does_not_know_is_said_to_be_of_then(own_home: Path, files: list[Path]) -> None:

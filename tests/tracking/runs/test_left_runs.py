@@ -21,9 +21,8 @@ from tasks.track import parent_run
 from tracking.client import open_client
 from tracking.registry.opening import tracker_at
 from tracking.runs import open_runs
-from tracking.runs.open_runs import end_left_runs, end_open_runs, is_left, open_locks
-from tracking.runs.publish import Publisher, Sent
-from tracking.runs.record import Record
+from tracking.runs.open_runs import end_left_runs, end_open_runs, open_locks
+from tracking.runs.publish import Sent
 from tracking.runs.runs import Tracker
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -123,13 +122,6 @@ def test_on_one_machine_number_and_start_say_whether_a_process_lives(
     end_open_runs()
 
 
-def test_a_restored_home_ends_the_runs_of_another_machine_in_its_own_database_alone(config: RunConfig) -> None:
-    """Its backup has no locks."""
-    tracker, theirs = tracker_at(config), Record("7", "x", "7", process=f"{CONTAINER} 7 1")
-    at_server = Publisher("http://127.0.0.1:9", "x", config.home / "mlartifacts")
-    assert [is_left(one, theirs) for one in (tracker, at_server)] == [True, False]
-
-
 def test_a_run_that_was_deleted_in_mlflow_is_forgotten(config: RunConfig) -> None:
     tracker = tracker_at(config)
     run_id = tracker.start_run("run")
@@ -142,17 +134,6 @@ def test_a_run_that_was_deleted_in_mlflow_is_forgotten(config: RunConfig) -> Non
     end_open_runs()
 
 
-def test_a_run_has_a_record_and_a_lock_as_long_as_it_is_open(config: RunConfig) -> None:
-    tracker = tracker_at(config)
-    runs = [tracker.start_run(name) for name in ("first", "second")]
-    assert {record.run: record.process for record in tracker.records.all()} == dict.fromkeys(runs, this_process())
-    assert len(open_locks(config.home, held=True)) == 2
-    for run in runs:
-        tracker.end_run(run)
-    assert list(tracker.records.all()) == []
-    assert not any((config.home / "runs").rglob("open.lock"))
-
-
 @pytest.mark.slow
 def test_an_interrupted_process_ends_its_own_runs(config: RunConfig) -> None:
     tracker = tracker_at(config)
@@ -162,13 +143,6 @@ def test_an_interrupted_process_ends_its_own_runs(config: RunConfig) -> None:
     end_open_runs()
     assert statuses(tracker) == {"done": "FINISHED", "parent": "KILLED", "fit": "KILLED"}
     assert not any((config.home / "runs").rglob("open.lock"))
-
-
-def test_without_anything_left_no_command_waits_for_mlflow(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr("tracking.runs.open_runs.end_left_runs", asked.append)
-    tidy(config)
-    assert asked == []
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import shutil
-from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +14,8 @@ import polars as pl
 import pytest
 
 from core.config.presets import load_config
-from core.errors import BundleError, TrackingUnavailable
+from core.errors import BundleError
 from models.specs import spec_from_dict
-from tasks import track
 from tasks.track import JOURNAL, log_inputs, open_model_run, parent_run
 from tracking.logged_models.bundles import bundle_in, has_bundle
 from tracking.registry.registry import Registry
@@ -105,30 +103,6 @@ def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
     assert value_of(run.data.tags, "reviewlm.model_uri") == f"models:/{run.outputs.model_outputs[0].model_id}"
 
 
-@pytest.mark.slow
-def test_a_model_run_needs_few_requests_however_long_its_curves(
-    config: Any, prepared: Any, fitted: Any, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
-):
-    """4,000 points of a curve are five requests, and all else of a run a handful."""
-    from mlflow import MlflowClient
-
-    parent, counted = tracker.start_run("retrain"), Counter[str]()
-    write_curve(fitted.folder / JOURNAL, 4_000)
-    for name in dir(MlflowClient):
-        real = getattr(MlflowClient, name)
-        if not name.startswith("_") and callable(real):
-            def request(self: Any, *args: Any, name: str = name, real: Any = real, **kwargs: Any) -> Any:
-                counted[name] += 1
-                return real(self, *args, **kwargs)
-
-            monkeypatch.setattr(MlflowClient, name, request)
-    monkeypatch.setattr(track, "tracker_of", lambda config: tracker)
-    write_model_run(config, prepared, fitted, parent)
-    assert counted["log_batch"] <= 12, counted
-    assert counted["log_metric"] == counted["log_param"] == 0
-    assert sum(counted.values()) <= 40, counted
-
-
 def test_the_run_of_a_killed_fit_goes_on_with_the_fit_and_has_each_point_once(
     config: Any, prepared: Any, fitted: Any, tracker: Tracker
 ):
@@ -152,15 +126,6 @@ def test_a_killed_run_with_other_settings_is_left_as_it_is(
     tracker.end_run(killed, "KILLED")
     assert write_model_run(config, prepared, fitted, tracker.start_run("retrain")) != killed
     assert sorted(run.info.status for run in runs(tracker, **{FIT_TAG: "d1"})) == ["FINISHED", "KILLED"]
-
-
-def test_a_fit_that_is_there_is_described_by_the_run_that_it_has(
-    config: Any, prepared: Any, fitted: Any, tracker: Tracker
-):
-    parent = tracker.start_run("retrain")
-    first = write_model_run(config, prepared, fitted, parent)
-    assert write_model_run(config, prepared, fitted, parent, there=True) == first
-    assert write_model_run(config, prepared, fitted, parent, there=False) != first
 
 
 def test_a_fit_whose_logged_files_are_gone_is_logged_anew_and_can_be_registered(
@@ -228,27 +193,6 @@ def test_of_files_that_are_not_on_this_machine_mlflow_is_asked(
     assert has_bundle(tracker, uri)
     shutil.rmtree(folder)
     assert not has_bundle(tracker, uri)
-
-
-def test_while_mlflow_is_away_a_known_run_is_taken_for_whole(
-    config: Any, prepared: Any, fitted: Any, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parent = tracker.start_run("retrain")
-    first = write_model_run(config, prepared, fitted, parent)
-
-    def away(tracker: Tracker, uri: str) -> bool:
-        raise TrackingUnavailable("MLflow cannot be reached")
-
-    monkeypatch.setattr(track, "has_bundle", away)
-    assert write_model_run(config, prepared, fitted, parent, there=True) == first
-
-
-def test_a_flow_does_not_begin_without_its_tracking_server(store_home: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("REVIEWLM_HOME", str(store_home))
-    overrides = ["execution.tracking_patience=0", "execution.tracking_uri=http://127.0.0.1:9"]
-    config = load_config(str(TINY), overrides)
-    with pytest.raises(TrackingUnavailable), parent_run(config, "retrain"):
-        pytest.fail("the flow began")
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
-from core.errors import NotAuthorized, ReviewLMError, TrackingUnavailable
-from tracking.client import reaching
+from core.errors import NotAuthorized
 from tracking.runs import publish
 from tracking.runs.record import PENDING
 from tracking.runs.runs import Tracker
@@ -84,12 +82,6 @@ def test_wrong_credentials_are_not_waited_for(door: Door, tracker: Tracker, stat
     assert len(door.asked) == 1
 
 
-def test_a_question_is_put_once(door: Door, tracker: Tracker) -> None:
-    with pytest.raises(NotAuthorized):
-        tracker.ask(lambda client: client.get_run("0" * 32))
-    assert len(door.asked) == 1
-
-
 def test_what_is_written_while_the_credentials_are_wrong_waits_for_better_ones(tracker: Tracker) -> None:
     run_id = tracker.start_run("one")
     assert run_id.startswith(PENDING)
@@ -98,32 +90,3 @@ def test_what_is_written_while_the_credentials_are_wrong_waits_for_better_ones(t
     [record] = tracker.waiting()
     assert (record.run, record.refused) == (run_id, [])
     assert record.start is not None
-
-
-def test_a_server_that_fails_is_away_and_waited_for(
-    door: Door, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(publish, "WAIT_PAUSE", 0.0)
-    door.status, door.body = 503, "<html>Service Unavailable</html>"
-    waited: list[float] = []
-    with pytest.raises(TrackingUnavailable) as caught:
-        tracker.wait(0.2, waited.append)
-    assert not isinstance(caught.value, NotAuthorized)
-    assert waited
-
-
-@pytest.mark.parametrize(("status", "kind"), [(401, NotAuthorized), (403, NotAuthorized), (502, TrackingUnavailable)])
-def test_an_artifact_that_may_not_be_fetched_is_told_in_the_same_words(status: int, kind: type[ReviewLMError]) -> None:
-    answer = requests.Response()
-    answer.status_code = status
-    with pytest.raises(TrackingUnavailable) as caught, reaching("http://mlflow:5000"):
-        answer.raise_for_status()
-    assert type(caught.value) is kind
-
-
-def test_a_password_that_postgresql_refuses_is_told_in_the_same_words() -> None:
-    from sqlalchemy.exc import OperationalError
-
-    refusal = Exception('connection failed: FATAL:  password authentication failed for user "ana"')
-    with pytest.raises(NotAuthorized), reaching("postgresql://ana@host/mlflow"):
-        raise OperationalError("SELECT 1", {}, refusal)

@@ -16,13 +16,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from core.errors import BundleError, Damaged, ReviewLMError, TrackingUnavailable
+from core.errors import BundleError, Damaged, TrackingUnavailable
 from reviewlm.cli import app
 from tests.marked_cases import long_but
 from tests.tracking.runs.written_runs import state, write_runs
 from tracking.logged_models.bundles import log_bundle
 from tracking.runs import publish
-from tracking.runs.record import PENDING, Records
 from tracking.runs.runs import Tracker
 from tracking.tags import value_of
 
@@ -152,18 +151,6 @@ def test_reading_says_that_mlflow_is_away_and_a_link_leads_to_the_ui(tracker: Tr
     assert tracker.link(run_id) == tracker.ui
 
 
-def test_the_journal_of_a_running_training_does_not_wait_it_is_itself_the_record(tracker: Tracker, pieces: Path):
-    run_id, journal = tracker.start_run("a"), pieces / "metrics.jsonl"
-    with journal.open("a") as file:
-        file.write('{"step": 5, "validation/nats": 0.5, "settled": true}\n')
-    line = line_of(tracker, cut=0, length=ALWAYS)
-    with pytest.raises(TrackingUnavailable):
-        tracker.log_journal(run_id, journal, settled=True)
-    assert tracker.waiting() == []
-    line.cut = ALWAYS
-    assert tracker.log_journal(run_id, journal, settled=True) == 6
-
-
 def test_what_mlflow_refuses_does_not_hold_up_what_comes_after(tracker: Tracker):
     run_id = tracker.start_run("a")
     tracker.log_params(run_id, {"order": 5})
@@ -211,35 +198,6 @@ def test_whoever_needs_mlflow_waits_until_it_answers_and_has_everything(tracker:
     tracker.wait(60, back_after_three)
     assert len(naps) == 3
     assert tracker.tag(run_id, "t") == "1"
-
-
-def test_nobody_waits_longer_than_asked_for(tracker: Tracker):
-    line_of(tracker, cut=0, length=ALWAYS)
-    with pytest.raises(TrackingUnavailable):
-        tracker.wait(0, lambda seconds: pytest.fail("slept"))
-
-
-def test_a_store_that_did_not_answer_is_left_alone_for_a_while(tracker: Tracker, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(publish, "PAUSES", (600.0,))
-    run_id = tracker.start_run("a")
-    line = line_of(tracker, cut=0, length=ALWAYS)
-    for number in range(5):
-        tracker.set_tags(run_id, {"t": str(number)})
-    assert len(line.requests) == 1
-    line.cut = ALWAYS
-    assert tracker.sync() == 0  # who asks for it need not wait
-    assert tracker.tag(run_id, "t") == "4"
-
-
-def test_what_is_written_once_mlflow_was_waited_for_does_not_wait(
-    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(publish, "PAUSES", (600.0,))
-    line = line_of(tracker, cut=0, length=ALWAYS)
-    assert tracker.start_run("one").startswith(PENDING)
-    line.cut = ALWAYS
-    tracker.wait()
-    assert not tracker.start_run("two").startswith(PENDING)
 
 
 def put_and_die(tracker: Tracker, run_id: str) -> None:
@@ -301,16 +259,6 @@ def test_a_damaged_record_is_named_by_whoever_looks_into_it(tracker: Tracker, co
         with pytest.raises(Damaged) as caught:
             look()
         assert str(file) in str(caught.value)
-
-
-def test_a_moved_home_goes_on_with_the_records_of_its_own_database(tmp_path: Path):
-    first, second = (Records(tmp_path / name, f"sqlite:///{tmp_path / name / 'mlflow.db'}") for name in ("a", "b"))
-    assert first.folder.relative_to(first.home) == second.folder.relative_to(second.home)
-
-
-def test_a_run_that_never_reached_mlflow_is_named(tracker: Tracker):
-    with pytest.raises(ReviewLMError, match="does not know this run"):
-        tracker.set_tags("pending-" + "0" * 32, {"a": "b"})
 
 
 def test_a_folder_without_a_bundle_is_refused_before_anything_waits(tracker: Tracker, tmp_path: Path):

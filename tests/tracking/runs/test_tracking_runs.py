@@ -9,16 +9,14 @@ import multiprocessing
 import os
 import pickle
 import threading
-import time
 from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from core.errors import Damaged, NotWritable, ReviewLMError, StoreFull, TrackingUnavailable
-from core.services.service_list import address_of
-from tracking.runs.runs import Tracker, run_tags
+from core.errors import Damaged, NotWritable, StoreFull, TrackingUnavailable
+from tracking.runs.runs import Tracker
 
 
 def artifact(tracker: Tracker, run_id: str, path: str) -> Path:
@@ -27,75 +25,6 @@ def artifact(tracker: Tracker, run_id: str, path: str) -> Path:
 
 def history(tracker: Tracker, run_id: str, name: str) -> list[tuple[int, float]]:
     return [(metric.step, metric.value) for metric in tracker.client.get_metric_history(run_id, name)]
-
-
-def test_nothing_happens_before_first_use(tmp_path: Path):
-    Tracker(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}", "reviewlm", tmp_path / "home" / "mlartifacts")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_child_run_is_nested_below_its_parent(tracker: Tracker):
-    parent = tracker.start_run("retrain")
-    child = tracker.start_run("kn5", {"kind": "ngram"}, parent)
-    run = tracker.client.get_run(child)
-    assert run.data.tags["mlflow.parentRunId"] == parent
-    assert run.data.tags["kind"] == "ngram"
-    assert run.info.run_name == "kn5"
-
-
-def test_prefect_and_mlflow_find_each_other_in_one_step(tracker: Tracker):
-    tags = run_tags("flow-1", "http://prefect/runs/flow-run/flow-1", "abc123", "**why**")
-    run_id = tracker.start_run("retrain", tags)
-    assert tracker.find_run("prefect.flow_run_id", "flow-1") == run_id
-    assert tracker.tag(run_id, "prefect.flow_run_url").endswith("flow-1")
-    assert tracker.tag(run_id, "mlflow.source.git.commit") == "abc123"
-    assert tracker.tag(run_id, "mlflow.note.content") == "**why**"
-    page = f"{address_of(tracker.artifact_root.parent, 'mlflow')}/#/experiments/{tracker.experiment_id}/runs/{run_id}"
-    assert tracker.link(run_id) == f"{page}?workflowType=machine_learning"
-    assert tracker.link(run_id, "report.html") == f"{page}/artifacts/report.html?workflowType=machine_learning"
-    assert tracker.runs_page == f"{page.rpartition('/')[0]}?workflowType=machine_learning"
-
-
-def test_links_follow_the_setting_and_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    assert Tracker("http://mlflow:5000/", "x", tmp_path).ui == "http://mlflow:5000"
-    monkeypatch.setenv("REVIEWLM_MLFLOW_URL", "https://ui.example/")
-    assert Tracker("http://mlflow:5000", "x", tmp_path).ui == "https://ui.example"
-    assert Tracker("http://mlflow:5000", "x", tmp_path, ui="http://mine").ui == "http://mine"
-
-
-def test_the_newest_run_with_a_tag_and_status_is_found_and_a_quote_in_it_is_harmless(tracker: Tracker):
-    assert tracker.find_run("fit", "it's") is None
-    first = tracker.start_run("a", {"fit": "it's"})
-    tracker.end_run(first)
-    time.sleep(0.002)
-    second = tracker.start_run("b", {"fit": "it's"})
-    assert tracker.find_run("fit", "it's") == second
-    assert tracker.find_run("fit", "it's", "FINISHED") == first
-
-
-def test_parameters_arrive_flat_and_logging_them_again_is_fine(tracker: Tracker):
-    run_id = tracker.start_run("a")
-    settings = {"optimisation": {"batch": 20}, "many": {f"p{i}": i for i in range(250)}}
-    tracker.log_params(run_id, settings)
-    tracker.log_params(run_id, settings)
-    params = tracker.client.get_run(run_id).data.params
-    assert params["optimisation.batch"] == "20"
-    assert len(params) == 251
-
-
-def test_a_parameter_that_changes_is_refused(tracker: Tracker):
-    run_id = tracker.start_run("a")
-    tracker.log_params(run_id, {"batch": 20})
-    with pytest.raises(ReviewLMError, match="MLflow refused") as caught:
-        tracker.log_params(run_id, {"batch": 21})
-    assert not isinstance(caught.value, TrackingUnavailable)
-
-
-def test_metrics_arrive_with_step_and_legal_names(tracker: Tracker):
-    run_id = tracker.start_run("a")
-    tracker.log_metrics(run_id, {"test/bits_per_byte": 1.25, "hit@1": 0.5}, step=7)
-    assert history(tracker, run_id, "x_test/bits_per_byte") == [(7, 1.25)]
-    assert history(tracker, run_id, "hit_at_1") == [(7, 0.5)]
 
 
 def test_a_figure_logged_again_is_there_once_and_a_new_value_is_the_latest(tracker: Tracker):
@@ -178,29 +107,6 @@ def test_a_table_can_be_read_back_and_logging_it_again_replaces_it(tracker: Trac
     assert json.loads(tracker.tag(run_id, "mlflow.loggedArtifacts")) == [{"path": "samples.json", "type": "table"}]
 
 
-def test_mlflow_itself_reads_our_table(tracker: Tracker):
-    run_id = tracker.start_run("a")
-    tracker.log_table(run_id, pl.DataFrame({"text": ["x", "y"], "stars": [1, 2]}), "samples.json")
-    table = tracker.client._read_from_file(str(artifact(tracker, run_id, "samples.json")))
-    assert table.to_dict("list") == {"text": ["x", "y"], "stars": [1, 2]}
-
-
-def test_figures_texts_and_folders_lie_below_the_run(tracker: Tracker, tmp_path: Path):
-    from matplotlib.figure import Figure
-
-    (tmp_path / "docs" / "static").mkdir(parents=True)
-    (tmp_path / "docs" / "static" / "index.html").write_text("<p>")
-    run_id = tracker.start_run("a")
-    figure = Figure()
-    figure.subplots().plot([1, 2])
-    tracker.log_figure(run_id, figure, "plots/loss.png")
-    tracker.log_text(run_id, "é", "decision.md")
-    tracker.log_folder(run_id, tmp_path / "docs", "data_docs")
-    assert artifact(tracker, run_id, "plots/loss.png").read_bytes().startswith(b"\x89PNG")
-    assert artifact(tracker, run_id, "decision.md").read_text(encoding="utf-8") == "é"
-    assert artifact(tracker, run_id, "data_docs/static/index.html").is_file()
-
-
 def test_a_data_set_is_recorded_with_our_digest_and_its_columns(tracker: Tracker, tmp_path: Path):
     run_id, file = tracker.start_run("a"), tmp_path / "documents.parquet"
     frame = pl.DataFrame({"review_id": ["a", "b"], "stars": pl.Series([1, 5], dtype=pl.Int8)})
@@ -218,72 +124,12 @@ def test_a_data_set_is_recorded_with_our_digest_and_its_columns(tracker: Tracker
     assert set(inputs) == {"word-train", "in memory", "folder"}
 
 
-def test_tags_that_are_too_long_are_cut_and_end_states_arrive(tracker: Tracker):
-    run_id = tracker.start_run("a" * 300)  # PostgreSQL refuses more than 250
-    tracker.set_tags(run_id, {"reason": "x" * 9000, "n": 3})
-    tracker.end_run(run_id, "FAILED")
-    run = tracker.client.get_run(run_id)
-    assert len(run.info.run_name) == 250
-    assert run.data.tags["reason"].endswith("(shortened, 9000 characters)")
-    assert run.data.tags["n"] == "3"
-    assert run.info.status == "FAILED"
-    assert run.info.end_time
-
-
-def test_writes_wait_for_their_answer_whatever_the_environment_says(
-    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from mlflow.store.tracking.abstract_store import AbstractStore
-
-    for method in ("log_batch_async", "set_tag_async"):
-        monkeypatch.setattr(AbstractStore, method, lambda *_, **__: pytest.fail("sent by a thread"), raising=False)
-    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
-    again = pickle.loads(pickle.dumps(tracker))  # as in another process
-    run_id = again.start_run("one")
-    again.log_metrics(run_id, {"loss": 1.0})
-    again.log_params(run_id, {"seed": 1})
-    again.set_tags(run_id, {"reason": "x"})
-    assert history(again, run_id, "loss") == [(0, 1.0)]
-    assert again.tag(run_id, "reason") == "x"
-
-
-def test_variables_of_mlflow_that_name_another_place_have_no_effect(
-    tracker: Tracker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    for name in ("TRACKING_URI", "REGISTRY_URI", "TRACKING_DIR", "EXPERIMENT_NAME", "EXPERIMENT_ID", "RUN_ID",
-                 "ACTIVE_MODEL_ID"):  # fmt: skip
-        monkeypatch.setenv(f"MLFLOW_{name}", f"{tmp_path}/elsewhere")
-    again = pickle.loads(pickle.dumps(tracker))
-    run_id = again.start_run("one")
-    again.log_text(run_id, "text", "a.txt")
-    assert tracker.client.get_run(run_id).info.experiment_id == tracker.experiment_id
-    assert artifact(tracker, run_id, "a.txt").exists()
-    assert not (tmp_path / "elsewhere").exists()
-
-
 def test_a_server_that_is_not_there_is_tracking_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     tracker = Tracker("http://127.0.0.1:9", "reviewlm", tmp_path)
     with pytest.raises(TrackingUnavailable, match=r"http://127\.0\.0\.1:9") as caught:
         tracker.wait()
     assert caught.value.exit_code == 8
-
-
-def test_an_experiment_in_the_bin_comes_back(tracker: Tracker):
-    tracker.client.delete_experiment(tracker.experiment_id)
-    again = pickle.loads(pickle.dumps(tracker))
-    run_id = again.start_run("a")
-    assert again.client.get_run(run_id).info.experiment_id == tracker.experiment_id
-    assert again.client.get_experiment(tracker.experiment_id).lifecycle_stage == "active"
-
-
-def test_the_ui_shows_an_experiment_as_model_training_also_one_that_was_made_before(tracker: Tracker):
-    kind = "mlflow.experimentKind"
-    old = tracker.client.create_experiment("made by an older version")
-    before = Tracker(tracker.uri, "made by an older version", tracker.artifact_root)
-    for each in (tracker, before):
-        assert each.client.get_experiment(each.experiment_id).tags[kind] == "custom_model_development"
-    assert before.experiment_id == old
 
 
 def test_threads_share_a_tracker(tracker: Tracker):
@@ -329,14 +175,6 @@ def test_a_folder_that_cannot_hold_the_database_is_named(tmp_path: Path):
     tracker = Tracker(f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}", "reviewlm", tmp_path)
     with pytest.raises(NotWritable, match=str(tmp_path / "file")):
         tracker.start_run("a")
-
-
-def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path):
-    file = tmp_path / "mlflow.db"
-    file.write_text("dear diary, " * 100)
-    with pytest.raises(Damaged, match="not a database"):
-        Tracker(f"sqlite:///{file}", "reviewlm", tmp_path).start_run("a")
-    assert file.read_text() == "dear diary, " * 100
 
 
 @pytest.mark.parametrize(

@@ -26,15 +26,6 @@ class LeastSquares:
         return theta_D.grad
 
 
-def test_the_gradient_of_the_full_batch_is_the_mean_of_those_of_its_examples():
-    problem = LeastSquares(noise=1.0)
-    theta_D = torch.tensor([0.3, 0.2, 0.1], dtype=torch.float64)
-    single = torch.stack([problem.gradient(theta_D, [row]) for row in range(48)])
-    torch.testing.assert_close(problem.gradient(theta_D, list(range(48))), single.mean(0))
-    halves = torch.stack([problem.gradient(theta_D, list(range(start, start + 24))) for start in (0, 24)])
-    torch.testing.assert_close(problem.gradient(theta_D, list(range(48))), halves.mean(0))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 12, 48])
 @pytest.mark.parametrize("noise", [0.0, 0.3])

@@ -112,16 +112,3 @@ def test_how_much_is_read_at_a_time_changes_nothing(kind, count, batch, window, 
 
 
 # --- ahead of use
-
-
-@pytest.mark.parametrize("random", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
-def test_windows_that_a_thread_reads_ahead_are_the_same(monkeypatch, kind, random):
-    monkeypatch.setattr("training.neural.batches.CHUNK", 48)  # 12 positions of each lane
-    for start in (0, 5):
-        plain, ahead = (list(kind(STREAM, 4, 6, 3, random).epoch(1, start, ahead)) for ahead in (False, True))
-        assert len({id(window.piece_BL) for window in ahead}) > 2
-        assert [w.index for w in ahead] == [w.index for w in plain]
-        for one, other in zip(ahead, plain, strict=True):
-            assert one.x_BT.tolist() == other.x_BT.tolist()
-            assert one.y_BT.tolist() == other.y_BT.tolist()

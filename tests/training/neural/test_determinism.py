@@ -1,13 +1,11 @@
 """Which fits can be equal to the last bit, and that a fit says so."""
 
-import logging
 
 import pytest
 import torch
 
 from models.neural.device import limited_threads
-from tests.models.neural.made_trainings import run
-from training.neural.callbacks.checkpointing import announcement, determinism_class
+from training.neural.callbacks.checkpointing import determinism_class
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -26,11 +24,3 @@ def test_another_number_of_threads_or_ranks_or_another_device_is_another_class(g
     with limited_threads(2):
         others.append(determinism_class(CPU))
     assert all(other != one for other in others)
-
-
-def test_a_training_announces_its_class_once_when_it_starts_and_when_it_goes_on(tmp_path, caplog):
-    caplog.set_level(logging.DEBUG, "models")
-    for times in (1, 2):
-        run(tmp_path)
-        lines = [line for line in caplog.messages if line.startswith("determinism class")]
-        assert lines == [announcement(determinism_class(CPU))] * times

@@ -7,9 +7,7 @@ import torch
 
 from models.base import ModelError
 from tests.models.neural.made_trainings import TRAINING, Planted, curve, journal, run
-from training.neural.clipping import Clipped
 from training.neural.optimizers import learning_rate
-from training.neural.training_metrics import TrainingMetrics
 
 
 @pytest.mark.parametrize("spoil", ["loss", "gradient"])
@@ -41,14 +39,3 @@ def test_a_training_that_never_predicts_better_than_guessing_is_no_success(tmp_p
         run(tmp_path, training=training)
     assert failure.value.kind == "diverged"
     assert "nats per token, worse than guessing (3.401)" in str(failure.value)
-
-
-def test_the_running_mean_is_that_of_the_first_updates_then_looks_back_over_the_last():
-    course, losses = TrainingMetrics(), [5.0, 4.0, 6.0, 3.0]
-    for loss in losses:
-        course.count(10 * loss, 10, Clipped(1.0, False, False))
-        course.updates += 1
-    assert course.running_nats == pytest.approx(sum(losses) / 4)
-    course.updates = 10_000
-    course.count(2 * 14.5, 2, Clipped(1.0, False, False))
-    assert course.running_nats == pytest.approx(4.5 + (14.5 - 4.5) / 100)

@@ -67,10 +67,3 @@ def test_resumed_or_from_the_beginning_the_shortened_training_makes_the_same_wei
     assert len(curve(resumed, "learning_rate")) < summary["all_updates"] + summary["updates"]  # it did not begin again
     assert continued["validation_nats"] == whole["validation_nats"]
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
-
-
-def test_it_ends_early_where_validation_no_longer_improves(tmp_path, monkeypatch):
-    hot = replace(TRAPEZOID, learning_rate=0.3, epochs=40)  # it jumps about
-    summary = paced(tmp_path / "a", monkeypatch, Pace(seconds=1e4, patience=1, evaluations=2_000), hot)
-    assert summary["stopped_by_validation"] == 1
-    assert summary["all_updates"] < 5 * UPDATES

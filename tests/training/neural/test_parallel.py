@@ -1,7 +1,6 @@
 """Two processes that train one network: the course of one process with the same batch, whatever happens to one."""
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from torch import nn
 from tests.marked_cases import long_but
 from tests.models.neural.made_trainings import curve, journal
 from tests.training.neural.trained_by_ranks import RECIPES, run_case
-from training.neural.data_parallel import Group, Ranks
+from training.neural.data_parallel import Group
 from training.neural.training_metrics import MEASURED
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -95,38 +94,6 @@ def test_killed_trainings_go_on_with_every_ranks_lanes_and_draws_of_dropout(by_t
     assert taken_up["weights"] == undisturbed["weights"]
     for name in CURVES:
         assert curve(by_two / "killed", name) == curve(by_two / "dropout", name)
-
-
-# --- one rank by itself
-
-
-@pytest.mark.parametrize(("batch", "size"), [(4, 2), (5, 2), (7, 3), (3, 3), (20, 6)])
-def test_rows_are_shared_out_without_gap_or_overlap(batch, size):
-    shares = []
-    for rank in range(size):
-        ranks = Ranks()
-        ranks.rank, ranks.size = rank, size
-        shares.append(list(range(batch))[ranks.rows(batch)])
-    assert [row for share in shares for row in share] == list(range(batch))
-    assert {len(share) for share in shares} <= {batch // size, math.ceil(batch / size)}
-    assert max(map(len, shares)) == ranks.most_rows(batch)
-
-
-@pytest.fixture
-def group_of_one(tmp_path):
-    """A process group of this process alone: collectives without others."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
-    yield
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.usefixtures("group_of_one")
-def test_a_rank_that_has_failed_says_so_in_the_same_exchange():
-    parameters = [nn.Parameter(torch.ones(3))]
-    group = Group(parameters)
-    assert group.add_up(parameters, True, 0.0, 0) == (True, 0.0, 0)
-    assert group.add_up(parameters, False, math.inf, 1 << 24) == (False, math.inf, 1 << 24)
-    assert Ranks().add_up(parameters, True, 2.5, 3) == (True, 2.5, 3)
 
 
 @pytest.mark.gpu

@@ -7,12 +7,9 @@ import numpy as np
 import pytest
 
 from models.specs import TrainingSpec
-from tests.models.neural.made_streams import walks
-from tests.models.neural.made_trainings import TRAIN, TRAINING, V, curve, run
+from tests.models.neural.made_trainings import TRAINING, curve, run
 from training.neural import trainer
-from training.neural.batches import make_batches
 from training.neural.optimizers import learning_rate
-from training.neural.step import TrainingStep
 
 
 def test_the_rate_rises_linearly_to_its_peak_and_falls_by_half_a_cosine_to_its_end():
@@ -25,12 +22,6 @@ def test_the_rate_rises_linearly_to_its_peak_and_falls_by_half_a_cosine_to_its_e
     assert all(a >= b for a, b in pairwise(rates[10:]))
 
 
-@pytest.mark.parametrize("schedule", ["constant", "plateau"])
-def test_the_other_schedules_stay_at_the_peak_by_themselves(schedule):
-    training = TrainingSpec(learning_rate=0.5, warmup=0.1, schedule=schedule)
-    assert {learning_rate(training, update, 101) for update in range(10, 101)} == {0.5}
-
-
 def test_a_plateau_quarters_the_rate_after_every_evaluation_that_is_not_the_best(tmp_path, monkeypatch):
     measured = iter([3.0, 2.5, 2.7, 2.5, 2.4, 2.6, 2.0])
     monkeypatch.setattr(trainer, "validation_nats", lambda *arguments, **options: (next(measured), 1))
@@ -40,25 +31,3 @@ def test_a_plateau_quarters_the_rate_after_every_evaluation_that_is_not_the_best
     ends = np.ceil(summary["updates"] * np.arange(1, 7) / 6).astype(int)
     between = [rates[begin:end] for begin, end in pairwise([0, *ends])]
     assert [set(part.round(9)) for part in between] == [{1}, {1}, {1}, {1 / 4}, {1 / 16}, {1 / 16}]
-
-
-def test_the_rate_is_scaled_with_the_length_of_a_random_window(tmp_path, monkeypatch):
-    """So with plain gradient descent every token has the same influence, as AWD-LSTM has it."""
-    rates, training = [], replace(
-        TRAINING, bptt_len=20, random_window=True, schedule="constant", warmup=0.0, epochs=3, optimizer="sgd"
-    )
-    step = TrainingStep.apply
-
-    def spy(self, sums, count, share):
-        step(self, sums, count, share)
-        rates.append((self.state.optimizer.param_groups[0]["lr"], count // training.batch))
-
-    monkeypatch.setattr(TrainingStep, "apply", spy)
-    _, summary = run(tmp_path, training=training, streams=(TRAIN, walks(5, V, 2)))
-    widths = [w.x_BT.shape[1] for epoch in range(3) for w in make_batches(TRAIN, training).epoch(epoch)]
-    assert len(rates) == summary["updates"] == len(widths)
-    assert [width for _, width in rates] == widths
-    assert len(set(widths)) > 5
-    np.testing.assert_allclose([rate for rate, _ in rates], np.array(widths) / 20 * TRAINING.learning_rate)
-    assert summary["tokens"] == 3 * TRAIN.tokens
-    assert set(curve(tmp_path, "learning_rate")) == {TRAINING.learning_rate}

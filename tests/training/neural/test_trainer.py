@@ -12,20 +12,10 @@ import torch
 from models.neural.output import CONTEXT_IDS
 from models.neural.recurrent import RecurrentNetwork
 from tests.models.neural.made_streams import walks
-from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, V, curve, journal, network_of, run
-from training.neural.optimizers import make_optimizer
+from tests.models.neural.made_trainings import SPEC, TRAINING, VALIDATION, V, curve, journal, network_of, run
 from training.neural.validation import validation_nats
 
 # --- one step
-
-
-def test_only_matrices_decay():
-    network = network_of()
-    groups = make_optimizer(network, TRAINING).param_groups
-    decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
-    for name, parameter in network.named_parameters():
-        assert decay[id(parameter)] == (TRAINING.weight_decay if parameter.ndim == 2 else 0.0), name
-    assert network.output.tail_weight.ndim == 1
 
 
 # --- validation
@@ -58,14 +48,6 @@ def test_validation_scores_every_token_once_from_fresh_states_without_dropout(po
 
 
 # --- a whole training
-
-
-@pytest.mark.parametrize("epochs", [0.3, 1, 1.7])
-def test_epochs_may_be_fractions_and_every_token_counts_once_each(tmp_path, epochs):
-    _, summary = run(tmp_path, training=replace(TRAINING, epochs=epochs))
-    assert summary["tokens"] == pytest.approx(epochs * TRAIN.tokens, abs=TRAINING.batch * TRAINING.bptt_len)
-    if epochs == 1:
-        assert summary["tokens"] == TRAIN.tokens
 
 
 @pytest.mark.slow

@@ -124,13 +124,3 @@ def test_on_new_data_the_champions_weights_reach_the_cold_result_with_a_third_of
     assert warm["validation_nats"] <= cold["validation_nats"] < short["validation_nats"]
     reached = next(tokens for tokens, nats in curve(tmp_path / "warm") if nats <= cold["best_validation_nats"])
     assert reached <= cold["best_tokens"] / 3
-
-
-def test_without_an_update_worth_the_name_the_weights_are_those_it_started_from(old, tmp_path):
-    vocabulary, bundles = old
-    train = stream(tmp_path / "train", vocabulary, reviews(20, 5, ["awful"]))
-    still = replace(LSTM, training=replace(TRAINING, epochs=0.1, learning_rate=1e-30, weight_decay=0.0))
-    model = fit(still, vocabulary, train, train, tmp_path / "work", bundles["lstm"]).model
-    model.save(tmp_path)
-    ours, theirs = load_file(tmp_path / WEIGHTS), load_file(bundles["lstm"] / WEIGHTS)
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -8,14 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from models.base import ModelError
 from models.ngram.lm import NGramLM
 from models.specs import NGramSpec
 from models.tokens.special import CONTEXT_IDS
 from training.context import FitContext
 from training.fit import fit_model
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.ngram_fit import estimate_ngrams
 
 V = 30
 
@@ -105,35 +103,3 @@ def _words(model: NGramLM):
     for keys in tables.keys:
         rows = [(*rows[key // size], key % size) for key in keys.tolist()]
         yield from rows
-
-
-@pytest.mark.parametrize(
-    ("options", "complaint"),
-    [
-        ({"prune": (1,)}, "0 at order 1"),
-        ({"prune": (0, 2, 1)}, "none below the one before it"),
-        ({"prune": (0, -1)}, "0 or more"),
-        ({"prune": (0, 0, 1), "order": 2}, "at most 2 whole numbers"),
-        ({"prune": (0, 0.5)}, "whole numbers"),
-        ({"entropy": -1e-9}, "0 or more and finite"),
-        ({"entropy": float("nan")}, "a finite number"),
-        ({"entropy": 1e-7, "smoothing": "stupid_backoff"}, "0 for stupid_backoff"),
-    ],
-)
-def test_thresholds_that_make_no_sense_are_refused_with_what_is_allowed(options, complaint, streams):
-    with pytest.raises(ValueError, match=complaint):
-        NGramSpec(**options)
-    counts = count_ngrams(streams[0], options.pop("order", 3), V, CONTEXT_IDS)
-    with pytest.raises(ModelError, match=complaint) as caught:
-        estimate_ngrams(counts, **options)
-    assert caught.value.kind == "input"
-
-
-def test_a_limit_of_documents_is_refused_for_counts_that_do_not_know_them(streams):
-    counts = count_ngrams(streams[0], 3, V, CONTEXT_IDS)
-    with pytest.raises(ModelError, match="min_documents") as refused:
-        estimate_ngrams(counts, min_documents=2)
-    assert refused.value.kind == "input"
-    assert estimate_ngrams(count_ngrams(streams[0], 1, V, CONTEXT_IDS), min_documents=2).order == 1
-    known = count_ngrams(streams[0], 3, V, CONTEXT_IDS, min_documents=2)
-    assert len(estimate_ngrams(known, min_documents=2).tables.logp[2]) < len(estimate_ngrams(counts).tables.logp[2])

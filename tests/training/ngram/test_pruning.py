@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from math import exp, log
 
 import numpy as np
@@ -10,21 +9,17 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from models.base import ModelError
 from models.ngram.lm import NGramLM
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
 from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fitting import fit_tables, packed_tables
-from training.ngram.lines.text_corpus import GIVEN_OF_LINES, MARKS, LineCorpus
+from training.ngram.lines.text_corpus import GIVEN_OF_LINES, LineCorpus
 from training.ngram.pruning import (
-    kept_by_count,
     links,
-    observed_history,
     perplexity_change,
     prune_by_entropy,
-    thresholds,
 )
 from training.ngram.smoothing.kneser_ney import estimate
 
@@ -140,21 +135,6 @@ def test_what_is_dropped_costs_less_than_the_threshold_or_leads_to_nothing_that_
     assert {gram for gram in pruned.p if len(gram) > 1} == {gram for gram in needed if len(gram) > 1}
 
 
-@examples(60)
-@given(lines=LINES, order=st.integers(1, 4), prune=st.lists(st.integers(0, 3), max_size=4).map(sorted))
-def test_ngrams_that_occur_more_often_than_the_threshold_stay_and_the_model_sums_to_1(lines, order, prune):
-    prune = prune[:order]
-    text, counts = counted(lines, order)
-    tables, ids, _ = fit_tables(counts, NGramSpec(order=order), prune)
-    limits = (prune or [0]) + (prune or [0])[-1:] * order
-    tokens = [["<s>", *line.split(), "</s>"] for line in lines]
-    raw = Counter(tuple(s[i : i + k]) for s in tokens for k in range(1, order + 1) for i in range(len(s) - k + 1))
-    expected = {gram for gram, count in raw.items() if count > limits[len(gram) - 1]} | {(mark,) for mark in MARKS}
-    words = [text.words[token] for token in ids]
-    assert {tuple(words[token] for token in gram) for gram in Oracle(tables).p} == expected
-    assert np.abs(sums(tables, np.random.default_rng(2)) - 1).max() < 1e-12
-
-
 @pytest.mark.parametrize("smoothing", NORMALISED)
 @pytest.mark.parametrize("way", ["count", "entropy"])
 def test_models_of_every_method_can_be_pruned_and_sum_to_1(way, smoothing, golden_text):
@@ -166,21 +146,3 @@ def test_models_of_every_method_can_be_pruned_and_sum_to_1(way, smoothing, golde
     pruned = by_count if way == "count" else prune_by_entropy(whole, 1e-4, chain_history(whole))
     assert len(pruned.logp[2]) < 0.8 * len(whole.logp[2])
     assert np.abs(sums(pruned, np.random.default_rng(3)) - 1).max() < 1e-9
-
-
-@pytest.mark.parametrize("prune", [(1, 0), (-1,), (0, 0, 1, 1)])
-def test_thresholds_that_fall_with_the_order_or_outnumber_it_are_refused(prune):
-    with pytest.raises(ModelError, match="thresholds"):
-        thresholds(prune, 3)
-
-
-def test_pruning_by_count_and_then_by_entropy_weighs_contexts_by_how_often_they_were_seen(golden_text):
-    text = golden_text("train")
-    counts = count_ngrams(text, 3, len(text.words), GIVEN_OF_LINES)
-    spec, kept = NGramSpec(order=3), kept_by_count(counts, (0, 1))
-    history = [log_p[mask] for log_p, mask in zip(observed_history(counts), kept, strict=False)]
-    expected = prune_by_entropy(fit_tables(counts, spec, (0, 1)).tables, 3e-4, history)
-    both = fit_tables(counts, spec, (0, 1), 3e-4).tables
-    assert [len(logp) for logp in both.logp] == [len(logp) for logp in expected.logp]
-    assert 0 < len(both.logp[2]) < kept[2].sum()
-    assert np.abs(sums(both, np.random.default_rng(4)) - 1).max() < 1e-9

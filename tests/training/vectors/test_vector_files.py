@@ -34,21 +34,6 @@ def test_what_is_written_is_read_again_to_the_last_bit(form, tmp_path_factory, d
     assert found.vectors.tobytes() == given_vectors.vectors.tobytes()
 
 
-def test_text_is_in_the_published_form(tmp_path):
-    write_vectors(tmp_path / "a", FOOD, "word2vec")
-    write_vectors(tmp_path / "b", FOOD, "glove")
-    text = (tmp_path / "a").read_text(encoding="utf-8").splitlines()
-    assert text == ["3 2", "the 1.0 2.5", "food -0.1 1e-30", "café 3.0 4.0"]
-    assert (tmp_path / "b").read_text(encoding="utf-8").splitlines() == text[1:]
-
-
-def test_binary_is_in_the_published_form(tmp_path):
-    write_vectors(tmp_path / "a", keyed(["ab", "c"], np.array([[1, 2], [3, 4]], np.float32)), "binary")
-    assert (tmp_path / "a").read_bytes() == (
-        b"2 2\n" + b"ab " + struct.pack("<2f", 1, 2) + b"\n" + b"c " + struct.pack("<2f", 3, 4) + b"\n"
-    )
-
-
 @pytest.mark.parametrize("content", [
     pytest.param(b"the    1  2.5\nfood  -3    4\n", id="aligned by spaces"),
     pytest.param(b"   the 1 2.5\n  food -3 4\n", id="aligned to the right"),
@@ -88,15 +73,6 @@ def test_an_odd_file_is_an_error_that_names_file_and_place(content, said, tmp_pa
         read_vectors(tmp_path / "odd.vec")
     assert error.match(said)
     assert error.value.kind == "input"
-
-
-def test_coverage_and_the_matrix_of_a_vocabulary():
-    vectors = keyed(["the", "food", "Pizza"], np.array([[1, 2], [3, 6], [5, 4]], np.float32))
-    entries, counts = ["<unk>", "The", "food", "rovabear", "pizza"], np.array([0, 50, 30, 5, 15])
-    matrix, coverage = embedding_matrix(vectors, entries, counts)
-    assert matrix[[1, 2]].tolist() == [[1, 2], [3, 6]]
-    assert (coverage.entries, coverage.found, coverage.share_of_text) == (5, 2, 0.8)
-    assert coverage.missing == ("pizza", "rovabear", "<unk>")
 
 
 def test_damaged_and_absent_vectors_are_refused(tmp_path):

@@ -5,7 +5,6 @@ import polars as pl
 import pytest
 from gensim.models import Word2Vec
 
-from models.base import ModelError
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
@@ -74,12 +73,6 @@ def test_words_come_by_falling_count_without_rare_and_special_ones(text):
     assert len(counts) < 2 * MEANINGS
     assert all(word[0] in "ab" for word in fitted.vectors.index_to_key)
     assert told == [1, 2]
-
-
-def test_too_few_frequent_words_are_an_error(text):
-    with pytest.raises(ModelError, match="0 words occur at least") as error:
-        fit_vectors(*text, **{**OPTIONS, "min_count": 100_000})
-    assert error.value.kind == "input"
 
 
 @pytest.mark.parametrize("negatives", [1, 0])

@@ -41,21 +41,6 @@ SPECS = {
 }
 PROBES = [("The food was great.", 5), ("", 0)]
 VOCABULARY = train("word")
-ALONE = """
-import json, sys, torch
-card = json.load(open("card.json"))
-graph = torch.export.load(card["graph"]).module()
-start = [torch.full([3 if size == "batch" else size for size in each["shape"]], each["start"],
-                    dtype=getattr(torch, each["dtype"])) for each in card["inputs"][1:]]
-for probe in card["probes"]:
-    state, found = start, []
-    for token in probe["ids"]:
-        logp, *state = graph(torch.tensor([token] * 3), *state)
-        assert list(logp.shape) == [3, card["vocabulary"]["size"]]
-        found.append(logp.argmax(1).tolist())
-    assert found == [[token] * 3 for token in probe["likeliest"]], found
-print(sorted(name for name in sys.modules if name.startswith(("models", "reviewlm"))), len(card["probes"]))
-"""
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """Labelled sequences: batches hold every sequence once and nothing else; what is wrong is named with its place."""
 
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -35,27 +34,6 @@ def test_training_draws_every_sequence_once_in_an_epoch(given_texts, size, seed)
     assert sorted(np.concatenate(groups).tolist()) == list(range(len(given_texts)))
     assert max(len(group) for group in groups) <= size
     assert len(groups) == -(-len(given_texts) // size)
-
-
-@given(texts, st.data())
-def test_tags_stay_with_their_positions(given_texts, data):
-    """The tag of each position says which word stands there, so any shuffling is seen."""
-    examples = LabelledSequences.of(given_texts, [[word * 2 for word in text] for text in given_texts])
-    rows = np.array(data.draw(st.permutations(range(len(given_texts)))))
-    words = [word for row in rows for word in given_texts[row]]
-    assert examples.of_rows(TAGS, rows).tolist() == [2 * word for word in words]
-
-
-@given(texts, st.data())
-def test_chosen_sequences_are_those_asked_for_in_the_order_asked_for(given_texts, data):
-    sequences, rows = Sequences.of(given_texts), st.integers(0, len(given_texts) - 1)
-    chosen = data.draw(st.lists(rows, min_size=1, max_size=12))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("models.neural.labelling.rows.BLOCK", 3)
-        taken = sequences.take(np.array(chosen))
-    found = [taken.ids_P[first:last].tolist() for first, last in pairwise(taken.offsets)]
-    assert found == [given_texts[row] for row in chosen]
-    assert sequences.take(np.arange(len(given_texts))).ids_P is sequences.ids_P
 
 
 @pytest.mark.parametrize(

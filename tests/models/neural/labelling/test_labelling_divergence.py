@@ -60,13 +60,6 @@ def test_it_goes_back_to_the_last_evaluation_with_half_the_rate(data, tmp_path, 
     ]
 
 
-def test_the_fourth_divergence_ends_it(data, tmp_path, monkeypatch):
-    not_finite_after(13, 4, monkeypatch)
-    with pytest.raises(ModelError, match=r"4 times in all; .*Set training.learning_rate") as caught:
-        fitted(SPEC, data, data, work=tmp_path)
-    assert caught.value.kind == "diverged"
-
-
 def test_a_validation_loss_that_is_not_finite_is_a_divergence(data, tmp_path, monkeypatch):
     measure, times = Labeller.measure, [0]
 

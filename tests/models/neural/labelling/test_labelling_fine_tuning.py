@@ -7,8 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.recurrent import RecurrentNetwork
@@ -26,15 +24,6 @@ def network(spec=TUNED):
 
 def rates(tuning, updates=50, per_epoch=10):
     return Rates(network(), TUNED.training, updates, per_epoch, tuning)
-
-
-@given(st.integers(1, 300), st.floats(0, 1), st.floats(1, 100))
-def test_a_slanted_triangle_stays_between_the_peak_and_its_ratio_and_rises_then_falls(updates, share, ratio):
-    found = [slanted_triangular(t, updates, 1.0, share, ratio) for t in range(updates)]
-    assert all(1 / ratio - 1e-12 <= rate <= 1 + 1e-12 for rate in found)
-    top = found.index(max(found))
-    assert found[: top + 1] == sorted(found[: top + 1])
-    assert found[top:] == sorted(found[top:], reverse=True)
 
 
 @pytest.mark.parametrize("updates", [10, 50, 1_000])

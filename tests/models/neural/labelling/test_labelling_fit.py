@@ -1,6 +1,5 @@
 """What classifiers and taggers can learn, and how they are trained."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from models.neural.labelling.labelled_sequences import LabelledSequences
-from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.network import LabellingNetwork
 from tests.marked_cases import long_but
 from tests.models.neural.labelling.made_labels import (
-    QUICK,
-    QUICK_TAGS,
     SMALL,
     TAGS,
     TRAINING,
@@ -23,8 +19,13 @@ from tests.models.neural.labelling.made_labels import (
     next_word_tags,
     reviews,
 )
-from training.labelling.labeller_fit import LabellerState, LabellerStep, SequenceBatch, SequencePlan, asked_features
-from training.neural.callbacks import reporting
+from training.labelling.labeller_fit import (
+    LabellerState,
+    LabellerStep,
+    SequenceBatch,
+    SequencePlan,
+    asked_features,
+)
 
 
 @pytest.mark.slow
@@ -61,32 +62,6 @@ def test_tags_that_need_the_future_are_learned_by_the_bidirectional_encoder_only
     assert forwards["cross_entropy"] > 0.68
 
 
-@pytest.mark.parametrize("spec", [QUICK, replace(QUICK_TAGS, kind="lstm")])
-def test_equal_seeds_give_equal_weights_other_seeds_others_and_torchs_random_stream_stays(spec):
-    data = next_word_tags(150, 1) if spec.task == "tagging" else reviews(150, 2, 1)
-    before = torch.get_rng_state()
-    one, two = (fitted(spec, data, data).model for _ in range(2))
-    assert torch.equal(torch.get_rng_state(), before)
-    other = fitted(replace(spec, training=replace(spec.training, seed=2)), data, data).model
-    assert np.array_equal(one.scores(data.sequences), two.scores(data.sequences))
-    assert not np.array_equal(one.scores(data.sequences), other.scores(data.sequences))
-
-
-def test_the_state_that_is_kept_is_that_of_the_best_evaluation(monkeypatch):
-    """The examples to choose by have the wrong labels: the more is learned, the worse. The first state is the best."""
-    spec = replace(QUICK, training=replace(TRAINING, evaluations=6))
-    data, seen = reviews(600, 2, 1), []
-    monkeypatch.setattr(reporting, "REPORT_SECONDS", math.inf)
-    chosen_by = replace(data, targets=1 - data.targets)
-    model, summary = fitted(spec, data, chosen_by, report=seen.append)
-    found = [progress.figures["cross_entropy"] for progress in seen]
-    assert len(found) == 6
-    assert found[-1] > 2 * found[0]
-    assert summary["cross_entropy"] == min(found)
-    assert model.measure(chosen_by)["cross_entropy"] == pytest.approx(min(found), abs=1e-12)
-    assert seen[-1].step == seen[-1].total == 3 * len(data.targets)
-
-
 def test_an_update_follows_the_mean_over_what_is_asked():
     """Two sequences of 1 and 8 answers: all 9 weigh the same, as a step of plain gradient descent shows."""
     training = replace(TRAINING, optimizer="sgd", learning_rate=0.5, weight_decay=0.0, clip=None, schedule="constant",
@@ -107,14 +82,3 @@ def test_an_update_follows_the_mean_over_what_is_asked():
     assert {group["lr"] for group in state.optimizer.param_groups} == {0.5}
     for weight, wanted in zip(weights, expected, strict=True):
         torch.testing.assert_close(weight.detach(), wanted)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("spec", [SMALL, TAGS])
-def test_a_model_on_a_gpu_learns_and_answers_as_on_the_processor(spec):
-    data = next_word_tags(1_000, 1) if spec.task == "tagging" else reviews(1_500, 2, 1)
-    model, summary = fitted(spec, data, data, device="cuda")
-    assert summary["error_rate"] <= 0.02
-    there = model.scores(data.sequences)
-    here = Labeller(spec, model.network.cpu()).scores(data.sequences)
-    np.testing.assert_allclose(there, here, atol=1e-3)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -77,23 +74,6 @@ def lacking_memory(above, patch):
 
     patch.setattr(step, "asked_features", features)
     return seen
-
-
-def test_without_memory_half_as_many_are_read_from_the_same_random_state(monkeypatch, caplog):
-    data, spec = reviews(20, 2, 1), replace(SMALL, dropout=0.5)
-    short, small = step_of(spec, data), step_of(spec, data)
-    small.state.metrics.micro_batch = 2
-    torch.manual_seed(3)
-    expected = small.gradient(ROWS)
-    with monkeypatch.context() as patch:
-        seen = lacking_memory(2, patch)
-        torch.manual_seed(3)
-        with caplog.at_level(logging.WARNING):
-            assert short.gradient(ROWS) == expected
-    assert seen == [7, 7, 7, 4, 2, 2, 2, 1]  # the batch of the recipe is 32: 16 and 8 are above these seven
-    assert short.state.metrics.micro_batch == 2
-    assert all(map(torch.equal, gradients_of(short.state.network), gradients_of(small.state.network)))
-    assert "out of memory" in caplog.text
 
 
 def test_memory_too_short_for_one_sequence_is_an_error(monkeypatch):

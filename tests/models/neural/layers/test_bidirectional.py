@@ -53,8 +53,3 @@ def test_outputs_and_summary_equal_torchs_bidirectional_layer_on_packed_sequence
 def test_impossible_lengths_are_refused(lengths):
     with pytest.raises(ModelError, match="each between 1 and 9"):
         make()(random_inputs(), torch.tensor(lengths))
-
-
-def random_text(count, length, tokens=20):
-    """Independent, equally likely tokens: nobody can predict them better than log(tokens) nats each."""
-    return torch.randint(9, 9 + tokens, (count, length), generator=torch.Generator().manual_seed(3))

@@ -6,8 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from models.neural.layers.dropout import Dropout, drop_weights
-from models.neural.layers.own_layer import OwnLayer
+from models.neural.layers.dropout import Dropout
 from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 
@@ -72,15 +71,6 @@ def test_fused_and_own_cells_get_the_same_masks_from_the_same_seed(kind, variant
         torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-10)
 
 
-def test_each_place_has_its_own_share_and_takes_the_common_one_where_none_is_given():
-    places = "input_dropout", "dropout", "output_dropout"
-    common = make(dropout=0.3)
-    assert [getattr(common, place).p for place in places] == [0.3, 0.3, 0.3]
-    own = make(dropout=0.3, input_dropout=0.0, output_dropout=0.6, variational=True)
-    assert [getattr(own, place).p for place in places] == [0.0, 0.3, 0.6]
-    assert all(getattr(own, place).variational for place in places)
-
-
 def test_a_dropped_word_is_dropped_wherever_it_stands_and_the_others_are_scaled():
     network = make(embedding_dropout=0.5, condition_on_stars=False)
     ids = torch.arange(9, V).repeat(B, 2)  # every word twice in every stream
@@ -93,18 +83,6 @@ def test_a_dropped_word_is_dropped_wherever_it_stands_and_the_others_are_scaled(
     torch.testing.assert_close(x_BTE, whole_BTE * 2 * kept_BT[..., None])
 
 
-@pytest.mark.parametrize("p", [0.2, 0.5])
-def test_dropped_weights_are_the_recurrent_ones_in_the_asked_share_and_scaled(p):
-    torch.manual_seed(1)
-    layer = OwnLayer("lstm", 4, 60)
-    weights = dict(layer.named_parameters())
-    dropped = drop_weights(weights, p)
-    assert all(dropped[name] is weights[name] for name in weights if name != "weight_hh_l0")
-    kept = dropped["weight_hh_l0"] != 0
-    assert kept.float().mean().item() == pytest.approx(1 - p, abs=5 * math.sqrt(p * (1 - p) / kept.numel()))
-    torch.testing.assert_close(dropped["weight_hh_l0"], weights["weight_hh_l0"] * kept / (1 - p), rtol=1e-4, atol=0)
-
-
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
 @pytest.mark.parametrize("variational", [False, True])
 def test_dropout_keeps_the_asked_share_and_the_mean(p, variational):
@@ -115,14 +93,6 @@ def test_dropout_keeps_the_asked_share_and_the_mean(p, variational):
     draws = x.numel() if not variational else 200 * 100
     assert kept.mean().item() == pytest.approx(1 - p, abs=5 * math.sqrt(p * (1 - p) / draws))
     torch.testing.assert_close(dropped, kept / (1 - p), rtol=1e-4, atol=0)
-
-
-def test_neighbouring_entries_of_a_dropout_mask_are_independent():
-    """Four of them come from one random number."""
-    torch.manual_seed(1)
-    kept = (Dropout(0.5)(torch.ones(1, 1, 200_002)) > 0).float().flatten() - 0.5
-    for lag in range(1, 9):
-        assert abs((kept[lag:] * kept[:-lag]).mean().item()) < 5 * 0.25 / math.sqrt(200_000), lag
 
 
 def test_variational_dropout_uses_one_mask_at_all_positions_and_plain_dropout_does_not():

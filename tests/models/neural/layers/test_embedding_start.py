@@ -21,14 +21,10 @@ from models.specs import (
 )
 from models.streams import TokenStream, unigram_counts, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.special import STARS, UNK
 from models.tokens.vocabulary import Vocabulary
-from models.tokens.words import FIRST
 from training.context import FitContext
 from training.fit import fit_model
-from training.vectors.files import keyed, save_vectors
 from training.vectors.stored_rows import ROWS, save_matrix
-from training.vectors.vocabulary_rows import vocabulary_rows
 
 TRAINING = TrainingSpec(epochs=1, batch=4, bptt_len=8, learning_rate=1e-2, precision="float32", evaluations=2)
 LSTM = RecurrentSpec(hidden=6, embedding=4, dropout=0.0, training=TRAINING, vectors="own")
@@ -81,15 +77,6 @@ def test_a_frozen_embedding_stays_to_the_bit_while_the_rest_is_trained(name: str
     assert moved == set(fresh), "the embedding has the vectors, and every other weight was trained"
 
 
-@pytest.mark.parametrize("name", ["tied, two levels", "feed-forward"])
-def test_otherwise_training_starts_there_and_goes_on(name: str, data: Any, tmp_path: Any) -> None:
-    rows_VE = rows_in(tmp_path, data[0])
-    weight_VE = fitted(KINDS[name], data, tmp_path / "trained", tmp_path).network.embedding.weight.detach().numpy()
-    moved = np.abs(weight_VE - rows_VE)
-    assert 0 < moved.max() < 0.3
-    assert moved.mean() < np.abs(rows_VE).mean() / 2
-
-
 def test_vectors_that_do_not_fit_are_refused(data: Any, tmp_path: Any) -> None:
     def refusal(spec: Any, vectors: Any, kind: str = "input") -> str:
         with pytest.raises(ModelError) as caught:
@@ -106,17 +93,3 @@ def test_vectors_that_do_not_fit_are_refused(data: Any, tmp_path: Any) -> None:
     assert "finite" in refusal(LSTM, tmp_path, "bundle")
     (tmp_path / ROWS).write_bytes(b"torn")
     assert f"the word vectors in {tmp_path}" in refusal(LSTM, tmp_path, "bundle")
-
-
-def test_rows_of_a_vocabulary_are_those_of_its_words(data: Any, tmp_path: Any) -> None:
-    vocabulary, names = data[0], ["food", "staff"]
-    save_vectors(tmp_path, keyed(names, np.array([[1.0, 2.0], [3.0, 4.0]])))
-    counts_V = np.arange(vocabulary.size)
-    rows_VE, coverage = vocabulary_rows(tmp_path, vocabulary, counts_V)
-    counted = counts_V[FIRST:].sum() + counts_V[UNK]
-    place = {vocabulary.token(token): token for token in range(vocabulary.size)}
-    assert rows_VE[place["food"]].tolist() == [1.0, 2.0]
-    assert (rows_VE[place["soup"]] != rows_VE[place["cold"]]).any(), "words without a vector can be told apart"
-    assert (coverage.found, coverage.entries) == (2, vocabulary.size - FIRST)
-    assert coverage.share_of_text == pytest.approx((place["food"] + place["staff"]) / counted)
-    assert len({rows_VE[token].tobytes() for token in STARS}) == len(STARS), "ratings can be told apart"

@@ -19,7 +19,6 @@ LAYERS = {
     "lstm-own": {"kind": "lstm", "cells": "reference"},
     "lstm-normed": {"kind": "lstm", "cells": "reference", "layer_norm": True},
 }
-FUSED = [name for name, options in LAYERS.items() if options["cells"] == "fused"]
 
 
 def make(name):

@@ -72,16 +72,6 @@ def test_many_layers_equal_torchs_many_layers(kind, cells):
     torch.testing.assert_close(features, expected, atol=1e-6, rtol=1e-5)
 
 
-def test_tied_output_shares_one_storage_and_saves_its_parameters():
-    sizes = {"hidden": 8, "embedding": 8, "objective": ObjectiveSpec(output="softmax")}
-    tied, untied = make(tied=True, **sizes), make(tied=False, **sizes)
-    number = [sum(p.numel() for p in network.parameters()) for network in (tied, untied)]
-    assert tied.output.weight.data_ptr() == tied.embedding.weight.data_ptr()
-    assert tied.output.weight is tied.embedding.weight
-    assert untied.output.weight.data_ptr() != untied.embedding.weight.data_ptr()
-    assert number[1] - number[0] == V * 8
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tied", [True, False])
 def test_initial_loss_is_log_V_before_the_unigram_bias_and_the_unigram_entropy_with_it(kind, tied):
@@ -128,21 +118,3 @@ def test_gradients_of_the_whole_network_pass_the_numeric_check():
 
     leaves = [network.get_parameter(name).detach().clone().requires_grad_() for name in names]
     assert torch.autograd.gradcheck(run, leaves, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"layer_norm": True}, "cells = 'reference'"),
-        ({"kind": "rnn", "nonlinearity": "sigmoid"}, "cells = 'reference'"),
-        ({"kind": "gru", "form": "cho"}, "cells = 'reference'"),
-        ({"kind": "lstm", "form": "cho", "cells": "reference"}, "a GRU"),
-        ({"kind": "lstm", "nonlinearity": "relu"}, "have no choice"),
-        ({"kind": "gru", "nonlinearity": "arctan", "cells": "reference"}, "have no choice"),
-        ({"kind": "gru", "forget_bias": 3.0}, "no other has that gate"),
-        ({"kind": "lstm", "forget_bias": float("nan")}, "finite"),
-    ],
-)
-def test_options_that_no_network_can_have_are_refused_with_the_reason(options, reason):
-    with pytest.raises(ValueError, match=reason):
-        RecurrentSpec(**options)

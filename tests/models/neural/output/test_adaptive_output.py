@@ -73,19 +73,3 @@ def test_features_of_the_tails_shrink_by_powers():
         "project_2": (3, E), "rows_2": (11, 3),
         "project_3": (1, E), "rows_3": (len(PREDICTED) - 29, 1),
     }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"output": "adaptive", "head": 9, "cutoffs": (9,)},
-        {"output": "adaptive", "head": 9, "cutoffs": (20, 12)},
-        {"output": "two_level", "cutoffs": (2_000,)},
-        {"output": "two_level", "shrink": 4.0},
-        {"output": "adaptive", "shrink": 0.5},
-        {"output": "adaptive", "shrink": float("inf")},
-    ],
-)
-def test_options_that_cannot_be_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"cutoffs|shrink"):
-        ObjectiveSpec(**wrong)

@@ -2,15 +2,13 @@
 
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.base import ModelError
 from models.neural.output import CONTEXT_IDS, HierarchicalOutput, SoftmaxOutput
-from tests.models.neural.output.small_layers import HEAD, OBJECTIVES, PREDICTED, E, N, V, batch, gradients, layer_of
+from tests.models.neural.output.small_layers import HEAD, PREDICTED, E, N, V, batch, gradients, layer_of
 
 
 def reference_logp(layer, features_NE):
@@ -118,16 +116,6 @@ def test_rows_with_target_minus_one_count_for_nothing(kind):
     assert (layer.nats(features_NE, masked_N)[~kept] == 0).all()
 
 
-@pytest.mark.parametrize("target", CONTEXT_IDS)
-def test_a_given_id_as_target_is_refused(kind, target):
-    layer, (features_NE, targets_N) = layer_of(kind), batch()
-    targets_N[3] = target
-    for call in (layer.loss, layer.nats):
-        with pytest.raises(ModelError, match="never predicted") as refusal:
-            call(features_NE, targets_N)
-        assert refusal.value.kind == "input"
-
-
 def test_no_gradient_is_computed_where_none_is_wanted(kind):
     layer, (features_NE, targets_N) = layer_of(kind), batch()
     with torch.no_grad():
@@ -135,14 +123,3 @@ def test_no_gradient_is_computed_where_none_is_wanted(kind):
     assert not loss.requires_grad
     torch.testing.assert_close(loss, layer.nats(features_NE, targets_N).sum())
     assert count == N
-
-
-@pytest.mark.parametrize("kind", [kind for kind in OBJECTIVES if kind != "hierarchical"])
-def test_tied_rows_collect_the_gradients_of_both_their_uses(kind):
-    layer, targets_N = layer_of(kind, dtype=torch.float64), batch()[1]
-    ids_N = torch.tensor(np.random.default_rng(5).integers(0, V, N))
-    layer.loss(F.embedding(ids_N, layer.weight), targets_N)[0].backward()
-    own = layer.weight.grad.clone()
-    features_NE = F.embedding(ids_N, layer.weight)
-    expected = -reference_logp(layer, features_NE).gather(1, targets_N[:, None]).sum()
-    torch.testing.assert_close(own, torch.autograd.grad(expected, layer.weight)[0], rtol=1e-10, atol=1e-10)

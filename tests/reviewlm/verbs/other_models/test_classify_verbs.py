@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -83,14 +81,6 @@ def test_fit_hands_its_options_to_the_flow_and_shows_the_table_best_first_and_th
     assert "Gate: the gain is too small." in shown
 
 
-@pytest.mark.usefixtures("flow")
-def test_fit_gives_the_result_of_the_flow_as_json(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert call(monkeypatch, "fit", "--json") == 0
-    assert answer(capfd) == FITTED
-
-
 def classifier() -> ClassifierBundle:
     """A classifier of three ratings that has read Latin letters only."""
     words = vocabulary()
@@ -130,32 +120,6 @@ def test_each_answer_names_the_line_and_the_text_that_it_is_about(
         assert one["probability"] == max(one["probabilities"].values())
         assert sum(one["probabilities"].values()) == pytest.approx(1)
         assert list(one["probabilities"]) == ["1", "3", "5"]
-
-
-def test_a_script_that_the_vocabulary_lacks_is_a_warning(
-    opened: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert call(monkeypatch, "predict", "texts.txt", "--json") == 0
-    shown = capfd.readouterr()
-    [warning] = json.loads(shown.out)["warnings"]
-    assert "Cyrillic script" in warning
-    assert "Cyrillic script" in " ".join(shown.err.split())
-    Path("latin.txt").write_text("great lovely\n")
-    assert call(monkeypatch, "predict", "latin.txt", "--json") == 0
-    assert answer(capfd)["warnings"] == []
-
-
-def test_texts_may_come_from_standard_input_and_the_table_shows_their_lines(
-    opened: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\ngreat lovely\n")))
-    assert call(monkeypatch, "predict", "-", "--model", "2") == 0
-    shown = capfd.readouterr().out
-    assert opened == ["2"]
-    assert "reviewlm-stars version 4" in shown
-    row = next(line for line in shown.splitlines() if "great lovely" in line)
-    cells = [cell.strip() for cell in row.strip("│ ").split("│")]
-    assert (cells[:2], cells[3]) == (["2", "5"], "great lovely")
 
 
 @pytest.mark.parametrize(("arguments", "kind", "code"), [
@@ -245,16 +209,6 @@ def test_compare_takes_the_data_of_the_versions_says_which_and_names_the_reviews
     assert "B is right and A wrong on 2 reviews." in shown
     assert call(monkeypatch, "compare", "champion", "previous", "--json") == 0
     assert answer(capfd) == {**COMPARED, "data": "version 2: mine.jsonl", "settings": "version 2"}
-
-
-def test_compare_refuses_versions_whose_files_are_gone_before_any_server_is_started(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    gone = VersionSettings(load_config("classify").with_input(["gone.jsonl"]), "gone.jsonl", "version 2")
-    monkeypatch.setattr("tracking.registry.version_settings.settings_of_classifiers", lambda *given: gone)
-    monkeypatch.setattr("reviewlm.options._run", lambda *given, **arguments: pytest.fail("a server was started"))
-    assert call(monkeypatch, "compare", "1", "2", "--json") == 3
-    assert "gone.jsonl" in answer(capfd)["error"]["where"]
 
 
 def test_compare_in_a_home_without_classifiers_says_how_to_make_one_and_takes_no_data(

@@ -70,23 +70,6 @@ def test_the_nearest_reviews_of_a_file_are_those_with_the_largest_tf_idf_cosine_
         assert (near["stars"], near["business_id"]) == (ROWS[row]["stars"], ROWS[row]["business_id"])
 
 
-@pytest.mark.parametrize("by", ["words", "model"])
-def test_the_passage_is_that_of_the_review_which_is_nearest_to_the_text(
-    by: str,
-    folder: Path,
-    tmp_path: Path,
-    own_home: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    file = write(tmp_path / "two.jsonl", f"We came by car. It rained!\n{TEXTS[1]}\nParking was easy.", "Lovely staff")
-    more = ("--bundle", folder) if by == "model" else ()
-    found = call(monkeypatch, capfd, "models", "nearest", TEXTS[1], "--input", file, "--by", by, *more, "--json").facts
-    passages = {near["review_id"]: near["passage"] for near in found["nearest"]}
-    assert passages["r0"] in TEXTS[1]
-    assert found["by"] == by
-
-
 def test_no_review_is_near_that_has_no_word_of_the_text(
     tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,27 +58,6 @@ def test_neighbours_and_an_analogy_are_shown_and_given_as_json(
     assert "'man' is to 'king' as 'woman' is to" in capfd.readouterr().out
 
 
-def test_vectors_of_another_program_can_be_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "glove.txt").write_text("good 1 0\ngreat 0.9 0.1\nbad -1 0\n", encoding="utf-8")
-    file = str(tmp_path / "glove.txt")
-    assert exit_code(monkeypatch, "models", "neighbours", "good", "--vectors", file, "--json") == 0
-    assert [near["word"] for near in answer(capfd)["neighbours"]["good"]] == ["great", "bad"]
-
-
-def test_vectors_that_hardly_differ_are_a_warning(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    save_vectors(tmp_path / "alike", keyed(ROYAL.index_to_key, ROYAL.vectors + 9))
-    warned = {}
-    for name in ("vectors", "alike"):
-        assert exit_code(monkeypatch, "models", "neighbours", "king", "--vectors", str(tmp_path / name), "--json") == 0
-        captured = capfd.readouterr()
-        warned[json.loads(captured.out.splitlines()[-1])["mean_cosine"] > 0.8] = "have a cosine of" in captured.err
-    assert warned == {False: False, True: True}
-
-
 @pytest.mark.parametrize(("arguments", "code", "said"), [
     pytest.param([], 2, "No word was given", id="no-word"),
     pytest.param(["kong"], 3, "similar words: king", id="unknown-word"),

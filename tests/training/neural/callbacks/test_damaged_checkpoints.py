@@ -15,7 +15,6 @@ from tests.training.neural.callbacks.killed_trainings import (
     newest,
     run,
 )
-from training.neural.checkpoint import Checkpoints
 from training.neural.trainer import CHECKPOINTS
 
 
@@ -67,25 +66,3 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path, undi
     DAMAGE[damage](tmp_path)
     assert_same_as(undisturbed, tmp_path, *run(tmp_path))
     assert ("is skipped" in caplog.text) == (damage != "a missing description")
-
-
-@pytest.mark.slow
-def test_a_checkpoint_that_cannot_be_read_just_now_is_left_for_the_next_try(tmp_path, undisturbed, monkeypatch):
-    kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
-    checkpoints, names = Checkpoints(tmp_path / CHECKPOINTS), sorted((tmp_path / CHECKPOINTS).iterdir())
-
-    def fails(*arguments):
-        raise OSError(24, "Too many open files")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("training.neural.checkpoint.sha256_of", fails)
-        assert checkpoints.load() is None
-    assert sorted((tmp_path / CHECKPOINTS).iterdir()) == names
-    assert checkpoints.load() is not None
-
-
-@pytest.mark.slow
-def test_a_description_is_never_executed(tmp_path):
-    """All that is read is JSON and safetensors: the folder holds no other kind of file."""
-    run(tmp_path)
-    assert {path.suffix for path in (tmp_path / CHECKPOINTS).iterdir()} == {".json", ".safetensors"}

@@ -1,7 +1,6 @@
 """Checkpoints written by a thread: of the right moment, whole, in order; its errors are those of the training."""
 
 import threading
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +13,6 @@ from training.neural.callbacks.checkpointing import CheckpointWriter
 from training.neural.checkpoint import Checkpoints
 from training.neural.step import TrainingStep
 
-ROOT = Path(__file__).resolve().parents[4]
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 CLOCKS = ("time", "tokens_per_second", "step_seconds", "peak_memory")
 
@@ -110,23 +108,3 @@ def test_a_training_that_dies_while_its_thread_writes_goes_on_to_the_same_bits(t
     assert lines(tmp_path / "killed") == lines(tmp_path / "undisturbed")
     assert other["validation_nats"] == summary["validation_nats"]
     assert not list(tmp_path.rglob("*.part"))
-
-
-PROGRAM = """
-import os, signal, sys
-from pathlib import Path
-import torch
-from training.neural import checkpoint
-from training.neural.callbacks import checkpoint_writer, checkpointing
-from tests.models.neural.made_trainings import run
-torch.set_num_threads(1)
-checkpoint_writer.IN_A_THREAD, checkpointing.CHECKPOINT_SECONDS = ("cpu",), 0.0
-names, replace = [], os.replace
-def dying(*given):
-    names.append(given)
-    if len(names) == int(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(*given)
-checkpoint.os.replace = dying
-run(Path(sys.argv[1]))
-"""

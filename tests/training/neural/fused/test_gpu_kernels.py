@@ -12,7 +12,6 @@ from torch import nn
 from models.specs import TrainingSpec
 from tests.models.neural.made_trainings import SPEC, TRAINING, curve, network_of, run
 from training.neural import step
-from training.neural.fused.captured import captured
 from training.neural.fused.chosen_layers import gpu_sequences, sequences
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]
@@ -91,27 +90,6 @@ def test_a_training_by_replays_is_the_training_that_launches_each_kernel(tmp_pat
     gc.collect()
     monkeypatch.setattr(step, "captured", lambda *window: None)
     np.testing.assert_allclose(replayed, losses(tmp_path / "launched", spec), rtol=0.02)
-
-
-@pytest.mark.parametrize(
-    "dropout",
-    [
-        {"input_dropout": 0.5},
-        {"output_dropout": 0.5},
-        {"embedding_dropout": 0.5},
-        {"weight_drop": 0.5},
-        {"output_dropout": 0.5, "variational": True},
-    ],
-)
-def test_every_replay_draws_its_own_dropout_masks_as_a_launch_would(dropout):
-    network = network_of(replace(SPEC, dropout=0.0, **dropout)).to(GPU).train()
-    ids_BT, state = torch.randint(9, 20, (8, 12), device=GPU), network.start(8, GPU)
-    read, before = captured(network, ids_BT, state), torch.cuda.get_rng_state(GPU)
-    first, second = (read(ids_BT, state)[0].clone() for _ in range(2))
-    torch.cuda.set_rng_state(before, GPU)
-    launched = network(ids_BT, state)[0]
-    assert not torch.equal(first, second)
-    torch.testing.assert_close(first, launched, rtol=0.0, atol=0.0)
 
 
 def test_for_want_of_memory_replays_are_given_up_before_streams_are(tmp_path, caplog):

@@ -8,9 +8,7 @@ import sys
 
 import pytest
 import torch
-from numba.core.caching import CacheImpl
 
-from models.compiled import kernel
 from models.neural import network as network_module
 from models.neural.network import Network
 from models.neural.nplm import NPLMNetwork
@@ -58,11 +56,6 @@ def test_a_recurrent_model_that_is_only_asked_needs_no_numba() -> None:
         "import numpy as np; print(model.score(np.array([[1, 9, 10]]), model.start(1))[0].shape)"
     )
     assert ran.stdout.strip() == "(1, 3)"
-
-
-def test_a_kernel_is_compiled_also_where_no_folder_can_keep_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
-    assert kernel(lambda x: 2 * x)(3.5) == 7.0
 
 
 def in_a_fresh_process(program: str, **variables: str) -> subprocess.CompletedProcess[str]:

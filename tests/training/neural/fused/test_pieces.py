@@ -8,7 +8,6 @@ from models.neural.layers.pieces import PackedPieces
 from models.neural.layers.recurrent_layers import make_layer, run_layer
 
 CPU = torch.device("cpu")
-FUSED = ["rnn", "relu", "gru", "lstm"]
 
 
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])

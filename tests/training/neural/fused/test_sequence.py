@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from models.neural.device import onednn_has_bf16
@@ -17,7 +15,6 @@ from models.neural.layers.own_layer import unroll
 from models.neural.layers.recurrent_layers import PARAMETERS, RepeatedInputs, make_layer, run_layer
 from models.neural.network import NetworkState
 from training.neural.fused.chosen_layers import sequences, train_with_own_layers
-from training.neural.fused.sequence import sums_by_row
 
 B, T, E, H = 3, 11, 5, 37
 """H is no multiple of the processor's vectors: both their loop and the rest behind it run."""
@@ -98,22 +95,6 @@ def test_inputs_without_repetitions_equal_those_of_every_position_in_float64(kin
     assert gradient_UE.any(1).tolist() == [True] * 4 + [False]
 
 
-@given(rows=st.lists(st.integers(0, 6), min_size=1, max_size=30))
-def test_sums_by_row_are_those_of_index_add(rows: list[int]) -> None:
-    da_NG, rows_N = torch.randn(len(rows), 3, dtype=torch.float64), torch.tensor(rows)
-    expected = torch.zeros(7, 3, dtype=torch.float64).index_add_(0, rows_N, da_NG)
-    torch.testing.assert_close(sums_by_row(da_NG, rows_N, 7), expected, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_two_windows_with_the_carried_state_equal_one(kind: str) -> None:
-    _, x, state, weights = window(kind, torch.float64)
-    whole, last = SEQUENCES[kind](x, state, weights, torch.float64)
-    first, between = SEQUENCES[kind](x[:, :4], state, weights, torch.float64)
-    second, after = SEQUENCES[kind](x[:, 4:], between, weights, torch.float64)
-    assert_equal((torch.cat([first, second], 1), after), (whole, last), (x, *state, *weights))
-
-
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_lower_formats_stay_near_float64(kind: str, dtype: torch.dtype, error: float) -> None:
@@ -127,15 +108,6 @@ def test_lower_formats_stay_near_float64(kind: str, dtype: torch.dtype, error: f
     assert ours.dtype == dtype
     for one, other in zip((ours, *found), (exact, *wanted), strict=True):
         assert float((one.detach().double() - other.detach()).norm() / other.detach().norm()) < error
-
-
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
-def test_a_second_gradient_of_the_same_window_is_refused(kind: str) -> None:
-    _, x, state, weights = window(kind, torch.float32)
-    loss = SEQUENCES[kind](x, state, weights, torch.float32)[0].sum()
-    loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="already computed"):
-        loss.backward()
 
 
 @pytest.mark.skipif(not onednn_has_bf16(), reason="torch's LSTM needs a processor with instructions for bfloat16")

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import ModelError
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
 from tests.examples import examples
@@ -79,15 +78,6 @@ def test_the_file_is_what_lmplz_writes_but_for_the_order_of_its_lines(golden_tex
 
 def ngram_of(line: str) -> str:
     return line if "\t" not in line else line.split("\t")[1]
-
-
-@pytest.mark.parametrize("words", [["<unk>", "<s>", "</s>", "a b"], ["<unk>", "<s>", "</s>", ""], ["<unk>", "<s>", "a"],
-                                   ["<unk>", "<s>", "</s>", "</s>"], ["<unk>", "<s>", "</s>"]])  # fmt: skip
-def test_words_that_an_arpa_file_cannot_hold_are_refused_and_nothing_is_left_behind(words, tmp_path):
-    tables = Tables((), (np.log(np.full(4, 0.25)),), (), 4, (1,))
-    with pytest.raises(ModelError):
-        write_arpa(tmp_path / "model.arpa", tables, words)
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

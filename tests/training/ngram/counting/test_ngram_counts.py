@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.ngram.lookup import NONE
 from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams, unseen_share
@@ -52,34 +50,6 @@ def test_ngrams_of_enough_documents_are_those_that_a_set_of_windows_per_document
         assert counts.orders[k - 1].raw_M.tolist() == count_ngrams(
             stream_of(documents), order, V, CONTEXT_IDS
         ).orders[k - 1].raw_M.tolist()  # fmt: skip
-
-
-@examples(40)
-@given(documents=CORPUS)
-def test_suffix_links_lead_to_the_ngram_without_its_first_word_and_begins_are_marked(documents, stream_of):
-    counts = count_ngrams(stream_of(documents), 4, V, CONTEXT_IDS)
-    for k in range(2, 5):
-        entry, words = counts.orders[k - 1], counts.words(k)
-        assert np.array_equal(counts.words(k - 1)[entry.suffix_M], words[:, 1:])
-        assert np.array_equal(counts.words(k - 1)[counts.context(k)], words[:, :-1])
-        assert entry.begins_M.tolist() == [gram[0] in CONTEXT_IDS for gram in words.tolist()]
-        assert (np.diff(entry.keys_M) > 0).all()
-
-
-@examples(60)
-@given(documents=CORPUS, order=st.integers(2, 4))
-def test_the_ngram_left_open_is_the_greatest_one_read_backwards(documents, order, stream_of):
-    padded = [[d[1]] * (order - 1) + d[1:] for d in documents]
-    full = [tuple(d[i : i + order][::-1]) for d in padded for i in range(1, len(d) - order + 1)]
-    counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
-    for k in range(1, order + 1):
-        row = counts.orders[k - 1].open_row
-        if not full:
-            assert row == NONE
-        elif row != NONE:
-            assert tuple(counts.words(k)[row].tolist()[::-1]) == max(full)[:k]
-        else:
-            assert max(full)[k - 1] in CONTEXT_IDS  # it begins its document before this order
 
 
 def test_the_share_of_unseen_ngrams_is_that_of_a_set_of_ngrams_and_rises_with_the_order(stream_of, reviews_of):

@@ -83,13 +83,6 @@ def test_endings_of_ngrams_that_srilm_pruned_away_score_as_in_kenlm(tmp_path):
     assert decades(LineLM.from_arpa(tmp_path / "closed.arpa"), PRUNED_LINES) == pytest.approx(PRUNED_SCORES, abs=1e-6)
 
 
-def test_beginnings_that_were_pruned_away_come_back_too(tmp_path):
-    text = SRILM.replace("-0.2\t<s> a b\t-0.05\n", "").replace("-0.4\ta b\t-0.35\n", "")
-    model = LineLM.from_arpa(written(tmp_path, text.replace("2=4", "2=3").replace("3=3", "3=2")))
-    # b after `<s> a`: -0.1 (its weight) - 0.3 (of `a`) - 0.8; the 4-gram `<s> a b c` is still found
-    assert decades(model, ["a b c"]) == pytest.approx([-0.5, -1.2, -0.1, -0.7], abs=1e-6)
-
-
 DIALECTS = {
     "text before it": "made by a toolkit\n\n1-grams are few\n" + SRILM.lstrip(),
     "blanks for tabs": SRILM.replace("\t", " "),

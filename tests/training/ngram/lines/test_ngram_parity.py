@@ -15,7 +15,6 @@ from training.ngram.counting.counts import count_ngrams
 from training.ngram.lines.line_lm import LineLM
 from training.ngram.lines.text_corpus import BEGIN, END, GIVEN_OF_LINES, LineCorpus, read_words
 from training.ngram.lines.text_files import fit_lines
-from training.ngram.smoothing.kneser_ney import counts_of_counts, estimate
 
 LN10 = np.log(10)
 THRESHOLDS = {"001": (0, 0, 1), "012": (0, 1, 2), "112": (1, 1, 2)}
@@ -81,29 +80,6 @@ def test_every_probability_and_backoff_weight_is_lmplz_s_within_1e_6(name, order
     assert np.abs(difference).max() < 1e-6
 
 
-@pytest.mark.parametrize(("name", "order"), [("zero", 1), ("zero", 3), ("zero_weight", 3)])
-def test_a_discount_of_exactly_0_is_taken_as_lmplz_takes_it(name, order, golden_text, golden_folder):
-    text = golden_text(name)
-    made = estimate(count_ngrams(text, order, len(text.words), GIVEN_OF_LINES))
-    assert any(0.0 in found.values[1:] and not found.fallback for found in made.discounts)
-    ours, theirs = as_arpa(fitted(text, order)), read_arpa(golden_folder / f"{name}.{order}.arpa.gz")
-    assert ours.keys() == theirs.keys()
-    one, two = np.array([ours[ngram] for ngram in theirs]), np.array(list(theirs.values()))
-    assert np.array_equal(np.isneginf(one), np.isneginf(two))
-    assert np.abs(one[np.isfinite(one)] - two[np.isfinite(two)]).max() < 1e-6
-
-
-def test_where_a_discount_of_0_leaves_nothing_unseen_words_are_impossible_and_the_sum_is_still_1(golden_text):
-    text = golden_text("zero_weight")
-    exact = fitted(text, 3)
-    after_begin_V = np.exp(exact.distribution(exact.read(np.array([[BEGIN]]), exact.start(1))))[0]
-    assert np.exp(exact.distribution(exact.start(1))).sum() == pytest.approx(1)
-    assert (after_begin_V == 0).sum() == 5  # of 6 only w2 can follow
-    assert after_begin_V.sum() == pytest.approx(1)
-    scores = exact.score_text(exact.read_lines(["w2 w1", "w1 w2"]))
-    assert (scores.perplexity, scores.tokens) == (np.inf, 6)
-
-
 def by_query(golden_folder, name: str, order: int) -> dict[str, float]:
     lines = [line.split("\t") for line in (golden_folder / "query.tsv").read_text().splitlines()]
     return {label.rstrip(":"): float(value) for model, label, value in lines if model == f"{name} {order}"}
@@ -162,27 +138,6 @@ def real_sentences() -> tuple[list[str], list[str]]:
     parts = [gzip.decompress(path.read_bytes()).decode() for path in sorted(folder.glob("*.txt.gz"))]
     lines = "".join(parts).removesuffix("\n").split("\n")
     return [line for at, line in enumerate(lines, 1) if at % 10], lines[9::10]
-
-
-def test_the_textbook_variant_differs_where_the_last_word_of_the_text_is_new_and_frequent(golden_text):
-    text = golden_text("quirk")
-    counts = count_ngrams(text, 5, len(text.words), GIVEN_OF_LINES)
-    adjusted = np.bincount(counts.orders[2].suffix_M, minlength=len(counts.orders[1]))
-    adjusted = np.where(counts.orders[1].begins_M, counts.orders[1].raw_M, adjusted)
-    textbook, lmplz_s = (counts_of_counts(counts, 2, adjusted, kenlm_exact=exact) for exact in (False, True))
-    assert textbook != lmplz_s
-    assert textbook == tuple(int((adjusted == j).sum()) for j in (1, 2, 3, 4))
-
-
-def test_orders_that_determine_no_discounts_take_the_fallback_and_say_so(golden_text, caplog):
-    text = golden_text("short")
-    counts = count_ngrams(text, 5, len(text.words), GIVEN_OF_LINES)
-    made = estimate(counts, fallback=(0.4, 0.9, 1.4))
-    assert [found.fallback for found in made.discounts] == [True] * 5
-    assert [found.values for found in made.discounts] == [(0, 0.4, 0.9, 1.4)] * 5
-    [warning] = caplog.messages
-    assert "the discounts of orders 1, 2, 3, 4, 5: (0.4, 0.9, 1.4) are used" in warning
-    assert [len(entry) for entry in counts.orders] == [6, 7, 3, 0, 0]
 
 
 def test_texts_are_read_as_the_table_of_differences_in_the_documentation_says(tmp_path):

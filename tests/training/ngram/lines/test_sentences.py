@@ -9,7 +9,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from models.base import ModelError
 from models.ngram import lookup
 from models.specs import NGramSpec
 from tests.examples import examples
@@ -94,16 +93,6 @@ def test_words_have_log_p_and_length_of_the_n_gram_that_back_off_finds_in_kenlm_
             assert score.oov == (words[place] == "<unk>")
             lengths.add(score.ngram_length)
     assert lengths == set(range(1, order + 1))
-
-
-def test_a_mark_is_an_unknown_word_or_refused_as_in_a_text():
-    model = fitted(3)
-    assert model.log_probability("a <unk> b") == model.log_probability("a zz b")
-    for mark in ("<s>", "</s>"):
-        for method in (model.log_probability, model.token_scores):
-            with pytest.raises(ModelError, match=f"the word '{mark}' is a mark") as caught:
-                method(f"a {mark} b")
-            assert caught.value.kind == "input"
 
 
 @examples(200)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 from collections import Counter
 from itertools import pairwise
 
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import LanguageModel, ModelError
+from models.base import ModelError
 from tests.examples import examples
 from training.ngram.lines import text_corpus
 from training.ngram.lines.line_lm import LineLM
@@ -50,11 +49,6 @@ def test_a_file_is_read_as_sentences_of_words_between_blanks_packed_or_not(packi
     assert corpus.ids.tolist() == [1, 3, 4, 5, 2, 1, 2, 1, 3, 4, 6, 2, 1, 7, 8, 9, 2]
     assert corpus.offsets.tolist() == [0, 5, 7, 12, 17]
     assert len(corpus) == 4
-
-
-def held(path):
-    """Return how often this process has a file open."""
-    return sum(os.path.realpath(f"/proc/self/fd/{fd}") == str(path.resolve()) for fd in os.listdir("/proc/self/fd"))
 
 
 @examples(150)
@@ -148,19 +142,6 @@ def test_a_text_becomes_an_arpa_file_and_a_folder_that_score_alike(prune, golden
         assert by_arpa[name] == pytest.approx(by_folder[name], rel=1e-6)
 
 
-def test_a_model_of_lines_keeps_the_contract_of_all_models(golden_folder):
-    model = LineLM.from_arpa(golden_folder / "train.3.arpa.gz")
-    assert isinstance(model, LanguageModel)
-    text = model.read_lines(["the lamp shines", "zz"])
-    logp_BV, state = model.step(np.array([1]), model.start(1))
-    assert np.exp(logp_BV.double().numpy()).sum() == pytest.approx(1, abs=1e-6)
-    nats, _ = model.score(text.ids[None, 1:], state)
-    assert nats[0, 0] == pytest.approx(-float(logp_BV[0, text.ids[1]]), rel=1e-6)
-    scores = model.score_text(text)
-    assert scores.nats == pytest.approx(nats.sum())
-    assert (scores.tokens, scores.oov) == (6, 1)
-
-
 def test_a_folder_that_is_damaged_is_refused(golden_folder, tmp_path):
     fit_text(golden_folder / "tiny.txt", 2, binary=tmp_path / "model")
     (tmp_path / "model" / "words.txt").write_text("<unk>\n<s>\n")
@@ -169,28 +150,6 @@ def test_a_folder_that_is_damaged_is_refused(golden_folder, tmp_path):
     (tmp_path / "model" / "lines.json").unlink()
     with pytest.raises(ModelError, match="not a model of lines"):
         LineLM.open(tmp_path / "model")
-    assert caught.value.kind == "bundle"
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_scores_do_not_depend_on_pieces_and_threads(threads, golden_folder, tmp_path, monkeypatch):
-    fit_text(golden_folder / "train.txt", 4, binary=tmp_path / "model")
-    model = LineLM.open(tmp_path / "model")
-    text = LineCorpus.read_file(golden_folder / "held_out.txt", model.words, "unknown")
-    whole, _ = model.score(text.ids[None], model.start(1))
-    monkeypatch.setattr("models.threads.THREADS", threads)
-    for chunk in (1, 2, 50, 1 << 16):
-        monkeypatch.setattr("training.ngram.lines.line_lm.CHUNK", chunk)
-        assert np.array_equal(model.token_nats(text), whole[0])
-
-
-@pytest.mark.parametrize("words", [b"", b"a\nb\n", b"\xff\n", None])
-def test_words_that_do_not_fit_the_tables_are_refused_when_the_model_is_opened(words, golden_folder, tmp_path):
-    fit_text(golden_folder / "short.txt", 2, binary=tmp_path)
-    path = tmp_path / "words.txt"
-    path.unlink() if words is None else path.write_bytes(words)
-    with pytest.raises(ModelError) as caught:
-        LineLM.open(tmp_path)
     assert caught.value.kind == "bundle"
 
 

@@ -110,10 +110,3 @@ def test_discounts_follow_equation_26_of_chen_and_goodman():
     assert found.values == pytest.approx((0, 1 - 2 * y * 0.4, 2 - 3 * y * 0.5, 3 - 4 * y * 0.5))
     assert order_discounts((100, 40, 20, 10), "kneser_ney").values == pytest.approx((0, y, y, y))
     assert not found.fallback
-
-
-@pytest.mark.parametrize("n", [(0, 0, 0, 0), (5, 0, 1, 1), (3, 2, 0, 0), (1, 1, 9, 1), (9, 3, 1, 5), (1, 1, 2, 0)])
-def test_counts_of_counts_that_determine_nothing_take_the_fallback(n):
-    found = order_discounts(n, "modified_kneser_ney", (0.3, 0.6, 0.9))
-    assert found.fallback
-    assert found.values == (0, 0.3, 0.6, 0.9)

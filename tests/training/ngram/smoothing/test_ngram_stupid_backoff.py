@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.base import ModelError
 from models.ngram.lm import NGramLM
-from models.ngram.measure import measure
 from models.tokens.special import CONTEXT_IDS, EOS
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.ngram_fit import estimate_ngrams
@@ -36,15 +34,3 @@ def test_scores_are_relative_frequencies_with_a_penalty_for_every_word_dropped(m
     assert scores[TEA] == 0
     assert (scores[sorted(CONTEXT_IDS)] == 0).all()
     assert scores.sum() > 1
-
-
-def test_nats_distributions_and_perplexities_are_refused_with_the_reason(model):
-    ids = np.array([[1, 3, SOUP, GOOD, EOS]])
-    for ask in (
-        lambda: model.score(ids, model.start(1)),
-        lambda: model.distribution(model.start(1)),
-        lambda: measure(model, ids[0], CONTEXT_IDS),
-    ):
-        with pytest.raises(ModelError, match=r"scores, not probabilities.*no perplexity") as caught:
-            ask()
-        assert caught.value.kind == "input"
