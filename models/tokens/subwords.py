@@ -1,4 +1,7 @@
-"""Learn the entries of BPE and Unigram from counted pieces, in bounded memory, with the same result in every run."""
+"""Learn the entries of BPE and Unigram from counted pieces, in bounded memory, with the same result in every run.
+
+The trainers of the `tokenizers` package accept no counts, so each piece is given as often as it was counted.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, groupby, repeat
@@ -17,7 +20,6 @@ import polars as pl
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ..threads import FanOut
-from .bpe import learn_merges
 from .pretokenizer import SPLIT, count_pieces
 from .subword_codecs import BYTE_OF, SPARE, UNKNOWN, SubwordUnit, require_room, spare_bytes
 from .type_counts import CharacterCounts, TypeCounts, batched
@@ -31,7 +33,9 @@ BPE_BYTES = 6 << 20
 UNIGRAM_TYPES = 200_000
 UNIGRAM_BYTES = 2 << 20
 FED = 10_000_000
-"""Maximum occurrences of pieces given to the Unigram trainer, which accepts no counts; above it, a sample."""
+"""Maximum occurrences of pieces given to a trainer; above it, a sample."""
+TOGETHER = 200
+"""Occurrences of a piece that are given to the BPE trainer as one text: fewer calls."""
 
 
 @dataclass(frozen=True)
@@ -88,23 +92,31 @@ def train_bpe(
 ) -> tuple[SubwordUnit, dict[str, int | float]]:
     """Train byte-level BPE (Sennrich et al. 2016, Radford et al. 2019); merge pairs seen at least *min_count* times.
 
-    Up to `BPE_TYPES` distinct pieces, the result is the same as with the `tokenizers` package on the whole text.
+    Up to `BPE_TYPES` distinct pieces and `FED` occurrences, the result is the same as on the whole text.
     """
     require_room("bpe", size, 256)
     pieces = most_frequent(texts, BPE_TYPES, BPE_BYTES, work, fan_out)
-    names = [UNKNOWN, *sorted(BYTE_OF)]
-    alphabet = np.zeros(256, np.int32)
-    alphabet[[BYTE_OF[name] for name in names[1:]]] = np.arange(1, 257)
-    words = [piece.encode() for piece in pieces.table["piece"].to_list()]
-    merges = learn_merges(words, pieces.table["count"].to_numpy(), alphabet, 257, size - FIRST - 256, min_count)
-    pairs = []
-    for left, right in merges:
-        pairs.append((names[left], names[right]))
-        names.append(names[left] + names[right])
-    tokenizer = Tokenizer(models.BPE(vocab={name: number for number, name in enumerate(names)}, merges=pairs))
+    times = _thinned(pieces.table)
+    least = min_count * int(times.sum()) / max(int(pieces.table["count"].sum()), 1)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size - FIRST + 1, min_frequency=max(1, round(least)), special_tokens=[UNKNOWN],
+        initial_alphabet=sorted(BYTE_OF), show_progress=False,
+    )
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.train_from_iterator(_repeated(pieces.table["piece"].to_list(), times.tolist()), trainer)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
     return SubwordUnit({**json.loads(tokenizer.to_str()), "added_tokens": []}), pieces.facts()
+
+
+def _repeated(pieces: Sequence[str], times: Sequence[int]) -> Iterator[str]:
+    """Yield texts in which each piece, in byte-level characters, is as often as it says, with a space after it."""
+    character = {byte: name for name, byte in BYTE_OF.items()}
+    for piece, count in zip(pieces, times, strict=True):
+        name = "".join(map(character.__getitem__, piece.encode())) + " "
+        yield from repeat(name * TOGETHER, count // TOGETHER)
+        yield name * (count % TOGETHER)
 
 
 def train_unigram(
