@@ -8,16 +8,12 @@ characters and letters of one word, such as folding.
 
 from __future__ import annotations
 
-from functools import cache
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 SPACE, PRINTABLE = ord(" "), 94
-COMPILED_BYTES = 1 << 16
-"""Shorter texts are split with pyarrow: numba's import would take longer."""
 COMPATIBLE = pl.CompatLevel.oldest()
 
 
@@ -44,9 +40,7 @@ class Chunks(NamedTuple):
             return cls(texts.clear(), np.zeros(0, np.int64), np.zeros(len(array) + 1, np.int64))
         data, starts = array.buffers()[2].slice(starts[0], size), starts - starts[0]
         whole_D = np.zeros(len(texts), bool) if whole_D is None else whole_D
-        kernels = _kernels() if size >= COMPILED_BYTES else None
-        parts = _split_compiled(kernels, data, starts, whole_D) if kernels else _split(data, starts, whole_D)
-        dictionary, codes_N, offsets = parts
+        dictionary, codes_N, offsets = _split(data, starts, whole_D)
         distinct = pl.Series(texts.name, dictionary, dtype=pl.String)
         order = np.argsort((distinct.str.len_bytes() != distinct.str.len_chars()).to_numpy(), kind="stable")
         return cls(distinct.gather(order), np.argsort(order)[codes_N], offsets)
@@ -84,16 +78,6 @@ class Chunks(NamedTuple):
         return np.repeat(starts_N - ends[:-1], widths_N) + np.arange(ends[-1]), np.diff(ends[self.offsets])
 
 
-@cache
-def _kernels() -> ModuleType | None:
-    """Return the compiled split; None if numba is not installed, as where a stranger opens an exported model."""
-    try:
-        from ..text import chunk_kernels
-    except ImportError:
-        return None
-    return chunk_kernels
-
-
 def _split(data: Any, starts: np.ndarray, whole_D: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
     """Split the bytes of texts that begin at *starts*.
 
@@ -116,29 +100,3 @@ def _split(data: Any, starts: np.ndarray, whole_D: np.ndarray) -> tuple[Any, np.
     bounds = np.append(np.flatnonzero(begins_B), len(bytes_B))
     chunks = pa.LargeStringArray.from_buffers(len(bounds) - 1, pa.py_buffer(bounds), data).dictionary_encode()
     return chunks.dictionary, np.frombuffer(chunks.indices.buffers()[1], np.int32), np.searchsorted(bounds, starts)
-
-
-def _split_compiled(
-    kernels: ModuleType, data: Any, starts: np.ndarray, whole_D: np.ndarray
-) -> tuple[Any, np.ndarray, np.ndarray]:
-    """Return the same as `_split`, in less time."""
-    import pyarrow as pa
-
-    size = len(data)
-    padded_B = np.zeros(size + kernels.WORD, np.uint8)
-    padded_B[:size] = np.frombuffer(data, np.uint8)
-    words_B: np.ndarray = np.ndarray((size + 1,), "<u8", padded_B, strides=(1,))
-    codes_N, offsets = np.empty(size // 2 + len(starts), np.int32), np.empty(len(starts), np.int64)
-    places, bounds_M, done = kernels.PLACES // 4, np.empty((0, 2), np.int64), np.zeros(4, np.int64)
-    while True:
-        places *= 4
-        heads_T, codes_T = np.empty(places, np.uint64), np.zeros(places, np.uint32)
-        kernels.fill(words_B, bounds_M, heads_T, codes_T)
-        bounds_M = np.concatenate([bounds_M, np.empty((places // 2 - len(bounds_M), 2), np.int64)])
-        if kernels.split(padded_B, words_B, starts, whole_D, heads_T, codes_T, bounds_M, codes_N, offsets, done):
-            break
-    bounds_M = bounds_M[: done[2]]
-    ends, out_B = np.zeros(len(bounds_M) + 1, np.int64), np.empty(int(np.diff(bounds_M).sum()), np.uint8)
-    kernels.gathered(padded_B, bounds_M, out_B, ends[1:])
-    distinct = pa.LargeStringArray.from_buffers(len(bounds_M), pa.py_buffer(ends), pa.py_buffer(out_B))
-    return distinct, codes_N[: offsets[-1]], offsets

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import pairwise
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.tokens import chunks as chunks_module
 from models.tokens import pretokenizer, words
 from models.tokens.chunks import Chunks
 from models.tokens.words import cut, folded
@@ -23,14 +20,6 @@ PARTS = st.sampled_from([
     "A.İ.", "Σ", "K", "ſ", "\n", "\t", "\u00a0", "\u2003", "\0", "世", "😀", "-", "“", "http://", "İ.1",
 ])  # fmt: skip
 TEXTS = st.lists(st.lists(PARTS, max_size=12).map("".join), max_size=6)
-
-
-@pytest.fixture(scope="module", autouse=True, params=["compiled", "arrow"])
-def way(request):
-    """Texts of any size are split by the compiled loops, or with pyarrow."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunks_module, "COMPILED_BYTES", 0 if request.param == "compiled" else 1 << 60)
-        yield
 
 
 def joined(chunks, lists_M):
@@ -53,53 +42,6 @@ def test_the_chunks_of_a_text_are_the_text_and_fold_and_cut_as_the_text_does(tex
         for rule in (words.PATTERN, f" ?(?:{words.PATTERN})", pretokenizer.PATTERN):
             found, expected = (each.str.extract_all(rule).to_list() for each in both)
             assert joined(chunks, found) == expected
-
-
-LONG = st.sampled_from([
-    "x" * 7, "x" * 8, " " + "x" * 7, " " + "x" * 8, " longer than", " longerthaneight", " longerthaneighu", "~ ", " ~",
-    "\x7f", " longerthaneightandsixteen!", " longerthaneightandsixteen?", "!\0", "\x80", " \x80",
-])  # fmt: skip
-
-
-def both_ways(texts, whole_D, monkeypatch):
-    found = []
-    for least in (0, 1 << 60):
-        monkeypatch.setattr(chunks_module, "COMPILED_BYTES", least)
-        found.append(Chunks.of(texts, whole_D))
-    return found
-
-
-def assert_equal(left, right):
-    assert left.distinct.equals(right.distinct)
-    for name in ("code_N", "offsets"):
-        one, other = getattr(left, name), getattr(right, name)
-        assert (one.tolist(), one.dtype) == (other.tolist(), other.dtype)
-
-
-@examples(300)
-@given(
-    texts=st.lists(st.lists(PARTS | LONG, max_size=12).map("".join), max_size=6), first=st.integers(0, 2),
-    data=st.data(),
-)
-def test_both_ways_split_into_the_same_chunks_with_the_same_numbers(texts, first, data):
-    column = pl.Series("text", texts, dtype=pl.String)[first:]
-    mask = data.draw(st.none() | st.lists(st.booleans(), min_size=len(column), max_size=len(column)))
-    with pytest.MonkeyPatch.context() as patch:
-        assert_equal(*both_ways(column, None if mask is None else np.array(mask, bool), patch))
-
-
-def test_without_numba_texts_are_split_with_pyarrow(monkeypatch):
-    texts = pl.Series("text", ["one two one", "two"])
-    expected = Chunks.of(texts)
-    monkeypatch.setitem(sys.modules, "models.text.chunk_kernels", None)
-    monkeypatch.delattr("models.text.chunk_kernels", raising=False)
-    monkeypatch.setattr(chunks_module, "COMPILED_BYTES", 0)
-    chunks_module._kernels.cache_clear()
-    try:
-        assert chunks_module._kernels() is None
-        assert_equal(Chunks.of(texts), expected)
-    finally:
-        chunks_module._kernels.cache_clear()
 
 
 @pytest.mark.slow
