@@ -45,7 +45,7 @@ def specs(head: int, cutoffs: Sequence[int], samples: int) -> Mapping[str, Recur
     softmax = ObjectiveSpec(output="softmax")
     outputs = {
         "softmax": softmax,
-        "two_level": ObjectiveSpec(output="two_level", head=head),
+        "adaptive, one tail": ObjectiveSpec(output="adaptive", head=head),
         "adaptive": ObjectiveSpec(output="adaptive", head=head, cutoffs=tuple(cutoffs)),
         "adaptive, shrink 4": ObjectiveSpec(output="adaptive", head=head, cutoffs=tuple(cutoffs), shrink=4.0),
         "hierarchical": ObjectiveSpec(output="hierarchical"),

@@ -160,11 +160,10 @@ class ObjectiveSpec:
     """The output layer and loss of a neural model; the probabilities are always exactly normalised.
 
     Args:
-        output: "softmax" over all entries; "two_level": a softmax over the `head` most frequent entries and one for
-            "the tail", then a softmax within the tail; "adaptive": the same with several tails, cut at `cutoffs`, whose
-            features shrink; "hierarchical": a Huffman tree of binary choices, with separate rows. All are exactly
-            normalised.
-        head: For "two_level" and "adaptive": number of entries in the head.
+        output: "softmax" over all entries; "adaptive": a softmax over the `head` most frequent entries and one entry
+            for each tail, then a softmax within the tail; "hierarchical": a Huffman tree of binary choices, with
+            separate rows. All are exactly normalised.
+        head: For "adaptive": number of entries in the head.
         chunk: Positions whose logits are in memory at a time, on a GPU at least (there as many as fit into 1 GiB); does
             not change the result beyond rounding.
         cutoffs: For "adaptive": ranks above `head` at which a further tail begins; () is one tail.
@@ -177,8 +176,8 @@ class ObjectiveSpec:
     An option that has no effect with the others must keep its default, else it is an error (`models/options.py`).
     """
 
-    output: Literal["softmax", "two_level", "adaptive", "hierarchical"] = "two_level"
-    head: Annotated[Entries, OnlyWith("output", ("two_level", "adaptive"))] = 1_000
+    output: Literal["softmax", "adaptive", "hierarchical"] = "adaptive"
+    head: Annotated[Entries, OnlyWith("output", ("adaptive",))] = 1_000
     chunk: Entries = 512
     cutoffs: Annotated[tuple[Count, ...], OnlyWith("output", ("adaptive",))] = ()
     shrink: Annotated[

@@ -26,7 +26,7 @@ from training.context import FitContext
 from training.fit import fit_model
 
 TRAINING = TrainingSpec(epochs=2, batch=4, bptt_len=12, precision="float32", evaluations=2, learning_rate=1e-2)
-SOFTMAX, TWO_LEVEL = ObjectiveSpec(output="softmax"), ObjectiveSpec(output="two_level", head=12)
+SOFTMAX, TWO_LEVEL = ObjectiveSpec(output="softmax"), ObjectiveSpec(output="adaptive", head=12)
 SMALL = {"hidden": 8, "embedding": 8, "training": TRAINING}
 SPECS = {
     "table": TableSpec(),

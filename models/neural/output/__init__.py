@@ -7,7 +7,6 @@ Evaluation is always exactly normalised. Loss and gradient are computed together
 
 from ..spec import NOT_SCORED as NOT_SCORED
 from .adaptive import AdaptiveOutput as AdaptiveOutput
-from .adaptive import TwoLevelOutput as TwoLevelOutput
 from .base import CONTEXT_IDS as CONTEXT_IDS
 from .base import OutputLayer as OutputLayer
 from .base import Precision as Precision

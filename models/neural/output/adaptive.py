@@ -3,8 +3,8 @@
 The head is a softmax over the most frequent entries and one entry for each tail. A tail is a softmax over its own
 entries, and p(w) = p(tail | h) p(w | tail, h). Only the 10-16 % of tokens in a tail need a second level.
 
-`AdaptiveOutput`: Grave et al. 2017, "Efficient softmax approximation for GPUs", section 4.3. `TwoLevelOutput` is the
-same with one tail and whole features; classes as in Goodman 2001, "Classes for fast maximum entropy training".
+`AdaptiveOutput`: Grave et al. 2017, "Efficient softmax approximation for GPUs", section 4.3; with one tail and
+whole features, classes as in Goodman 2001, "Classes for fast maximum entropy training".
 
 Shapes: N positions, M of them in one tail (with spare rows where its products run), V vocabulary entries, E features, C
 entries of one level, K tails, P predicted entries (V minus the given), S features of a tail that shrinks.
@@ -84,7 +84,7 @@ class AdaptiveOutput(OutputLayer):
         super().__init__(weight, bias_V, len(bias_V), chunk)
         self.head, self.cuts, self.shrinks, self.head_only = cuts[0], tuple(cuts), shrink > 1, head_only
         shares = [torch.logsumexp(bias_V[order_P[low:high]], 0, keepdim=True) for low, high in pairwise(cuts)]
-        self.tail_weight = nn.Parameter(self._tail_rows(weight.new_zeros(len(shares), weight.shape[1])))
+        self.tail_weight = nn.Parameter(weight.new_zeros(len(shares), weight.shape[1]))
         self.tail_bias = nn.Parameter(torch.cat(shares))
         if self.shrinks:
             for k, (low, high) in enumerate(pairwise(cuts), 1):
@@ -99,11 +99,6 @@ class AdaptiveOutput(OutputLayer):
         rows_CS = self.weight.new_empty(entries, features)
         self.register_parameter(f"project_{k}", nn.Parameter(nn.init.xavier_uniform_(project_SE)))
         self.register_parameter(f"rows_{k}", nn.Parameter(nn.init.normal_(rows_CS, 0.0, ROWS_STD)))
-
-    @staticmethod
-    def _tail_rows(rows_KE: Tensor) -> Tensor:
-        """Return the initial `tail_weight` in the shape that bundles store."""
-        return rows_KE
 
     @staticmethod
     def _index(layer: AdaptiveOutput, _: object = None) -> None:
@@ -140,7 +135,7 @@ class AdaptiveOutput(OutputLayer):
         if not self.shrinks:
             weight_XE = in_format(weight_XE, dtype, MOST_SPARE if self._spare(1, dtype) else 0)
         own_CE = weight_XE.index_select(0, self._head_rows())
-        tails_KE = self.tail_weight.detach().view(-1, self.weight.shape[1])
+        tails_KE = self.tail_weight.detach()
         spare = self._spare(self.head + len(tails_KE), dtype)
         head_CE = torch.cat([in_format(own_CE, dtype), in_format(tails_KE, dtype, spare)])
         head = _Level(head_CE, torch.cat([bias_V.index_select(0, ids), self.tail_bias.detach()]))
@@ -215,7 +210,7 @@ class AdaptiveOutput(OutputLayer):
             grad_C, *rest = second.parameters
             grad_V[self.order_P[self.cuts[k] : self.cuts[k + 1]]] = grad_C
             projections += rest
-        of_tails = into_CE[self.head :].view_as(self.tail_weight), first.parameters[1][self.head :]
+        of_tails = into_CE[self.head :], first.parameters[1][self.head :]
         return Gradients(first.nats_N, first.features_NE, (grad_XE, grad_V, *of_tails, *projections))
 
     def _clear(self, grad_XE: Tensor) -> None:
@@ -249,7 +244,6 @@ class AdaptiveOutput(OutputLayer):
         return Gradients(gradients.nats_N, gradients.features_NE, (gradients.parameters[1],))
 
     @torch.no_grad()
-    @torch.no_grad()
     def logp(self, features_NE: Tensor) -> Tensor:
         """See `OutputLayer.logp`."""
         head, tails = self._levels(self.weight.dtype)
@@ -262,22 +256,3 @@ class AdaptiveOutput(OutputLayer):
         logp_NV = head_NC.new_full((h_NE.shape[0], len(self.bias)), -torch.inf)
         logp_NV[:, self.order_P] = torch.cat(parts, 1)
         return logp_NV.float()
-
-
-class TwoLevelOutput(AdaptiveOutput):
-    """One tail, whole features; `tail_weight` is (E), and (1, E) in an `AdaptiveOutput` of one tail.
-
-    Args:
-        weight: (V, E), one row per entry, in the order of ids; may be the embedding's own.
-        bias_V: Initial bias: log-frequencies.
-        order_P: All predicted ids, most frequent first; the first `head` are the head.
-        head: Entries in the head.
-        chunk: Rows whose logits are in memory at a time.
-    """
-
-    def __init__(self, weight: nn.Parameter, bias_V: Tensor, order_P: Tensor, head: int, chunk: int) -> None:
-        super().__init__(weight, bias_V, order_P, (head, len(order_P)), chunk=chunk)
-
-    @staticmethod
-    def _tail_rows(rows_KE: Tensor) -> Tensor:
-        return rows_KE[0]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...base import ModelError
 from ...tokens.special import EOS, UNK
 from ..spec import ObjectiveSpec
-from .adaptive import AdaptiveOutput, TwoLevelOutput
+from .adaptive import AdaptiveOutput
 from .base import CONTEXT_IDS, OutputLayer
 from .hierarchical import HierarchicalOutput
 from .sampled import NCEOutput, SampledSoftmaxOutput
@@ -52,10 +52,8 @@ def build_output(
         return estimator(weight, bias_V, counts_V, objective.samples, objective.chunk)
     if objective.output == "softmax" or not _has_tail(objective, len(counts_V), len(predicted)):
         return SoftmaxOutput(weight, bias_V, objective.chunk)
-    cuts = (objective.head, len(predicted)) if objective.output == "two_level" else _cuts(objective, len(predicted))
+    cuts = _cuts(objective, len(predicted))
     order_P = _order(predicted, counts_V, cuts).to(weight.device)
-    if objective.output == "two_level":
-        return TwoLevelOutput(weight, bias_V, order_P, objective.head, objective.chunk)
     head_only = objective.shrink > 1 and not tied
     if head_only:
         weight = nn.Parameter(weight.detach()[order_P[: objective.head]].clone())
@@ -82,9 +80,8 @@ def _has_tail(objective: ObjectiveSpec, entries: int, predicted: int) -> bool:
     tail = predicted - objective.head
     if tail >= max(2, objective.head // 4):
         return True
-    kind = objective.output.replace("_", "-")
-    log.debug("%s softmax: %d entries leave a tail of %d beside a head of %d; one softmax is used instead",
-             kind, entries, max(0, tail), objective.head)  # fmt: skip
+    log.debug("adaptive softmax: %d entries leave a tail of %d beside a head of %d; one softmax is used instead",
+              entries, max(0, tail), objective.head)  # fmt: skip
     return False
 
 

@@ -12,7 +12,7 @@ from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, model_class
 
 V, BOS, EOS, STAR, B, T = 40, 1, 2, 8, 4, 13
 CONTEXT_IDS = [1, 3, 4, 5, 6, 7, 8]
-OUTPUTS = {"softmax": ObjectiveSpec(output="softmax"), "two_level": ObjectiveSpec(head=6, chunk=5)}
+OUTPUTS = {"softmax": ObjectiveSpec(output="softmax"), "one tail": ObjectiveSpec(head=6, chunk=5)}
 SPECS = {
     "rnn": RecurrentSpec(kind="rnn", hidden=9, embedding=6),
     "rnn-relu": RecurrentSpec(kind="rnn", hidden=9, embedding=6, nonlinearity="relu"),
@@ -21,8 +21,8 @@ SPECS = {
     "lstm": RecurrentSpec(kind="lstm", hidden=9, embedding=6, layers=2),
     "lstm-normed": RecurrentSpec(kind="lstm", hidden=9, embedding=6, cells="reference", layer_norm=True),
     "lstm-untied": RecurrentSpec(kind="lstm", hidden=9, embedding=6, tied=False, objective=OUTPUTS["softmax"]),
-    "lstm-two-level": RecurrentSpec(kind="lstm", hidden=9, embedding=6, objective=OUTPUTS["two_level"]),
-    "nplm": NPLMSpec(context=3, embedding=5, hidden=7, objective=OUTPUTS["two_level"]),
+    "lstm-two-level": RecurrentSpec(kind="lstm", hidden=9, embedding=6, objective=OUTPUTS["one tail"]),
+    "nplm": NPLMSpec(context=3, embedding=5, hidden=7, objective=OUTPUTS["one tail"]),
     "nplm-context-1": NPLMSpec(context=1, embedding=5, hidden=7, direct=False),
 }
 

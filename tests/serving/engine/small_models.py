@@ -49,7 +49,7 @@ def vocabulary_of(unit: str = "word") -> Vocabulary:
 
 def network(kind: str, size: int, **options: Any) -> tuple[Any, Any]:
     """Return the options and an untrained network whose distributions are far from uniform."""
-    softmax = ObjectiveSpec(output="two_level", head=12) if kind == "lstm" else ObjectiveSpec(output="softmax")
+    softmax = ObjectiveSpec(output="adaptive", head=12) if kind == "lstm" else ObjectiveSpec(output="softmax")
     spec: Any = NPLMSpec(objective=softmax, **options) if kind == "nplm" else RecurrentSpec(
         kind=kind, **{"objective": softmax, "hidden": 37, "embedding": 24, **options}
     )  # type: ignore[arg-type]

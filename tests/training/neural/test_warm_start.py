@@ -91,7 +91,7 @@ def test_the_network_is_found_alone_and_inside_other_models(old, name):
         ("lstm", {"hidden": 17}, "hidden 16 instead of 17"),
         ("mix", {"kind": "gru"}, "kind lstm instead of gru"),
         ("lstm", {"condition_on_stars": False}, "condition_on_stars True instead of False"),
-        ("lstm", {"objective": ObjectiveSpec(output="two_level")}, "objective.output softmax instead of two_level"),
+        ("lstm", {"objective": ObjectiveSpec(output="adaptive")}, "objective.output softmax instead of adaptive"),
         ("bigram", {}, "no neural network"),
     ],
 )

@@ -22,7 +22,7 @@ def network_of(kind="lstm", dtype=torch.float64, output="softmax", dropout=0.0, 
     if output in ESTIMATORS:
         objective = ObjectiveSpec("softmax", estimator=output, samples=12)
     else:
-        objective = ObjectiveSpec(output, head=8) if output == "two_level" else ObjectiveSpec(output)
+        objective = ObjectiveSpec(output, head=8) if output == "adaptive" else ObjectiveSpec(output)
     spec = RecurrentSpec(
         kind=kind, hidden=7, embedding=6, layers=2, dropout=dropout, objective=objective,
         training=TrainingSpec(precision="float32", bptt_len=T, **training),
@@ -59,7 +59,7 @@ def gradients(network, training, micro_batch, count=3):
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
 @pytest.mark.parametrize("kind", long_but(["rnn", "gru", "lstm"], {"lstm"}))
-@pytest.mark.parametrize("output", ["softmax", "two_level"])
+@pytest.mark.parametrize("output", ["softmax", "adaptive"])
 @pytest.mark.parametrize(
     "options",
     # With the third, the past of the last window reaches back beyond where streams forgot.

@@ -30,7 +30,7 @@ TRAINING = TrainingSpec(epochs=1, batch=4, bptt_len=8, learning_rate=1e-2, preci
 LSTM = RecurrentSpec(hidden=6, embedding=4, dropout=0.0, training=TRAINING, vectors="own")
 TEXTS = ["the food was good and the staff was kind", "the soup was cold", "good food and kind staff"] * 6
 KINDS = {
-    "tied, two levels": replace(LSTM, objective=ObjectiveSpec("two_level", head=6)),
+    "tied, two levels": replace(LSTM, objective=ObjectiveSpec("adaptive", head=6)),
     "tied, adaptive": replace(LSTM, objective=ObjectiveSpec("adaptive", head=6, shrink=2.0)),
     "untied": replace(LSTM, tied=False),
     "one softmax in bf16": replace(

@@ -17,8 +17,8 @@ MIXED = np.random.default_rng(1).permutation(V) * 3
 """Frequencies without order, as in a BPE vocabulary: the tail is scattered."""
 OBJECTIVES = {
     "softmax": ObjectiveSpec("softmax"),
-    "two_level, sorted": ObjectiveSpec("two_level", HEAD),
-    "two_level, mixed": ObjectiveSpec("two_level", HEAD),
+    "one tail, sorted": ObjectiveSpec("adaptive", HEAD),
+    "one tail, mixed": ObjectiveSpec("adaptive", HEAD),
     "adaptive, sorted": ObjectiveSpec("adaptive", HEAD, cutoffs=(12, 20)),
     "adaptive, mixed": ObjectiveSpec("adaptive", HEAD, cutoffs=(12, 20)),
     "shrinking, mixed": ObjectiveSpec("adaptive", HEAD, cutoffs=(12,), shrink=2.0),

@@ -1,6 +1,5 @@
 """The adaptive softmax against torch's, its shrinking tails, and what is tied."""
 
-
 import numpy as np
 import pytest
 import torch

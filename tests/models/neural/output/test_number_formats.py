@@ -35,12 +35,12 @@ def test_huge_logits_give_finite_numbers_equal_to_the_naive_form_in_extended_pre
         np.testing.assert_allclose(nats_N.numpy(), exact, rtol=3e-7, atol=3e-6)
 
 
-@pytest.mark.parametrize("output", ["softmax", "two_level"])
+@pytest.mark.parametrize("output", ["softmax", "adaptive"])
 def test_a_loss_in_bf16_is_within_a_thousandth_of_the_exact_one(output):
     """On a distribution as training has it: logits from -15 to 5, most of it in the bias."""
     torch.manual_seed(4)
     counts = (1e6 / np.arange(1, 1_501)).astype(int)
-    objective = ObjectiveSpec(output, chunk=128, **{"head": 300} if output == "two_level" else {})
+    objective = ObjectiveSpec(output, chunk=128, **{"head": 300} if output == "adaptive" else {})
     layer = build_output(objective, nn.Parameter(torch.randn(1_500, 40) / 5), counts)
     features_NE = torch.randn(600, 40, requires_grad=True)
     targets_N = torch.multinomial(layer.logp(features_NE).exp(), 1)[:, 0]

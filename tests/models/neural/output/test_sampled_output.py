@@ -1,6 +1,5 @@
 """Sampled softmax and noise-contrastive estimation: what is drawn, and that both lead where the exact softmax leads."""
 
-
 import numpy as np
 import pytest
 import torch
