@@ -33,6 +33,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from training.context import FitContext
 from training.fit import fit_model
+from training.vocabularies.learn import learn_vocabulary
 
 TABLE = ROOT / "docs" / "figures.toml"
 
@@ -118,7 +119,7 @@ class Demo:
         """Vocabulary of the training split."""
         texts = (text for batch in iter_split(self.clean, "train") for text in batch["text"].to_list())
         form = NormalForm(**self.config.clean.model_dump())
-        return Vocabulary.train(texts, self.config.vocabulary["word"], form, self.folder)
+        return learn_vocabulary(texts, self.config.vocabulary["word"], form, self.folder)
 
     def stream(self, split: str) -> TokenStream:
         """Return the token stream of a split."""

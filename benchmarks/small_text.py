@@ -12,6 +12,7 @@ from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from training.vocabularies.learn import learn_vocabulary
 
 HELD_OUT = 10
 """One of this number of reviews is held out."""
@@ -35,7 +36,7 @@ def prepare(
         review_id=pl.col("row").cast(pl.String), bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1
     )  # fmt: skip
     held = pl.col("row") % held_out == held_out - 1
-    vocabulary = Vocabulary.train(frame.filter(~held)["text"], options, NormalForm())
+    vocabulary = learn_vocabulary(frame.filter(~held)["text"], options, NormalForm())
     vocabulary.save(folder / "vocabulary")
     write_stream(folder / "train", vocabulary, [frame.filter(~held)])
     write_stream(folder / "validation", vocabulary, [frame.filter(held)])

@@ -78,13 +78,13 @@ def data_of(options: Namespace) -> SplitReviews:
     """Return the reviews that the options name."""
     from models.specs import VocabularySpec
     from models.text.normal_form import NormalForm
-    from models.tokens.vocabulary import Vocabulary
+    from training.vocabularies.learn import learn_vocabulary
 
     table = review_table(options.text, options.reviews, options.seed)
     ends = [len(table) * share // 10 for share in (0, 8, 9, 10)]
     parts = [table[first:last] for first, last in pairwise(ends)]
     normal, spec = NormalForm(), VocabularySpec(size=10_000, min_count=2)
-    vocabulary = Vocabulary.train([normal.apply(text) for text in parts[0]["text"]], spec, normal)
+    vocabulary = learn_vocabulary([normal.apply(text) for text in parts[0]["text"]], spec, normal)
     return SplitReviews(vocabulary, *(stream_of(vocabulary, part) for part in parts))
 
 

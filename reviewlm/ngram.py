@@ -65,7 +65,7 @@ def fit(
     """
     from models.specs import VocabularySpec
     from models.text.normal_form import NormalForm
-    from models.tokens.vocabulary import Vocabulary
+    from training.vocabularies.learn import learn_vocabulary
 
     spec, form = _spec({"order": order, "smoothing": smoothing, "name": name, **options}, held_out), NormalForm()
     units = _made(
@@ -73,7 +73,7 @@ def fit(
     )
     train = _reviews(text, stars, form.apply)
     other = None if held_out is None else _reviews(held_out, None, form.apply)
-    return checked(lambda: _fitted(spec, Vocabulary.train(train.texts, units, form), train, other))
+    return checked(lambda: _fitted(spec, learn_vocabulary(train.texts, units, form), train, other))
 
 
 def _fitted(spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: _Reviews | None) -> LoadedModel:

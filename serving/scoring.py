@@ -12,8 +12,7 @@ from models.base import LanguageModel
 from models.bundles.bundle import Bundle
 from models.bundles.text_scores import TextScore, TextsToScore
 from models.mixture.attribution import Attribution
-from models.tokens.type_counts import batched
-from models.tokens.vocabulary import Vocabulary
+from models.tokens.vocabulary import Vocabulary, batched
 from serving.engine.jobs import Aside, EngineContext, NotDone
 
 SLICE = 512

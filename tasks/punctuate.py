@@ -22,13 +22,13 @@ from models.tagging.punctuator import Punctuator
 from models.tagging.simple_rules import UsualTags, by_rules
 from models.tagging.written_words import MARKS, TaggedWords, taken_off
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tasks.fitting.fit import device_of, remove, threads_of
 from tasks.gpus import gpu_slot, on_gpu
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, stage, store_of
 from training.context import FitContext, FitProgress
 from training.labelling import punctuator
+from training.vocabularies.learn import learn_vocabulary
 
 STAGE, MODEL, CHECKPOINTS = "punctuation", "model", "checkpoints"
 NETWORK, USUAL, RULES = "network", "usual tag of each word", "rules"
@@ -111,7 +111,7 @@ def _fitted(
 ) -> tuple[Punctuator, dict[str, float], list[list[int]]]:
     """Return the fitted model on the processor, the fit's summary, and the model's tags of the test texts."""
     spec, form = config.punctuation.spec(config.seed), NormalForm(**config.clean.model_dump())
-    vocabulary = Vocabulary.train(
+    vocabulary = learn_vocabulary(
         [" ".join(text.words) for text in train], VocabularySpec(unit="bpe", size=PIECES, min_count=1), form
     )  # fmt: skip
     device = device_of(config)

@@ -48,6 +48,7 @@ from models.tokens.special import BOS, CONTEXT_IDS
 from models.tokens.vocabulary import Vocabulary
 from training.context import FitContext
 from training.fit import fit_model
+from training.vocabularies.learn import learn_vocabulary
 
 SHARE = 0.02
 TEXTS_AT_ONCE = 8
@@ -92,7 +93,7 @@ def split_reviews(files: Sequence[Path], folder: Path, reviews: int, seed: int) 
 
 def fitted(train: pl.DataFrame, folder: Path, order: int) -> Bundle:
     """Return a modified Kneser-Ney model of the training reviews."""
-    vocabulary = Vocabulary.train(train["text"].to_list(), VocabularySpec(min_count=2), NormalForm(), folder)
+    vocabulary = learn_vocabulary(train["text"].to_list(), VocabularySpec(min_count=2), NormalForm(), folder)
     stream = stream_of(vocabulary, train, folder / "train")
     work = folder / "fit"
     work.mkdir()

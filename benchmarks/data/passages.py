@@ -41,6 +41,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from training.context import FitContext
 from training.fit import fit_model
+from training.vocabularies.learn import learn_vocabulary
 
 REVIEWS, LEAST_WORDS, SEED = 25, 40, 7
 SPLIT = SplitConfig()
@@ -135,7 +136,7 @@ def measured(texts: Sequence[str], folder: Path) -> dict[str, Any]:
     reviews = {f"r{number}": text for number, text in enumerate(texts)}
     plain, _ = cleaned(reviews, folder / "plain")
     sides = {name: plain.filter(pl.col("split") == name) for name in ("train", "test")}
-    vocabulary = Vocabulary.train(sides["train"]["text"].to_list(), VocabularySpec(size=20_000), NormalForm())
+    vocabulary = learn_vocabulary(sides["train"]["text"].to_list(), VocabularySpec(size=20_000), NormalForm())
     base = fitted(sides["train"], vocabulary, folder / "base")
     long = {name: [one for one in rows["review_id"] if len(reviews[one].split()) >= LEAST_WORDS]
             for name, rows in sides.items()}  # fmt: skip

@@ -26,6 +26,7 @@ from models.streams import write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST, PATTERN
+from training.vocabularies.learn import learn_vocabulary
 
 SIZES = {"word": 20_000, "char": 400, "bpe": 8_000, "unigram": 8_000}
 THREADS = 2
@@ -88,7 +89,7 @@ def bare(text: Path, tokenizer: Path) -> dict[str, Any]:
 def learn(text: Path, unit: str, file: Path | None = None) -> dict[str, Any]:
     """Learn a vocabulary from the whole file, and save it if *file* is given."""
     texts = (one for batch in batches(text) for one in batch["text"].to_list())
-    vocabulary = Vocabulary.train(texts, VocabularySpec(unit=unit, size=SIZES[unit]), NormalForm())  # type: ignore[arg-type]
+    vocabulary = learn_vocabulary(texts, VocabularySpec(unit=unit, size=SIZES[unit]), NormalForm())  # type: ignore[arg-type]
     if file:
         vocabulary.save(file)
     return dict(vocabulary.facts)

@@ -18,6 +18,7 @@ from models.tokens.vocabulary import Vocabulary
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.lines.line_lm import LineLM
 from training.ngram.ngram_fit import estimate_ngrams
+from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [
     "The food was great, and I loved it! We'll be back.",
@@ -71,7 +72,7 @@ def save_models(folder: Path) -> None:
 
 
 def _vocabulary(unit: Any) -> Vocabulary:
-    return Vocabulary.train(TEXTS, VocabularySpec(unit=unit, size=400, min_count=1), NormalForm())
+    return learn_vocabulary(TEXTS, VocabularySpec(unit=unit, size=400, min_count=1), NormalForm())
 
 
 def _documents(vocabulary: Vocabulary) -> Any:

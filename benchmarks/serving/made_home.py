@@ -24,7 +24,7 @@ from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import EOS
-from models.tokens.vocabulary import Vocabulary
+from training.vocabularies.learn import learn_vocabulary
 
 SPEC = RecurrentSpec(layers=2, hidden=650, embedding=650, objective=ObjectiveSpec(output="softmax"))
 NAME = "served"
@@ -47,7 +47,7 @@ def made_bundle(
     texts: Sequence[str], words: int = WORDS, spec: RecurrentSpec = SPEC, unit: Literal["word", "bpe"] = "word"
 ) -> Bundle:
     """Return a model of the words of some texts, or of parts of words; it never ends a text."""
-    vocabulary = Vocabulary.train(texts, VocabularySpec(unit=unit, size=words, min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(texts, VocabularySpec(unit=unit, size=words, min_count=1), NormalForm())
     counts_V = np.bincount(np.concatenate(vocabulary.encode_batch(texts)), minlength=vocabulary.size)
     torch.manual_seed(1)
     network = RecurrentLM.build(spec, torch.from_numpy(counts_V + 1))

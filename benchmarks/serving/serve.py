@@ -40,6 +40,7 @@ from models.tokens.special import EOS, STARS
 from models.tokens.vocabulary import Vocabulary
 from serving.engine.engine import Engine
 from serving.engine.requests import EngineLimits, Generation
+from training.vocabularies.learn import learn_vocabulary
 
 GOALS = {1: 25.0, 64: 7.0}
 SPEC = RecurrentSpec(layers=2, hidden=650, embedding=650, objective=ObjectiveSpec(output="softmax"))
@@ -109,7 +110,7 @@ def engine_tokens(bundle: Bundle, streams: int, tokens: int) -> float:
 def vocabulary(words: int) -> Vocabulary:
     """Return a vocabulary of this size."""
     text = " ".join("".join(chr(97 + number // 26**k % 26) for k in range(4)) for number in range(words))
-    return Vocabulary.train([text], VocabularySpec(size=words, min_count=1), NormalForm())
+    return learn_vocabulary([text], VocabularySpec(size=words, min_count=1), NormalForm())
 
 
 def main(argv: Sequence[str] | None = None) -> None:

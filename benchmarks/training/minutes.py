@@ -48,6 +48,7 @@ from training.mixture.fitting import tune_weights
 from training.mixture.tuning import batches, token_nats
 from training.neural.callbacks import pacing
 from training.neural.checkpoint import JOURNAL
+from training.vocabularies.learn import learn_vocabulary
 
 SIDES = ("rule", "pieces", "small")
 """The rule as it is, the rule's network on `PIECES` instead of words, and that preset."""
@@ -70,7 +71,7 @@ def texts_of(folder: Path, clean: Path, side: str) -> tuple[Vocabulary, dict[str
     if side == "pieces":
         spec = PIECES
     texts = (text for frame in frames["train"] for text in frame["text"].to_list())
-    vocabulary = Vocabulary.train(texts, spec, NormalForm(), folder)
+    vocabulary = learn_vocabulary(texts, spec, NormalForm(), folder)
     for split in SPLITS:
         write_stream(folder / split, vocabulary, frames[split], whole=split != "train")
     return vocabulary, {split: TokenStream.open(folder / split) for split in SPLITS}

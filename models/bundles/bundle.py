@@ -20,8 +20,7 @@ import numpy as np
 from ..base import INTERFACE, LanguageModel, ModelError, stored
 from ..specs import ModelSpec, model_class, spec_from_dict, to_dict
 from ..tokens.special import BOS
-from ..tokens.type_counts import batched
-from ..tokens.vocabulary import FILE, Vocabulary
+from ..tokens.vocabulary import FILE, Vocabulary, batched
 from .bundle_form import NAMES, require_form
 from .sealed_folder import read_description, seal, verify_files
 from .text_scores import TextScore, TextsToScore

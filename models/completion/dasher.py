@@ -24,7 +24,7 @@ import numpy as np
 from ..base import ModelError
 from ..bundles.bundle import Bundle
 from ..text.normal_form import require_unicode
-from ..tokens.quotes import quote_shares
+from ..tokens.surface import quote_shares
 from ..tokens.vocabulary import Vocabulary
 from ..tokens.word_pieces import STRAIGHT, straightened
 from .reading import Ids, PrefixReader, Readers, Search, Steps, result_of, run_together

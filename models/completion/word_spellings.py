@@ -24,9 +24,20 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ..tokens.shapes import CAPITAL, CAPITALS, CASELESS, LOWER, OTHER, SHAPES, UNKNOWN
 from ..tokens.special import UNK
-from ..tokens.surface import AT_START, CASES, MARK, WORD
+from ..tokens.surface import (
+    AT_START,
+    CAPITAL,
+    CAPITALS,
+    CASELESS,
+    CASES,
+    LOWER,
+    MARK,
+    OTHER,
+    SHAPES,
+    UNKNOWN,
+    WORD,
+)
 from ..tokens.vocabulary import Vocabulary
 from ..tokens.word_pieces import cut_one
 from ..tokens.words import FIRST, WordUnit

@@ -20,7 +20,7 @@ import torch
 from ..base import ModelError
 from ..bundles.bundle import Bundle
 from ..mixture.parts import parts_in
-from ..tokens.type_counts import batched
+from ..tokens.vocabulary import batched
 from .labelling.rows import LabelledBatch, Sequences
 from .lm import NeuralLM
 

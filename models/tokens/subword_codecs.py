@@ -1,7 +1,14 @@
-"""Encode text without loss: byte-level BPE, Unigram with byte fallback, and characters with byte fallback.
+r"""Encode text without loss: byte-level BPE, Unigram with byte fallback, and characters with byte fallback.
 
 Decoding restores any text byte for byte. The entries of a unit begin at id `FIRST`. Special tokens are not among them,
 so no text can be encoded as a special token.
+
+Before BPE or Unigram a text is cut into pieces, and each distinct piece is encoded only once. The cut is GPT-2's
+(Radford et al. 2019): a piece does not mix letters with digits or punctuation, and the last character of a run of white
+space belongs to the word that follows. The second rule needs a look-ahead, which polars's expressions do not have. So
+`PATTERN` matches a run of two or more together with all that follows up to the next white space. `SPLIT` also has
+boundaries at the beginning and the end of such a piece, so cutting the piece alone gives the same result as cutting it
+in its text. (`\s`, `\p{L}` and `\p{N}` are the same characters in both engines: see the tests.)
 """
 
 from __future__ import annotations
@@ -10,23 +17,33 @@ import json
 from abc import abstractmethod
 from codecs import getincrementaldecoder
 from collections.abc import Container, Iterable, Mapping, Sequence
+from itertools import chain
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import polars as pl
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, pre_tokenizers
 
-from ..base import ModelError
+from .chunks import Chunks
 from .detokenizer import TokenWriter
-from .pretokenizer import FEW, PieceEncoder, gathered, joined
-from .type_counts import CharacterCounts, batched
 from .words import FIRST
 
 UNKNOWN = "<unk>"
 """Entry 0 of the tokenizer's own table. It never occurs, because the text "<unk>" is cut into three pieces."""
 
-SPARE = 243
-"""Number of bytes that occur in UTF-8 text: all but C0, C1 and F5 to FF."""
+SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+"""GPT-2's cut, for the `tokenizers` package."""
+PATTERN = r"\s{2,}\S*|'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s"
+"""The same cut without look-ahead, for polars; a run of white space includes the text that follows."""
+TYPES = 1 << 19
+"""Maximum number of cached pieces; above it, the cache is emptied."""
+IDS = 1 << 22
+"""Maximum number of ids of all cached pieces."""
+LINES = 500
+"""Number of new pieces that the tokenizer gets as one text."""
+FEW = 2_000
+"""Number of UTF-8 bytes up to which calling the tokenizer directly is faster."""
 
 
 class LosslessUnit:
@@ -155,26 +172,6 @@ class CharUnit(LosslessUnit):
         self._byte_ids = np.zeros(256, np.int32)
         self._byte_ids[spare] = np.arange(len(spare)) + FIRST + len(points)
 
-    @classmethod
-    def train(cls, texts: Iterable[str], size: int, min_count: int) -> tuple[CharUnit, dict[str, int | float]]:
-        """Train on the most frequent characters that are seen at least *min_count* times (ties by code point).
-
-        Returns:
-            The unit, and facts about the counts.
-        """
-        require_room("char", size, SPARE)
-        seen = CharacterCounts()
-        for batch in batched(texts):
-            seen.add(batch)
-        ranked = sorted(seen.items(), key=lambda item: (-item[1], item[0]))
-        frequent = [(char, count) for char, count in ranked if count >= min_count][: size - FIRST - SPARE]
-        total = sum(count for _, count in ranked)
-        facts: dict[str, int | float] = {
-            "types": len(ranked), "types_used": len(ranked), "occurrences": total, "share_used": 1.0,
-            "coverage": round(sum(count for _, count in frequent) / max(total, 1), 6),
-        }
-        return cls([char for char, _ in frequent]), facts
-
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
         texts = texts.to_list() if isinstance(texts, pl.Series) else texts
@@ -208,20 +205,6 @@ class CharUnit(LosslessUnit):
         return cls(characters)
 
 
-def require_room(unit: str, size: int, bytes_needed: int) -> None:
-    """Raise if a vocabulary of this size could not encode every text.
-
-    Raises:
-        ModelError: kind "input"; the message names the size that is needed.
-    """
-    if size < FIRST + bytes_needed + 1:
-        raise ModelError(
-            f"size is {size}; a vocabulary of unit {unit!r} needs at least {FIRST + bytes_needed + 1}: "
-            f"{FIRST} special tokens, {bytes_needed} bytes and one entry",
-            "input",
-        )
-
-
 def spare_bytes(characters: Container[str]) -> list[int]:
     """Return the bytes that may be needed for characters without their own entry."""
     return [b for b in range(0xF5) if b not in (0xC0, 0xC1) and not (b < 128 and chr(b) in characters)]
@@ -246,3 +229,95 @@ BYTE_OF = _alphabet()
 
 def _byte_level(name: str) -> bytes:
     return bytes(BYTE_OF[char] for char in name)
+
+
+class PieceEncoder:
+    """Encoder that cuts texts into pieces and looks them up; the tokenizer encodes every distinct piece only once.
+
+    The ids are the same as the tokenizer's, because its own cut has all boundaries of `PATTERN`.
+
+    Args:
+        tokenizer: Tokenizer that cuts as `SPLIT` does and has one entry for a line break.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer, self._lock = tokenizer, Lock()
+        self._by_line = Tokenizer.from_str(tokenizer.to_str())
+        lines = pre_tokenizers.Split("\n", "isolated")
+        if isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel):
+            byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+            self._by_line.pre_tokenizer = pre_tokenizers.Sequence([lines, byte_level])
+        else:
+            self._by_line.pre_tokenizer = lines
+        self._forget()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PieceEncoder, (self._tokenizer,)  # without the lock, and without what was learnt
+
+    def _forget(self) -> None:
+        self._seen = pl.Categorical(pl.Categories.random(physical=pl.UInt32))
+        # The codes of a categorical exist as long as a series uses them. Code 0 is a piece that no text has.
+        self._anchor = pl.Series([""]).cast(self._seen)
+        self._starts, self._widths, self._ids = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(0, np.int32)
+
+    def __call__(self, texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
+        if int(texts.str.len_bytes().sum()) <= FEW:
+            return joined(_ids(self._tokenizer, texts.to_list()))
+        chunks = Chunks.of(texts)
+        lists = chunks.distinct.str.extract_all(PATTERN)
+        pieces = lists.filter(lists.list.len() > 0).explode()
+        with self._lock:  # only one batch at a time may add new pieces
+            if len(self._starts) > TYPES or len(self._ids) > IDS:
+                self._forget()
+            codes = pieces.cast(self._seen).to_physical().to_numpy()
+            self._learn(codes, pieces)
+            widths, starts, ids = self._widths[codes], self._starts[codes], self._ids
+        ends = np.concatenate([[0], np.cumsum(widths)])
+        of_chunk = ends[np.concatenate([[0], lists.list.len().cast(pl.Int64).cum_sum()])]
+        index_N, lengths = chunks.pieces(np.diff(of_chunk))
+        return gathered(ids, starts, widths)[index_N], lengths
+
+    def _learn(self, codes: np.ndarray, pieces: pl.Series) -> None:
+        """Encode the pieces that are not in the cache yet."""
+        more = int(codes.max(initial=0)) + 1 - len(self._starts)
+        self._starts = np.pad(self._starts, (0, max(more, 0)))
+        self._widths = np.pad(self._widths, (0, max(more, 0)), constant_values=-1)
+        new = np.flatnonzero(self._widths[codes] < 0)
+        unknown, first = np.unique(codes[new], return_index=True)
+        new_pieces = pieces.gather(new[first])
+        compound = new_pieces.str.contains(r"^\s{2,}|\n").to_numpy()
+        for some, encode in ((compound, self._encode_cut), (~compound, self._encode_whole)):
+            ids, widths = encode(new_pieces.filter(some).to_list())
+            self._widths[unknown[some]] = widths
+            self._starts[unknown[some]] = len(self._ids) + np.cumsum(widths) - widths
+            self._ids = np.concatenate([self._ids, ids])
+
+    def _encode_cut(self, pieces: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return ids and lengths of pieces that the tokenizer must cut again."""
+        return joined(_ids(self._tokenizer, pieces))
+
+    def _encode_whole(self, pieces: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return ids and lengths of pieces without a line break, as lines of a text: one text per piece is slower."""
+        texts = ["\n".join([*pieces[start : start + LINES], ""]) for start in range(0, len(pieces), LINES)]
+        ids, _ = joined(_ids(self._by_line, texts))
+        end = self._by_line.encode("\n", add_special_tokens=False).ids[0]
+        ends = np.flatnonzero(ids == end)
+        return ids[ids != end], np.diff(ends, prepend=-1) - 1
+
+
+def _ids(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+def joined(lists: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return lists of ids as one array (int32), and the length of each list (int64)."""
+    lengths = np.fromiter(map(len, lists), np.int64, len(lists))
+    row = np.fromiter(chain.from_iterable(lists), np.int32, int(lengths.sum()))
+    return row, lengths
+
+
+def gathered(row: np.ndarray, starts: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Return the ranges of *row* that begin at *starts* and are *widths* long, one after another."""
+    ends = np.cumsum(widths)
+    return row[np.repeat(starts - (ends - widths), widths) + np.arange(ends[-1] if len(ends) else 0)]

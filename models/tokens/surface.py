@@ -11,60 +11,42 @@ words (`models/tokens/spelling.py`). The sum is the length of a code of the whol
 If the pieces do not say what is between them, the price is that of this event and of all bytes of the text.
 
 The probabilities are smoothed counts of a sample of the training text: every choice has a probability above 0, and all
-choices at one place sum to 1. `shapes.py` has the shapes, `quotes.py` the quotes.
+choices at one place sum to 1 (`training/vocabularies/words.py`).
+
+The case of a piece is coded as a shape: unchanged, with a first capital, in capitals, in its usual form, letter by
+letter, or, if no upper case leads back to the written letter ("ǅ", "ẞ"), byte by byte. One of them restores any written
+form, unless the piece has no case. Quotes of one text mostly have one style, so their model is a Pólya urn (Eggenberger
+and Pólya 1923) that starts from the shares of the training text.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
-from math import log
+from itertools import chain
+from math import lgamma, log
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from .chunks import Chunks
-from .quotes import QUOTES, SMOOTHING, quote_nats, quote_nats_of_one, rounded, urns
-from .shapes import CASELESS, SHAPES, SPELT, UNKNOWN, shape_of
 
+LOWER, CAPITAL, CAPITALS, USUAL, OTHER, SPELT, CASELESS = range(7)
+"""Shapes of a piece. The last one has no choice; as a usual shape it is `UNKNOWN`: no usual shape is known."""
+SHAPES, UNKNOWN = 6, CASELESS
 CASES = (3, 7, 7, SHAPES)
 """Places, usual shapes, shapes before, shapes."""
 IN_SENTENCE, AT_START, ELSEWHERE = range(3)
 """Places of a piece: after a word, number or comma; after the end of a sentence or first in the text; anywhere else."""
 WORD, NUMBER, MARK = range(3)
 """Kinds of pieces with or without a space before them; all other pieces include the space themselves."""
-BEFORE = 60
-"""Number of distinct pieces before a gap; words count as one, and so do numbers and all rarer pieces."""
-SAMPLE_TEXTS, SAMPLE_CHARACTERS = 4_000, 20_000
+QUOTES = {"'": ("'", "’", "‘"), '"': ('"', "“", "”")}
 LN2 = log(2)
 BYTE_NATS = log(257)
 """Of one of 256 bytes, or the end."""
-
-
-class Sample:
-    """A sample of the training texts that does not depend on their order: those with the smallest hash."""
-
-    def __init__(self) -> None:
-        self._texts: dict[int, str] = {}
-
-    def add(self, texts: list[str]) -> list[str]:
-        """Add the texts whose hash is among the smallest; return *texts*."""
-        hashes = b"".join([blake2b(text.encode("utf-8", "replace"), digest_size=8).digest() for text in texts])
-        keys = np.frombuffer(hashes, ">u8")
-        highest = max(self._texts) if len(self._texts) == SAMPLE_TEXTS else 2**64 - 1
-        some = np.flatnonzero(keys <= np.uint64(highest)).tolist()
-        sample = {int(keys[place]): texts[place][:SAMPLE_CHARACTERS] for place in some} | self._texts
-        self._texts = {key: sample[key] for key in sorted(sample)[:SAMPLE_TEXTS]}
-        return texts
-
-    def texts(self) -> list[str]:
-        """Return the texts in the order of their hashes."""
-        return list(self._texts.values())
 
 
 class SurfacePieces(NamedTuple):
@@ -127,29 +109,13 @@ class Surface:
     quotes: Mapping[str, Sequence[float]]
     regular: Sequence[float]
 
-    @classmethod
-    def train(cls, texts: pl.Series, pieces: SurfacePieces, fold: bool) -> Surface:
-        """Estimate the prices from some texts; *pieces* is the result of `read` for them without symbols."""
-        counts = Counter(dict(zip(pieces.symbols, np.bincount(pieces.before_N, minlength=len(pieces.symbols)).tolist(),
-                                  strict=True)))  # fmt: skip
-        common = [symbol for symbol, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:BEFORE]]
-        place = {symbol: number for number, symbol in enumerate(common)}
-        before_N = np.array([place.get(symbol, len(common)) for symbol in pieces.symbols], np.int64)[pieces.before_N]
-        choice_N = pieces.kind_N >= 0
-        gap = _counted((len(common) + 1, 3, 2), before_N[choice_N], pieces.kind_N[choice_N], pieces.spaced_N[choice_N])
-        cased_N = pieces.shape_N < SHAPES
-        shapes = [column_N[cased_N] for column_N in _contexts(pieces)]
-        case = _counted(CASES, *shapes) if fold else np.zeros((0,))
-        share = (SMOOTHING + np.array([pieces.regular_D.sum(), (~pieces.regular_D).sum()])) / (len(texts) + 1)
-        return cls(case, (*common, ""), gap, urns(texts), tuple(rounded(-np.log(share)).tolist()))
-
     def nats(self, texts: pl.Series, pieces: SurfacePieces) -> np.ndarray:
         """Return −log p(text | pieces) of each text (D,); *pieces* is the result of `read` with these symbols."""
         choice_N, cased_N = pieces.kind_N >= 0, pieces.shape_N < SHAPES
         nats_N = np.zeros(len(pieces.row_N))
         nats_N[choice_N] = self.gap[pieces.before_N[choice_N], pieces.kind_N[choice_N], pieces.spaced_N[choice_N]]
         if self.case.size:
-            nats_N[cased_N] += self.case[tuple(column_N[cased_N] for column_N in _contexts(pieces))]
+            nats_N[cased_N] += self.case[tuple(column_N[cased_N] for column_N in case_contexts(pieces))]
             nats_N += pieces.letters_N * np.where(pieces.shape_N == SPELT, BYTE_NATS, LN2)
         priced_D = np.bincount(pieces.row_N, nats_N, len(texts)) + self.regular[0] + quote_nats(texts, self.quotes)
         bytes_D = texts.str.len_bytes().cast(pl.Float64).to_numpy()
@@ -289,12 +255,74 @@ def traits(form: str, lowered: str, fold: bool, casing: Mapping[str, str], vocab
     return Traits(kind, spaced and kind >= 0, usually, shape, letters, place, symbol)
 
 
-def _contexts(pieces: SurfacePieces) -> tuple[np.ndarray, ...]:
+def case_contexts(pieces: SurfacePieces) -> tuple[np.ndarray, ...]:
+    """Return all that the price of each piece's shape depends on, and the shape: an index into `Surface.case`."""
     return pieces.place_N, pieces.usual_N, pieces.shape_before_N, pieces.shape_N
 
 
-def _counted(shape: tuple[int, ...], *index: np.ndarray) -> np.ndarray:
-    """Count the index tuples and return −log of the smoothed shares along the last axis."""
-    counts = np.full(shape, SMOOTHING)
-    np.add.at(counts, tuple(column.astype(np.int64) for column in index), 1.0)
-    return rounded(-np.log(counts / counts.sum(-1, keepdims=True)))
+def shape_of(written: str, folded: str, usual: str) -> tuple[int, int]:
+    """Return the shape of a piece, and the number of letters (`OTHER`) or bytes and end (`SPELT`) to code one by one.
+
+    −1: the piece cannot be restored. It has no case, so nothing is coded, but the written form is another.
+    """
+    if folded == folded.upper():
+        return CASELESS, 0 if folded == written else -1
+    capital, capitals = _composed(folded[:1].upper() + folded[1:]), _composed(folded.upper())
+    for shape, form in {LOWER: folded, CAPITAL: capital, CAPITALS: capitals, USUAL: usual}.items():
+        if form == written:
+            return shape, 0
+    letters = written.replace("İ", "I\u0307")  # the only letter that becomes two when it is folded
+    alike = len(letters) == len(folded) and all(b in (a, a.upper()) for a, b in zip(folded, letters, strict=True))
+    if alike and _composed(letters) == written:
+        return OTHER, sum(letter.upper() != letter for letter in folded)
+    return SPELT, len(written.encode()) + 1
+
+
+def _composed(text: str) -> str:
+    """Return the text with composed letters, as the normal form has them: so "i" and U+0307 lead back to "İ"."""
+    return unicodedata.normalize("NFC", text)
+
+
+def quote_nats(texts: pl.Series, weights: Mapping[str, Sequence[float]]) -> np.ndarray:
+    """Return −log of the urns' probability of the styles of all quotes of each text, in order (D,).
+
+    Args:
+        texts: D texts.
+        weights: Weights of the urn of each quote, see `urns`.
+    """
+    nats_D = np.zeros(len(texts))
+    counts = pl.select(counts_of_quotes(texts))
+    for quote, forms in QUOTES.items():
+        counts_DK = counts.select(forms).to_numpy()
+        some = np.flatnonzero(counts_DK.sum(1))
+        distinct_CK, which = np.unique(counts_DK[some], axis=0, return_inverse=True)
+        nats_D[some] += np.array([_urn_nats(row_K, weights[quote]) for row_K in distinct_CK])[which.ravel()]
+    return nats_D
+
+
+def quote_nats_of_one(text: str, weights: Mapping[str, Sequence[float]]) -> float:
+    """Return what `quote_nats` does, for one text without polars."""
+    counts = {quote: [text.count(form) for form in forms] for quote, forms in QUOTES.items()}
+    return sum((_urn_nats(counts_K, weights[quote]) for quote, counts_K in counts.items() if any(counts_K)), 0.0)
+
+
+def quote_shares(text: str, weights: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+    """Return the probability of each form of a quote after a text, by the straight quote: that of its urn."""
+    shares_of_quotes = {}
+    for quote, forms in QUOTES.items():
+        counts = [weight + text.count(form) for weight, form in zip(weights[quote], forms, strict=True)]
+        shares_of_quotes[quote] = {form: count / sum(counts) for form, count in zip(forms, counts, strict=True)}
+    return shares_of_quotes
+
+
+def counts_of_quotes(texts: pl.Series) -> list[pl.Expr]:
+    """Return how often each form of a quote is in each text, as columns."""
+    every = chain(*QUOTES.values())
+    return [pl.lit(texts).str.count_matches(form, literal=True).alias(form) for form in every]
+
+
+def _urn_nats(counts_K: Sequence[int], weights_K: Sequence[float]) -> float:
+    """Return −log of the urn's probability of these counts in one given order."""
+    whole = sum(weights_K)
+    nats = lgamma(whole + float(sum(counts_K))) - lgamma(whole)
+    return nats - sum(lgamma(w + float(n)) - lgamma(w) for n, w in zip(counts_K, weights_K, strict=True))

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,16 @@ import polars as pl
 from ..base import ModelError, stored
 from ..specs import VocabularySpec
 from ..text.normal_form import NormalForm
-from ..threads import FanOut
 from .detokenizer import TokenWriter
 from .special import BOS, EOS, SPECIAL, STARS, UNK, EncodedDocuments
 from .subword_codecs import CharUnit, SubwordUnit
-from .subwords import train_bpe, train_unigram
 from .words import FIRST, WordUnit
 
 BOUNDARY_POLICY = "review: <bos> <stars_k> text <eos>; scored: text and <eos>"
 FORMAT = 2
 FILE = "vocabulary.json"
+BATCH_ROWS, BATCH_CHARACTERS = 20_000, 4 << 20
+"""Maximum number of texts, and of their characters, in one batch."""
 
 
 class Vocabulary:
@@ -43,7 +44,7 @@ class Vocabulary:
 
     Attributes:
         lossless: Whether decoding restores any text byte for byte.
-        facts: Facts about the training: distinct strings, occurrences, and the share used for learning. Not stored.
+        facts: Facts about the training (`training/vocabularies/`): distinct strings, occurrences … Not stored.
     """
 
     boundary_policy = BOUNDARY_POLICY
@@ -54,36 +55,6 @@ class Vocabulary:
         self.size: int = unit.size
         self.lossless: bool = unit.lossless
         self.facts: dict[str, int | float] = {}
-
-    @classmethod
-    def train(
-        cls, texts: Iterable[str], spec: VocabularySpec, normal_form: NormalForm, work: Path | None = None,
-        fan_out: FanOut = map,
-    ) -> Vocabulary:
-        """Learn the entries from cleaned training texts (read once), in bounded memory.
-
-        The same texts in any order give the same bytes. The attribute `facts` tells how much text was used.
-
-        Args:
-            spec: Unit, size and minimum count.
-            work: Folder for counts that do not fit in memory; None: the system's folder for temporary files.
-            fan_out: Who counts the pieces of batches of texts.
-
-        Raises:
-            ModelError: kind "input": no word of the texts is frequent enough, or `spec.size` is too small for the unit.
-        """
-        if spec.unit == "word":
-            learned: Any = WordUnit.train(texts, spec.size, spec.min_count, spec.lowercase, work, fan_out)
-        elif spec.unit == "bpe":
-            learned = train_bpe(texts, spec.size, spec.min_count, work, fan_out)
-        elif spec.unit == "unigram":
-            learned = train_unigram(texts, spec.size, spec.min_count, work, fan_out)
-        else:
-            learned = CharUnit.train(texts, spec.size, spec.min_count)
-        unit, facts = learned
-        vocabulary = cls(spec, normal_form, unit)
-        vocabulary.facts.update(facts)
-        return vocabulary
 
     def __len__(self) -> int:
         return self.size
@@ -242,6 +213,19 @@ def page(vocabulary: Vocabulary, prompt: str) -> str:
     clean = vocabulary.normal_form.apply(prompt)
     breaks = prompt[len(prompt.rstrip()) :].count("\n")
     return clean + "\n" * min(breaks, 2) if clean else clean
+
+
+def batched(texts: Iterable[str], rows: int = BATCH_ROWS, characters: int = BATCH_CHARACTERS) -> Iterator[list[str]]:
+    """Yield lists of at most *rows* texts; a list ends with the text that reaches *characters* characters."""
+    iterator = iter(texts)
+    while batch := list(islice(iterator, 1)):
+        size = len(batch[0])
+        for text in islice(iterator, rows - 1) if size < characters else ():
+            batch.append(text)
+            size += len(text)
+            if size >= characters:
+                break
+        yield batch
 
 
 def _is_text(piece: str) -> bool:

@@ -1,30 +1,24 @@
 """Cut review English into words, numbers, punctuation and line breaks: the word unit.
 
-Cutting, folding and counting are polars expressions (one regular expression, one engine). So counting the training
-text and encoding other text always agree, and the spelling of an unknown word is available.
+Cutting and folding are polars expressions (one regular expression, one engine), also where the training text is counted
+(`training/vocabularies/words.py`): so counting and encoding always agree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import polars as pl
 
-from ..base import ModelError
-from ..threads import FanOut
 from .chunks import Chunks
-from .detokenizer import NO_SENTENCE_END, TokenWriter, Writer, is_word
-from .shapes import usual_case
-from .spelling import RARE, Spelling
-from .surface import Sample, Surface, SurfacePieces, Traits, read, traits
-from .type_counts import TypeCounts, batched
+from .detokenizer import TokenWriter, Writer, is_word
+from .spelling import Spelling
+from .surface import Surface, SurfacePieces, Traits, read, traits
 from .word_pieces import PATTERN, cut, cut_one, folded, moved, pieces_of, straightened, written_pieces
 
-__all__ = ["FIRST", "PATTERN", "WordUnit", "count_pieces", "cut", "folded"]
+__all__ = ["FIRST", "PATTERN", "WordUnit", "cut", "folded"]
 
 Priced = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 FEW = 5_000
@@ -64,35 +58,6 @@ class WordUnit:
         self._traits: dict[tuple[str, str], Traits] = {}
         self.is_word_V = np.array([False] * FIRST + [is_word(word) and word[0] != "_" for word in self._words])
 
-    @classmethod
-    def train(
-        cls, texts: Iterable[str], size: int, min_count: int, fold: bool, work: Path | None = None,
-        fan_out: FanOut = map,
-    ) -> tuple[WordUnit, dict[str, int | float]]:
-        """Train on the most frequent words, counted exactly in bounded memory; return the unit and facts about counts.
-
-        Raises:
-            ModelError: kind "input": no word is frequent enough.
-        """
-        word_counts, sample = Words(size - FIRST, min_count), Sample()
-        with TypeCounts("surface", ["count", "middle"], work, share=_word(fold)) as counts:
-            for counted in fan_out(count_pieces, map(sample.add, batched(texts))):
-                counts.add(counted)
-            for part in counts.parts():
-                word_counts.add(part.with_columns(word=_word(fold)))
-        words = word_counts.kept["word"].to_list()
-        if not words:
-            raise ModelError(
-                f"no word of the training text occurs at least {min_count} times; give more text or a lower min_count",
-                "input",
-            )
-        casing = usual_case(word_counts.forms, word_counts.kept) if fold else {}
-        unit = cls(words, fold, casing, Spelling(words, dict(word_counts.rare.select("word", "count").iter_rows())))
-        texts = pl.Series("text", sample.texts(), dtype=pl.String)
-        straight, chunks = folded(texts, False), Chunks.single(texts)
-        unit.surface = Surface.train(texts, unit._read(chunks, straight, unit._cut(straight)), fold)
-        return unit, word_counts.facts()
-
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
         chunks = Chunks.of(pl.Series("text", texts, dtype=pl.String))
@@ -119,12 +84,12 @@ class WordUnit:
         if with_surface and self._fold and (moved_M := moved(straight)).any():
             chunks = Chunks.of(series, chunks.texts_with(moved_M))  # such a text is a single chunk
             straight = folded(chunks.distinct, False)
-        lists = self._cut(straight)
+        lists = self.cut(straight)
         ids_P, widths_M, pieces = self._encode(lists)
         index_N, lengths = chunks.pieces(widths_M)
         surface_D = np.zeros(len(series))
         if with_surface and self.surface:
-            surface_D = self.surface.nats(series, self._read(chunks, straight, lists, self.surface.symbols))
+            surface_D = self.surface.nats(series, self.surface_pieces(chunks, straight, lists, self.surface.symbols))
         ids, price_P = ids_P[index_N], np.zeros(len(ids_P))
         unknown_P = np.flatnonzero(ids_P == 0)[: None if whole else 0]
         surfaces = pieces.gather(unknown_P.astype(np.uint32)).to_list()
@@ -171,11 +136,11 @@ class WordUnit:
         pieces = pieces_of(text[-200:], self._fold)
         return straightened(text)[-len(pieces[-1]) :] if pieces else ""
 
-    def _cut(self, straight: pl.Series) -> pl.Series:
+    def cut(self, straight: pl.Series) -> pl.Series:
         """Return the list of pieces of each text with straight quotes."""
         return cut(straight.str.to_lowercase() if self._fold else straight)
 
-    def _read(
+    def surface_pieces(
         self, chunks: Chunks, straight: pl.Series, lists: pl.Series, symbols: Sequence[str] = ()
     ) -> SurfacePieces:
         """Return the input of `surface.py`; *straight* and *lists*: the distinct chunks, and their pieces."""
@@ -250,73 +215,3 @@ class WordUnit:
             raise ValueError("'casing' must be an object: words and their usual forms")
         surface = Surface.from_dict(values["surface"])
         return cls(words, fold, casing, Spelling.from_dict(words, values["spelling"]), surface)
-
-
-class Words:
-    """Statistics of the words of a text, added part by part; each distinct word is in exactly one part.
-
-    Attributes:
-        kept: The most frequent words so far: `word`, `count`, most frequent first, ties by text.
-        rare: The most frequent of the other words, at most `RARE`; ties by a hash, so that they have all beginnings.
-        forms: Written forms of the kept words: rows of `count_pieces` with `word`.
-        types: Number of distinct words.
-        occurrences: Number of all words.
-    """
-
-    def __init__(self, size: int, min_count: int) -> None:
-        self._size, self._min_count = size, min_count
-        self.kept = self.rare = pl.DataFrame(schema={"word": pl.String, "count": pl.Int64, "hash": pl.UInt32})
-        self.forms = pl.DataFrame()
-        self.types = self.occurrences = 0
-
-    def add(self, counts: pl.DataFrame) -> None:
-        """Add the counts of some words, in all their forms: `surface, count, middle, word`."""
-        totals = counts.group_by("word").agg(pl.col("count").sum())
-        self.types += totals.height
-        self.occurrences += int(totals["count"].sum())
-        hashes = [crc32(word.encode()) for word in totals["word"].to_list()]
-        rows = pl.concat([self.kept, self.rare, totals.with_columns(hash=pl.Series(hashes, dtype=pl.UInt32))])
-        self.kept = rows.filter(pl.col("count") >= self._min_count).sort(-pl.col("count"), "word").head(self._size)
-        self.rare = rows.join(self.kept, on="word", how="anti").sort(-pl.col("count"), "hash", "word").head(RARE)
-        forms = counts.filter(pl.col("middle") > 0)
-        self.forms = pl.concat([self.forms, forms]) if self.forms.width else forms
-        self.forms = self.forms.join(self.kept, on="word", how="semi")
-
-    def facts(self) -> dict[str, int | float]:
-        """Return the number of counted words, and the share of the text that the kept words cover."""
-        counted = int(self.kept["count"].sum())
-        return {
-            "types": self.types, "types_used": self.types, "occurrences": self.occurrences, "share_used": 1.0,
-            "coverage": round(counted / max(self.occurrences, 1), 6),
-        }
-
-
-def _word(fold: bool) -> pl.Expr:
-    return pl.col("surface").str.to_lowercase() if fold else pl.col("surface")
-
-
-def count_pieces(texts: list[str]) -> pl.DataFrame:
-    """Count the pieces of some texts.
-
-    Returns:
-        One row per distinct surface: `surface`, `count`, and `middle`: how often it followed a word, a comma or "Dr.",
-        where only names and acronyms begin with a capital.
-    """
-    chunks = Chunks.of(pl.Series("text", texts, dtype=pl.String))
-    lists = cut(folded(chunks.distinct, fold=False))
-    widths_M = lists.list.len().to_numpy()
-    pieces = lists.filter(widths_M > 0).explode()
-    first_P = np.diff(np.repeat(np.arange(len(lists)), widths_M), prepend=-1) > 0
-    titled = (pieces == ".") & pieces.shift(1).str.to_lowercase().is_in(list(NO_SENTENCE_END)).fill_null(False)
-    leads_P = pieces.str.contains(r"^[\p{L}\p{N},]").to_numpy() | (titled.to_numpy() & ~first_P)
-    leads_M = np.zeros(len(lists), bool)
-    leads_M[widths_M > 0] = leads_P[np.roll(first_P, -1)]
-    leads_N, ends = leads_M[chunks.code_N], chunks.offsets[1:][np.diff(chunks.offsets) > 0]
-    follows_N = np.concatenate([[False], leads_N])
-    follows_N[chunks.offsets] = False  # the last word of one text does not lead the first word of another
-    counts_P, firsts_P = (np.repeat(each_M, widths_M) for each_M in (chunks.counts(), chunks.counts(follows_N[:-1])))
-    middle_P = np.where(first_P, firsts_P, counts_P * np.roll(leads_P, 1))
-    frame = pl.DataFrame({"surface": pieces, "count": counts_P, "middle": middle_P})
-    # One line break is counted for the end of each text.
-    breaks = {"surface": ["\n"], "count": [len(texts)], "middle": [int(leads_N[ends - 1].sum())]}
-    return pl.concat([frame, pl.DataFrame(breaks)]).group_by("surface").agg(pl.col("count", "middle").sum())

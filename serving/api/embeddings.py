@@ -12,7 +12,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from models.neural.encoder import EncodedTexts, Encoder, network_in
-from models.tokens.type_counts import batched
+from models.tokens.vocabulary import batched
 from serving.api.answers import as_json, described
 from serving.api.errors import ApiError
 from serving.api.request_schemas import EmbeddingRequest

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from core.config.sections.serving import ServingConfig
 from models.bundles.unseen import unseen_warnings
-from models.tokens.type_counts import batched
+from models.tokens.vocabulary import batched
 from serving.api.errors import ApiError, busy, invalid
 from serving.engine.jobs import LONG
 from serving.metrics import Metrics

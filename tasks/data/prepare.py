@@ -32,6 +32,7 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.fan_out import fan_out
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_markdown, stage
+from training.vocabularies.learn import learn_vocabulary
 
 log = logging.getLogger(__name__)
 REPORT_FILE = "report.json"
@@ -181,7 +182,7 @@ def train_vocabulary(config: RunConfig, name: str, clean: Artifact, file: Path |
     def make(work: Path) -> dict[str, Any]:
         batches = iter_split(clean.folder, "train", columns=["text"])
         texts = (text for batch in batches for text in batch["text"].to_list())
-        vocabulary = Vocabulary.load(file) if file else Vocabulary.train(texts, spec, form, work, fan_out(config))
+        vocabulary = Vocabulary.load(file) if file else learn_vocabulary(texts, spec, form, work, fan_out(config))
         vocabulary.save(work / VOCABULARY_FILE)
         return {
             "name": name, "unit": spec.unit, "size": vocabulary.size, "vocabulary_digest": vocabulary.digest,

@@ -13,8 +13,8 @@ from models.base import LanguageModel
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tests.contracts.small_fits import SPECS, fit, reviews
+from training.vocabularies.learn import learn_vocabulary
 
 # The reference model of the room's own tests takes part in the contract suite.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
@@ -30,7 +30,7 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("contract")
     frames = {"train": reviews(60, 1), "validation": reviews(12, 2)}
     spec = VocabularySpec(unit="word", size=60, min_count=1)
-    vocabulary = Vocabulary.train(frames["train"]["text"].to_list(), spec, NormalForm())
+    vocabulary = learn_vocabulary(frames["train"]["text"].to_list(), spec, NormalForm())
     for name, frame in frames.items():
         write_stream(folder / name, vocabulary, [frame])
     return vocabulary, TokenStream.open(folder / "train"), TokenStream.open(folder / "validation")

@@ -11,7 +11,7 @@ from data_checks.suite_runs import check, token_table
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
+from training.vocabularies.learn import learn_vocabulary
 
 COUNT = 200
 IDS = [f"r{i:04d}" for i in range(COUNT)]
@@ -200,7 +200,7 @@ def test_a_missing_column_is_named_and_what_needs_it_left_out(tmp_path):
 @pytest.fixture
 def stream_folder(tmp_path):
     folder = tmp_path / "stream"
-    vocabulary = Vocabulary.train(clean_table()["text"], VocabularySpec(min_count=2), NormalForm())
+    vocabulary = learn_vocabulary(clean_table()["text"], VocabularySpec(min_count=2), NormalForm())
     write_stream(folder, vocabulary, [clean_table()])
     return folder
 

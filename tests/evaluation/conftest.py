@@ -8,8 +8,8 @@ import pytest
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tests.evaluation.bigram_tables import bundle_of, random_table, uniform_table
+from training.vocabularies.learn import learn_vocabulary
 
 TEXT = "the food was great and cheap but service slow we will come back never again nice place"
 WORDS = TEXT.split()
@@ -32,7 +32,7 @@ def reviews():
 
 @pytest.fixture(scope="session")
 def vocabulary():
-    return Vocabulary.train([TEXT] * 5, VocabularySpec(min_count=2), NormalForm())
+    return learn_vocabulary([TEXT] * 5, VocabularySpec(min_count=2), NormalForm())
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
+from training.vocabularies.learn import learn_vocabulary
 
 TRAIN = [
     "The food was great, and I loved it! We'll be back.",
@@ -22,4 +22,4 @@ ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 def train(unit, texts=TRAIN, **options):
     spec = VocabularySpec(unit=unit, **{"size": UNITS[unit], "min_count": 1, **options})
-    return Vocabulary.train(texts, spec, NormalForm())
+    return learn_vocabulary(texts, spec, NormalForm())

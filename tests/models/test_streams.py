@@ -11,7 +11,7 @@ from models.specs import VocabularySpec
 from models.streams import TokenStream, unigram_counts, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.special import BOS, CONTEXT_IDS, EOS, STARS
-from models.tokens.vocabulary import Vocabulary
+from training.vocabularies.learn import learn_vocabulary
 
 WORDS = ["soup", "pizza", "staff", "great", "bad", "the", "was", "zebra"]
 
@@ -27,7 +27,7 @@ def frame(count, seed=0, longest=12):
 @pytest.fixture(scope="module")
 def vocabulary():
     spec = VocabularySpec(unit="word", size=16, min_count=1)  # one word does not fit
-    return Vocabulary.train([" ".join(WORDS), " ".join(WORDS[:7])], spec, NormalForm())
+    return learn_vocabulary([" ".join(WORDS), " ".join(WORDS[:7])], spec, NormalForm())
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_an_interrupted_write_is_no_stream(vocabulary, tmp_path):
 def test_another_vocabulary_is_refused_with_both_digests(written, vocabulary):
     stream = TokenStream.open(written[0])
     stream.require(vocabulary)
-    other = Vocabulary.train([" ".join(WORDS)], VocabularySpec(size=17, min_count=1), NormalForm())
+    other = learn_vocabulary([" ".join(WORDS)], VocabularySpec(size=17, min_count=1), NormalForm())
     with pytest.raises(ModelError) as caught:
         stream.require(other)
     assert caught.value.kind == "input"

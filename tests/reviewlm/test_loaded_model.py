@@ -18,11 +18,11 @@ from models.sampling import generate
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from reviewlm import loaded_model
 from tests.serving.engine.small_models import bundle_of
 from training.context import FitContext
 from training.fit import fit_model
+from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [f"The {food} was {taste}." for food in ("pizza", "soup", "salad") for taste in ("good", "cold", "great")]
 
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import polars as pl
 
     folder = tmp_path_factory.mktemp("bundle")
-    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
     spec = NGramSpec(name="kn2", order=2)
     frame = pl.DataFrame({"review_id": TEXTS, "text": TEXTS}).with_columns(stars=pl.lit(4, pl.Int8), bytes=pl.lit(20))
     write_stream(folder / "stream", vocabulary, [frame])

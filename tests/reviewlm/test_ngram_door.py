@@ -19,6 +19,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from training.context import FitContext
 from training.fit import fit_model
+from training.vocabularies.learn import learn_vocabulary
 
 FOODS, TASTES = ("pizza", "soup", "salad"), ("good", "cold", "great")
 TEXTS = [f"The {food} was {taste}." for food in FOODS for taste in TASTES]
@@ -27,7 +28,7 @@ STARS = [4, 1, 5] * 3
 
 def fitted_by_the_stage(folder: Path, order: int) -> tuple[Vocabulary, NGramLM]:
     """Fit through vocabulary, token stream and `NGramLM.fit`, as the stages of the pipeline do."""
-    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
     frame = pl.DataFrame({"review_id": TEXTS, "text": TEXTS, "stars": STARS}, schema_overrides={"stars": pl.Int8})
     write_stream(folder, vocabulary, [frame.with_columns(bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1)])
     stream = TokenStream.open(folder)

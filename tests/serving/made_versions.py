@@ -19,12 +19,12 @@ from models.bundles.bundle import Bundle
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from serving.metrics import Metrics
 from serving.versions.source import Contents
 from serving.versions.versions import Versions
 from training.context import FitContext
 from training.fit import fit_model
+from training.vocabularies.learn import learn_vocabulary
 
 FOODS = ("pizza", "soup", "salad", "burger", "tacos", "noodles", "waffles", "curry")
 TASTES = ("good", "cold", "great", "fine", "bad", "hot")
@@ -69,7 +69,7 @@ def bundle_of(number: int, unit: str = "word", one_star: bool = False) -> Bundle
     if one_star:
         texts += [f"Never the {food_of(number)}, it was {taste}." for taste in TASTES]
         stars += [1] * len(TASTES)
-    vocabulary = Vocabulary.train(texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
     spec = NGramSpec(order=2)
     reviews = pl.DataFrame({"review_id": texts, "text": texts}).with_columns(
         stars=pl.Series(stars, dtype=pl.Int8), bytes=pl.col("text").str.len_bytes() + 1

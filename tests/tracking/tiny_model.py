@@ -10,9 +10,9 @@ from models.bundles.bundle import save_bundle
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from training.context import FitContext
 from training.fit import fit_model
+from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [
     f"The {food} {verb} {taste} and the staff was friendly."
@@ -22,7 +22,7 @@ TEXTS = [
 
 def fitted(folder: Path, order: int = 2) -> Path:
     """Fit an n-gram model of eighteen reviews and return its bundle's folder."""
-    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
     reviews = pl.DataFrame({"review_id": [str(i) for i in range(len(TEXTS))], "text": TEXTS})
     reviews = reviews.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
     write_stream(folder / "stream", vocabulary, [reviews])

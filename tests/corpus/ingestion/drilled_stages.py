@@ -22,6 +22,7 @@ from models.specs import VocabularySpec
 from models.streams import write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from training.vocabularies.learn import learn_vocabulary
 
 CONFIG = SourceConfig(part_rows=40)
 TOUCHES = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "os.truncate"}
@@ -96,6 +97,6 @@ def build(home: Path, inputs: Path, touches: Touches) -> None:
 
 def _vocabulary(work, clean, spec):
     texts = (text for batch in iter_split(clean, "train") for text in batch["text"])
-    vocabulary = Vocabulary.train(texts, spec, NormalForm(**CleanConfig().model_dump()))
+    vocabulary = learn_vocabulary(texts, spec, NormalForm(**CleanConfig().model_dump()))
     vocabulary.save(work / "vocabulary.json")
     return {"size": vocabulary.size}

@@ -17,7 +17,7 @@ from models.base import ModelError
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
+from training.vocabularies.learn import learn_vocabulary
 
 SYLLABLES = [a + b + c for a in "bdfgklmn" for b in "aeiou" for c in "rst"]
 REVIEWS = 1_200
@@ -76,7 +76,7 @@ def test_however_the_reviews_are_cut_each_canary_stands_as_often_as_planned_amon
 def test_every_vocabulary_writes_a_canary_without_unknown_words_and_gives_it_back(clean, unit, tmp_path):
     canaries, form = choose_canaries(clean, CONFIG), NormalForm()
     texts = (text for batch in train_rows(clean) for text in batch["text"])
-    vocabulary = Vocabulary.train(texts, VocabularySpec(unit=unit, size=500, min_count=10), form)
+    vocabulary = learn_vocabulary(texts, VocabularySpec(unit=unit, size=500, min_count=10), form)
     write_stream(tmp_path, vocabulary, canaries.planted(train_rows(clean)))
     stream = TokenStream.open(tmp_path)
     rows = stream.documents.with_row_index().filter(pl.col("review_id").str.starts_with("canary-"))

@@ -20,7 +20,7 @@ from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS, UNK
-from models.tokens.vocabulary import Vocabulary
+from training.vocabularies.learn import learn_vocabulary
 
 
 def observed(bundle, stream, folder, reviews=None, **options):
@@ -147,7 +147,7 @@ def test_hits_and_mean_reciprocal_rank_are_those_of_the_suggestions(bundle, stre
 
 def test_the_same_reviews_are_drawn_for_every_vocabulary(stream, reviews, tmp_path):
     spec = VocabularySpec(unit="char", size=300, min_count=1)
-    write_stream(tmp_path, Vocabulary.train(reviews["text"], spec, NormalForm()), [reviews])
+    write_stream(tmp_path, learn_vocabulary(reviews["text"], spec, NormalForm()), [reviews])
     chars = TokenStream.open(tmp_path)
     drawn = drawn_reviews(stream, 7, seed=3)
     assert drawn.tolist() == drawn_reviews(chars, 7, seed=3).tolist() == sorted(set(drawn.tolist()))

@@ -28,9 +28,9 @@ from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS, EOS
-from models.tokens.vocabulary import Vocabulary
 from tasks.evaluation.intervals import judged_reviews
 from tests.examples import examples
+from training.vocabularies.learn import learn_vocabulary
 
 UNITS = {"word": 200, "char": 400, "bpe": 400, "unigram": 400}
 PER_TEXT = ("bits_per_byte", "open_bits_per_byte", "byte_perplexity", "word_perplexity")
@@ -96,7 +96,7 @@ class PrefixLM:
 @pytest.fixture(scope="module")
 def vocabularies():
     specs = {unit: VocabularySpec(unit=unit, size=size, min_count=1) for unit, size in UNITS.items()}
-    return {unit: Vocabulary.train(TEXTS * 5, spec, NormalForm()) for unit, spec in specs.items()}
+    return {unit: learn_vocabulary(TEXTS * 5, spec, NormalForm()) for unit, spec in specs.items()}
 
 
 def reviews_of(texts):

@@ -34,11 +34,11 @@ from models.specs import (
 )
 from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tests.evaluation.challengers import HONEST, judge, rule
 from training.context import FitContext
 from training.fit import fit_model
 from training.mixture.fitting import tune_weights
+from training.vocabularies.learn import learn_vocabulary
 
 WORDS = [a + b + c for a in "bdfgkl" for b in "aeiou" for c in "rs"]
 KIND, UNKIND = ["lovely", "great"], ["awful", "rude"]
@@ -88,7 +88,7 @@ def streams(clean, canaries, tmp_path_factory):
     """Return a vocabulary, and the streams of training and validation."""
     folder = tmp_path_factory.mktemp("streams")
     texts = [text for batch in iter_split(clean, "train") for text in batch["text"]]
-    vocabulary = Vocabulary.train(texts, VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(texts, VocabularySpec(min_count=1), NormalForm())
     write_stream(folder / "train", vocabulary, canaries.planted(iter_split(clean, "train")))
     write_stream(folder / "validation", vocabulary, iter_split(clean, "validation"))
     return vocabulary, *(TokenStream.open(folder / split) for split in ("train", "validation"))

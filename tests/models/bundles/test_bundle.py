@@ -9,8 +9,8 @@ from models.base import ModelError
 from models.bundles.bundle import Bundle, load_bundle, save_bundle
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tests.models.table_lm import TableLM, TableSpec
+from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = ["The soup was great & hot.", "The staff was slow, so slow.", "Great place, great soup!"]
 PROBES = [("The soup was great.", 5), ("", 0), ("An unheard-of zebra!", 1)]
@@ -19,7 +19,7 @@ FACTS = {"stars_prior": [0, 0.1, 0.1, 0.2, 0.2, 0.4], "data_digest": "abc", "fig
 
 @pytest.fixture(scope="module")
 def vocabulary():
-    return Vocabulary.train(TEXTS, VocabularySpec(size=40, min_count=1), NormalForm())
+    return learn_vocabulary(TEXTS, VocabularySpec(size=40, min_count=1), NormalForm())
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_one_changed_byte_is_detected(folder, name):
 
 
 def test_a_vocabulary_from_elsewhere_is_refused_with_both_digests(folder, vocabulary):
-    other = Vocabulary.train(TEXTS[:2], VocabularySpec(size=40, min_count=1), NormalForm())
+    other = learn_vocabulary(TEXTS[:2], VocabularySpec(size=40, min_count=1), NormalForm())
     spec = json.loads((folder / "spec.json").read_text())
     other.save(folder / "vocabulary.json")
     found = hashlib.sha256((folder / "vocabulary.json").read_bytes()).hexdigest()
@@ -90,9 +90,6 @@ def test_a_model_that_answers_differently_is_refused(folder):
     spec["probes"][0]["nats"] *= 1.0005 / 1.002
     change(folder, probes=spec["probes"])
     load_bundle(folder)  # rounding of another machine
-
-
-# Probability of a text (X28)
 
 
 @pytest.mark.parametrize("stars", [None, 0, 4])

@@ -9,6 +9,7 @@ from models.neural.labelling.labelled_sequences import LabelledSequences, Sequen
 from models.specs import TrainingSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from training.vocabularies.learn import learn_vocabulary
 
 LABELS = ("1", "3", "5")
 TELLING = (("awful", "rude"), ("plain", "average"), ("great", "lovely"))
@@ -45,7 +46,7 @@ def texts(count: int, seed: int) -> tuple[list[str], np.ndarray]:
 
 def vocabulary() -> Vocabulary:
     """The words of the made language."""
-    return Vocabulary.train(texts(400, 1)[0], VocabularySpec(min_count=1), NormalForm())
+    return learn_vocabulary(texts(400, 1)[0], VocabularySpec(min_count=1), NormalForm())
 
 
 def examples(words: Vocabulary, count: int, seed: int) -> LabelledSequences:

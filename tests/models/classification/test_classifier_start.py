@@ -14,12 +14,12 @@ from models.neural.recurrent import RecurrentNetwork
 from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS
-from models.tokens.vocabulary import Vocabulary
 from tests.models.classification.made_reviews import RECIPE, small
 from training.context import FitContext
 from training.labelling.fitting import fit_classifier
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.ngram_fit import estimate_ngrams
+from training.vocabularies.learn import learn_vocabulary
 
 RECURRENT = RecurrentSpec("lstm", hidden=12, embedding=8, objective=ObjectiveSpec("softmax"))
 
@@ -53,7 +53,7 @@ def test_a_language_model_that_does_not_fit_is_refused_with_the_reason(words, tr
     assert "set for the classifier: nonlinearity = 'relu' (not 'tanh')" in refusal(
         replace(classifier(), kind="rnn"), lm=tmp_path / "relu"
     )
-    other = Vocabulary.train(["other words", "words"], VocabularySpec(min_count=1), NormalForm())
+    other = learn_vocabulary(["other words", "words"], VocabularySpec(min_count=1), NormalForm())
     bundle(tmp_path / "other", other)
     assert "has another vocabulary" in refusal(classifier(), lm=tmp_path / "other")
     counts = count_ngrams(_Stream(train), 2, words.size, CONTEXT_IDS)

@@ -12,8 +12,8 @@ from models.completion.beam import beam_search
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import EOS, UNK
-from models.tokens.vocabulary import Vocabulary
 from tests.models.table_lm import HistoryLM, TableLM, TableSpec
+from training.vocabularies.learn import learn_vocabulary
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """No training review had a rating, so there is one way to read a text."""
@@ -22,7 +22,7 @@ TEXTS = ["The soup was great, so we went back to Phoenix.", "In Phoenix the staf
 
 
 def model_of(unit="word", seed=0, kind=TableLM, texts=TEXTS, sharpness=1.0):
-    vocabulary = Vocabulary.train(texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
     weights = np.exp(sharpness * np.random.default_rng(seed).normal(size=(vocabulary.size + 1, vocabulary.size)))
     weights[:, UNK] = 0
     return Bundle(TableSpec(), vocabulary, kind(TableLM.normalised(weights).p_VV), stars_prior=UNRATED)

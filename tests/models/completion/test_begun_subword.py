@@ -19,11 +19,11 @@ from models.sampling.written_text import WrittenText
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import EOS
-from models.tokens.vocabulary import Vocabulary
 from tests.marked_cases import slow_but
 from tests.models.completion.test_suggestions import UNRATED
 from tests.models.table_lm import TableLM, TableSpec
 from tests.serving.engine.small_models import KINDS, bundle_of
+from training.vocabularies.learn import learn_vocabulary
 
 INSIDE = {"bpe": "We went to the pi", "unigram": "In Phoe"}
 """Prompts whose last word none of the models takes for finished; as BPE, it may go on in five ways and more."""
@@ -123,7 +123,7 @@ def test_a_way_that_ends_within_a_character_writes_only_what_comes_after_it(monk
     """The second byte of "é" and "x" are one token: it finishes the prompt, and adds "x"."""
     monkeypatch.setattr(begun_word, "FINISHED_SUBWORDS", 2)
     spec = VocabularySpec(unit="bpe", size=300, min_count=2)
-    vocabulary = Vocabulary.train(["éx ĩx ũx"] * 5, spec, NormalForm())
+    vocabulary = learn_vocabulary(["éx ĩx ũx"] * 5, spec, NormalForm())
     bundle, prompt = Bundle(TableSpec(), vocabulary, TableLM.random(vocabulary.size), stars_prior=UNRATED), "éx é"
     ways, within = ways_of(bundle, prompt, 0), 0
     for number in range(len(ways.ways)):

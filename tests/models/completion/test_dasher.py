@@ -16,11 +16,11 @@ from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.special import EOS, UNK
-from models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
 from tests.models.table_lm import TableLM, TableSpec
 from training.context import FitContext
 from training.fit import fit_model
+from training.vocabularies.learn import learn_vocabulary
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """No training review had a rating, so there is one way to read a text."""
@@ -31,7 +31,7 @@ TEXTS = ["The soup was great, so we went back.", "In Phoenix we don't eat soup. 
 def model_of(unit, texts=TEXTS, sharpness=1.0, **options):
     """A model that never writes <unk> where that cannot be written, and no control characters."""
     spec = VocabularySpec(unit=unit, size=300 + 200 * (unit == "word"), min_count=1, **options)
-    vocabulary = Vocabulary.train(texts, spec, NormalForm())
+    vocabulary = learn_vocabulary(texts, spec, NormalForm())
     weights = np.exp(sharpness * np.random.default_rng(1).normal(size=(vocabulary.size + 1, vocabulary.size)))
     weights[:, EOS] = 3
     if vocabulary.lossless:
@@ -118,7 +118,7 @@ def fitted(request, tmp_path_factory):
     frame = pl.read_ndjson(folder / "reviews.jsonl").select(
         "review_id", "text", pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
     )
-    vocabulary = Vocabulary.train(frame["text"][:600], VocabularySpec(unit=request.param, size=700), NormalForm())
+    vocabulary = learn_vocabulary(frame["text"][:600], VocabularySpec(unit=request.param, size=700), NormalForm())
     write_stream(folder / "train", vocabulary, [frame[:600]])
     stream, spec = TokenStream.open(folder / "train"), NGramSpec(order=3)
     model = fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model

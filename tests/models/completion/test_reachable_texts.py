@@ -10,8 +10,8 @@ from models.completion.dasher import intervals
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import EOS, UNK
-from models.tokens.vocabulary import Vocabulary
 from tests.models.table_lm import TableLM, TableSpec
+from training.vocabularies.learn import learn_vocabulary
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 TEXTS = ["The soup was excellent and so were we.", "So excellent, the best soup we had."] * 3
@@ -22,7 +22,7 @@ FIRST = 9
 def model_of(unit, improbable=0.0, sharpness=1.0, usual="So excellent"):
     """A bigram model that gives each token a probability; *improbable*: that of all but the last token of *usual*."""
     spec = VocabularySpec(unit=unit, size=400, min_count=1, lowercase=False)
-    vocabulary = Vocabulary.train(TEXTS, spec, NormalForm())
+    vocabulary = learn_vocabulary(TEXTS, spec, NormalForm())
     weights = np.exp(sharpness * np.random.default_rng(5).normal(size=(vocabulary.size + 1, vocabulary.size)))
     if vocabulary.lossless:
         weights[:, UNK] = 0

@@ -12,8 +12,8 @@ from models.completion.suggestions import completions, suggest
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import EOS
-from models.tokens.vocabulary import Vocabulary
 from tests.models.table_lm import TableLM, TableSpec
+from training.vocabularies.learn import learn_vocabulary
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """No training review had a rating, so there is one way to read a text."""
@@ -24,7 +24,7 @@ WORDS = ["The soup was great, so we went back.", "In Phoenix we don't eat greasy
 
 def letters_only(unit, texts=TEXTS, letters="soit ", seed=0, also=""):
     """A model of short words of a few letters, and tokens of *also*: all spellings that matter can be listed."""
-    vocabulary = Vocabulary.train(texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
     names = [vocabulary.token(i) if i > 8 else "" for i in range(vocabulary.size)]
     others = set(vocabulary.encode(also).tolist()) if also else set()
     usual = [1.0 if (name and set(name) <= set(letters)) or i in others else 0.0 for i, name in enumerate(names)]
@@ -34,7 +34,7 @@ def letters_only(unit, texts=TEXTS, letters="soit ", seed=0, also=""):
 
 
 def words(texts=WORDS, **options):
-    vocabulary = Vocabulary.train(texts, VocabularySpec(unit="word", size=400, min_count=1, **options), NormalForm())
+    vocabulary = learn_vocabulary(texts, VocabularySpec(unit="word", size=400, min_count=1, **options), NormalForm())
     return Bundle(TableSpec(), vocabulary, TableLM.random(vocabulary.size, 3), stars_prior=UNRATED)
 
 

@@ -18,10 +18,10 @@ from models.sampling import generate, suggest
 from models.specs import CacheSpec, VocabularySpec, spec_from_dict, to_dict
 from models.text.normal_form import NormalForm
 from models.tokens.special import BOS, CONTEXT_IDS
-from models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, table_part
 from tests.models.table_lm import TableLM
+from training.vocabularies.learn import learn_vocabulary
 
 TOKENS = st.sampled_from([BOS, 4, 7, 2, 9, 10, 9, 11, 0])
 STREAMS = st.lists(TOKENS, min_size=1, max_size=24).map(lambda ids: [BOS, *ids])
@@ -100,7 +100,7 @@ def test_contributions_sum_to_the_log_probability():
 
 def test_a_bundle_holds_the_static_model_and_writes_and_suggests(tmp_path, table_kind, monkeypatch):
     texts = ["The soup was great. We went back.", "The tea was cold, and we left."]
-    vocabulary = Vocabulary.train(texts, VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(texts, VocabularySpec(min_count=1), NormalForm())
     part = table_part(0, "static")
     part = type(part)("static", part.spec, TableLM.random(vocabulary.size, 1))
     kinds = {"table": TableLM, "cache": CacheLM}

@@ -3,14 +3,14 @@
 from models.bundles.bundle import Bundle
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tests.models.table_lm import TableLM, TableSpec
+from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = ["The soup was great, so we went back.", "In Phoenix the staff was slow.", "We went to Phoenix! Great pizza"]
 
 
 def bundle_of(unit="word", seed=0, sharpness=1.0, texts=TEXTS, size=400, model=None, **options):
-    vocabulary = Vocabulary.train(texts, VocabularySpec(unit=unit, size=size, min_count=1, **options), NormalForm())
+    vocabulary = learn_vocabulary(texts, VocabularySpec(unit=unit, size=size, min_count=1, **options), NormalForm())
     model = model or TableLM.random(vocabulary.size, seed, sharpness)
     return Bundle(TableSpec(), vocabulary, model, stars_prior=(0, 0.1, 0.2, 0.3, 0.4, 0))
 

@@ -14,9 +14,9 @@ from models.sampling.filters import NEARNESS_DIGITS, allowed, sampled_logp
 from models.sampling.written_text import WrittenText
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
 from tests.models.table_lm import HistoryLM, TableSpec
+from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = ["The soup was great, so we went back.", "In Phoenix the staff was slow.", "We went to Phoenix! Great pizza"]
 CLOSE = 1 - 1e-6
@@ -24,7 +24,7 @@ CLOSE = 1 - 1e-6
 
 @pytest.fixture(scope="module", params=["word", "bpe", "char"])
 def bundle(request):
-    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(unit=request.param, size=300, min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(unit=request.param, size=300, min_count=1), NormalForm())
     return Bundle(TableSpec(), vocabulary, HistoryLM.random(vocabulary.size, 3, 0.5))
 
 
@@ -116,7 +116,7 @@ def test_text_token_by_token_is_the_decoded_text(bundle, data):
     stop=st.lists(st.sampled_from(["ab", "aba", "bb", "abab", "aaa", "a b"]), max_size=3),
 )
 def test_text_ends_before_the_first_stop_string(pieces, stop):
-    vocabulary = Vocabulary.train(["ab ab"], VocabularySpec(unit="char", size=300, min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(["ab ab"], VocabularySpec(unit="char", size=300, min_count=1), NormalForm())
     text = "".join(pieces)
     written = WrittenText(vocabulary, "x", stop)
     told = ""

@@ -7,9 +7,9 @@ from models.bundles.bundle import Bundle
 from models.sampling import generate, stream
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tests.marked_cases import slow_but
 from tests.models.table_lm import TableLM, TableSpec
+from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [
     "The soup was great, so we went back.", "We went to Phoenix! Great pizza", "(In Phoenix) the staff was slow.",
@@ -18,7 +18,7 @@ TEXTS = [
 
 
 def bundle_of(unit: str) -> Bundle:
-    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(unit=unit, size=400, min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(unit=unit, size=400, min_count=1), NormalForm())
     model = TableLM.random(vocabulary.size, 0, 0.3)
     return Bundle(TableSpec(), vocabulary, model, stars_prior=(0, 0.1, 0.2, 0.3, 0.4, 0))
 

@@ -15,6 +15,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from training.context import FitContext
 from training.labelling.punctuator import fit_punctuator
+from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [
     f"{who} went to Chicago, and the {food} was {word}! Was it cheap? {end}."
@@ -29,7 +30,7 @@ SPEC = TaggingSpec(
 
 def vocabulary_of(texts: list[TaggedWords]) -> Vocabulary:
     spec = VocabularySpec(unit="bpe", size=300, min_count=1)
-    return Vocabulary.train([" ".join(text.words) for text in texts], spec, NormalForm())
+    return learn_vocabulary([" ".join(text.words) for text in texts], spec, NormalForm())
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from models.bundles.bundle import Bundle
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import EOS
-from models.tokens.vocabulary import Vocabulary
 from tests.models.table_lm import HistoryLM, TableSpec
+from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = ["so so it is so", "it is to so its"] * 2
 PRIOR = (0, 0.1, 0.2, 0.3, 0.4, 0)
@@ -19,7 +19,7 @@ SEEN = [rating for rating, share in enumerate(PRIOR) if share]
 
 def bundle_of(unit: str = "word", prior: tuple[float, ...] = PRIOR) -> Bundle:
     """A model whose every prediction depends on all tokens before it, the rating included."""
-    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
     names = [vocabulary.token(i) if i > 8 else "" for i in range(vocabulary.size)]
     usual = np.array([1.0 if name and set(name) <= set("soit ") else 1e-9 for name in names])
     usual[EOS], usual[[i for i, name in enumerate(names) if name == " "]] = 4.0, 12.0  # short words, few spellings

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.tokens import pretokenizer, words
+from models.tokens import subword_codecs, words
 from models.tokens.chunks import Chunks
 from models.tokens.words import cut, folded
 from tests.examples import examples
@@ -39,7 +39,7 @@ def test_the_chunks_of_a_text_are_the_text_and_fold_and_cut_as_the_text_does(tex
     for fold in (False, True):
         both = folded(chunks.distinct, fold), folded(series, fold)
         assert ["".join(each) for each in joined(chunks, [[chunk] for chunk in both[0]])] == both[1].to_list()
-        for rule in (words.PATTERN, f" ?(?:{words.PATTERN})", pretokenizer.PATTERN):
+        for rule in (words.PATTERN, f" ?(?:{words.PATTERN})", subword_codecs.PATTERN):
             found, expected = (each.str.extract_all(rule).to_list() for each in both)
             assert joined(chunks, found) == expected
 

@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import models.tokens.pretokenizer
+import models.tokens.subword_codecs
 from models.tokens.words import FIRST
 from tests.examples import examples
 from tests.models.small_vocabularies import ANY_TEXT
@@ -26,6 +27,6 @@ def by_the_tokenizer(vocabulary, texts):
 @example(texts=["\n\n's  it's\n 're \n\n", "", "  ", "a \t b\n\n\nThe end. \n"])
 @example(texts=["\u00a0\u00a0x \u3000y", " \u2028's", "word\u180e \u180eword", "'ſ 'S 's"])
 def test_ids_are_those_of_the_tokenizer_for_any_text(unit, vocabularies, texts):
-    with patch.object(models.tokens.pretokenizer, "FEW", -1):  # never the short way
+    with patch.object(models.tokens.subword_codecs, "FEW", -1):  # never the short way
         found = vocabularies[unit].encode_batch(texts)
     assert [ids.tolist() for ids in found] == by_the_tokenizer(vocabularies[unit], texts)

@@ -13,6 +13,7 @@ from models.base import ModelError
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [
     "The food at McDonald's was good. I liked it (really)!", "We went to Phoenix, and it was GREAT. The end.",
@@ -21,7 +22,7 @@ TEXTS = [
 
 
 def trained(texts=TEXTS, lowercase=True):
-    return Vocabulary.train(texts, VocabularySpec(size=300, min_count=1, lowercase=lowercase), NormalForm())
+    return learn_vocabulary(texts, VocabularySpec(size=300, min_count=1, lowercase=lowercase), NormalForm())
 
 
 @pytest.fixture(scope="module")

@@ -93,9 +93,6 @@ def test_a_damaged_vocabulary_is_refused(text):
     assert caught.value.kind == "bundle"
 
 
-# Lossless units
-
-
 @pytest.mark.parametrize("unit", LOSSLESS)
 @examples(150)
 @given(text=st.one_of(ANY_TEXT, st.text(" \n\t'a<0x41>▁Ġé☕🍕", max_size=40)))

@@ -18,7 +18,6 @@ from models.classification.spec import LogisticSpec
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from serving.api.app import create_app
 from serving.metrics import Metrics
 from serving.server import _started
@@ -27,6 +26,7 @@ from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import served
 from training.context import FitContext
 from training.labelling.fitting import fit_classifier
+from training.vocabularies.learn import learn_vocabulary
 
 LABELS = ("negative", "positive")
 TEXTS = ["The food was great.", "The food was awful."] * 20
@@ -35,7 +35,7 @@ TEXTS = ["The food was great.", "The food was awful."] * 20
 @cache
 def classifier_of(number: int) -> ClassifierBundle:
     """A classifier of two sentences; those with even numbers say the opposite of the others."""
-    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
     encoded = vocabulary.encode_documents(TEXTS, [0] * len(TEXTS), whole=False)
     targets = [number % 2, 1 - number % 2] * 20
     examples = LabelledSequences.of(

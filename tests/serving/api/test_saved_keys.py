@@ -23,11 +23,11 @@ from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.special import SPECIAL
-from models.tokens.vocabulary import Vocabulary
 from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering
 from training.context import FitContext
 from training.fit import fit_model
+from training.vocabularies.learn import learn_vocabulary
 
 FOODS, TASTES = ("soup", "salad", "salmon", "sandwich", "pizza", "pasta"), ("great", "greasy", "good", "gone", "cold")
 TRAIN = [f"the {food} was {taste} and we {verb} it" for food in FOODS for taste in TASTES for verb in ("liked", "left")]
@@ -57,7 +57,7 @@ def trained(folder: Path, options: VocabularySpec, mixed: bool, texts: Sequence[
     Mixed: half of each probability is a unigram model's.
     """
     texts = texts or (TRAIN if options.unit == "word" else UNEQUAL)
-    vocabulary = Vocabulary.train(texts, options, NormalForm())
+    vocabulary = learn_vocabulary(texts, options, NormalForm())
     write_stream(folder / "train", vocabulary, [reviews(texts)])
     stream, parts = TokenStream.open(folder / "train"), []
     for order in (3, 1) if mixed else (3,):

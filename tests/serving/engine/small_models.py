@@ -32,6 +32,7 @@ from models.tokens.special import CONTEXT_IDS
 from models.tokens.vocabulary import Vocabulary
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.ngram_fit import estimate_ngrams
+from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [
     "The soup was great, so we went back. The staff was kind.", "In Phoenix the staff was slow, and the soup cold.",
@@ -44,7 +45,7 @@ KINDS = ("ngram", "lstm", "gru", "rnn", "nplm", "mixture", "cache", "neural_cach
 
 @cache
 def vocabulary_of(unit: str = "word") -> Vocabulary:
-    return Vocabulary.train(TEXTS, VocabularySpec(unit=unit, size=400, min_count=1), NormalForm())
+    return learn_vocabulary(TEXTS, VocabularySpec(unit=unit, size=400, min_count=1), NormalForm())
 
 
 def network(kind: str, size: int, **options: Any) -> tuple[Any, Any]:

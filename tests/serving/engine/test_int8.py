@@ -15,12 +15,12 @@ from models.specs import NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.special import EOS
-from models.tokens.vocabulary import Vocabulary
 from tasks.fitting.fit_worker import run
 from tasks.fitting.job import LanguageModelJob
 from tests.serving.engine.small_models import TEXTS, bundle_of, network
 from training.context import FitContext
 from training.fit import fit_model
+from training.vocabularies.learn import learn_vocabulary
 
 NEURAL = ("lstm", "gru", "rnn", "nplm", "mixture", "neural_cache")
 
@@ -94,7 +94,7 @@ def test_a_small_trained_model_loses_a_fifth_of_a_percent_at_most(unit, tmp_path
     reviews = pl.read_ndjson(tmp_path / "reviews.jsonl").select(
         "review_id", "text", pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
     )
-    vocabulary = Vocabulary.train(reviews["text"], VocabularySpec(unit=unit, size=700, min_count=2), NormalForm())
+    vocabulary = learn_vocabulary(reviews["text"], VocabularySpec(unit=unit, size=700, min_count=2), NormalForm())
     parts = {"train": reviews[:600], "validation": reviews[600:650], "test": reviews[650:]}
     streams = {}
     for name, part in parts.items():

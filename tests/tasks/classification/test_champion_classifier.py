@@ -19,7 +19,6 @@ from models.classification.spec import CLASSIFIERS
 from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tasks.classification.compare import MeasuredClassifier
 from tasks.classification.family import Classifiers
 from tasks.classification.predict import PREDICTIONS_FILE, predict_bundle
@@ -30,6 +29,7 @@ from tasks.stage import run_stage
 from tracking.tags import BUNDLE_TAG, DATA_TAG
 from training.context import FitContext
 from training.labelling.fitting import fit_classifier
+from training.vocabularies.learn import learn_vocabulary
 
 WORDS = ("awful", "bad", "plain", "good", "great")
 LABELS = {"stars": ("1", "2", "3", "4", "5"), "polarity": ("negative", "positive")}
@@ -55,7 +55,7 @@ def bundle_in(folder: Path, frame: pl.DataFrame, labels: str = "stars", **facts:
     targets = rows["stars"].to_numpy().astype(np.int64) - 1
     if labels == "polarity":
         targets = (targets > 2).astype(np.int64)
-    words = Vocabulary.train(rows["text"].to_list(), VocabularySpec(min_count=1), NormalForm())
+    words = learn_vocabulary(rows["text"].to_list(), VocabularySpec(min_count=1), NormalForm())
     encoded = words.encode_documents(rows["text"].to_list(), rows["stars"].to_list(), whole=False)
     examples = LabelledSequences(Sequences(encoded.ids, encoded.offsets), targets)
     spec = CLASSIFIERS["bayes"][0](kind="bayes", name="bayes", labels=LABELS[labels])

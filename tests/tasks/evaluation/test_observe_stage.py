@@ -18,11 +18,11 @@ from models.bundles.bundle import save_bundle
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tasks.evaluation.evaluate import observe_bundle, score_bundle, scores_of
 from tasks.measuring.observed import RELIABILITY_FILE, TOKEN_SCORES_FILE
 from training.context import FitContext
 from training.fit import fit_model
+from training.vocabularies.learn import learn_vocabulary
 
 TINY = Path(__file__).resolve().parents[2] / "flows" / "tiny.toml"
 WORDS = ["the", "soup", "bread", "tea", "was", "good", "bad", "cold", "fine", "and", "we", "will", "come", "back"]
@@ -57,7 +57,7 @@ def made(home: Path) -> dict[str, tuple[Path, dict[str, Artifact]]]:
         ("mle", "word", NGramSpec(order=3, name="mle", smoothing="maximum_likelihood")),
     ):
         options = VocabularySpec(unit=unit, size=300, min_count=1)  # type: ignore[arg-type]
-        vocabulary = Vocabulary.train(frames["train"]["text"].to_list(), options, NormalForm())
+        vocabulary = learn_vocabulary(frames["train"]["text"].to_list(), options, NormalForm())
         tokens = {
             split: store.build(
                 "tokens", 1, {"split": split}, {"vocabulary": vocabulary.digest},

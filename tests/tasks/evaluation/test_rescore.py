@@ -22,7 +22,6 @@ from models.bundles.bundle import save_bundle
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import clean_and_split
 from tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
 from tasks.stage import recorded_stages, run_stage, stages_of_this_run
@@ -30,6 +29,7 @@ from tasks.track import registry_of, tracker_of
 from tracking.tags import DATA_TAG
 from training.context import FitContext
 from training.fit import fit_model
+from training.vocabularies.learn import learn_vocabulary
 
 HOW = ("good", "cold", "great", "fresh", "fine", "plain", "rich", "hot")
 WHEN = ("lunch", "dinner", "noon", "breakfast")
@@ -62,7 +62,7 @@ def data_set(config: RunConfig, folder: Path, *months: list[dict[str, Any]]) -> 
 
 def fitted(folder: Path, clean: Artifact, order: int) -> Path:
     train = pl.concat(list(iter_split(clean.folder, "train")))
-    vocabulary = Vocabulary.train(train["text"].to_list(), VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(train["text"].to_list(), VocabularySpec(min_count=1), NormalForm())
     write_stream(folder / "stream", vocabulary, [train])
     stream, spec = TokenStream.open(folder / "stream"), NGramSpec(name=f"kn{order}", order=order)
     model = fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model

@@ -14,9 +14,9 @@ from core.store import Store
 from models.specs import RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE
 from tasks.fitting.job import LanguageModelJob
+from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
 
@@ -33,7 +33,7 @@ def network(epochs: float = 3, **training: Any) -> RecurrentSpec:
 
 def job_in(config: RunConfig, spec: Any, work: Path) -> LanguageModelJob:
     """Return a job whose inputs are results in the store of a home."""
-    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
 
     def words(folder: Path) -> dict[str, int]:
         vocabulary.save(folder / VOCABULARY_FILE)

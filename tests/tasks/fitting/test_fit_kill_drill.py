@@ -18,13 +18,13 @@ from models.sampling import generate
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tasks.fitting.job import LanguageModelJob
 from tests.tasks.fitting.drilled_fit import run
 from tracking.client import open_client
 from tracking.runs.params import own_metric_name
 from tracking.runs.runs import Tracker
 from training.neural.training_metrics import MEASURED
+from training.vocabularies.learn import learn_vocabulary
 
 pytestmark = pytest.mark.long  # one kill -9 of a fit is in tests/training/neural/callbacks
 STORES, KILLS = 5, 4
@@ -49,7 +49,7 @@ def job(tmp_path_factory):
     folder, draw = tmp_path_factory.mktemp("data"), np.random.default_rng(1)
     texts = {split: [" ".join(draw.choice(WORDS, draw.integers(2, 12))) for _ in range(count)]
              for split, count in (("train", 60), ("validation", 15))}
-    vocabulary = Vocabulary.train(texts["train"], VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(texts["train"], VocabularySpec(min_count=1), NormalForm())
     vocabulary.save(folder / "vocabulary.json")
     for split, some in texts.items():
         frame = pl.DataFrame({

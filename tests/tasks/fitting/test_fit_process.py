@@ -22,13 +22,13 @@ from models.bundles.bundle import load_bundle
 from models.specs import NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tasks.cluster import is_installed
 from tasks.fitting import fit_worker, worker
 from tasks.fitting.fit import _cluster_of
 from tasks.fitting.fit_process import environment_of, run_job
 from tasks.fitting.job import LanguageModelJob
 from tests.small_cluster import MISSING
+from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
 
@@ -36,7 +36,7 @@ TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
     vocabulary.save(folder / "vocabulary.json")
     for split in ("train", "validation"):
         frame = pl.DataFrame(

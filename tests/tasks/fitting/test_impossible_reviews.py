@@ -23,9 +23,9 @@ from models.ngram.lm import NGramLM
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tasks.fitting.fit import run_job
 from tasks.fitting.job import LanguageModelJob
+from training.vocabularies.learn import learn_vocabulary
 
 SEEN = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")] * 3
 TESTED = ["The soup was good.", "The soup was tea.", "good good good", "The tea was cold."]
@@ -36,7 +36,7 @@ IMPOSSIBLE = [False, True, True, False]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Streams, and the bundle that a fit of maximum likelihood leaves."""
     folder = tmp_path_factory.mktemp("data")
-    vocabulary = Vocabulary.train(SEEN, VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(SEEN, VocabularySpec(min_count=1), NormalForm())
     vocabulary.save(folder / "vocabulary.json")
     for split, texts in (("train", SEEN), ("validation", TESTED)):
         write_stream(folder / split, vocabulary, [reviews(split, texts)])

@@ -21,6 +21,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import FILE, Vocabulary
 from tasks.fitting.warm_start import INPUT, Start, champion_vocabulary, starting_point, warn_of_unknown
 from tasks.stage import store_of
+from training.vocabularies.learn import learn_vocabulary
 
 SPEC = RecurrentSpec(hidden=8, embedding=4, training=TrainingSpec(start="champion"))
 
@@ -48,7 +49,7 @@ class Champion:
 
 @pytest.fixture
 def vocabulary() -> Vocabulary:
-    return Vocabulary.train(["the soup was good"] * 3, load_config("small").vocabulary["word"], NormalForm())
+    return learn_vocabulary(["the soup was good"] * 3, load_config("small").vocabulary["word"], NormalForm())
 
 
 @pytest.fixture

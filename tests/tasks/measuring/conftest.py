@@ -11,9 +11,9 @@ from models.bundles.bundle import save_bundle
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from training.context import FitContext
 from training.fit import fit_model
+from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
 
@@ -22,7 +22,7 @@ TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """Two bundles and a token stream."""
     folder = tmp_path_factory.mktemp("made")
-    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
     frame = pl.DataFrame(
         {"review_id": [f"r{n}" for n in range(len(TEXTS))], "text": TEXTS, "stars": [5] * len(TEXTS),
          "bytes": [len(text) + 1 for text in TEXTS], "words": [4] * len(TEXTS)}

@@ -16,9 +16,10 @@ from core.errors import BundleError, TrackingUnavailable
 from evaluation.gate.decision import Decision
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import FILE, Vocabulary
+from models.tokens.vocabulary import FILE
 from tasks.promotion.ancestry import Past
 from tasks.promotion.choose import choose_challenger, passed_over
+from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = ["The Soup was good.", "the soup was cold."]
 PREPARED: Any = SimpleNamespace(clean=None)
@@ -47,7 +48,7 @@ class Run:
         """A bundle; the text that an *other* one learnt from was cleaned in another way."""
         bundle = self.folder / name
         bundle.mkdir()
-        vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm(mask_personal_data=not other))
+        vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm(mask_personal_data=not other))
         vocabulary.save(bundle / FILE)
         (bundle / "spec.json").write_text(json.dumps({"name": name}))
         (bundle / "weights").write_bytes(bytes(int(megabytes * 1e6)))

@@ -19,7 +19,6 @@ from models.bundles.bundle import save_bundle
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tasks.evaluation.evaluate import score_bundle
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.champion import score_challenger, score_champion
@@ -28,6 +27,7 @@ from tracking.registry.registry import bundle_in
 from tracking.tags import BUNDLE_TAG
 from training.context import FitContext
 from training.fit import fit_model
+from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [f"The {food} was {taste} and the staff were {mood}." for food in ("pizza", "soup", "tea")
          for taste in ("good", "cold", "great") for mood in ("kind", "rude")]  # fmt: skip
@@ -37,7 +37,7 @@ TEXTS = [f"The {food} was {taste} and the staff were {mood}." for food in ("pizz
 def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A token stream of test reviews, and bundles of a bigram and a trigram model."""
     folder = tmp_path_factory.mktemp("made")
-    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
     reviews = pl.DataFrame({"review_id": [f"r{i:02d}" for i in range(len(TEXTS))], "text": TEXTS})
     reviews = reviews.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
     write_stream(folder / "stream", vocabulary, [reviews])

@@ -26,7 +26,6 @@ from models.neural.labelling.labelled_sequences import LabelledSequences, Sequen
 from models.sampling import generate, suggest
 from models.specs import TrainingSpec, VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tests.serving.engine.small_models import TEXTS, bundle_of
 from tests.tracking.mlflow_servers import Served, model_folder
 from tracking.logged_models.bundles import log_bundle
@@ -36,6 +35,7 @@ from tracking.registry.registry import Registry
 from tracking.runs.runs import Tracker
 from training.context import FitContext
 from training.labelling.fitting import fit_classifier
+from training.vocabularies.learn import learn_vocabulary
 
 pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(2_400)]
 ENVIRONMENT = "REVIEWLM_LOGGED_ENVIRONMENT"
@@ -92,7 +92,7 @@ def champion(request: pytest.FixtureRequest, tracker: Tracker) -> tuple[str, Bun
 def classifier(tracker: Tracker, folder: Path) -> ClassifierBundle:
     """A recurrent classifier of two sentences, registered in the same store."""
     texts = ["The food was great.", "The food was awful."] * 20
-    vocabulary = Vocabulary.train(texts, VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(texts, VocabularySpec(min_count=1), NormalForm())
     encoded = vocabulary.encode_documents(texts, [0] * len(texts), whole=False)
     examples = LabelledSequences(Sequences(encoded.ids, encoded.offsets), np.array([1, 0] * 20))
     training = TrainingSpec(epochs=8, batch=8, learning_rate=2e-2, precision="float32")

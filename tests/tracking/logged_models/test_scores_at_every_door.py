@@ -23,11 +23,11 @@ from models.mixture.spec import CacheSpec
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from reviewlm.cli import app
 from tracking.logged_models.pyfunc import ReviewModel
 from training.context import FitContext
 from training.fit import fit_model
+from training.vocabularies.learn import learn_vocabulary
 
 FOODS, TASTES = ("pizza", "soup", "burger", "salad"), ("good", "cold", "great", "stale")
 TEXTS = [
@@ -47,7 +47,7 @@ def reviews_of(texts: list[str]) -> pl.DataFrame:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bigram model with a cache on it, as a bundle, and the evaluation's scores of some reviews."""
     folder = tmp_path_factory.mktemp("doors")
-    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
     write_stream(folder / "stream", vocabulary, [reviews_of(TEXTS)])
     stream, kn = TokenStream.open(folder / "stream"), NGramSpec(name="kn2", order=2)
     part = fit_model(kn, vocabulary, stream, stream, FitContext(folder)).model

@@ -23,7 +23,6 @@ from models.sampling import generate, suggest
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tests.tracking.mlflow_servers import model_folder
 from tracking.logged_models.bundles import log_bundle
 from tracking.registry.opening import open_champion
@@ -31,6 +30,7 @@ from tracking.registry.registry import Registry
 from tracking.runs.runs import Tracker
 from training.context import FitContext
 from training.fit import fit_model
+from training.vocabularies.learn import learn_vocabulary
 
 Started = Callable[..., AbstractContextManager[str]]
 TEXTS = [
@@ -67,7 +67,7 @@ def tracker(tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Tr
 
 
 def fitted(folder: Path) -> Path:
-    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
     reviews = pl.DataFrame({"review_id": [str(i) for i in range(len(TEXTS))], "text": TEXTS})
     reviews = reviews.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
     write_stream(folder / "stream", vocabulary, [reviews])

@@ -11,10 +11,10 @@ import torch
 from models.specs import NGramSpec, NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tests.marked_cases import long_but
 from training.context import FitContext
 from training.fit import fit_model
+from training.vocabularies.learn import learn_vocabulary
 
 TRAINING = TrainingSpec(epochs=10, batch=4, bptt_len=12, learning_rate=2e-2, precision="float32", evaluations=3, seed=3)
 SMALL = {"dropout": 0.0, "training": TRAINING, "objective": ObjectiveSpec(output="softmax")}
@@ -50,7 +50,7 @@ def frame(texts, name):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder, texts = tmp_path_factory.mktemp("streams"), {"train": reviews(200, 1), "validation": reviews(40, 2)}
-    vocabulary = Vocabulary.train(texts["train"], VocabularySpec(size=40, min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(texts["train"], VocabularySpec(size=40, min_count=1), NormalForm())
     streams = []
     for name, some in texts.items():
         write_stream(folder / name, vocabulary, [frame(some, name)])

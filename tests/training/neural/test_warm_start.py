@@ -23,11 +23,11 @@ from models.specs import (
 )
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from tests.marked_cases import long_but
 from training.context import FitContext
 from training.fit import fit_model
 from training.neural.warm_start import find_network
+from training.vocabularies.learn import learn_vocabulary
 
 TRAINING = TrainingSpec(epochs=4, batch=4, bptt_len=12, learning_rate=1e-2, precision="float32", evaluations=16, seed=3)
 LSTM = RecurrentSpec(hidden=16, embedding=8, dropout=0.0, objective=ObjectiveSpec(output="softmax"), training=TRAINING)
@@ -59,7 +59,7 @@ def old(tmp_path_factory):
     """The champion's data, vocabulary and bundles: an LSTM, and a cache on a mixture that holds it."""
     folder = tmp_path_factory.mktemp("old")
     texts = reviews(400, 1, PRAISE_THEN)
-    vocabulary = Vocabulary.train(texts, VocabularySpec(size=60, min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(texts, VocabularySpec(size=60, min_count=1), NormalForm())
     streams = {"train": stream(folder / "train", vocabulary, texts),
                "validation": stream(folder / "validation", vocabulary, reviews(40, 2, PRAISE_THEN))}
     specs = {"lstm": LSTM, "bigram": NGramSpec(name="bigram", order=2),

@@ -8,8 +8,8 @@ from gensim.models import Word2Vec
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
 from training.vectors.vector_fit import SEED, ReviewWords, fit_vectors, ranked_share
+from training.vocabularies.learn import learn_vocabulary
 
 OPTIONS = {"kind": "skipgram", "negatives": 5, "dimensions": 16, "window": 3, "epochs": 80, "min_count": 1, "seed": 1}
 """Many epochs, since gensim leaves out most of words as frequent as these."""
@@ -33,7 +33,7 @@ def reviews(count, seed):
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
     train, held = reviews(300, 1), reviews(40, 2)
-    vocabulary = Vocabulary.train(train, VocabularySpec(size=1_000, min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(train, VocabularySpec(size=1_000, min_count=1), NormalForm())
     return vocabulary, *(stream(vocabulary, texts, tmp_path_factory.mktemp("tokens")) for texts in (train, held))
 
 

@@ -101,17 +101,10 @@ print((own_bytes() - before) / sum(4 * weights.numel() for weights in model.netw
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-<<<<<<< ours
 @pytest.mark.skipif(not vnni.available(), reason="whole numbers in floats take more memory")
-@pytest.mark.parametrize("output", ["softmax", "two_level"])
+@pytest.mark.parametrize("output", ["softmax", "adaptive"])
 def test_a_network_in_int8_takes_at_most_a_third_of_the_memory_of_its_weights_in_float32(output):
     """One process of its own for each: the memory that int8 adds."""
-=======
-@pytest.mark.skipif(not vnni.available(), reason="elsewhere whole numbers are kept as floats")
-@pytest.mark.parametrize("output", ["softmax", "adaptive"])
-def test_a_network_in_int8_takes_less_than_half_the_memory_of_its_weights_in_float32(output):
-    """One process of its own for each: the memory that int8 adds, its tied embeddings twice."""
->>>>>>> theirs
     done = subprocess.run([sys.executable, "-c", GROWTH, output], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert 0.2 < float(done.stdout) <= 1 / 3

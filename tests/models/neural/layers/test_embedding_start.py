@@ -25,6 +25,7 @@ from models.tokens.vocabulary import Vocabulary
 from training.context import FitContext
 from training.fit import fit_model
 from training.vectors.stored_rows import ROWS, save_matrix
+from training.vocabularies.learn import learn_vocabulary
 
 TRAINING = TrainingSpec(epochs=1, batch=4, bptt_len=8, learning_rate=1e-2, precision="float32", evaluations=2)
 LSTM = RecurrentSpec(hidden=6, embedding=4, dropout=0.0, training=TRAINING, vectors="own")
@@ -44,7 +45,7 @@ KINDS = {
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Vocabulary, TokenStream]:
     folder = tmp_path_factory.mktemp("data")
-    vocabulary = Vocabulary.train(TEXTS, VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
     frame = pl.DataFrame({
         "review_id": [str(place) for place in range(len(TEXTS))], "text": TEXTS, "stars": [3] * len(TEXTS),
         "bytes": [len(text) + 1 for text in TEXTS],

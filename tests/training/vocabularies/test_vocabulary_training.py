@@ -14,11 +14,10 @@ import pytest
 from tokenizers import Regex, Tokenizer, pre_tokenizers, trainers
 from tokenizers import models as models_of_package
 
-import models.tokens.subwords
-import models.tokens.type_counts
-from models.tokens.pretokenizer import SPLIT
+from models.tokens.subword_codecs import SPLIT
 from tests.marked_cases import long_but
 from tests.models.small_vocabularies import TRAIN, UNITS, train
+from training.vocabularies import subwords
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -30,10 +29,10 @@ def test_training_gives_the_same_bytes_in_any_process_with_any_threads_in_any_or
     script = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from models.specs import VocabularySpec\nfrom models.text.normal_form import NormalForm\n"
-        "from models.tokens.vocabulary import Vocabulary\n"
+        "from training.vocabularies.learn import learn_vocabulary\n"
         f"for unit in {list(UNITS)!r}:\n"
         "    spec = VocabularySpec(unit=unit, size=400, min_count=1)\n"
-        f"    print(unit, Vocabulary.train({mixed!r}, spec, NormalForm()).digest)\n"
+        f"    print(unit, learn_vocabulary({mixed!r}, spec, NormalForm()).digest)\n"
     )
     parallel = {"RAYON_NUM_THREADS": threads, "POLARS_MAX_THREADS": threads, "TOKENIZERS_PARALLELISM": "true"}
     found = subprocess.run(
@@ -71,7 +70,7 @@ def test_unigram_has_the_pieces_of_the_package_on_the_whole_text(vocabularies, m
 
 
 def test_a_large_text_is_thinned_for_unigram_by_piece_not_by_place(monkeypatch):
-    monkeypatch.setattr(models.tokens.subwords, "FED", 200)
+    monkeypatch.setattr(subwords, "FED", 200)
     texts = [f"{text} {number}" for number, text in enumerate(TRAIN)]
     vocabulary = train("unigram", texts)
     assert 150 < vocabulary.facts["occurrences_fed"] < 250 < vocabulary.facts["occurrences"]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -17,8 +16,6 @@ BYTES = 64 << 20
 """The same limit in bytes, for long strings."""
 PARTS = 64
 """Number of parts by hash; one part is summed up at a time."""
-BATCH_ROWS, BATCH_BYTES = 20_000, 4 << 20
-"""Maximum number of texts, and of their characters, in one batch."""
 
 
 class TypeCounts:
@@ -104,16 +101,3 @@ class CharacterCounts:
         """Yield the characters that occur with their counts, in the order of code points."""
         for point in np.flatnonzero(self._counts):
             yield chr(point), int(self._counts[point])
-
-
-def batched(texts: Iterable[str], rows: int = BATCH_ROWS, characters: int = BATCH_BYTES) -> Iterator[list[str]]:
-    """Yield lists of at most *rows* texts; a list ends with the text that reaches *characters* characters."""
-    iterator = iter(texts)
-    while batch := list(islice(iterator, 1)):
-        size = len(batch[0])
-        for text in islice(iterator, rows - 1) if size < characters else ():
-            batch.append(text)
-            size += len(text)
-            if size >= characters:
-                break
-        yield batch

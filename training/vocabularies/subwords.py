@@ -1,4 +1,4 @@
-"""Learn the entries of BPE and Unigram from counted pieces, in bounded memory, with the same result in every run.
+"""Learn BPE, Unigram and characters from counted pieces, in bounded memory, with the same result in every run.
 
 The trainers of the `tokenizers` package accept no counts, so each piece is given as often as it was counted.
 """
@@ -17,13 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers.models import BPE, Unigram
 
-from ..threads import FanOut
-from .pretokenizer import SPLIT, count_pieces
-from .subword_codecs import BYTE_OF, SPARE, UNKNOWN, SubwordUnit, require_room, spare_bytes
-from .type_counts import CharacterCounts, TypeCounts, batched
-from .words import FIRST
+from models.base import ModelError
+from models.threads import FanOut
+from models.tokens.chunks import Chunks
+from models.tokens.subword_codecs import BYTE_OF, PATTERN, SPLIT, UNKNOWN, CharUnit, SubwordUnit, spare_bytes
+from models.tokens.vocabulary import batched
+from models.tokens.words import FIRST
+from training.vocabularies.type_counts import CharacterCounts, TypeCounts
 
 log = logging.getLogger(__name__)
 BPE_TYPES = 500_000
@@ -34,6 +37,8 @@ UNIGRAM_TYPES = 200_000
 UNIGRAM_BYTES = 2 << 20
 FED = 10_000_000
 """Maximum occurrences of pieces given to a trainer; above it, a sample."""
+SPARE = 243
+"""Number of bytes that occur in UTF-8 text: all but C0, C1 and F5 to FF."""
 TOGETHER = 200
 """Occurrences of a piece that are given to the BPE trainer as one text: fewer calls."""
 
@@ -102,7 +107,7 @@ def train_bpe(
         vocab_size=size - FIRST + 1, min_frequency=max(1, round(least)), special_tokens=[UNKNOWN],
         initial_alphabet=sorted(BYTE_OF), show_progress=False,
     )
-    tokenizer = Tokenizer(models.BPE())
+    tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.train_from_iterator(_repeated(pieces.table["piece"].to_list(), times.tolist()), trainer)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
@@ -140,7 +145,7 @@ def train_unigram(
                     len(characters) - len(some), len(characters))  # fmt: skip
         cut = [("".join(part), number) for number, name in enumerate(names) for part in _runs(name, some)]
         names, times = [part for part, _ in cut], times[[number for _, number in cut]]
-    tokenizer = Tokenizer(models.Unigram())
+    tokenizer = Tokenizer(Unigram())
     trainer = trainers.UnigramTrainer(
         vocab_size=room + 1, special_tokens=[UNKNOWN], unk_token=UNKNOWN, show_progress=False
     )
@@ -156,6 +161,53 @@ def train_unigram(
     values["model"]["vocab"] = [(UNKNOWN, floor), *vocabulary, *spare]
     values["model"].update(unk_id=0, byte_fallback=True)
     return SubwordUnit({**values, "added_tokens": []}), {**pieces.facts(), "occurrences_fed": int(times.sum())}
+
+
+def train_characters(texts: Iterable[str], size: int, min_count: int) -> tuple[CharUnit, dict[str, int | float]]:
+    """Train on the most frequent characters that are seen at least *min_count* times (ties by code point).
+
+    Returns:
+        The unit, and facts about the counts.
+    """
+    require_room("char", size, SPARE)
+    seen = CharacterCounts()
+    for batch in batched(texts):
+        seen.add(batch)
+    ranked = sorted(seen.items(), key=lambda item: (-item[1], item[0]))
+    frequent = [(char, count) for char, count in ranked if count >= min_count][: size - FIRST - SPARE]
+    total = sum(count for _, count in ranked)
+    facts: dict[str, int | float] = {
+        "types": len(ranked), "types_used": len(ranked), "occurrences": total, "share_used": 1.0,
+        "coverage": round(sum(count for _, count in frequent) / max(total, 1), 6),
+    }
+    return CharUnit([char for char, _ in frequent]), facts
+
+
+def require_room(unit: str, size: int, bytes_needed: int) -> None:
+    """Raise if a vocabulary of this size could not encode every text.
+
+    Raises:
+        ModelError: kind "input"; the message names the size that is needed.
+    """
+    if size < FIRST + bytes_needed + 1:
+        raise ModelError(
+            f"size is {size}; a vocabulary of unit {unit!r} needs at least {FIRST + bytes_needed + 1}: "
+            f"{FIRST} special tokens, {bytes_needed} bytes and one entry",
+            "input",
+        )
+
+
+def count_pieces(texts: Sequence[str]) -> pl.DataFrame:
+    """Return the pieces of `SPLIT` in these texts: `piece`, `count`."""
+    chunks = Chunks.of(pl.Series("piece", texts, dtype=pl.String))
+    pieces = pl.DataFrame({"piece": chunks.distinct.str.extract_all(PATTERN), "count": chunks.counts()})
+    counts = pieces.explode("piece").drop_nulls("piece").group_by("piece").agg(pl.col("count").sum())
+    # Runs of white space with the text that follows: cut off the last space, which belongs to the text or is alone.
+    runs = pl.col("piece").str.contains(r"^\s{2,}\S")
+    lead = pl.col("piece").str.extract(r"^(\s+)\s", 1)
+    rest = pl.col("piece").str.extract(r"(\s\S+)$", 1).str.extract_all(PATTERN)
+    cut = counts.filter(runs).select(piece=pl.concat_list(lead, rest), count="count")
+    return pl.concat([counts.filter(~runs), cut.explode("piece")]).group_by("piece").agg(pl.col("count").sum())
 
 
 def _runs(piece: str, characters: Container[str]) -> Iterator[Iterator[str]]:

@@ -1,0 +1,1 @@
+"""Learn vocabularies: words, characters, BPE and Unigram pieces, from exact counts in bounded memory."""
