@@ -2,16 +2,14 @@
 
     python -m benchmarks.serving.suggest --quick
     python -m benchmarks.serving.suggest --source REVIEWS.csv --keep FOLDER --write
-    python -m benchmarks.serving.suggest --source REVIEWS.csv --keep FOLDER --pause 150 --units BPE
     python -m benchmarks.serving.suggest --source REVIEWS.csv --keep FOLDER --http --long 2000 --write
 
 The texts are typed letter by letter, with what `POST /suggest` asks for by default: quick cutoffs, and both readings of
-a text that ends in a word. A session is one text on a reader that has read nothing yet. Without `--pause`, a letter
-follows at once on the answer to the last one, so nothing is read ahead. With it, the typist waits so long, and the
-engine reads ahead meanwhile as the server does (`READ_AHEAD` of its route `/suggest`). The models are a network, and
-its gated mixture with a Kneser-Ney 5-gram model, each of words and of parts of words (BPE). They are fitted for some
-minutes on the given reviews, because the search for words visits fewer beginnings the surer a model is. `--keep` names
-a folder for the fitted models; where they are there, they are used again.
+a text that ends in a word. A session is one text on a reader that has read nothing yet, and a letter follows at once on
+the answer to the last one. The models are a network, and its gated mixture with a Kneser-Ney 5-gram model, each of
+words and of parts of words (BPE). They are fitted for some minutes on the given reviews, because the search for words
+visits fewer beginnings the surer a model is. `--keep` names a folder for the fitted models; where they are there, they
+are used again.
 
 With `--http`, the same keys are pressed at `POST /suggest` of `reviewlm serve` on this machine, with one worker of one
 thread and its default settings, over one connection; the time includes JSON on both sides. Each round has a new server,
@@ -29,7 +27,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
-from time import perf_counter, sleep, thread_time
+from time import perf_counter, thread_time
 from typing import Any
 
 import numpy as np
@@ -39,12 +37,10 @@ from benchmarks.serving.made_home import made_texts, make_home
 from benchmarks.serving.servers import ours
 from benchmarks.small_text import ask_for_reviews, opened, prepare, read_reviews
 from models.bundles.bundle import Bundle, load_bundle, save_bundle
-from models.completion.ahead import ahead_steps
 from models.completion.reading import Readers
 from models.completion.spellings import QUICK
 from models.completion.suggestions import suggest
 from models.specs import MixtureSpec, ModelSpec, NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
-from serving.api.suggest import READ_AHEAD
 from serving.engine.engine import Engine, EngineContext
 from serving.engine.jobs import Search
 from serving.engine.requests import EngineLimits
@@ -107,10 +103,8 @@ class KeyPress:
     first: bool = False
 
 
-def key_presses(
-    engine: Engine, text: str, stars: int | None, pause_ms: float = 0.0, before: str = ""
-) -> list[KeyPress]:
-    """Type a text letter by letter in a session of its own, with a pause after each answer in which is read ahead.
+def key_presses(engine: Engine, text: str, stars: int | None, before: str = "") -> list[KeyPress]:
+    """Type a text letter by letter in a session of its own.
 
     *before* is a text that is already there.
     """
@@ -121,22 +115,15 @@ def key_presses(
         def asked(context: EngineContext, prompt: str = before + text[:end]) -> float:
             began = thread_time()
             suggest(engine.bundle, prompt, SHOWN, stars, True, readers, QUICK)
-            if pause_ms:
-                wanted = (prompt, SHOWN, stars, True, readers, QUICK, READ_AHEAD)
-                context.when_idle(Search(lambda _: ahead_steps(engine.bundle, *wanted)))
             return thread_time() - began
 
         began = perf_counter()
         seconds = engine.run(asked).result()
         found.append(KeyPress(1000 * (perf_counter() - began), 1000 * seconds, end == 1))
-        sleep(pause_ms / 1000)
-    engine.run(lambda context: context.when_idle(lambda _: None)).result()  # the text ends here
     return found
 
 
-def http_key_presses(
-    server: HTTPConnection, text: str, stars: int | None, pause_ms: float = 0.0, before: str = ""
-) -> list[KeyPress]:
+def http_key_presses(server: HTTPConnection, text: str, stars: int | None, before: str = "") -> list[KeyPress]:
     """Type a text letter by letter at a server, as `key_presses` does.
 
     Raises:
@@ -152,7 +139,6 @@ def http_key_presses(
         if answer.status != 200:
             raise RuntimeError(f"status {answer.status}: {told}")
         found.append(KeyPress(1000 * (perf_counter() - began), None, end == 1))
-        sleep(pause_ms / 1000)
     return found
 
 
@@ -169,7 +155,7 @@ def figures(presses: Sequence[KeyPress]) -> dict[str, Any]:
 
 
 def measured(
-    bundles: dict[str, Bundle], repeats: int, texts: Sequence[str], pause_ms: float, before: Sequence[str]
+    bundles: dict[str, Bundle], repeats: int, texts: Sequence[str], before: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Type the texts with each model, with a rating and without one; the models take turns.
 
@@ -181,7 +167,7 @@ def measured(
         for number, text in enumerate(texts if turn else texts[:1]):  # the first round warms up
             for name, engine in engines.items():
                 for stars in (5, None):
-                    presses = key_presses(engine, text, stars, pause_ms, before[turn * len(texts) + number])
+                    presses = key_presses(engine, text, stars, before[turn * len(texts) + number])
                     found.setdefault((name, stars), []).extend(presses if turn else [])
         say(f"{turn}/{repeats}")
     for engine in engines.values():
@@ -190,7 +176,7 @@ def measured(
 
 
 def measured_over_http(
-    bundles: dict[str, Bundle], repeats: int, texts: Sequence[str], pause_ms: float, before: Sequence[str]
+    bundles: dict[str, Bundle], repeats: int, texts: Sequence[str], before: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Type the texts at a server of each model, as `measured` does; each round has new servers."""
     found: dict[tuple[str, int | None], list[KeyPress]] = {}
@@ -207,7 +193,7 @@ def measured_over_http(
                     for number, text in enumerate(texts):
                         for stars in (5, None):
                             there = before[turn * len(texts) + number]
-                            presses = http_key_presses(server, text, stars, pause_ms, there)
+                            presses = http_key_presses(server, text, stars, there)
                             found.setdefault((name, stars), []).extend(presses)
             say(f"{turn + 1}/{repeats}")
     return rows_of(found)
@@ -238,7 +224,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments(__doc__ or "")
     ask_for_reviews(parser, 10_000)
     parser.add_argument("--keep", type=Path, help="folder of the fitted models")
-    parser.add_argument("--pause", type=float, default=0.0, help="milliseconds between an answer and the next letter")
     parser.add_argument("--units", nargs="+", default=list(VOCABULARIES), choices=list(VOCABULARIES))
     parser.add_argument("--http", action="store_true", help="press the keys at `reviewlm serve`")
     parser.add_argument("--long", type=int, default=0, metavar="N", help="characters before each text (default 0)")
@@ -251,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             name: bundle
             for unit in args.units for name, bundle in fitted(kept / unit, args.source, reviews, unit)
         }  # fmt: skip
-        rows = (measured_over_http if args.http else measured)(bundles, rounds, texts, args.pause, before)
+        rows = (measured_over_http if args.http else measured)(bundles, rounds, texts, before)
     rows = {
         name: {"over": "HTTP" if args.http else "engine", "characters before": max(map(len, before)), **row}
         for name, row in rows.items()
@@ -261,7 +246,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         "Milliseconds of a key press, which is one call of the engine of one thread, or one request over HTTP with its "
         "JSON; CPU time is that of the engine's thread. First: the first key press of each text, with all before it.",
         "Ratio: goal / 95th percentile; 1 or more meets it.",
-        f"Pause between an answer and the next letter: {args.pause:g} ms.",
     )
     title = "Next words while a text is typed"
     finish(args, Report("suggest", title, rows, ratios, ("torch", "numba", "uvicorn"), notes))

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 
-from models.completion.ahead import ahead_steps
 from models.completion.dasher import DasherInterval, Inside, interval_steps
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggestion_steps
@@ -20,8 +19,6 @@ from serving.versions.open_version import OpenVersion
 
 Asked = TypeVar("Asked", SuggestRequest, IntervalsRequest)
 router = APIRouter()
-READ_AHEAD = 8
-"""Likeliest next letters for which an answer is prepared meanwhile: most key presses are among them."""
 
 
 @router.post("/suggest", **described(
@@ -31,15 +28,10 @@ async def suggest(request: Request) -> Response:
     """Return words with their probabilities, and the remaining probability."""
 
     async def found(services: Services, version: OpenVersion, query: SuggestRequest) -> dict[str, Any]:
-        question, letters = (query.prompt, query.k, query.stars, query.both), READ_AHEAD
-        search = Search(
-            lambda context: suggestion_steps(
-                context.bundle, *question, context.readers, EXACT if query.exact else QUICK
-            ),
-            lambda context: ahead_steps(
-                context.bundle, *question, context.readers, QUICK, 0 if query.exact else letters
-            ),
-        )
+        cutoffs = EXACT if query.exact else QUICK
+        search = Search(lambda context: suggestion_steps(
+            context.bundle, query.prompt, query.k, query.stars, query.both, context.readers, cutoffs
+        ))  # fmt: skip
         return (await services.run(version, search)).as_json()
 
     return await _after_the_prompt(request, SuggestRequest, found)

@@ -143,9 +143,6 @@ class Engine:
         torch.set_num_threads(max(1, self.limits.threads))
         try:
             while self._wait():
-                if not self._has_work:
-                    self._jobs.run_idle()
-                    continue
                 began = perf_counter()
                 self._jobs.run()
                 self._admit()
@@ -167,9 +164,9 @@ class Engine:
         return bool(self._waiting or self._jobs.ready or self._scheduler.live or self._scheduler.turns)
 
     def _wait(self) -> bool:
-        """Wait for work, of that for idle times too; return False where the thread is to end."""
+        """Wait for work; return False where the thread is to end."""
         with self._changed:
-            while not (self._has_work or (self._jobs.idle and self._end is None)):
+            while not self._has_work:
                 left = None if self._end is None else self._end - monotonic()
                 if left is not None and (left <= 0 or not (self._arriving or self._jobs)):
                     return False

@@ -101,14 +101,11 @@ class EngineContext:
             Takes the tokens, those of `vocabulary.prefix(stars)` included, and the model that reads, by default the
             bundle's. At most one other model may be used per engine, the one of all ratings
             (`models/bundles/any_rating.py`).
-        when_idle: Takes a job that is run, until it is done, only while the engine has nothing else to do. Nobody waits
-            for it: the next one that is given takes its place, and it is dropped where it would have to wait.
     """
 
     bundle: Bundle
     readers: Readers
     read: Callable[..., tuple[torch.Tensor, Any]]
-    when_idle: Callable[[Callable[[EngineContext], object]], None]
 
 
 class Jobs:
@@ -124,7 +121,6 @@ class Jobs:
 
     Attributes:
         done: Jobs that have ended.
-        idle: A job that is run while there is nothing else to do; see `EngineContext.when_idle`.
     """
 
     def __init__(
@@ -141,8 +137,7 @@ class Jobs:
         vocabulary = cast(Vocabulary, _JobVocabulary(bundle.vocabulary))
         bundle = replace(bundle, vocabulary=vocabulary)
         readers = Readers(bundle, self._read, megabytes, limits.cache_seconds)
-        self.idle: EngineJob | None = None
-        self._context = EngineContext(bundle, readers, self._read, self._when_idle)
+        self._context = EngineContext(bundle, readers, self._read)
 
     @property
     def ready(self) -> int:
@@ -176,24 +171,6 @@ class Jobs:
                 self._run(job)
                 if self._clock() - began >= JOB_SECONDS:
                     break
-
-    def run_idle(self) -> None:
-        """Run the next part of the job for idle times; forget it where it ends, fails or would have to wait."""
-        if (job := self.idle) is None:
-            return
-        _HERE.job = job
-        try:
-            job.work(self._context)
-        except NotDone:
-            return
-        except Exception:  # a request that needs the same is told
-            log.debug("work that nobody waits for was dropped", exc_info=True)
-        finally:
-            _HERE.job = None
-        self.idle = None
-
-    def _when_idle(self, work: Callable[[EngineContext], object]) -> None:
-        self.idle = EngineJob(work)
 
     def _run(self, job: EngineJob) -> None:
         if job.future.cancelled():
@@ -281,13 +258,10 @@ class Search(Generic[T]):
 
     Args:
         begin: Returns the search.
-        then: Returns what is worth doing after the answer while the engine is idle; nobody waits for it.
     """
 
-    def __init__(
-        self, begin: Callable[[EngineContext], Steps[T]], then: Callable[[EngineContext], Steps[None]] | None = None
-    ) -> None:
-        self._begin, self._then = begin, then
+    def __init__(self, begin: Callable[[EngineContext], Steps[T]]) -> None:
+        self._begin = begin
         self._steps: Steps[T] | None = None
 
     def __call__(self, context: EngineContext) -> T:
@@ -301,8 +275,6 @@ class Search(Generic[T]):
             next(self._steps)
         except StopIteration as done:
             result: T = done.value
-            if self._then:
-                context.when_idle(Search(self._then))
             return result
         except Later:
             self._steps = None
