@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from .cache.neural_spec import NeuralCacheSpec as NeuralCacheSpec
 from .mixture.spec import CacheSpec as CacheSpec
 from .mixture.spec import MixtureSpec as MixtureSpec
+from .mixture.spec import NeuralCacheSpec as NeuralCacheSpec
 from .names import as_name as as_name
 from .names import require_name as require_name
 from .neural.spec import NPLMSpec as NPLMSpec
@@ -56,8 +56,8 @@ KINDS: dict[str, tuple[type, str]] = {
     "lstm": (RecurrentSpec, ".neural.lm:RecurrentLM"),
     "nplm": (NPLMSpec, ".neural.lm:NPLM"),
     "mixture": (MixtureSpec, ".mixture.lm:MixtureLM"),
-    "cache": (CacheSpec, ".cache.lm:CacheLM"),
-    "neural_cache": (NeuralCacheSpec, ".cache.neural_cache:NeuralCacheLM"),
+    "cache": (CacheSpec, ".mixture.cache:CacheLM"),
+    "neural_cache": (NeuralCacheSpec, ".mixture.neural_cache:NeuralCacheLM"),
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from models.bundles.bundle import load_bundle, save_bundle
-from models.cache.lm import CacheLM
+from models.mixture.cache import CacheLM
 from models.mixture.parts import Part
 from models.specs import CacheSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm

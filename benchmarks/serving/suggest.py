@@ -42,7 +42,6 @@ from models.completion.spellings import QUICK
 from models.completion.suggestions import suggest
 from models.specs import MixtureSpec, ModelSpec, NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from serving.engine.engine import Engine, EngineContext
-from serving.engine.jobs import Search
 from serving.engine.requests import EngineLimits
 from training.context import FitContext
 from training.fit import fit_model

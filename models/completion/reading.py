@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -12,7 +13,6 @@ import torch
 
 from ..base import LanguageModel, read_on
 from ..bundles.bundle import Bundle
-from .state_size import size_of
 
 Ids = tuple[int, ...]
 Read = Callable[[list[int], LanguageModel], tuple[torch.Tensor, Any]]
@@ -210,3 +210,14 @@ def run_together(reader: PrefixReader, *searches: Search[Any]) -> Steps[list[Any
                 yield
                 reader(some)
     return [results[number] for number in range(len(searches))]
+
+
+def size_of(value: Any) -> int:
+    """Return the bytes of all arrays in a state, of whatever model."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return int(value.nbytes)
+    if is_dataclass(value):
+        return sum(size_of(getattr(value, field.name)) for field in fields(value))
+    if isinstance(value, Mapping):
+        return sum(map(size_of, value.values()))
+    return sum(map(size_of, value)) if isinstance(value, list | tuple) else 0

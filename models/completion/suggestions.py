@@ -21,9 +21,8 @@ from ..tokens.special import UNK
 from ..tokens.vocabulary import Vocabulary
 from ..tokens.word_pieces import pieces_of
 from ..tokens.words import FIRST, WordUnit
-from .entries import texts_of
 from .reading import PrefixReader, Readers, Search, Steps, read_beside, result_of, run_together
-from .spellings import EXACT, Cutoffs, Node, Spellings
+from .spellings import EXACT, Cutoffs, Node, Spellings, texts_of
 from .typed import Typed, divide, in_case, words_of
 
 MOST_BEGINNINGS = 2_048

@@ -41,9 +41,8 @@ from ..tokens.surface import (
 from ..tokens.vocabulary import Vocabulary
 from ..tokens.word_pieces import cut_one
 from ..tokens.words import FIRST, WordUnit
-from .entries import EntryIndex
 from .reading import Ids, PrefixReader, PrefixReading
-from .spellings import Cutoffs, Node, SequenceEnd, Spellings, TokenSequence, TokenSource
+from .spellings import Cutoffs, EntryIndex, Node, SequenceEnd, Spellings, TokenSequence, TokenSource
 
 LETTER_SHAPES = [LOWER, CAPITAL, CAPITALS, OTHER]
 """Shapes of a word that is written letter by letter. Of the last one, each letter may be a capital."""

@@ -19,15 +19,16 @@ import numpy as np
 from ..base import ModelError
 from ..npy_files import file_of
 from ..specs import NGramSpec
-from .loaded_kernels import step_kernels
 from .lookup import NONE, apart, backoff_weights, different, follow, write_followers
 from .spec import SCORES_ONLY
-from .tables import Precision, Tables, unknown_words
+from .tables import Precision, Tables, step_kernels, unknown_words
 
 if TYPE_CHECKING:
     import torch
 
     from ..tokens.vocabulary import Vocabulary
+
+
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Compile the look-ups of single steps and short texts with numba, where numpy's calls cost more than the work itself.
 
-`loaded_kernels.py` imports this module where it pays. A sentence is read from its bytes to its log p in one call: its
+`tables.py` imports this module where it pays. A sentence is read from its bytes to its log p in one call: its
 words are looked up here too. All kernels that call each other are in this
 file, because numba compiles a cached one again only if its own file has changed.
 
@@ -18,7 +18,6 @@ import numpy as np
 
 from ..compiled import address_of, byte_at, float32_at, float64_at, int64_at, kernel, uint16_at, uint32_at
 from .lookup import NONE, SHORT
-from .packed import Packed
 
 BASIS, PRIME = 0xCBF29CE484222325 - (1 << 64), 0x100000001B3
 """Of the hash FNV-1a with 64 bits, as signed numbers: their products wrap in the same way."""
@@ -27,7 +26,7 @@ BLANKS = 1 << SPACE | 1 << LINE_FEED | 1 << 13 | 1 << 9 | 1
 """Bit b: whether byte b is a blank (`text_corpus.BLANKS` and the space)."""
 
 
-def contexts_of(context_UK: np.ndarray, packed: Packed) -> list[np.ndarray]:
+def contexts_of(context_UK: np.ndarray, packed: Any) -> list[np.ndarray]:
     """Return the row of the n-gram of the last 1, 2, … K tokens of each stream, each (U,) int64; NONE: never seen.
 
     Args:
@@ -39,7 +38,7 @@ def contexts_of(context_UK: np.ndarray, packed: Packed) -> list[np.ndarray]:
     return list(row_UK.T)
 
 
-def log_probabilities(ids_BT: np.ndarray, packed: Packed) -> np.ndarray:
+def log_probabilities(ids_BT: np.ndarray, packed: Any) -> np.ndarray:
     """Return log p of every token after the tokens before it in its row, (B, T) float64; 0 where there is no token.
 
     It is equal to that of `lookup.log_probabilities` to the bit.

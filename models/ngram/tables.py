@@ -10,6 +10,9 @@ opened as memory maps: a model may be larger than memory, it opens at once, and 
 
 "double" is the precision of the estimate: every context sums to 1 within 1e-9. "single" is the precision of ARPA files
 and KenLM: log10 p within 1e-6.
+
+For compiled look-ups (`step_kernels.py`), one array has the addresses of all: numba unpacks each argument of a call,
+and the 24 arrays of a model of order 5 took longer than the look-ups of a sentence. One compilation serves all orders.
 """
 
 from __future__ import annotations
@@ -18,18 +21,17 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import count, zip_longest
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from ..atomic_files import not_written
 from ..base import ModelError
 from ..npy_files import load_array, save_array
-from .loaded_kernels import short_kernels
-from .lookup import Followers, apart, log_probabilities, row_type, word_type
-from .packed import Packed
+from .lookup import SHORT, Followers, apart, log_probabilities, row_type, word_type
 
 FORMAT = 2
 FACTS = "ngram.json"
@@ -249,3 +251,77 @@ def _open(folder: Path, name: str, length: int, dtype: type) -> np.ndarray:
         raise ModelError(f"{path} holds {array.dtype} {array.shape}; expected {np.dtype(dtype)} ({length},)", "bundle")
     # Return a plain view of the map: indexing np.memmap itself costs a Python call per access.
     return array.view(np.ndarray)
+
+
+_WHOLE = tuple(map(np.dtype, (np.uint16, np.uint32, np.uint64, np.int64)))
+_REAL = tuple(map(np.dtype, (np.float32, np.float64)))
+
+
+class Packed:
+    """The arrays of a model and, at `address`, an array (int64) of where they are.
+
+    It holds the order N, and then for each order k from 1 to N twelve numbers: address, bytes of an entry and number of
+    entries of the words of order k + 1 (`Followers.word_M`), of their offsets (`first_C`), of log p of order k and of
+    its back-off weights. The highest order has log p only; its other numbers are 0. `step_kernels.read` reads them.
+
+    The addresses are right as long as this object is alive: it keeps the arrays. A copy, also in another process, has
+    addresses of its own.
+
+    Args:
+        followers, logp, backoff: See `Tables`. Their arrays are contiguous, aligned, and of the types of `of`.
+    """
+
+    def __init__(
+        self, followers: Sequence[Followers], logp: Sequence[np.ndarray], backoff: Sequence[np.ndarray]
+    ) -> None:
+        self._arrays = tuple(followers), tuple(logp), tuple(backoff)
+        numbers = [len(logp)]
+        for longer, logp_M, backoff_M in zip_longest(followers, logp, backoff):
+            words = (None, None) if longer is None else (longer.word_M, longer.first_C)
+            for array in (*words, logp_M, backoff_M):
+                numbers += (0, 0, 0) if array is None else (array.ctypes.data, array.itemsize, len(array))
+        self._numbers = np.array(numbers, np.int64)
+        self.order, self.address = len(logp), int(self._numbers.ctypes.data)
+
+    @classmethod
+    def of(
+        cls, followers: Sequence[Followers], logp: Sequence[np.ndarray], backoff: Sequence[np.ndarray]
+    ) -> Self | None:
+        """Return the arrays packed; None where compiled look-ups cannot read one as it is in memory."""
+        whole = (array for order in followers for array in (order.word_M, order.first_C))
+        readable = (_readable(array, kinds) for kinds, arrays in ((_WHOLE, whole), (_REAL, (*logp, *backoff)))
+                    for array in arrays)  # fmt: skip
+        return cls(followers, logp, backoff) if all(readable) else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._arrays
+
+
+def _readable(array: np.ndarray, kinds: Sequence[np.dtype]) -> bool:
+    return array.dtype in kinds and array.ndim == 1 and array.flags.c_contiguous and array.flags.aligned
+
+
+_SHORT_CALLS = 2_000
+"""Number of short texts after which compiled look-ups are loaded, which takes about as long as they then have saved."""
+_short_calls = count(1)
+
+
+@cache
+def step_kernels() -> Any:
+    """Return the module `step_kernels.py`; None if numba is not installed, as where a stranger opens a model."""
+    try:
+        from . import step_kernels
+    except ImportError:
+        return None
+    return step_kernels
+
+
+def short_kernels(tokens: int) -> Any:
+    """Return the module `step_kernels.py` for reading so many tokens; None where numpy is to do it.
+
+    The results are equal to the bit. A process that only reads a few short texts does not wait until numba is imported.
+    """
+    if tokens > SHORT:
+        return None
+    loaded = step_kernels.cache_info().currsize > 0
+    return step_kernels() if loaded or next(_short_calls) > _SHORT_CALLS else None

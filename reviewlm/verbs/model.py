@@ -147,7 +147,7 @@ def score(
     texts = terminal.read_texts(file)
     config = configured(preset, set)
     bundle, version = opened(config, model)
-    from models.bundles.score_sums import sum_of_scores
+    from models.bundles.text_scores import sum_of_scores
     from models.bundles.unseen import unseen_warnings
     from models.sampling.watermark import evidence_of
 
@@ -176,7 +176,7 @@ def export(
     The folder has model.pt2 (torch.export), vocabulary.json, and card.json, which describes inputs and outputs.
     """
     bundle, version = opened(configured(preset, [*(set or []), "execution.device=cpu"]), model)
-    from models.neural.export.folder import exportable, write_export
+    from models.neural.export import exportable, write_export
     from reviewlm.loaded_model import PROBES
 
     network = checked(lambda: exportable(bundle, part))

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from models.bundles.score_sums import sum_of_scores
+from models.bundles.text_scores import sum_of_scores
 from models.classification.bundle import Classified
 from serving.api.answers import as_json, described
 from serving.api.errors import ApiError

@@ -18,7 +18,7 @@ import torch
 
 from models.base import LanguageModel, read_on
 from models.bundles.bundle import Bundle
-from models.completion.state_size import size_of
+from models.completion.reading import size_of
 
 OTHER_MODEL = -1
 """Stands before the tokens that another model than the bundle's has read: its states are saved apart."""

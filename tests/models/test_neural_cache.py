@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from models.base import ModelError
-from models.cache.lm import RANGES
-from models.cache.neural_cache import NeuralCacheLM
+from models.mixture.cache import RANGES
+from models.mixture.neural_cache import NeuralCacheLM
 from models.mixture.parts import Part
 from models.specs import NeuralCacheSpec, NGramSpec
 from models.tokens.special import BOS

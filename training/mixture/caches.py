@@ -1,4 +1,4 @@
-"""Fit caches (`models/cache/`): choose the weights, and of a continuous cache θ and n, on held-out text."""
+"""Fit caches (`models/mixture/cache.py`): choose the weights, and of a continuous cache θ and n, on held-out text."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.base import ModelError
-from models.cache.lm import LEAST_STATIC, RANGES, CacheLM, range_of
-from models.cache.neural_cache import NeuralCacheLM
-from models.cache.neural_scores import cache_nats
+from models.mixture.cache import LEAST_STATIC, RANGES, CacheLM, range_of
+from models.mixture.neural_cache import NeuralCacheLM, cache_nats
 from models.mixture.parts import Part
 from models.mixture.weights import ROUNDS, em, mixed_nats
 from models.specs import CacheSpec, NeuralCacheSpec

@@ -14,7 +14,7 @@ from typing import Any
 
 from models.base import ModelError
 from models.bundles.bundle import SPEC
-from models.cache.lm import FACTS as CACHE_FACTS
+from models.mixture.cache import FACTS as CACHE_FACTS
 from models.mixture.lm import FACTS as MIXTURE_FACTS
 from models.mixture.parts import FOLDER, read_facts
 from models.options import without_inapplicable

@@ -22,8 +22,7 @@ from ...tokens.special import CONTEXT_IDS, EOS, STARS
 from ..network import Network, NetworkState
 from . import kernels, vnni
 from .int8_rows import rows_of
-from .packed import MakeLinear
-from .reader import LSTMReader, Reader, RecurrentReader, reader_kind
+from .reader import LSTMReader, MakeLinear, Reader, RecurrentReader, reader_kind
 from .whole_numbers import product_of, quantised
 
 REVIEWS, TOKENS = 64, 64

@@ -16,8 +16,7 @@ import torch
 
 from ..output.adaptive import AdaptiveOutput
 from ..recurrent import RecurrentNetwork
-from .packed import Linear
-from .reader import AdaptiveLogp, SoftmaxLogp
+from .reader import AdaptiveLogp, Linear, SoftmaxLogp
 from .whole_numbers import Rows, plain_rows, quantised
 
 

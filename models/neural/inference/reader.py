@@ -2,7 +2,15 @@
 
 It computes what `Network.forward` and `OutputLayer.logp` compute, up to rounding. But the result for a stream depends
 neither on its batch nor on where the text is cut: it is the same to the bit. (Not for the hierarchical output, which is
-used as it is: there it is the same up to rounding.) Shape legend: see `models/base.py`.
+used as it is: there it is the same up to rounding.)
+
+The usual product (`F.linear`) sums in another order for one row than for many, so its last digits differ. That is
+enough to draw another word, once in some thousand texts. oneDNN's product with packed weights sums in the same order
+for any number of rows, and is faster (batch invariance). Where it does not (a single row on processors without AVX2), a
+row is computed beside a row of zeros; where torch has no oneDNN, the results depend on the batch as usual. A batch
+becomes smaller whenever a text ends, and oneDNN generates code for each number of rows: milliseconds and half a
+megabyte. So rows of zeros are added up to the next of a few numbers (`rows_computed`).
+Shapes: N rows, E features in, G features out; for the other letters see `models/base.py`.
 """
 
 from __future__ import annotations
@@ -10,11 +18,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ...tokens.special import STARS
 from ..layers.cells import ACTIVATIONS, CELLS
@@ -25,12 +34,60 @@ from ..nplm import NPLMNetwork
 from ..output.adaptive import AdaptiveOutput
 from ..output.single import SoftmaxOutput
 from ..recurrent import RecurrentNetwork, stars_so_far
-from .packed import Linear, MakeLinear, packed_linear
 
 try:
     from . import kernels, log_kernels
 except ImportError:  # numba is not installed, as where a stranger opens an exported model
     kernels = None  # type: ignore[assignment]
+
+Linear = Callable[[Tensor], Tensor]
+"""Maps x (N, E) to x Wᵀ + b (N, G)."""
+MakeLinear = Callable[[Tensor, Tensor | None], Linear]
+"""Makes it from W (G, E) and b (G)."""
+ROWS = (1, 2, 3, 7, 16, 33, 64)
+"""Numbers of rows that are compared to see whether they change a row's result."""
+EXACT, FEW, MULTIPLE_OF_FEW, MULTIPLE = 4, 32, 8, 16
+"""Products have exactly the given number of rows up to `EXACT`, where another row costs most; then a multiple: up to
+`FEW` of `MULTIPLE_OF_FEW`, above of `MULTIPLE` or more."""
+
+
+def packed_linear(weight_GE: Tensor, bias_G: Tensor | None) -> Linear:
+    """Return the product in float32 with packed weights."""
+    weight_GE = weight_GE.detach()
+    bias_G = None if bias_G is None else bias_G.detach()
+    if not (weight_GE.dtype == torch.float32 and torch.backends.mkldnn.is_available()):
+        return lambda x_NE: F.linear(x_NE, weight_GE, bias_G)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight_GE.contiguous())
+
+    def exactly(x_NE: Tensor) -> Tensor:
+        return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x_NE, packed, bias_G, "none", [], ""))
+
+    least = 1 if same_for_any_rows(exactly, weight_GE.shape[1]) else 2
+
+    def product(x_NE: Tensor) -> Tensor:
+        rows = len(x_NE)
+        spare = max(least, rows_computed(rows)) - rows
+        return exactly(F.pad(x_NE, (0, 0, 0, spare)))[:rows] if spare else exactly(x_NE)
+
+    return product
+
+
+def rows_computed(rows: int) -> int:
+    """Return the number of rows of a product of so many: at least as many, and few different ones.
+
+    Above 128 there are four to eight of them for each doubling.
+    """
+    if rows <= EXACT:
+        return rows
+    multiple = MULTIPLE_OF_FEW if rows <= FEW else max(MULTIPLE, 1 << (rows - 1).bit_length() - 3)
+    return -(-rows // multiple) * multiple
+
+
+def same_for_any_rows(linear: Linear, features: int) -> bool:
+    """Return whether a row's result is the same, to the bit, alone and beside others."""
+    x_NE = torch.rand(max(ROWS), features, generator=torch.Generator().manual_seed(1)) - 0.5
+    whole_NG = linear(x_NE)
+    return all(torch.equal(linear(x_NE[:rows].clone()), whole_NG[:rows]) for rows in ROWS)
 
 
 def sigmoid(x: Tensor) -> Tensor:

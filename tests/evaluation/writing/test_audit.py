@@ -19,7 +19,7 @@ from evaluation.writing.novelty import overlap
 from evaluation.writing.reference import RealText, make_reference
 from evaluation.writing.word_stream import word_stream
 from models.bundles.bundle import Bundle
-from models.cache.lm import RANGES, CacheLM
+from models.mixture.cache import RANGES, CacheLM
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.sampling import generate

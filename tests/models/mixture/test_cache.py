@@ -13,7 +13,7 @@ import models.bundles.bundle
 import models.specs
 from models.base import ModelError
 from models.bundles.bundle import load_bundle, save_bundle
-from models.cache.lm import RANGES, CacheLM
+from models.mixture.cache import RANGES, CacheLM
 from models.sampling import generate, suggest
 from models.specs import CacheSpec, VocabularySpec, spec_from_dict, to_dict
 from models.text.normal_form import NormalForm

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.base import ModelError
-from models.cache.lm import RANGES, CacheLM
+from models.mixture.cache import RANGES, CacheLM
 from models.mixture.context_weights import ContextWeights
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part

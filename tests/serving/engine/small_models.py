@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from models.bundles.bundle import Bundle
-from models.cache.lm import RANGES, CacheLM
-from models.cache.neural_cache import NeuralCacheLM
+from models.mixture.cache import RANGES, CacheLM
 from models.mixture.context_weights import ContextWeights
 from models.mixture.lm import MixtureLM
+from models.mixture.neural_cache import NeuralCacheLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
 from models.neural.lm import NPLM, RecurrentLM

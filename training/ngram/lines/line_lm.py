@@ -22,11 +22,9 @@ import numpy as np
 from models.atomic_files import new_folder
 from models.base import ModelError, stored
 from models.ngram.lm import NGramLM, NGramState
-from models.ngram.loaded_kernels import step_kernels
 from models.ngram.lookup import log_probabilities, ngram_lengths
 from models.ngram.measure import CHUNK, Scores, total
-from models.ngram.packed import Packed
-from models.ngram.tables import ARRAY, Precision, Tables
+from models.ngram.tables import ARRAY, Packed, Precision, Tables, step_kernels
 from models.ngram.tables import FACTS as TABLE_FACTS
 from models.options import Count
 from models.sampling_options import require_allowed

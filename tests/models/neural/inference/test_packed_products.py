@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.neural.inference import packed
+from models.neural.inference import reader
 
 
 @given(st.integers(1, 100_000))
 def test_a_product_has_enough_rows_and_at_most_half_as_many_again(rows: int) -> None:
-    computed = packed.rows_computed(rows)
+    computed = reader.rows_computed(rows)
     assert rows <= computed <= max(rows + 7, 1.5 * rows)
-    assert packed.rows_computed(computed) == computed
+    assert reader.rows_computed(computed) == computed
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -24,7 +24,7 @@ def test_the_result_is_that_of_a_plain_product_in_any_batch(bias: bool) -> None:
     draw = torch.Generator().manual_seed(1)
     x_NE, W_GE = torch.randn(70, 33, generator=draw), torch.randn(41, 33, generator=draw)
     b_G = torch.randn(41, generator=draw) if bias else None
-    linear = packed.packed_linear(W_GE, b_G)
+    linear = reader.packed_linear(W_GE, b_G)
     whole_NG = linear(x_NE)
     torch.testing.assert_close(whole_NG, F.linear(x_NE, W_GE, b_G))
     for rows in (1, 2, 5, 8, 9, 33, 69):
@@ -44,8 +44,8 @@ def test_a_single_row_gets_a_neighbour_where_alone_its_sums_have_another_order(
         computed.add(len(x_NE))
         return product(x_NE, *rest)
 
-    monkeypatch.setattr(packed, "same_for_any_rows", lambda linear, features: same)
-    linear = packed.packed_linear(torch.randn(3, 5), None)
+    monkeypatch.setattr(reader, "same_for_any_rows", lambda linear, features: same)
+    linear = reader.packed_linear(torch.randn(3, 5), None)
     product = torch.ops.mkldnn._linear_pointwise
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", counted)
     for given_rows in (1, 4, 9, 16):

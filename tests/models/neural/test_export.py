@@ -10,11 +10,8 @@ import torch
 from models.base import ModelError
 from models.bundles.bundle import Bundle
 from models.mixture.parts import Part
-from models.neural.export import folder as folder_module
-from models.neural.export import parity
-from models.neural.export.folder import exportable, write_export
-from models.neural.export.parity import compare
-from models.neural.export.step_graph import ExportedLM, StepGraph
+from models.neural import export as module
+from models.neural.export import ExportedLM, StepGraph, compare, exportable, write_export
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, model_class
 from tests.marked_cases import long_but
 from tests.models.small_vocabularies import TRAIN, train
@@ -45,7 +42,7 @@ VOCABULARY = train("word")
 
 @pytest.fixture(autouse=True)
 def _short_texts(monkeypatch):
-    monkeypatch.setattr(parity, "MOST_TOKENS", 10)
+    monkeypatch.setattr(module, "MOST_TOKENS", 10)
 
 
 def bundle_of(name):
@@ -74,7 +71,7 @@ def test_the_graph_gives_the_numbers_and_greedy_texts_of_the_model(name):
 @pytest.mark.long
 @pytest.mark.parametrize("name", SPECS)
 def test_an_exported_network_gives_the_numbers_and_greedy_texts_of_the_model(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(parity, "MOST_TOKENS", 60)
+    monkeypatch.setattr(module, "MOST_TOKENS", 60)
     bundle = bundle_of(name)
     found = write_export(tmp_path / "out", bundle, [(TRAIN[0], 3), *PROBES], {"model": "reviewlm", "version": 1})
     assert found.largest_difference <= 1e-4
@@ -106,8 +103,8 @@ def exports(monkeypatch):
     """Let an export write no graph and open the model itself, with changed log-probabilities."""
 
     def set_change(change=lambda logp_BV: logp_BV):
-        monkeypatch.setattr(folder_module, "export_step", lambda network, file: file.write_bytes(b""))
-        monkeypatch.setattr(folder_module.ExportedLM, "load", lambda file, model: Changed(model, change))
+        monkeypatch.setattr(module, "export_step", lambda network, file: file.write_bytes(b""))
+        monkeypatch.setattr(module.ExportedLM, "load", lambda file, model: Changed(model, change))
 
     return set_change
 
@@ -123,7 +120,7 @@ def exports(monkeypatch):
 )
 def test_a_graph_that_differs_is_not_written(change, tolerance, said, tmp_path, monkeypatch, exports):
     exports(change)
-    monkeypatch.setattr(parity, "TOLERANCE", tolerance)
+    monkeypatch.setattr(module, "TOLERANCE", tolerance)
     with pytest.raises(ModelError, match=said) as caught:
         write_export(tmp_path / "out", bundle_of("lstm"), PROBES, {})
     assert caught.value.kind == "bundle"

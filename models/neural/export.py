@@ -1,0 +1,283 @@
+"""Export one step of a fitted network with `torch.export`: a token and a state in, log-probabilities and a state out.
+
+    graph(ids_B, *state) → (logp_BV, *state)
+
+The start state is zeros, for the feed-forward network `<bos>`. The number of texts B is free. `torch.export` needs no
+package besides torch, and keeps int64 states and the exact operations. Shape legend: see `models/base.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import inf
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..atomic_files import new_folder
+from ..base import LanguageModel, ModelError
+from ..bundles.bundle import Bundle
+from ..mixture.parts import parts_in
+from ..sampling import generate
+from ..specs import to_dict
+from ..tokens.special import BOS, EOS, STARS, UNK
+from ..tokens.vocabulary import FILE
+from .lm import NeuralLM, NeuralState
+from .network import STREAMS, Network
+
+EXAMPLE_BATCH = 3
+"""Texts of the example that is traced; torch treats 0 and 1 as special sizes."""
+STATES = {2: ("hidden", "stars"), 3: ("hidden", "cell", "stars"), 1: ("words",)}
+"""Names of the state tensors by their number: of RNN and GRU, of the LSTM, of the feed-forward network."""
+
+
+class StepGraph(nn.Module):
+    """One step of a network, as a function of tensors only."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, ids_B: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """Read one token of each text; return the distributions of the next token and the new state."""
+        features_BTE, after = self.network(ids_B[:, None], state)
+        return self.network.output.logp(features_BTE[:, 0]), *after
+
+
+def export_step(network: Network, file: Path) -> None:
+    """Write the graph of one step to a `.pt2` file, which `torch.export.load` opens.
+
+    Args:
+        network: A network on the CPU, in evaluation mode.
+        file: The file; its name ends in `.pt2`.
+    """
+    # Copies: torch would make one input of two states that are the same tensor.
+    state = tuple(tensor.clone() for tensor in network.start(EXAMPLE_BATCH, "cpu"))
+    ids_B = torch.zeros(EXAMPLE_BATCH, dtype=torch.int64)
+    batch = torch.export.Dim("batch")
+    shapes = {0: batch}, tuple({STREAMS: batch} for _ in state)
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+        program = torch.export.export(StepGraph(network), (ids_B, *state), dynamic_shapes=shapes)
+        program.example_inputs = None  # would be stored as a pickle
+        torch.export.save(program, file)
+
+
+class ExportedLM:
+    """A graph of one step behind the interface of `LanguageModel` that generation needs.
+
+    Args:
+        graph: A function of ids and state tensors, like `StepGraph`.
+        model: The model that it comes from, for its start state.
+    """
+
+    def __init__(self, graph: Callable[..., Sequence[Tensor]], model: NeuralLM) -> None:
+        self._graph, self._begin, self.vocabulary_size = graph, model.network.start, model.vocabulary_size
+
+    @classmethod
+    def load(cls, file: Path, model: NeuralLM) -> ExportedLM:
+        """Open what `export_step` wrote."""
+        with warnings.catch_warnings(action="ignore"):
+            return cls(torch.export.load(file).module(), model)
+
+    def start(self, batch: int) -> NeuralState:
+        """Return the state of *batch* texts before their first token."""
+        return NeuralState(self._begin(batch, "cpu"), torch.empty(batch, 0))
+
+    @torch.no_grad()
+    def step(self, ids_B: np.ndarray, state: NeuralState) -> tuple[Tensor, NeuralState]:
+        """Read one token of each text; see `LanguageModel.step`."""
+        logp_BV, *after = self._graph(torch.from_numpy(np.ascontiguousarray(ids_B, np.int64)), *state.network)
+        return logp_BV, NeuralState(tuple(after), state.features_BE)
+
+    def advance(self, ids_BT: np.ndarray, state: NeuralState) -> NeuralState:
+        """Read T tokens of each text."""
+        for ids_B in ids_BT.T:
+            _, state = self.step(ids_B, state)
+        return state
+
+
+
+TOLERANCE = 1e-4
+"""Most that a log-probability may differ, in nats."""
+MOST_TOKENS = 120
+"""Longest text that is written for the comparison."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Result of a comparison.
+
+    Args:
+        positions: Number of compared distributions, those after the end of a shorter text included.
+        largest_difference: Largest absolute difference of two log-probabilities, in nats.
+        greedy_texts: Number of texts that both wrote, taking the likeliest token each time; they are equal.
+        probes: Streams of token ids, and the ids that the exported graph must find likeliest after each.
+    """
+
+    positions: int
+    largest_difference: float
+    greedy_texts: int
+    probes: list[dict[str, list[int]]]
+
+
+def compare(bundle: Bundle, exported: ExportedLM, probes: Sequence[tuple[str, int]]) -> Parity:
+    """Compare all distributions over given texts and over texts that the model writes, and the texts written greedily.
+
+    Args:
+        bundle: The model and its vocabulary.
+        exported: The graph.
+        probes: Texts and star ratings.
+
+    Raises:
+        ModelError: kind "bundle": a log-probability differs by more than `TOLERANCE`, or a text is another one.
+    """
+    ratings = bundle.ratings(None)
+    greedy = [(_greedy(bundle, stars), stars) for stars in ratings]
+    drawn = [(generate(bundle, stars=stars, max_tokens=MOST_TOKENS, seed=1)[0], stars) for stars in ratings]
+    streams = [
+        [*bundle.vocabulary.prefix(stars), *bundle.vocabulary.encode(text).tolist()]
+        for text, stars in [*probes, *greedy, *drawn]
+    ]
+    longest = max(map(len, streams))
+    ids_BT = np.array([[*stream, *[EOS] * (longest - len(stream))] for stream in streams])
+    largest, likeliest = 0.0, []
+    for ours_BV, theirs_BV in zip(_distributions(bundle.model, ids_BT), _distributions(exported, ids_BT), strict=True):
+        largest = max(largest, _difference(ours_BV, theirs_BV))
+        likeliest.append(ours_BV.argmax(1).tolist())
+    expected = [
+        {"ids": stream, "likeliest": [row[place] for row in likeliest[: len(stream)]]}
+        for place, stream in enumerate(streams[: len(probes)])
+    ]
+    if largest > TOLERANCE:
+        raise ModelError(f"the exported graph's log-probabilities differ by up to {largest:.2g} nats; "
+                         f"{TOLERANCE:g} is allowed", "bundle")  # fmt: skip
+    copy = replace(bundle, model=cast(Any, exported))  # has what generation needs
+    for text, stars in greedy:
+        if (written := _greedy(copy, stars)) != text:
+            raise ModelError(f"the exported graph writes another text for {stars} stars: {written!r}, not {text!r}",
+                             "bundle")  # fmt: skip
+    return Parity(ids_BT.size, largest, len(greedy), expected)
+
+
+def _greedy(bundle: Bundle, stars: int) -> str:
+    return generate(bundle, stars=stars, temperature=0.0, max_tokens=MOST_TOKENS)[0]
+
+
+def _distributions(model: LanguageModel | ExportedLM, ids_BT: np.ndarray) -> Iterator[torch.Tensor]:
+    state = model.start(len(ids_BT))
+    for ids_B in ids_BT.T:
+        logp_BV, state = model.step(ids_B, state)
+        yield logp_BV
+
+
+def _difference(one_BV: torch.Tensor, other_BV: torch.Tensor) -> float:
+    """Return the largest difference; infinite if an entry is possible in one and not in the other, or is no number."""
+    possible_BV = torch.isfinite(one_BV)
+    if not torch.equal(possible_BV, torch.isfinite(other_BV)):
+        return inf
+    return float((one_BV[possible_BV] - other_BV[possible_BV]).abs().max())
+
+
+
+FORMAT = 1
+GRAPH, CARD = "model.pt2", "card.json"
+INSTEAD = "`reviewlm serve` and MLflow answer with any kind of model"
+
+
+def exportable(bundle: Bundle, part: str = "") -> Bundle:
+    """Return a model as it can be exported: itself, or the part of it that was asked for.
+
+    Args:
+        bundle: A model on the CPU.
+        part: Name of a model that it combines; "" for the model itself.
+
+    Raises:
+        ModelError: kind "input": it is not a network, or has no such part.
+    """
+    networks = {name: (spec, model) for name, spec, model in _networks_in(bundle.spec, bundle.model)}
+    if isinstance(bundle.model, NeuralLM) and not part:
+        return bundle
+    if part in networks:
+        spec, model = networks[part]
+        return replace(bundle, spec=spec, model=model)
+    names, kind = ", ".join(networks), bundle.spec.kind
+    if part:
+        have = f"its networks: {names}" if networks else "it has no network"
+        raise ModelError(f"'{bundle.spec.name}' has no network '{part}'; {have}", "input")
+    if networks:
+        raise ModelError(
+            f"'{bundle.spec.name}' is of kind '{kind}', and only a network can be exported. Name one that it uses, "
+            f"with --part: {names}. That is another model, with other scores and texts; {INSTEAD}", "input",
+        )  # fmt: skip
+    raise ModelError(
+        f"'{bundle.spec.name}' is of kind '{kind}', and only a network (rnn, gru, lstm, nplm) can be exported; "
+        f"{INSTEAD}, and `reviewlm.load(…).save(FOLDER)` writes its tables", "input",
+    )  # fmt: skip
+
+
+def _networks_in(spec: Any, model: Any) -> Iterator[tuple[str, Any, NeuralLM]]:
+    """Yield name, options and model of every network that is the model or a part of it."""
+    if isinstance(model, NeuralLM):
+        yield spec.name, spec, model
+        return
+    for part in parts_in(model):
+        for name, inner, network in _networks_in(part.spec, part.model):
+            yield part.name if network is part.model else name, inner, network
+
+
+def write_export(folder: Path, bundle: Bundle, probes: Sequence[tuple[str, int]], origin: dict[str, Any]) -> Parity:
+    """Export a network; the folder gets its name only after the graph in it was opened and compared.
+
+    Args:
+        folder: Is replaced if it is an export, or empty.
+        bundle: A result of `exportable`.
+        probes: Texts and star ratings to compare, besides texts that the model writes.
+        origin: JSON values for the card: which model this is.
+
+    Raises:
+        ModelError: kind "input": the folder holds something else; kind "bundle": the graph gives other numbers than the
+            model; kind "disk".
+    """
+    model = bundle.model
+    assert isinstance(model, NeuralLM)
+    with new_folder(folder, _require_export) as new:
+        export_step(model.network, new / GRAPH)
+        parity = compare(bundle, ExportedLM.load(new / GRAPH, model), probes)
+        bundle.vocabulary.save(new / FILE)
+        text = json.dumps(_card(bundle, model, parity, origin), indent=1, ensure_ascii=False)
+        (new / CARD).write_text(text + "\n", encoding="utf-8")
+    return parity
+
+
+def _require_export(folder: Path) -> None:
+    """Raise ModelError unless the folder does not exist, is empty, or is an export."""
+    if folder.exists() and not (folder.is_dir() and ((folder / CARD).is_file() or not any(folder.iterdir()))):
+        raise ModelError(f"{folder} holds something else than an exported model; name another folder", "input")
+
+
+def _card(bundle: Bundle, model: NeuralLM, parity: Parity, origin: dict[str, Any]) -> dict[str, Any]:
+    start = model.network.start(1, "cpu")
+    states = [
+        {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": ["batch" if at == 1 else size
+         for at, size in enumerate(tensor.shape)], "start": int(tensor.flatten()[0]) if tensor.numel() else 0}
+        for name, tensor in zip(STATES[len(start)], start, strict=True)
+    ]  # fmt: skip
+    size = model.vocabulary_size
+    return {
+        "format": FORMAT, **origin, "network": bundle.spec.name, "bundle": bundle.digest, "spec": to_dict(bundle.spec),
+        "graph": GRAPH, "torch": torch.__version__.split("+")[0],
+        "inputs": [{"name": "ids", "dtype": "int64", "shape": ["batch"], "range": [0, size - 1]}, *states],
+        "outputs": [{"name": "logp", "dtype": "float32", "shape": ["batch", size], "unit": "nats"}, *states],
+        "tokens": {"unk": UNK, "bos": BOS, "eos": EOS, "stars": list(STARS)},
+        "stream": "<bos> <stars_k> text <eos>; <bos> and <stars_k> are read first and have probability 0",
+        "vocabulary": {"file": FILE, "unit": bundle.vocabulary.unit, "size": size},
+        "parity": {**{name: value for name, value in asdict(parity).items() if name != "probes"},
+                   "tolerance": TOLERANCE},
+        "probes": parity.probes,
+    }  # fmt: skip

@@ -1,1 +1,0 @@
-"""Export a fitted network as a graph that torch runs without this project."""
