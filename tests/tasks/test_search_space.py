@@ -28,7 +28,7 @@ LSTM = RecurrentSpec()
         ("tied", "true|false", CategoricalDistribution((True, False))),
         ("tied", [True, False], CategoricalDistribution((True, False))),
         ("layers", "1|2", CategoricalDistribution((1, 2))),
-        ("objective.output", "softmax | two_level", CategoricalDistribution(("softmax", "two_level"))),
+        ("objective.output", "softmax | adaptive", CategoricalDistribution(("softmax", "adaptive"))),
     ],
 )
 def test_an_option_is_searched_as_its_own_type(name: str, text: object, distribution: BaseDistribution) -> None:
