@@ -15,12 +15,12 @@ import numpy as np
 
 from course.inputs import data_of, program, show
 from models.ngram.lm import NGramLM
-from models.ngram.measure import measure
 from models.ngram.spec import SCORES_ONLY
 from models.specs import NGramSpec, Smoothing
 from models.tokens.special import CONTEXT_IDS
 from training.ngram.counting.counts import NGramCounts, count_ngrams, unseen_share
 from training.ngram.fitting import fit_tables
+from training.ngram.measure import measure
 
 if TYPE_CHECKING:
     from course.inputs import SplitReviews

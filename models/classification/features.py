@@ -27,7 +27,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from ..atomic_files import save_tensors
-from ..base import ModelError, stored
+from ..base import stored
 from ..neural.labelling.rows import Rows
 from .classifier import WEIGHTS, Classifier
 from .spec import FeatureSpec, TfidfSpec
@@ -35,7 +35,6 @@ from .spec import FeatureSpec, TfidfSpec
 if TYPE_CHECKING:
     from ..tokens.vocabulary import Vocabulary
 
-KEYS = 1 << 63
 
 
 class SparseRows(NamedTuple):
@@ -70,44 +69,6 @@ class TfidfFeatures:
     keys: tuple[np.ndarray, ...]
     idf_F: np.ndarray
     sublinear: bool
-
-    @classmethod
-    def learn(cls, spec: FeatureSpec, texts: Rows, entries: int) -> TfidfFeatures:
-        """Return the features of training reviews: the most frequent n-grams that are in enough reviews.
-
-        Of equally frequent ones the shorter come first, then the lower keys.
-
-        Args:
-            texts: Reviews without special tokens.
-            entries: V.
-
-        Raises:
-            ModelError: kind "input": no n-gram is in enough reviews, or the orders are too long for the vocabulary.
-        """
-        longest = max(order for order in range(1, 64) if entries**order < KEYS)
-        if spec.orders[-1] > longest:
-            what = f"orders are {spec.orders}; a vocabulary of {entries:,} entries allows at most {longest}"
-            raise ModelError(what, "input")
-        keys, frequency, totals = [], [], []
-        for order in spec.orders:
-            keys_P, rows_P = ngrams(texts, order, entries)
-            keys_U, number_P, counts_U = np.unique(keys_P, return_inverse=True, return_counts=True)
-            pairs = np.unique(number_P * len(texts) + rows_P)
-            reviews_U = np.bincount(pairs // len(texts), minlength=len(keys_U))
-            enough_U = reviews_U >= spec.min_reviews
-            keys.append(keys_U[enough_U])
-            frequency.append(reviews_U[enough_U])
-            totals.append(counts_U[enough_U])
-        total = np.concatenate(totals)
-        if not len(total):
-            what = f"no n-gram of the orders {spec.orders} is in {spec.min_reviews} training reviews"
-            raise ModelError(f"{what}: lower min_reviews, or train on more reviews", "input")
-        chosen = np.zeros(len(total), bool)
-        chosen[np.argsort(-total, kind="stable")[: spec.features]] = True
-        of_order = np.split(chosen, np.cumsum([len(keys_U) for keys_U in keys])[:-1])
-        kept = tuple(keys_U[chosen_U] for keys_U, chosen_U in zip(keys, of_order, strict=True))
-        idf_F = idf(np.concatenate(frequency)[chosen], len(texts))
-        return cls(entries, spec.orders, kept, idf_F, spec.sublinear)
 
     def __len__(self) -> int:
         return len(self.idf_F)
@@ -168,17 +129,6 @@ def ngrams(texts: Rows, order: int, entries: int) -> tuple[np.ndarray, np.ndarra
     for place in range(order):
         keys_P = keys_P * entries + ids_P[place : place + ends]
     return keys_P[whole_P], rows_P[:ends][whole_P]
-
-
-def idf(reviews_F: np.ndarray, reviews: int) -> np.ndarray:
-    """Return ln((1 + D) / (1 + df)) + 1.
-
-    Args:
-        reviews_F: df, the number of training reviews with each feature.
-        reviews: D.
-    """
-    weights_F: np.ndarray = np.log((1 + reviews) / (1 + reviews_F)) + 1
-    return weights_F
 
 
 class FeatureWeight(NamedTuple):

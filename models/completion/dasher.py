@@ -13,8 +13,10 @@ share one inside it. With a word vocabulary, case, spaces, quotes and unknown wo
 from __future__ import annotations
 
 import heapq
+from codecs import getincrementaldecoder
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import count
 from math import log2
 from typing import Literal, NamedTuple
@@ -30,7 +32,6 @@ from ..tokens.word_pieces import STRAIGHT, straightened
 from .reading import Ids, PrefixReader, Readers, Search, Steps, result_of, run_together
 from .spellings import REACHABLE, Node, Spellings
 from .typed import LONGEST
-from .utf8 import character_of
 from .word_spellings import WordSpellings
 
 Kind = Literal["character", "other", "end"]
@@ -294,3 +295,23 @@ def _order(interval: DasherInterval) -> tuple[int, str, str]:
     kinds = (symbol.isalpha(), symbol.isdigit(), bool(symbol.strip()), symbol == " ", symbol == "\n",
              interval.kind == "other", True)  # fmt: skip
     return kinds.index(True), symbol.lower(), symbol or interval.begun
+
+
+@lru_cache(maxsize=1 << 14)
+def character_of(begun: bytes) -> str | None:
+    """Return the character beyond ASCII of some bytes, "" if more have to follow; None if there is none for people.
+
+    Control characters, surrogates and code points without a character are not for people.
+    """
+    try:
+        char = getincrementaldecoder("utf-8")().decode(begun)
+    except UnicodeDecodeError:
+        return None
+    if char or not begun:
+        return char if char.isprintable() and not char.isascii() else None
+    size = 2 if begun[0] < 0xE0 else 3 if begun[0] < 0xF0 else 4
+    first = begun[0] & (0x7F >> size)
+    for byte in begun[1:]:
+        first = first << 6 | byte & 0x3F
+    low, high = (end << 6 * (size - len(begun)) for end in (first, first + 1))
+    return "" if any(chr(code).isprintable() for code in range(low, min(high, 0x110000))) else None

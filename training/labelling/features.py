@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.base import ModelError
 from models.classification.classifier import ClassifierFit, log_loss, macro_f1, prior, text_rows
-from models.classification.features import FeatureClassifier, TfidfFeatures
+from models.classification.features import FeatureClassifier, TfidfFeatures, ngrams
 from models.classification.spec import BayesSpec, FeatureSpec, TfidfSpec
+from models.neural.labelling.rows import Rows
 from training.context import FitContext, journal
 
 if TYPE_CHECKING:
     from models.neural.labelling.labelled_sequences import LabelledSequences
     from models.tokens.vocabulary import Vocabulary
 
+KEYS = 1 << 63
+"""Keys of n-grams are below this."""
 Layers = list[tuple[np.ndarray, np.ndarray]]
 MOST_ITERATIONS, LIMIT = 1_000, 1e-3
 """When the solver stops: after so many iterations, or where no element of the gradient is larger. A limit of 1e-3, in
@@ -33,7 +37,7 @@ def fit_on_features(
 
     began, labels = time.perf_counter(), len(spec.labels)
     texts = text_rows(train.sequences)
-    features = TfidfFeatures.learn(spec, texts, vocabulary.size)
+    features = learn_features(spec, texts, vocabulary.size)
     x, validation_x = features.transform(texts), features.transform(text_rows(validation.sequences))
     matrix = csr_matrix((x.values_M.astype(np.float32), x.ids_M, x.offsets), (len(texts), len(features)))
     shares_K = prior(train.targets, labels)
@@ -54,6 +58,55 @@ def fit_on_features(
     summary = {"parameters": float(parameters), "features": float(len(features)), "strength": strength,
                "seconds": time.perf_counter() - began}  # fmt: skip
     return ClassifierFit(model, summary)
+
+
+def learn_features(spec: FeatureSpec, texts: Rows, entries: int) -> TfidfFeatures:
+    """Return the features of training reviews: the most frequent n-grams that are in enough reviews.
+
+    Of equally frequent ones the shorter come first, then the lower keys.
+
+    Args:
+        texts: Reviews without special tokens.
+        entries: V.
+
+    Raises:
+        ModelError: kind "input": no n-gram is in enough reviews, or the orders are too long for the vocabulary.
+    """
+    longest = max(order for order in range(1, 64) if entries**order < KEYS)
+    if spec.orders[-1] > longest:
+        what = f"orders are {spec.orders}; a vocabulary of {entries:,} entries allows at most {longest}"
+        raise ModelError(what, "input")
+    keys, frequency, totals = [], [], []
+    for order in spec.orders:
+        keys_P, rows_P = ngrams(texts, order, entries)
+        keys_U, number_P, counts_U = np.unique(keys_P, return_inverse=True, return_counts=True)
+        pairs = np.unique(number_P * len(texts) + rows_P)
+        reviews_U = np.bincount(pairs // len(texts), minlength=len(keys_U))
+        enough_U = reviews_U >= spec.min_reviews
+        keys.append(keys_U[enough_U])
+        frequency.append(reviews_U[enough_U])
+        totals.append(counts_U[enough_U])
+    total = np.concatenate(totals)
+    if not len(total):
+        what = f"no n-gram of the orders {spec.orders} is in {spec.min_reviews} training reviews"
+        raise ModelError(f"{what}: lower min_reviews, or train on more reviews", "input")
+    chosen = np.zeros(len(total), bool)
+    chosen[np.argsort(-total, kind="stable")[: spec.features]] = True
+    of_order = np.split(chosen, np.cumsum([len(keys_U) for keys_U in keys])[:-1])
+    kept = tuple(keys_U[chosen_U] for keys_U, chosen_U in zip(keys, of_order, strict=True))
+    idf_F = idf(np.concatenate(frequency)[chosen], len(texts))
+    return TfidfFeatures(entries, spec.orders, kept, idf_F, spec.sublinear)
+
+
+def idf(reviews_F: np.ndarray, reviews: int) -> np.ndarray:
+    """Return ln((1 + D) / (1 + df)) + 1.
+
+    Args:
+        reviews_F: df, the number of training reviews with each feature.
+        reviews: D.
+    """
+    weights_F: np.ndarray = np.log((1 + reviews) / (1 + reviews_F)) + 1
+    return weights_F
 
 
 def _fits(spec: FeatureSpec, matrix: Any, targets_N: np.ndarray) -> Iterator[tuple[str, float, Layers]]:

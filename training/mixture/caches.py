@@ -12,10 +12,11 @@ from models.base import ModelError
 from models.mixture.cache import LEAST_STATIC, RANGES, CacheLM, range_of
 from models.mixture.neural_cache import NeuralCacheLM, cache_nats
 from models.mixture.parts import Part
-from models.mixture.weights import ROUNDS, em, mixed_nats
+from models.mixture.weights import mixed_nats
 from models.specs import CacheSpec, NeuralCacheSpec
 from models.tokens.special import CONTEXT_IDS
 from training.context import FitContext, FitResult
+from training.mixture.em import ROUNDS, em
 from training.mixture.parts import journal_tuning, open_parts
 from training.mixture.tuning import NO_TOKEN, TUNING_TOKENS, TuningBatch, batches
 

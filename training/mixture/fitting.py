@@ -25,8 +25,9 @@ from models.mixture.context_weights import ContextWeights, log_softmax
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.spec import MixtureSpec
-from models.mixture.weights import ROUNDS, Fixed, Weighting, em, mixed_nats, shares
+from models.mixture.weights import Fixed, Weighting, mixed_nats, shares
 from training.context import FitContext, FitResult
+from training.mixture.em import ROUNDS, em
 from training.mixture.parts import journal_tuning, open_parts
 from training.mixture.tuning import TUNING_TOKENS, batches, token_nats
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.ngram.lm import NGramLM
-from models.ngram.measure import measure
 from models.ngram.spec import SCORES_ONLY
 from models.specs import NGramSpec
 from training.context import FitContext, FitResult, journal
 from training.ngram.counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
 from training.ngram.fitting import fit_tables, make_spec
+from training.ngram.measure import measure
 from training.ngram.smoothing.methods import figures
 
 if TYPE_CHECKING:

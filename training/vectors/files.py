@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 
 from models.atomic_files import new_file, save_tensors
 from models.base import ModelError, sha256_of, stored
-from models.text.byte_order import UTF8, mark_length
+from training.byte_order import UTF8, mark_length
 from training.vectors.stored_rows import HEADER
 from training.vectors.vector_fit import COUNT
 

@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 
 from models.base import ModelError
 from models.classification.classifier import log_loss, macro_f1
-from models.classification.features import TfidfFeatures, ngrams
+from models.classification.features import ngrams
 from models.classification.spec import LogisticSpec
 from models.neural.labelling.rows import Rows
 from tests.models.classification.made_reviews import small, texts
@@ -59,7 +59,7 @@ def scikit_learn(options, train, other):
 def test_values_are_those_of_scikit_learn(options):
     draw = np.random.default_rng(1)
     train, other = ([draw.integers(9, V, draw.integers(0, 40)) for _ in range(60)] for _ in range(2))
-    features = TfidfFeatures.learn(spec(**options), Rows.of(train), V)
+    features = learn_features(spec(**options), Rows.of(train), V)
     expected_names, expected = scikit_learn(spec(**options), train, other)
     assert sorted(names(features)) == sorted(expected_names)
     order = [expected_names.index(name) for name in names(features)]
@@ -79,9 +79,9 @@ def test_ngrams_are_those_within_each_review(texts, order):
 
 def test_no_feature_and_too_long_orders_are_refused():
     with pytest.raises(ModelError, match=r"no n-gram of the orders \(1, 2\) is in 3 training reviews: lower"):
-        TfidfFeatures.learn(spec(min_reviews=3), Rows.of([[9], [9]]), V)
+        learn_features(spec(min_reviews=3), Rows.of([[9], [9]]), V)
     with pytest.raises(ModelError, match="a vocabulary of 100,000 entries allows at most 3"):
-        TfidfFeatures.learn(spec(orders=(4,)), Rows.of([[9], [9]]), 100_000)
+        learn_features(spec(orders=(4,)), Rows.of([[9], [9]]), 100_000)
 
 
 @pytest.mark.parametrize("labels", [2, 3])

@@ -14,13 +14,14 @@ from models.mixture.cache import RANGES, CacheLM
 from models.mixture.context_weights import ContextWeights
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from models.mixture.weights import Fixed, em, mixed_nats
+from models.mixture.weights import Fixed, mixed_nats
 from models.predictions import _step_by_step, in_bulk, predictions
 from models.specs import CacheSpec, MixtureSpec, NGramSpec
 from models.tokens.special import BOS, CONTEXT_IDS
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
 from tests.models.table_lm import HistoryLM
+from training.mixture.em import em
 from training.mixture.fitting import context_slope, fit_context_weights, tune_weights
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.ngram_fit import estimate_ngrams

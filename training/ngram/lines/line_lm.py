@@ -23,7 +23,6 @@ from models.atomic_files import new_folder
 from models.base import ModelError, stored
 from models.ngram.lm import NGramLM, NGramState
 from models.ngram.lookup import log_probabilities, ngram_lengths
-from models.ngram.measure import CHUNK, Scores, total
 from models.ngram.tables import ARRAY, Packed, Precision, Tables, step_kernels
 from models.ngram.tables import FACTS as TABLE_FACTS
 from models.options import Count
@@ -31,6 +30,7 @@ from models.sampling_options import require_allowed
 from models.text.normal_form import require_unicode
 from models.threads import ordered
 from training.ngram.lines.text_corpus import BEGIN, BLANKS, END, GIVEN_OF_LINES, MARKS, UNK, LineCorpus, table_of
+from training.ngram.measure import CHUNK, Scores, total
 
 if TYPE_CHECKING:
     import torch

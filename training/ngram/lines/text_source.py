@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn, cast
 
 from models.base import ModelError
-from models.text.byte_order import UTF8, mark_length
+from training.byte_order import UTF8, mark_length
 
 BLOCK = 1 << 25
 _MAGIC = 4

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.ngram.lm import NGramLM
-from models.ngram.measure import score_chunks
 from models.ngram.spec import SCORES_ONLY
 from models.specs import NGramSpec
 from models.tokens.special import CONTEXT_IDS
@@ -19,6 +18,7 @@ from tests.examples import examples
 from tests.training.ngram.smoothing.odd_corpora import V
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fitting import packed_tables
+from training.ngram.measure import score_chunks
 from training.ngram.ngram_fit import estimate_ngrams
 from training.ngram.smoothing import add_k, jelinek_mercer, katz
 from training.ngram.smoothing.held_out import evidence

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..base import LanguageModel
+from models.base import LanguageModel
 
 CHUNK = 1 << 16
 """Number of tokens scored at a time: small enough for the processor's cache."""
