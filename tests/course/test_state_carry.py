@@ -18,11 +18,11 @@ from course.state_carry import carry_nats, reset_nats, sliding_nats
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import BOS, CONTEXT_IDS
-from models.tokens.vocabulary import Vocabulary
 from tests.evaluation.bigram_tables import bundle_of, random_table
 from tests.models.neural.made_streams import stream_of, walks
 from tests.models.neural.test_neural_lm import V, make
 from tests.models.table_lm import HistoryLM
+from training.vocabularies.learn import learn_vocabulary
 
 SIZE = 20
 
@@ -196,7 +196,7 @@ MOOD = pair("mood", 1, "the food was", "the place is", "great", "slow")
 @pytest.fixture(scope="module")
 def bundle():
     text = "the food was great place is slow never"
-    vocabulary = Vocabulary.train([text] * 3, VocabularySpec(min_count=1), NormalForm())
+    vocabulary = learn_vocabulary([text] * 3, VocabularySpec(min_count=1), NormalForm())
     return bundle_of(vocabulary, random_table(vocabulary.size))
 
 

@@ -28,7 +28,7 @@ from models.streams import TokenStream, write_stream
 from models.tagging.written_words import taken_off
 from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS, EOS, STARS, UNK
-from models.tokens.vocabulary import BOUNDARY_POLICY, Vocabulary
+from models.tokens.vocabulary import BOUNDARY_POLICY
 
 LN2 = math.log(2)
 
@@ -174,7 +174,7 @@ def test_a_stream_that_promises_other_tokens_is_refused(bundle, stream):
 
 
 def test_a_stream_of_another_vocabulary_is_refused(bundle, reviews, tmp_path):
-    other = Vocabulary.train(["a b c d"] * 3, VocabularySpec(min_count=1), NormalForm())
+    other = learn_vocabulary(["a b c d"] * 3, VocabularySpec(min_count=1), NormalForm())
     write_stream(tmp_path, other, [reviews])
     with pytest.raises(ModelError, match=other.digest):
         score_stream(bundle, TokenStream.open(tmp_path))
@@ -232,7 +232,7 @@ WORDS = "car card care cart dog! dog (car"
 
 
 def keyboard_of(unit, shown=SHOWN, text=WORDS):
-    vocabulary = Vocabulary.train([text] * 3, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
+    vocabulary = learn_vocabulary([text] * 3, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
     return vocabulary, Keyboard(vocabulary, shown)
 
 

@@ -18,7 +18,7 @@ from models.classification.spec import LogisticSpec
 from models.neural.labelling.rows import Rows
 from tests.models.classification.made_reviews import small, texts
 from training.context import FitContext
-from training.labelling.features import fitted_temperature
+from training.labelling.features import fitted_temperature, learn_features
 from training.labelling.fitting import fit_classifier
 
 V = 30

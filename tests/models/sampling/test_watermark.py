@@ -15,9 +15,9 @@ from models.sampling.watermark import evidence_of, hashed, numbers
 from models.specs import NGramSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS
-from models.tokens.vocabulary import Vocabulary
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.ngram_fit import estimate_ngrams
+from training.vocabularies.learn import learn_vocabulary
 
 
 def test_numbers_are_those_of_the_published_generator() -> None:
@@ -40,7 +40,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     file = tmp_path_factory.mktemp("reviews") / "reviews.jsonl"
     write_reviews(file, 600, seed=1)
     texts = pl.read_ndjson(file)["text"].to_list()
-    vocabulary = Vocabulary.train(texts, VocabularySpec(unit="bpe", size=900), NormalForm())
+    vocabulary = learn_vocabulary(texts, VocabularySpec(unit="bpe", size=900), NormalForm())
     counts = count_ngrams(vocabulary.encode_documents(texts, [3] * len(texts)), 3, vocabulary.size, CONTEXT_IDS)
     shares = (0.0, 0.0, 0.0, 1.0, 0.0, 0.0)
     return Bundle(NGramSpec(order=3), vocabulary, estimate_ngrams(counts), stars_prior=shares)

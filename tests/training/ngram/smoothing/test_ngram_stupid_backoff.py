@@ -8,7 +8,6 @@ import pytest
 from models.ngram.lm import NGramLM
 from models.tokens.special import CONTEXT_IDS, EOS
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.measure import measure
 from training.ngram.ngram_fit import estimate_ngrams
 
 V = 14
