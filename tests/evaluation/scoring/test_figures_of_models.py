@@ -29,6 +29,7 @@ from models.tagging.written_words import taken_off
 from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS, EOS, STARS, UNK
 from models.tokens.vocabulary import BOUNDARY_POLICY
+from training.vocabularies.learn import learn_vocabulary
 
 LN2 = math.log(2)
 
