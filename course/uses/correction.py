@@ -1,4 +1,4 @@
-"""Correct typing errors by a noisy channel: what was meant, given what stands there and the words around it.
+"""Correct typing errors by a noisy channel: choose the likeliest intended word, given the written one and its context.
 
 Of all words c that a written word w may have meant, the one is taken that makes the sentence likeliest (Kernighan,
 Church and Gale 1990, "A spelling correction program based on a noisy channel model"; Mays, Damerau and Mercer 1991 for
