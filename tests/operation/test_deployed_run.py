@@ -36,7 +36,7 @@ def test_the_deployments_of_both_pools_are_on_the_server_also_where_no_gpu_is(se
 
     gpu = services.ask("GET", "/deployments/name/retrain/gpu")
     assert (gpu["work_pool_name"], gpu["entrypoint"]) == ("gpu-pool", "flows.retrain.retrain")
-    assert gpu["parameters"] == {"preset": "gpu"}
+    assert gpu["parameters"] == {"preset": "gpu", "until": "train"}
     assert gpu["global_concurrency_limit"]["limit"] == 1
     limits = {name: services.ask("GET", f"/v2/concurrency_limits/{name}")["limit"] for name in LIMITS}
     assert limits == {"gpu": max(1, visible_gpus()), "promotion": 1, "retrain": 1}

@@ -56,7 +56,7 @@ def test_a_text_among_others_has_the_ids_and_the_price_of_the_text_as_one_chunk(
     for text, nats in zip(texts, surface, strict=True):
         single = Chunks.single(pl.Series("text", [text]))
         straight, pieces = folded([text], False), cut(folded([text], lowercase))
-        found = unit._read(single, straight, pieces, unit.surface.symbols)
+        found = unit.surface_pieces(single, straight, pieces, unit.surface.symbols)
         assert nats == unit.surface.nats(single.distinct, found)[0]
     spelt = [piece for text in texts for piece in cut(folded([text], lowercase))[0] if piece not in unit._ids]
     assert unknown.tolist() == unit.spelling.nats(spelt).tolist()
