@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import optuna
 import polars as pl
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from optuna.exceptions import StorageInternalError
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.study import Study as Study
@@ -104,19 +104,34 @@ def study_in(folder: Path, plan: SweepPlan) -> Iterator[Study]:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     chosen = plan.config.sweep
+    lock = FileLock(folder / "study.lock")
     try:
-        with FileLock(folder / "study.lock"):
-            yield optuna.create_study(
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("waiting for another run of this sweep")
+        lock.acquire()
+    try:
+        try:
+            study = optuna.create_study(
                 storage=database_address(folder.absolute() / DATABASE), study_name="sweep", load_if_exists=True,
                 pruner=optuna.pruners.MedianPruner(chosen.random_trials, n_warmup_steps=chosen.prune_after),
             )  # fmt: skip
-    except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:  # RuntimeError: of another version of Optuna
-        raise ArtifactError(
-            "The study of a sweep cannot be used", where=folder / DATABASE,
-            cause=str(error.__cause__ or error).splitlines()[0],
-            remedy="check the disk and run the command again: it continues where it stopped; a damaged study: move the "
-            "folder away, and what was fitted is taken from the store",
-        ) from error
+        except RuntimeError as error:  # it was made by another version of Optuna
+            raise _unusable(folder, error) from error
+        yield study
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise _unusable(folder, error) from error
+    finally:
+        lock.release()
+
+
+def _unusable(folder: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(
+        "The study of a sweep cannot be used", where=folder / DATABASE,
+        cause=str(error.__cause__ or error).splitlines()[0],
+        remedy="check the disk and run the command again: it continues where it stopped; a damaged study: move the "
+        "folder away, and what was fitted is taken from the store",
+    )
 
 
 def study_folder(plan: SweepPlan, prepared: Prepared) -> Path:
@@ -148,8 +163,9 @@ def trials_to_fit(plan: SweepPlan, study: Study) -> Iterator[optuna.Trial]:
         if trial.params.keys() == plan.space.keys():
             yield optuna.Trial(study, trial._trial_id)
         else:
-            study.tell(trial.number, state=TrialState.FAIL)  # interrupted before all values were drawn
-    while (number := len(study.trials)) < plan.config.sweep.trials:
+            study.tell(trial.number, state=TrialState.FAIL)  # interrupted before all values were drawn: it counts not
+    options = plan.space.keys()
+    while (number := sum(one.params.keys() == options for one in study.trials)) < plan.config.sweep.trials:
         seed = int(np.random.SeedSequence([plan.config.sweep.seed, number]).generate_state(1)[0])
         study.sampler = optuna.samplers.TPESampler(n_startup_trials=plan.config.sweep.random_trials, seed=seed)
         yield study.ask(plan.space)

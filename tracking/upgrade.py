@@ -7,6 +7,7 @@ beside the original). An upgrade that fails or is killed leaves each database as
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import tempfile
 import time
@@ -60,6 +61,8 @@ def upgrade_home(
         _require_unused(home)
         archive = to or home.with_name(BACKUP.format(home=home.name, time=f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"))
         backup = write_backup(home, archive.absolute(), without_store=True, report=report)["file"]
+        for left in home.glob(f"{COPIES}*"):  # of an upgrade that was killed
+            shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=COPIES, dir=home) as folder, ExitStack() as stack:
             for put_back in [stack.enter_context(migrated_copy(tables, Path(folder), backup)) for tables in older]:
                 put_back()

@@ -67,7 +67,7 @@ class FitContext:
         ranks: Number of these processes.
         init_method: Address of their process group; "env://" as torchrun sets it.
         pace: Time limit of a neural fit; None: the options alone say how long it is.
-        vectors: Folder with a word vector for each entry (`vectors/stored_matrix.py`), for a model whose option
+        vectors: Folder with a word vector for each entry (`vectors/stored_rows.py`), for a model whose option
             `vectors` names some.
     """
 

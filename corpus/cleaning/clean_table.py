@@ -1,9 +1,8 @@
 """Write the table clean.parquet slice by slice, in its order, and define its columns.
 
-Sort a table larger than memory: distribute rows to slices of the order on disk, and sort each slice separately.
-
-The order is by split, and within a split by place. Places are spread uniformly, so slices of equal width hold about the
-same number of reviews. Memory per review: 24 bytes (place and text hash) while rows are added, then 16 (text hash).
+A table larger than memory is sorted by slices on disk, to which rows are distributed, each by itself. The order is by
+split, and within a split by place. Places are spread uniformly, so slices of equal width hold about the same number of
+reviews. Memory per review: 24 bytes (place and text hash) while rows are added, then 16 (text hash).
 """
 
 from __future__ import annotations

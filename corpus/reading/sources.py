@@ -3,10 +3,9 @@
 A name stays the same when more data arrive. It is the path below the given folder, or below the fixed part of a glob,
 or the file name. Names get longer only where two would be equal.
 
-Pack many small files into few archives, so that one review a file costs little more than one a line.
-
-The reading of a file costs some 50 ms and ten files in the store, however small it is. So small files are read as
-members of a tar, which is kept beside what was read from it. The archives end where the hash of a name says so, not
+Many small files are packed into few archives, so that one review a file costs little more than one a line: the reading
+of a file costs some 50 ms and ten files in the store, however small it is. So small files are read as members of a tar,
+which is kept beside what was read from it. The archives end where the hash of a name says so, not
 after a fixed number: a file that comes or goes changes one archive, and the others are known.
 """
 

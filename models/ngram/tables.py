@@ -136,7 +136,7 @@ class Tables:
     def save(self, folder: Path, precision: Precision | None = None) -> None:
         """Write one `.npy` per array into *folder* and then `ngram.json`; files that are not of a model stay.
 
-        Arrays are written in blocks: if they are in temporary files (see `counting/array_allocator.py`), no array is
+        Arrays are written in blocks: if they are in temporary files (`training/ngram/counting/memory.py`), no array is
         ever in memory as a whole. If other processes may read or write the folder at the same time, use `LineLM.save`,
         which replaces the folder as a whole.
 

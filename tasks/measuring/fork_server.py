@@ -89,7 +89,11 @@ def main() -> NoReturn:
                 os.wait()  # until all have ended
             os._exit(0)
         with Connection(files[0]) as connection:
-            if not os.fork():
+            try:
+                child = os.fork()
+            except OSError:  # no more processes or memory: the connection is closed, which the parent hears
+                continue
+            if not child:
                 control.close()
                 try:
                     serve(connection)

@@ -23,10 +23,11 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device, numpy_features
+from core.errors import RankFailed
 from core.processes.children import end_child, start_child
 from core.processes.memory import FEW_HEAPS, limit_operations
 from models.base import ModelError
-from tasks.fitting.fit_process import KILLED, Ended, raise_failure
+from tasks.fitting.fit_process import Ended, raise_failure
 from tasks.fitting.job import EVALUATE
 from tasks.gpus import OpenBundle
 from tasks.measuring.fork_server import ModelWork, Report
@@ -83,7 +84,7 @@ class ModelProcess:
 
         Raises:
             ModelError, ReviewLMError, OSError: What the work raised.
-            OutOfMemory, RankFailed: The process ended without a message.
+            OutOfMemory, RankFailed: The process ended in a crash, or without a message.
         """
         self.model, self._waits, last = work.model, False, dict[str, Any]()
         with suppress(EOFError, ConnectionError):
@@ -102,8 +103,12 @@ class ModelProcess:
             raise last["raised"]
         if "kind" in last:  # the stage says where, as for a model in this process
             raise ModelError(last["error"], last["kind"])
-        crash = last.pop("crash", "")
-        raise_failure(work.name, EVALUATE, "give it more memory", Ended(last, 1 if crash else KILLED, crash))
+        if crash := last.pop("crash", ""):
+            raise_failure(work.name, EVALUATE, "give it more memory", Ended(last, 1, crash))
+        raise RankFailed(
+            f"The process that {EVALUATE.past} '{work.name}' ended without a message",
+            cause="most likely the system killed it because memory ran out", remedy="give it more memory",
+        )
 
     @property
     def runs(self) -> bool:

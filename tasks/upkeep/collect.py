@@ -220,11 +220,8 @@ def _stage_of(fit: str, store: Path) -> str:
 
 
 def _remove_model(tracker: Tracker, model: LoggedFiles, fit: Path | None, removal: Removal) -> bool:
-    """Remove a logged model, unless its fit was used meanwhile and is still in the store."""
-    if fit and fit.is_dir():
-        return False
-    remove_model(tracker, model, removal.remove_other)
-    return True
+    """Remove a logged model, unless its fit was used or a version was given an alias meanwhile."""
+    return not (fit and fit.is_dir()) and remove_model(tracker, model, removal.remove_other)
 
 
 def _files(runs: Iterable[Run], versions: Iterable[Version], times: Times) -> Iterable[Item]:

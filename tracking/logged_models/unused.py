@@ -141,21 +141,26 @@ def registered_models(tracker: Tracker, versions: list[Version]) -> dict[str, se
     return versions_of_model
 
 
-def remove_model(tracker: Tracker, model: LoggedFiles, remove: Callable[[Path], object]) -> None:
-    """Delete a logged model and its versions; the caller holds the registry's lock.
+def remove_model(tracker: Tracker, model: LoggedFiles, remove: Callable[[Path], object]) -> bool:
+    """Delete a logged model and its versions, unless one of them has an alias now; the caller holds the home's lock.
+
+    Another home may share the registry and have promoted a version since it was decided that it goes.
 
     Where this is killed, the entry of the model is still there, and the next call finishes it.
 
     Args:
         remove: Removes its folder.
     """
-    for name, number in sorted(model.versions):
-        with tracker.reaching() as client:
+    with tracker.reaching() as client:
+        if any(client.get_model_version(name, str(number)).aliases for name, number in model.versions):
+            return False
+        for name, number in sorted(model.versions):
             client.delete_model_version(name, str(number))
     if model.folder.is_dir():
         remove(model.folder)
     with tracker.reaching() as client:
         client.delete_logged_model(model.id)
+    return True
 
 
 def _pages(tracker: Tracker, page: Callable[[Any, str | None], Any]) -> Iterator[Any]:

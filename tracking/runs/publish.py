@@ -341,12 +341,17 @@ def _texts(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
         with tracker.reaching() as client:
             client.log_text(record.run_id, text, path)
         del record.texts[path]
-    if record.tables:  # named to the UI, once their files are there
-        with tracker.reaching() as client:
-            logged = json.loads(client.get_run(record.run_id).data.tags.get(LOGGED_TABLES, "[]"))
-            new = [entry for path in record.tables if (entry := {"path": path, "type": "table"}) not in logged]
-            if new:
-                client.set_tag(record.run_id, LOGGED_TABLES, json.dumps([*logged, *new]))
+
+
+def _tables(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+    """Name tables to the UI, once their files are there."""
+    if record.texts:
+        return
+    with tracker.reaching() as client:
+        logged = json.loads(client.get_run(record.run_id).data.tags.get(LOGGED_TABLES, "[]"))
+        new = [entry for path in record.tables if (entry := {"path": path, "type": "table"}) not in logged]
+        if new:
+            client.set_tag(record.run_id, LOGGED_TABLES, json.dumps([*logged, *new]))
     record.tables = []
 
 
@@ -369,10 +374,10 @@ def _end(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
 
 SENDERS: dict[str, Callable[[Publisher, Record, bool, Sent], None]] = {
     "start": _start, "tags": _tags, "params": _params, "inputs": _inputs, "models": _models, "points": _points,
-    "texts": _texts, "folders": _folders, "end": _end,
+    "texts": _texts, "tables": _tables, "folders": _folders, "end": _end,
 }  # fmt: skip
 """By part of a record, in the order in which parts need each other."""
-LOOKED_AT = ("texts", "folders")
+LOOKED_AT = ("texts", "tables", "folders")
 """Parts that hold up no other: MLflow may keep files at another place, which is away for longer."""
 
 

@@ -280,7 +280,9 @@ def _evaluate(state: LabellerState, model: Labeller, validation: LabelledSequenc
         model.network.train()
     if not math.isfinite(figures[LOSS]):
         raise Divergence(f"validation loss {figures[LOSS]}")
-    rank = -figures["macro_f1"] if model.spec.choose_by == "macro_f1" else figures[LOSS]
+    rank = figures[LOSS]
+    if model.spec.choose_by == "macro_f1":
+        rank = 1e-9 * rank - figures["macro_f1"]  # the loss decides between equal ones
     return ValidationResult(rank, rank < state.metrics.best_nats, True, figures)
 
 

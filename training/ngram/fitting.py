@@ -74,7 +74,7 @@ def fit_tables(
 
     Args:
         spec: Smoothing method and its parameters.
-        prune: Thresholds per order, see `pruning/prune.py`; empty keeps everything.
+        prune: Thresholds per order, see `pruning.py`; empty keeps everything.
         entropy: Threshold of `relative_entropy.prune_by_entropy`, which comes second; 0 keeps everything.
         held_out: Held-out text for the methods that tune parameters.
         padded_vocabulary: See `kneser_ney.estimate`.

@@ -1,4 +1,4 @@
-"""`reviewlm doctor` on tracking stores, servers and their deployments, and the remote store."""
+"""`reviewlm doctor` on tracking stores, servers and their deployments."""
 
 from __future__ import annotations
 
