@@ -3,9 +3,8 @@
 A server costs more time than all stages on 200 reviews. So the functions of the stages are called directly, and fits do
 not get processes of their own.
 
-Copy the first reviews of each input file into one small file.
-
-Shrink a configuration so that its stages take seconds on a few hundred reviews.
+The first reviews of each input file are copied into one small file, and the configuration is shrunk so that its stages
+take seconds on a few hundred reviews.
 """
 
 from __future__ import annotations

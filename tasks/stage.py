@@ -3,9 +3,8 @@
 A task resolves its inputs and calls `run_stage` with a function of another room. `run_stage` returns an artifact.
 Prefect's own result cache is off, so that only the store decides what is finished.
 
-Forbid builds within a block: a stage without a stored result raises NotFinished. Shows whether work is left.
-
-Show what each step of a run has made as one table in Prefect: its server needs some 15 ms for each artifact.
+A block may forbid builds: then a stage without a stored result raises NotFinished, which shows whether work is left.
+What a step of a run has made is one table in Prefect, whose server needs some 15 ms for each artifact.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A figure of either side is a function of sums of rows, so it can be computed for any assignment of rows to sides.
 
-Compute distances between two distributions given as counts, row by row; the last axis is the classes.
+Distances between two distributions are those of their counts, row by row; the last axis is the classes.
 """
 
 from __future__ import annotations
