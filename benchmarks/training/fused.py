@@ -9,8 +9,9 @@ gradient clipped by its norm in one call, gradients set to None. Sizes, batch, w
 inputs, between layers, outputs) and text are those of ours, on one thread and on as many as there are cores.
 
 Ours is measured with the full softmax, which computes the same function, and with the adaptive softmax of two levels
-that the presets use. Words per second of wall time count only updates, without the first one, in which kernels are compiled. The
-text is made up (`benchmarks/models/mixture.py`), so only the times are meaningful; *train_nats* shows that both learn.
+that the presets use. Words per second of wall time count only updates, without the first one, in which kernels are
+compiled. The text is made up (`benchmarks/models/mixture.py`), so only the times are meaningful; *train_nats* shows
+that both learn.
 """
 
 from __future__ import annotations
