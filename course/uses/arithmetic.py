@@ -19,10 +19,8 @@ import numpy as np
 BITS, SPARE = 48, 8
 """Bits of the interval, and those that leave at a time."""
 LEAST = 1 << BITS - SPARE
-MOST_TOTAL = 1 << 26
-"""Largest sum of frequencies. Rounding the interval to whole parts costs below 2⁻¹⁴ bits a symbol."""
 SCALE = 1 << 24
-"""Sum of the frequencies of a distribution, without the 1 that each symbol gets."""
+"""Sum of the frequencies of a distribution, without the 1 that each symbol gets; totals stay far below `LEAST`."""
 
 
 class Frequencies(Protocol):

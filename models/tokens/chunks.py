@@ -54,10 +54,6 @@ class Chunks(NamedTuple):
         """Return how often each distinct chunk occurs (M, int64), among *some_N* of all chunks."""
         return np.bincount(self.code_N[some_N], minlength=len(self.distinct))
 
-    def per_chunk(self, values_D: np.ndarray) -> np.ndarray:
-        """Return the value of the text of each chunk (N,)."""
-        return np.repeat(values_D, np.diff(self.offsets))
-
     def texts_with(self, some_M: np.ndarray) -> np.ndarray:
         """Return which texts have one of *some_M* of the distinct chunks (D,)."""
         return np.diff(np.concatenate([[0], np.cumsum(some_M[self.code_N])])[self.offsets]) > 0

@@ -56,9 +56,6 @@ class PretendedServer:
     def read_flow_runs(self, **_: Any) -> list[Any]:
         return []
 
-    def read_work_pools(self) -> list[Any]:
-        return [SimpleNamespace(name=name, type="process") for name in (*POOLS, "theirs")]
-
     def triggers(self) -> dict[str, UUID]:
         return {one.name.removeprefix(automations.PREFIX): one.trigger.id for one in self.kept.values()}
 
