@@ -20,6 +20,8 @@ from tests.examples import register_profiles
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray reads it once, when a first test imports it; without it, 127.0.0.1 is replaced by the machine's own address.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 register_profiles()
 pytest_plugins = ["tests.pretended_gpu.plugin"]
 

@@ -28,7 +28,7 @@ def small_cluster(nodes: int, head: int = 0) -> Iterator[Any]:
     # A busy machine starts nodes slowly, and answers slowly; but a node that refuses connections is lost at once.
     # Only the main thread can add one, because Ray sets signal handlers.
     os.environ |= {
-        "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_raylet_start_wait_time_s": "120", "RAY_AUTH_TOKEN": "0" * 64,
         "RAY_health_check_period_ms": "300", "RAY_health_check_timeout_ms": "60000",
     }  # fmt: skip

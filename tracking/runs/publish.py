@@ -419,8 +419,9 @@ def read_journal(path: Path, settled: bool = False) -> list[Point]:
 
     Args:
         path: `metrics.jsonl`.
-        settled: Return only points that the trainer will not take back. A training that diverges returns to its last
-            good checkpoint, cuts the journal there and writes other values for the same steps.
+        settled: Return only points that the trainer will not take back. A training that diverges, or is killed, returns
+            to a checkpoint, cuts the journal there and writes other values for the same steps. The checkpoint of the
+            last mark may not be written yet; that of the mark before is.
     """
     points = {(point.name, point.step): point for point in _journal_points(path, settled)} if path.is_file() else {}
     return list(points.values())
@@ -429,7 +430,8 @@ def read_journal(path: Path, settled: bool = False) -> list[Point]:
 def _journal_points(path: Path, settled: bool) -> Iterator[Point]:
     lines = path.read_bytes().split(b"\n")[:-1]
     if settled:
-        lines = lines[: max((number for number, line in enumerate(lines, start=1) if SETTLED in line), default=0)]
+        marks = [number for number, line in enumerate(lines, start=1) if SETTLED in line]
+        lines = lines[: marks[-2] if len(marks) > 1 else 0]
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)

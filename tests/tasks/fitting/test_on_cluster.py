@@ -175,7 +175,7 @@ def test_a_fit_whose_node_is_lost_goes_on_elsewhere_and_tells_mlflow_each_figure
 
     def listen(news: dict[str, Any]) -> None:
         if (job.work / "metrics.jsonl").exists():
-            tracker.log_journal(run_id, job.work / "metrics.jsonl")
+            tracker.log_journal(run_id, job.work / "metrics.jsonl", settled=True)
 
     with ThreadPoolExecutor(1) as thread, caplog.at_level("INFO"):
         run = ClusterRun(config, "lstm")

@@ -56,24 +56,32 @@ def test_a_journal_is_forwarded_once_by_however_many_calls_and_processes(tracker
     assert fresh.log_journal(run_id, journal) == 0
 
 
-def test_what_a_divergence_may_take_back_is_not_forwarded_before_it_is_settled(tracker: Tracker, tmp_path: Path):
-    """The trainer cuts its journal at its last good state; MLflow could not forget what it was sent."""
+def test_what_a_divergence_or_a_kill_may_take_back_is_not_forwarded_before_it_is_settled(
+    tracker: Tracker, tmp_path: Path
+):
+    """The trainer cuts its journal at a checkpoint, which it writes after the mark; MLflow could not forget a point."""
     run_id, journal = tracker.start_run("a"), tmp_path / "metrics.jsonl"
+
+    def measure(step: int, nats: float, good: bool = True) -> None:
+        with journal.open("a") as file:
+            file.write(json.dumps({"step": step, "validation/nats": nats, "settled": good}) + "\n")
+
     append(journal, 1, 2)
     assert tracker.log_journal(run_id, journal, settled=True) == 0
-    with journal.open("a") as file:
-        file.write('{"step": 2, "validation/nats": 0.5, "settled": true}\n')
-    good = journal.stat().st_size
-    append(journal, 3)
-    with journal.open("a") as file:
-        file.write('{"step": 3, "validation/nats": 9.5, "settled": false}\n')
-    assert tracker.log_journal(run_id, journal, settled=True) == 5
-    os.truncate(journal, good)
-    append(journal, 4)
+    measure(2, 0.5)
     assert tracker.log_journal(run_id, journal, settled=True) == 0
-    assert tracker.log_journal(run_id, journal) == 2
-    assert history(tracker, run_id, "curves/train_nats") == [(1, 0.1), (2, 0.2), (4, 0.4)]
-    assert history(tracker, run_id, "curves/validation_nats") == [(2, 0.5)]
+    append(journal, 3)
+    measure(3, 0.4)
+    checkpoint = journal.stat().st_size
+    append(journal, 4)
+    measure(4, 9.5, good=False)
+    assert tracker.log_journal(run_id, journal, settled=True) == 5
+    os.truncate(journal, checkpoint)
+    append(journal, 5)
+    assert tracker.log_journal(run_id, journal, settled=True) == 0
+    assert tracker.log_journal(run_id, journal) == 5
+    assert history(tracker, run_id, "curves/train_nats") == [(1, 0.1), (2, 0.2), (3, 0.3), (5, 0.5)]
+    assert history(tracker, run_id, "curves/validation_nats") == [(2, 0.5), (3, 0.4)]
 
 
 def test_a_request_that_arrived_but_was_not_answered_is_not_sent_twice(
