@@ -40,6 +40,12 @@ async def page() -> Response:
     return _file("index.html")
 
 
+@router.get("/docs", include_in_schema=False)
+async def docs() -> Response:
+    """Return the page that lists all addresses with their parameters."""
+    return _file("docs.html")
+
+
 @router.get("/page/{name}", include_in_schema=False)
 async def file(name: str) -> Response:
     """Return a file of the page."""

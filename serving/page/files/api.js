@@ -23,17 +23,31 @@ export function say(message, wait = 0) {
 
 export const chosen = () => ({ model: at("model").value, stars: at("stars").value === "" ? null : Number(at("stars").value) });
 
+const AWAY = "The server does not answer; trying again …";
+const PAUSES = [500, 1000, 2000]; // milliseconds before each further try
+
+async function fetched(path, options) {
+  for (const pause of [...PAUSES, null]) {
+    try {
+      const answer = await fetch(path, options);
+      if (at("error").textContent === AWAY) tell("");
+      return answer;
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+    }
+    if (pause === null) break;
+    tell(AWAY);
+    await new Promise((go) => setTimeout(go, pause));
+    options.signal?.throwIfAborted();
+  }
+  throw new Error("The server does not answer. Is it still running?");
+}
+
 async function asked(path, body, signal) {
   const headers = body ? { "Content-Type": "application/json" } : {};
   if (at("token").value) headers.Authorization = `Bearer ${at("token").value}`;
   const options = { method: body ? "POST" : "GET", headers, signal, body: body && JSON.stringify(body) };
-  let answer;
-  try {
-    answer = await fetch(path, options);
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Error("The server does not answer. Is it still running?");
-  }
+  const answer = await fetched(path, options);
   if (answer.status === 401) at("token-label").hidden = false;
   if (!answer.ok) {
     const said = await answer.json().catch(() => null);

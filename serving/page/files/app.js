@@ -66,7 +66,9 @@ startSurprisal();
 started.dasher = startDasher();
 started.card = startCard();
 async function begin() {
+  at("loading").hidden = false;
   const listed = await act(async () => { await listModels(); return true; });
+  at("loading").hidden = true;
   if (listed) show(tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.hash) ?? tabs[0]);
 }
 at("token").addEventListener("change", begin);
@@ -74,6 +76,7 @@ at("token-label").addEventListener("submit", (event) => event.preventDefault());
 for (const id of ["model", "stars"]) {
   at(id).addEventListener("change", () => {
     at("moved").textContent = "";
+    at("stars-help").hidden = at("stars").value !== "";
     started[location.hash.slice(1) || "write"]?.();
   });
 }

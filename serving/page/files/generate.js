@@ -25,6 +25,7 @@ async function write(target, body, signal) {
   return done;
 }
 
+const SEEDS = 1e6; // a number that is quickly typed again
 const full = (name, { model }) => (name === model ? name : `${name} (${model})`);
 const warn = (...texts) => tell([...new Set(texts.flatMap(({ warnings }) => warnings))].join(" "));
 
@@ -54,12 +55,13 @@ function startOne() {
     stop.disabled = false;
     at("generate-state").textContent = "Writing …";
     const begun = performance.now(), { model, stars } = chosen();
-    const done = await act(() => write(at("generated"), { ...values(form), model, stars }, mine.signal));
+    const seed = form.seed.value === "" ? Math.floor(SEEDS * Math.random()) : Number(form.seed.value);
+    const done = await act(() => write(at("generated"), { ...values(form), model, stars, seed }, mine.signal));
     if (running !== mine) return;
     stop.disabled = true;
     const seconds = ((performance.now() - begun) / 1000).toFixed(1);
     const why = done?.finish === "length" ? "cut at the longest length" : "ended";
-    at("generate-state").textContent = done ? `${done.model}: ${why} after ${seconds} s. ${writtenAs(done, stars)}`
+    at("generate-state").textContent = done ? `${done.model}: ${why} after ${seconds} s; seed ${seed}. ${writtenAs(done, stars)}`
       : mine.signal.aborted ? "Stopped." : "";
     if (!done) return;
     warn(done);

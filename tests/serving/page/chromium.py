@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 in_chromium = pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium")
 NAMED = {
-    "Tab": 9, "Escape": 27, "Backspace": 8, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40,
+    "Tab": 9, "Enter": 13, "Escape": 27, "Backspace": 8, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40,
     "Home": 36, "End": 35,
 }  # fmt: skip
 
@@ -98,7 +98,7 @@ class Chromium:
         for key in [keys] if keys in NAMED else keys:
             about = {"key": key, "windowsVirtualKeyCode": NAMED.get(key, 0), "modifiers": int(alt)}
             about["code"] = f"Digit{key}" if key.isdigit() else key if key in NAMED else ""
-            text = {} if key in NAMED or alt else {"text": key}
+            text = {"text": "\r"} if key == "Enter" else {} if key in NAMED or alt else {"text": key}
             self._call("Input.dispatchKeyEvent", type="keyDown", **about, **text)
             self._call("Input.dispatchKeyEvent", type="keyUp", **about)
 

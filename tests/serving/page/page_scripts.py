@@ -15,5 +15,6 @@ def write_until_offered(page: Chromium) -> None:
     """Type the first letters of a food, and wait until the whole word is offered."""
     page.run("document.getElementById('write-text').focus()")
     page.press(f"The {food_of(1)[:2]}")
-    page.until("document.getElementById('write-keys').textContent.startsWith('6 characters')")  # not of "The "
-    page.until(f"document.querySelector('#offers button')?.textContent.startsWith('{food_of(1)}')")
+    page.until("document.getElementById('write-text').value.length === 6")
+    page.until("document.getElementById('offers').ariaBusy === 'false'")  # not the words after "The "
+    assert page.run("document.querySelector('#offers button').textContent").startswith(food_of(1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.serving.made_versions import food_of
@@ -25,6 +27,7 @@ def test_a_word_is_typed_completed_and_accepted(page: Chromium) -> None:
 def test_a_review_is_streamed(page: Chromium) -> None:
     page.click("#tab-generate")
     page.fill("#generate-form [name=prompt]", "The")
+    page.fill("#generate-form [name=seed]", "1")
     page.click("#generate-form button")
     page.until("document.getElementById('generate-state').textContent.startsWith('reviewlm/1: ended after')")
     assert page.text("generated").startswith(f"The {food_of(1)}")
@@ -39,3 +42,40 @@ def test_an_error_in_the_middle_of_a_stream_is_said_and_the_text_so_far_stays(pa
     assert page.text("error") == "the answer took longer than 5 s"
     assert page.text("generated") == "The pizza"
     assert page.text("generate-state") == ""
+
+
+def test_arrow_keys_choose_a_word_and_enter_takes_it(page: Chromium) -> None:
+    write_until_offered(page)
+    page.press("ArrowDown")
+    page.until("document.querySelector('#offers button').classList.contains('marked')")
+    page.press("Enter")
+    page.until(f"document.getElementById('write-text').value === 'The {food_of(1)}'")
+    page.press("Enter")
+    assert page.run("document.getElementById('write-text').value") == f"The {food_of(1)}\n", "no word is chosen"
+
+
+def test_a_server_that_is_away_for_a_moment_is_asked_again(page: Chromium) -> None:
+    page.run("{ const ask = window.fetch; let away = 1; window.fetch = (...request) =>"
+             " away-- > 0 ? Promise.reject(new TypeError('network error')) : ask(...request); }")  # fmt: skip
+    write_until_offered(page)
+    assert page.run("document.getElementById('error').hidden")
+
+
+def test_each_review_is_written_with_a_new_seed_that_is_shown(page: Chromium) -> None:
+    page.click("#tab-generate")
+    seeds = set()
+    for _ in range(2):
+        page.run("document.getElementById('generate-state').textContent = ''")
+        page.click("#generate-form button")
+        page.until("document.getElementById('generate-state').textContent.includes('seed ')")
+        seeds.add(re.search(r"seed (\d+)", page.text("generate-state"))[1])
+    assert len(seeds) == 2
+
+
+def test_a_page_lists_the_addresses_with_their_parameters(page: Chromium) -> None:
+    page.run("location.href = '/docs'")
+    page.until("document.querySelectorAll('#addresses section').length > 10")
+    rows = page.run("[...document.querySelectorAll('#addresses section')].find((each) => each.querySelector('h2').textContent"
+                    " === 'POST /suggest').querySelector('table').textContent")  # fmt: skip
+    assert "prompt" in rows
+    assert "integer from 1 to 100" in rows

@@ -46,6 +46,7 @@ def test_a_review_is_written_at_the_chosen_rating_and_temperature(page: Chromium
         page.run(f"document.querySelector({field!r}).dispatchEvent(new Event('input'))")
     assert page.text("temperature-shown") == "1.3"
     page.fill("[name=max_tokens]", "5")
+    page.fill("#generate-form [name=seed]", "1")
     page.click("#generate-form button")
     page.until("document.getElementById('generate-state').textContent.includes(' after ')")
     [body] = [json.loads(body) for path, body in page.run("window.asked") if path == "/v1/completions"]
