@@ -17,7 +17,7 @@ PROBES = frozenset({"/healthz", "/readyz"})
 """Paths that are answered under every Host name and without a token: who starts and stops servers may know only their
 addresses."""
 OPEN = PROBES | {"/", "/docs", "/openapi.json"}
-"""Paths that need no token: what the page loads, which asks for a token itself, and the description of the addresses."""
+"""Paths that need no token: the page, which asks for a token itself, and the description of the addresses."""
 PAGE = "/page/"
 """Beginning of the paths of the page's files, which hold nothing secret."""
 log = logging.getLogger(__name__)

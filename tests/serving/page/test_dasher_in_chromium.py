@@ -125,8 +125,10 @@ def test_a_text_of_ones_own_is_written_by_pointing_at_its_letters(boxes: Chromiu
     told = f"finished words ({len(wanted)} characters)"  # on a slow machine, a text on the way was told before
     boxes.until(f"document.getElementById('dasher-code').textContent.includes('{told}')")
     [code] = re.findall(r"^([\d.]+) bits in tokens", boxes.text("dasher-code"))
+    [spelled] = re.findall(r"and ([\d.]+) for what tokens leave out", boxes.text("dasher-code"))
     [pointed] = re.findall(r"pointing took ([\d.]+) bits up to there", boxes.text("dasher-code"))
-    assert float(pointed) == pytest.approx(float(code), abs=0.2), "the numbers stay exact through many boxes"
+    # What follows the last token is charged by the score already, and pointed at later.
+    assert float(code) - 0.1 <= float(pointed) <= float(code) + float(spelled) + 0.1, "exact through many boxes"
 
 
 def test_a_text_is_written_on_the_canvas_with_the_keyboard(boxes: Chromium) -> None:
