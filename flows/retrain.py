@@ -27,7 +27,7 @@ from tasks.data.card import log_card
 from tasks.data.drift import measure_drift
 from tasks.data.family import warn_of_other_family
 from tasks.data.prepare import Prepared
-from tasks.evaluation.compare import Evaluated
+from tasks.evaluation.compare import Evaluated, log_headline
 from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.fitting.on_cluster import require_cluster
@@ -174,6 +174,7 @@ def promote(
     held_out = held_out_tokens(prepared, [model.fitted for model in evaluated.models])
     with step("promote", "choose the challenger and run the gate"), model_processes(config, held_out):
         challenger = choose_challenger(config, prepared, evaluated)
+        log_headline(config, evaluated, challenger.name, parent_run_id)
         return promote_challenger(LanguageModels(), config, prepared, evaluated, challenger, parent_run_id, drift)
 
 

@@ -36,7 +36,7 @@ from tasks.data.prepare import Prepared
 from tasks.fitting.fit_process import interrupted
 from tasks.fitting.job import FittedSpec
 from tasks.flow_run import describe_flow_run
-from tasks.stage import MINUTE, recorded_stages, started
+from tasks.stage import recorded_stages, started
 from tracking import tags as tag
 from tracking.logged_models.bundles import has_bundle, log_bundle
 from tracking.registry.opening import about, tracker_at
@@ -102,11 +102,19 @@ def prefect_link() -> str:
     return f"[Prefect run {literal(of[tag.FLOW_RUN_NAME])}]({of[tag.FLOW_RUN_URL]})" if (of := prefect_tags()) else ""
 
 
+def run_name(config: RunConfig, last: str) -> dict[str, str]:
+    """Return the tag with the name of a parent run: data, time of start, and the flow or the model it put forward.
+
+    A list of runs shows the beginning only, so what differs most comes first.
+    """
+    return {tag.RUN_NAME: f"{config.source.title}, {started():%d %b %H:%M}, {last}"}
+
+
 @contextmanager
 def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]:
     """Open the MLflow run of a flow run. It ends as FINISHED, or as FAILED or KILLED with the error in its description.
 
-    Its name says flow, preset, data and time of start. *earlier*: run of an earlier flow run, reopened if it exists.
+    Its name is that of `run_name`. *earlier*: run of an earlier flow run, reopened if it exists.
     """
     tracker, begun = tracker_of(config), started()
     tracker.wait(config.execution.tracking_patience)  # detect a wrong address now, not after hours of work
@@ -118,7 +126,7 @@ def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]
     if run_id:
         tracker.set_tags(run_id, about)
     else:
-        run_id = tracker.start_run(f"{name}, {config.title}, {begun:{MINUTE}}", tags, None)
+        run_id = tracker.start_run(run_name(config, name)[tag.RUN_NAME], tags, None)
     _link_from_prefect(tracker, run_id)
     with recorded_stages(begun), ended_on_error(tracker, run_id):
         tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed, "models": len(config.models)})

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from core.lineage.record import FAMILY_TAG
 
 # Tags that MLflow's own pages show or read.
+RUN_NAME = "mlflow.runName"
 PARENT, NOTE, COMMIT = "mlflow.parentRunId", "mlflow.note.content", "mlflow.source.git.commit"
 USER, SOURCE_NAME, SOURCE_TYPE = "mlflow.user", "mlflow.source.name", "mlflow.source.type"
 LOGGED_TABLES = "mlflow.loggedArtifacts"

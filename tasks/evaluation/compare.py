@@ -28,7 +28,6 @@ TABLE_COLUMNS = (
     "uncovered_open_bits_per_byte", "gap", "gap_lo", "gap_hi", "below_floor",
     "impossible", "gain", "gain_lo", "gain_hi", "megabytes", "tokens_per_second",
 )
-SIDE_BY_SIDE = ("open_bits_per_byte", "perplexity")
 
 
 @dataclass(frozen=True)
@@ -72,20 +71,19 @@ def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measure
 
 
 def _log_comparison(tracker: Tracker, comparison: ModelComparison, run_id: str) -> None:
-    """Log the tables to the flow's run, and all figures of all models in one batch.
-
-    Each of the two figures that decide is a group with all models, which MLflow's chart page shows side by side.
-    """
+    """Log the tables to the flow's run; figures of single models are metrics of their own runs."""
     tables = {"models": comparison.table, "differences": comparison.differences, "slices": comparison.slices,
               "worst_slices": comparison.worst}  # fmt: skip
     for name, table in tables.items():
         tracker.log_table(run_id, table, f"{name}.json")
-    rows = comparison.table.to_dicts()
-    tracker.log_metrics(run_id, {
-        f"{name}/{row['model']}" if name in SIDE_BY_SIDE else f"models/{row['model']}/{name}": value
-        for row in rows for name, value in numbers_of(row).items()
-    })  # fmt: skip
     tracker.set_tags(run_id, {BELOW_TAG: ", ".join(comparison.artifact.facts["below_floor"]) or "none"})
+
+
+def log_headline(config: RunConfig, evaluated: Evaluated, model: str, run_id: str) -> None:
+    """Log the test figures of the model that a run puts forward: the few by which a list of runs is read."""
+    row = evaluated.comparison.table.row(by_predicate=pl.col("model") == model, named=True)
+    figures = {name: row[name] for name in ("perplexity", "open_bits_per_byte")}
+    tracker_of(config).log_metrics(run_id, figures | {"percent_below_baseline": 100 * row["gain"]})
 
 
 def _log_to_model(tracker: Tracker, comparison: ModelComparison, model: Measured) -> None:

@@ -29,7 +29,7 @@ from tasks.lineage.gather import keep_lineage
 from tasks.promotion.champion import score_challenger, score_champion, score_champion_reviews
 from tasks.promotion.evidence import gather_evidence
 from tasks.stage import show_markdown, stage
-from tasks.track import registry_of, tracker_of, tracking_was_away
+from tasks.track import registry_of, run_name, tracker_of, tracking_was_away
 from tracking import tags as tag
 from tracking.registry.registry import CHAMPION, ChampionChanged, outcome_tags
 
@@ -168,7 +168,9 @@ def carry_out(
     tracker.log_text(parent_run_id, decision.to_markdown(), "decision.md")
     if (certificate := clean.folder / CERTIFICATE_FILE).exists():
         tracker.log_text(parent_run_id, certificate.read_text(encoding="utf-8"), CERTIFICATE_FILE)
-    tracker.set_tags(parent_run_id, {tag.OUTCOME: decision.headline, tag.NOTE: decision.to_markdown()})
+    named = run_name(config, fitted.spec.name)
+    tracker.set_tags(parent_run_id, {tag.OUTCOME: decision.headline, tag.NOTE: decision.to_markdown()} | named)
+    tracker.log_metrics(parent_run_id, {"promoted": float(decision.promote)})
     show_markdown("gate", decision.to_markdown(), decision.headline)
     now = registry.alias(CHAMPION)
     if version is not None:  # at the end, so that a retry does not announce it a second time

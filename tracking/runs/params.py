@@ -22,7 +22,7 @@ SHOWN = {
     **{f"test/{figure}": f"test/{figure}" for figure in DECIDING}, "test/": "x_test/",
     **{name: f"training/{name}" for name in CURVES_OF_TRAINING},
     "step_seconds/": "training/step_seconds/",
-    **{f"{group}/": f"x_{group}/" for group in ("audit", "cost", "final_validation", "fit", "models", "observed")},
+    **{f"{group}/": f"x_{group}/" for group in ("audit", "cost", "final_validation", "fit", "observed")},
 }  # fmt: skip
 """Our names of metrics (whole, or the beginning up to a slash), and the names in MLflow. Its chart page makes a section
 of each group and sorts the sections by name: learning curves, deciding figures, course of training, then details."""
