@@ -103,11 +103,12 @@ def prefect_link() -> str:
 
 
 def run_name(config: RunConfig, last: str) -> dict[str, str]:
-    """Return the tag with the name of a parent run: data, time of start, and the flow or the model it put forward.
+    """Return the tag with the name of a parent run: day, the flow or the model that it put forward, data, time.
 
-    A list of runs shows the beginning only, so what differs most comes first.
+    A list of runs shows some fifteen characters, so what differs most comes first.
     """
-    return {tag.RUN_NAME: f"{config.source.title}, {started():%d %b %H:%M}, {last}"}
+    begun = started()
+    return {tag.RUN_NAME: f"{begun:%d %b} {last}, {config.source.title}, {begun:%H:%M}"}
 
 
 @contextmanager
