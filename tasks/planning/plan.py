@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,7 +29,7 @@ from typing import Any
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.errors import ConfigError
+from core.environment import available_cores
 from core.store import Artifact
 from models.specs import ModelSpec, NGramSpec, RecurrentSpec, identity
 from models.streams import TokenStream
@@ -165,6 +166,7 @@ class RunPlan:
         network_minutes: Time with which there would be a network; None if there is one, or the reviews are too few.
         start: Measured seconds of a short training that were no updates: the start and the end of its process.
         scoring: Seconds of `after` that the number of held-out reviews decides.
+        takes: Minutes of a run without a network, if they are more than those given; None if they are not.
     """
 
     minutes: float
@@ -176,6 +178,7 @@ class RunPlan:
     network_minutes: int | None = None
     start: float = 0.0
     scoring: float = 0.0
+    takes: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -193,8 +196,9 @@ class RunPlan:
         """Return the chosen settings as people read them."""
         if (network := self.network) is None:
             enough = f"; with about {self.network_minutes} minutes there would be one" if self.network_minutes else ""
-            why = "the time does not suffice" if enough else "the reviews are too few"
-            return f"{self.minutes:g} min: a Kneser–Ney 5-gram model only; {why} for a network{enough}"
+            why = "the time does not suffice" if enough or self.takes else "the reviews are too few"
+            alone = f"; without one the run takes about {self.takes} minutes here" if self.takes else ""
+            return f"{self.minutes:g} min: a Kneser–Ney 5-gram model only; {why} for a network{alone}{enough}"
         return (
             f"{self.minutes:g} min: a Kneser–Ney 5-gram model, an LSTM of {network.hidden} cells and "
             f"{network.embedding} features trained for {duration(network.seconds)} (about {network.passes:.2g} passes, "
@@ -247,8 +251,8 @@ def _of_network(network: ChosenNetwork | None, baseline: NGramSpec) -> list[str]
 def make_plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared) -> RunPlan:
     """Return the plan of a run; if the store has one for these data and minutes, that one.
 
-    Raises:
-        ConfigError: The time does not suffice.
+    Where the time does not even suffice for an n-gram model, the plan is that model, and says how long it takes: a
+    model that comes late is worth more than none.
     """
     baseline = _baseline(config)
     # This law was measured beside a model of all n-grams.
@@ -276,14 +280,8 @@ def _choose(
                 streams["validation"]["tokens"] + streams["test"]["tokens"])  # fmt: skip
     speed, start = measured_speed(config, prepared)
     slow = slowness(data, speed, threads_of(config))
-    left, alone = request.seconds_left(), seconds_after(None, data, slow)
-    if left < alone:
-        needed = math.ceil(request.minutes + (alone - left) / 60)
-        raise ConfigError(
-            f"{request.minutes:g} min are not enough for these reviews on this machine", where="--minutes",
-            value=request.minutes, remedy=f"give at least {needed} minutes",
-            cause=f"reading, an n-gram model and its evaluation alone take about {needed} minutes",
-        )
+    left = request.seconds_left()
+    late = seconds_after(None, data, slow) - left
     for_network = left - 2 * start  # one process trains until the time is nearly over, another one to the end
     network = _network(data, speed, slow, for_network)
     more = range(1, MOST_MORE_MINUTES) if network is None else ()
@@ -299,7 +297,14 @@ def _choose(
         after=seconds_after(network, data, slow) + (start if network else 0.0),
         network_minutes=enough and math.ceil(request.minutes) + enough, start=start,
         scoring=seconds_after(network, data, slow) - seconds_after(network, replace(data, held_out_tokens=0), slow),
+        takes=math.ceil(request.minutes + late / 60) if late > 0 else None,
     )  # fmt: skip
+
+
+def busy() -> str:
+    """Return a sentence if other programs keep this machine busy, which makes every measured time longer."""
+    load, cores = os.getloadavg()[0], available_cores()
+    return f"this machine is busy: {load:.0f} processes want its {cores} cores" if load > 2 * cores else ""
 
 
 def _left_out(prepared: Prepared) -> float:

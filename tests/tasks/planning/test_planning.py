@@ -90,10 +90,14 @@ def test_a_length_set_by_the_user_is_kept_with_a_warning(
     assert "set by you" in caplog.text
 
 
-def test_too_little_time_is_refused_with_the_least_number_of_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError) as caught:
-        planned(monkeypatch, 1, -20)
-    assert "give at least 2 minutes" in str(caught.value)
+def test_where_time_does_not_suffice_for_any_model_there_is_one_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = planned(monkeypatch, 1, -20)
+    assert made.network is None
+    assert made.takes == 2
+    assert "about 2 minutes" in made.in_words()
+    config = configuration(load_config(FRAME), PlanRequest(1), made.settings)
+    assert [spec.kind for spec in config.models] == ["ngram"]
+    assert planned(monkeypatch, 2, 35).takes is None
 
 
 def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
