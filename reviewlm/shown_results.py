@@ -8,6 +8,7 @@ import webbrowser
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from core.config.sections.promotion import OWN_MODEL
@@ -121,12 +122,20 @@ def show_run(result: Mapping[str, Any]) -> None:
     if plan := result.get("plan"):
         _say_plan(plan)
     terminal.say(f"Challenger '{result['challenger']}' {verdict}: {result['reason']}")
+    for review in result["written"]["reviews"]:
+        terminal.show_review(review["stars"], review["text"])
+    next_words = result["written"]["next_words"]
+    words = [(row["word"], row["probability"]) for row in next_words["words"]]
+    rest = 1 - sum(probability for _, probability in words)
+    terminal.show_suggestions(next_words["prompt"], SimpleNamespace(words=words, rest=rest, typed=""))
     champion = f"Champion: version {number}." if (number := result["champion_version"]) else "There is no champion yet."
-    terminal.say(f"{champion} MLflow run: {result['mlflow_run_id']}")
+    terminal.say(f"\n{champion} MLflow run: {result['mlflow_run_id']}")
     if page := result.get("mlflow_page"):
         terminal.say(f"Page of the run, after `make ui`: {page}", whole=True)
     if result["version"] not in (None, number):
         _show_ways_to_use_refused(result["registered_model"], result["version"])
+    elif number:
+        _show_next_steps(result["registered_model"], number)
 
 
 def _show_ways_to_use_refused(name: str, version: int) -> None:
@@ -175,12 +184,15 @@ def open_page(page: Path) -> None:
         terminal.say("Not opened: this machine has no display. Open the file yourself.")
 
 
-def show_next_steps(name: str, version: int) -> None:
+def _show_next_steps(name: str, version: int) -> None:
     """Write the commands to try next."""
+    own = name == OWN_MODEL
+    of = "" if own else f"--model {name} "
     _show_steps(f"\nThe model is registered: models:/{name}@champion is version {version}. Next:", {
         "make ui": "compare the runs in MLflow, start runs from Prefect",
-        f".venv/bin/reviewlm generate --model {name} --stars 2": "write a review with this champion",
-        ".venv/bin/reviewlm run --input YOUR_FILES": "train a separate model on your own reviews",
+        f".venv/bin/reviewlm generate {of}--stars 2": "write a review with this champion",
+        **({".venv/bin/reviewlm serve": "answer requests with it; has a page for the browser"} if own else
+           {".venv/bin/reviewlm run --input YOUR_FILES": "train a separate model on your own reviews"}),
     })  # fmt: skip
 
 

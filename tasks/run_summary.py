@@ -18,6 +18,7 @@ from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured
 from tasks.fitting.job import Fitted
+from tasks.measuring.observed import PROMPTS, SAMPLES_FILE, SUGGESTIONS_FILE
 from tasks.planning.outcome import outcome
 from tasks.planning.plan import RunPlan
 from tasks.promotion.promote import Promotion
@@ -53,6 +54,7 @@ def summarise(
         "challenger": promotion.challenger, "champion_version": promotion.champion_version,
         "version": promotion.version, "registered_model": config.promotion.model_name,
         "promoted": promotion.decision.promote, "reason": promotion.decision.reason,
+        "written": written(evaluated.named(promotion.challenger)),
     }  # fmt: skip
     return {
         **describe_compared(config, evaluated), **gate, **reuse_of_this_run(),
@@ -60,6 +62,16 @@ def summarise(
         "mlflow_page": tracker_of(config).link(run_id),
         **({"plan": outcome(made, evaluated)} if made else {}),
     }  # fmt: skip
+
+
+def written(model: Measured) -> dict[str, Any]:
+    """Return the first review that a model wrote for each rating, and next words after the first beginning."""
+    samples = pl.read_parquet(model.samples.folder / SAMPLES_FILE).filter(pl.col("number") == 0)
+    words = pl.read_parquet(model.samples.folder / SUGGESTIONS_FILE).filter(pl.col("prompt") == PROMPTS[0])
+    return {
+        "reviews": samples.select("stars", "text").to_dicts(),
+        "next_words": {"prompt": PROMPTS[0], "words": words.select("word", "probability").to_dicts()},
+    }
 
 
 def hints_of(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> list[str]:

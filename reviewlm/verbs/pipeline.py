@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Annotated, Literal
 
 import typer
@@ -16,7 +15,6 @@ from reviewlm.options import (
     Rebuild,
     Set,
     Verbose,
-    configured,
     run_flow,
     with_rebuild,
 )
@@ -60,27 +58,9 @@ def demo(
     set: Set = None, rebuild: Rebuild = None, verbose: Verbose = False, open: Open = False,
     json: Json = False,
 ) -> None:
-    """Run the pipeline on a small corpus and show what it writes.
-
-    The corpus is embedded. Shown are reviews and next words of the champion.
-    """
+    """Run the pipeline on a small corpus, which is embedded."""
     result = run_flow("retrain", "demo", None, with_rebuild(set, rebuild))
     shown_results.show_run(result)
-    config = configured("demo", set)
-    from tasks.measuring.fork_server import ModelWork
-    from tasks.measuring.observed import PROMPTS, STARS, shown
-    from tasks.measuring.processes import done_alone
-    from tracking.registry.opening import use_version
-
-    options = {"options": {"max_tokens": config.evaluation.max_tokens, "seed": config.evaluation.seed}}
-    # In a process of its own: this one has the libraries of a run, and a model would need torch beside them.
-    written, version = use_version(config, "champion", lambda folder: done_alone(
-        config, ModelWork(shown, "champion", folder, folder, options)
-    ))  # fmt: skip
-    for stars, text in zip(STARS, written["texts"], strict=True):
-        terminal.show_review(stars, text)
-    terminal.show_suggestions(PROMPTS[0], SimpleNamespace(**written["suggestions"]))
-    shown_results.show_next_steps(version.name, version.version)
     shown_results.show_report(result, open)
     terminal.last_line(result, json)
 

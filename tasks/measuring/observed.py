@@ -118,14 +118,3 @@ def drawn(bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any]
     schema = {"prompt": pl.String, "word": pl.String, "probability": pl.Float64}
     pl.DataFrame(words, schema=schema).write_parquet(work / SUGGESTIONS_FILE)
     return {"samples": len(rows), "suggestions": len(words)}
-
-
-def shown(bundle: Bundle, report: Report, folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a text for each rating of `STARS`, and next words after the first prompt of `EvaluationConfig`."""
-    from models.completion.suggestions import next_words
-    from models.sampling import generate
-
-    drawn: dict[str, Any] = {"temperature": TEMPERATURE, "top_p": TOP_P, **options}
-    texts = [generate(bundle, 1, stars, **drawn)[0] for stars in STARS]
-    suggested = next_words(bundle, PROMPTS[0], SUGGESTIONS)
-    return {"texts": texts, "suggestions": {"words": suggested.words, "rest": suggested.rest, "typed": suggested.typed}}

@@ -217,12 +217,6 @@ def model_processes(config: RunConfig, held_out: int) -> Iterator[None]:
         processes.end()
 
 
-def done_alone(config: RunConfig, work: ModelWork) -> dict[str, Any]:
-    """Return the facts of a single work, done in a process of its own; with a GPU or a cluster here."""
-    with model_processes(config, LEAST_TOKENS), OpenBundle(config, work.model) as opened:
-        return with_model(work, opened)
-
-
 def in_processes() -> bool:
     """Return whether works are done in processes of a surrounding `model_processes`."""
     return _processes.get() is not None

@@ -30,21 +30,27 @@ def columns(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_command_is_never_broken_because_users_copy_it(columns: Any, capsys: pytest.CaptureFixture[str]) -> None:
     columns(60)
-    shown_results.show_next_steps("reviewlm-demo", 1)
+    shown_results.show_run(result(promoted=True, champion_version=1, registered_model="reviewlm-demo"))
     shown = capsys.readouterr().out
+    assert "★★★★☆\n  Great tacos.\n" in shown
+    assert "“The food was …”  →  so 25.0%  (all else 75.0%)\n" in shown
     assert "  .venv/bin/reviewlm generate --model reviewlm-demo --stars 2\n" in shown
     assert "      write a review with this champion\n" in shown
 
 
-def refused(**changes: Any) -> dict[str, Any]:
+def result(**changes: Any) -> dict[str, Any]:
+    """The result of a run whose challenger was refused."""
+    next_words = {"prompt": "The food was", "words": [{"word": "so", "probability": 0.25}]}
+    written = {"reviews": [{"stars": 4, "text": "Great tacos."}], "next_words": next_words}
     return {"models": [], "promoted": False, "challenger": "kn5", "reason": "too slow", "champion_version": None,
-            "version": 1, "registered_model": "reviewlm", "mlflow_run_id": "r", **changes}  # fmt: skip
+            "version": 1, "registered_model": "reviewlm", "mlflow_run_id": "r", "written": written,
+            **changes}  # fmt: skip
 
 
 def test_what_was_measured_and_not_expected_has_no_interval(capsys: pytest.CaptureFixture[str]) -> None:
     reached = {"minutes": 2.0, "bits": 1.868, "inside": True}
     expected = {"low": 1.868, "high": 1.868}
-    shown_results.show_run(refused(plan={"minutes": 5, "expected": expected, "reached": reached}))
+    shown_results.show_run(result(plan={"minutes": 5, "expected": expected, "reached": reached}))
     shown = capsys.readouterr().out
     assert "Plan: 2.0 of 5 min. On validation 1.868 open bits/byte.\n" in shown
 

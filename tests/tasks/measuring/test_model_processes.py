@@ -23,11 +23,10 @@ from tasks.evaluation.score_job import ScoreJob
 from tasks.gpus import OpenBundle
 from tasks.measuring import processes
 from tasks.measuring.fork_server import ModelWork, only_opened
-from tasks.measuring.observed import SAMPLES_FILE, STARS, SUGGESTIONS_FILE, drawn, scored, shown
+from tasks.measuring.observed import SAMPLES_FILE, SUGGESTIONS_FILE, drawn, scored
 from tasks.measuring.processes import (
     LEAST_TOKENS,
     ModelProcesses,
-    done_alone,
     in_processes,
     model_processes,
     with_model,
@@ -215,15 +214,3 @@ def test_a_process_holds_no_library_of_a_run_and_has_all_of_what_it_computes_wit
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert said.stdout.split("\n")[:2] == ["[]", "[]"]
-
-
-@pytest.mark.slow
-def test_what_the_demo_shows_is_what_this_process_would_write(made: tuple[Path, Path, Path]) -> None:
-    options = {"options": {"max_tokens": 8, "seed": 1}}
-    work = ModelWork(shown, "champion", made[0], made[0], options)
-    with OpenBundle(CONFIG, made[0]) as opened:
-        here = with_model(work, opened)
-    found = done_alone(CONFIG, work)
-    assert found == here
-    assert len(found["texts"]) == len(STARS)
-    assert found["suggestions"]["words"]
