@@ -35,7 +35,7 @@ from models.base import STATIC
 
 DEPARTURE = 1e-3
 """Largest allowed difference, relative to the nats of one review, between two scorings of one bundle; the same as
-`models.bundles.bundle.PROBE_TOLERANCE`. Number formats round differently from machine to machine; a changed rule or
+`PROBE_TOLERANCE` of bundles. Number formats round differently from machine to machine; a changed rule or
 weight makes a larger difference.
 """
 NO_INTERVAL = "no interval can be computed: there are fewer than two groups of reviews, or scores that are not finite"

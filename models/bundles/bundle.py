@@ -1,35 +1,26 @@
-"""Save and load a model as a folder of data: specification, vocabulary, weights or tables. No code, no pickles.
-
-`spec.json` is written last and lists the SHA-256 of every other file, so its own hash identifies the whole bundle.
-It also has probe texts with the model's nats, which are computed again on load. If this version of the package gives
-other nats, the bundle is refused, so that a model cannot change silently.
-"""
+"""Save and load a language model with everything that is needed to use it, as a folder (`sealed_folder.py`)."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf, isfinite, isnan
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
-from ..base import INTERFACE, LanguageModel, ModelError, stored
-from ..specs import ModelSpec, model_class, spec_from_dict, to_dict
+from ..base import INTERFACE, LanguageModel, ModelError
+from ..specs import KINDS, ModelSpec, model_class, spec_from_dict, to_dict
 from ..tokens.special import BOS
-from ..tokens.vocabulary import FILE, Vocabulary, batched
-from .bundle_form import NAMES, require_form
-from .sealed_folder import read_description, seal, verify_files
+from ..tokens.vocabulary import Vocabulary, batched
+from .sealed_folder import FORMAT, Description, Finite, Version, compare_probes, open_model, write_model
+from .sealed_folder import SPEC as SPEC
 from .text_scores import TextScore, TextsToScore
 from .writer import TextWriter, writer_of
 
-FORMAT = 1
-SPEC = "spec.json"
-PROBE_TOLERANCE = 1e-3
-"""Relative tolerance. Rounding differs between machines (bf16 keeps 8 bits); a changed rule changes the nats more."""
 POSITIONS = 16_384
 """Positions that are scored together, padding and ratings included; bounds the memory."""
 EQUAL_STARS = (0.0, 0.2, 0.2, 0.2, 0.2, 0.2)
@@ -117,6 +108,37 @@ def require_stars(stars: int | None) -> None:
         raise ModelError(f"stars is {stars!r}; it must be a whole number from 0 (unknown) to 5, or left out", "input")
 
 
+class Probe(BaseModel):
+    """A text with its nats; none: infinitely many, which JSON does not have."""
+
+    model_config = ConfigDict(strict=True)
+
+    text: str
+    stars: Annotated[int, Field(ge=0, le=5)] | None
+    nats: Finite | None
+
+
+class LanguageDescription(Description):
+    """The description of a language model."""
+
+    versions: ClassVar[Mapping[str, int]] = {"format": FORMAT, "interface": INTERFACE}
+
+    interface: Version
+    boundary_policy: str
+    stars_prior: Annotated[list[Annotated[Finite, Field(ge=0)]], Field(min_length=6, max_length=6)]
+    probes: list[Probe]
+
+
+def _described(values: Any) -> LanguageDescription:
+    if isinstance(values, dict) and values.get("task") is not None:
+        task = str(values["task"])[:40]
+        raise ModelError(f"it is not a language model: its task is {task!r}, see `reviewlm classify`", "bundle")
+    described = LanguageDescription.of(values, KINDS)
+    if not any(described.stars_prior):
+        raise ValueError("'stars_prior' must not be 0 for all ratings")
+    return described
+
+
 def save_bundle(
     folder: Path | str,
     spec: ModelSpec,
@@ -134,24 +156,16 @@ def save_bundle(
         facts: JSON values to record, also `stars_prior` (see `models/streams.py`); without it all five ratings are
             equally likely.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / SPEC).unlink(missing_ok=True)
-    vocabulary.save(folder / FILE)
-    model.save(folder)
     bundle = Bundle(spec, vocabulary, model)
     values = {
-        **facts,
-        "format": FORMAT,
         "interface": INTERFACE,
         "kind": spec.kind,
         "spec": to_dict(spec),
-        "vocabulary_digest": vocabulary.digest,
         "boundary_policy": vocabulary.boundary_policy,
         "stars_prior": [float(share) for share in facts.get("stars_prior", EQUAL_STARS)],
         "probes": [{"text": t, "stars": s, "nats": _finite(bundle.score_text(t, s).nats)} for t, s in probes],
     }
-    seal(folder, SPEC, values)
+    write_model(folder, vocabulary, model, {**facts, **values})
 
 
 def load_bundle(folder: Path | str, device: str = "cpu", check_probes: bool = True) -> Bundle:
@@ -167,43 +181,17 @@ def load_bundle(folder: Path | str, device: str = "cpu", check_probes: bool = Tr
             is not the one of the training, or the model gives other scores than when it was saved.
     """
     folder = Path(folder)
-    raw, values = read_description(folder, SPEC, {"format": FORMAT, "interface": INTERFACE}, require_form)
-    verify_files(folder, {FILE: "", **values["files"]})
-    vocabulary = Vocabulary.load(folder / FILE)
-    if vocabulary.digest != values["vocabulary_digest"]:
-        raise ModelError(
-            f"the bundle {folder} was trained with vocabulary {values['vocabulary_digest']}, "
-            f"but holds {vocabulary.digest}",
-            "bundle",
-        )
-    with stored(f"the model of bundle {folder}"):
-        spec = spec_from_dict(values["spec"])
-        model = model_class(spec.kind).load(folder, spec, vocabulary, device)
-    facts = {key: value for key, value in values.items() if key not in NAMES}
-    bundle = Bundle(spec, vocabulary, model, facts, hashlib.sha256(raw).hexdigest(), tuple(values["stars_prior"]))
+    versions = LanguageDescription.versions
+    opened, described = open_model(folder, _described, versions, spec_from_dict, model_class, device)
+    bundle = Bundle(*opened, tuple(described.stars_prior))
     if check_probes:
-        with stored(f"the model of bundle {folder}, asked for its probes,"):
-            _check_probes(bundle, values["probes"], folder)
+        expected = [[inf if probe.nats is None else probe.nats] for probe in described.probes]
+        probes = [(probe.text, probe.stars) for probe in described.probes]
+        compare_probes(
+            folder, [text for text, _ in probes], expected,
+            lambda: [[bundle.score_text(text, stars).nats] for text, stars in probes],
+        )  # fmt: skip
     return bundle
-
-
-def _check_probes(bundle: Bundle, probes: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    for probe in probes:
-        try:
-            nats, expected = bundle.score_text(probe["text"], probe["stars"]).nats, probe["nats"]
-        except ModelError as error:
-            raise ModelError(f"the bundle {folder} has a probe that cannot be scored: {error}", "bundle") from error
-        if expected is None:
-            same, before = nats == inf, "infinitely many"
-        else:
-            same = isfinite(nats) and abs(nats - expected) <= PROBE_TOLERANCE * max(1.0, abs(expected))
-            before = f"{expected:.6f}"
-        if not same:
-            raise ModelError(
-                f"the bundle {folder} answers differently from when it was saved: {nats:.6f} instead of {before} nats "
-                f"for the probe {probe['text'][:60]!r}",
-                "bundle",
-            )
 
 
 def _finite(nats: float) -> float | None:

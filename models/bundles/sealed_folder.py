@@ -1,13 +1,155 @@
-"""Seal a folder of data: a description in JSON, written last, lists the SHA-256 of every other file."""
+"""Write and open a fitted model as a folder of data: options, vocabulary, weights or tables. No code, no pickles.
+
+The description, in JSON, is written last and lists the SHA-256 of every other file. So a folder with a description is
+complete, and its hash identifies all of it. It comes from a registry, a download or the user: every field is checked
+before it is used. It also has probe texts with the model's answers, which are computed again when it is opened: a model
+whose answers this version of the package computes differently is refused, so that none can change silently.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ..base import ModelError, sha256_of, stored
+from ..tokens.vocabulary import FILE, Vocabulary
+
+FORMAT = 1
+SPEC = "spec.json"
+PROBE_TOLERANCE = 1e-3
+"""Relative tolerance. Rounding differs between machines (bf16 keeps 8 bits); a changed rule changes more."""
+Version = Annotated[int, Field(ge=1, lt=2**31)]
+Form = TypeVar("Form")
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    plain = name.isprintable() and "\\" not in name
+    if not (plain and path.parts and not path.is_absolute() and ".." not in path.parts):
+        raise ValueError("the name of a file inside the bundle is needed")
+    return name
+
+
+class Description(BaseModel):
+    """The fields of `spec.json` that each bundle has. All others are facts about its training.
+
+    Attributes:
+        versions: Fields that are version numbers, with the newest that this version of the package reads.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    versions: ClassVar[Mapping[str, int]] = {"format": FORMAT}
+
+    format: Version
+    kind: str
+    spec: dict[str, Any]
+    vocabulary_digest: str
+    files: dict[Annotated[str, AfterValidator(_inside)], str]
+
+    @classmethod
+    def of(cls, values: Any, kinds: Collection[str]) -> Self:
+        """Check the values of a description; raise ValueError that names the field, unless they are of a known kind."""
+        try:
+            described = cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(map(str, first["loc"])) or "it"
+            raise ValueError(f"{place!r} is not valid: {first['msg']}") from None
+        kind, inner = described.kind, described.spec.get("kind")
+        if kind not in kinds:
+            raise ValueError(f"it is of kind {kind[:40]!r}; known: {', '.join(kinds)}")
+        if kind != inner:
+            raise ValueError(f"it is of kind {kind!r}, its options of kind {str(inner)[:40]!r}")
+        return described
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The facts about its training."""
+        return dict(self.model_extra or {})
+
+
+Described = TypeVar("Described", bound=Description)
+
+
+class Opened(NamedTuple):
+    """A model that was opened: its options, vocabulary, itself, the facts, the SHA-256 of the description."""
+
+    spec: Any
+    vocabulary: Vocabulary
+    model: Any
+    facts: dict[str, Any]
+    digest: str
+
+
+def write_model(folder: Path | str, vocabulary: Vocabulary, model: Any, values: Mapping[str, Any]) -> None:
+    """Write a model; files of the same names in the folder, which is created if missing, are replaced.
+
+    Args:
+        values: Of the description, besides "format", "vocabulary_digest" and "files".
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SPEC).unlink(missing_ok=True)
+    vocabulary.save(folder / FILE)
+    model.save(folder)
+    seal(folder, SPEC, {**values, "format": FORMAT, "vocabulary_digest": vocabulary.digest})
+
+
+def open_model(
+    folder: Path, read: Callable[[Any], Described], versions: Mapping[str, int],
+    spec_of: Callable[[dict[str, Any]], Any], class_of: Callable[[str], Any], device: str,
+) -> tuple[Opened, Described]:  # fmt: skip
+    """Open what `write_model` wrote; its probes are not looked at.
+
+    Args:
+        read: Makes a description of the values of `spec.json`.
+        versions: See `read_description`.
+        spec_of: Makes options of their values.
+        class_of: Returns the class of a kind, which has the class method `load(...)`.
+        device: Device of the model.
+
+    Raises:
+        ModelError: kind "bundle": it is not such a bundle, or newer than this version, a file is missing or damaged, or
+            its vocabulary is not the one of the training.
+    """
+    raw, described = read_description(folder, SPEC, versions, read)
+    verify_files(folder, {FILE: "", **described.files})
+    vocabulary = Vocabulary.load(folder / FILE)
+    if vocabulary.digest != described.vocabulary_digest:
+        what = f"the bundle {folder} was trained with vocabulary {described.vocabulary_digest}"
+        raise ModelError(f"{what}, but holds {vocabulary.digest}", "bundle")
+    with stored(f"the model of bundle {folder}"):
+        spec = spec_of(described.spec)
+        model = class_of(spec.kind).load(folder, spec, vocabulary, device)
+    return Opened(spec, vocabulary, model, described.facts, hashlib.sha256(raw).hexdigest()), described
+
+
+def compare_probes(
+    folder: Path, texts: Sequence[str], expected: Sequence[Sequence[float]], answers: Callable[[], Any]
+) -> None:
+    """Compare a model's answers to its probes with those of when it was saved, each one a row of numbers.
+
+    Raises:
+        ModelError: kind "bundle": they differ, or a text has no answer.
+    """
+    with stored(f"the model of bundle {folder}, asked for its probes,"):
+        try:
+            rows = answers()
+        except ModelError as error:
+            raise ModelError(f"the bundle {folder} has a probe that cannot be answered: {error}", "bundle") from error
+        for text, before_K, row_K in zip(texts, map(np.array, expected), map(np.array, rows), strict=True):
+            near_K = PROBE_TOLERANCE * np.maximum(1.0, np.abs(before_K))
+            if before_K.shape != row_K.shape or not ((row_K == before_K) | (np.abs(row_K - before_K) <= near_K)).all():
+                difference = f"{row_K.tolist()} instead of {before_K.tolist()}"
+                what = f"the bundle {folder} answers differently from when it was saved: {difference}"
+                raise ModelError(f"{what} for the probe {text[:60]!r}", "bundle")
 
 
 def seal(folder: Path, name: str, values: Mapping[str, Any]) -> None:
@@ -22,14 +164,14 @@ def seal(folder: Path, name: str, values: Mapping[str, Any]) -> None:
 
 
 def read_description(
-    folder: Path, name: str, versions: Mapping[str, int], require_form: Callable[[Any], None]
-) -> tuple[bytes, dict[str, Any]]:
-    """Return the description's bytes and its values.
+    folder: Path, name: str, versions: Mapping[str, int], form: Callable[[Any], Form]
+) -> tuple[bytes, Form]:
+    """Return the description's bytes, and what *form* makes of its values.
 
     Args:
         name: Of the description.
         versions: Fields that are version numbers, with the newest that this version of the package reads.
-        require_form: Raises ValueError unless the values have the form that later code relies on.
+        form: Raises ValueError unless the values have the form that later code relies on.
 
     Raises:
         ModelError: kind "bundle": it cannot be read, is newer than this version, or has another form.
@@ -44,8 +186,7 @@ def read_description(
                     "open it with the version that wrote it, or a later one",
                     "bundle",
                 )
-        require_form(values)
-    return raw, values
+        return raw, form(values)
 
 
 def verify_files(folder: Path, files: Mapping[str, str]) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
+from math import isfinite
 from typing import Any, Literal, NamedTuple, cast
 
 from ..base import LanguageModel
-from .bundle_form import is_number
 
 INT8_LOSS = "int8_loss"
 """Fact: by which share int8 raises the perplexity of the reviews that the fit was validated with."""
@@ -42,7 +42,7 @@ def writer_of(model: LanguageModel, facts: Mapping[str, object]) -> TextWriter:
         facts: Facts recorded about its training.
     """
     loss = facts.get(INT8_LOSS)
-    if not is_number(loss):
+    if not isinstance(loss, int | float) or isinstance(loss, bool) or not isfinite(loss):
         return TextWriter(model, "float32", "its bundle does not say what int8 loses; the fit of a network measures it")
     rise = f"int8 raises the perplexity of reviews by {loss:.3%}"
     if loss > MOST_LOSS:
