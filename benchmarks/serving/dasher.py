@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from math import log
+from math import log, log2
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,39 @@ from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.small_text import read_reviews
 from models.base import ModelError
 from models.bundles.bundle import Bundle
-from models.completion.dasher import bits_to_write
+from models.completion.dasher import DasherInterval, intervals
+from models.completion.reading import Readers
 
 GOAL = 0.98
 """Code length relative to the bits: writing takes at most 2 % more."""
+
+
+def bits_to_write(bundle: Bundle, text: str, stars: int | None = None) -> float:
+    """Return the bits that writing a text and its end takes: −log2 of the product of its nested intervals.
+
+    Raises:
+        ModelError: kind "input": a character has no interval, or the rating is not valid.
+    """
+    readers, bits = Readers(bundle), 0.0
+    for place, char in enumerate([*text, ""]):
+        entered = DasherInterval("character", "", 1.0)
+        while True:
+            divided = entered.kind == "other"
+            children = intervals(bundle, text[:place], stars, divided, readers=readers, begun=entered.begun)
+            below = next((each for each in children if _holds(each, char)), None)
+            if below is None:
+                raise ModelError(f"{char!r} cannot follow {text[:place][-30:]!r}", "input")
+            entered, bits = below, bits - log2(below.probability)
+            if entered.kind != "other":
+                break
+    return bits
+
+
+def _holds(interval: DasherInterval, char: str) -> bool:
+    """Return whether a character is in an interval; "" stands for the end of the review."""
+    if interval.kind == "other":
+        return not char.isascii() and char.encode().startswith(bytes.fromhex(interval.begun))
+    return interval.kind == ("character" if char else "end") and interval.symbol == char
 
 
 def written(bundle: Bundle, text: str, stars: int) -> dict[str, Any]:

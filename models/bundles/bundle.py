@@ -108,7 +108,7 @@ def require_stars(stars: int | None) -> None:
         raise ModelError(f"stars is {stars!r}; it must be a whole number from 0 (unknown) to 5, or left out", "input")
 
 
-class Probe(BaseModel):
+class ScoredProbe(BaseModel):
     """A text with its nats; none: infinitely many, which JSON does not have."""
 
     model_config = ConfigDict(strict=True)
@@ -126,7 +126,7 @@ class LanguageDescription(Description):
     interface: Version
     boundary_policy: str
     stars_prior: Annotated[list[Annotated[Finite, Field(ge=0)]], Field(min_length=6, max_length=6)]
-    probes: list[Probe]
+    probes: list[ScoredProbe]
 
 
 def _described(values: Any) -> LanguageDescription:

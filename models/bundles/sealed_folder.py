@@ -78,7 +78,7 @@ class Description(BaseModel):
 Described = TypeVar("Described", bound=Description)
 
 
-class Opened(NamedTuple):
+class OpenedBundle(NamedTuple):
     """A model that was opened: its options, vocabulary, itself, the facts, the SHA-256 of the description."""
 
     spec: Any
@@ -105,7 +105,7 @@ def write_model(folder: Path | str, vocabulary: Vocabulary, model: Any, values: 
 def open_model(
     folder: Path, read: Callable[[Any], Described], versions: Mapping[str, int],
     spec_of: Callable[[dict[str, Any]], Any], class_of: Callable[[str], Any], device: str,
-) -> tuple[Opened, Described]:  # fmt: skip
+) -> tuple[OpenedBundle, Described]:  # fmt: skip
     """Open what `write_model` wrote; its probes are not looked at.
 
     Args:
@@ -128,7 +128,7 @@ def open_model(
     with stored(f"the model of bundle {folder}"):
         spec = spec_of(described.spec)
         model = class_of(spec.kind).load(folder, spec, vocabulary, device)
-    return Opened(spec, vocabulary, model, described.facts, hashlib.sha256(raw).hexdigest()), described
+    return OpenedBundle(spec, vocabulary, model, described.facts, hashlib.sha256(raw).hexdigest()), described
 
 
 def compare_probes(

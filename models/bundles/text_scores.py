@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..streams import side_by_side
 from ..tokens.special import BOS, UNK
 from ..tokens.vocabulary import Vocabulary
 
@@ -81,17 +82,8 @@ class TextsToScore:
         self._spelling_nats += encoded.spelling_nats.tolist()
 
     def side_by_side(self, positions: int) -> list[list[int]]:
-        """Return the texts in batches of similar length, the longest first.
-
-        Args:
-            positions: Largest number of texts times length of the longest; a longer text is a batch alone.
-        """
-        order, batches = sorted(range(len(self)), key=lambda row: -len(self._ids[row])), list[list[int]]()
-        while order:
-            count = max(1, positions // len(self._ids[order[0]]))
-            batches.append(order[:count])
-            order = order[count:]
-        return batches
+        """Return the texts in batches of similar length, the longest first; see `streams.side_by_side`."""
+        return [rows.tolist() for rows in side_by_side(np.array([len(ids) for ids in self._ids], np.int64), positions)]
 
     def padded(self, rows: Sequence[int]) -> np.ndarray:
         """Return the tokens of some texts (B, T), padded with `<bos>`, which no model predicts."""

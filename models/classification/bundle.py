@@ -104,7 +104,7 @@ def save_classifier(
     write_model(folder, vocabulary, model, values)
 
 
-class Probe(BaseModel):
+class ClassifiedProbe(BaseModel):
     """A text with its scores."""
 
     model_config = ConfigDict(strict=True)
@@ -117,7 +117,7 @@ class ClassifierDescription(Description):
     """The description of a classifier."""
 
     task: Literal["classification"]
-    probes: list[Probe]
+    probes: list[ClassifiedProbe]
 
 
 def load_classifier(folder: Path | str, device: str = "cpu") -> ClassifierBundle:

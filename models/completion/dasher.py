@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import count
-from math import log2
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -116,35 +115,6 @@ def interval_steps(
         if not waiting:
             break
     return top.children
-
-
-def bits_to_write(bundle: Bundle, text: str, stars: int | None = None) -> float:
-    """Return the bits that writing a text and its end takes: −log2 of the product of its nested intervals.
-
-    Raises:
-        ModelError: kind "input": a character has no interval, or the rating is not valid.
-    """
-    require_unicode(text)
-    reader, bits = _Reader.of(bundle, stars), 0.0
-    for place, char in enumerate([*text, ""]):
-        inside: Inside = None
-        while True:
-            [children] = result_of(run_together(reader.read, _divided(reader, text[:place], inside)))
-            entered = next((each for each in children if _holds(each, char)), None)
-            if entered is None:
-                raise ModelError(f"{char!r} cannot follow {text[:place][-30:]!r}", "input")
-            bits -= log2(entered.probability)
-            if entered.kind != "other":
-                break
-            inside = _inside(entered)
-    return bits
-
-
-def _holds(interval: DasherInterval, char: str) -> bool:
-    """Return whether a character is in an interval; "" stands for the end of the review."""
-    if interval.kind == "other":
-        return not char.isascii() and char.encode().startswith(bytes.fromhex(interval.begun))
-    return interval.kind == ("character" if char else "end") and interval.symbol == char
 
 
 def _inside(interval: DasherInterval) -> Inside:

@@ -226,16 +226,6 @@ def next_words(
     return result_of(run_together(reader, _next(bundle, typed, k, reader, marks=marks)))[0]
 
 
-def completions(bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None) -> Suggestions:
-    """Return the k most probable words that begin with the word at the end of *prompt*; the word itself is one of them.
-
-    Without a word at its end, these are the next words. Args: as for `suggest`.
-    """
-    typed, reader = _divided(bundle, prompt, k, stars)
-    search = (_completions if typed.word else _next)(bundle, typed, k, reader)
-    return result_of(run_together(reader, search))[0]
-
-
 def _divided(
     bundle: Bundle, prompt: str, k: int, stars: int | None, readers: Readers | None = None
 ) -> tuple[Typed, PrefixReader]:

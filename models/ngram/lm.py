@@ -21,7 +21,7 @@ from ..npy_files import file_of
 from ..specs import NGramSpec
 from .lookup import NONE, apart, backoff_weights, different, follow, write_followers
 from .spec import SCORES_ONLY
-from .tables import Precision, Tables, step_kernels, unknown_words
+from .tables import Precision, Tables, compiled_steps, unknown_words
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +87,7 @@ class NGramLM:
         import torch  # only here: without it, fitting and scoring start seconds earlier
 
         state = self.read(np.asarray(ids_B)[:, None], state)
-        return torch.from_numpy(self._next(state, np.float32, step_kernels())), state
+        return torch.from_numpy(self._next(state, np.float32, compiled_steps())), state
 
     def read(self, ids_BT: np.ndarray, state: NGramState) -> NGramState:
         """Read T tokens of each stream without scoring them; return the state after them.

@@ -307,7 +307,7 @@ _short_calls = count(1)
 
 
 @cache
-def step_kernels() -> Any:
+def compiled_steps() -> Any:
     """Return the module `step_kernels.py`; None if numba is not installed, as where a stranger opens a model."""
     try:
         from . import step_kernels
@@ -323,5 +323,5 @@ def short_kernels(tokens: int) -> Any:
     """
     if tokens > SHORT:
         return None
-    loaded = step_kernels.cache_info().currsize > 0
-    return step_kernels() if loaded or next(_short_calls) > _SHORT_CALLS else None
+    loaded = compiled_steps.cache_info().currsize > 0
+    return compiled_steps() if loaded or next(_short_calls) > _SHORT_CALLS else None

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.serving.dasher import bits_to_write
 from corpus.synthetic.synth import write_reviews
 from models.base import ModelError
 from models.bundles.bundle import Bundle
-from models.completion.dasher import bits_to_write, intervals
+from models.completion.dasher import intervals
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm

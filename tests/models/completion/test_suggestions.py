@@ -8,7 +8,7 @@ import pytest
 
 from models.bundles.bundle import Bundle
 from models.completion.spellings import EXACT, QUICK
-from models.completion.suggestions import completions, suggest
+from models.completion.suggestions import suggest
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import EOS
@@ -75,7 +75,8 @@ def test_completions_are_summed_over_all_ways_to_cut_them_into_tokens(unit, cont
     model = letters_only(unit)
     last = [*model.vocabulary.prefix(0), *model.vocabulary.encode(context)][-1]
     whole = probability_of_beginning(model, last, typed)
-    found = completions(model, context + typed, k=4)
+    found = suggest(model, context + typed, k=4, both=True)
+    found = found if found.typed else found.otherwise
     assert found.typed == typed.strip()
     assert len(found.words) == 4
     for word, p in found.words:

@@ -12,7 +12,7 @@ from models.base import ModelError
 from models.ngram import lookup
 from models.ngram.lm import NGramLM, NGramState
 from models.ngram.lookup import NONE
-from models.ngram.tables import Tables, step_kernels
+from models.ngram.tables import Tables, compiled_steps
 from models.tokens.special import CONTEXT_IDS
 from tests.training.ngram.smoothing.odd_corpora import V
 from training.ngram.counting.counts import count_ngrams
@@ -33,7 +33,7 @@ def states(model, seed=1, streams=50):
 def both_ways(model, state):
     """Return contexts and distributions, first by the plain way, then by the compiled look-ups."""
     found = []
-    for kernels in (), (step_kernels(),):
+    for kernels in (), (compiled_steps(),):
         model._looked_up = None
         contexts = [row_B.tolist() for row_B in model.contexts(state, *kernels)]
         model._looked_up = None
@@ -64,7 +64,7 @@ def test_a_follower_outside_the_vocabulary_is_an_error_that_names_its_file(
     np.save(tmp_path / f"words_{order}.npy", words)
     monkeypatch.setattr("models.ngram.tables._SHORT", 10)
     monkeypatch.setattr("models.ngram.tables._PLACES", 1)
-    model, kernels = NGramLM(Tables.load(tmp_path)), step_kernels() if compiled else None
+    model, kernels = NGramLM(Tables.load(tmp_path)), compiled_steps() if compiled else None
     file = re.escape(str(tmp_path / f"words_{order}.npy"))
     with pytest.raises(ModelError, match=f"^{file} is damaged: it holds ids from {V} on") as caught:
         model._next(states(model), np.float32, kernels)
@@ -95,7 +95,7 @@ def read_both_ways(tables, seed=7):
     for ids_T in ids_BT[::2]:
         ngram = longest(tables, draw)
         ids_T[25 - len(ngram) :] = ngram
-    model, kernels = NGramLM(tables), step_kernels()
+    model, kernels = NGramLM(tables), compiled_steps()
     ids_BL = lookup.apart(ids_BT)
     logp_T = lookup.log_probabilities(ids_BL.ravel(), tables.followers, tables.logp, tables.backoff)
     state = NGramState(ids_BT[:, ids_BT.shape[1] - (tables.order - 1) :].copy())

@@ -7,7 +7,7 @@ import pytest
 from models.base import ModelError
 from models.bundles.unseen import unseen_warnings
 from models.completion.beam import beam_search
-from models.completion.dasher import bits_to_write, intervals
+from models.completion.dasher import intervals
 from models.completion.suggestions import suggest
 from models.sampling import generate, stream
 from models.sampling.watermark import evidence_of
@@ -30,7 +30,6 @@ DOORS = {
     "require": lambda model, text: beam_search(model, require=[text]),
     "suggest": lambda model, text: suggest(model, text),
     "intervals": lambda model, text: intervals(model, text),
-    "write": lambda model, text: bits_to_write(model, text),
     "score": lambda model, text: model.score_texts(["The soup", text]),
     "warnings": lambda model, text: unseen_warnings(model, text),
     "lines: sentence": lambda _, text: LINES.log_probability(text),

@@ -23,7 +23,7 @@ from models.atomic_files import new_folder
 from models.base import ModelError, stored
 from models.ngram.lm import NGramLM, NGramState
 from models.ngram.lookup import log_probabilities, ngram_lengths
-from models.ngram.tables import ARRAY, Packed, Precision, Tables, step_kernels
+from models.ngram.tables import ARRAY, Packed, Precision, Tables, compiled_steps
 from models.ngram.tables import FACTS as TABLE_FACTS
 from models.options import Count
 from models.sampling_options import require_allowed
@@ -124,7 +124,7 @@ class LineLM(NGramLM):
     @cached_property
     def _compiled(self) -> tuple[Any, Packed, WordTable] | None:
         """The compiled look-ups and what they read; None: numpy is to score sentences, or they have no score."""
-        if not self.normalised or not (kernels := step_kernels()) or not (packed := self.tables.packed):
+        if not self.normalised or not (kernels := compiled_steps()) or not (packed := self.tables.packed):
             return None
         words = self._words
         text = words if isinstance(words, str) else "".join(f"{word}\n" for word in words)
