@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf, isfinite, isnan
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -128,15 +128,16 @@ class LanguageDescription(Description):
     stars_prior: Annotated[list[Annotated[Finite, Field(ge=0)]], Field(min_length=6, max_length=6)]
     probes: list[ScoredProbe]
 
-
-def _described(values: Any) -> LanguageDescription:
-    if isinstance(values, dict) and values.get("task") is not None:
-        task = str(values["task"])[:40]
-        raise ModelError(f"it is not a language model: its task is {task!r}, see `reviewlm classify`", "bundle")
-    described = LanguageDescription.of(values, KINDS)
-    if not any(described.stars_prior):
-        raise ValueError("'stars_prior' must not be 0 for all ratings")
-    return described
+    @classmethod
+    def of(cls, values: Any, kinds: Collection[str]) -> Self:
+        """Do the same; raise ModelError (kind "bundle") for the bundle of another family, such as a classifier."""
+        if isinstance(values, dict) and values.get("task") is not None:
+            task = str(values["task"])[:40]
+            raise ModelError(f"it is not a language model: its task is {task!r}, see `reviewlm classify`", "bundle")
+        described = super().of(values, kinds)
+        if not any(described.stars_prior):
+            raise ValueError("'stars_prior' must not be 0 for all ratings")
+        return described
 
 
 def save_bundle(
@@ -181,8 +182,7 @@ def load_bundle(folder: Path | str, device: str = "cpu", check_probes: bool = Tr
             is not the one of the training, or the model gives other scores than when it was saved.
     """
     folder = Path(folder)
-    versions = LanguageDescription.versions
-    opened, described = open_model(folder, _described, versions, spec_from_dict, model_class, device)
+    opened, described = open_model(folder, LanguageDescription, KINDS, spec_from_dict, model_class, device)
     bundle = Bundle(*opened, tuple(described.stars_prior))
     if check_probes:
         expected = [[inf if probe.nats is None else probe.nats] for probe in described.probes]

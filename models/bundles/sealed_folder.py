@@ -25,7 +25,6 @@ SPEC = "spec.json"
 PROBE_TOLERANCE = 1e-3
 """Relative tolerance. Rounding differs between machines (bf16 keeps 8 bits); a changed rule changes more."""
 Version = Annotated[int, Field(ge=1, lt=2**31)]
-Form = TypeVar("Form")
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -38,14 +37,11 @@ def _inside(name: str) -> str:
 
 
 class Description(BaseModel):
-    """The fields of `spec.json` that each bundle has. All others are facts about its training.
-
-    Attributes:
-        versions: Fields that are version numbers, with the newest that this version of the package reads.
-    """
+    """The fields of `spec.json` that each bundle has. All others are facts about its training."""
 
     model_config = ConfigDict(extra="allow", strict=True)
     versions: ClassVar[Mapping[str, int]] = {"format": FORMAT}
+    """Fields that are version numbers, with the newest that this version of the package reads."""
 
     format: Version
     kind: str
@@ -99,18 +95,22 @@ def write_model(folder: Path | str, vocabulary: Vocabulary, model: Any, values: 
     (folder / SPEC).unlink(missing_ok=True)
     vocabulary.save(folder / FILE)
     model.save(folder)
-    seal(folder, SPEC, {**values, "format": FORMAT, "vocabulary_digest": vocabulary.digest})
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    digests = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+    values = {**values, "format": FORMAT, "vocabulary_digest": vocabulary.digest, "files": digests}
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False)
+    (folder / SPEC).write_text(text + "\n", encoding="utf-8")
 
 
 def open_model(
-    folder: Path, read: Callable[[Any], Described], versions: Mapping[str, int],
-    spec_of: Callable[[dict[str, Any]], Any], class_of: Callable[[str], Any], device: str,
+    folder: Path, form: type[Described], kinds: Collection[str], spec_of: Callable[[dict[str, Any]], Any],
+    class_of: Callable[[str], Any], device: str,
 ) -> tuple[OpenedBundle, Described]:  # fmt: skip
     """Open what `write_model` wrote; its probes are not looked at.
 
     Args:
-        read: Makes a description of the values of `spec.json`.
-        versions: See `read_description`.
+        form: What its description must hold.
+        kinds: Of the family.
         spec_of: Makes options of their values.
         class_of: Returns the class of a kind, which has the class method `load(...)`.
         device: Device of the model.
@@ -119,7 +119,14 @@ def open_model(
         ModelError: kind "bundle": it is not such a bundle, or newer than this version, a file is missing or damaged, or
             its vocabulary is not the one of the training.
     """
-    raw, described = read_description(folder, SPEC, versions, read)
+    with stored(f"{folder} is not a bundle: {SPEC}"):
+        raw = (folder / SPEC).read_bytes()
+        values = json.loads(raw)
+        for name, ours in form.versions.items():
+            if isinstance(values, dict) and isinstance(values.get(name), int) and values[name] > ours:
+                what = f"the bundle {folder} has {name} {str(values[name])[:20]}, newer than this version reads"
+                raise ModelError(f"{what}; open it with the version that wrote it, or a later one", "bundle")
+        described = form.of(values, kinds)
     verify_files(folder, {FILE: "", **described.files})
     vocabulary = Vocabulary.load(folder / FILE)
     if vocabulary.digest != described.vocabulary_digest:
@@ -150,43 +157,6 @@ def compare_probes(
                 difference = f"{row_K.tolist()} instead of {before_K.tolist()}"
                 what = f"the bundle {folder} answers differently from when it was saved: {difference}"
                 raise ModelError(f"{what} for the probe {text[:60]!r}", "bundle")
-
-
-def seal(folder: Path, name: str, values: Mapping[str, Any]) -> None:
-    """Write the description *name* of a folder: *values*, and "files" with the SHA-256 of every file in it.
-
-    It must not exist while the other files are written, so that a folder with a description is complete.
-    """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    values = {**values, "files": {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}}
-    text = json.dumps(values, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False)
-    (folder / name).write_text(text + "\n", encoding="utf-8")
-
-
-def read_description(
-    folder: Path, name: str, versions: Mapping[str, int], form: Callable[[Any], Form]
-) -> tuple[bytes, Form]:
-    """Return the description's bytes, and what *form* makes of its values.
-
-    Args:
-        name: Of the description.
-        versions: Fields that are version numbers, with the newest that this version of the package reads.
-        form: Raises ValueError unless the values have the form that later code relies on.
-
-    Raises:
-        ModelError: kind "bundle": it cannot be read, is newer than this version, or has another form.
-    """
-    with stored(f"{folder} is not a bundle: {name}"):
-        raw = (folder / name).read_bytes()
-        values = json.loads(raw)
-        for field, ours in versions.items():
-            if isinstance(values, dict) and isinstance(values.get(field), int) and values[field] > ours:
-                raise ModelError(
-                    f"the bundle {folder} has {field} {str(values[field])[:20]}, newer than this version reads; "
-                    "open it with the version that wrote it, or a later one",
-                    "bundle",
-                )
-        return raw, form(values)
 
 
 def verify_files(folder: Path, files: Mapping[str, str]) -> None:

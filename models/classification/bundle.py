@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -132,8 +131,7 @@ def load_classifier(folder: Path | str, device: str = "cpu") -> ClassifierBundle
             damaged, its vocabulary is not the one of the training, or it gives other scores than when it was saved.
     """
     folder = Path(folder)
-    form = partial(ClassifierDescription.of, kinds=CLASSIFIERS)
-    opened, described = open_model(folder, form, ClassifierDescription.versions, _spec_of, classifier_class, device)
+    opened, described = open_model(folder, ClassifierDescription, CLASSIFIERS, _spec_of, classifier_class, device)
     bundle = ClassifierBundle(*opened)
     texts, expected = [probe.text for probe in described.probes], [probe.scores for probe in described.probes]
     compare_probes(folder, texts, expected, lambda: bundle.classify(texts).scores_NK)

@@ -12,24 +12,17 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from safetensors.torch import load_file, save_file
 
 from .. import options
-from ..atomic_files import save_tensors
-from ..base import stored
-from ..bundles.sealed_folder import read_description, seal, verify_files
-from ..neural.device import require_device
+from ..bundles.sealed_folder import Description, open_model, write_model
 from ..neural.labelling.labeller import Labeller
-from ..neural.labelling.network import empty_network
 from ..neural.labelling.rows import Sequences
 from ..neural.labelling.spec import TaggingSpec
-from ..neural.spec import WEIGHTS
-from ..neural.weights_file import fill_network, network_tensors
 from ..text.normal_form import require_unicode
-from ..tokens.vocabulary import FILE, Vocabulary
+from ..tokens.vocabulary import Vocabulary
 from .written_words import put_back, taken_off
 
-FORMAT, DESCRIPTION = 1, "tagger.json"
+CELLS = dict.fromkeys(("rnn", "gru", "lstm"), Labeller)
 WINDOW, OVERLAP = 200, 40
 """Words that are read at a time, and those that two windows share in restoring."""
 MOST_CHARACTERS, MOST_PIECES = 200, 30
@@ -80,12 +73,10 @@ class Punctuator:
         return [put_back(row, tags) for row, tags in zip(words, self.tags(words), strict=True)]
 
     def save(self, folder: Path) -> None:
-        """Write the model into a folder, which is created if needed; `tagger.json` is written last."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / DESCRIPTION).unlink(missing_ok=True)
-        self.vocabulary.save(folder / FILE)
-        save_tensors(save_file, network_tensors(self.labeller.network), folder / WEIGHTS)
-        seal(folder, DESCRIPTION, {"format": FORMAT, "spec": options.stored(self.labeller.spec)})
+        """Write the model into a folder (`bundles/sealed_folder.py`)."""
+        spec = self.labeller.spec
+        values = {"task": spec.task, "kind": spec.kind, "spec": options.stored(spec)}
+        write_model(folder, self.vocabulary, self.labeller, values)
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Self:
@@ -95,14 +86,8 @@ class Punctuator:
             ModelError: kind "bundle": no such model, newer than this version, or damaged; "input": there is no such
                 device.
         """
-        require_device(device)
-        _, values = read_description(folder, DESCRIPTION, {"format": FORMAT}, lambda values: None)
-        with stored(f"{folder} is not a valid tagger: it"):
-            verify_files(folder, {FILE: "", WEIGHTS: "", **values["files"]})
-            spec, vocabulary = TaggingSpec(**values["spec"]), Vocabulary.load(folder / FILE)
-            network = empty_network(spec, vocabulary.size)
-            fill_network(network, load_file(folder / WEIGHTS))
-        return cls(vocabulary, Labeller(spec, network.to(device)))
+        opened, _ = open_model(folder, Description, CELLS, lambda values: TaggingSpec(**values), CELLS.get, device)
+        return cls(opened.vocabulary, opened.model)
 
 
 class WordPieces:

@@ -5,16 +5,27 @@ Shapes: see `labelled_sequences.py`; N = D sequences or P positions.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
+from ...atomic_files import save_tensors
+from ...base import stored
 from ...classification.classifier import macro_f1
-from ..device import to_device
+from ..device import require_device, to_device
+from ..spec import WEIGHTS
+from ..weights_file import fill_network, network_tensors
 from .labelled_sequences import LabelledSequences
-from .network import LabellingNetwork
+from .network import LabellingNetwork, empty_network
 from .rows import LabelledBatch, Sequences
 from .spec import LabellingOptions
+
+if TYPE_CHECKING:
+    from ...tokens.vocabulary import Vocabulary
 
 POSITIONS = 16_384
 """Padded positions that are read at a time in evaluation; does not change an answer beyond rounding."""
@@ -71,6 +82,23 @@ class Labeller:
             "error_rate": float((answers_N != targets_N).mean()),
             "macro_f1": macro_f1(targets_N, answers_N, len(self.spec.labels)),
         }
+
+    def save(self, folder: Path) -> None:
+        """Write all weights."""
+        save_tensors(save_file, network_tensors(self.network), folder / WEIGHTS)
+
+    @classmethod
+    def load(cls, folder: Path, spec: LabellingOptions, vocabulary: Vocabulary, device: str = "cpu") -> Self:
+        """Open the network that `save` wrote.
+
+        Raises:
+            ModelError: kind "bundle": the file is missing or damaged, or does not fit; "input": no such device.
+        """
+        require_device(device)
+        with stored(f"the weights in {folder}"):
+            network = empty_network(spec, vocabulary.size)
+            fill_network(network, load_file(folder / WEIGHTS))
+        return cls(spec, network.to(device))
 
 
 def input_tensors(batch: LabelledBatch, device: torch.device) -> list[torch.Tensor]:
