@@ -8,7 +8,6 @@ Shapes: N rows, E features in, G features out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,11 @@ from torch import Tensor
 from ...base import LanguageModel
 from ...bundles.writer import in_int8
 from ...streams import TokenStream
-from ...tokens.special import CONTEXT_IDS, EOS, STARS
-from ..network import Network, NetworkState
+from ...tokens.special import CONTEXT_IDS, EOS
+from ..network import Network
 from . import kernels, vnni
 from .int8_rows import rows_of
-from .reader import LSTMReader, MakeLinear, Reader, RecurrentReader, reader_kind
+from .reader import LSTMLayer, LSTMReader, MakeLinear, Reader, RecurrentReader, reader_kind
 from .whole_numbers import product_of, quantised
 
 REVIEWS, TOKENS = 64, 64
@@ -54,49 +53,28 @@ class Int8Linear:
         return out_NG
 
 
-class _Int8LSTMLayer:
+class _Int8LSTMLayer(LSTMLayer):
     """An LSTM layer whose products with input and state are one, so their weights are read and stored once."""
 
     def __init__(self, layer: Any, make: MakeLinear) -> None:
         weight_GE = torch.cat([layer.weight_ih_l0, layer.weight_hh_l0], 1)
         self._product = Int8Linear(weight_GE, layer.bias_ih_l0 + layer.bias_hh_l0)
 
-    def read(self, x_BTE: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
-        """Return every hidden state (B, T, H) and the last state; the same to the bit as T steps."""
-        h_BH, c_BH = (tensor.contiguous().numpy() for tensor in state)
-        h_TBH = np.empty((x_BTE.shape[1], *h_BH.shape), np.float32)
-        for x_BE, new_BH in zip(x_BTE.transpose(0, 1).numpy(), h_TBH, strict=True):
-            after_BH = np.empty_like(c_BH)
-            self.step(x_BE, h_BH, c_BH, after_BH, new_BH)
-            h_BH, c_BH = new_BH, after_BH
-        return torch.from_numpy(h_TBH).transpose(0, 1), (torch.from_numpy(h_BH), torch.from_numpy(c_BH))
+    def inputs(self, x_NE: Tensor) -> np.ndarray:
+        """Return the inputs themselves."""
+        return x_NE.numpy()
 
     def step(
-        self, x_BE: np.ndarray, h_BH: np.ndarray, c_BH: np.ndarray, after_BH: np.ndarray, new_BH: np.ndarray
+        self, x_BI: np.ndarray, h_BH: np.ndarray, c_BH: np.ndarray, after_BH: np.ndarray, new_BH: np.ndarray
     ) -> None:
         """Write c_t and h_t."""
-        kernels.lstm_step(self._product.of(np.concatenate([x_BE, h_BH], 1)), c_BH, after_BH, new_BH)
+        kernels.lstm_step(self._product.of(np.concatenate([x_BI, h_BH], 1)), c_BH, after_BH, new_BH)
 
 
-class Int8LSTMReader(RecurrentReader):
-    """An LSTM whose steps take as few calls as possible: at one stream, calls cost as much as the products."""
+class Int8LSTMReader(LSTMReader):
+    """The same in int8."""
 
     LAYER = _Int8LSTMLayer
-    layers: Sequence[_Int8LSTMLayer]
-
-    def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
-        """Read T tokens of each stream; see `Network.forward`."""
-        if ids_BT.shape[1] != 1:
-            return super().read(ids_BT, state)
-        h_LBH, c_LBH = (tensor.contiguous().numpy() for tensor in state[:2])
-        ids_B = np.ascontiguousarray(ids_BT[:, 0].numpy())
-        stars_B = np.where((ids_B >= STARS[0]) & (ids_B <= STARS[-1]), ids_B, state[2][0].numpy())
-        new_LBH, after_LBH, x_BE = np.empty_like(h_LBH), np.empty_like(c_LBH), self.inputs(ids_B, stars_B)
-        for index, layer in enumerate(self.layers):
-            layer.step(x_BE, h_LBH[index], c_LBH[index], after_LBH[index], new_LBH[index])
-            x_BE = new_LBH[index]
-        after = torch.from_numpy(new_LBH), torch.from_numpy(after_LBH), torch.from_numpy(stars_B)[None]
-        return self.project(torch.from_numpy(x_BE))[:, None], after
 
 
 def is_quick() -> bool:

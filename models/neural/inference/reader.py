@@ -189,46 +189,51 @@ class RecurrentReader(Reader):
         return x_NE
 
 
-class _LSTMLayer(_Layer):
+class LSTMLayer(_Layer):
     """An LSTM layer whose element-wise work is one compiled pass."""
 
     def read(self, x_BTE: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
-        """Return every hidden state (B, T, H) and the last state."""
-        h_BH, c_BH, x_TBE = state[0], state[1].numpy(), x_BTE.transpose(0, 1)
-        a_TBG = self.of_input(x_TBE.flatten(0, 1)).unflatten(0, x_TBE.shape[:2]).numpy()
-        h_TBH = np.empty((len(a_TBG), *h_BH.shape), np.float32)
-        for a_BG, new_BH in zip(a_TBG, h_TBH, strict=True):
+        """Return every hidden state (B, T, H) and the last state; the same to the bit as T steps."""
+        (h_BH, c_BH), x_TBE = (tensor.contiguous().numpy() for tensor in state), x_BTE.transpose(0, 1)
+        h_TBH = np.empty((len(x_TBE), *h_BH.shape), np.float32)
+        x_TBI = self.inputs(x_TBE.flatten(0, 1)).reshape(*h_TBH.shape[:2], -1)
+        for x_BI, new_BH in zip(x_TBI, h_TBH, strict=True):
             after_BH = np.empty_like(c_BH)
-            self.step(a_BG, h_BH, c_BH, after_BH, new_BH)
-            h_BH, c_BH = torch.from_numpy(new_BH), after_BH
-        return torch.from_numpy(h_TBH).transpose(0, 1), (h_BH, torch.from_numpy(c_BH))
+            self.step(x_BI, h_BH, c_BH, after_BH, new_BH)
+            h_BH, c_BH = new_BH, after_BH
+        return torch.from_numpy(h_TBH).transpose(0, 1), (torch.from_numpy(h_BH), torch.from_numpy(c_BH))
 
-    def step(self, a_BG: np.ndarray, h_BH: Tensor, c_BH: np.ndarray, after_BH: np.ndarray, new_BH: np.ndarray) -> None:
-        """Write c_t and h_t; overwrite the input's part of the gates."""
-        kernels.float_lstm_step(a_BG, self.of_state(h_BH).numpy(), c_BH, after_BH, new_BH)
+    def inputs(self, x_NE: Tensor) -> np.ndarray:
+        """Return what `step` takes of inputs: their part of the gates."""
+        return self.of_input(x_NE).numpy()
+
+    def step(
+        self, x_BI: np.ndarray, h_BH: np.ndarray, c_BH: np.ndarray, after_BH: np.ndarray, new_BH: np.ndarray
+    ) -> None:
+        """Write c_t and h_t; overwrite x_BI."""
+        kernels.float_lstm_step(x_BI, self.of_state(torch.from_numpy(h_BH)).numpy(), c_BH, after_BH, new_BH)
 
 
 class LSTMReader(RecurrentReader):
-    """An LSTM in float32 whose steps take few calls: with few streams, calls cost as much as the products."""
+    """An LSTM whose steps take few calls: with few streams, calls cost as much as the products."""
 
-    LAYER = _LSTMLayer
-    layers: Sequence[_LSTMLayer]
+    LAYER = LSTMLayer
+    layers: Sequence[LSTMLayer]
 
     def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Read T tokens of each stream; see `Network.forward`."""
-        h_LBH, c_LBH, stars_1B = (tensor.contiguous() for tensor in state)
         if ids_BT.shape[1] != 1:
-            return super().read(ids_BT, (h_LBH, c_LBH, stars_1B))
+            return super().read(ids_BT, state)
+        h_LBH, c_LBH = (tensor.contiguous().numpy() for tensor in state[:2])
         ids_B = ids_BT[:, 0].numpy()
-        stars_B = np.where((ids_B >= STARS[0]) & (ids_B <= STARS[-1]), ids_B, stars_1B[0].numpy())
-        x_BE = torch.from_numpy(self.inputs(ids_B, stars_B))
-        after_LBH, new_LBH, before_LBH = np.empty(c_LBH.shape, np.float32), torch.empty_like(h_LBH), c_LBH.numpy()
+        stars_B = np.where((ids_B >= STARS[0]) & (ids_B <= STARS[-1]), ids_B, state[2][0].numpy())
+        new_LBH, after_LBH, x_BE = np.empty_like(h_LBH), np.empty_like(c_LBH), self.inputs(ids_B, stars_B)
         for index, layer in enumerate(self.layers):
-            new_BH = new_LBH[index]
-            layer.step(layer.of_input(x_BE).numpy(), h_LBH[index], before_LBH[index], after_LBH[index], new_BH.numpy())
-            x_BE = new_BH
-        after = new_LBH, torch.from_numpy(after_LBH), torch.from_numpy(stars_B)[None]
-        return self.project(x_BE)[:, None], after
+            x_BI = layer.inputs(torch.from_numpy(x_BE))
+            layer.step(x_BI, h_LBH[index], c_LBH[index], after_LBH[index], new_LBH[index])
+            x_BE = new_LBH[index]
+        after = torch.from_numpy(new_LBH), torch.from_numpy(after_LBH), torch.from_numpy(stars_B)[None]
+        return self.project(torch.from_numpy(x_BE))[:, None], after
 
 
 class NPLMReader(Reader):
