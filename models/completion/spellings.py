@@ -289,6 +289,10 @@ class EntryIndex:
         """Return the range of the entries that begin so."""
         return self.place(beginning)[:2]
 
+    def beginning_with(self, beginning: bytes) -> np.ndarray:
+        """Return the numbers of the entries that begin so, shorter and longer ones."""
+        return self.ids_E[slice(*self.range(beginning))]
+
     def _split(self, beginning: bytes) -> tuple[np.ndarray, np.ndarray]:
         """Return the bytes that follow this beginning in longer entries (G), and the bounds of their ranges (G + 1)."""
         (_, high, low), depth = self.place(beginning), len(beginning)

@@ -240,8 +240,7 @@ def _next(
     if unit := bundle.vocabulary.word_unit:
         p_V = reader([typed.ids])[0].p_V
         suggestions = _best(k, *_whole_words(bundle.vocabulary, unit, p_V, typed, k, marks))
-        low, high = texts_of(bundle.vocabulary).after(typed.text).range(b" ")
-        begun = low == high
+        begun = not len(texts_of(bundle.vocabulary).after(typed.text).beginning_with(b" "))
     else:
         suggestions = _best(k, *(yield from _spelled_words(bundle.vocabulary, typed, k, reader, cutoffs)))
         begun = typed.begun
@@ -261,10 +260,10 @@ def _whole_words(
     """Return displayed word → probability, and the probability of all that may follow the text."""
     allowed_V = vocabulary.word_start_V if not marks else np.arange(vocabulary.size) >= FIRST
     whole, index = 1.0, texts_of(vocabulary).after(typed.text)
-    low, high = index.range(b" ")
-    if typed.spaced and high > low:
+    spaced = index.beginning_with(b" ")
+    if typed.spaced and len(spaced):
         spaced_V = np.zeros(vocabulary.size, bool)
-        spaced_V[index.ids_E[low:high]] = True
+        spaced_V[spaced] = True
         allowed_V = allowed_V & spaced_V
         whole = float(p_V[spaced_V].sum() + p_V[UNK])
     candidates = np.flatnonzero(allowed_V)
@@ -326,7 +325,7 @@ def _completed(spelled: SpelledWord | None, typed: Typed, k: int, cutoffs: Cutof
 def _known_words(vocabulary: Vocabulary, unit: WordUnit, p_V: np.ndarray, typed: Typed, k: int) -> Suggestions:
     """Return the words that begin with the typed one; the rest is the probability of unknown words that do."""
     beginning = "".join(pieces_of(typed.word, vocabulary.spec.lowercase))
-    ids = words_of(vocabulary).beginning_with(beginning)
+    ids = words_of(vocabulary).beginning_with(beginning.encode())
     begun, _, ends = unit.spelling.following(beginning)
     unknown = float(p_V[UNK]) * begun
     finished = unknown * ends

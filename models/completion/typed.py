@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from ..tokens.special import UNK
 from ..tokens.vocabulary import Vocabulary, page
 from ..tokens.word_pieces import pieces_of
 from .reading import Ids
+from .spellings import EntryIndex
 
 OPENERS = "([{“‘«"
 DROW = re.compile(r"(?:[^\W_]|[\u0300-\u036f'’])*[^\W_]")
@@ -93,32 +93,11 @@ def _last_word(vocabulary: Vocabulary, text: str) -> tuple[str, int]:
     return "", 0
 
 
-class WordList:
-    """The words of a word vocabulary by their beginnings.
-
-    Args:
-        vocabulary: A vocabulary of words.
-    """
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._vocabulary = vocabulary
-
-    @cached_property
-    def _sorted(self) -> tuple[list[str], np.ndarray]:
-        named = sorted((self._vocabulary.token(int(i)), int(i)) for i in np.flatnonzero(self._vocabulary.word_start_V))
-        return [word for word, _ in named], np.array([i for _, i in named], np.int64)
-
-    def beginning_with(self, beginning: str) -> np.ndarray:
-        """Return the ids of the words that begin so, shorter and longer ones."""
-        words, ids = self._sorted
-        low = bisect_left(words, beginning)
-        return ids[low : bisect_right(words, beginning, lo=low, key=lambda word: word[: len(beginning)])]
-
-
 @lru_cache(maxsize=8)
-def words_of(vocabulary: Vocabulary) -> WordList:
-    """Return the words of a vocabulary by their beginnings, the same list for each call."""
-    return WordList(vocabulary)
+def words_of(vocabulary: Vocabulary) -> EntryIndex:
+    """Return the words of a word vocabulary by their beginnings, the same index for each call."""
+    ids = np.flatnonzero(vocabulary.word_start_V).tolist()
+    return EntryIndex([vocabulary.token(number).encode() for number in ids], ids)
 
 
 class TextStart(NamedTuple):
@@ -168,7 +147,7 @@ def start_of(vocabulary: Vocabulary, prompt: str) -> TextStart:
     if typed.word and not vocabulary.word_unit:
         return TextStart(typed.ids, typed.ids, open=_end_of(vocabulary, typed))
     if typed.word and (vocabulary.encode(typed.word) == UNK).any():
-        words = words_of(vocabulary).beginning_with(_folded(vocabulary, typed.word))
+        words = words_of(vocabulary).beginning_with(_folded(vocabulary, typed.word).encode())
         if len(words):
             before = typed.text[: len(typed.text) - len(typed.word)]
             return TextStart(typed.context, typed.ids, tuple(words.tolist()), before, typed.word)
