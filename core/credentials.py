@@ -20,7 +20,7 @@ from pathlib import Path
 
 from core.errors import InputError, Unreadable, disk_errors
 from core.output import write_output
-from models.names import require_name
+from models.options import require_name
 
 USER = "reviewlm"
 PASSWORD_FILE = "ui-password"

@@ -24,7 +24,7 @@ from data_checks.checks import OF_COLUMN, OF_ROWS, RUNS, SHARES, TEXT, Check, Me
 from data_checks.page import CheckPage, ShownResult
 from data_checks.report import CRITICAL, CheckReport, ExpectationResult
 from data_checks.suites import COLUMNS, PRIVATE, suite_of
-from models.names import as_name, require_name
+from models.options import as_name, require_name
 from models.streams import DOCUMENTS, TokenStream
 from models.tokens.special import UNK
 

@@ -14,8 +14,6 @@ from pydantic import Field
 from .mixture.spec import CacheSpec as CacheSpec
 from .mixture.spec import MixtureSpec as MixtureSpec
 from .mixture.spec import NeuralCacheSpec as NeuralCacheSpec
-from .names import as_name as as_name
-from .names import require_name as require_name
 from .neural.spec import NPLMSpec as NPLMSpec
 from .neural.spec import ObjectiveSpec as ObjectiveSpec
 from .neural.spec import RecurrentSpec as RecurrentSpec
@@ -25,8 +23,10 @@ from .ngram.spec import Smoothing as Smoothing
 from .options import Count, Whole, options, stored
 from .options import Name as Name
 from .options import OrNone as OrNone
+from .options import as_name as as_name
 from .options import as_written as as_written
 from .options import inapplicable as inapplicable
+from .options import require_name as require_name
 from .options import without_inapplicable as without_inapplicable
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from models.base import LanguageModel
 from models.bundles.bundle import Bundle
 from models.bundles.text_scores import TextScore, TextsToScore
-from models.mixture.attribution import Attribution
+from models.mixture.weights import Attribution
 from models.tokens.vocabulary import Vocabulary, batched
 from serving.engine.jobs import Aside, EngineContext, NotDone
 

@@ -43,7 +43,7 @@ from core.output import fenced
 from core.sqlite_files import database_address
 from core.store import DIGEST_LENGTH, canonical
 from evaluation.reports.run_results import journal_lines
-from models.perplexity import perplexity
+from models.base import perplexity
 from models.specs import NPLMSpec, RecurrentSpec, identity
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import EnoughSeen, build_fit, fit_version, plan_fit

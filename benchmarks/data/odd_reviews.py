@@ -38,8 +38,8 @@ from evaluation.drift.odd_reviews import (
     surprise,
 )
 from evaluation.scoring.score import score_stream
+from models.base import predictions
 from models.bundles.bundle import Bundle
-from models.predictions import predictions
 from models.sampling import generate
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream

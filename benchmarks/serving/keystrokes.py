@@ -29,8 +29,8 @@ from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.serving.servers import ours
 from evaluation.scoring.keystrokes import SHOWN, Keyboard
 from evaluation.statistics.bootstrap import Bootstrap
+from models.base import predictions
 from models.bundles.bundle import Bundle
-from models.predictions import predictions
 from models.tokens.special import CONTEXT_IDS, SPECIAL, UNK
 from models.tokens.word_pieces import cut, folded
 

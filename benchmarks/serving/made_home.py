@@ -18,8 +18,7 @@ import torch
 
 from core.environment import prepare_environment
 from corpus.synthetic.synth import write_reviews
-from models.bundles.bundle import Bundle, save_bundle
-from models.bundles.writer import INT8_LOSS
+from models.bundles.bundle import INT8_LOSS, Bundle, save_bundle
 from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm

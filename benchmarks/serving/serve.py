@@ -29,8 +29,7 @@ from torch import nn
 
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from models.base import LanguageModel
-from models.bundles.bundle import Bundle
-from models.bundles.writer import in_int8
+from models.bundles.bundle import Bundle, in_int8
 from models.neural.lm import RecurrentLM
 from models.sampling import Sampling
 from models.sampling.batch import SampledText, TextBatch, uniforms_of

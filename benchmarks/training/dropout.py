@@ -22,8 +22,8 @@ from typing import Any, cast
 
 from benchmarks.harness import Report, arguments, finish, measure, say
 from benchmarks.small_text import ask_for_reviews, opened, prepare
+from models.base import perplexity
 from models.neural.lm import RecurrentLM
-from models.perplexity import perplexity
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from training.context import FitContext
 from training.fit import fit_model

@@ -23,9 +23,8 @@ import torch
 from benchmarks.harness import say
 from benchmarks.line_text import LANES, LineText
 from benchmarks.processes import environment
-from models.base import LanguageModel
+from models.base import LanguageModel, perplexity
 from models.neural.lm import RecurrentLM
-from models.perplexity import perplexity
 from models.specs import RecurrentSpec
 from models.streams import TokenStream, unigram_counts
 from models.tokens.special import BOS, CONTEXT_IDS

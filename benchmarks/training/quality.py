@@ -25,10 +25,10 @@ from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.line_text import LANES, TEXTS, LineText
 from benchmarks.models.mixture import perplexities_of
 from benchmarks.training.members import MEAN, perplexities, streams_of, train_side_by_side
+from models.base import perplexity
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.neural.lm import RecurrentLM
-from models.perplexity import perplexity
 from models.specs import (
     MixtureSpec,
     NeuralCacheSpec,

@@ -38,9 +38,9 @@ import torch
 
 from benchmarks.harness import Ratio, Report, arguments, finish, measure, say
 from benchmarks.line_text import LANES, TEXTS, LineText
+from models.base import perplexity
 from models.neural.lm import RecurrentLM
 from models.neural.network import Network
-from models.perplexity import perplexity
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from training.context import FitContext

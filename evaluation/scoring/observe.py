@@ -18,7 +18,7 @@ import polars as pl
 from core.errors import ReviewLMError
 from evaluation.scoring.keystrokes import Keyboard
 from evaluation.scoring.score import PREFIX, ScoringWindow, windows
-from models.predictions import predictions
+from models.base import predictions
 from models.streams import side_by_side
 from models.threads import return_freed
 from models.tokens.special import UNK
@@ -26,8 +26,8 @@ from models.tokens.special import UNK
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from models.base import Predictions
     from models.bundles.bundle import Bundle
-    from models.predictions import Predictions
     from models.streams import TokenStream
 
 COLUMNS = pl.Schema({

@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from models.base import STATIC
-from models.perplexity import perplexity
+from models.base import STATIC, perplexity
 
 LEAST_EVALUATIONS = 3
 """Fewer points cannot tell a trend from a step."""

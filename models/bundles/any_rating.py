@@ -18,7 +18,7 @@ import torch
 
 from ..base import LanguageModel, ModelError
 from ..log_sums import log_sum_over
-from ..mixture.attribution import Attribution, averaged
+from ..mixture.weights import Attribution, averaged
 from ..tokens.special import BOS, CONTEXT_IDS, STARS
 
 IMPOSSIBLE = 1e6

@@ -33,10 +33,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ..base import ModelError, read_on
 from ..tokens.special import BOS, CONTEXT_IDS
 from ..tokens.vocabulary import Vocabulary
-from .attribution import Attribution, attribution_of
 from .parts import Part, load_parts, read_facts, save_parts, write_facts
 from .spec import CacheSpec
-from .weights import mixed_nats
+from .weights import Attribution, attribution_of, mixed_nats
 
 FACTS = "cache.json"
 RANGES = (1, 9, 33, 129)
@@ -143,7 +142,7 @@ class CacheLM:
         return nats_BT, after
 
     def attribute(self, ids_BT: np.ndarray, state: CacheState) -> tuple[Attribution, CacheState]:
-        """Return the contributions of the static model and each order of the cache; see `mixture/attribution.py`."""
+        """Return the contributions of the static model and each order of the cache; see `mixture/weights.py`."""
         nats_BTP, log_weights_BTP, after = self._components(np.asarray(ids_BT, np.int64), state)
         return attribution_of(self.names, nats_BTP, log_weights_BTP, np.isin(ids_BT, self._given)), after
 

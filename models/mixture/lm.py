@@ -16,17 +16,15 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from ..base import ModelError, read_on
+from ..base import FirstEntries, ModelError, Predictions, in_bulk, predictions, read_on, stepped_first
 from ..log_sums import log_sum_of
 from ..ngram.lm import NGramLM
-from ..predictions import FirstEntries, Predictions, in_bulk, predictions, stepped_first
 from ..tokens.special import CONTEXT_IDS
 from ..tokens.vocabulary import Vocabulary
-from .attribution import Attribution, attribution_of
 from .context_weights import KEY, ContextWeights
 from .parts import Part, load_parts, read_facts, save_parts, write_facts
 from .spec import MixtureSpec
-from .weights import Fixed, Weighting, mixed_nats
+from .weights import Attribution, Fixed, Weighting, attribution_of, mixed_nats
 
 FACTS = "mixture.json"
 
@@ -129,7 +127,7 @@ class MixtureLM:
         return len(others) == 1 and in_bulk(others[0])
 
     def predictions(self, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
-        """Yield the distributions at the wanted positions; see `models/predictions.py`.
+        """Yield the distributions at the wanted positions; see `models/base.py`.
 
         The part that is no n-gram model reads many positions at a time; n-gram models look up those that it yields.
         """
@@ -147,7 +145,7 @@ class MixtureLM:
             yield Predictions(text_N, position_N, mixed_NV.numpy())
 
     def attribute(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[Attribution, MixtureState]:
-        """Score tokens and return the contribution of each part to each; see `mixture/attribution.py`."""
+        """Score tokens and return the contribution of each part to each; see `mixture/weights.py`."""
         pairs = [model.score(ids_BT, part) for model, part in zip(self.models, state.parts, strict=True)]
         nats_BTP = np.stack([nats_BT for nats_BT, _ in pairs], -1)
         log_weights_BTP = self.weighting.before(ids_BT, state.parts)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base import LanguageModel, ModelError
-from ..names import require_name
+from ..options import require_name
 
 if TYPE_CHECKING:
     from ..tokens.vocabulary import Vocabulary

@@ -1,12 +1,28 @@
 """Weigh the parts of a mixture: p(w | h)  =  Σ_i λ_i p_i(w | h),  λ_i ≥ 0,  Σ_i λ_i = 1.
 
 EM finds fixed weights on held-out text (`training/mixture/em.py`). Shapes: T tokens, P parts.
+
+Attribute the log-probability of each word to the parts of a mixture.
+
+A mixture draws a part with probability λ_i and then the word from it. Given the word, the probability that it came from
+part i is the share of this part (Bayes' rule; the shares of a token sum to 1)
+
+    r_i  =  λ_i p_i(w | h) / p(w | h),        and its contribution is   r_i log p(w | h)
+
+so contributions sum to log p.
+
+A text without a rating is read with each rating k of the training reviews (`bundles/any_rating.py`):
+p(w | h) = Σ_k π_k p(w | h, k), where π_k = p(k | h) is the rating's probability given the text before. The mixture now
+draws a rating, then a part, then the word. The share of a part is again its probability given the word, summed over the
+ratings:
+
+    r_i  =  Σ_k π_k λ_i(k) p_i(w | h, k) / p(w | h)
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -80,3 +96,62 @@ class Fixed:
     def facts(self) -> dict[str, Any]:
         """Return the weights as JSON values; see `Weighting.facts`."""
         return {"weights": self.weights_P.tolist()}
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """The contributions of P parts to each token. log p = −nats = Σ_i contribution_i.
+
+    Args:
+        names: Names of the parts.
+        nats_BT: −log p; this and all other values are 0 for tokens that are never predicted.
+        weights_BTP: λ_i at each token.
+        part_nats_BTP: −log p_i.
+        contribution_BTP: Contributions to log p in nats: r_i log p.
+        share_BTP: r_i.
+    """
+
+    names: tuple[str, ...]
+    nats_BT: np.ndarray
+    weights_BTP: np.ndarray
+    part_nats_BTP: np.ndarray
+    contribution_BTP: np.ndarray
+    share_BTP: np.ndarray
+
+    def without(self, position: int) -> Attribution:
+        """Return the attribution without the token at one position."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "names"}
+        return replace(self, **{name: np.delete(array, position, 1) for name, array in arrays.items()})
+
+
+def attribution_of(
+    names: Sequence[str], nats_BTP: np.ndarray, log_weights_BTP: np.ndarray, given_BT: np.ndarray
+) -> Attribution:
+    """Return the attribution of a mixture from its parts' −log p_i, log λ_i, and the mask of given tokens."""
+    nats_BTP = np.where(given_BT[..., None], 0.0, nats_BTP)
+    log_weights_BTP = np.broadcast_to(log_weights_BTP, nats_BTP.shape)
+    nats_BT = np.where(given_BT, 0.0, mixed_nats(nats_BTP, log_weights_BTP))
+    share_BTP = np.where(given_BT[..., None], 0.0, shares(nats_BTP, log_weights_BTP))
+    with np.errstate(invalid="ignore"):
+        contribution_BTP = np.where(share_BTP > 0, -share_BTP * nats_BT[..., None], 0.0)
+    weights_BTP = np.where(given_BT[..., None], 0.0, np.exp(log_weights_BTP))
+    return Attribution(tuple(names), nats_BT, weights_BTP, nats_BTP, contribution_BTP, share_BTP)
+
+
+def averaged(attribution: Attribution, logp_BRT: np.ndarray, given_BT: np.ndarray) -> Attribution:
+    """Return the attribution of B texts that were read with each of R ratings.
+
+    Args:
+        attribution: Of the B · R streams: the R ratings of the first text, then of the next.
+        logp_BRT: log π_k, the ratings' log-probabilities before each token.
+        given_BT: Which tokens are given.
+    """
+    shape_BRTP = *logp_BRT.shape, len(attribution.names)
+    part_nats_NTP, weights_NTP = attribution.part_nats_BTP, attribution.weights_BTP
+    nats_BRTP, weights_BRTP = part_nats_NTP.reshape(shape_BRTP), weights_NTP.reshape(shape_BRTP)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_joint_BRTP = logp_BRT[..., None] + np.log(weights_BRTP)  # log of π λ
+        log_weights_BTP = np.logaddexp.reduce(log_joint_BRTP, axis=1)
+        nats_BTP = log_weights_BTP - np.logaddexp.reduce(log_joint_BRTP - nats_BRTP, axis=1)
+    nats_BTP = np.where(np.isneginf(log_weights_BTP), np.inf, nats_BTP)  # a part of weight 0
+    return attribution_of(attribution.names, nats_BTP, log_weights_BTP, given_BT)

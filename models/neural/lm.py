@@ -21,8 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..atomic_files import save_tensors
-from ..base import ModelError
-from ..predictions import ENTRIES, FirstEntries, Predictions
+from ..base import ENTRIES, FirstEntries, ModelError, Predictions
 from ..specs import NPLMSpec, RecurrentSpec
 from .device import POSITIONS, out_of_memory, require_device
 from .inference.reader import Reader, reader_for
@@ -142,7 +141,7 @@ class NeuralLM:
         return self._reader
 
     def in_int8(self, normalise: bool, only_quick: bool) -> Self | None:
-        """Return this model with steps in int8; see `models.bundles.writer.in_int8`."""
+        """Return this model with steps in int8; see `models.bundles.bundle.in_int8`."""
         try:
             from .inference.int8 import int8_reader, is_quick
         except ImportError:  # numba is not installed
@@ -184,7 +183,7 @@ class NeuralLM:
 
     @torch.no_grad()
     def predictions(self, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
-        """Yield the distributions at the wanted positions; see `models/predictions.py`.
+        """Yield the distributions at the wanted positions; see `models/base.py`.
 
         The network reads many positions at a time; the output layer runs only at the wanted ones.
         """

@@ -13,11 +13,11 @@ from zlib import crc32
 import numpy as np
 import torch
 
+from ..base import FirstEntries
 from ..bundles.bundle import Bundle, require_stars
 from ..completion.begun_word import WaysOn
 from ..completion.typed import TextStart
 from ..options import DrawSeed
-from ..predictions import FirstEntries
 from ..sampling_options import Sampling, require_allowed
 from ..tokens.special import CONTEXT_IDS, EOS, UNK
 from .draw import UNCHANGED, draw, draw_unchanged, in_one_pass

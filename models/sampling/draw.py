@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..predictions import FirstEntries
+from ..base import FirstEntries
 from ..sampling_options import Sampling
 from ..tokens.special import EOS
 from .filters import require_drawn

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..base import read_on
+from ..base import first_step, gives_probabilities, read_on
 from ..bundles.bundle import Bundle
 from ..completion.begun_word import WaysOn, ways_on
 from ..completion.reading import PrefixReader, result_of, run_together
 from ..completion.typed import start_of
 from ..options import Count
-from ..predictions import first_step, gives_probabilities
 from ..sampling_options import Sampling, require_allowed, require_stop
 from ..tokens.special import EOS
 from .batch import SampledText, TextBatch, rating_of, start_by, uniforms_of

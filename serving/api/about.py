@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from models.bundles.writer import INT8_LOSS
+from models.bundles.bundle import INT8_LOSS
 from models.specs import to_dict
 from serving.api.answers import as_json, described
 from serving.api.errors import ApiError

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.base import LanguageModel, ModelError, read_on
+from models.base import LanguageModel, ModelError, gives_probabilities, read_on
 from models.bundles.bundle import Bundle
-from models.predictions import gives_probabilities
 from models.sampling.batch import Step, TextBatch
 from serving.engine.begun_words import BegunWords
 from serving.engine.contexts import Contexts, PrefixCache, Turns

@@ -13,8 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from models.base import LanguageModel, ModelError
-from models.bundles.bundle import save_bundle
-from models.bundles.writer import INT8_LOSS
+from models.bundles.bundle import INT8_LOSS, save_bundle
 from models.specs import ModelSpec, model_class
 from models.streams import TRAINING_TEXT, TokenStream, stars_prior
 from models.tokens.vocabulary import Vocabulary

@@ -8,9 +8,8 @@ import torch
 from scipy.stats import chisquare
 
 import models.bundles.bundle
-from models.base import LanguageModel, State
+from models.base import LanguageModel, State, predictions
 from models.bundles.bundle import load_bundle, save_bundle
-from models.predictions import predictions
 from models.sampling import filter_logp, pick
 from models.specs import KINDS, CacheSpec, NeuralCacheSpec
 from models.streams import stars_prior

@@ -9,7 +9,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import ConfigError
-from models.names import require_name
+from models.options import require_name
 
 HOSTILE = {
     "climbing path": "../../x", "absolute path": "/etc/passwd", "windows path": "..\\x", "drive": "C:x",

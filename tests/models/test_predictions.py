@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from models.base import ModelError
-from models.predictions import predictions
+from models.base import ModelError, predictions
 from models.tokens.special import BOS, STARS
 from tests.models.table_lm import HistoryLM
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import ConfigError, ReviewLMError
 from core.lineage.record import FAMILY_TAG
 from core.sqlite_files import database_file, read_only
-from models.names import require_name
+from models.options import require_name
 from tracking.client import ABSENT, error_code
 from tracking.runs.params import legal_name, shorten
 from tracking.tags import MODEL_KIND, MODEL_URI_TAG, OUTCOME, REASON, RULE, unpacked

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from models.perplexity import perplexity
+from models.base import perplexity
 from training.context import FitProgress
 from training.neural.clipping import Clipped
 

@@ -12,9 +12,8 @@ from pydantic import Field, model_validator
 from core.config.section import Line, Section
 from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, GatePolicy, Limit, RegisteredName
 from models.classification.spec import ClassifierSpec
-from models.names import require_name
 from models.neural.labelling.spec import TaggingSpec
-from models.options import MOST_WHOLE, Count, Number, OrNone, ShareBelowOne, Whole
+from models.options import MOST_WHOLE, Count, Number, OrNone, ShareBelowOne, Whole, require_name
 from models.specs import TrainingSpec
 from models.tagging.written_words import TAGS
 

@@ -2,7 +2,7 @@
 
 Dynamic quantisation: a row of weights has one scale, computed once; a row of inputs has one too, computed at each step.
 The products are summed exactly in 32 bits, so a stream's result is the same to the bit in any batch. What this costs in
-quality is measured for each model when it is fitted (`loss_of_int8`); `models/bundles/writer.py` decides by it.
+quality is measured for each model when it is fitted (`loss_of_int8`); `models/bundles/bundle.py` decides by it.
 Shapes: N rows, E features in, G features out.
 """
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...base import LanguageModel
-from ...bundles.writer import in_int8
+from ...bundles.bundle import in_int8
 from ...streams import TokenStream
 from ...tokens.special import CONTEXT_IDS, EOS
 from ..network import Network

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from models.bundles.bundle import Bundle
-from models.bundles.writer import INT8_LOSS, MOST_LOSS
+from models.bundles.bundle import INT8_LOSS, MOST_LOSS, Bundle
 from models.neural.inference import int8
 from models.sampling import generate, stream
 from tests.serving.engine.small_models import bundle_of

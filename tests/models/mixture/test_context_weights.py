@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import ModelError
+from models.base import ModelError, _step_by_step, in_bulk, predictions
 from models.mixture.cache import RANGES, CacheLM
 from models.mixture.context_weights import ContextWeights
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed, mixed_nats
-from models.predictions import _step_by_step, in_bulk, predictions
 from models.specs import CacheSpec, MixtureSpec, NGramSpec
 from models.tokens.special import BOS, CONTEXT_IDS
 from tests.examples import examples

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.predictions import FirstEntries
+from models.base import FirstEntries
 from models.sampling import Sampling, generate
 from models.sampling.draw import draw_unchanged
 from models.sampling.filters import allowed, pick, sampled_logp

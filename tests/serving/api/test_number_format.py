@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from models.bundles.writer import INT8_LOSS
+from models.bundles.bundle import INT8_LOSS
 from models.neural.inference import int8
 from models.sampling import generate
 from tests.serving.engine.small_models import bundle_of

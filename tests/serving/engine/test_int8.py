@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from corpus.synthetic.synth import write_reviews
-from models.bundles.bundle import load_bundle
-from models.bundles.writer import INT8_LOSS, in_int8
+from models.bundles.bundle import INT8_LOSS, in_int8, load_bundle
 from models.neural.inference.int8 import Int8LSTMReader, loss_of_int8
 from models.specs import NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import TokenStream, write_stream

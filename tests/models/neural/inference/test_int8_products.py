@@ -73,7 +73,7 @@ def test_embeddings_are_those_of_the_network_up_to_rounding(objective, tied):
 GROWTH = r"""
 import ctypes, gc, re, sys
 import numpy as np, torch
-from models.bundles.writer import in_int8
+from models.bundles.bundle import in_int8
 from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 
