@@ -43,9 +43,9 @@ from torch import Tensor
 
 from course.inputs import held_out, networks, opened, program, show
 from models.base import ModelError
+from models.neural.architectures import RecurrentNetwork
 from models.neural.network import STREAMS, Network, NetworkState
 from models.neural.output import NOT_SCORED
-from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.tokens.special import CONTEXT_IDS
 from models.tokens.words import FIRST

@@ -15,8 +15,7 @@ import numpy as np
 
 from course.inputs import data_of, program, show
 from models.ngram.lm import NGramLM
-from models.ngram.spec import SCORES_ONLY
-from models.specs import NGramSpec, Smoothing
+from models.specs import SCORES_ONLY, NGramSpec, Smoothing
 from models.tokens.special import CONTEXT_IDS
 from training.ngram.counting.counts import NGramCounts, count_ngrams, unseen_share
 from training.ngram.fitting import fit_tables

@@ -27,10 +27,10 @@ from course.external_memory import ExternalMemoryNetwork
 from course.inputs import program, show
 from course.toy_tasks import Addition, Association, Examples, Implication, Recall, Task
 from models.base import ModelError
+from models.neural.architectures import RecurrentNetwork
 from models.neural.device import limited_threads
 from models.neural.network import Network
 from models.neural.output import NOT_SCORED
-from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from training.neural.clipping import scale_and_clip
 from training.neural.optimizers import learning_rate, make_optimizer

@@ -1,20 +1,16 @@
 """Define the interface of every language model, so that callers need not know if it is n-gram or neural.
 
 Shape legend, for this whole package: B streams scored in one batch, T positions, V vocabulary entries,
-L layers, E embedding size, H hidden size.
+L layers, E embedding size, H hidden size; here also N requested positions, C first entries, M rows.
 
-Compute the whole distribution before each token of some texts (`score` gives one token's probability only).
-
-A model that can predict several positions at a time has a method `predictions` (`in_bulk`). Any other model is stepped
+`predictions` gives the whole distribution before each token of some texts (`score` one token's probability only). A
+model that can predict several positions at a time has a method `predictions` (`in_bulk`). Any other model is stepped
 token by token. Both ways are exact and give the same numbers up to rounding. A text that has ended leaves the batch,
 because a step costs the same for it as for a text that continues.
 
 `FirstEntries` are for drawing the next token: a two-level softmax gives the probabilities of its frequent entries
 without those of the rare ones, and most tokens that are drawn are frequent.
 
-Shapes: N requested positions, C first entries, M rows; for the other letters see `models/base.py`.
-
-Compute perplexity from nats.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 try:
-    from .neural.inference.log_kernels import add_to_log_sum
+    from .neural.inference.kernels import add_to_log_sum
 except ImportError:  # numba is not installed, as where a stranger opens an exported model
     add_to_log_sum = None
 

@@ -6,10 +6,9 @@ A check that involves several options is a `require` in the class's `__post_init
 Some options only take effect with certain values of others: `momentum` only with the optimisers that use it. Setting
 an option that has no effect is an error: it would change nothing except the identity of the fit.
 
-Validate names of models, vocabularies, registered models and presets.
-
-A name becomes a file's name, part of an address, a cell of a table and a line on a terminal. So one rule applies to
-all names, from any source: settings, a recorded configuration, a bundle, an argument.
+Names of models, vocabularies, registered models and presets: a name becomes a file's name, part of an address, a cell
+of a table and a line on a terminal. So one rule applies to all names, from any source: settings, a recorded
+configuration, a bundle, an argument.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 import polars as pl
 
+from .atomic_files import load_array
 from .base import ModelError, sha256_of, stored
-from .npy_files import load_array
 from .threads import FanOut
 from .tokens.special import CONTEXT_IDS, EncodedDocuments
 

@@ -99,8 +99,7 @@ def _fitted(spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: 
 
 def _spec(options: dict[str, Any], held_out: object) -> NGramSpec:
     """Return the options of the model; refuse scores, and a method that needs held-out text where there is none."""
-    from models.ngram.spec import SCORES_ONLY
-    from models.specs import NGramSpec
+    from models.specs import SCORES_ONLY, NGramSpec
     from training.ngram.smoothing.methods import TUNED
 
     spec: NGramSpec = _made(NGramSpec, options)

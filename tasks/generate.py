@@ -8,7 +8,7 @@ from typing import Any
 from core.config.run_config import RunConfig
 from core.model_errors import converted_errors
 from core.output import quoted
-from models.bundles.unseen import unseen_warnings
+from models.bundles.bundle import unseen_warnings
 from models.sampling import generate
 from models.sampling.batch import rating_of
 from tasks.stage import show_markdown, stage

@@ -17,11 +17,10 @@ from evaluation.scoring.punctuation import scored
 from evaluation.statistics.groups import united
 from models.neural.device import free_cached_memory
 from models.options import stored
+from models.punctuator import Punctuator
 from models.specs import VocabularySpec
-from models.tagging.punctuator import Punctuator
-from models.tagging.simple_rules import UsualTags, by_rules
-from models.tagging.written_words import MARKS, TaggedWords, taken_off
 from models.text.normal_form import NormalForm
+from models.written_words import MARKS, TaggedWords, UsualTags, by_rules, taken_off
 from tasks.fitting.fit import device_of, remove, threads_of
 from tasks.gpus import gpu_slot, on_gpu
 from tasks.progress import progress

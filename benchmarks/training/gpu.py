@@ -35,8 +35,8 @@ from benchmarks.models.ngram_text import CRAWL
 from benchmarks.training.gpu_updates import GPU, counted, profile, speed, speed_of_reviews, writing, zipf_text
 from core.processes.children import end_child, start_child
 from models.base import perplexity
+from models.neural.architectures import RecurrentNetwork
 from models.neural.device import free_cached_memory, require_device
-from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from training.context import FitContext, FitProgress

@@ -19,9 +19,9 @@ import torch
 
 from benchmarks.harness import say
 from benchmarks.line_text import chicago_reviews
+from models.neural.architectures import RecurrentNetwork
 from models.neural.device import free_cached_memory
 from models.neural.lm import RecurrentLM
-from models.neural.recurrent import RecurrentNetwork
 from models.sampling import Sampling
 from models.sampling.batch import SampledText, TextBatch, uniforms_of
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec

@@ -40,7 +40,7 @@ from corpus.duplicates.minhash import (
     stretches,
 )
 from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints, Forms, hash_table, sets, slices
-from models.npy_files import load_arrays
+from models.atomic_files import load_arrays
 from models.threads import FanOut, ordered
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.statistics.bootstrap import Bootstrap, Interval
-from models.tagging.written_words import MARKS
+from models.written_words import MARKS
 
 NAMES = {"comma": ",", "full stop": ".", "question mark": "?", "exclamation mark": "!"}
 MARKS_TOGETHER, CAPITALS = "all four marks", "capitals"

@@ -16,8 +16,8 @@ import polars as pl
 
 from evaluation.palette import EDGES
 from evaluation.scoring.metrics import LN2
-from models.tokens.detokenizer import Writer
 from models.tokens.special import UNK
+from models.tokens.word_pieces import Writer
 
 END = "<eos>"
 LONGEST = 120

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from models.compiled import FAST, kernel
-from models.neural.inference.log_kernels import exp, largest
+from models.neural.inference.kernels import exp, largest
 
 _F = np.float32
 BLOCK = 256

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from corpus.duplicates.shingles import Fingerprints, bytes_of
-from models.npy_files import load_array
+from models.atomic_files import load_array
 from models.tokens.words import cut, folded
 
 WORDS_FILE, OFFSETS_FILE = "words.u64", "word_offsets.npy"

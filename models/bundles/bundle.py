@@ -1,18 +1,23 @@
 """Save and load a language model with everything that is needed to use it, as a folder (`sealed_folder.py`).
 
-Choose the number format in which a model writes texts: int8 where this processor is quick at it and little is lost.
-
-With the VNNI instructions a step in int8 takes a part of one in float32, elsewhere longer. What int8 loses was measured
-on the validation reviews when the model was fitted, and its bundle says it. All doors write with the same format, so a
+**Number format.** Texts are written in int8 where this processor is quick at it and little is lost (`writer_of`). With
+the VNNI instructions a step in int8 takes a part of one in float32, elsewhere longer. What int8 loses was measured on
+the validation reviews when the model was fitted, and its bundle says it. All doors write with the same format, so a
 seed gives the same text in each of them. Scores, suggestions and beam search are always computed in float32.
+
+**Warnings** about a star rating or a script that the training did not have (`unseen_warnings`): a model writes fluent
+text after any request, also after a star token or letters that it has never seen. So the user does not notice that the
+request had no effect. The bundle shows what the training had: the shares of the ratings (`Bundle.stars_prior`), and the
+letters of the vocabulary's entries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import inf, isfinite, isnan
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, cast
@@ -24,6 +29,7 @@ from ..base import INTERFACE, LanguageModel, ModelError
 from ..specs import KINDS, ModelSpec, model_class, spec_from_dict, to_dict
 from ..tokens.special import BOS
 from ..tokens.vocabulary import Vocabulary, batched
+from ..tokens.words import FIRST
 from .sealed_folder import FORMAT, Description, Finite, Version, compare_probes, open_model, write_model
 from .sealed_folder import SPEC as SPEC
 from .text_scores import TextScore, TextsToScore
@@ -274,3 +280,64 @@ def _finite(nats: float) -> float | None:
     if isnan(nats):
         raise ModelError("the model's score of a probe text is not a number", "diverged")
     return nats if isfinite(nats) else None
+
+
+SCRIPTS = {
+    "LATIN": "Latin", "CYRILLIC": "Cyrillic", "GREEK": "Greek", "ARMENIAN": "Armenian", "GEORGIAN": "Georgian",
+    "HEBREW": "Hebrew", "ARABIC": "Arabic", "SYRIAC": "Syriac", "ETHIOPIC": "Ethiopic", "DEVANAGARI": "Devanagari",
+    "BENGALI": "Bengali", "GURMUKHI": "Gurmukhi", "GUJARATI": "Gujarati", "TAMIL": "Tamil", "TELUGU": "Telugu",
+    "KANNADA": "Kannada", "MALAYALAM": "Malayalam", "SINHALA": "Sinhala", "THAI": "Thai", "LAO": "Lao",
+    "TIBETAN": "Tibetan", "MYANMAR": "Burmese", "KHMER": "Khmer", "MONGOLIAN": "Mongolian", "HANGUL": "Korean (Hangul)",
+    "HIRAGANA": "Japanese (Hiragana)", "KATAKANA": "Japanese (Katakana)", "CJK": "Chinese (Han)",
+}  # fmt: skip
+"""First word of a letter's Unicode name → name of the script. Letters with other names are signs and symbols that
+belong to no script."""
+
+
+def unseen_warnings(bundle: Bundle, text: str = "", stars: int | None = None) -> list[str]:
+    """Return one sentence for each requested rating or script that the model has not seen in training.
+
+    Args:
+        text: A prompt, or a text to be scored.
+        stars: The requested rating; None: no rating was requested.
+    """
+    return [*_of_stars(bundle.stars_prior, stars), *script_warnings(bundle.vocabulary, text)]
+
+
+def _of_stars(shares: tuple[float, ...], stars: int | None) -> Iterator[str]:
+    """Yield a warning if the training had no review of this rating; no warning if it had no reviews at all."""
+    if stars is None or shares[stars] or not any(shares):
+        return
+    seen = [f"{rating}" for rating, share in enumerate(shares) if share and rating]
+    rating = f"{stars} star{'' if stars == 1 else 's'}" if stars else "an unknown rating"
+    learnt = f"it was trained on reviews of {', '.join(seen)} stars only" if seen else "none had a rating at all"
+    yield f"The model has never seen a review of {rating}: {learnt}. This model does not know what the rating means."
+
+
+def script_warnings(vocabulary: Vocabulary, text: str) -> list[str]:
+    """Return a sentence for each script of the text of which no entry of the vocabulary has a letter."""
+    scripts = scripts_of(vocabulary.normal_form.apply(text))
+    unable = "reads them as bytes and has seen hardly any" if vocabulary.lossless else "cannot read them"
+    return [
+        f"The text has letters in {SCRIPTS[name]} script, which the model's vocabulary lacks: it {unable}."
+        for name in sorted(scripts and scripts - _known_scripts(vocabulary))
+    ]
+
+
+@lru_cache(maxsize=4)
+def _known_scripts(vocabulary: Vocabulary) -> set[str]:
+    """Return the scripts of all entries; computed once, since a served model asks for every row."""
+    entries = (vocabulary.entry(token) for token in range(FIRST, vocabulary.size))
+    letters = (entry.decode("utf-8", errors="ignore") for entry in entries if not _is_placeholder(entry))
+    return scripts_of("".join(letters))
+
+
+def scripts_of(text: str) -> set[str]:
+    """Return the scripts of a text's letters, as keys of `SCRIPTS`."""
+    names = {unicodedata.name(sign, "").split(" ", 1)[0].split("-", 1)[0] for sign in set(text) if sign.isalpha()}
+    return names & SCRIPTS.keys()
+
+
+def _is_placeholder(entry: bytes) -> bool:
+    """Return whether an entry is a placeholder for personal data; its letters are no sign of the reviews' script."""
+    return len(entry) > 2 and entry.startswith(b"_") and entry.endswith(b"_")

@@ -1,5 +1,5 @@
 """Classify whole reviews: the options, models and bundles of all kinds of classifiers.
 
-`docs/concepts/other_models/labelling.md` shows their use. Nothing is imported here, so that `spec.py` can be read
+`docs/concepts/other_models/labelling.md` shows their use. Nothing is imported here, so that `specs.py` can be read
 without torch.
 """

@@ -15,7 +15,7 @@ from ..neural.device import require_device
 from ..neural.labelling.labeller import Labeller
 from ..neural.labelling.network import empty_network
 from ..neural.labelling.rows import Rows
-from ..neural.weights_file import fill_network, network_tensors, prefixed, without_prefix
+from ..neural.network import fill_network, network_tensors, prefixed, without_prefix
 from .classifier import WEIGHTS, Classifier, framed
 from .spec import RecurrentClassifierSpec
 

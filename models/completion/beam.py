@@ -25,13 +25,12 @@ from ..base import LanguageModel, ModelError
 from ..bundles.bundle import Bundle
 from ..options import Count
 from ..sampling.filters import among, require_numbers
-from ..sampling.written_text import WrittenText
 from ..sampling_options import require_allowed
 from ..tokens.special import CONTEXT_IDS, EOS, UNK
 from ..tokens.vocabulary import Vocabulary
-from .begun_word import ways_on
 from .reading import PrefixReader, Read, Steps, from_start, result_of, run_together
-from .typed import TextStart, start_of
+from .suggestions import ways_on
+from .typed import TextStart, WrittenText, start_of
 
 NEVER = sorted({UNK, *CONTEXT_IDS})
 TAIL = 24

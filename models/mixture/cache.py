@@ -31,10 +31,10 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..base import ModelError, read_on
+from ..specs import CacheSpec
 from ..tokens.special import BOS, CONTEXT_IDS
 from ..tokens.vocabulary import Vocabulary
 from .parts import Part, load_parts, read_facts, save_parts, write_facts
-from .spec import CacheSpec
 from .weights import Attribution, attribution_of, mixed_nats
 
 FACTS = "cache.json"

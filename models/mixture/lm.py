@@ -19,11 +19,11 @@ import torch
 from ..base import FirstEntries, ModelError, Predictions, in_bulk, predictions, read_on, stepped_first
 from ..log_sums import log_sum_of
 from ..ngram.lm import NGramLM
+from ..specs import MixtureSpec
 from ..tokens.special import CONTEXT_IDS
 from ..tokens.vocabulary import Vocabulary
 from .context_weights import KEY, ContextWeights
 from .parts import Part, load_parts, read_facts, save_parts, write_facts
-from .spec import MixtureSpec
 from .weights import Attribution, Fixed, Weighting, attribution_of, mixed_nats
 
 FACTS = "mixture.json"

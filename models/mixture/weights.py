@@ -2,10 +2,9 @@
 
 EM finds fixed weights on held-out text (`training/mixture/em.py`). Shapes: T tokens, P parts.
 
-Attribute the log-probability of each word to the parts of a mixture.
-
-A mixture draws a part with probability λ_i and then the word from it. Given the word, the probability that it came from
-part i is the share of this part (Bayes' rule; the shares of a token sum to 1)
+**Attribution** of the log-probability of each word to the parts. A mixture draws a part with probability λ_i and then
+the word from it. Given the word, the probability that it came from part i is the share of this part (Bayes' rule; the
+shares of a token sum to 1)
 
     r_i  =  λ_i p_i(w | h) / p(w | h),        and its contribution is   r_i log p(w | h)
 

@@ -23,14 +23,12 @@ from torch import Tensor
 from ..atomic_files import save_tensors
 from ..base import ENTRIES, FirstEntries, ModelError, Predictions
 from ..specs import NPLMSpec, RecurrentSpec
+from .architectures import NPLMNetwork, RecurrentNetwork
 from .device import POSITIONS, out_of_memory, require_device
 from .inference.reader import Reader, reader_for
-from .network import Network, NetworkState, join, take
-from .nplm import NPLMNetwork
+from .network import Network, NetworkState, fill_from, join, require_weights_for, stored_once, take
 from .output import CONTEXT_IDS, NOT_SCORED
-from .recurrent import RecurrentNetwork
 from .spec import WEIGHTS
-from .weights_file import fill_from, require_weights_for, stored_once
 
 if TYPE_CHECKING:
     from ..tokens.vocabulary import Vocabulary

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ..atomic_files import file_of
 from ..base import ModelError
-from ..npy_files import file_of
-from ..specs import NGramSpec
+from ..specs import SCORES_ONLY, NGramSpec
 from .lookup import NONE, apart, backoff_weights, different, follow, write_followers
-from .spec import SCORES_ONLY
 from .tables import Precision, Tables, compiled_steps, unknown_words
 
 if TYPE_CHECKING:

@@ -28,9 +28,8 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from ..atomic_files import not_written
+from ..atomic_files import load_array, not_written, save_array
 from ..base import ModelError
-from ..npy_files import load_array, save_array
 from .lookup import SHORT, Followers, apart, log_probabilities, row_type, word_type
 
 FORMAT = 2

@@ -15,13 +15,23 @@ import torch
 
 from ..base import FirstEntries
 from ..bundles.bundle import Bundle, require_stars
-from ..completion.begun_word import WaysOn
+from ..completion.suggestions import WaysOn
 from ..completion.typed import TextStart
 from ..options import DrawSeed
 from ..sampling_options import Sampling, require_allowed
 from ..tokens.special import CONTEXT_IDS, EOS, UNK
-from .draw import UNCHANGED, draw, draw_unchanged, in_one_pass
-from .filters import allowed, among, pick, pick_on_device, require_drawn, sampled_logp
+from .filters import (
+    UNCHANGED,
+    allowed,
+    among,
+    draw,
+    draw_unchanged,
+    in_one_pass,
+    pick,
+    pick_on_device,
+    require_drawn,
+    sampled_logp,
+)
 from .watermark import Watermark
 
 Step = Callable[[np.ndarray, Any], tuple[torch.Tensor, Any]]

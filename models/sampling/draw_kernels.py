@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from ..compiled import FAST, kernel
-from ..neural.inference.log_kernels import exp, largest
+from ..neural.inference.kernels import exp, largest
 
 _F, _I = np.float32, np.int32
 BLOCK = 128

@@ -10,14 +10,13 @@ import torch
 
 from ..base import first_step, gives_probabilities, read_on
 from ..bundles.bundle import Bundle
-from ..completion.begun_word import WaysOn, ways_on
 from ..completion.reading import PrefixReader, result_of, run_together
-from ..completion.typed import start_of
+from ..completion.suggestions import WaysOn, ways_on
+from ..completion.typed import WrittenText, start_of
 from ..options import Count
 from ..sampling_options import Sampling, require_allowed, require_stop
 from ..tokens.special import EOS
 from .batch import SampledText, TextBatch, rating_of, start_by, uniforms_of
-from .written_text import WrittenText
 
 BATCH, BATCH_BY_FIRST = 128, 512
 """Texts generated in one batch; the second where tokens are drawn from first entries (`StepsFirst`), which take less

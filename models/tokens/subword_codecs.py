@@ -25,8 +25,7 @@ import numpy as np
 import polars as pl
 from tokenizers import Tokenizer, pre_tokenizers
 
-from .chunks import Chunks
-from .detokenizer import TokenWriter
+from .word_pieces import Chunks, TokenWriter
 from .words import FIRST
 
 UNKNOWN = "<unk>"

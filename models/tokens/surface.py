@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from .chunks import Chunks
+from .word_pieces import Chunks
 
 LOWER, CAPITAL, CAPITALS, USUAL, OTHER, SPELT, CASELESS = range(7)
 """Shapes of a piece. The last one has no choice; as a usual shape it is `UNKNOWN`: no usual shape is known."""

@@ -22,9 +22,9 @@ import polars as pl
 from ..base import ModelError, stored
 from ..specs import VocabularySpec
 from ..text.normal_form import NormalForm
-from .detokenizer import TokenWriter
 from .special import BOS, EOS, SPECIAL, STARS, UNK, EncodedDocuments
 from .subword_codecs import CharUnit, SubwordUnit
+from .word_pieces import TokenWriter
 from .words import FIRST, WordUnit
 
 BOUNDARY_POLICY = "review: <bos> <stars_k> text <eos>; scored: text and <eos>"

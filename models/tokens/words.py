@@ -12,11 +12,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from .chunks import Chunks
-from .detokenizer import TokenWriter, Writer, is_word
 from .spelling import Spelling
 from .surface import Surface, SurfacePieces, Traits, read, traits
-from .word_pieces import PATTERN, cut, cut_one, folded, moved, pieces_of, straightened, written_pieces
+from .word_pieces import (
+    PATTERN,
+    Chunks,
+    TokenWriter,
+    Writer,
+    cut,
+    cut_one,
+    folded,
+    is_word,
+    moved,
+    pieces_of,
+    straightened,
+    written_pieces,
+)
 
 __all__ = ["FIRST", "PATTERN", "WordUnit", "cut", "folded"]
 

@@ -77,7 +77,7 @@ def generate(
     """
     _require_effect(context, beam, require or [], n)
     bundle, version = opened(configured(preset, set), model)
-    from models.bundles.unseen import unseen_warnings
+    from models.bundles.bundle import unseen_warnings
     from models.completion.beam import beam_search
     from models.sampling import generate as sample
     from models.sampling.batch import rating_of
@@ -122,7 +122,7 @@ def suggest(
     food was", counts as finished. A space at the end always finishes the word.
     """
     bundle, version = opened(configured(preset, set), model)
-    from models.bundles.unseen import unseen_warnings
+    from models.bundles.bundle import unseen_warnings
     from models.completion.suggestions import suggest as likely_words
 
     suggestions = checked(lambda: likely_words(bundle, prompt, k, stars, both=True))
@@ -147,8 +147,8 @@ def score(
     texts = terminal.read_texts(file)
     config = configured(preset, set)
     bundle, version = opened(config, model)
+    from models.bundles.bundle import unseen_warnings
     from models.bundles.text_scores import sum_of_scores
-    from models.bundles.unseen import unseen_warnings
     from models.sampling.watermark import evidence_of
 
     result = checked(lambda: sum_of_scores(bundle.score_texts(texts, stars)))

@@ -15,7 +15,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from core.config.sections.serving import ServingConfig
-from models.bundles.unseen import unseen_warnings
+from models.bundles.bundle import unseen_warnings
 from models.tokens.vocabulary import batched
 from serving.api.errors import ApiError, busy, invalid
 from serving.engine.jobs import LONG

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from models.bundles.bundle import Bundle
-from models.completion.begun_word import WaysOn, ways_on
 from models.completion.reading import PrefixReader, Steps, run_together
+from models.completion.suggestions import WaysOn, ways_on
 from serving.engine.contexts import Contexts
 from serving.engine.live_text import Beginning, LiveText, WaitingTexts
 

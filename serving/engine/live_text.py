@@ -10,10 +10,9 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 
 from models.bundles.bundle import Bundle
-from models.completion.begun_word import WaysOn
-from models.completion.typed import TextStart, start_of
+from models.completion.suggestions import WaysOn
+from models.completion.typed import TextStart, WrittenText, start_of
 from models.sampling.batch import SampledText, rating_of, start_by, uniforms_of
-from models.sampling.written_text import WrittenText
 from models.tokens.special import EOS
 from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from models.classification.bundle import save_classifier
-from models.neural.labelling.labelled_sequences import LabelledSequences
-from models.neural.labelling.rows import Sequences
+from models.neural.labelling.rows import LabelledSequences, Sequences
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
 from tasks.classification.labelling import LEFT_OUT, Labelling, drawn_rows, labelling_of

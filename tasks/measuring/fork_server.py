@@ -32,7 +32,7 @@ from models.bundles.bundle import Bundle, load_bundle
 from models.threads import return_freed
 
 LIBRARIES = (
-    "models.neural.recurrent", "models.mixture.lm", "models.ngram.lm", "tasks.measuring.observed",
+    "models.neural.architectures", "models.mixture.lm", "models.ngram.lm", "tasks.measuring.observed",
     "tasks.fitting.worker", "models.sampling", "scipy.stats", "pyarrow.compute",
 )  # fmt: skip
 """Modules that import what most works need, and libraries that these import only when they use them. None of them may
@@ -107,7 +107,7 @@ def load_libraries() -> None:
         importlib.import_module(module)
     import numpy as np  # here: the process of a run imports this module, too, but not numba
 
-    from models.neural.inference.log_kernels import add_to_log_sum
+    from models.neural.inference.kernels import add_to_log_sum
 
     total_NV, logp_NPV, log_weight_NP = (np.zeros(shape, np.float32) for shape in ((1, 1), (1, 1, 1), (1, 1)))
     add_to_log_sum(total_NV, logp_NPV, 0, log_weight_NP)

@@ -2,7 +2,7 @@
 
 import torch
 
-from models.neural.recurrent import RecurrentNetwork
+from models.neural.architectures import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 V, E, H, B, T = 17, 4, 6, 3, 8

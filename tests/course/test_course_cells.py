@@ -17,10 +17,9 @@ import torch
 from benchmarks.training.one_hot import allocated, one_hot_product
 from course import bptt
 from course.einsum import einsum_affine
-from models.neural.layers.bidirectional import BidirectionalEncoder
+from models.neural.architectures import NPLMNetwork, RecurrentNetwork
+from models.neural.labelling.network import BidirectionalEncoder
 from models.neural.layers.cells import ACTIVATIONS, CELLS, cho_gru_cell, elman_cell, lstm_cell, matmul_affine
-from models.neural.nplm import NPLMNetwork
-from models.neural.recurrent import RecurrentNetwork
 from models.specs import KINDS, NPLMSpec, RecurrentSpec, TrainingSpec, model_class
 from models.tokens.special import CONTEXT_IDS
 from tests.course.small_networks import FLOAT32, SOFTMAX, B, E, H, T, V, network_of, random

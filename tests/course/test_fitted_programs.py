@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 import torch
 
-from models.neural.recurrent import RecurrentNetwork
+from models.neural.architectures import RecurrentNetwork
 from tests.marked_cases import long_but
 
 PROGRAMS = {

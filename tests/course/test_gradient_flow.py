@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from course.gradient_flow import GradientFlow, gradient_flow
+from models.neural.architectures import RecurrentNetwork
 from models.neural.network import Network
 from models.neural.output import build_output
-from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 V, H = 40, 12

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from models.npy_files import load_array, load_arrays
+from models.atomic_files import load_array, load_arrays
 
 
 def test_no_two_threads_parse_at_the_same_time(tmp_path, monkeypatch):

@@ -98,7 +98,7 @@ def suggest(bundle, prompt, k=5, stars=None):
 def write_package(folder: Path, version: str) -> Path:
     """Write a package with the interface of `models` whose answers name its version."""
     (folder / "bundles").mkdir(parents=True)
-    files = {"base": FAKE_BASE, "bundles/bundle": FAKE_BUNDLE, "bundles/unseen": FAKE_UNSEEN}
+    files = {"base": FAKE_BASE, "bundles/bundle": FAKE_BUNDLE + FAKE_UNSEEN}
     files |= {"sampling": FAKE_SAMPLING.format(version=version), "__init__": "", "bundles/__init__": ""}
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)

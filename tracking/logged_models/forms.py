@@ -88,7 +88,7 @@ def _reviews(facts: Mapping[str, Any]) -> Any:
 
 
 LANGUAGE_MODEL = Form(
-    "language model", ("base", "sampling", "bundles.unseen", "bundles.bundle"), language_model_signature, _typed,
+    "language model", ("base", "sampling", "bundles.bundle"), language_model_signature, _typed,
     streamable=True,
 )  # fmt: skip
 CLASSIFIER = Form("classifier", ("base", "classification.bundle"), classifier_signature, _reviews, streamable=False)

@@ -69,7 +69,7 @@ class ReviewModel(PythonModel):
             self._defaults = DEFAULTS
             self._tasks = {"generate": self._generate, "suggest": self._suggest, "score": self._score}
             self._sampling = import_module(f"{package}.sampling")
-            self._unseen = import_module(f"{package}.bundles.unseen").unseen_warnings
+            self._unseen = import_module(f"{package}.bundles.bundle").unseen_warnings
             self._bundle = import_module(f"{package}.bundles.bundle").load_bundle(folder)
 
     def predict(

@@ -16,7 +16,7 @@ from models.neural.labelling.rows import Rows
 from training.context import FitContext, journal
 
 if TYPE_CHECKING:
-    from models.neural.labelling.labelled_sequences import LabelledSequences
+    from models.neural.labelling.rows import LabelledSequences
     from models.tokens.vocabulary import Vocabulary
 
 KEYS = 1 << 63

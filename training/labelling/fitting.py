@@ -14,7 +14,7 @@ from models.classification.spec import ClassifierSpec
 from training.context import FitContext
 
 if TYPE_CHECKING:
-    from models.neural.labelling.labelled_sequences import LabelledSequences
+    from models.neural.labelling.rows import LabelledSequences
     from models.tokens.vocabulary import Vocabulary
 
 

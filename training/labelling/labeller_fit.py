@@ -23,16 +23,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.neural.architectures import RecurrentNetwork
 from models.neural.device import limited_threads, out_of_memory, require_device, to_device
-from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.labeller import LOSS, Labeller, input_tensors
 from models.neural.labelling.network import LabellingNetwork
-from models.neural.labelling.rows import LabelledBatch
+from models.neural.labelling.rows import LabelledBatch, LabelledSequences
 from models.neural.labelling.spec import LabellingOptions
+from models.neural.network import network_tensors
 from models.neural.output import NOT_SCORED
-from models.neural.recurrent import RecurrentNetwork
 from models.neural.spec import TrainingSpec
-from models.neural.weights_file import network_tensors
 from models.options import stored
 from training.context import CHECKPOINTS, FitContext, FitProgress
 from training.labelling.fine_tuning import FineTuning, Rates

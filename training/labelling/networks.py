@@ -9,8 +9,8 @@ from models.bundles.bundle import load_bundle
 from models.classification.classifier import ClassifierFit, framed, prior, text_rows
 from models.classification.network import NetworkClassifier
 from models.classification.spec import RecurrentClassifierSpec, unlike_start
-from models.neural.labelling.labelled_sequences import LabelledSequences
-from models.neural.recurrent import RecurrentNetwork
+from models.neural.architectures import RecurrentNetwork
+from models.neural.labelling.rows import LabelledSequences
 from training.context import FitContext
 from training.labelling.fine_tuning import FineTuning
 from training.labelling.labeller_fit import fit

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 import numpy as np
 
 from models.base import ModelError
-from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.neural.labelling.rows import LabelledSequences, Sequences
 from models.neural.labelling.spec import TaggingSpec
 from models.neural.output import NOT_SCORED
-from models.tagging.punctuator import WINDOW, Punctuator, WordPieces
-from models.tagging.written_words import TaggedWords
+from models.punctuator import WINDOW, Punctuator, WordPieces
 from models.tokens.vocabulary import Vocabulary
+from models.written_words import TaggedWords
 from training.context import FitContext
 from training.labelling.labeller_fit import fit as fit_labeller
 

@@ -24,8 +24,8 @@ from models.base import ModelError
 from models.mixture.context_weights import ContextWeights, log_softmax
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from models.mixture.spec import MixtureSpec
 from models.mixture.weights import Fixed, Weighting, mixed_nats, shares
+from models.specs import MixtureSpec
 from training.context import FitContext, FitResult
 from training.mixture.em import ROUNDS, em
 from training.mixture.parts import journal_tuning, open_parts

@@ -9,7 +9,7 @@ import torch
 
 from models.neural.device import limited_threads, out_of_memory, require_device
 from models.neural.lm import NeuralLM, NeuralSpec
-from models.neural.weights_file import fill_from
+from models.neural.network import fill_from
 from models.specs import model_class
 from models.streams import unigram_counts
 from training.context import FitContext, FitResult

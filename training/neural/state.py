@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from models.neural.network import Network
-from models.neural.spec import TrainingSpec
-from models.neural.weights_file import (
+from models.neural.network import (
+    Network,
     fill_network,
     network_tensors,
     prefixed,
@@ -27,6 +26,7 @@ from models.neural.weights_file import (
     stored_once,
     without_prefix,
 )
+from models.neural.spec import TrainingSpec
 from models.options import stored
 from training.context import FitProgress
 from training.neural.averaging import NonMonotonicTrigger, WeightAverage

@@ -25,9 +25,8 @@ import torch
 
 from models.base import ModelError, perplexity
 from models.neural.device import free_cached_memory
-from models.neural.network import Network
+from models.neural.network import Network, fill_network, network_tensors
 from models.neural.spec import TrainingSpec
-from models.neural.weights_file import fill_network, network_tensors
 from models.options import stored
 from training.context import CHECKPOINTS, PAUSED, FitContext
 from training.neural.batches import Plan, count_updates

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from models.base import ModelError
-from models.ngram.spec import KNESER_NEY, SCORES_ONLY
 from models.ngram.tables import FLOATS, Precision, Tables
-from models.specs import NGramSpec
+from models.specs import KNESER_NEY, SCORES_ONLY, NGramSpec
 from training.ngram.counting.counts import Documents, NGramCounts
 from training.ngram.counting.memory import ArrayAllocator, require_memory
 from training.ngram.engine import ShardEngine

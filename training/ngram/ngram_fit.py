@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.ngram.lm import NGramLM
-from models.ngram.spec import SCORES_ONLY
-from models.specs import NGramSpec
+from models.specs import SCORES_ONLY, NGramSpec
 from training.context import FitContext, FitResult, journal
 from training.ngram.counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
 from training.ngram.fitting import fit_tables, make_spec

@@ -22,9 +22,9 @@ from tokenizers.models import BPE, Unigram
 
 from models.base import ModelError
 from models.threads import FanOut
-from models.tokens.chunks import Chunks
 from models.tokens.subword_codecs import BYTE_OF, PATTERN, SPLIT, UNKNOWN, CharUnit, SubwordUnit, spare_bytes
 from models.tokens.vocabulary import batched
+from models.tokens.word_pieces import Chunks
 from models.tokens.words import FIRST
 from training.vocabularies.type_counts import CharacterCounts, TypeCounts
 

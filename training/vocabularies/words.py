@@ -13,11 +13,10 @@ import polars as pl
 
 from models.base import ModelError
 from models.threads import FanOut
-from models.tokens.chunks import Chunks
-from models.tokens.detokenizer import NO_SENTENCE_END
 from models.tokens.spelling import RARE, Spelling
 from models.tokens.surface import CASES, QUOTES, SHAPES, Surface, SurfacePieces, case_contexts, counts_of_quotes
 from models.tokens.vocabulary import batched
+from models.tokens.word_pieces import NO_SENTENCE_END, Chunks
 from models.tokens.words import FIRST, WordUnit, cut, folded
 from training.vocabularies.type_counts import TypeCounts
 

@@ -15,7 +15,7 @@ from models.classification.spec import ClassifierSpec
 from models.neural.labelling.spec import TaggingSpec
 from models.options import MOST_WHOLE, Count, Number, OrNone, ShareBelowOne, Whole, require_name
 from models.specs import TrainingSpec
-from models.tagging.written_words import TAGS
+from models.written_words import TAGS
 
 
 class ClassifierLimits(Section):

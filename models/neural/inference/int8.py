@@ -3,11 +3,21 @@
 Dynamic quantisation: a row of weights has one scale, computed once; a row of inputs has one too, computed at each step.
 The products are summed exactly in 32 bits, so a stream's result is the same to the bit in any batch. What this costs in
 quality is measured for each model when it is fitted (`loss_of_int8`); `models/bundles/bundle.py` decides by it.
-Shapes: N rows, E features in, G features out.
+
+**Embeddings** of a tied output layer are read from its packed weights, so they are held once. A third of the memory of
+float32 is the bound for a network in int8; with a second copy of its largest matrix, 2×650 with 8,971 words would take
+37 %.
+
+**Products** are compiled for the VNNI instructions, elsewhere of whole numbers in floats. Both give the same sums. That
+in floats is slower than a network in float32, so no text is written with it; but what int8 loses can be measured on
+every processor.
+Shapes: N rows or tokens, E features in, G features out, V vocabulary entries.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,11 +28,135 @@ from ...base import LanguageModel
 from ...bundles.bundle import in_int8
 from ...streams import TokenStream
 from ...tokens.special import CONTEXT_IDS, EOS
+from ..architectures import RecurrentNetwork
+from ..inference import kernels, vnni
 from ..network import Network
-from . import kernels, vnni
-from .int8_rows import rows_of
-from .reader import LSTMLayer, LSTMReader, MakeLinear, Reader, RecurrentReader, reader_kind
-from .whole_numbers import product_of, quantised
+from ..output.adaptive import AdaptiveOutput
+from .reader import (
+    AdaptiveLogp,
+    Linear,
+    LSTMLayer,
+    LSTMReader,
+    MakeLinear,
+    Reader,
+    RecurrentReader,
+    SoftmaxLogp,
+    reader_kind,
+)
+
+LEVELS = 127
+Rows = Callable[[np.ndarray], np.ndarray]
+"""Returns some rows of W (N, E; float32) by their numbers (N)."""
+
+
+class Compiled:
+    """The product x Wᵀ + b with quantised rows of x, compiled for VNNI; its packed weights can be read back.
+
+    Args:
+        weight_GE: W as whole numbers (int8).
+        scale_G: Their scales.
+        bias_G: b.
+    """
+
+    def __init__(self, weight_GE: Tensor, scale_G: np.ndarray, bias_G: np.ndarray) -> None:
+        self._packed, self._scale_G, self._bias_G = vnni.pack(weight_GE.numpy()), *map(vnni.padded, (scale_G, bias_G))
+        self._features = weight_GE.shape[1]
+
+    def __call__(self, x_NE: np.ndarray, out_NG: np.ndarray) -> None:
+        """Write x Wᵀ + b (N, G), both float32."""
+        vnni.linear(x_NE, self._packed, self._scale_G, self._bias_G, out_NG)
+
+    def rows(self, ids_N: np.ndarray) -> np.ndarray:
+        """Return some rows of W (N, E)."""
+        out_NE = np.empty((len(ids_N), self._features), np.float32)
+        vnni.rows(self._packed, self._scale_G, ids_N, out_NE)
+        return out_NE
+
+
+class InFloats:
+    """The same product of whole numbers as floats, which are wide enough for every sum."""
+
+    def __init__(self, weight_GE: Tensor, scale_G: np.ndarray, bias_G: np.ndarray) -> None:
+        self._float = torch.float32 if LEVELS**2 * weight_GE.shape[1] <= 2**24 else torch.float64
+        self._weight_EG, self._scale_G, self._bias_G = weight_GE.to(self._float).t(), scale_G, bias_G
+        self.rows = plain_rows(weight_GE, scale_G)
+
+    def __call__(self, x_NE: np.ndarray, out_NG: np.ndarray) -> None:
+        """Write x Wᵀ + b (N, G), both float32."""
+        q_NE, scale_N = np.empty(x_NE.shape, np.int8), np.empty(len(x_NE), np.float32)
+        kernels.quantise(x_NE, q_NE, scale_N)
+        sums_NG = torch.from_numpy(q_NE).to(self._float) @ self._weight_EG
+        # float() even of float32: compiled kernels exist once.
+        kernels.scale_back(sums_NG.float().numpy(), scale_N, self._scale_G, self._bias_G, out_NG)
+
+
+def product_of(weight_GE: Tensor, scale_G: np.ndarray, bias_G: np.ndarray) -> Compiled | InFloats:
+    """Return the quickest product of this processor."""
+    kind = Compiled if vnni.available() else InFloats
+    return kind(weight_GE.contiguous(), scale_G, bias_G)
+
+
+def quantised(weight_GE: Tensor) -> tuple[Tensor, np.ndarray]:
+    """Return the rows of W as whole numbers (int8), and their scales (G)."""
+    weight_GE = weight_GE.detach().float()
+    scale_G1 = weight_GE.abs().amax(1, keepdim=True).clamp_min(1e-30) / LEVELS
+    return (weight_GE / scale_G1).round().to(torch.int8), scale_G1[:, 0].numpy()
+
+
+def plain_rows(weight_GE: Tensor, scale_G: np.ndarray) -> Rows:
+    """Return rows of W from whole numbers that are kept for this alone."""
+    whole_GE = weight_GE.contiguous().numpy()
+    return lambda ids_N: whole_GE[ids_N] * scale_G[ids_N, None]
+
+
+def rows_of(network: RecurrentNetwork, output: Linear) -> Rows:
+    """Return the function from tokens to rows of the embedding.
+
+    Args:
+        network: The network in float32.
+        output: Its output layer in int8.
+    """
+    embedding, layer = network.embedding.weight, network.output
+    output = output.logits if isinstance(output, SoftmaxLogp) else output
+    if layer.weight is embedding and isinstance(layer, AdaptiveOutput) and isinstance(output, AdaptiveLogp):
+        levels: list[Any] = [output.head, *output.tails]
+        if not layer.shrinks:
+            return _RowsOfLevels(layer, [level.rows for level in levels])
+    elif layer.weight is embedding and (rows := getattr(output, "rows", None)) is not None:
+        return rows
+    return plain_rows(*quantised(embedding))
+
+
+class _RowsOfLevels:
+    """Rows of a tied embedding from the levels of an adaptive output; those of ids that are never predicted beside it.
+
+    Args:
+        layer: The output layer in float32.
+        levels: Functions from places in each of its levels to rows.
+    """
+
+    def __init__(self, layer: AdaptiveOutput, levels: Sequence[Rows]) -> None:
+        order_P = layer.order_P.numpy()
+        given = np.setdiff1d(np.arange(layer.entries), order_P)
+        self._rows = [plain_rows(*quantised(layer.weight[torch.from_numpy(given)])), *levels]
+        self._features = layer.weight.shape[1]
+        self._level_V, self._place_V = np.zeros(layer.entries, np.int8), np.zeros(layer.entries, np.int32)
+        self._place_V[given] = np.arange(len(given))
+        for level, (low, high) in enumerate(pairwise((0, *layer.cuts)), 1):
+            self._level_V[order_P[low:high]] = level
+            self._place_V[order_P[low:high]] = np.arange(high - low)
+
+    def __call__(self, ids_N: np.ndarray) -> np.ndarray:
+        level_N, place_N = self._level_V[ids_N], self._place_V[ids_N]
+        if len(ids_N) == 1:  # a step of one text: fewer calls
+            return self._rows[level_N[0]](place_N)
+        x_NE = np.empty((len(ids_N), self._features), np.float32)
+        for level, rows in enumerate(self._rows):
+            here_M = np.flatnonzero(level_N == level)
+            if len(here_M):
+                x_NE[here_M] = rows(place_N[here_M])
+        return x_NE
+
 
 REVIEWS, TOKENS = 64, 64
 """Reviews, and tokens of each, on which the loss is measured."""

@@ -26,17 +26,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...tokens.special import STARS
+from ..architectures import NPLMNetwork, RecurrentNetwork, stars_so_far
 from ..layers.cells import ACTIVATIONS, CELLS
-from ..layers.layer_norm import NormedLayer
-from ..layers.own_layer import OwnLayer, over_time
+from ..layers.own_layer import NormedLayer, OwnLayer, over_time
 from ..network import Network, NetworkState
-from ..nplm import NPLMNetwork
 from ..output.adaptive import AdaptiveOutput
-from ..output.single import SoftmaxOutput
-from ..recurrent import RecurrentNetwork, stars_so_far
+from ..output.base import SoftmaxOutput
 
 try:
-    from . import kernels, log_kernels
+    from . import kernels
 except ImportError:  # numba is not installed, as where a stranger opens an exported model
     kernels = None  # type: ignore[assignment]
 
@@ -308,7 +306,7 @@ class AdaptiveLogp:
         logp_NV = np.empty((len(head_NC), entries), np.float32)
         logp_NV[:, self.given] = -np.inf
         order_P, none_N = self.order_P[: self.cuts[0]].numpy(), np.zeros(len(head_NC), np.float32)
-        log_kernels.log_softmax_of_level(head_NC, none_N, order_P, logp_NV)
+        kernels.log_softmax_of_level(head_NC, none_N, order_P, logp_NV)
         return logp_NV
 
     def _joined_in_one_pass(self, levels: Sequence[Tensor]) -> Tensor:
@@ -316,7 +314,7 @@ class AdaptiveLogp:
         logp_NV = self._head_in(head_NC, self.entries)
         for k, (low, high) in enumerate(pairwise(self.cuts)):
             tail_N = head_NC[:, self.cuts[0] + k].copy()
-            log_kernels.log_softmax_of_level(levels[k + 1].numpy(), tail_N, order_P[low:high], logp_NV)
+            kernels.log_softmax_of_level(levels[k + 1].numpy(), tail_N, order_P[low:high], logp_NV)
         return torch.from_numpy(logp_NV)
 
     def _joined(self, levels: Sequence[Tensor]) -> Tensor:

@@ -1,6 +1,6 @@
 """Use the network of a fitted classifier or tagger: scores, answers, error rate.
 
-Shapes: see `labelled_sequences.py`; N = D sequences or P positions.
+Shapes: see `rows.py`; N = D sequences or P positions.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from ...atomic_files import save_tensors
 from ...base import stored
 from ...classification.classifier import macro_f1
 from ..device import require_device, to_device
+from ..network import fill_network, network_tensors
 from ..spec import WEIGHTS
-from ..weights_file import fill_network, network_tensors
-from .labelled_sequences import LabelledSequences
 from .network import LabellingNetwork, empty_network
-from .rows import LabelledBatch, Sequences
+from .rows import LabelledBatch, LabelledSequences, Sequences
 from .spec import LabellingOptions
 
 if TYPE_CHECKING:

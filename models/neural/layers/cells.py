@@ -115,7 +115,7 @@ def cho_gru_cell(
     The paper has no biases.
 
     Args:
-        candidate: Implementation of the candidate's map, if it differs (`layer_norm.py`).
+        candidate: Implementation of the candidate's map, if it differs (`own_layer.py`).
     """
     (h_BH,) = state
     gates = 2 * h_BH.shape[-1]
@@ -151,7 +151,7 @@ def lstm_cell(
     purpose of the design.
 
     Args:
-        f: The function applied to the cell state before it is read; not tanh in `layer_norm.py`.
+        f: The function applied to the cell state before it is read; not tanh in `own_layer.py`.
         sigmoid: See `gru_cell`.
     """
     h_BH, c_BH = state
@@ -169,7 +169,7 @@ class Cell:
         gates: Gates whose rows are stacked.
         states: Number of state tensors.
         fused: The layer of torch.nn that computes the same; None if there is none: then only cells "reference" work.
-        normed: Numbers of gates that `layer_norm.py` normalises together, in the order of their rows; () normalises
+        normed: Numbers of gates that `own_layer.py` normalises together, in the order of their rows; () normalises
             no product, only the argument of f.
         squash: Whether `step` takes an f, with a normalisation right before it.
         candidate: Whether `step` takes the map of its last gate separately; that gate is then the last of `normed`.

@@ -10,8 +10,8 @@ from .adaptive import AdaptiveOutput as AdaptiveOutput
 from .base import CONTEXT_IDS as CONTEXT_IDS
 from .base import OutputLayer as OutputLayer
 from .base import Precision as Precision
+from .base import SoftmaxOutput as SoftmaxOutput
 from .build import build_output as build_output
 from .hierarchical import HierarchicalOutput as HierarchicalOutput
 from .sampled import NCEOutput as NCEOutput
 from .sampled import SampledSoftmaxOutput as SampledSoftmaxOutput
-from .single import SoftmaxOutput as SoftmaxOutput

@@ -14,10 +14,9 @@ from ...base import ModelError
 from ...tokens.special import EOS, UNK
 from ..spec import ObjectiveSpec
 from .adaptive import AdaptiveOutput
-from .base import CONTEXT_IDS, OutputLayer
+from .base import CONTEXT_IDS, OutputLayer, SoftmaxOutput
 from .hierarchical import HierarchicalOutput
 from .sampled import NCEOutput, SampledSoftmaxOutput
-from .single import SoftmaxOutput
 
 ESTIMATORS = {"sampled": SampledSoftmaxOutput, "nce": NCEOutput}
 log = logging.getLogger(__name__)

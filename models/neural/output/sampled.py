@@ -32,9 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..device import to_device
-from .base import CONTEXT_IDS
+from .base import CONTEXT_IDS, SoftmaxOutput
 from .cross_entropy import Gradients, in_format, rows_at_once, softmax_nats
-from .single import SoftmaxOutput
 
 NOISE_POWER = 0.75
 

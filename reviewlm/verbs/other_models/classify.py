@@ -86,7 +86,7 @@ def predict(
     lines = terminal.read_lines(file)
     texts = [text for _, text in lines]
     config = configured(preset, set)
-    from models.bundles.unseen import script_warnings
+    from models.bundles.bundle import script_warnings
     from tracking.registry.opening import open_classifier
 
     bundle, version = open_classifier(config, model)

@@ -51,7 +51,7 @@ def write(
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Write texts with case and punctuation."""
-    from models.tagging.punctuator import Punctuator
+    from models.punctuator import Punctuator
 
     if not texts:
         raise ConfigError("No text was given", where="punctuate write", remedy="name a text, a file, or -")

@@ -25,10 +25,10 @@ from evaluation.statistics.comparison import METRICS, comparable, comparison_tab
 from models.base import ModelError
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
-from models.tagging.written_words import taken_off
 from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS, EOS, STARS, UNK
 from models.tokens.vocabulary import BOUNDARY_POLICY
+from models.written_words import taken_off
 from training.vocabularies.learn import learn_vocabulary
 
 LN2 = math.log(2)

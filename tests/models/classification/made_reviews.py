@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.classification.spec import CLASSIFIERS, ClassifierSpec
-from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.neural.labelling.rows import LabelledSequences, Sequences
 from models.specs import TrainingSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary

@@ -9,8 +9,8 @@ import torch
 
 from models.base import ModelError
 from models.bundles.bundle import save_bundle
+from models.neural.architectures import RecurrentNetwork
 from models.neural.lm import RecurrentLM
-from models.neural.recurrent import RecurrentNetwork
 from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.base import ModelError
-from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.neural.labelling.rows import LabelledSequences, Sequences
 from tests.models.classification.made_reviews import NOISE, TELLING, small
 from training.context import FitContext
 from training.labelling.fitting import fit_classifier

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from models.base import ModelError
-from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
-from models.neural.labelling.rows import Rows
+from models.neural.labelling.rows import LabelledSequences, Rows, Sequences
 from tests.marked_cases import long_but, slow_but
 from tests.models.classification.made_reviews import MECHANISMS, OPTIONS, examples, small, texts
 from training.context import FitContext

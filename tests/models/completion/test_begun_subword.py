@@ -10,12 +10,11 @@ import torch
 from scipy.stats import chisquare
 
 from models.bundles.bundle import Bundle
-from models.completion import begun_word
-from models.completion.begun_word import ways_on
+from models.completion import suggestions
 from models.completion.reading import PrefixReader, from_start, result_of, run_together
-from models.completion.typed import start_of
+from models.completion.suggestions import ways_on
+from models.completion.typed import WrittenText, start_of
 from models.sampling import generate, stream
-from models.sampling.written_text import WrittenText
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import EOS
@@ -93,7 +92,7 @@ def test_the_ways_on_have_the_probabilities_of_all_token_sequences_that_begin_so
 @pytest.mark.parametrize(("kind", "unit"), slow_but(PAIRS, [("ngram", "bpe"), ("ngram", "unigram")]))
 def test_texts_are_drawn_from_the_distribution_given_the_characters_of_the_prompt(kind, unit, monkeypatch):
     """The token that goes beyond the prompt, or the one after a word that ends with it, by what it adds to the text."""
-    monkeypatch.setattr(begun_word, "FINISHED_SUBWORDS", 2)
+    monkeypatch.setattr(suggestions, "FINISHED_SUBWORDS", 2)
     bundle, prompt, texts = bundle_of(kind, unit), "We went to the p", 1_500
     expected, context, characters = expected_of(bundle, prompt)
     adds: Counter[str] = Counter()
@@ -121,7 +120,7 @@ def test_a_text_goes_on_after_the_finished_word_as_if_that_had_been_the_prompt(t
 
 def test_a_way_that_ends_within_a_character_writes_only_what_comes_after_it(monkeypatch):
     """The second byte of "é" and "x" are one token: it finishes the prompt, and adds "x"."""
-    monkeypatch.setattr(begun_word, "FINISHED_SUBWORDS", 2)
+    monkeypatch.setattr(suggestions, "FINISHED_SUBWORDS", 2)
     spec = VocabularySpec(unit="bpe", size=300, min_count=2)
     vocabulary = learn_vocabulary(["éx ĩx ũx"] * 5, spec, NormalForm())
     bundle, prompt = Bundle(TableSpec(), vocabulary, TableLM.random(vocabulary.size), stars_prior=UNRATED), "éx é"

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from models.neural.recurrent import RecurrentNetwork
+from models.neural.architectures import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from tests.models.neural.made_streams import walks

@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from models.neural.nplm import NPLMNetwork
+from models.neural.architectures import NPLMNetwork
 from models.specs import NPLMSpec, ObjectiveSpec, TrainingSpec
 
 V, BOS, B, T = 30, 1, 3, 11

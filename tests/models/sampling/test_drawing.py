@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from models.base import ModelError
 from models.completion.beam import beam_search
 from models.sampling import Sampling
-from models.sampling.draw import draw, in_one_pass
-from models.sampling.filters import allowed, pick, sampled_logp
+from models.sampling.filters import allowed, draw, in_one_pass, pick, sampled_logp
 from tests.examples import examples
 from tests.models.sampling.small_bundles import bundle_of
 

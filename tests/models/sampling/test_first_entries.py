@@ -7,8 +7,7 @@ import torch
 
 from models.base import FirstEntries
 from models.sampling import Sampling, generate
-from models.sampling.draw import draw_unchanged
-from models.sampling.filters import allowed, pick, sampled_logp
+from models.sampling.filters import allowed, draw_unchanged, pick, sampled_logp
 from models.tokens.special import CONTEXT_IDS, UNK
 from tests.serving.engine.small_models import bundle_of
 

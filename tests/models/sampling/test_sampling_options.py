@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.bundles.bundle import Bundle
+from models.completion.typed import WrittenText
 from models.sampling import Sampling
 from models.sampling.filters import NEARNESS_DIGITS, allowed, sampled_logp
-from models.sampling.written_text import WrittenText
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from tests.examples import examples

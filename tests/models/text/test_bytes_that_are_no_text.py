@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from models.base import ModelError
-from models.bundles.unseen import unseen_warnings
+from models.bundles.bundle import unseen_warnings
 from models.completion.beam import beam_search
 from models.completion.dasher import intervals
 from models.completion.suggestions import suggest
+from models.punctuator import Punctuator
 from models.sampling import generate, stream
 from models.sampling.watermark import evidence_of
 from models.specs import NGramSpec
-from models.tagging.punctuator import Punctuator
 from tests.models.sampling.small_bundles import bundle_of
 from training.ngram.lines.line_lm import next_words, write_lines
 from training.ngram.lines.text_corpus import LineCorpus

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.tokens import subword_codecs, words
-from models.tokens.chunks import Chunks
+from models.tokens.word_pieces import Chunks
 from models.tokens.words import cut, folded
 from tests.examples import examples
 from tests.models.small_vocabularies import TRAIN, train

@@ -2,8 +2,7 @@
 
 import pytest
 
-from models.bundles.bundle import Bundle
-from models.bundles.unseen import unseen_warnings
+from models.bundles.bundle import Bundle, unseen_warnings
 from tests.models.small_vocabularies import TRAIN, train
 from tests.models.table_lm import TableLM, TableSpec
 

@@ -15,7 +15,7 @@ import pytest
 from core.config.sections.serving import ServingConfig
 from models.classification.bundle import ClassifierBundle
 from models.classification.spec import LogisticSpec
-from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.neural.labelling.rows import LabelledSequences, Sequences
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from serving.api.app import create_app

@@ -16,7 +16,7 @@ from core.errors import Damaged
 from core.store import Artifact
 from models.classification.bundle import load_classifier, save_classifier
 from models.classification.spec import CLASSIFIERS
-from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.neural.labelling.rows import LabelledSequences, Sequences
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from tasks.classification.compare import MeasuredClassifier

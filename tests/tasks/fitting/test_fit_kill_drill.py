@@ -29,7 +29,7 @@ from training.vocabularies.learn import learn_vocabulary
 pytestmark = pytest.mark.long  # one kill -9 of a fit is in tests/training/neural/callbacks
 STORES, KILLS = 5, 4
 PRELOAD = [
-    "tasks.fitting.fit_worker", "models.neural.recurrent", "training.neural.trainer", "torch._dynamo",
+    "tasks.fitting.fit_worker", "models.neural.architectures", "training.neural.trainer", "torch._dynamo",
     "pyarrow.parquet",
 ]  # fmt: skip
 CLOCK = {"time", *MEASURED}

@@ -22,7 +22,7 @@ import pytest
 from models.bundles.bundle import Bundle, save_bundle
 from models.classification.bundle import ClassifierBundle, load_classifier, save_classifier
 from models.classification.spec import RecurrentClassifierSpec
-from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.neural.labelling.rows import LabelledSequences, Sequences
 from models.sampling import generate, suggest
 from models.specs import TrainingSpec, VocabularySpec
 from models.text.normal_form import NormalForm

@@ -19,8 +19,7 @@ from typer.testing import CliRunner
 from evaluation.scoring.metrics import LN2
 from evaluation.scoring.score import SCORES_FILE, record_scores
 from models.bundles.bundle import Bundle, load_bundle, save_bundle
-from models.mixture.spec import CacheSpec
-from models.specs import NGramSpec, VocabularySpec
+from models.specs import CacheSpec, NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from reviewlm.cli import app

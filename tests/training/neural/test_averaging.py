@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.neural.recurrent import RecurrentNetwork
+from models.neural.architectures import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from training.neural.averaging import WeightAverage
 from training.neural.state import TrainingState

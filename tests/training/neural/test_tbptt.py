@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.neural.recurrent import RecurrentNetwork
+from models.neural.architectures import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from training.neural.tbptt import Memory, read_window
 

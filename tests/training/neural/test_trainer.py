@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from models.neural.architectures import RecurrentNetwork
 from models.neural.output import CONTEXT_IDS
-from models.neural.recurrent import RecurrentNetwork
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import SPEC, TRAINING, VALIDATION, V, curve, journal, network_of, run
 from training.neural.validation import validation_nats

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.neural.recurrent import RecurrentNetwork
+from models.neural.architectures import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from tests.marked_cases import long_but
 from tests.models.neural.made_trainings import V

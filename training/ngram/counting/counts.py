@@ -22,9 +22,9 @@ from typing import Protocol
 
 import numpy as np
 
+from models.atomic_files import let_go
 from models.base import ModelError
 from models.ngram.lookup import NONE, Followers, follow
-from models.npy_files import let_go
 from training.ngram.counting.disk_counts import DiskText, count_order_on_disk, sort_windows_on_disk
 from training.ngram.counting.memory import IN_MEMORY, ArrayAllocator, MemoryPlan, memory_plan
 from training.ngram.counting.window_counts import WindowRows, count_order, sort_windows

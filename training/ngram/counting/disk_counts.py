@@ -24,9 +24,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.atomic_files import let_go
 from models.base import ModelError
 from models.ngram.lookup import Followers, row_type, word_type
-from models.npy_files import let_go
 from models.threads import ordered
 from training.ngram.counting.memory import GrowingArray, MemoryPlan, ranges_in_memory
 from training.ngram.counting.window_counts import Grouped, SortedWindows, WindowRows, begins_new, grouped, rows_before

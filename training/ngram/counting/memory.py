@@ -36,8 +36,8 @@ from typing import Any
 
 import numpy as np
 
+from models.atomic_files import ScratchMap
 from models.base import ModelError
-from models.npy_files import ScratchMap
 from models.threads import THREADS, resident, return_freed
 
 

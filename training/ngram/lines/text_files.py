@@ -16,9 +16,8 @@ import numpy as np
 
 from models.atomic_files import not_written
 from models.base import ModelError
-from models.ngram.spec import SCORES_ONLY
 from models.ngram.tables import Precision
-from models.specs import NGramSpec
+from models.specs import SCORES_ONLY, NGramSpec
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.counting.memory import ArrayAllocator
 from training.ngram.engine import ShardEngine, Threads

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.atomic_files import let_go
 from models.ngram.lookup import Followers
-from models.npy_files import let_go
 from training.ngram.counting.counts import NGramCounts
 from training.ngram.counting.memory import ArrayAllocator, ranges_in_memory
 from training.ngram.engine import ShardEngine

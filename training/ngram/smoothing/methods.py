@@ -1,7 +1,7 @@
 """Call smoothing methods by name: from counts to log-probabilities and back-off weights.
 
 Tables, scoring, pruning and ARPA files depend only on this form, not on the method. A new method needs one file in this
-folder, one entry of `METHODS`, and its name in `Smoothing` of `models/ngram/spec.py`.
+folder, one entry of `METHODS`, and its name in `Smoothing` of `models/specs.py`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from models.ngram.spec import KNESER_NEY
 from models.ngram.tables import Tables
-from models.specs import NGramSpec
+from models.specs import KNESER_NEY, NGramSpec
 from training.ngram.counting.counts import Documents, NGramCounts
 from training.ngram.smoothing import absolute, add_k, jelinek_mercer, katz, kneser_ney, mle, stupid_backoff, witten_bell
 from training.ngram.smoothing.by_context import Estimate

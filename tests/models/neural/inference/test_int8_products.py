@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from models.neural.inference import vnni
-from models.neural.inference.int8 import Int8Linear, int8_reader
-from models.neural.inference.whole_numbers import Compiled, InFloats
+from models.neural.inference.int8 import Compiled, InFloats, Int8Linear, int8_reader
 from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from models.classification.spec import RecurrentClassifierSpec
-from models.neural.labelling.labelled_sequences import LabelledSequences
+from models.neural.labelling.rows import LabelledSequences
 from models.neural.labelling.spec import TaggingSpec
 from models.neural.output import NOT_SCORED
 from models.specs import TrainingSpec

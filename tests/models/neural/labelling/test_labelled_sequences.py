@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.classification.spec import RecurrentClassifierSpec
-from models.neural.labelling.labelled_sequences import LabelledSequences, Sequences
+from models.neural.labelling.rows import LabelledSequences, Sequences
 from models.neural.labelling.spec import TaggingSpec
 
 CLASSES = RecurrentClassifierSpec(labels=("bad", "fair", "good"))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from models.neural.architectures import RecurrentNetwork
 from models.neural.labelling.network import LabellingNetwork
-from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec
 from tests.models.neural.labelling.made_labels import SMALL, TRAINING, V, fitted, reviews
 from training.labelling.fine_tuning import FineTuning, Rates, slanted_triangular

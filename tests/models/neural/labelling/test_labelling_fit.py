@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.neural.labelling.labelled_sequences import LabelledSequences
 from models.neural.labelling.network import LabellingNetwork
+from models.neural.labelling.rows import LabelledSequences
 from tests.marked_cases import long_but
 from tests.models.neural.labelling.made_labels import (
     SMALL,

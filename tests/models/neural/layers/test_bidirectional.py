@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from models.base import ModelError
-from models.neural.layers.bidirectional import BidirectionalEncoder
+from models.neural.labelling.network import BidirectionalEncoder
 
 E, H, T = 4, 5, 9
 LENGTHS = torch.tensor([3, 9, 1, 6])

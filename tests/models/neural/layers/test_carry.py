@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from models.neural.architectures import RecurrentNetwork
 from models.neural.network import detach
-from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.tokens.special import BOS, EOS, STARS
 

@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 import torch
 
+from models.neural.architectures import RecurrentNetwork
 from models.neural.layers.dropout import Dropout
-from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 V, B, T = 40, 3, 14

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from models.neural.architectures import RecurrentNetwork
 from models.neural.layers.recurrent_layers import run_layer
-from models.neural.recurrent import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.tokens.special import BOS, STARS
 

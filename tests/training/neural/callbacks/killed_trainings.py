@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from models.neural.recurrent import RecurrentNetwork
+from models.neural.architectures import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from tests.models.neural.made_streams import walks

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from models.neural.weights_file import fill_network, network_tensors
+from models.neural.network import fill_network, network_tensors
 from tests.marked_cases import long_but
 from tests.training.neural.callbacks.killed_trainings import (
     assert_same_as,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import distributed
 
-from models.neural.recurrent import RecurrentNetwork
+from models.neural.architectures import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from tests.models.neural.made_streams import walks

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from models.neural import network as network_module
+from models.neural.architectures import NPLMNetwork, RecurrentNetwork
 from models.neural.network import Network
-from models.neural.nplm import NPLMNetwork
-from models.neural.recurrent import RecurrentNetwork
 from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
 from training.neural.tbptt import Memory, add_gradients
 
@@ -51,7 +50,7 @@ def test_without_instructions_for_bfloat16_a_processor_trains_in_float32(
 def test_a_recurrent_model_that_is_only_asked_needs_no_numba() -> None:
     ran = in_a_fresh_process(
         "import sys; sys.modules['numba'] = None;"
-        "import torch; from models.specs import RecurrentSpec; from models.neural.recurrent import RecurrentLM;"
+        "import torch; from models.specs import RecurrentSpec; from models.neural.architectures import RecurrentLM;"
         "model = RecurrentLM(RecurrentSpec(), RecurrentLM.build(RecurrentSpec(), torch.ones(20)), 20);"
         "import numpy as np; print(model.score(np.array([[1, 9, 10]]), model.start(1))[0].shape)"
     )

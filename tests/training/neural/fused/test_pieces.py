@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from models.neural.layers import recurrent_layers
-from models.neural.layers.pieces import PackedPieces
-from models.neural.layers.recurrent_layers import make_layer, run_layer
+from models.neural.layers.recurrent_layers import PackedPieces, make_layer, run_layer
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.ngram.lm import NGramLM
-from models.ngram.spec import SCORES_ONLY
+from models.specs import SCORES_ONLY
 from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from models.neural.labelling.spec import TaggingSpec
+from models.punctuator import OVERLAP, WINDOW, Punctuator
 from models.specs import TrainingSpec, VocabularySpec
-from models.tagging.punctuator import OVERLAP, WINDOW, Punctuator
-from models.tagging.written_words import TAGS, TaggedWords, taken_off
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from models.written_words import TAGS, TaggedWords, taken_off
 from training.context import FitContext
 from training.labelling.punctuator import fit_punctuator
 from training.vocabularies.learn import learn_vocabulary

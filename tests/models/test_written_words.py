@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.tagging.simple_rules import UsualTags, by_rules
-from models.tagging.written_words import TAGS, put_back, taken_off
+from models.written_words import TAGS, UsualTags, by_rules, put_back, taken_off
 
 
 def tags(text: str) -> list[str]:

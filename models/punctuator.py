@@ -13,13 +13,13 @@ from typing import Self
 
 import numpy as np
 
-from .. import options
-from ..bundles.sealed_folder import Description, open_model, write_model
-from ..neural.labelling.labeller import Labeller
-from ..neural.labelling.rows import Sequences
-from ..neural.labelling.spec import TaggingSpec
-from ..text.normal_form import require_unicode
-from ..tokens.vocabulary import Vocabulary
+from ..models import options
+from .bundles.sealed_folder import Description, open_model, write_model
+from .neural.labelling.labeller import Labeller
+from .neural.labelling.rows import Sequences
+from .neural.labelling.spec import TaggingSpec
+from .text.normal_form import require_unicode
+from .tokens.vocabulary import Vocabulary
 from .written_words import put_back, taken_off
 
 CELLS = dict.fromkeys(("rnn", "gru", "lstm"), Labeller)

@@ -1,1 +1,0 @@
-"""Restore case and punctuation with a tagger; its labels come from any written text, without annotation."""
