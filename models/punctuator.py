@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 
-from ..models import options
+from . import options
 from .bundles.sealed_folder import Description, open_model, write_model
 from .neural.labelling.labeller import Labeller
 from .neural.labelling.rows import Sequences

@@ -1,4 +1,4 @@
-"""Replace personal data by placeholders: `_email_`, `_url_`, `_card_`, `_phone_`, `_ssn_`, `_iban_`, `_ip_`, `_handle_`, `_key_`.
+"""Replace personal data by placeholders: `_email_`, `_url_`, `_card_`, `_phone_`, `_ssn_`, `_iban_` and three more.
 
 Only patterns are used, so that the result is the same everywhere. Recall has priority where a shape is nearly always
 personal data. Where it often is something else (ranges, years, order numbers), a second sign is required: a cue such

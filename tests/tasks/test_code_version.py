@@ -26,7 +26,7 @@ PROJECT = {
     "training/counting.py": "LEAST = 1\n",
     "training/trainer.py": "RATE = 0.1\n",
     "models/ngram/lm.py": '"""Count."""\n\nfrom ..text import normal\n\nORDER = 5\n',
-    "models/neural/architectures.py": "from ..text import normal\n\nHIDDEN = 650\n",
+    "models/neural/recurrent.py": "from ..text import normal\n\nHIDDEN = 650\n",
     "models/text/__init__.py": "",
     "models/text/normal.py": "def lower(text):\n    return text.lower()\n",
     "corpus/clean.py": (
@@ -119,7 +119,7 @@ def test_an_edited_function_far_below_changes_the_version_of_all_stages_that_use
 
 
 def test_an_edited_network_concerns_the_fits_of_its_kind_and_what_opens_models_of_any_kind(edit: Edit) -> None:
-    assert edit("models/neural/architectures.py", "650", "651") == {"fit", "observe", "fit lstm"}
+    assert edit("models/neural/recurrent.py", "650", "651") == {"fit", "observe", "fit lstm"}
 
 
 def test_an_edited_trainer_concerns_the_fits_of_its_kind_and_nothing_that_opens_models(edit: Edit) -> None:
