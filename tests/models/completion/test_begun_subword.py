@@ -1,7 +1,11 @@
-"""A prompt that ends inside a word goes on inside it with BPE and Unigram: against brute force over token sequences."""
+"""A prompt that ends inside a word goes on inside it with BPE and Unigram: against brute force over token sequences.
+
+A text goes on inside the word at the end of its prompt, if the vocabulary knows words that begin so.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -133,3 +137,15 @@ def test_a_way_that_ends_within_a_character_writes_only_what_comes_after_it(monk
             assert written.add(token) == shown == vocabulary.decode([*start.ids, token])[len(prompt) :]
             within += vocabulary.entry(token) == "é".encode()[1:] + b"x"
     assert within
+
+
+BEGUN = {"The soup was gre": "great", "The soup was GRE": "GREAT", "Gre": "Great", "We went to phoe": "phoenix",
+         "(wai": "waited", "The soup.\nThe sta": "staff", "the soup was  gre": "great"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("prompt", "word"), BEGUN.items())
+@pytest.mark.parametrize("kind", ["ngram", "lstm", "cache"])
+def test_the_begun_word_is_finished(kind, prompt, word):
+    for text in generate(bundle_of(kind), 4, 3, prompt, max_tokens=3):
+        assert text.startswith(prompt)
+        assert re.findall(r"\w+", text)[len(re.findall(r"\w+", prompt)) - 1] == word

@@ -1,4 +1,9 @@
-"""Mixtures over tables whose every number can be computed by hand."""
+"""Mixtures over tables whose every number can be computed by hand.
+
+Mixtures from options to bundles: what is refused, what is kept, and that nothing else is needed to open them.
+
+Models that are made of models, in the configuration.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.config.presets import parse_config
+from core.config.run_config import RunConfig
+from core.errors import ConfigError
 from models.base import ModelError
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
-from models.specs import MixtureSpec, NGramSpec
+from models.specs import MixtureSpec, NGramSpec, parts_of
 from models.tokens.special import BOS, CONTEXT_IDS
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
@@ -98,3 +106,40 @@ def test_weights_are_tuned_on_the_held_out_text_and_beat_each_part_there(method)
     if method == "gated":
         assert summary["validation/perplexity"] <= summary["validation/perplexity_linear"]
     assert summary["converged"] == 1
+
+
+@pytest.mark.parametrize("damage", ["{", '{"format": 9}', "[]"])
+def test_damaged_weights_are_reported(damage, tmp_path):
+    (tmp_path / "mixture.json").write_text(damage)
+    with pytest.raises(ModelError, match=r"mixture\.json"):
+        MixtureLM.load(tmp_path, MixtureSpec(parts=("a", "b")), None)  # type: ignore[arg-type]
+
+
+KN5, LSTM = {"kind": "ngram", "name": "kn5"}, {"kind": "lstm", "name": "lstm"}
+MIX = {"kind": "mixture", "name": "mix", "parts": ["kn5", "lstm"], "method": "gated"}
+CACHE = {"kind": "cache", "name": "mix+cache", "part": "mix"}
+
+
+def test_a_mixture_names_models_that_stand_before_it():
+    config = parse_config({"models": [KN5, LSTM, MIX, CACHE], "seed": 7})
+    assert [parts_of(spec) for spec in config.models] == [(), (), ("kn5", "lstm"), ("mix",)]
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+    assert config.models[1].training.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        ([KN5, MIX, LSTM], r"'mix' uses 'lstm', which must be one of the models before it: \['kn5'\]"),
+        ([KN5, CACHE], "'mix.cache' uses 'mix'"),
+        ([KN5, LSTM, {**MIX, "vocabulary": "char"}], "both must use the same vocabulary"),
+        ([KN5, LSTM, {**MIX, "parts": ["kn5"]}], "at least two models"),
+        ([KN5, LSTM, {"kind": "mixture", "name": "mix"}], "parts.*the names of at least two models"),
+        ([KN5, LSTM, {**MIX, "method": "cubic"}], "cubic"),
+        ([KN5, LSTM, {**MIX, "training": {"seed": 1}}], "Unknown setting 'training'"),
+    ],
+)
+def test_what_cannot_be_mixed_is_refused_before_any_work(models, said):
+    vocabulary = {"word": {}, "char": {"unit": "char"}}
+    with pytest.raises(ConfigError, match=said):
+        parse_config({"models": models, "vocabulary": vocabulary})

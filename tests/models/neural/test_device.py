@@ -13,8 +13,6 @@ from tests.models.neural.made_trainings import SPEC, TRAIN, VALIDATION
 from training.context import FitContext
 from training.fit import fit_model
 
-GPU = torch.device("cuda", 0)
-
 
 @pytest.fixture
 def gpus(monkeypatch):
@@ -24,9 +22,6 @@ def gpus(monkeypatch):
     switches = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     yield
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = switches
-
-
-# --- is it there
 
 
 def test_a_gpu_that_torch_cannot_use_is_refused_before_anything_is_put_on_it(monkeypatch, tmp_path):
@@ -46,30 +41,6 @@ def test_a_gpu_of_a_number_that_is_not_there_is_refused(gpus):
     require_device("cuda:1")
     with pytest.raises(ModelError, match="cuda:2 is requested, but 2 GPUs"):
         require_device("cuda:2")
-
-
-# --- float32 means float32
-
-
-# --- bf16 means bf16
-
-
-@pytest.fixture
-def autocast(monkeypatch):
-    """Autocast to bf16 as it stands while a network trains on a GPU."""
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: kind == "cuda")
-    monkeypatch.setattr(torch, "get_autocast_dtype", lambda kind: torch.bfloat16)
-
-
-@pytest.mark.parametrize(("has", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_a_fused_layer_is_cast_to_bf16_where_cudnn_has_it_and_to_float32_elsewhere(
-    monkeypatch, autocast, has, expected
-):
-    monkeypatch.setattr(layers, "cudnn_has_bf16", lambda mode, device: has)
-    assert layers._own_format("GRU", GPU) == expected
-    assert layers._own_format("GRU", torch.device("cpu")) is None
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: False)
-    assert layers._own_format("GRU", GPU) is None
 
 
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])

@@ -1,4 +1,9 @@
-"""Output layers: normalisation and a hand-written gradient, against their definition with autograd."""
+"""Output layers: normalisation and a hand-written gradient, against their definition with autograd.
+
+Output layers at their beginning: levels and biases that follow from counts, and what a saved one brings back.
+"""
+
+from __future__ import annotations
 
 from itertools import pairwise
 
@@ -7,8 +12,20 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.neural.output import CONTEXT_IDS, HierarchicalOutput, SoftmaxOutput
-from tests.models.neural.output.small_layers import HEAD, PREDICTED, E, N, V, batch, gradients, layer_of
+from models.neural.output import CONTEXT_IDS, HierarchicalOutput, SoftmaxOutput, build_output
+from tests.models.neural.output.small_layers import (
+    HEAD,
+    MIXED,
+    OBJECTIVES,
+    PREDICTED,
+    SORTED,
+    E,
+    N,
+    V,
+    batch,
+    gradients,
+    layer_of,
+)
 
 
 def reference_logp(layer, features_NE):
@@ -123,3 +140,12 @@ def test_no_gradient_is_computed_where_none_is_wanted(kind):
     assert not loss.requires_grad
     torch.testing.assert_close(loss, layer.nats(features_NE, targets_N).sum())
     assert count == N
+
+
+@pytest.mark.parametrize("counts", [SORTED, MIXED], ids=["sorted", "mixed"])
+def test_training_starts_from_the_unigram_model(kind, counts):
+    """With features of 0 the prediction is the add-one-half unigram model, whatever the levels."""
+    layer = build_output(OBJECTIVES[kind], nn.Parameter(torch.randn(V, E)), counts)
+    p_V = layer.logp(torch.zeros(1, E))[0].exp()
+    expected = torch.tensor((counts[PREDICTED] + 0.5) / (counts[PREDICTED] + 0.5).sum())
+    torch.testing.assert_close(p_V[PREDICTED].double(), expected, rtol=1e-5, atol=1e-7)
