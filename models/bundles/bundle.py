@@ -209,8 +209,8 @@ class LanguageDescription(Description):
     def of(cls, values: Any, kinds: Collection[str]) -> Self:
         """Do the same; raise ModelError (kind "bundle") for the bundle of another family, such as a classifier."""
         if isinstance(values, dict) and values.get("task") is not None:
-            task = str(values["task"])[:40]
-            raise ModelError(f"it is not a language model: its task is {task!r}, see `reviewlm classify`", "bundle")
+            what = f"it is not a language model: its task is {str(values['task'])[:40]!r}"
+            raise ModelError(f"{what}, see `reviewlm models classify`", "bundle")
         described = super().of(values, kinds)
         if not any(described.stars_prior):
             raise ValueError("'stars_prior' must not be 0 for all ratings")

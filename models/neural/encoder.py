@@ -19,10 +19,9 @@ import torch
 
 from ..base import ModelError
 from ..bundles.bundle import Bundle
-from ..mixture.parts import parts_in
 from ..tokens.vocabulary import batched
 from .labelling.rows import LabelledBatch, Sequences
-from .lm import NeuralLM
+from .lm import NeuralLM, networks_in
 
 POSITIONS = 16_384
 """Positions, padding included, that are read at a time; does not change the result beyond rounding."""
@@ -126,6 +125,4 @@ class Encoder:
 
 def network_in(model: Any) -> NeuralLM | None:
     """Return the neural model that a model is, or has as its first neural part; None if it has none."""
-    if isinstance(model, NeuralLM):
-        return model
-    return next(filter(None, (network_in(part.model) for part in parts_in(model))), None)
+    return next((network for *_, network in networks_in(model)), None)

@@ -23,12 +23,11 @@ from torch import Tensor, nn
 from ..atomic_files import new_folder
 from ..base import LanguageModel, ModelError
 from ..bundles.bundle import Bundle
-from ..mixture.parts import parts_in
 from ..sampling import generate
 from ..specs import to_dict
 from ..tokens.special import BOS, EOS, STARS, UNK
 from ..tokens.vocabulary import FILE
-from .lm import NeuralLM, NeuralState
+from .lm import NeuralLM, NeuralState, networks_in
 from .network import STREAMS, Network
 
 EXAMPLE_BATCH = 3
@@ -200,7 +199,8 @@ def exportable(bundle: Bundle, part: str = "") -> Bundle:
     Raises:
         ModelError: kind "input": it is not a network, or has no such part.
     """
-    networks = {name: (spec, model) for name, spec, model in _networks_in(bundle.spec, bundle.model)}
+    every = networks_in(bundle.model, bundle.spec.name, bundle.spec)
+    networks = {name: (spec, model) for name, spec, model in every}
     if isinstance(bundle.model, NeuralLM) and not part:
         return bundle
     if part in networks:
@@ -219,16 +219,6 @@ def exportable(bundle: Bundle, part: str = "") -> Bundle:
         f"'{bundle.spec.name}' is of kind '{kind}', and only a network (rnn, gru, lstm, nplm) can be exported; "
         f"{INSTEAD}, and `reviewlm.load(…).save(FOLDER)` writes its tables", "input",
     )  # fmt: skip
-
-
-def _networks_in(spec: Any, model: Any) -> Iterator[tuple[str, Any, NeuralLM]]:
-    """Yield name, options and model of every network that is the model or a part of it."""
-    if isinstance(model, NeuralLM):
-        yield spec.name, spec, model
-        return
-    for part in parts_in(model):
-        for name, inner, network in _networks_in(part.spec, part.model):
-            yield part.name if network is part.model else name, inner, network
 
 
 def write_export(folder: Path, bundle: Bundle, probes: Sequence[tuple[str, int]], origin: dict[str, Any]) -> Parity:

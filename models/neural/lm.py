@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..atomic_files import save_tensors
 from ..base import ENTRIES, FirstEntries, ModelError, Predictions
+from ..mixture.parts import parts_in
 from ..specs import NPLMSpec, RecurrentSpec
 from .architectures import NPLMNetwork, RecurrentNetwork
 from .device import POSITIONS, out_of_memory, require_device
@@ -263,3 +264,12 @@ class NPLM(NeuralLM):
     def build(cls, spec: NPLMSpec, unigram_counts_V: Tensor) -> Network:
         """Return the network that the spec describes, with seeded initial weights."""
         return NPLMNetwork(spec, unigram_counts_V)
+
+
+def networks_in(model: Any, name: str = "", spec: Any = None) -> Iterator[tuple[str, Any, NeuralLM]]:
+    """Yield name, options and model of every network that a model (of this name, with these options) is or combines."""
+    if isinstance(model, NeuralLM):
+        yield name, spec, model
+        return
+    for part in parts_in(model):
+        yield from networks_in(part.model, part.name, part.spec)

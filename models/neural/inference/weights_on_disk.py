@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import logging
 import mmap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..lm import NeuralLM
+from ..lm import NeuralLM, networks_in
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +32,7 @@ class WeightsOnDisk:
 
     def __init__(self, model: Any) -> None:
         self._mapped: list[mmap.mmap] = []
-        for network in {id(each): each for each in networks_of(model)}.values():
+        for network in {id(each): each for *_, each in networks_in(model)}.values():
             try:
                 self._map(network)
             except (OSError, ValueError, KeyError) as error:
@@ -54,16 +53,6 @@ class WeightsOnDisk:
         """Give the memory back; what is needed is read again."""
         for mapped in self._mapped:
             mapped.madvise(mmap.MADV_DONTNEED)
-
-
-def networks_of(model: Any) -> Iterator[NeuralLM]:
-    """Yield the networks of a model, one perhaps more than once."""
-    if isinstance(model, NeuralLM):
-        yield model
-        return
-    for part in (getattr(model, "model", None), getattr(model, "network_model", None), *getattr(model, "models", ())):
-        if part is not None:
-            yield from networks_of(part)
 
 
 def mapped_tensors(path: Path) -> tuple[mmap.mmap, dict[str, Tensor]]:
