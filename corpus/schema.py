@@ -161,14 +161,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Block:
-    """The records of one stretch of a file: *good* has the columns `COLUMNS`, *bad* the columns `QUARANTINE`.
-
-    *end* is the byte offset in the unpacked file where the stretch ends, or None if the reader does not know it.
-    """
+    """The records of one stretch of a file: *good* has the columns `COLUMNS`, *bad* the columns `QUARANTINE`."""
 
     good: pl.DataFrame
     bad: pl.DataFrame
-    end: int | None = None
 
     @property
     def records(self) -> int:

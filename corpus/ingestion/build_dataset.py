@@ -4,8 +4,7 @@ The read parts themselves do not change. Parts without repeated ids get a second
 written again. `dataset.json` is written last.
 
 Repeated review_ids are found with little memory. The first pass uses only 64-bit hashes of the ids: 8 bytes per row,
-sorted in place. Only rows whose hash occurs twice are fetched and compared by their ids, in groups. Above `HASHES` rows
-the passes go by ranges of the hash.
+sorted in place. Only rows whose hash occurs twice are fetched and compared by their ids, in groups.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +44,6 @@ from corpus.reading.sources import Listed, originals
 from corpus.schema import COLUMNS, FIELDS, QUARANTINE, Reason
 from models.threads import ordered
 
-HASHES = 1 << 24
-"""Largest number of hashes sorted at once: 128 MiB."""
 FETCHED = 1 << 19
 """Approximate number of rows with repeated ids compared at once; all rows of one id are in the same group."""
 
@@ -94,10 +90,8 @@ def find_repeats(paths: Sequence[Path], rows: Sequence[int]) -> RepeatedIds:
     """
     starts = np.concatenate([[0], np.cumsum(rows)]).tolist()
     repeats: list[tuple[np.ndarray, ...]] = []
-    for low, high in _ranges(sum(rows)):
-        hashes, counts = _repeated_hashes(paths, sum(rows), low, high)
-        for group in _groups(hashes, counts):
-            repeats.append(_compare(_fetch(paths, starts, group)))
+    for group in _groups(*_repeated_hashes(paths, sum(rows))):
+        repeats.append(_compare(_fetch(paths, starts, group)))
     losers, identical, renamed, occurrence = (
         np.concatenate([each[index] for each in repeats]) if repeats else np.empty(0, dtype)
         for index, dtype in enumerate((np.int64, np.bool_, np.int64, np.int32))
@@ -106,29 +100,17 @@ def find_repeats(paths: Sequence[Path], rows: Sequence[int]) -> RepeatedIds:
     return RepeatedIds(losers[by_loser], identical[by_loser], renamed[by_name], occurrence[by_name])
 
 
-def _ranges(rows: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of the 64-bit numbers, inclusive at both ends, each with about `HASHES` of *rows* hashes."""
-    count = max(1, -(-rows // HASHES))
-    edges = [index * 2**64 // count for index in range(count + 1)]
-    for low, high in pairwise(edges):
-        yield low, high - 1
-
-
 def _hashes(path: Path) -> np.ndarray:
     return pl.read_parquet(path, columns=["review_id"])["review_id"].hash().to_numpy()
 
 
-def _repeated_hashes(paths: Sequence[Path], rows: int, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the hashes of a range that occur more than once, ascending, and the repeats after the first of each."""
-    if rows <= HASHES:
-        hashes, filled = np.empty(rows, dtype=np.uint64), 0
-        for path in paths:
-            part = _hashes(path)
-            hashes[filled : filled + part.size] = part
-            filled += part.size
-    else:
-        parts = (_hashes(path) for path in paths)
-        hashes = np.concatenate([part[(part >= np.uint64(low)) & (part <= np.uint64(high))] for part in parts])
+def _repeated_hashes(paths: Sequence[Path], rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the hashes that occur more than once, ascending, and the repeats after the first of each."""
+    hashes, filled = np.empty(rows, dtype=np.uint64), 0
+    for path in paths:
+        part = _hashes(path)
+        hashes[filled : filled + part.size] = part
+        filled += part.size
     hashes.sort()
     again = np.flatnonzero(hashes[1:] == hashes[:-1])
     return np.unique(hashes[again], return_counts=True)
@@ -339,15 +321,12 @@ def _entry(source: Listed, original: Listed, settled: Mapping[str, Any]) -> dict
 
 
 def _facts(entries: list[dict[str, Any]], writer: _Parts, used: Sequence[SourceReading]) -> dict[str, Any]:
-    reasons: Counter[str] = Counter()
-    for reading in used:
-        reasons.update(reading.facts["reasons"])
     totals = {name: sum(entry[name] for entry in entries) for name in ("records", "rows", "quarantined", "duplicates")}
     copied = sum(entry["records"] for entry in entries if "same_as" in entry)
     return {
         **totals,
         "superseded": writer.superseded, "identical": writer.identical, "copied": copied,
-        "reasons": dict(sorted(reasons.items())),
+        "reasons": dict(sorted(_reasons(used).items())),
         "parts": len(writer.described),
         **{name: value for name, value in spread(writer.described).items() if name != "rows"},
         "input_bytes": sum(entry["bytes"] for entry in entries),
@@ -370,43 +349,21 @@ def _require_rows(sources: Sequence[Listed], used: Sequence[SourceReading]) -> N
     """Raise EmptyInput if no record is good."""
     if any(reading.facts["rows"] for reading in used):
         return
-    records = sum(reading.facts["records"] for reading in used)
-    if not records:
-        raise no_records([source.name for source in sources])
-    reasons: Counter[str] = Counter()
-    for reading in used:
-        reasons.update(reading.facts["reasons"])
-    common, count = _most_common(reasons)
+    if not (records := sum(reading.facts["records"] for reading in used)):
+        names = ", ".join(source.name for source in sources)
+        raise EmptyInput("The input holds no records", where=names, remedy="check that these are the files you mean")
+    reasons = _reasons(used)
+    common, count = max(sorted(reasons.items()), key=lambda item: item[1])
     reading = next(reading for reading in used if common in reading.facts["reasons"])
-    bad = pl.scan_parquet(reading.quarantine).filter(pl.col("reason") == common).head(1).collect()
+    bad = pl.scan_parquet(reading.quarantine).filter(pl.col("reason") == common).head(1).collect().row(0, named=True)
     remedy = f"correct the input; all records with their reasons are in {reading.quarantine}"
-    raise none_usable(records, {common: count}, bad, remedy)
-
-
-def no_records(names: Sequence[str]) -> EmptyInput:
-    """Return the error for files that are all empty."""
-    return EmptyInput(
-        "The input holds no records", where=", ".join(names), remedy="check that these are the files you mean"
+    raise EmptyInput(
+        f"None of the {records} records can be used", where=f"{bad['source']}, line {bad['line']}",
+        value=bad["raw"][:200], cause=f"{count} of them: {common} ({bad['detail']})",
+        remedy=f"{TO_UTF8}; or {remedy}" if common == Reason.ENCODING else remedy,
     )
 
 
-def none_usable(records: int, reasons: Mapping[str, int], bad: pl.DataFrame, remedy: str) -> EmptyInput:
-    """Return the error for files whose records are all bad.
-
-    Args:
-        reasons: How many records have each reason.
-        bad: Bad records with the columns `QUARANTINE`, also one with the most common reason.
-        remedy: What to do.
-    """
-    common, count = _most_common(reasons)
-    if common == Reason.ENCODING:
-        remedy = f"{TO_UTF8}; or {remedy}"
-    example = bad.filter(pl.col("reason") == common).row(0, named=True)
-    return EmptyInput(
-        f"None of the {records} records can be used", where=f"{example['source']}, line {example['line']}",
-        value=example["raw"][:200], cause=f"{count} of them: {common} ({example['detail']})", remedy=remedy,
-    )
-
-
-def _most_common(reasons: Mapping[str, int]) -> tuple[str, int]:
-    return max(sorted(reasons.items()), key=lambda item: item[1])
+def _reasons(used: Sequence[SourceReading]) -> Counter[str]:
+    """Return how many records of some readings have each reason."""
+    return sum((Counter(reading.facts["reasons"]) for reading in used), Counter[str]())

@@ -13,11 +13,9 @@ they are.
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +24,6 @@ import polars as pl
 
 from core.config.sections.source import SourceConfig
 from core.errors import MissingColumn, Unreadable, disk_errors, visible
-from corpus.ingestion.build_dataset import no_records, none_usable
 from corpus.ingestion.ingest import limits_of, settings_of
 from corpus.ingestion.parts import (
     PARTS,
@@ -210,18 +207,14 @@ def _require_same(joined: pl.DataFrame) -> None:
         )
 
 
-MOST_BYTES = 32 << 20
-"""Bytes on disk after which the remaining files are not looked at."""
-MOST_FILES = 200
-"""Files after which it is the same."""
-MOST_BLOCKS = 2
-"""Blocks of bad records after which a file is left to the run: good ones may follow."""
+MOST_BYTES, MOST_FILES = 32 << 20, 200
+"""Bytes on disk, and files, after which the remaining files are left to the run."""
 
 
 def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: str = "") -> None:
-    """Read the beginning of each file as a run does, with the same readers, and raise what the run would raise.
+    """Read the first records of each file with the readers of a run, and raise what the run would raise.
 
-    A file whose first records are bad is refused only if it has no others.
+    Whether any record is good is left to the run.
 
     Args:
         inputs: Files, folders or globs.
@@ -229,40 +222,23 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
         label: Name of a field with labels, which every file must have then.
 
     Raises:
-        EmptyInput: There are no records, or all of them are bad.
+        EmptyInput: An archive or a folder holds no reviews.
         Unreadable: An input is missing; or more inputs than `source.max_unreadable` allows, or all, are damaged at
             their beginning or in an unknown format.
         MissingColumn: A file has no text, or not the field with the labels.
     """
     limits = limits_with_label(config, label) if label else limits_of(config)
     limits = replace(limits, workers=1)  # one block at a time is enough
-    names, left, bad, unknown = source_names(inputs), MOST_BYTES, list[pl.DataFrame](), False
-    files, damaged = {path: Listed(name, path.stat().st_size, "") for path, name in names.items()}, list[Refused]()
-    for number, (path, name) in enumerate(names.items()):
-        if left <= 0 or number == MOST_FILES:
-            unknown = True
-            break
+    files = [(path, Listed(name, path.stat().st_size, "")) for path, name in source_names(inputs).items()]
+    taken, damaged = 0, list[Refused]()
+    for path, file in files[:MOST_FILES]:
+        progress = Progress()
         try:
-            refused, whole, taken = _beginning(path, name, limits)
+            with closing(cast(Generator[Block], read(path, file.name, limits, progress))) as blocks:
+                next(blocks, None)
+                taken += progress.bytes_done
         except Unreadable as error:
-            damaged.append(Refused(files[path], error))
-            continue
-        bad, unknown, left = bad + refused, unknown or not whole, left - taken
-    require_few(damaged, len(files), sum(file.bytes for file in files.values()), config.max_unreadable)
-    if unknown:
-        return
-    quarantined = pl.concat(bad) if bad else None
-    if quarantined is None or not quarantined.height:
-        raise no_records(list(names.values()))
-    raise none_usable(quarantined.height, Counter(quarantined["reason"]), quarantined, "correct the input")
-
-
-def _beginning(path: Path, name: str, limits: Limits) -> tuple[list[pl.DataFrame], bool, int]:
-    """Return the bad records at the beginning of a file, whether these are all its records, and the bytes read."""
-    progress, bad = Progress(), list[pl.DataFrame]()
-    with closing(cast(Generator[Block], read(path, name, limits, progress))) as blocks:
-        for block in islice(blocks, MOST_BLOCKS):
-            if block.good.height:
-                return bad, False, progress.bytes_done
-            bad.append(block.bad)
-        return bad, next(blocks, None) is None, progress.bytes_done
+            damaged.append(Refused(file, error))
+        if taken >= MOST_BYTES:
+            break
+    require_few(damaged, len(files), sum(file.bytes for _, file in files), config.max_unreadable)

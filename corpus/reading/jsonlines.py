@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -44,13 +44,11 @@ class Stretch:
     Attributes:
         lines: Their bytes.
         first_line: Number of the first line.
-        end: Byte offset in the unpacked file where the stretch ends.
         problems: The problem of one line that is too long for memory; then the stretch has no lines.
     """
 
     lines: bytes
     first_line: int
-    end: int
     problems: tuple[Problem, ...] = ()
 
 
@@ -66,8 +64,7 @@ def read_json_lines(stream: io.BufferedReader, source: str, limits: Limits) -> I
 
 
 def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Stretch]:
-    rest, line, end = b"", 1, 0
-    started = False
+    rest, line, started = b"", 1, False
     while True:
         more = stream.read(limits.block_bytes)
         if whole := more.rfind(b"\n") + 1:
@@ -75,23 +72,20 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
         else:
             lines, rest = (b"", rest + more) if more else (rest, b"")
         if lines:
-            end += len(lines)
             if not started:
                 require_no_table(lines, source)
                 if limits.renamed or b'"text"' not in lines:
                     require_known([_loads(line) for line in lines.split(b"\n")], source, limits)
                 started = True
-            yield Stretch(lines, line, end)
+            yield Stretch(lines, line)
             line += lines.count(b"\n")
         if not more:
             return
         if len(rest) > limits.max_record_bytes:
             if not started and TABLE_BEGINS.match(rest):
                 raise whole_table(source)
-            problem, length = pass_over(stream, rest, line, limits)
-            rest, end = b"", end + length
-            yield Stretch(b"", line, end, (problem,))
-            line += 1
+            yield Stretch(b"", line, (pass_over(stream, rest, line, limits),))
+            rest, line = b"", line + 1
 
 
 def require_no_table(beginning: bytes, source: str) -> None:
@@ -138,20 +132,8 @@ def _loads(line: bytes) -> Any:
 def parse(stretch: Stretch, source: str, limits: Limits) -> Block:
     """Return the records of a stretch, in order, and a reason for each line that cannot be used."""
     lines = stretch.lines.split(b"\n")
-    numbers = range(stretch.first_line, stretch.first_line + len(lines))
-    return replace(decode(lines, numbers, source, limits, stretch.problems), end=stretch.end)
-
-
-def decode(
-    lines: Sequence[bytes], numbers: Sequence[int], source: str, limits: Limits, others: Sequence[Problem] = ()
-) -> Block:
-    """Return the records of some lines, decoded with orjson, and a reason for each line that cannot be used.
-
-    Args:
-        numbers: Number of each line in its file, ascending.
-        others: Problems of other lines.
-    """
-    problems, objects = list(others), list[Any]()
+    numbers: Sequence[int] = range(stretch.first_line, stretch.first_line + len(lines))
+    problems, objects = list(stretch.problems), list[Any]()
     failed, loads, keep = list[int](), orjson.loads, objects.append
     for row, line in enumerate(lines):
         try:

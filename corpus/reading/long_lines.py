@@ -25,12 +25,12 @@ def next_line(stream: io.BufferedReader, number: int, limits: Limits) -> tuple[b
     content = line.removesuffix(b"\n").removesuffix(b"\r")
     if len(content) <= limits.max_record_bytes and (line.endswith(b"\n") or len(line) < most):
         return line, None
-    problem, _ = pass_over(stream, line, number, limits)
+    problem = pass_over(stream, line, number, limits)
     return problem.raw, problem
 
 
-def pass_over(stream: io.BufferedReader, begun: bytes, line: int, limits: Limits) -> tuple[Problem, int]:
-    """Skip to the end of a line that is too long for memory; return the problem and the length with the newline."""
+def pass_over(stream: io.BufferedReader, begun: bytes, line: int, limits: Limits) -> Problem:
+    """Skip to the end of a line that is too long for memory; return the problem."""
     sha, head, length, piece = hashlib.sha256(), begun[:RAW_BYTES], 0, begun
     while True:
         ended = piece.endswith(b"\n")
@@ -39,7 +39,7 @@ def pass_over(stream: io.BufferedReader, begun: bytes, line: int, limits: Limits
         if ended or not (piece := stream.readline(limits.block_bytes)):
             break
         head += piece[: RAW_BYTES - len(head)]
-    return _problem(line, head.removesuffix(b"\n"), length - ended, sha.hexdigest(), limits), length
+    return _problem(line, head.removesuffix(b"\n"), length - ended, sha.hexdigest(), limits)
 
 
 def too_long(line: int, content: bytes, limits: Limits) -> Problem:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from corpus.reading.jsonlines import Stretch, decode, parse, read_json_lines
+from corpus.reading.jsonlines import Stretch, parse, read_json_lines
 from corpus.schema import COLUMNS, Limits
 from tests.corpus.review_lines import BAD_LINES, GOOD, line
 from tests.examples import examples
@@ -55,7 +55,7 @@ PIECES = [bad for bad, _ in BAD_LINES] + UNUSUAL
 def alone(block, first_line=7):
     """What each line gives when nothing is beside it: all good records, and all bad ones."""
     lines = enumerate(block.split(b"\n"), first_line)
-    return joined([parse(Stretch(line, number, len(line)), "s", LIMITS) for number, line in lines])
+    return joined([parse(Stretch(line, number), "s", LIMITS) for number, line in lines])
 
 
 def joined(blocks):
@@ -63,14 +63,9 @@ def joined(blocks):
 
 
 def agree(block):
-    """Whether a block gives the same records and problems as its lines alone and decoded, with the same types."""
-    lines = block.split(b"\n")
-    decoded = decode(lines, range(7, 7 + len(lines)), "s", LIMITS)
-    parsed = parse(Stretch(block, 7, len(block)), "s", LIMITS)
-    return parsed.good.schema == pl.Schema(COLUMNS) and all(
-        parsed.good.equals(good) and parsed.bad.equals(bad)
-        for good, bad in (alone(block), (decoded.good, decoded.bad))
-    )
+    """Whether a block gives the same records and problems as its lines alone, with the same types."""
+    parsed, (good, bad) = parse(Stretch(block, 7), "s", LIMITS), alone(block)
+    return parsed.good.schema == pl.Schema(COLUMNS) and parsed.good.equals(good) and parsed.bad.equals(bad)
 
 
 def test_each_unusual_line_is_read_or_has_the_reason_that_is_known_for_it():

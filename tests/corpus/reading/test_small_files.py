@@ -5,7 +5,6 @@ import gzip
 import orjson
 import polars as pl
 import pytest
-from hypothesis import strategies as st
 
 from core.config.sections.source import SourceConfig
 from core.errors import Unreadable
@@ -67,8 +66,6 @@ def test_files_of_every_kind_give_what_they_give_alone(tmp_path, monkeypatch):
     assert len(facts["sources"]) < len(alone["sources"]) == len(KINDS)
 
 
-LINES = st.sampled_from([b"a", b"b c", b"", BAD.strip(), json_lines([review(1)])[:-1], b"{", b"caf\xe9", b" ", b"\r"])
-FILES = st.tuples(st.sampled_from(["txt", "jsonl"]), st.lists(LINES, max_size=4), st.booleans())
 
 
 def texts(count):
