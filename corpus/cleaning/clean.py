@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -102,7 +101,7 @@ def prepare(
     with _slices(dataset_folder, folder, grouping) as slices:
         cleaned = (fan_out or partial(ordered, workers=threads))(make, passes.through(_batches(dataset_folder)))
         counts = _add_all(cleaned, slices)
-        counts.learnt = _leave_out_learnt(slices, earlier, threads, passes)
+        learnt = _leave_out_learnt(slices, earlier, threads, passes)
         repeats = ExactDuplicates(*slices.text_hashes())
         index = NearDuplicates(folder / "near", duplicates, threads, fan_out) if duplicates.near else None
         near, covered = dict[str, Any](), dict[str, np.ndarray]()
@@ -110,9 +109,9 @@ def prepare(
             near = _drop_near(repeats, passes.through(slices), index)
             covered = _drop_covered(repeats, index, earlier, duplicates.coverage, threads)
             near["within"] = repeats.near_within()
-        for side, kinds in counts.learnt.items():
+        for side, kinds in learnt.items():
             kinds["covered"] = repeats.dropped(side, LEARNT)
-        _require_all_splits(repeats, counts, grouping, dataset_folder)
+        _require_all_splits(repeats, counts, learnt, grouping, dataset_folder)
         written = write_clean(folder, passes.through(slices), repeats.code, businesses)
         copies = write_copies(folder, repeats.copies())
         spreads = write_coverage(folder, covered)
@@ -124,7 +123,8 @@ def prepare(
         shutil.rmtree(index.work)
     certificate = certify(folder, about, passages, copies)
     return {
-        **written, **counts.facts(), "grouping": grouping.facts(counts.without_key),
+        **written, **_facts(counts), **({"learnt": learnt} if learnt else {}),
+        "grouping": grouping.facts(counts["without_key", ""]),
         "duplicates": left, "near": near, "copies": copies, **spreads, "normal_form": form.to_dict(),
         "certificate": certificate.digest,
     }
@@ -143,38 +143,23 @@ def _slices(dataset_folder: Path, folder: Path, grouping: Grouping) -> Iterator[
         shutil.rmtree(work)
 
 
-@dataclass
-class _Counts:
-    """Counts of the reviews read, dropped and kept without their rating, and of masks written during cleaning."""
+_Counts = Counter[tuple[str, str]]
+"""Numbers of reviews that are read, dropped or kept without their rating, and of masks: (fact, "" or its value)."""
 
-    read: int = 0
-    empty: int = 0
-    without_key: int = 0
-    languages: Counter[str] = field(default_factory=Counter)
-    masks: Counter[str] = field(default_factory=Counter)
-    unrated: Counter[str] = field(default_factory=Counter)
-    learnt: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    def facts(self) -> dict[str, Any]:
-        """Return the facts of `prepare` about reviews that were dropped for what they are, masks and ratings."""
-        facts = {
-            "empty": self.empty, "languages": dict(sorted(self.languages.items())),
-            "masks": dict(sorted(self.masks.items())), "unrated": self._unrated(),
-        }  # fmt: skip
-        return {**facts, "learnt": self.learnt} if self.learnt else facts
+def _facts(counts: _Counts) -> dict[str, Any]:
+    """Return the facts of `prepare` about reviews that were dropped for what they are, masks and ratings."""
+    unrated = dict(sorted(_of(counts, "unrated").items(), key=lambda item: (-item[1], item[0])))
+    others = sum(list(unrated.values())[MOST_VALUES:])
+    return {
+        "empty": counts["empty", ""],
+        **{name: dict(sorted(_of(counts, name).items())) for name in ("languages", "masks")},
+        "unrated": {**dict(list(unrated.items())[:MOST_VALUES]), **({"others": others} if others else {})},
+    }
 
-    def add(self, other: _Counts) -> None:
-        self.read += other.read
-        self.empty += other.empty
-        self.without_key += other.without_key
-        self.languages.update(other.languages)
-        self.masks.update(other.masks)
-        self.unrated.update(other.unrated)
 
-    def _unrated(self) -> dict[str, int]:
-        ordered = sorted(self.unrated.items(), key=lambda item: (-item[1], item[0]))
-        others = sum(count for _, count in ordered[MOST_VALUES:])
-        return {**dict(ordered[:MOST_VALUES]), **({"others": others} if others else {})}
+def _of(counts: _Counts, fact: str) -> dict[str, int]:
+    return {value: number for (name, value), number in counts.items() if name == fact}
 
 
 class _Passes:
@@ -214,7 +199,7 @@ def _add_all(cleaned: Iterable[tuple[pl.DataFrame, _Counts]], slices: Slices) ->
     """Add cleaned batches to the slices, in the order of the input; return their counts."""
     total, waiting = _Counts(), list[pl.DataFrame]()
     for rows, counts in cleaned:
-        total.add(counts)
+        total.update(counts)
         waiting.append(rows)
         if len(waiting) == ADDED_AT_ONCE:
             slices.add(pl.concat(waiting))
@@ -230,16 +215,17 @@ def _clean(
     """Return the columns `ROWS` and the keys of `Slices` for the reviews that are used."""
     frame = batch.with_columns(normalise(batch["text"], form).alias("text"))
     some = frame.filter(pl.col("text") != "")
-    counts = _Counts(batch.height, batch.height - some.height)
+    counts: _Counts = Counter({("read", ""): batch.height, ("empty", ""): batch.height - some.height})
     if form.mask_personal_data:
         before = count_masks(batch["text"])
-        counts.masks = Counter({name: n - before[name] for name, n in count_masks(frame["text"]).items()})
+        counts.update({("masks", name): n - before[name] for name, n in count_masks(frame["text"]).items()})
     some = some.with_columns(bytes=byte_count(), words=count_words(some["text"]))
-    some, counts.languages = in_languages(some, selection)
+    some, languages = in_languages(some, selection)
+    counts.update({("languages", name): number for name, number in languages.items()})
     unrated = some.filter(pl.col("stars").is_not_null() & (whole_stars() == 0))["stars"]
-    counts.unrated = Counter(f"{value:g}" for value in unrated)
+    counts.update(("unrated", f"{value:g}") for value in unrated)
     some = some.with_columns(stars=whole_stars())
-    counts.without_key = grouping.without_key(some)
+    counts["without_key", ""] = grouping.without_key(some)
     place = places(some["review_id"], grouping.config.salt)
     return some.select(*ROWS).with_columns(place, grouping.ranks(some, place), *hash_texts(some["text"])), counts
 
@@ -311,17 +297,19 @@ def _distinct(repeats: ExactDuplicates, slices: Iterator[pl.DataFrame]) -> Itera
         start += frame.height
 
 
-def _require_all_splits(repeats: ExactDuplicates, counts: _Counts, grouping: Grouping, folder: Path) -> None:
+def _require_all_splits(
+    repeats: ExactDuplicates, counts: _Counts, learnt: Mapping[str, Mapping[str, int]], grouping: Grouping, folder: Path
+) -> None:
     staying, left = repeats.kept(), repeats.left()
     for name in SPLITS:
         if not staying[name]:
-            covered, repeating = left[name].get("covered", 0), sum(counts.learnt.get(name, {}).values())
-            gone, aside = sum(left[name].values()) - covered, sum(counts.languages.values())
-            causes = [f"there are only {counts.read} reviews"]
+            covered, repeating = left[name].get("covered", 0), sum(learnt.get(name, {}).values())
+            gone, aside = sum(left[name].values()) - covered, sum(_of(counts, "languages").values())
+            causes = [f"there are only {counts['read', '']} reviews"]
             causes += [f"{gone} were removed from this split as exact or near duplicates"] if gone else []
             causes += [f"{covered} are covered by passages of train (duplicates.coverage)"] if covered else []
             causes += [f"{repeating} repeat reviews that the start weights have learnt from"] if repeating else []
-            causes += [f"{counts.empty} had no text left after cleaning"] if counts.empty else []
+            causes += [f"{empty} had no text left after cleaning"] if (empty := counts["empty", ""]) else []
             causes += [f"{aside} are in other languages than selection.languages"] if aside else []
             raise EmptyInput(
                 f"The split '{name}' has no reviews", where=folder, cause="; ".join(causes),

@@ -66,7 +66,7 @@ NEIGHBOURS = 16
 """Number of texts of its own side with which a text of a crowd is compared."""
 
 _PAIRS_AT_ONCE = 1 << 18
-_SCOUTS = 4
+_SCOUTS = 1
 _BLOCK = 512
 
 Near = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -270,19 +270,11 @@ class Comparison:
         return np.concatenate(similarity), np.concatenate(near)
 
     def _some(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        texts, row = np.unique(np.concatenate([a, b]), return_inverse=True)
-        return self._judged(texts, row[: len(a)], row[len(a) :])
-
-    def table(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the results of `pairs` for all texts a (A,) with all texts b (B,), (A, B) each."""
-        rows, columns = np.arange(len(a)), len(a) + np.arange(len(b))
-        similarity, near = self._judged(np.concatenate([a, b]), np.repeat(rows, len(b)), np.tile(columns, len(a)))
-        return similarity.reshape(len(a), -1), near.reshape(len(a), -1)
-
-    def _judged(self, texts: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the results of `pairs`, for pairs given by their places in *texts*."""
+        """Return the results of `pairs`, at once."""
         from corpus.duplicates import kernels  # here, because numba's import takes half a second
 
+        texts, row = np.unique(np.concatenate([a, b]), return_inverse=True)
+        a, b = row[: len(a)], row[len(a) :]
         values, offsets = self._sets(texts)
         common, sizes = np.empty(len(a), np.int64), np.diff(offsets)
         kernels.common(values, offsets, a, b, *hash_table(offsets), common)
@@ -304,10 +296,10 @@ class Round:
     """One round of comparisons: the texts of one side with those of later sides, or each side within itself.
 
     A side is a split; sides have their rounds in order of priority. A near-duplicate of a text of an earlier side is
-    dropped, and dropped texts are not compared any more. Crowds are compared block by block, with matrix products where
-    many pairs of a block are worth it. The first block is small and already drops all similar texts, so ten thousand
-    copies of a form letter cost about one comparison each. Within a side near-duplicates are kept and only counted;
-    there a text of a crowd is compared with the next `NEIGHBOURS` texts of its bucket.
+    dropped, and dropped texts are not compared any more. Crowds are compared block by block. The first block is small
+    and already drops all similar texts, so ten thousand copies of a form letter cost about one comparison each. Within a
+    side near-duplicates are kept and only counted; there a text of a crowd is compared with the next `NEIGHBOURS` texts
+    of its bucket.
 
     Args:
         side_D: The side of each text as uint8, 0 for the highest priority, or `ABSENT`.
@@ -369,21 +361,12 @@ class Round:
                 block = others[first : first + _BLOCK]
                 a, b = np.repeat(some, len(block)), np.tile(block, len(some))
                 chosen = worthwhile((a, b))
-                if chosen.sum() <= len(block):
-                    yield from self._compared(a[chosen], b[chosen])
-                    continue
-                similarity, near = self._comparison.table(some, block)
-                best = similarity.argmax(axis=0), np.arange(len(block))
-                yield from self._settled(some[best[0]], block, similarity[best], near[best], similarity.size)
+                yield from self._compared(a[chosen], b[chosen])
 
     def _compared(self, a: np.ndarray, b: np.ndarray) -> Iterator[Near]:
-        yield from self._settled(a, b, *self._comparison.pairs(a, b), len(a))
-
-    def _settled(
-        self, a: np.ndarray, b: np.ndarray, similarity: np.ndarray, near: np.ndarray, examined: int
-    ) -> Iterator[Near]:
         """Yield the pairs that are near-duplicates; in the round of a side, drop text b of each."""
-        self.examined += examined
+        similarity, near = self._comparison.pairs(a, b)
+        self.examined += len(a)
         if near.any():
             if self._side is not None:
                 self._near_D[b[near]] = self._side

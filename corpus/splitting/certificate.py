@@ -179,11 +179,10 @@ def certify(
     """
     with disk_errors(folder):
         (folder / CERTIFICATE_FILE).unlink(missing_ok=True)
-        texts = _Texts(folder / TABLE)
+        limits = {"span": SPAN, "passage": PASSAGE, "stock": STOCK}
         certificate = Certificate(
-            texts.sides(), texts.test_digest, texts.test_reviews, texts.exact(), near and {"left": 0, **near},
-            coverage and {"left": 0, "span": SPAN, "passage": PASSAGE, "stock": STOCK, **coverage}, version("reviewlm"),
-            copies=copies or {},
+            **_Texts(folder / TABLE).record(), near=near and {"left": 0, **near},
+            coverage=coverage and {"left": 0, **limits, **coverage}, code=version("reviewlm"), copies=copies or {},
         )
         (folder / CERTIFICATE_FILE).write_text(certificate.to_json(), encoding="utf-8")
     return certificate
@@ -196,22 +195,14 @@ def verify(folder: Path) -> Certificate:
         Damaged: There is no certificate, it cannot be read, or it belongs to another file.
         CheckFailed: A text is in two splits; the error names the reviews.
     """
-    certificate = read(folder)
-    texts = _Texts(folder / TABLE)
-    exact, current = texts.exact(), texts.sides()
-    for name in SPLITS:
-        if certificate.sides.get(name) != current[name]:
-            raise Damaged(
-                "The leak certificate belongs to other reviews", where=folder / CERTIFICATE_FILE,
-                value=f"{name}: {certificate.sides.get(name)}, but clean.parquet has {current[name]}",
-                cause="the certificate or the table was changed or replaced", remedy="run with --rebuild prepare",
-            )
-    stated = (certificate.test_digest, certificate.test_reviews, certificate.exact)
+    certificate, current = read(folder), _Texts(folder / TABLE).record()
     left = any((part or {}).get("left") for part in (certificate.near, certificate.coverage))
-    if stated != (texts.test_digest, texts.test_reviews, exact) or left:
+    if left or any(getattr(certificate, name) != value for name, value in current.items()):
+        other = [name for name in SPLITS if certificate.sides[name] != current["sides"][name]]
         raise Damaged(
-            "The leak certificate belongs to another test set", where=folder / CERTIFICATE_FILE, value=stated,
-            cause="the certificate or the table was changed or replaced", remedy="run with --rebuild prepare",
+            "The leak certificate belongs to other reviews", where=folder / CERTIFICATE_FILE,
+            value=", ".join(other) or None, cause="the certificate or the table was changed or replaced",
+            remedy="run with --rebuild prepare",
         )
     return certificate
 
@@ -245,7 +236,18 @@ class _Texts:
             for batch in table.iter_batches(_BATCH_ROWS, columns=_COLUMNS):
                 yield pl.DataFrame(pl.from_arrow(batch))
 
-    def sides(self) -> dict[str, CertifiedSplit]:
+    def record(self) -> dict[str, Any]:
+        """Return what the certificate says of the table alone.
+
+        Raises:
+            CheckFailed: See `_exact`.
+        """
+        return {
+            "sides": self._sides(), "test_digest": self.test_digest, "test_reviews": self.test_reviews,
+            "exact": self._exact(),
+        }
+
+    def _sides(self) -> dict[str, CertifiedSplit]:
         """Return the record of each split for the certificate."""
         splits = {}
         for rank, name in enumerate(SPLITS):
@@ -255,7 +257,7 @@ class _Texts:
             splits[name] = CertifiedSplit(len(hashes), texts, digest)
         return splits
 
-    def exact(self) -> dict[str, int]:
+    def _exact(self) -> dict[str, int]:
         """Compare all texts of each split with those of the others.
 
         Raises:
