@@ -297,9 +297,9 @@ class Round:
 
     A side is a split; sides have their rounds in order of priority. A near-duplicate of a text of an earlier side is
     dropped, and dropped texts are not compared any more. Crowds are compared block by block. The first block is small
-    and already drops all similar texts, so ten thousand copies of a form letter cost about one comparison each. Within a
-    side near-duplicates are kept and only counted; there a text of a crowd is compared with the next `NEIGHBOURS` texts
-    of its bucket.
+    and already drops all similar texts, so ten thousand copies of a form letter cost about one comparison each. Within
+    a side near-duplicates are kept and only counted; there a text of a crowd is compared with the next `NEIGHBOURS`
+    texts of its bucket.
 
     Args:
         side_D: The side of each text as uint8, 0 for the highest priority, or `ABSENT`.
