@@ -34,7 +34,7 @@ from corpus.schema import Limits, byte_count, whole_stars
 from corpus.splitting.certificate import certify
 from corpus.splitting.grouping import Grouping
 from corpus.splitting.learnt import find_learnt, train_forms
-from corpus.splitting.split import SPLITS, TABLE, places
+from corpus.splitting.split import SPLITS, places
 from models.text.normal_form import NormalForm
 from models.threads import FanOut, ordered
 
@@ -97,11 +97,11 @@ def prepare(
     duplicates, threads = duplicates or DuplicatesConfig(), threads or available_cores()
     grouping = Grouping(split, dataset_folder)
     make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
-    passes = _Passes(dataset_folder, 2 + duplicates.near, report, earlier)
+    passes = _Passes(dataset_folder, 2 + duplicates.near, report)
     with _slices(dataset_folder, folder, grouping) as slices:
         cleaned = (fan_out or partial(ordered, workers=threads))(make, passes.through(_batches(dataset_folder)))
         counts = _add_all(cleaned, slices)
-        learnt = _leave_out_learnt(slices, earlier, threads, passes)
+        learnt = _leave_out_learnt(slices, earlier, threads)
         repeats = ExactDuplicates(*slices.text_hashes())
         index = NearDuplicates(folder / "near", duplicates, threads, fan_out) if duplicates.near else None
         near, covered = dict[str, Any](), dict[str, np.ndarray]()
@@ -163,13 +163,12 @@ def _of(counts: _Counts, fact: str) -> dict[str, int]:
 
 
 class _Passes:
-    """A progress counter for work that goes over the reviews several times, and once over those of earlier data."""
+    """A progress counter for work that goes over the reviews several times."""
 
-    def __init__(self, dataset_folder: Path, passes: int, report: Report | None, earlier: Sequence[Path]) -> None:
+    def __init__(self, dataset_folder: Path, passes: int, report: Report | None) -> None:
         scan = pl.scan_parquet(sorted((dataset_folder / "parts").glob("part-*.parquet")))
         self.reviews = scan.select(pl.len()).collect().item()
-        self.earlier = sum(pl.scan_parquet(folder / TABLE).select(pl.len()).collect().item() for folder in earlier)
-        self.total, self.before, self.report = passes * self.reviews + self.earlier, 0, report
+        self.total, self.before, self.report = passes * self.reviews, 0, report
 
     def through(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Yield the frames of the next pass."""
@@ -177,18 +176,9 @@ class _Passes:
         for frame in frames:
             yield frame
             done += frame.height
-            self._tell(done)
+            if self.report:
+                self.report(done, self.total)
         self.before += self.reviews
-
-    def searched(self, reviews: int) -> None:
-        """Count reviews of earlier data; a second pass over them counts no more."""
-        reviews = min(reviews, self.earlier)
-        self.earlier, self.before = self.earlier - reviews, self.before + reviews
-        self._tell(self.before)
-
-    def _tell(self, done: int) -> None:
-        if self.report:
-            self.report(done, self.total)
 
 
 def _batches(dataset_folder: Path) -> Iterator[pl.DataFrame]:
@@ -230,9 +220,7 @@ def _clean(
     return some.select(*ROWS).with_columns(place, grouping.ranks(some, place), *hash_texts(some["text"])), counts
 
 
-def _leave_out_learnt(
-    slices: Slices, earlier: Sequence[Path], threads: int, passes: _Passes
-) -> dict[str, dict[str, int]]:
+def _leave_out_learnt(slices: Slices, earlier: Sequence[Path], threads: int) -> dict[str, dict[str, int]]:
     """Leave out test and validation reviews whose text was learnt from earlier data; return their numbers."""
     if not earlier:
         return {}
@@ -243,7 +231,7 @@ def _leave_out_learnt(
             ranks.append(frame["rank"].to_numpy())
             yield frame
 
-    learnt = find_learnt(held_out(), earlier, threads, passes.searched)
+    learnt = find_learnt(held_out(), earlier, threads)
     slices.leave_out(learnt)
     counts = np.bincount(np.concatenate(ranks)[learnt], minlength=TRAIN)
     return {name: {"exact": int(count)} for name, count in zip(SPLITS[:TRAIN], counts, strict=True)}

@@ -17,8 +17,8 @@ changed, nine in ten are covered. A paraphrase, and a copy without eight equal w
 
 The training texts are streamed, and never kept. The first pass counts in them the runs of the held-out texts, by 28
 bits of a hash and a place of a table, so a run is taken for another about once in 2^28. Few runs remain (1 in 200 of
-the Chicago crawl), and the second pass compares them by 64 bits. Memory: 9 to 18 bytes for each run of a held-out text,
-at most 640 MiB, because more runs are counted in several passes. Then 40 bytes for each of the runs that remain,
+the Chicago crawl), and the second pass compares them by 64 bits. Memory: 8 to 16 bytes for each run of a held-out text,
+at most 512 MiB, because more runs are counted in several passes. Then 40 bytes for each of the runs that remain,
 `MOST_KEPT` at a time.
 """
 
@@ -265,26 +265,6 @@ def _hashed(stream: Stream, threads: int) -> Iterator[Forms]:
     return ordered(lambda forms: fingerprints.of(*forms), stream(), threads)
 
 
-class _Filter:
-    """A filter that some values pass, and at most an eighth of all others: at least 8 bits for each of the former."""
-
-    def __init__(self, size: int) -> None:
-        self._bits_W = np.zeros(1 << (size // 8).bit_length(), np.uint64)
-
-    def add(self, values: np.ndarray) -> None:
-        """Let these values pass."""
-        from corpus.duplicates import kernels  # here, because numba's import takes half a second
-
-        kernels.set_bits(values, self._bits_W)
-
-    def places(self, values: np.ndarray) -> np.ndarray:
-        """Return the places of the values that pass."""
-        from corpus.duplicates import kernels  # here, because numba's import takes half a second
-
-        place_S = np.empty(len(values) + 1, np.int64)
-        return place_S[: kernels.with_bit(values, self._bits_W, place_S)]
-
-
 def _rare_runs(held_out: Stream, learnt: Stream, threads: int) -> list[np.ndarray]:
     """Return, as packed bits for each item of *held_out*, which runs occur in train and are no stock phrases."""
     from corpus.duplicates import kernels  # here, because numba's import takes half a second
@@ -293,14 +273,11 @@ def _rare_runs(held_out: Stream, learnt: Stream, threads: int) -> list[np.ndarra
     portions = max(1, -(-sum(words) // MOST_RUNS))  # a text has fewer runs than words
     size, rare = sum(words) // portions, list[np.ndarray]()
     for portion in range(portions):
-        table, members = np.zeros(1 << (2 * size).bit_length(), np.uint32), _Filter(size)
+        table = np.zeros(1 << (2 * size).bit_length(), np.uint32)
         for values, _ in _hashed(held_out, threads):
-            portion_values = values[_of_portion(values, portion, portions)]
-            kernels.add_runs(portion_values, table)
-            members.add(portion_values)
+            kernels.add_runs(values[_of_portion(values, portion, portions)], table)
         for values, _ in _hashed(learnt, threads):
-            portion_values = values[members.places(values)]
-            kernels.count_runs(portion_values[_of_portion(portion_values, portion, portions)], STOCK, table)
+            kernels.count_runs(values[_of_portion(values, portion, portions)], STOCK, table)
         for item, (values, _) in enumerate(_hashed(held_out, threads)):
             rare_S = _of_portion(values, portion, portions)
             kernels.mark_rare(values, STOCK, table, rare_S)
@@ -345,14 +322,13 @@ def _in_sources(names: np.ndarray, texts: np.ndarray, learnt: Stream, threads: i
 
     order = np.argsort(names, kind="stable")
     names, texts_P = names[order], texts[order]
-    index, members, fingerprints = NameIndex(names), _Filter(len(names)), Fingerprints(SPAN, short=False)
-    members.add(names)
+    index, fingerprints = NameIndex(names), Fingerprints(SPAN, short=False)
 
     def looked_up(forms: Forms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         values, offsets = fingerprints.of(*forms)
-        place = members.places(values)
-        first = index.find(values[place])
-        place, first = place[first >= 0], first[first >= 0]
+        first = index.find(values)
+        place = np.flatnonzero(first >= 0)
+        first = first[place]
         bounds = np.searchsorted(place, offsets)
         return first, place - np.repeat(offsets[:-1], np.diff(bounds)), bounds
 

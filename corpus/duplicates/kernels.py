@@ -305,29 +305,6 @@ def read(descriptor: Any, begin_K: Any, end_K: Any, out: Any) -> int:
 
 
 @kernel
-def set_bits(values_S: Any, bits_W: Any) -> None:
-    """Set a bit for each value in a filter, whose size is a power of two."""
-    slots = _U(64 * len(bits_W) - 1)
-    for value in values_S:
-        slot = (value >> _HALF) & slots
-        bits_W[slot >> _U(6)] |= _U(1) << (slot & _U(63))
-
-
-@kernel
-def with_bit(values_S: Any, bits_W: Any, place_S: Any) -> Any:
-    """Write the places of the values whose bit is set; return how many there are.
-
-    Without branches, so that the processor waits for many places of the filter at a time.
-    """
-    slots, to = _U(64 * len(bits_W) - 1), np.int64(0)
-    for s in range(len(values_S)):
-        slot = (values_S[s] >> _HALF) & slots
-        place_S[to] = s
-        to += np.int64((bits_W[slot >> _U(6)] >> (slot & _U(63))) & _U(1))
-    return to
-
-
-@kernel
 def place_of_run(value: Any, runs_T: Any) -> Any:
     """Return the place of a run in a hash table with open addresses, or the empty place for it.
 

@@ -12,11 +12,10 @@ which may have another id in other data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -30,26 +29,21 @@ _RANKS = {name: rank for rank, name in enumerate(SPLITS)}
 _RANK = pl.col("split").replace_strict(_RANKS, return_dtype=pl.UInt8).alias("rank")
 
 
-def find_learnt(
-    held_out: Iterable[pl.DataFrame], earlier: Sequence[Path], threads: int = 1,
-    report: Callable[[int], Any] = lambda reviews: None,
-) -> np.ndarray:
+def find_learnt(held_out: Iterable[pl.DataFrame], earlier: Sequence[Path], threads: int = 1) -> np.ndarray:
     """Return a mask (H,) of the held-out reviews whose text is in a later split of earlier data.
 
     Args:
         held_out: The reviews in frames with the columns text and rank.
         earlier: Folders of prepared data.
         threads: Number of threads; they do not change the result.
-        report: Is told how many earlier reviews were searched.
     """
     none = pl.DataFrame(schema={"name": pl.UInt64(), "rank": pl.UInt8()})
     reviews = pl.concat([none, *(frame.select(TEXT_NAME, "rank") for frame in held_out)])
     names, text_H = np.unique(reviews["name"].to_numpy(), return_inverse=True)
     index, splits = NameIndex(names), np.zeros((len(SPLITS), len(names)), bool)
     groups = [group for folder in earlier for group in _groups(folder)]
-    for positions, ranks, count in ordered(partial(_met, index), groups, threads):
+    for positions, ranks in ordered(partial(_met, index), groups, threads):
         splits[ranks, positions] = True
-        report(count)
     later = np.arange(len(SPLITS))[:, None] > reviews["rank"].to_numpy()
     return np.asarray((splits[:, text_H] & later).any(axis=0))
 
@@ -61,11 +55,11 @@ def train_forms(folder: Path, threads: int = 1) -> Iterator[Forms]:
             yield part_of(part, data, offsets)
 
 
-def _met(index: NameIndex, group: tuple[Path, int]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return the places in the index of those texts of a row group that it has, their ranks, and the group's size."""
+def _met(index: NameIndex, group: tuple[Path, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places in the index of those texts of a row group that it has, and their ranks."""
     reviews = _reviews(group)
     places = index.find(reviews.select(TEXT_NAME).to_series().to_numpy())
-    return places[places >= 0], reviews["rank"].to_numpy()[places >= 0], reviews.height
+    return places[places >= 0], reviews["rank"].to_numpy()[places >= 0]
 
 
 def _long_forms(group: tuple[Path, int]) -> Forms:
