@@ -22,7 +22,7 @@ from core.config.sections.data import ChecksConfig
 from data_checks.checks import RUNS, Check, Table, measure
 from data_checks.gx import great_expectations, judge
 from data_checks.suites import PRIVATE, suite_of
-from tests.data_checks.on_pandas import counterpart, validate_on_pandas
+from tests.data_checks.test_equal_to_pandas import counterpart, validate_on_pandas
 
 great_expectations()
 SUITES = ("raw", "clean")

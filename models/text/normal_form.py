@@ -28,7 +28,7 @@ letter.
 `cafÃ©` is the UTF-8 of `café`, read byte by byte. A run of such characters is repaired where its bytes are valid
 UTF-8 for a character of `EXPECTED`. This is our own table and not a library's heuristic, because models are trained on
 the result: it must not change when a package is upgraded. On texts damaged on purpose it restores at least as many as
-ftfy 6.3 (`tests/corpus/cleaning/test_mojibake.py` compares the two).
+ftfy 6.3 (`tests/corpus/cleaning/test_clean_form.py` compares the two).
 
 Correct text can also have such neighbours, for example `CAFÉ”`. So a closing quotation mark, dash or ellipsis right
 after a letter is not changed where it may be intended (`_meant`).

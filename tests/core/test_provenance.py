@@ -1,10 +1,17 @@
-"""What is recorded of code, libraries and machine beside every artifact."""
+"""Where a result was made, and the error classes of `models`."""
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
+import pytest
+
+from core.errors import ArtifactError, NotWritable, ReviewLMError, StoreFull
+from core.model_errors import converted_errors
 from core.provenance import code_digest, differences, made_with
+from models.base import ModelError
 
 
 def test_any_changed_byte_or_name_of_the_code_changes_its_digest(tmp_path: Path) -> None:
@@ -30,3 +37,17 @@ def test_platforms_differ_by_library_processor_or_threads_and_equal_ones_do_not(
     assert "1.0 then" in found[0]
     assert "A=3 then" in found[1]
     assert differences({}, now) == ["the platform was not recorded"]
+
+
+SPACE, PERMISSIONS = "free some space, or name another", "check the path and its permissions, or name another"
+
+
+@pytest.mark.parametrize(("number", "kind", "advice"), [
+    (errno.ENOSPC, StoreFull, SPACE), (errno.EDQUOT, StoreFull, SPACE),
+    (errno.EACCES, NotWritable, PERMISSIONS), (errno.EPERM, NotWritable, PERMISSIONS),
+    (errno.EROFS, NotWritable, PERMISSIONS), (errno.EIO, ArtifactError, PERMISSIONS),
+])  # fmt: skip
+def test_space_is_asked_for_only_if_the_disk_is_full(number: int, kind: type, advice: str) -> None:
+    with pytest.raises(ReviewLMError) as error, converted_errors("model"):
+        raise ModelError("model cannot be written", kind="disk") from OSError(number, os.strerror(number))
+    assert (type(error.value), error.value.remedy) == (kind, f"{advice} place")

@@ -1,17 +1,20 @@
-"""The profile of prepared reviews against a count by hand."""
+"""The profile of reviews, and work in order."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 
 from corpus.cleaning.clean_table import CLEAN
 from corpus.profile import profile_of
 from corpus.splitting.split import SPLITS, TABLE
+from models.threads import ordered
 
 
 def table(number: int) -> pl.DataFrame:
@@ -57,3 +60,20 @@ def test_every_figure_is_that_of_a_count_by_hand(tmp_path: Path) -> None:
     first = reviews.filter(pl.col("words").is_between(15, 120), split="train", stars=3)["text"].head(3).to_list()
     assert profile.samples[3] == first
     assert profile.samples.keys() == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_results_come_in_the_order_of_the_items(workers):
+    def slow_when_early(item):
+        time.sleep(0.002 * (7 - item % 7))
+        return item * item
+
+    assert list(ordered(slow_when_early, range(40), workers)) == [item * item for item in range(40)]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_error_of_the_work_comes_in_its_turn(workers):
+    seen = []
+    with pytest.raises(ZeroDivisionError):
+        seen.extend(ordered(lambda item: 6 // (3 - item), range(9), workers))
+    assert seen == [2, 3, 6]

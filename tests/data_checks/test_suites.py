@@ -1,5 +1,6 @@
-"""Each suite with a table that passes, and with one planted defect per expectation that fails it and no other."""
+"""Suites pass sound tables and fail planted defects, by severity, in Great Expectations' own form."""
 
+import logging
 from datetime import datetime
 
 import numpy as np
@@ -7,7 +8,10 @@ import polars as pl
 import pytest
 
 from core.config.sections.data import ChecksConfig
-from data_checks.suite_runs import check, token_table
+from core.errors import CheckFailed
+from data_checks import gx
+from data_checks.checks import Check, MeasuredCheck
+from data_checks.suite_runs import Suite, check, check_with, save_suite, token_table
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
@@ -211,3 +215,49 @@ def test_a_token_stream_is_counted_anew_from_its_ids(stream_folder):
     assert pl.read_parquet(table)["tokens"].sum() == facts["tokens"] == stream.tokens
     assert facts["unknown"] == stream.documents["oov"].sum() == np.count_nonzero(np.asarray(stream.ids) == 0)
     assert facts["largest_id"] == stream.ids.max()
+
+
+def report(folder, **limits):
+    """One check per severity, each with the greatest value that it lets through."""
+    checks = [Check("between", "n", max=limit, severity=severity, description=f"At most {limit}")
+              for severity, limit in limits.items()]  # fmt: skip
+    save_suite(Suite("numbers", checks), folder / "suite.json")
+    return check_with(folder / "suite.json", pl.DataFrame({"n": [1, 2, 3]}), folder / "docs")
+
+
+@pytest.mark.parametrize(
+    ("limits", "blocks", "logged"),
+    [
+        ({"critical": 3, "warning": 3, "info": 3}, False, []),
+        ({"critical": 2, "warning": 3, "info": 3}, True, []),
+        ({"critical": 3, "warning": 2, "info": 3}, False, ["WARNING"]),
+        ({"critical": 3, "warning": 3, "info": 2}, False, ["INFO"]),
+        ({"critical": 2, "warning": 2, "info": 2}, True, ["WARNING", "INFO"]),
+    ],
+)
+def test_what_a_failure_does_follows_its_severity(limits, blocks, logged, tmp_path, caplog):
+    found = report(tmp_path, **limits)
+    with caplog.at_level(logging.INFO, logger="data_checks.report"):
+        if blocks:
+            with pytest.raises(CheckFailed, match="At most 2"):
+                found.require()
+        else:
+            assert found.require() is found
+    assert [entry.levelname for entry in caplog.records if entry.name == "data_checks.report"] == logged
+    assert len(found.warnings) == (limits["warning"] == 2)
+
+
+def test_an_expectation_judges_a_figure_that_it_is_given() -> None:
+    for least, most, value, verdict in ((0, 2, 1, True), (0, 2, 3, False), (None, 2, 2, True), (1, None, 0.5, False)):
+        result = gx.judge(MeasuredCheck(Check("mean", "n", min=least, max=most, severity="warning"), value))
+        assert (result.success, result.result["observed_value"]) == (verdict, value)
+        assert result.expectation_config.kwargs["column"] == "mean n"
+    rows = MeasuredCheck(Check("between", "n", max=2, mostly=0.5), 0.4, 10, 6)
+    assert gx.judge(rows).success is False
+    assert gx.judge(MeasuredCheck(Check("mean", "n", min=0), None)).success is False, "there is no figure"
+
+
+def test_the_result_of_a_suite_is_one_that_its_stores_accept() -> None:
+    results = [gx.judge(MeasuredCheck(Check("mean", "n", min=0, description="Sound"), value)) for value in (1, -1)]
+    whole = gx.suite_result("mine", "a run", 10, ["n"], results).to_json_dict()
+    assert (whole["success"], whole["statistics"]["successful_expectations"]) == (False, 1)

@@ -1,12 +1,13 @@
-"""One typed configuration: presets, overrides, and errors that name the nearest valid key."""
+"""Presets, overrides and what is checked across sections; passwords in addresses are masked."""
 
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from core.config.presets import change_config, load_config, preset_names
 from core.config.run_config import RunConfig
-from core.errors import ConfigError
+from core.errors import ConfigError, without_password
 from models.specs import RecurrentSpec
 
 
@@ -78,3 +79,38 @@ def test_a_recorded_configuration_is_changed_by_overrides_and_by_nothing_else() 
     assert (other.models[5].hidden, other.models[4]) == (16, load_config("demo", ["seed=5"]).models[4])  # type: ignore[union-attr]
     assert (other.seed, other.source.synthetic.seed) == (5, 9)
     assert recorded == config.model_dump(mode="json")
+
+
+def test_passwords_of_addresses_are_masked():
+    text = '"tracking_uri": "postgresql://reviewer:s3cret@db.example:5432/mlflow", "other": "http://host:80/a@b"'
+    assert without_password(text) == text.replace(":s3cret@", ":***@")
+
+
+MODEL = {"kind": "gru", "name": "lm", "layers": 2, "hidden": 24, "embedding": 16}
+
+
+def configured(classifier: dict[str, object], **model: object) -> RunConfig:
+    spec = {"kind": "gru", "name": "stars", "start": "lm", "layers": 2, "hidden": 24, "embedding": 16}
+    ngram = {"kind": "ngram", "name": "kn5"}
+    section = {"models": [{**spec, **classifier}], "baseline": "stars"}
+    return RunConfig(models=[ngram, MODEL | model], classification=section)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("classifier", "model", "wanted"),
+    [
+        ({"hidden": 128, "embedding": 128}, {}, r"hidden = 24 \(not 128\), embedding = 16 \(not 128\)"),
+        ({"layers": 1}, {}, r"layers = 2 \(not 1\)"),
+        ({"kind": "lstm"}, {}, r"kind = 'gru' \(not 'lstm'\)"),
+        ({}, {"form": "cho", "cells": "reference"}, r"form = 'cho' \(not 'cudnn'\)"),
+        ({"layer_norm": True, "cells": "reference"}, {}, r"layer_norm = False \(not True\)"),
+        ({"kind": "rnn"}, {"kind": "rnn", "nonlinearity": "relu"}, r"nonlinearity = 'relu' \(not 'tanh'\)"),
+    ],
+    ids=["sizes", "layers", "kind", "form", "layer norm", "nonlinearity"],
+)
+def test_another_form_is_refused_with_the_options_to_set(
+    classifier: dict[str, object], model: dict[str, object], wanted: str
+) -> None:
+    told = f"'stars' starts from 'lm', whose network has other options; set .*: {wanted}"
+    with pytest.raises(ValidationError, match=told):
+        configured(classifier, **model)

@@ -1,15 +1,19 @@
-"""A password that only the owner of the home folder can read, the same for every command."""
+"""Passwords and access tokens: made once, only for their owner, kept as hashes."""
 
 from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from core.credentials import PASSWORD_FILE, USER, password_of
-from core.errors import Unreadable
+from core.credentials import PASSWORD_FILE, USER, AccessTokens, add_token, list_tokens, password_of, remove_token
+from core.environment import prepare_environment
+from core.errors import InputError, Unreadable
 from core.services import join, service_list
 
 
@@ -51,3 +55,54 @@ def test_only_servers_of_ours_are_given_the_password(tmp_path: Path, monkeypatch
     assert joined("", "http://127.0.0.1:5099/") == (f"{USER}:{ours}", ours)
     assert joined("https://prefect.example/api", "https://mlflow.example") == (None, None)
     assert joined("", "") == (f"{USER}:{ours}", None)
+
+
+def test_a_token_is_found_by_its_hash_and_not_kept_itself(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    token = add_token(file, "ci")
+    assert token not in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert AccessTokens(file).name_of(token) == "ci"
+    assert AccessTokens(file).name_of(token[:-1]) is None
+    assert AccessTokens(file).name_of("") is None
+    assert [row["name"] for row in list_tokens(file)] == ["ci"]
+
+
+def test_a_change_takes_effect_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    one = add_token(file, "one")
+    tokens = AccessTokens(file)
+    two = add_token(file, "two")
+    tokens.refresh()
+    assert tokens.name_of(two) == "two"
+    remove_token(file, "one")
+    tokens.refresh()
+    assert (tokens.name_of(one), tokens.name_of(two)) == (None, "two")
+    with pytest.raises(InputError, match="no token of this name"):
+        remove_token(file, "one")
+
+
+@pytest.fixture(autouse=True)
+def open_umask() -> Iterator[None]:
+    """The most careless umask; the process gets its own back."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> str:
+    return oct(stat.S_IMODE(path.lstat().st_mode))
+
+
+def modes(home: Path) -> dict[str, str]:
+    return {path.relative_to(home).as_posix(): mode(path) for path in [home, *home.rglob("*")]}
+
+
+def test_what_is_made_afterwards_is_the_owners_also_by_child_processes(tmp_path: Path) -> None:
+    prepare_environment(tmp_path / "home")
+    (tmp_path / "home" / "new").mkdir()
+    (tmp_path / "home" / "new" / "file").write_text("x")
+    subprocess.run([sys.executable, "-c", "import sys; open(sys.argv[1], 'w').close()", tmp_path / "home" / "child"])
+    assert modes(tmp_path / "home") == {
+        ".": "0o700", "prefect": "0o700", "new": "0o700", "new/file": "0o600", "child": "0o600",
+    }  # fmt: skip

@@ -1,27 +1,34 @@
-"""`make ui` and `make down`: exactly what was started is stopped, and the deployments name what there is."""
+"""Services are started, found, stopped, and keep their ports."""
 
 from __future__ import annotations
 
+import configparser
 import importlib
 import inspect
 import json
 import os
+import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import typer
 import yaml
 
 from core.config.presets import preset_names
 from core.credentials import PASSWORD_FILE
+from core.environment import HOME_VARIABLE
 from core.processes.leftovers import process_name
 from core.services import join, launch, service_list
 from core.services import pools as pools_of
-from core.services.service_list import STATE, Service
+from core.services.service_list import STATE, Service, address_of
+from reviewlm.cli import app
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -118,3 +125,75 @@ def test_services_of_another_user_are_not_joined_and_stop_no_command(
     join.join(tmp_path)
     assert "PREFECT_API_URL" not in os.environ
     assert "another user" in caplog.text
+
+
+Step = tuple[str, float | None, str]
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that another program uses."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Names and addresses of the services that would be started; no process is."""
+    found: dict[str, str] = {}
+
+    def only_told(
+        home: Path, known: dict[str, Any], name: str, command: list[str], address: str = "", *_: Any, **__: Any
+    ) -> None:
+        found[name] = address
+        known[name] = service_list.Service(name, "", address)
+
+    monkeypatch.setattr(launch, "_launch", only_told)
+    monkeypatch.setattr(launch, "deploy", lambda environment, pools, home, keep: None)
+    monkeypatch.setattr(launch, "usable_pools", lambda: ("cpu-pool",))
+    return found
+
+
+def started(home: Path) -> tuple[dict[str, str], list[Step]]:
+    steps: list[Step] = []
+    result = launch.start(home, lambda *step: steps.append(step))
+    assert [name for name, seconds, _ in steps[::2] if seconds is None] == [name for name, *_ in steps[1::2]]
+    return result, steps[1::2]
+
+
+def test_a_link_leads_to_the_port_that_the_home_gets_when_its_pages_start(
+    tmp_path: Path, taken: int, launched: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(launch.DEFAULT_PORTS, "mlflow", taken)
+    before = address_of(tmp_path, "mlflow")
+    assert before != f"http://127.0.0.1:{taken}", "another program answers there"
+    started(tmp_path)
+    assert launched["mlflow"] == before == address_of(tmp_path, "mlflow")
+
+
+UNITS = sorted((Path(__file__).resolve().parents[3] / "deploy" / "systemd").glob("*.service"))
+
+
+def service_of(unit: Path) -> configparser.SectionProxy:
+    return section_of(unit, "Service")
+
+
+def section_of(unit: Path, name: str) -> configparser.SectionProxy:
+    parsed = configparser.ConfigParser(interpolation=None)
+    parsed.optionxform = str  # type: ignore[assignment,method-assign]
+    parsed.read(unit)
+    return parsed[name]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_runs_commands_that_the_command_line_takes(unit: Path) -> None:
+    service = service_of(unit)
+    assert service["Environment"].startswith(f"{HOME_VARIABLE}={service['WorkingDirectory']}/")
+    for name in ("ExecStart", "ExecStop"):
+        if line := service.get(name, ""):
+            program, *words = shlex.split(line)
+            assert program == f"{service['WorkingDirectory']}/.venv/bin/reviewlm"
+            command = typer.main.get_command(app)
+            while hasattr(command, "commands"):
+                command = command.commands[words.pop(0)]
+            command.make_context(unit.stem, words)

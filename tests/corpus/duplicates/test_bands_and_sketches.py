@@ -1,14 +1,21 @@
-"""Similar texts meet in bands as often as the S-curve says, and sketches hold back few of them."""
+"""Shingles, bands and sketches against their formulas, and scattered reads."""
 
+from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config.sections.data import DuplicatesConfig
 from core.errors import ConfigError
-from corpus.duplicates.minhash import Bands
+from corpus.duplicates.minhash import Bands, read_scattered
+from corpus.duplicates.shingles import (
+    Fingerprints,
+    bytes_of,
+)
+from tests.corpus.duplicates.test_near_duplicates import some_words
 
 
 def test_a_similarity_too_low_to_be_found_is_refused():
@@ -51,3 +58,28 @@ def test_the_key_of_a_band_is_the_upper_half_of_the_mixed_sum_of_its_values_with
     ]
     keys = bands.keys(signatures)
     assert (keys.tolist(), keys.dtype) == (expected, np.uint32)
+
+
+@given(st.lists(st.tuples(st.integers(0, 999), st.integers(0, 50)), max_size=100))
+def test_the_bytes_are_those_of_slices(tmp_path_factory, stretches):
+    content = bytes(np.random.default_rng(1).integers(0, 256, 1_050, np.uint8))
+    file = tmp_path_factory.mktemp("scattered") / "file"
+    file.write_bytes(content)
+    begin = np.array([start for start, _ in stretches], np.int64)
+    end = begin + np.array([size for _, size in stretches], np.int64)
+    expected = b"".join(content[start : start + size] for start, size in stretches)
+    assert read_scattered(file, begin, end).tobytes() == expected
+
+
+@given(texts=st.lists(some_words, min_size=1, max_size=12), size=st.integers(1, 4))
+def test_two_shingles_have_one_fingerprint_exactly_if_they_are_equal(texts, size):
+    hashes, offsets = Fingerprints(size).of(*bytes_of(pl.Series(texts)))
+    of_shingle, of_hash = {}, {}
+    for number, text in enumerate(texts):
+        found = text.split()
+        expected = [tuple(found[i : i + size]) for i in range(max(1, len(found) - size + 1))] if found else []
+        got = hashes[offsets[number] : offsets[number + 1]].tolist()
+        assert len(got) == len(expected)
+        for shingle, value in zip(expected, got, strict=True):
+            assert of_shingle.setdefault(shingle, value) == value
+            assert of_hash.setdefault(value, shingle) == shingle

@@ -1,21 +1,29 @@
-"""Trouble with disk and files on the way: a clear error, nothing that looks whole, and what was there before stays."""
+"""Ingestion of damaged files, on full disks and in bounded memory."""
 
+import contextlib
 import errno
 import gzip
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 
+import orjson
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.config.sections.source import SourceConfig
-from core.errors import NotWritable, StoreFull, Unreadable
+from core.errors import NotWritable, ReviewLMError, StoreFull, Unreadable
 from core.store import Store
 from corpus.ingestion.build_dataset import DATASET_FILE, assemble
-from corpus.ingestion.ingest import ingest, iter_parts, read_source
+from corpus.ingestion.ingest import PartWriter, ingest, iter_parts, read_source
 from corpus.ingestion.parts import SourceReading
 from corpus.reading.sources import identify
+from tests.corpus.review_files import FILES, ingested
 from tests.corpus.review_lines import line
+from tests.examples import examples
 from tests.marked_cases import long_but
 
 CONFIG = SourceConfig(part_rows=50)
@@ -164,3 +172,48 @@ def test_a_file_that_changes_while_it_is_read_is_refused(previous, tmp_path, mon
     with pytest.raises(Unreadable, match=r"(?s)(changed while it was being read|cannot be read).*r\.jsonl"):
         built(store, path)
     assert finished(store) == before
+
+
+@pytest.mark.parametrize("stars", ["five", 5])
+def test_neither_bad_records_nor_long_texts_pile_up_until_a_part_is_full(tmp_path, monkeypatch, stars):
+    monkeypatch.setattr("corpus.ingestion.ingest.BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr("corpus.ingestion.ingest.BAD_BYTES", 1 << 18)
+    monkeypatch.setattr("corpus.ingestion.ingest.PART_BYTES", 1 << 18)
+    records = [{"review_id": f"r{n}", "text": "long " * 1000, "stars": stars} for n in range(400)]
+    lines = [orjson.dumps(record) for record in [*records, {"review_id": "last", "text": "good"}]]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    held = []
+    whole = PartWriter.add
+
+    def add(self, block):
+        whole(self, block)
+        held.append(sum(frame.height for frame in [*self.good, *self.bad]))
+
+    monkeypatch.setattr(PartWriter, "add", add)
+    facts = ingest([tmp_path / "a.jsonl"], tmp_path / "out", SourceConfig())
+    assert facts["records"] == 401
+    assert (facts["rows"], facts["quarantined"]) == ((1, 400) if stars == "five" else (401, 0))
+    assert pl.read_parquet(tmp_path / "out" / "quarantine.parquet")["line"].to_list() == (
+        list(range(1, 401)) if stars == "five" else []
+    )
+    assert 10 < max(held) < 80
+
+
+damage = st.tuples(st.sampled_from(["put", "cut", "end", "again"]), st.floats(0, 1), st.sampled_from(
+    [b'"', b"\n", b"\x00", b"\xff", b"{", b",", b"\\", b"\xef\xbb\xbf", b"\n\n"]), st.integers(1, 60))
+
+
+@pytest.mark.drill("poison file", "damaged files of each format", "a clear error, or every record accounted for")
+@given(st.sampled_from(sorted(FILES)), st.lists(damage, min_size=1, max_size=3))
+@examples(80)
+def test_a_damaged_file_ends_in_our_error_or_in_a_full_account(name, damages):
+    content = FILES[name]
+    for kind, share, sign, length in damages:
+        place = int(share * len(content))
+        rest = {"put": sign + content[place:], "cut": content[place + length:], "end": b"",
+                "again": content[max(place - length, 0):]}[kind]
+        content = content[:place] + rest
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ReviewLMError):
+        facts, frame, quarantine = ingested(Path(folder), (name, content), part_rows=50)
+        assert facts["records"] == frame.height + quarantine.height
+        assert frame["review_id"].n_unique() == frame.height

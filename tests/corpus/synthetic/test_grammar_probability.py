@@ -1,13 +1,17 @@
-"""The forward algorithm against brute force over small grammars, and against sampling over the real one."""
+"""The grammar writes sound text, and its probabilities are exact."""
 
+from functools import cache
 from itertools import product
 from math import exp, fsum, log
+from random import Random
 
 import pytest
 
+from corpus.synthetic import grammar, typos
 from corpus.synthetic.automaton import BIND, BY, PICK, SET, SLOT, TEXT, Automaton, Domain
 from corpus.synthetic.grammar import Forward
 from corpus.synthetic.typos import TOKEN, corruptions, eligible
+from models.text.normal_form import NormalForm
 from tests.marked_cases import slow_but
 
 NAMES = {"name": {"hot tea": "hot tea", "hot teas": "hot teas", "soup": "soup", "stews": "stews"}}
@@ -106,3 +110,31 @@ def test_long_texts_do_not_underflow():
     domain = Domain({"": dict.fromkeys(words, 1.0)}, {"name": {word: word for word in words}}, lazy=True)
     forward = Forward(Automaton({"start": "{+v} " * 400 + "end"}, {"v": domain}))
     assert forward.log_probability("w7 " * 400 + "end", {}) == pytest.approx(-400 * log(50))
+
+
+@cache
+def sample(count=4_000):
+    draw = Random(7)
+    return [(stars, *grammar.write_review(stars, draw.random)[:2]) for stars in (1 + i % 5 for i in range(count))]
+
+
+@pytest.mark.slow
+def test_every_text_is_in_normal_form():
+    normal = NormalForm()
+    for _, text, _ in sample():
+        assert normal.apply(text) == text
+
+
+@pytest.mark.parametrize("word", ["food", "really", "noodles", "aaaa"])
+def test_what_was_meant_is_found_from_what_was_written(word):
+    for surface, share in typos.corruptions(word).items():
+        assert typos.intended(surface, {word, "other"}) == {word: share}
+
+
+@pytest.mark.parametrize(("template", "words"), [
+    ("[a", "not closed"), ("{nobody}", "no rule"), ("a]", "unexpected"),
+    ("[a*0|b]", "positive"), ("{!x}", "no variable"),
+])
+def test_bad_templates_are_refused(template, words):
+    with pytest.raises(ValueError, match=words):
+        Automaton({"start": template}, {})
