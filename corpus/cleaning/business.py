@@ -55,15 +55,12 @@ class Businesses:
         """Return the reviews, in their order, with the columns of `BUSINESS`: null if the business is unknown."""
         return reviews.join(self.table, on=KEY, how="left", maintain_order="left")
 
-    def unmatched(self, reviews: pl.DataFrame) -> int:
-        """Return the number of reviews whose business is not in the table."""
-        return reviews.height - reviews.join(self.table, on=KEY, how="semi").height
-
-    def facts(self, unmatched: int) -> dict[str, int]:
-        """Return the facts about the join."""
+    def facts(self, reviews: pl.LazyFrame) -> dict[str, int]:
+        """Return the facts about the join; `unmatched` reviews have a business that is not in the table, or none."""
+        others = reviews.select(KEY).join(self.table.select(KEY).lazy(), on=KEY, how="anti").select(pl.len())
         return {
             "businesses": self.table.height, "repeated": self.repeated, "without_id": self.without_id,
-            "unmatched": unmatched,
+            "unmatched": others.collect(engine="streaming").item(),
         }
 
 

@@ -126,7 +126,7 @@ def prepare(
         **written, **_facts(counts), **({"learnt": learnt} if learnt else {}),
         "grouping": grouping.facts(counts["without_key", ""]),
         "duplicates": left, "near": near, "copies": copies, **spreads, "normal_form": form.to_dict(),
-        "certificate": certificate.digest,
+        "test_digest": certificate.test_digest, "certificate": certificate.digest,
     }
 
 

@@ -7,8 +7,6 @@ reviews. Memory per review: 24 bytes (place and text hash) while rows are added,
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import ceil
 from pathlib import Path
@@ -19,7 +17,7 @@ import polars as pl
 
 from corpus.cleaning.business import BUSINESS, Businesses
 from corpus.splitting.certificate import spread
-from corpus.splitting.split import SPLITS, TABLE, add_texts
+from corpus.splitting.split import SPLITS, TABLE, TRAIN_FIRST
 from models.threads import ordered
 
 CLEAN: dict[str, pl.DataType] = {
@@ -107,64 +105,38 @@ def write_clean(
         businesses: Names, cities and categories to join.
 
     Returns:
-        Facts: rows, splits, test_digest; with a table of businesses: business.
+        Facts: rows, splits; with a table of businesses: business.
     """
     from pyarrow import parquet
 
     schema = pl.DataFrame(schema=CLEAN).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    tally = _Tally(businesses)
     temporary = folder / f"{TABLE}.tmp"
     with temporary.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
-        for frame in regrouped(tally.counted(_staying(slices, code)), ROW_GROUP):
+        for frame in regrouped(_staying(slices, code), ROW_GROUP):
             table = _with_business(frame, businesses).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
             writer.write_table(table, row_group_size=ROW_GROUP)
     temporary.replace(folder / TABLE)
-    return tally.facts()
+    table = pl.scan_parquet(folder / TABLE)
+    sums = table.group_by("split").agg(pl.len().alias("reviews"), pl.col("bytes", "words").cast(pl.Int64).sum())
+    splits = {row.pop("split"): row for row in sums.collect().iter_rows(named=True)}
+    rows = sum(split["reviews"] for split in splits.values())
+    facts = {"rows": rows, "splits": {name: splits[name] for name in TRAIN_FIRST}}
+    return {**facts, "business": businesses.facts(table)} if businesses else facts
 
 
-def _staying(slices: Iterator[pl.DataFrame], code: np.ndarray) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Yield the name of a split and its kept reviews, slice by slice."""
+def _staying(slices: Iterator[pl.DataFrame], code: np.ndarray) -> Iterator[pl.DataFrame]:
+    """Yield the kept reviews with their split, slice by slice."""
     start = 0
     for frame in slices:
         staying = frame.filter(pl.Series(code[start : start + frame.height] == 0))
         start += frame.height
-        yield SPLITS[frame["rank"][0]], staying.select(ROWS)
+        yield staying.select(*ROWS, pl.lit(SPLITS[frame["rank"][0]]).alias("split"))
 
 
 def _with_business(frame: pl.DataFrame, businesses: Businesses | None) -> pl.DataFrame:
     if businesses:
         return businesses.join(frame).select(*CLEAN)
     return frame.with_columns(pl.lit(None, kind).alias(name) for name, kind in BUSINESS.items()).select(*CLEAN)
-
-
-class _Tally:
-    """A counter of the reviews that pass through to the table."""
-
-    def __init__(self, businesses: Businesses | None) -> None:
-        self.businesses = businesses
-        self.totals = {name: Counter[str](reviews=0, bytes=0, words=0) for name in ("train", "validation", "test")}
-        self.unmatched = 0
-        self.digest = hashlib.sha256()
-
-    def counted(self, sides: Iterator[tuple[str, pl.DataFrame]]) -> Iterator[pl.DataFrame]:
-        """Yield the reviews with the column split, and count them."""
-        for name, frame in sides:
-            sums = {"bytes": int(frame["bytes"].sum()), "words": int(frame["words"].sum())}
-            self.totals[name].update(reviews=frame.height, **sums)
-            if name == "test":
-                add_texts(self.digest, frame)
-            if self.businesses:
-                self.unmatched += self.businesses.unmatched(frame)
-            yield frame.with_columns(split=pl.lit(name))
-
-    def facts(self) -> dict[str, Any]:
-        """Return the facts of `write_clean`."""
-        splits = {name: dict(total) for name, total in self.totals.items()}
-        facts = {
-            "rows": sum(total["reviews"] for total in splits.values()), "splits": splits,
-            "test_digest": self.digest.hexdigest(),
-        }
-        return {**facts, "business": self.businesses.facts(self.unmatched)} if self.businesses else facts
 
 
 ORDER = ("place", "text_high", "text_low", "review_id")
