@@ -114,7 +114,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> tuple[Path, Path, dict[st
         path = folder / f"reviews-{reviews}-{args.malformed}.jsonl"
         if not path.exists():
             say(f"writing {reviews:,} reviews")
-            write_reviews(path, reviews, SEED, args.malformed, DUPLICATES, workers=THREADS)
+            write_reviews(path, reviews, SEED, args.malformed, DUPLICATES)
     clean = folder / f"{path.stem}.clean.jsonl"
     truth = {"bytes": path.stat().st_size, "lines": 0, "good": 0, "bad": 0}
     with path.open("rb") as lines, clean.open("wb") as out:

@@ -62,7 +62,7 @@ def write_texts(folder: Path, reviews: int, file: Path | None) -> tuple[Path, Pa
     """Write different texts, some of them planted, as they are and in word form; return both files."""
     if file is None:
         file = folder / "reviews.jsonl"
-        write_reviews(file, reviews, SEED, 0.0, 0.0, workers=THREADS)
+        write_reviews(file, reviews, SEED, 0.0, 0.0)
     texts = planted([text for text, _ in zip(peers.texts_of(file), range(reviews), strict=False)])
     table = pl.DataFrame({"text": texts}).with_columns(form=word_form(pl.Series(texts)))
     table = table.filter(pl.col("form").str.count_matches(" ") + 1 >= CONFIG.shingle + 2)  # shorter ones never count

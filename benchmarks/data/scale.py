@@ -25,7 +25,6 @@ two ways to take a second month of 100,000 reviews.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from itertools import islice
@@ -187,7 +186,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 def _write(file: Path, reviews: int, seed: int) -> None:
     say(f"writing {reviews:,} reviews")
-    write_reviews(file, reviews, seed, MALFORMED, DUPLICATES, workers=len(os.sched_getaffinity(0)))
+    write_reviews(file, reviews, seed, MALFORMED, DUPLICATES)
 
 
 def _first(file: Path, lines: int, folder: Path) -> Path:

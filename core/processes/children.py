@@ -7,7 +7,6 @@ its own session. Only this process receives the signal, and it ends the children
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,8 +14,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,32 +71,6 @@ def run_child(
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(list(program), code, out.read(), err.read())
-
-
-@contextmanager
-def deaf_to_the_terminal() -> Iterator[None]:
-    """Block Ctrl-C in this thread, so that processes started within the block do not receive it.
-
-    For workers of `multiprocessing`, whose session cannot be chosen. This process receives the signal at the end of the
-    block.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def end_with_parent() -> None:
-    """End this worker of `multiprocessing` when its parent ends."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_after, args=(parent,), name="lifeline", daemon=True).start()
-
-
-def _end_after(parent: Any) -> None:
-    parent.join()
-    os._exit(1)
 
 
 def end_children(seconds: float) -> None:

@@ -1,10 +1,10 @@
 """Write files of the embedded corpus in the schema of Yelp's open dataset: one JSON object per line.
 
     from corpus.synthetic.synth import write_reviews
-    write_reviews(Path("reviews.jsonl"), reviews=20_000, seed=1, malformed=0.001, duplicates=0.005, workers=2)
+    write_reviews(Path("reviews.jsonl"), reviews=20_000, seed=1, malformed=0.001, duplicates=0.005)
 
-Lines are written in chunks, and each chunk has its own random streams. So a seed gives the same bytes for any number of
-workers, and the first chunks of a long file equal those of a short file.
+Lines are written in chunks, and each chunk has its own random streams. So the first chunks of a long file equal those
+of a short file.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from functools import lru_cache
-from itertools import islice
-from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,6 @@ import orjson
 
 from core.errors import ConfigError
 from core.output import output_file
-from core.processes.children import deaf_to_the_terminal, end_with_parent
 from corpus.synthetic.grammar import STARS, automaton, write_review
 
 CHUNK = 2_000
@@ -41,7 +37,6 @@ def write_reviews(
     seed: int,
     malformed: float = 0.0,
     duplicates: float = 0.0,
-    workers: int = 1,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Write a file of reviews; it appears under its name when it is complete.
@@ -52,7 +47,6 @@ def write_reviews(
         seed: Equal seeds give equal bytes.
         malformed: Share of lines that no reader should accept as a review (see `MALFORMED`).
         duplicates: Share of lines that repeat an earlier text; half of them also repeat its review_id.
-        workers: Number of processes; it changes only the time.
         report: Called with the lines written so far and in total.
 
     Returns:
@@ -61,10 +55,11 @@ def write_reviews(
     Raises:
         ConfigError: A number is out of its range.
     """
-    _check(reviews, malformed, duplicates, workers)
+    _check(reviews, malformed, duplicates)
     hashed, size, done, odd, twice = hashlib.sha256(), 0, 0, 0, 0
     with output_file(out) as file:
-        for lines, counts in _chunks(reviews, seed, malformed, duplicates, workers):
+        for index, start in enumerate(range(0, reviews, CHUNK)):
+            lines, counts = make_chunk(index, min(CHUNK, reviews - start), seed, malformed, duplicates)
             file.write(lines)
             hashed.update(lines)
             size, done, odd, twice = size + len(lines), done + counts[0], odd + counts[1], twice + counts[2]
@@ -153,38 +148,6 @@ def _spoil(review: dict[str, Any], detail: float) -> bytes:
     return line[: int(len(line) * (0.1 + 0.8 * rest))]
 
 
-def _chunks(
-    reviews: int, seed: int, malformed: float, duplicates: float, workers: int
-) -> Iterator[tuple[bytes, tuple[int, int, int]]]:
-    jobs = [
-        (index, min(CHUNK, reviews - start), seed, malformed, duplicates)
-        for index, start in enumerate(range(0, reviews, CHUNK))
-    ]
-    if workers == 1 or len(jobs) < 2 * workers:
-        for job in jobs:
-            yield make_chunk(*job)
-        return
-    others = set(active_children())
-    # Spawn new processes, because a fork would copy the locks of threads that other libraries have started.
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=end_with_parent) as pool:
-        rest, waiting = iter(jobs), list[Future[Any]]()
-        try:
-            # Only a few chunks are in progress at a time, so memory stays bounded for files of any length.
-            with deaf_to_the_terminal():
-                waiting = [pool.submit(make_chunk, *job) for job in islice(rest, 2 * workers)]
-            while waiting:
-                yield waiting[0].result()
-                del waiting[0]
-                with deaf_to_the_terminal():
-                    waiting += [pool.submit(make_chunk, *job) for job in islice(rest, 1)]
-        except BaseException:  # Ctrl-C, an error, or a caller that stops early: nobody wants the running chunks
-            for worker in set(active_children()) - others:
-                worker.terminate()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
 def _uniforms(draw: np.random.Generator) -> Iterator[float]:
     while True:
         yield from draw.random(_BLOCK).tolist()
@@ -209,12 +172,11 @@ def _dates(draw: np.random.Generator, lines: int) -> list[str]:
     return [text.replace("T", " ") for text in np.datetime_as_string(FIRST_DAY + seconds).tolist()]
 
 
-def _check(reviews: int, malformed: float, duplicates: float, workers: int) -> None:
+def _check(reviews: int, malformed: float, duplicates: float) -> None:
     ranges = {
         "reviews": (reviews, reviews >= 1, "at least 1"),
         "malformed": (malformed, 0 <= malformed <= 0.5, "between 0 and 0.5"),
         "duplicates": (duplicates, 0 <= duplicates <= 0.5, "between 0 and 0.5"),
-        "workers": (workers, workers >= 1, "at least 1"),
     }
     for name, (value, holds, allowed) in ranges.items():
         if not holds:

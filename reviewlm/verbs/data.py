@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.environment import available_cores
 from core.output import require_folder, require_output
 from models.options import Seed
 from reviewlm import terminal
@@ -49,7 +48,7 @@ def synth(
     configured(preset, set)
     from corpus.synthetic.synth import write_reviews
 
-    result = write_reviews(out, reviews, seed, malformed, duplicates, workers=available_cores())
+    result = write_reviews(out, reviews, seed, malformed, duplicates)
     terminal.show_facts({**result, "out": str(out)})
     terminal.last_line(result, json)
 

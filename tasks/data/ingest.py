@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.environment import available_cores
 from core.errors import Unreadable
 from core.store import Artifact, Built, Store
 from corpus.ingestion.build_dataset import assemble
@@ -39,7 +38,7 @@ def synthesise(config: RunConfig) -> Artifact:
         with progress("synthesise", options.reviews, "reviews") as report:
             return write_reviews(
                 work / SYNTHETIC_FILE, options.reviews, options.seed, options.malformed, options.duplicates,
-                workers=available_cores(), report=lambda done, total: report(done),
+                report=lambda done, total: report(done),
             )
 
     built = run_stage(config, "synthesise", options.model_dump(mode="json"), {}, make, "embedded corpus")
