@@ -31,6 +31,8 @@ Escape control and direction characters so that a terminal shows them (`\x1b`, `
 
 The text of a review, the name of a file or the value in an error may contain sequences that move the cursor, set the
 title of the window, or reverse the reading direction so that a line seems to say something else.
+
+Convert a `ModelError` of `models` to the class in `core/errors.py` that has its exit code.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from models.base import ModelError
 
 _WORD = re.compile(r"(?:(?![\"'][,:}\])])\S)+")
 """What stands between spaces, and between the quotes of JSON."""
@@ -318,3 +322,25 @@ def as_html(text: str) -> str:
 
 def _escape(code: int) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+ERROR_TYPES: dict[str, type[ReviewLMError]] = {
+    "fit": FitError, "diverged": Diverged, "memory": OutOfMemory, "bundle": BundleError, "input": InputError,
+}  # fmt: skip
+
+
+@contextmanager
+def converted_errors(where: str | Path = "") -> Iterator[None]:
+    """Convert a `ModelError` raised in the block into the project's error for it, with *where* as its place."""
+    try:
+        yield
+    except ModelError as error:
+        raise _converted(error, where) from error
+
+
+def _converted(error: ModelError, where: str | Path) -> ReviewLMError:
+    """Return the error by its kind; a disk error also by the operating system's number."""
+    if error.kind == "disk":
+        number = getattr(error.__cause__, "errno", None)
+        return disk_error_type(number)(str(error), where=where, remedy=disk_remedy(number))
+    return ERROR_TYPES.get(error.kind, FitError)(str(error), where=where)

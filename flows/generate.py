@@ -6,7 +6,8 @@ from typing import Any
 
 from prefect import flow
 
-from core.config.generation import (
+from core.config.run_config import RunConfig
+from core.config.section import (
     MAX_TOKENS,
     SEED,
     TEMPERATURE,
@@ -19,7 +20,6 @@ from core.config.generation import (
     ShareAboveZero,
     WholeOrZero,
 )
-from core.config.run_config import RunConfig
 from core.config.sections.execution import ExecutionConfig
 from flows.server.parameters import Reference, Stars
 from tasks.generate import generate_reviews

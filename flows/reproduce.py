@@ -13,7 +13,7 @@ from prefect import flow
 from core.config.presets import load_config
 from core.environment import other_home
 from core.errors import ConfigError
-from core.lineage.compare import conclude
+from core.lineage import conclude
 from core.provenance import differences, made_with
 from flows.server.parameters import Inputs, NotNegative, Overrides, Preset, Reference
 from tasks.fitting.fit_process import interruptible_fits

@@ -18,8 +18,8 @@ from prefect.states import Completed
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.config.sections.promotion import OWN_MODEL
-from core.services.model_events import SKIPPED
+from core.config.sections.evaluation import OWN_MODEL
+from core.services.join import SKIPPED
 from core.store import Artifact
 from flows.parts import evaluate, held_out_tokens, ingest, prepare, train
 from flows.server.parameters import Given, Inputs, Minutes, Overrides, PresetOrNone

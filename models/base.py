@@ -40,7 +40,7 @@ figures cannot be compared, so they have different names and are in different ro
 
 
 class ModelError(Exception):
-    """The error of this package. `core/model_errors.py` turns it into the project's own errors.
+    """The error of this package. `core/errors.py` turns it into the project's own errors.
 
     Args:
         what: The message: what went wrong.

@@ -55,7 +55,7 @@ def require_input(config: RunConfig) -> None:
         MissingColumn: A file has no text.
     """
     if config.source.input:
-        from corpus.ingestion.first_look import require_usable
+        from corpus.ingestion.quarantine import require_usable
 
         require_usable(config.source.input, config.source)
     if config.source.business:

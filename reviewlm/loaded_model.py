@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
+from core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.environment import HOME_VARIABLE
 from core.errors import ArtifactError, BundleError
 from reviewlm.options import checked, configured, opened

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 import typer
 
 from core.environment import prepare_environment, reaching_prefect
-from core.errors import ReviewLMError, without_password
-from core.model_errors import converted_errors
+from core.errors import ReviewLMError, converted_errors, without_password
 from core.processes import interrupts
 from core.processes.memory import lasting_objects, limit_heaps
 from core.sqlite_files import database_file

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from core.config.sections.promotion import OWN_MODEL
+from core.config.sections.evaluation import OWN_MODEL
 from reviewlm import terminal
 from reviewlm.terminal import cell, for_stdout
 

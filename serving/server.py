@@ -16,7 +16,7 @@ import uvicorn
 
 from core import credentials
 from core.config.run_config import RunConfig
-from core.config.sections.promotion import PromotionConfig
+from core.config.sections.evaluation import PromotionConfig
 from core.credentials import AccessTokens
 from core.errors import BundleError, ConfigError, ReviewLMError
 from core.processes import interrupts

@@ -17,8 +17,8 @@ from typing import Any, ClassVar, Protocol
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.config.sections.promotion import GatePolicy
-from core.lineage.record import NOT_KNOWN, Family
+from core.config.sections.evaluation import GatePolicy
+from core.lineage import NOT_KNOWN, Family
 from core.store import Artifact
 from evaluation.gate.case import GateCase
 from evaluation.gate.evidence import Evidence, ModelEvidence

@@ -13,7 +13,7 @@ from prefect.context import FlowRunContext
 from prefect.events import emit_event
 
 from core.config.run_config import RunConfig
-from core.services.model_events import (
+from core.services.join import (
     DRIFT_SEEN,
     DRIFTED,
     INGESTED,
@@ -45,7 +45,7 @@ def announce(event: str, config: RunConfig, payload: dict[str, Any]) -> None:
     """Emit an event about the registered model of a configuration; outside a flow run nobody would get it.
 
     Args:
-        event: One of the names in `core/services/model_events.py`.
+        event: One of the names in `core/services/join.py`.
         payload: JSON values; alerts show `sentence`.
     """
     if FlowRunContext.get() is not None:

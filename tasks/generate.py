@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.model_errors import converted_errors
+from core.errors import converted_errors
 from core.output import quoted
 from models.bundles.bundle import unseen_warnings
 from models.sampling import generate

@@ -19,8 +19,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from core.config.run_config import RunConfig
-from core.environment import chosen_device, home_folder
-from core.processes.gpus import usable_together, visible_gpu_names
+from core.environment import chosen_device, home_folder, usable_together, visible_gpu_names
 from core.processes.memory import limit_operations
 from models.base import ModelError
 from models.bundles.bundle import SPEC, Bundle, load_bundle

@@ -9,8 +9,7 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import ArtifactError, InputError
-from core.model_errors import converted_errors
+from core.errors import ArtifactError, InputError, converted_errors
 from core.store import Artifact
 from corpus.splitting.split import iter_split
 from evaluation.scoring.punctuation import scored

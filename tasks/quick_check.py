@@ -23,8 +23,7 @@ from prefect import State
 
 from core.config.run_config import RunConfig
 from core.config.sections.data import SplitConfig
-from core.errors import EmptyInput
-from core.model_errors import converted_errors
+from core.errors import EmptyInput, converted_errors
 from core.store import Artifact, Built
 from corpus.ingestion.ingest import limits_of
 from corpus.reading.readers import Progress, read

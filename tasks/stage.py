@@ -27,8 +27,8 @@ from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
 from core.config.run_config import RunConfig
+from core.errors import converted_errors
 from core.manifest import flat
-from core.model_errors import converted_errors
 from core.processes.interrupts import during
 from core.processes.memory import returned_memory
 from core.provenance import git_commit, made_with

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from core.lineage.record import FAMILY_TAG
+from core.lineage import FAMILY_TAG
 
 # Tags that MLflow's own pages show or read.
 RUN_NAME = "mlflow.runName"

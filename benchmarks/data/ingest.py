@@ -36,7 +36,7 @@ import polars as pl
 from pyarrow import json, parquet
 
 from benchmarks.harness import Ratio, Report, Run, arguments, available, finish, interleave, ratio, say, summary
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import SourceConfig
 from corpus.ingestion.ingest import ingest, read_source
 from corpus.reading.sources import identify
 from corpus.synthetic.synth import write_reviews

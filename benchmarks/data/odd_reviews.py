@@ -25,8 +25,7 @@ from scipy.stats import rankdata
 
 from benchmarks.data.foreign_reviews import FOREIGN
 from benchmarks.harness import say
-from core.config.sections.data import CleanConfig, SplitConfig
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import ingest
 from corpus.splitting.split import iter_split

@@ -24,8 +24,7 @@ import polars as pl
 
 from benchmarks.data.ingest import folder_for
 from benchmarks.harness import Report, arguments, finish, say
-from core.config.sections.data import CleanConfig, SplitConfig
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
 from corpus.cleaning.clean import prepare
 from corpus.cleaning.clean_table import COVERAGE_FILE
 from corpus.cleaning.normalise import normalise

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.evaluation.gate import share
 from benchmarks.evaluation.gate_worlds import WORLDS, World
-from core.config.sections.promotion import PromotionConfig
+from core.config.sections.evaluation import PromotionConfig
 from evaluation.statistics.studentised import Ratio, studentised_intervals
 
 POLICY = PromotionConfig()

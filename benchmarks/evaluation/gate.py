@@ -34,8 +34,8 @@ from benchmarks.evaluation.gate_worlds import (
 )
 from benchmarks.harness import Ratio as Reached
 from benchmarks.harness import Report, arguments, finish, say
-from core.config.sections.promotion import PromotionConfig
-from core.lineage.record import Family
+from core.config.sections.evaluation import PromotionConfig
+from core.lineage import Family
 from evaluation.gate.decision import Decision
 from evaluation.gate.evidence import (
     ChampionReviews,

@@ -24,7 +24,7 @@ from pyarrow import parquet
 
 from benchmarks.fuzz.mutations import VALUES, damaged
 from benchmarks.fuzz.odd_values import DATES, FIELDS, MOMENTS, NUMBERS, TEXTS, TYPES
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import SourceConfig
 from corpus.cleaning.business import read_businesses
 from corpus.ingestion.ingest import ingest
 from corpus.ingestion.parts import iter_quarantine

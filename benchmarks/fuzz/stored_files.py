@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.fuzz.mutations import damaged, damaged_json
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import SourceConfig
 from core.manifest import CHECKSUM
 from core.store import MANIFEST, Store
 from corpus.ingestion.ingest import read_source

@@ -16,22 +16,18 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from core.config.section import Line, Section
-from core.config.sections.classification import ClassificationConfig, PunctuationConfig
 from core.config.sections.data import (
     ChecksConfig,
     CleanConfig,
     DriftConfig,
     DuplicatesConfig,
     SelectionConfig,
+    SourceConfig,
     SplitConfig,
 )
-from core.config.sections.embedding import EmbeddingConfig
-from core.config.sections.evaluation import AuditConfig, EvaluationConfig
-from core.config.sections.execution import ExecutionConfig, UpkeepConfig
-from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, PromotionConfig
-from core.config.sections.serving import ServingConfig
-from core.config.sections.source import SourceConfig
-from core.config.sections.sweep import SweepConfig
+from core.config.sections.evaluation import DEMO_MODEL, OWN_MODEL, AuditConfig, EvaluationConfig, PromotionConfig
+from core.config.sections.execution import ExecutionConfig, ServingConfig, UpkeepConfig
+from core.config.sections.other_models import ClassificationConfig, EmbeddingConfig, PunctuationConfig, SweepConfig
 from core.environment import home_folder
 from core.sqlite_files import home_database
 from models.classification.spec import language_model_of, unlike_start

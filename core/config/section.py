@@ -1,4 +1,7 @@
-"""Define the base class of configuration sections: immutable, without unknown keys or infinite numbers."""
+"""Define the base class of configuration sections, and the defaults of generation that all doors share.
+
+A section is immutable, without unknown keys or infinite numbers.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,19 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from models.options import MOST, MOST_WHOLE, Number, require
+from models.options import (
+    MOST,
+    MOST_WHOLE,
+    Count,
+    DrawSeed,
+    NotNegative,
+    Number,
+    Positive,
+    Share,
+    ShareAboveZero,
+    WholeOrZero,
+    require,
+)
 
 
 def _one_line(value: str) -> str:
@@ -45,3 +60,14 @@ def require_numbers(name: str, value: object) -> None:
         require(abs(value) <= MOST_WHOLE, name, shown, f"at most {MOST_WHOLE:,}")
     elif isinstance(value, float):
         require(isfinite(value) and abs(value) <= MOST, name, value, f"a finite number of at most {MOST:g}")
+
+
+__all__ = [
+    "MAX_TOKENS", "SEED", "TEMPERATURE", "TOP_P", "Count", "DrawSeed", "NotNegative", "Positive", "Share",
+    "ShareAboveZero", "WholeOrZero",
+]  # fmt: skip
+
+TEMPERATURE = 0.8
+TOP_P = 0.95
+MAX_TOKENS = 300
+SEED = 1

@@ -18,9 +18,8 @@ import orjson
 import polars as pl
 
 from core.errors import EmptyInput, MissingColumn, Unreadable
-from corpus.reading.archives import BUFFER, DAMAGED, Unpacked, is_tar, library, opened, tar_members, unpacker_of
-from corpus.reading.fields import one_form
-from corpus.reading.long_lines import BOM
+from corpus.reading.archives import BOM, BUFFER, DAMAGED, Unpacked, is_tar, library, opened, tar_members, unpacker_of
+from corpus.reading.convert import one_form
 from corpus.schema import Limits
 
 log = logging.getLogger(__name__)

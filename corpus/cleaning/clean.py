@@ -24,17 +24,15 @@ from core.environment import available_cores
 from core.errors import EmptyInput, disk_errors
 from corpus.cleaning.business import read_businesses
 from corpus.cleaning.clean_table import ROWS, Slices, write_clean, write_copies, write_coverage
-from corpus.cleaning.language import in_languages
-from corpus.cleaning.normalise import count_masks, normalise
+from corpus.cleaning.normalise import count_masks, in_languages, normalise
 from corpus.duplicates.exact import COVERED, LEARNT, STAYS, TRAIN, ExactDuplicates, coverage, hash_texts
 from corpus.duplicates.near import ABSENT, NearDuplicates
 from corpus.duplicates.shingles import count_words
 from corpus.ingestion.ingest import iter_parts
 from corpus.schema import Limits, byte_count, whole_stars
 from corpus.splitting.certificate import certify
-from corpus.splitting.grouping import Grouping
 from corpus.splitting.learnt import find_learnt, train_forms
-from corpus.splitting.split import SPLITS, places
+from corpus.splitting.split import SPLITS, Grouping, places
 from models.text.normal_form import NormalForm
 from models.threads import FanOut, ordered
 

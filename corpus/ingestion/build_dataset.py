@@ -39,7 +39,7 @@ from corpus.ingestion.parts import (
     spread,
     write_whole,
 )
-from corpus.reading.fields import IS_DERIVED
+from corpus.reading.convert import IS_DERIVED
 from corpus.reading.sources import Listed, originals
 from corpus.schema import COLUMNS, FIELDS, QUARANTINE, Reason
 from models.threads import ordered

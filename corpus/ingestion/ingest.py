@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import SourceConfig
 from core.errors import InputError, disk_errors
 from core.processes.memory import kept_memory
 from corpus.ingestion.build_dataset import assemble

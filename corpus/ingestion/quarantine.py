@@ -1,21 +1,252 @@
-"""Summarise the quarantine by reason, and export its records for correction by hand."""
+"""Look at files before a run, set unreadable ones aside, read labels from fields, and show the quarantine.
+
+The first records of every input are read before a run starts, so that an unusable file costs seconds. A file that
+cannot be read to its end is set aside, so that one damaged file does not end the reading of all others. Its reading has
+no parts, and one record in quarantine with the reason "unreadable_file". It is stored like any other, so the file is
+read again only if its bytes, the settings or the readers change. A limit keeps a wrong mount, or a broken export, from
+making the data small without anybody noticing.
+
+For a field that classifiers predict, the reviews are not stored again, so another field leaves all other results as
+they are.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import orjson
 import polars as pl
 
-from core.config.sections.source import SourceConfig
-from core.errors import ConfigError, EmptyInput
+from core.config.sections.data import SourceConfig
+from core.errors import ConfigError, EmptyInput, MissingColumn, Unreadable, disk_errors, visible
 from core.output import output_file
 from core.store import Artifact, Store
-from corpus.ingestion.parts import iter_quarantine
-from corpus.reading.sources import Listed, Source, all_sources, identify
-from corpus.schema import NOT_TO_CORRECT
+from corpus.ingestion.ingest import limits_of, settings_of
+from corpus.ingestion.parts import (
+    PARTS,
+    QUARANTINE_FILE,
+    READING_FILE,
+    SET_ASIDE,
+    QuarantineWriter,
+    SourceReading,
+    iter_quarantine,
+    write_whole,
+)
+from corpus.reading.readers import Progress, read
+from corpus.reading.sources import Listed, Source, all_sources, identify, source_names
+from corpus.schema import LABEL, NOT_TO_CORRECT, QUARANTINE, Block, Limits, Reason
+
+WHY = ("what", "cause", "value", "remedy")
+"""Parts of the fact `SET_ASIDE`: those of the error."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A file that cannot be read, and the error that says why."""
+
+    file: Listed
+    error: Unreadable
+
+
+def require_same_bytes(source: Source) -> None:
+    """Check that an error comes from the content of a file, not from its disk or from a program that writes it.
+
+    Raises:
+        Unreadable: The file has changed or cannot be read now; it may be whole the next time.
+    """
+    source.require_unchanged()
+    if identify(source.path, source.name).sha256 != source.sha256:
+        raise Unreadable(
+            "The file gives other bytes each time it is read", where=source.path, remedy="check its disk or its server"
+        )
+
+
+def why_of(error: Unreadable) -> dict[str, Any]:
+    """Return the fact `SET_ASIDE` of a file from its error."""
+    value = None if error.value is None else visible(str(error.value))
+    return {"what": error.what, "cause": visible(error.cause), "value": value, "remedy": error.remedy}
+
+
+def set_aside(source: Listed, folder: Path, config: SourceConfig, why: Mapping[str, Any]) -> SourceReading:
+    """Replace what was read of a file in `folder` by a reading without parts that says why; return it.
+
+    Raises:
+        StoreFull, NotWritable: The disk is full or not writable.
+    """
+    row = {
+        "source": [source.name], "line": [0], "reason": [Reason.UNREADABLE_FILE.value], "detail": [sentence(why)],
+        "raw": [b""],
+    }  # fmt: skip
+    with disk_errors(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / PARTS).mkdir(parents=True)
+        with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
+            quarantine.add(pl.DataFrame(row, schema=QUARANTINE))
+        facts = {
+            "name": source.name, "bytes": source.bytes, "sha256": source.sha256, "settings": settings_of(config),
+            "records": 1, "rows": 0, "quarantined": 1, "reasons": {Reason.UNREADABLE_FILE.value: 1}, "parts": [],
+            SET_ASIDE: {name: why[name] for name in WHY},  # a record has them in another order
+        }  # fmt: skip
+        write_whole(folder / READING_FILE, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
+    return SourceReading(folder)
+
+
+def sentence(why: Mapping[str, Any]) -> str:
+    """Return the fact `SET_ASIDE` of a reading in words."""
+    return f"{why['what']} ({why['cause']})" if why["cause"] else str(why["what"])
+
+
+def error_of(why: Mapping[str, Any], path: str | Path) -> Unreadable:
+    """Return the error of a file from the fact `SET_ASIDE` of its reading."""
+    return Unreadable(why["what"], where=path, value=why["value"], cause=why["cause"], remedy=why["remedy"])
+
+
+def require_few(refused: Sequence[Refused], files: int, size: int, limit: float) -> None:
+    """Refuse a run of whose files too many cannot be read.
+
+    Args:
+        refused: Those that cannot be read.
+        files, size: Number and bytes of all files, each content once.
+        limit: Largest share of the files, and of their bytes, that may be set aside.
+
+    Raises:
+        Unreadable: More than that, or all of them; of a single file, its own error.
+    """
+    if not refused:
+        return
+    first = refused[0]
+    if len(refused) == files:
+        raise first.error
+    count = len(refused) / files
+    share = sum(one.file.bytes for one in refused) / max(1, size)
+    if max(count, share) > limit:
+        raise Unreadable(
+            f"{len(refused)} of {files} files cannot be read, with {share:.0%} of the bytes",
+            where=first.error.where, value=first.error.value,
+            cause=f"{first.file.name}: {first.error.cause or first.error.what}",
+            remedy="mend or remove these files; if the others are enough, raise the limit: source.max_unreadable (now "
+            f"{limit:g})",
+        ) from first.error
+
+
+def refused_in_pack(reading: SourceReading) -> list[Refused]:
+    """Return the small files of a pack that were set aside, each with an error that says why."""
+    if Reason.UNREADABLE_FILE.value not in reading.facts["reasons"]:
+        return []
+    bad = pl.read_parquet(reading.quarantine).filter(pl.col("reason") == Reason.UNREADABLE_FILE.value)
+    return [
+        Refused(Listed(row["source"], len(row["raw"]), ""), Unreadable(row["detail"], where=row["source"]))
+        for row in bad.iter_rows(named=True)
+    ]
+
+
+PLACE = ["source", "line"]
+SOURCE = pl.col("source").cast(pl.Categorical)
+"""Many reviews have the same source, which is kept once this way."""
+
+
+def limits_with_label(config: SourceConfig, field: str) -> Limits:
+    """Return the limits for readers that also read a field of the files as `LABEL`."""
+    limits = limits_of(config)
+    return replace(limits, renamed={**limits.renamed, LABEL: field})
+
+
+def read_labels(
+    sources: Sequence[Source], parts: Iterator[pl.DataFrame], config: SourceConfig, field: str,
+    report: Callable[[int], None] | None = None,
+) -> pl.DataFrame:  # fmt: skip
+    """Return the columns review_id and label of the reviews of a data set that have one, sorted by review_id.
+
+    A review is found again by its place (`source` and `line`), because records may have no id or share one.
+
+    Args:
+        sources: The files of the data set, each once; their names are the `source` of their records.
+        parts: The data set's reviews.
+        config: Names of the other fields, and limits, as they were when the reviews were read.
+        report: Called with the bytes read so far.
+
+    Raises:
+        MissingColumn: A table does not have the field, or no record has it.
+        Unreadable: A file is damaged, or it does not hold the reviews that were read from it.
+    """
+    limits, progress = limits_with_label(config, field), Progress()
+    schema = {"source": pl.Categorical(), "line": pl.Int64(), "content": pl.UInt64(), "label": pl.String()}
+    frames = [pl.DataFrame(schema=schema)]
+    for source in sources:
+        for block in read(source.path, source.name, limits, progress):
+            frames.append(block.good.select(SOURCE, "line", pl.col("text").hash().alias("content"), label=LABEL))
+            if report:
+                report(progress.bytes_done)
+        source.require_unchanged()
+    labels = pl.concat(frames)
+    if not labels["label"].count():
+        raise MissingColumn(
+            f"There is no field {field!r}", where=", ".join(source.name for source in sources)[:200],
+            cause="no record has it, or it is empty everywhere", remedy="name another: --set classification.label=NAME",
+        )
+    tables = [pl.DataFrame(schema={"review_id": pl.String(), "label": pl.String()})]
+    for part in parts:
+        here = part.select("review_id", SOURCE, "line", pl.col("text").hash().alias("then"))
+        joined = here.join(labels, on=PLACE, how="left", maintain_order="left")
+        _require_same(joined)
+        tables.append(joined.drop_nulls("label").select("review_id", "label"))
+    return pl.concat(tables).sort("review_id")
+
+
+def _require_same(joined: pl.DataFrame) -> None:
+    """Refuse a place at which another text stands than when the reviews were read."""
+    other = joined.filter(pl.col("content").ne_missing(pl.col("then")))
+    if other.height:
+        source, line = other.row(0, named=True)["source"], other["line"][0]
+        raise Unreadable(
+            "The file does not hold the reviews that were read from it", where=f"{source}, line {line}",
+            cause="another version of this program numbers its records in another way",
+            remedy="read the reviews again: reviewlm data ingest --rebuild read",
+        )
+
+
+MOST_BYTES, MOST_FILES = 32 << 20, 200
+"""Bytes on disk, and files, after which the remaining files are left to the run."""
+
+
+def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: str = "") -> None:
+    """Read the first records of each file with the readers of a run, and raise what the run would raise.
+
+    Whether any record is good is left to the run.
+
+    Args:
+        inputs: Files, folders or globs.
+        config: Limits, and names of the fields.
+        label: Name of a field with labels, which every file must have then.
+
+    Raises:
+        EmptyInput: An archive or a folder holds no reviews.
+        Unreadable: An input is missing; or more inputs than `source.max_unreadable` allows, or all, are damaged at
+            their beginning or in an unknown format.
+        MissingColumn: A file has no text, or not the field with the labels.
+    """
+    limits = limits_with_label(config, label) if label else limits_of(config)
+    limits = replace(limits, workers=1)  # one block at a time is enough
+    files = [(path, Listed(name, path.stat().st_size, "")) for path, name in source_names(inputs).items()]
+    taken, damaged = 0, list[Refused]()
+    for path, file in files[:MOST_FILES]:
+        progress = Progress()
+        try:
+            with closing(cast(Generator[Block], read(path, file.name, limits, progress))) as blocks:
+                next(blocks, None)
+                taken += progress.bytes_done
+        except Unreadable as error:
+            damaged.append(Refused(file, error))
+        if taken >= MOST_BYTES:
+            break
+    require_few(damaged, len(files), sum(file.bytes for _, file in files), config.max_unreadable)
+
 
 SHOWN = 80
 """Number of characters shown of an example's raw bytes."""

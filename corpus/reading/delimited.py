@@ -17,9 +17,8 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from core.errors import Unreadable
-from corpus.reading.convert import convert
-from corpus.reading.fields import our_columns, require_fields, text_names
-from corpus.reading.long_lines import BOM, next_line
+from corpus.reading.archives import BOM, next_line
+from corpus.reading.convert import convert, our_columns, require_fields, text_names
 from corpus.reading.parquet import twice
 from corpus.schema import RECORD_TYPE, VOTES, Block, Limits, Problem, Reason
 

@@ -15,12 +15,10 @@ import orjson
 import polars as pl
 
 from core.errors import Unreadable
-from corpus.reading.archives import uncompressed
-from corpus.reading.convert import convert
+from corpus.reading.archives import BOM, next_line, uncompressed
+from corpus.reading.convert import convert, text_names
 from corpus.reading.delimited import read_delimited
-from corpus.reading.fields import text_names
 from corpus.reading.jsonlines import read_array, read_json_lines
-from corpus.reading.long_lines import BOM, next_line
 from corpus.reading.parquet import read_parquet
 from corpus.schema import FIELDS, Block, Limits, Problem, Reason
 

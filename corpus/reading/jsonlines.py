@@ -23,9 +23,8 @@ import orjson
 import polars as pl
 
 from core.errors import Unreadable
-from corpus.reading.convert import convert
-from corpus.reading.fields import IDS, our_record, require_fields
-from corpus.reading.long_lines import BOM, RAW_BYTES, pass_over, too_long
+from corpus.reading.archives import BOM, RAW_BYTES, pass_over, too_long
+from corpus.reading.convert import IDS, convert, our_record, require_fields
 from corpus.schema import LABEL, VOTES, Block, Limits, Problem, Reason
 from models.threads import ordered
 

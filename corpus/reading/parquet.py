@@ -16,8 +16,7 @@ import polars as pl
 
 from core.errors import Unreadable
 from corpus.reading.archives import seekable
-from corpus.reading.convert import convert
-from corpus.reading.fields import IDS, our_columns, require_fields
+from corpus.reading.convert import IDS, convert, our_columns, require_fields
 from corpus.schema import LABEL, RECORD_TYPE, VOTES, Block, Limits, Problem, Reason
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from corpus.reading.archives import (
     printable,
     tell_left_out,
 )
-from corpus.reading.fields import FIELD, folder_fields
+from corpus.reading.convert import FIELD, folder_fields
 
 log = logging.getLogger(__name__)
 

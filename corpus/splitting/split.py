@@ -1,23 +1,30 @@
-"""Assign reviews to splits by a salted hash of one id, so that a review never changes its split as data grow.
+"""Assign reviews to splits: a review never changes its split as data grow, and what belongs together stays together.
 
-`corpus.splitting.grouping` decides which id is used, and handles splits by month.
+By review, user or business a salted hash of the id decides; by month, two dates decide. In both cases the split of a
+review depends only on the review and the settings, provided that the dates are given.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
+from dataclasses import dataclass, replace
+from datetime import date
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+
+from core.config.sections.data import SplitConfig
+from core.errors import ConfigError, EmptyInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pyarrow.parquet import ParquetFile
 
-    from core.config.sections.data import SplitConfig
 
 TABLE = "clean.parquet"
 SPLITS = ("test", "validation", "train")
@@ -101,3 +108,157 @@ def _may_hold(file: ParquetFile, group: int, column: int, split: str) -> bool:
     """Return whether a row group can hold reviews of the split, by its statistics; the file is sorted by split."""
     statistics = file.metadata.row_group(group).column(column).statistics
     return statistics is None or not statistics.has_min_max or statistics.min <= split <= statistics.max
+
+
+log = logging.getLogger(__name__)
+
+TRAIN = SPLITS.index("train")
+
+KEYS = {"review": "review_id", "user": "user_id", "business": "business_id", "month": "date"}
+"""Column that decides the split, by `split.by`."""
+
+
+@dataclass(frozen=True)
+class Months:
+    """First dates of the splits by month, and the expected share of the reviews in each of `SPLITS`."""
+
+    validation_from: date
+    test_from: date
+    from_data: bool
+    shares: tuple[float, ...] = ()
+
+    def ranks(self, dates: pl.Series) -> pl.Series:
+        """Return the split of each date as its position in `SPLITS`; reviews without a date are in train."""
+        days = dates.dt.date()
+        later = [(days >= first).fill_null(False).cast(pl.UInt8) for first in (self.validation_from, self.test_from)]
+        return (TRAIN - later[0] - later[1]).cast(pl.UInt8).alias("rank")
+
+
+def months_of(dataset_folder: Path, config: SplitConfig) -> Months:
+    """Return the dates between the splits: those of *config*, otherwise dates that reach the shares.
+
+    The latest months go to the test split until it has its share of the dated reviews. The months before go to
+    validation in the same way. In this case new data moves the dates; the log says how to fix them in the settings.
+
+    Raises:
+        ConfigError: A given date is not the first day of a month, so that its month would be in two splits.
+        EmptyInput: Fewer than three months have reviews, so no dates can be chosen.
+    """
+    scan = pl.scan_parquet(sorted((dataset_folder / "parts").glob("part-*.parquet")))
+    counts = scan.group_by(pl.col("date").dt.truncate("1mo").dt.date().alias("month")).len().collect(engine="streaming")
+    counts = counts.sort("month", descending=True, nulls_last=True)
+    if config.test_from:
+        cuts = _first_of_month(config, "validation_from"), _first_of_month(config, "test_from")
+    else:
+        cuts = _cuts(counts.drop_nulls(), config, dataset_folder)
+        log.info(
+            "the months of the splits were chosen from the data and change when data are added; to freeze them set "
+            'split.validation_from = "%s" and split.test_from = "%s"', *cuts
+        )
+    months = Months(*cuts, from_data=not config.test_from)
+    side = months.ranks(counts["month"])
+    reviews = np.bincount(side.to_numpy(), counts["len"].to_numpy(), minlength=len(SPLITS))
+    return replace(months, shares=tuple((reviews / max(1, reviews.sum())).tolist()))
+
+
+def _first_of_month(config: SplitConfig, name: str) -> date:
+    given = date.fromisoformat(getattr(config, name))
+    if given.day != 1:
+        raise ConfigError(
+            "A split by month begins with a whole month", where=f"split.{name}", value=given,
+            cause="the reviews of this month would be in two splits", remedy=f"set it to {given.replace(day=1)}",
+        )
+    return given
+
+
+def _cuts(counts: pl.DataFrame, config: SplitConfig, where: Path) -> tuple[date, date]:
+    """Return the dates on which validation and test begin; *counts* has month and len, the latest month first."""
+    if counts.height < len(SPLITS):
+        raise EmptyInput(
+            "A split by month needs reviews of at least three months", where=where, value=f"{counts.height} month(s)",
+            cause="the reviews have no dates" if counts.is_empty() else "the dates span too short a time",
+            remedy='split by "review", "user" or "business" (split.by), or give reviews with dates',
+        )
+    reached = counts["len"].cum_sum().to_numpy()
+    dated = int(reached[-1])
+    test = int(np.searchsorted(reached, config.test * dated))
+    test = min(test, counts.height - 3)
+    validation = int(np.searchsorted(reached, reached[test] + config.validation * dated))
+    validation = min(max(validation, test + 1), counts.height - 2)
+    return counts["month"][validation], counts["month"][test]
+
+
+class Grouping:
+    """The split rule of one preparation: it finds the key of a review and assigns its split.
+
+    Args:
+        config: Section `split`.
+        dataset_folder: An ingested data set; its dates are read for a split by month.
+
+    Raises:
+        ConfigError, EmptyInput: See `months_of`.
+    """
+
+    def __init__(self, config: SplitConfig, dataset_folder: Path) -> None:
+        self.config = config
+        self.months = months_of(dataset_folder, config) if config.by == "month" else None
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Approximate size of each of `SPLITS`, as a share of all reviews."""
+        if self.months:
+            return self.months.shares
+        return (self.config.test, self.config.validation, 1 - self.config.test - self.config.validation)
+
+    @property
+    def ranges(self) -> list[tuple[float, float]]:
+        """Range of the places of each of `SPLITS`, as shares of 2^64; only a split by review limits the places."""
+        if self.config.by != "review":
+            return [(0.0, 1.0)] * len(SPLITS)
+        edges = (0.0, self.config.test, self.config.test + self.config.validation, 1.0)
+        return list(pairwise(edges))
+
+    def ranks(self, reviews: pl.DataFrame, place: pl.Series) -> pl.Series:
+        """Return the split of each review as its position in `SPLITS`; *place* holds the `places` of the review_ids.
+
+        A review without the deciding user or business is a separate group.
+        """
+        if self.months:
+            return self.months.ranks(reviews["date"])
+        if self.config.by == "review":
+            return ranks(place, self.config)
+        key = pl.coalesce(_key(self.config.by), "review_id").alias("key")
+        return ranks(places(reviews.select(key).to_series(), self.config.salt), self.config)
+
+    def without_key(self, reviews: pl.DataFrame) -> int:
+        """Return the number of reviews without the key that should decide their split."""
+        return reviews.select(_key(self.config.by).is_null().sum()).item()
+
+    @property
+    def remedy(self) -> str:
+        """Advice for the user if a split has no reviews."""
+        if self.months and not self.months.from_data:
+            return "set split.validation_from and split.test_from to months that have reviews"
+        if self.config.by in ("user", "business"):
+            return f'give reviews with more different {KEYS[self.config.by]}s, or split by "review" (split.by)'
+        return "give more (different) reviews, or larger shares: split.validation, split.test"
+
+    def facts(self, without_key: int) -> dict[str, Any]:
+        """Return the rule and, for a split by month, the dates with their names in the settings."""
+        if without_key:
+            fate = "are for training" if self.months else "are split by their review_id"
+            log.warning("%d reviews have no %s to split by; they %s. Add it to the file, or choose another split.by",
+                        without_key, KEYS[self.config.by], fate)  # fmt: skip
+        facts: dict[str, Any] = {"by": self.config.by, "without_key": without_key}
+        if self.months:
+            facts["validation_from"] = self.months.validation_from.isoformat()
+            facts["test_from"] = self.months.test_from.isoformat()
+            facts["dates_from_data"] = self.months.from_data
+        return facts
+
+
+def _key(by: str) -> pl.Expr:
+    """Return the deciding column; an empty id counts as missing."""
+    if by == "month":
+        return pl.col("date").dt.truncate("1mo")
+    return pl.when(pl.col(KEYS[by]) != "").then(pl.col(KEYS[by]))

@@ -10,7 +10,7 @@ errors (`typos.py`), the engine (`automaton.py`), and files in Yelp's schema (`s
 The probability comes from the forward algorithm (Baum 1972; Rabiner 1989, eq. 19–21). A hypothesis is a state of the
 automaton together with the values bound so far. Its weight is the summed probability of all derivations that lead there
 and write the tokens read so far. A lazy variable stays open until its name is read, so thousands of names cost almost
-no time. Typing errors are inverted token by token (`corpus/synthetic/typos.py`).
+no time. Typing errors are inverted token by token (`corpus/synthetic/automaton.py`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,22 @@ from typing import Any
 
 import yaml
 
-from corpus.synthetic.automaton import BIND, BY, END, PICK, SET, SLOT, TEXT, Automaton
+from corpus.synthetic.automaton import (
+    BIND,
+    BY,
+    END,
+    PICK,
+    SET,
+    SLOT,
+    TEXT,
+    TOKEN,
+    Automaton,
+    corrupt,
+    corruptions,
+    eligible,
+    intended,
+)
 from corpus.synthetic.lexicon import STARS, domains
-from corpus.synthetic.typos import TOKEN, corrupt, corruptions, eligible, intended
 
 Values = tuple[str, ...]
 Changes = tuple[tuple[int, str], ...]

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from core.errors import ReviewLMError
-from corpus.synthetic.typos import corrupt, eligible
+from corpus.synthetic.automaton import corrupt, eligible
 from course.inputs import opened, program, review_table, show
 from course.uses.rescoring import sentences
 from models.bundles.bundle import Bundle

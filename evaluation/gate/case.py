@@ -31,7 +31,7 @@ class GateCase(ABC):
     """A policy, evidence with its rows in the order of the review ids, and figures that follow from both.
 
     Attributes:
-        policy: A `core.config.sections.promotion.GatePolicy`, with the limits of the family.
+        policy: A `core.config.sections.evaluation.GatePolicy`, with the limits of the family.
         SECTION: Name of the policy's section in the configuration, for remedies.
         METRIC: The figure that models are compared by.
         RULES: In the order in which they are applied and shown.

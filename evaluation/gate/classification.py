@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from core.config.sections.classification import ClassificationPromotion
+from core.config.sections.other_models import ClassificationPromotion
 from evaluation.classification.compare import ClassifierComparison, chance_of_gain, compare, mismatch
 from evaluation.classification.figures import ROUNDING, ClassifierFigures, figures
 from evaluation.classification.predicted import Predicted

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import polars as pl
 
-from core.lineage.record import NOT_KNOWN, Family
+from core.lineage import NOT_KNOWN, Family
 from models.base import STATIC
 
 Measured = TypeVar("Measured", bound=Sized)

@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from core.config.sections.promotion import PromotionConfig
+from core.config.sections.evaluation import PromotionConfig
 from evaluation.gate import rules
 from evaluation.gate.case import IDENTITY, MORE_REVIEWS, NO_CHAMPION, GateCase
 from evaluation.gate.cautions import drawn_apart, worse_than_allowed_for

@@ -24,8 +24,8 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.events.schemas.events import ResourceSpecification
 from pydantic import Field, SecretStr
 
-from core.config.sections.promotion import DEMO_MODEL
-from core.services.model_events import HEARTBEAT, RETRAINED, SET_ASIDE
+from core.config.sections.evaluation import DEMO_MODEL
+from core.services.join import HEARTBEAT, RETRAINED, SET_ASIDE
 from core.services.pools import POOLS
 from flows.server.alert_addresses import AlertSettings, read_alerts
 

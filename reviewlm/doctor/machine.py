@@ -11,8 +11,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from core.environment import visible_gpus
-from core.processes.gpus import driver_problem, present_gpus, torch_cuda
+from core.environment import driver_problem, present_gpus, torch_cuda, visible_gpus
 from core.processes.leftovers import lasting_folder
 from reviewlm.terminal import size
 

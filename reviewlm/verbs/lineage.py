@@ -29,9 +29,8 @@ def lineage(
 ) -> None:
     """Show the origin of a version, back to the raw files: stages, digests, sizes, times, code."""
     config = configured(preset, set)
-    from core.lineage import tree
-    from core.lineage.record import LINEAGE_TAG
-    from core.lineage.tree import moment, size_of, step_rows
+    from core import lineage as chain
+    from core.lineage import LINEAGE_TAG, moment, size_of, step_rows
     from tracking.logged_models.bundles import required_record
     from tracking.registry.opening import find
 
@@ -39,7 +38,7 @@ def lineage(
     record = required_record(opened.folder)
     store, root = config.home / "store", opened.version.tags.get(LINEAGE_TAG, "")
     findings = (
-        tree.verify(record, store, opened.folder, root) if verify else tree.present(record, store)
+        chain.verify(record, store, opened.folder, root) if verify else chain.present(record, store)
     )
     aliases = ", ".join(opened.version.aliases)
     terminal.say(f"version {opened.version.version}{f' ({aliases})' if aliases else ''}: {record.model}, {record.kind}")
@@ -60,7 +59,7 @@ def lineage(
     for finding in findings:
         terminal.say(f"{finding.state}: {finding.where}")
     if verify:
-        tree.require_whole(findings)
+        chain.require_whole(findings)
         terminal.say(f"verified: {len(record.steps)} stages and {len(record.sources)} sources are unchanged")
     terminal.last_line(
         {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
+from core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.errors import ReviewLMError
 from reviewlm import terminal
 from reviewlm.options import (

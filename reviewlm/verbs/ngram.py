@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from core.errors import ANOTHER_PLACE, BundleError, ConfigError, InputError, disk_errors
-from core.model_errors import converted_errors
+from core.errors import ANOTHER_PLACE, BundleError, ConfigError, InputError, converted_errors, disk_errors
 from reviewlm import terminal
 from reviewlm.options import (
     DrawSeed,

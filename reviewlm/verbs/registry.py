@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import InputError, TrackingUnavailable
-from core.services.model_events import PROMOTED, ROLLED_BACK, send_event
+from core.services.join import PROMOTED, ROLLED_BACK, send_event
 from reviewlm import terminal
 from reviewlm.early_checks import require_champion, require_input, require_model_files
 from reviewlm.options import (

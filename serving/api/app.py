@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from core.config.sections.serving import ServingConfig
+from core.config.sections.execution import ServingConfig
 from core.credentials import AccessTokens
 from serving.api import about, completions, embeddings, score, suggest
 from serving.api import tokens as about_tokens

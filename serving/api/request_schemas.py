@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from core.config.generation import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
+from core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from models.options import Count, DrawSeed, NotNegative, Positive, Share, ShareAboveZero, WholeOrZero
 from serving.api.errors import REFUSED
 

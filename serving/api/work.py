@@ -14,7 +14,7 @@ import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from core.config.sections.serving import ServingConfig
+from core.config.sections.execution import ServingConfig
 from models.bundles.bundle import unseen_warnings
 from models.tokens.vocabulary import batched
 from serving.api.errors import ApiError, busy, invalid

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from core.config.generation import MAX_TOKENS
+from core.config.section import MAX_TOKENS
 from models.bundles.bundle import require_stars
 from models.options import DrawSeed, WholeOrZero
 from models.sampling import Sampling

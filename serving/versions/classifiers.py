@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from core.config.run_config import RunConfig
-from core.config.sections.serving import ServingConfig
+from core.config.sections.execution import ServingConfig
 from models.classification.bundle import ClassifierBundle
 from serving.engine.requests import EngineFigures
 from serving.metrics import Metrics

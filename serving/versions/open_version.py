@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
-from core.config.sections.serving import ServingConfig
+from core.config.sections.execution import ServingConfig
 from core.environment import available_cores
 from core.errors import ReviewLMError
 from models.bundles.bundle import Bundle

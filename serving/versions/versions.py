@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event, RLock, Thread
 from time import monotonic
 
-from core.config.sections.serving import ServingConfig
+from core.config.sections.execution import ServingConfig
 from models.bundles.bundle import Bundle
 from serving.metrics import Metrics
 from serving.versions.open_version import OpenVersion, Refusal, UnusableVersion, engine_limits, reason_of, started

@@ -9,8 +9,7 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import EmptyInput, InputError
-from core.model_errors import converted_errors
+from core.errors import EmptyInput, InputError, converted_errors
 from core.store import Artifact
 from corpus.splitting.split import TABLE, scan_split
 from evaluation.classification.compare import ClassifierComparison, compare

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.config.run_config import RunConfig
-from core.config.sections.classification import ClassificationPromotion
-from core.config.sections.promotion import GatePolicy
+from core.config.sections.evaluation import GatePolicy
+from core.config.sections.other_models import ClassificationPromotion
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.learnt import TEST

@@ -13,8 +13,8 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.errors import InputError, Unreadable
 from core.store import Artifact
-from corpus.ingestion.first_look import read_labels
 from corpus.ingestion.ingest import iter_parts
+from corpus.ingestion.quarantine import read_labels
 from corpus.splitting.split import TABLE
 from tasks.classification.labelling import LABELLINGS, LABELS_FILE
 from tasks.data.ingest import files_of

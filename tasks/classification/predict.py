@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.model_errors import converted_errors
+from core.errors import converted_errors
 from core.store import Artifact, Built
 from corpus.splitting.split import iter_split
 from models.classification.bundle import ClassifierBundle, load_classifier

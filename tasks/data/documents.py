@@ -12,8 +12,7 @@ import polars as pl
 
 from core.store import Artifact
 from corpus.cleaning.clean_table import COPIES_FILE, COVERAGE_FILE
-from corpus.splitting.grouping import KEYS
-from corpus.splitting.split import scan_split
+from corpus.splitting.split import KEYS, scan_split
 from evaluation.statistics.groups import GROUP, united
 
 Grouping = Callable[[Artifact, pl.DataFrame], pl.Series | None]

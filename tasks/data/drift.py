@@ -13,13 +13,12 @@ import numpy as np
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import BundleError, EmptyInput
-from core.model_errors import converted_errors
+from core.errors import BundleError, EmptyInput, converted_errors
 from core.store import Artifact, Store
 from corpus.cleaning.business import read_businesses
-from corpus.cleaning.language import in_languages
+from corpus.cleaning.normalise import in_languages
 from corpus.ingestion.ingest import limits_of
-from corpus.sample import sample_reviews
+from corpus.profile import sample_reviews
 from corpus.splitting.split import TABLE, iter_split
 from evaluation.drift.odd_reviews import odd_counts, odd_markdown, odd_table
 from evaluation.drift.report import FEWEST, DriftReport, compare, flagged_sentence

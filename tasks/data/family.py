@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from core.config.run_config import RunConfig
-from core.config.sections.source import family_name
-from core.lineage.record import Family, digest_of_sources
+from core.config.sections.data import family_name
+from core.lineage import Family, digest_of_sources
 from core.store import Artifact
 from tasks.stage import store_of
 from tasks.track import registry_of

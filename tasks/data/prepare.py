@@ -15,8 +15,7 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import Unreadable
-from core.model_errors import converted_errors
+from core.errors import Unreadable, converted_errors
 from core.store import Artifact, sha256_of_file
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import limits_of

@@ -15,7 +15,9 @@ from typing import Any
 from core.config.run_config import RunConfig
 from core.errors import Unreadable
 from core.store import Built
-from corpus.ingestion.first_look import (
+from corpus.ingestion.ingest import read_source, settings_of
+from corpus.ingestion.parts import SET_ASIDE, SourceReading
+from corpus.ingestion.quarantine import (
     Refused,
     error_of,
     refused_in_pack,
@@ -25,8 +27,6 @@ from corpus.ingestion.first_look import (
     set_aside,
     why_of,
 )
-from corpus.ingestion.ingest import read_source, settings_of
-from corpus.ingestion.parts import SET_ASIDE, SourceReading
 from corpus.reading.sources import Listed, Pack, Source
 from tasks.flow_run import SET_ASIDE as FOUND_SET_ASIDE
 from tasks.flow_run import announce

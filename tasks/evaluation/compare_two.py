@@ -8,8 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import ConfigError, ReviewLMError
-from core.model_errors import converted_errors
+from core.errors import ConfigError, ReviewLMError, converted_errors
 from evaluation.statistics.paired import A, ComparedModel, Pair, compare_pair
 from evaluation.statistics.slice_table import SliceOptions
 from models.bundles.bundle import SPEC

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.model_errors import converted_errors
+from core.errors import converted_errors
 from core.store import Artifact, Built
 from evaluation.scoring.metrics import Figures, star_slices
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE

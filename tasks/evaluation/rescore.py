@@ -11,12 +11,11 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import BundleError, ConfigError, EmptyInput
-from core.model_errors import converted_errors
+from core.errors import BundleError, ConfigError, EmptyInput, converted_errors
 from core.output import literal
 from core.store import Artifact
-from corpus.cleaning.language import in_languages
-from corpus.sample import first_of_months, month_of, sample_months
+from corpus.cleaning.normalise import in_languages
+from corpus.profile import first_of_months, month_of, sample_months
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.split import iter_split
 from evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.environment import available_cores, chosen_device
+from core.environment import available_cores, chosen_device, usable_together, visible_gpu_names
 from core.errors import Diverged, TrackingUnavailable
 from core.manifest import seconds_of
-from core.processes.gpus import usable_together, visible_gpu_names
 from core.store import Artifact, Built, Store, sha256_of_file
 from models.bundles.bundle import SPEC
 from models.classification.spec import ClassifierOptions

@@ -24,12 +24,11 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
-from core.errors import OutOfMemory, RankFailed, RanksLost
-from core.model_errors import converted_errors
+from core.environment import VISIBLE, visible_gpu_names
+from core.errors import OutOfMemory, RankFailed, RanksLost, converted_errors
 from core.processes import interrupts
 from core.processes.children import end_child, start_child
 from core.processes.crash_log import LOWER, says_out_of_memory, write_crash_log
-from core.processes.gpus import VISIBLE, visible_gpu_names
 from core.processes.memory import OPERATIONS
 from models.base import ModelError
 from tasks.fitting.job import Deed, Job

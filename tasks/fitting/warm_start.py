@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
-from core.errors import BundleError
-from core.model_errors import converted_errors
+from core.errors import BundleError, converted_errors
 from core.store import Artifact, Store, sha256_of_file
 from models.bundles.bundle import SPEC
 from models.neural.spec import WEIGHTS

@@ -9,7 +9,7 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.errors import Damaged
-from core.lineage.record import FITS, LINEAGE_FILE, LINEAGE_TAG, Lineage, RecordedSource, Step, step_of
+from core.lineage import FITS, LINEAGE_FILE, LINEAGE_TAG, Lineage, RecordedSource, Step, step_of
 from core.store import Artifact
 from corpus.ingestion.parts import SET_ASIDE
 from corpus.reading.sources import identify

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cached_property
 
-from core.lineage.record import FITS
+from core.lineage import FITS
 from core.store import Artifact
 from models.neural.spec import WEIGHTS
 from tasks.classification.field_labels import STAGE as LABELS_STAGE

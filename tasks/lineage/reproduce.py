@@ -12,10 +12,9 @@ from typing import Any
 
 from core.config.presets import parse_config
 from core.config.run_config import RunConfig
-from core.config.sections.source import SyntheticConfig
+from core.config.sections.data import SyntheticConfig
 from core.errors import ConfigError, ReviewLMError
-from core.lineage.compare import StepComparison, compare
-from core.lineage.record import Lineage, Step, step_of
+from core.lineage import Lineage, Step, StepComparison, compare, step_of
 from core.store import Artifact
 from corpus.ingestion.parts import SET_ASIDE
 from corpus.reading.sources import Listed, identify

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core.config.run_config import RunConfig
 from core.errors import ArtifactError, BundleError, Unreadable
-from core.lineage.record import Lineage, RecordedSource
+from core.lineage import Lineage, RecordedSource
 from core.store import Artifact, sha256_of_file
 from corpus.reading.sources import source_names
 from models.neural.spec import WEIGHTS

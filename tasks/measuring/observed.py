@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from core.config.generation import TEMPERATURE, TOP_P
+from core.config.section import TEMPERATURE, TOP_P
 from core.config.sections.evaluation import AuditConfig
 from corpus.synthetic.canaries import Canaries
 from evaluation.scoring.calibration import calibration_error, chance_error, reliability

@@ -14,9 +14,8 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import BundleError, Damaged, InputError, ReviewLMError
-from core.lineage.record import Family
-from core.model_errors import converted_errors
+from core.errors import BundleError, Damaged, InputError, ReviewLMError, converted_errors
+from core.lineage import Family
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.learnt import TEST, Unlearnt, choose_unlearnt

@@ -8,8 +8,7 @@ from math import isfinite
 from pathlib import Path
 
 from core.config.run_config import RunConfig
-from core.errors import BundleError, Damaged
-from core.model_errors import converted_errors
+from core.errors import BundleError, Damaged, converted_errors
 from evaluation.gate.language import unwanted_adaptation
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared

@@ -10,8 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from core.config.run_config import RunConfig
-from core.errors import BundleError
-from core.model_errors import converted_errors
+from core.errors import BundleError, converted_errors
 from core.store import Artifact
 from tasks.data.prepare import EARLIER, cleaning_options
 from tasks.fitting.warm_start import wants_champion

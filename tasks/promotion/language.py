@@ -12,9 +12,8 @@ import numpy as np
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.config.sections.promotion import PromotionConfig
-from core.errors import BundleError
-from core.model_errors import converted_errors
+from core.config.sections.evaluation import PromotionConfig
+from core.errors import BundleError, converted_errors
 from core.store import Artifact
 from corpus.splitting.learnt import TEST
 from corpus.splitting.split import TABLE, scan_split

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from core.config.run_config import RunConfig
-from core.lineage.record import LINEAGE_TAG
+from core.lineage import LINEAGE_TAG
 from core.output import literal
 from core.processes.interrupts import during
 from core.store import Artifact

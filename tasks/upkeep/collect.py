@@ -25,7 +25,7 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.errors import disk_errors
-from core.lineage.record import FITS
+from core.lineage import FITS
 from core.processes.crash_log import FOLDER as CRASHES
 from core.removal import WORK, Removal, newest_change, one_collection
 from core.store import ASIDE

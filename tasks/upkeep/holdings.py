@@ -17,7 +17,7 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError
-from core.lineage.record import Lineage
+from core.lineage import Lineage
 from core.manifest import MANIFEST, read_manifest
 from core.removal import last_use
 from core.sqlite_files import home_database

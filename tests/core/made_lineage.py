@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.lineage.record import Lineage, RecordedSource, Step, step_of
+from core.lineage import Lineage, RecordedSource, Step, step_of
 from core.store import Artifact, Store, sha256_of_file
 
 

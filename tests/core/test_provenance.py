@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ArtifactError, NotWritable, ReviewLMError, StoreFull
-from core.model_errors import converted_errors
+from core.errors import ArtifactError, NotWritable, ReviewLMError, StoreFull, converted_errors
 from core.provenance import code_digest, differences, made_with
 from models.base import ModelError
 

@@ -11,7 +11,7 @@ import orjson
 import polars as pl
 import pyarrow
 
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import SourceConfig
 from corpus.ingestion.ingest import ingest, iter_parts
 
 TEXTS = ['Great "tacos",\nfresh & hot', "Schön, café ☕ 😀", "plain", " spaces kept ", "a, b; c\td", "<eos> stays text"]

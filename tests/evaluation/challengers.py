@@ -5,8 +5,8 @@ from dataclasses import fields
 import numpy as np
 import polars as pl
 
-from core.config.sections.promotion import PromotionConfig
-from core.lineage.record import Family
+from core.config.sections.evaluation import PromotionConfig
+from core.lineage import Family
 from evaluation.gate.evidence import (
     ChampionReviews,
     DataEvidence,

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from core.config.presets import load_config
-from core.config.sections.classification import ClassificationConfig
+from core.config.sections.other_models import ClassificationConfig
 from core.errors import BundleError, InputError
 from tasks.classification.predict import PREDICTIONS_FILE
 from tasks.cluster import is_installed

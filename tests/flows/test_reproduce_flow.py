@@ -13,7 +13,7 @@ import pytest
 from core.config.run_config import RunConfig
 from core.environment import other_home
 from core.errors import ConfigError, Damaged
-from core.lineage.record import LINEAGE_TAG, Lineage
+from core.lineage import LINEAGE_TAG, Lineage
 from core.store import Artifact
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -87,7 +87,7 @@ def register_mixture(config: RunConfig) -> None:
 
 def again(registered: Registered, record: Lineage, home: Path) -> dict[str, Any]:
     """Make a record again without Prefect."""
-    from core.lineage.compare import conclude
+    from core.lineage import conclude
     from tasks.lineage.reproduce import Reproduction, steps_again
     from tasks.lineage.sources import earlier_reviews, find_sources
 
@@ -161,7 +161,7 @@ def test_a_version_whose_tokens_were_others_is_told_by_the_token_file(registered
 def test_a_flipped_byte_of_the_tokens_is_found_by_verify_and_a_changed_tag_before_anything_is_made(
     registered: Registered, tmp_path: Path
 ) -> None:
-    from core.lineage.tree import require_whole, verify
+    from core.lineage import require_whole, verify
     from tasks.lineage.gather import recorded_version
     from tasks.track import registry_of
     from tracking.tags import PACKED, packed, unpacked

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from core.environment import visible_gpus
-from core.services.model_events import HEARTBEAT
+from core.services.join import HEARTBEAT
 from core.services.pools import LIMITS, POOLS, deploy, deployments_of
 from core.store import Store
 from tests.operation.started_services import Services, running_prefect

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.config import generation as shared
+from core.config import section as shared
 from flows.generate import generate as flow
 from reviewlm.loaded_model import LoadedModel
 from reviewlm.verbs.model import generate as command

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from core.config.sections.serving import ServingConfig
+from core.config.sections.execution import ServingConfig
 from models.bundles.bundle import Bundle
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream

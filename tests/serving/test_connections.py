@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from core.config.sections.serving import ServingConfig
+from core.config.sections.execution import ServingConfig
 from serving.api.app import create_app
 from serving.connections import Connections
 from serving.metrics import Metrics

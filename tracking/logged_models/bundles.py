@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ArtifactError, BundleError, ReviewLMError, disk_errors
-from core.lineage.record import LINEAGE_FILE, Lineage
+from core.lineage import LINEAGE_FILE, Lineage
 from models.base import ModelError
 from models.bundles.sealed_folder import verify_files
 from tracking.client import ABSENT, error_code

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from core.config.run_config import RunConfig
-from core.config.sections.promotion import OWN_MODEL, demo_of
+from core.config.sections.evaluation import OWN_MODEL, demo_of
 from core.environment import chosen_device
 from core.errors import BundleError, InputError
 from tracking.logged_models.bundles import Found, find_version, task_of

@@ -16,7 +16,7 @@ from typing import Any
 from core.config.presets import DEFAULT, change_config, load_config
 from core.config.run_config import RunConfig
 from core.errors import ConfigError, ReviewLMError
-from core.lineage.record import Lineage
+from core.lineage import Lineage
 from tracking.logged_models.bundles import Found, find_version, record_of
 from tracking.registry.opening import asked_model, find_classifier, locate, tracker_at
 from tracking.registry.versions import CHAMPION, Reference

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError, ReviewLMError
-from core.lineage.record import FAMILY_TAG
+from core.lineage import FAMILY_TAG
 from core.sqlite_files import database_file, read_only
 from models.options import require_name
 from tracking.client import ABSENT, error_code

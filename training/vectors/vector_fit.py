@@ -50,7 +50,7 @@ def fit_vectors(
     Args:
         vocabulary: The vocabulary of both streams.
         train, validation: Training reviews, and held-out ones.
-        kind, negatives, dimensions, window, epochs, min_count: See `core/config/sections/embedding.py`.
+        kind, negatives, dimensions, window, epochs, min_count: See `core/config/sections/other_models.py`.
         seed: Of first vectors, windows, noise words and left-out words.
         report: Called after each epoch with the number of epochs done.
 

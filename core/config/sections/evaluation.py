@@ -1,16 +1,15 @@
-"""Define the settings of a model's evaluation.
-
-Define the settings of the audit of generated text: copied passages and memorised canaries.
-"""
+"""Define the settings of a model's evaluation, of the audit of its texts, and the policy of the gate."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from functools import partial
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from core.config.section import Section
-from models.options import MOST_WHOLE, Number, Whole
+from models.options import MOST_WHOLE, NotNegative, Number, OrNone, Share, ShareBelowOne, Whole
+from models.specs import require_name
 
 Copies = Annotated[Whole, Field(ge=1, le=1_000_000)]
 
@@ -57,3 +56,111 @@ class AuditConfig(Section):
     canaries: Annotated[Whole, Field(ge=0, le=1_000_000)] = 0
     copies: Annotated[tuple[Copies, ...], Field(min_length=1)] = (1,)
     candidates: Annotated[Whole, Field(ge=100, le=10_000_000)] = 10_000
+
+
+OWN_MODEL = "reviewlm"
+"""Default registered model of a run."""
+DEMO_MODEL = "reviewlm-demo"
+"""Registered model of the presets for the embedded corpus; never used for models of a user's files."""
+
+
+def demo_of(name: str) -> str:
+    """Return the name that the demo's presets use where a run registers *name*; "" for a name of the user's own."""
+    is_users = name == OWN_MODEL or name.startswith(f"{OWN_MODEL}-")
+    return DEMO_MODEL + name.removeprefix(OWN_MODEL) if is_users and not name.startswith(DEMO_MODEL) else ""
+
+
+RegisteredName = Annotated[str, AfterValidator(partial(require_name, field="the name of the registered model"))]
+Limit = Annotated[NotNegative | None, OrNone]
+"""A number, or "none": then the rule does not apply, but its measured value is shown."""
+
+Adaptation = Literal["static", "cache", "continuous cache", "any"]
+"""Allowed adaptation of a challenger: the value of the model class's attribute `adaptation`
+(`models/base.py`)."""
+
+SliceDimension = Literal["stars", "length", "month", "category"]
+
+
+class GatePolicy(Section):
+    """Policy that the gates of all kinds of models share.
+
+    Attributes:
+        replace_lost_champion: Let a challenger pass if the champion's bundle is gone or damaged, as if there were no
+            champion. Otherwise nothing is promoted until there is a champion that can be measured.
+        allow_other_family: Let a challenger pass if its data belong to another family than the champion's
+            (`source.family`), or if the champion's family is not known.
+        allow_rolled_back: Let a challenger pass although somebody has rolled back from a version of the same fit.
+        max_champion_loss: Largest loss against the champion on the champion's own test reviews, if these are other
+            reviews. The rule fails if the whole confidence interval of the loss is above it.
+        confidence: Level of the two-sided intervals: an equal model passes with probability (1 − confidence) / 2.
+        min_test_reviews: Minimum number of independent groups of test reviews; fewer decide nothing.
+        max_slice_loss: Largest loss on a slice. A larger loss counts only if it is statistically significant.
+        min_slice_reviews: Minimum number of reviews of a slice; smaller slices are skipped.
+        max_latency_ms: Time within which 95 % of the answers of the smoke test must arrive, one at a time.
+        max_megabytes: Maximum size of the bundle, in millions of bytes.
+    """
+
+    champion_reviews: ClassVar = 5_000
+    """Maximum number of the champion's own test reviews that are measured; if there are more, this number is drawn."""
+
+    replace_lost_champion: bool = False
+    allow_other_family: bool = False
+    allow_rolled_back: bool = False
+    max_champion_loss: Limit = 0.01
+    confidence: Annotated[Number, Field(gt=0.5, lt=1)] = 0.95
+    min_test_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 30
+    max_slice_loss: Limit = 0.05
+    min_slice_reviews: Annotated[Whole, Field(ge=2, le=MOST_WHOLE)] = 30
+    max_latency_ms: Limit = 1_000.0
+    max_megabytes: Limit = None
+
+
+class PromotionConfig(GatePolicy):
+    """Policy of the gate: a challenger must beat the champion on the same frozen test reviews, in bits per byte.
+
+    docs/concepts/registry/promotion.md lists the rule of each field and the reason for its default. A limit that is a
+    number requires its evidence: if that is missing, the rule fails.
+
+    Attributes:
+        model_name: Name of the registered model, without quotes, slashes, colons and @. "reviewlm-demo" is reserved for
+            the embedded corpus: with files as input, it is read as "reviewlm", and "reviewlm" without as
+            "reviewlm-demo".
+        min_relative_gain: Minimum gain over the champion, as a share of the champion's bits. The lower end of the
+            confidence interval must be above it.
+        confidence: Level of the two-sided interval of the gain: an equal model passes with probability (1 − confidence)
+            / 2.
+        max_review_loss: How much worse the challenger may be on reviews unlike those in the test set, as a share of the
+            other model's bits: 1 means twice the bits. As long as no group of reviews is worse than that, an equal
+            model passes no more often than stated. A smaller number needs fewer test reviews but relies more on this
+            assumption.
+        min_gain_over_baseline: Minimum gain over the baseline, as a share of the baseline's bits. The lower end of the
+            confidence interval must be above it.
+        max_slice_loss: Largest share by which a slice may be worse. A larger loss counts only if it is statistically
+            significant.
+        slice_dimensions: Dimensions by which the test reviews are divided into slices.
+        adaptation: Which models may be challenger: "static" ones, those that adapt to the review they are measured on
+            in the way named ("cache", "continuous cache"), or "any".
+        max_champion_loss: Largest share by which the challenger may be worse than the champion on the champion's own
+            test reviews. The rule fails if the whole confidence interval of the loss is above it.
+        allow_other_reading: Let a challenger pass although the section `clean` has changed since the champion: it may
+            have to model less of the text, and the figures do not charge it for the rest.
+        min_novelty: Minimum share of new 8-grams in generated text, relative to that of real reviews.
+        max_copied_span: Longest passage copied from training, in words, unless real reviews have longer ones.
+        max_exposure: Exposure of a planted canary, in bits (Carlini et al. 2019). A number is the maximum for any
+            canary. "auto" limits the mean of the canaries planted once, and refuses n-gram models, also as parts, that
+            hold n-grams of single reviews (docs/concepts/evaluation/memorisation.md).
+        max_private_patterns: Maximum number of passages in samples that look like personal data, beyond those of real
+            reviews.
+    """
+
+    model_name: RegisteredName = OWN_MODEL
+    min_relative_gain: ShareBelowOne = 0.0
+    max_review_loss: Annotated[Number, Field(ge=0, le=10)] = 1.0
+    min_gain_over_baseline: ShareBelowOne = 0.0
+    slice_dimensions: tuple[SliceDimension, ...] = ("stars", "length", "month", "category")
+    adaptation: Adaptation = "static"
+    allow_other_reading: bool = False
+    min_novelty: Annotated[Share | None, OrNone] = 0.5
+    max_copied_span: Limit = 50
+    max_exposure: Limit | Literal["auto"] = "auto"
+    max_private_patterns: Limit = 10

@@ -59,7 +59,7 @@ def fit(
 
 
 def _require_usable(config: RunConfig) -> None:
-    from corpus.ingestion.first_look import require_usable
+    from corpus.ingestion.quarantine import require_usable
     from tasks.classification.compare import require_classifiers
     from tasks.classification.labelling import LABELLINGS
 

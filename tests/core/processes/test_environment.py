@@ -15,8 +15,7 @@ import pytest
 import requests
 
 from core import environment
-from core.environment import chosen_device, numpy_features
-from core.processes.gpus import problem_of, visible_gpu_names
+from core.environment import chosen_device, numpy_features, problem_of, visible_gpu_names
 
 
 def cpu(monkeypatch: pytest.MonkeyPatch, about: str | None) -> dict[str, str]:

@@ -9,8 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from core.config.sections.data import CleanConfig, SplitConfig
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
 from core.errors import EmptyInput, MissingColumn, Unreadable
 from corpus.cleaning.business import read_businesses
 from corpus.cleaning.clean import prepare

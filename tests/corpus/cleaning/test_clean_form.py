@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ConfigError
-from corpus.cleaning.language import detect
-from corpus.cleaning.normalise import normalise
+from corpus.cleaning.normalise import detect, normalise
 from models.text.normal_form import NormalForm, repair
 from tests.corpus.cleaning.planted import CUES, FRAMES, HARMLESS, KINDS, plant
 from tests.corpus.cleaning.sentences import SENTENCES
@@ -51,13 +50,13 @@ def test_sentences_in_fourteen_languages_are_recognised():
 
 
 def test_a_missing_library_is_an_error_that_says_what_to_install(monkeypatch):
-    from corpus.cleaning import language
+    from corpus.cleaning import normalise as module
 
     monkeypatch.setitem(sys.modules, "py3langid.langid", None)
-    language._identifier.cache_clear()
+    module._identifier.cache_clear()
     with pytest.raises(ConfigError, match=r"\.\[languages\]"):
         detect(pl.Series(["The food was good and the staff was nice."]))
-    language._identifier.cache_clear()
+    module._identifier.cache_clear()
 
 
 FORM = NormalForm()

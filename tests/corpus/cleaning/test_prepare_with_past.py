@@ -5,8 +5,7 @@ import random
 import orjson
 import polars as pl
 
-from core.config.sections.data import CleanConfig, DuplicatesConfig
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import CleanConfig, DuplicatesConfig, SourceConfig
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import ingest
 from corpus.splitting.certificate import verify

@@ -9,8 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import corpus.ingestion.ingest
-from core.config.sections.data import CleanConfig, SplitConfig
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
 from core.store import Store
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.build_dataset import assemble

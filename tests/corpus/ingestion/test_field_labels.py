@@ -10,8 +10,8 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import MissingColumn, Unreadable
-from corpus.ingestion.first_look import read_labels
 from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.ingestion.quarantine import read_labels
 from corpus.reading.sources import identify, originals, source_names
 
 ROWS = [

@@ -10,8 +10,8 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import MissingColumn
-from corpus.ingestion.first_look import require_usable
 from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.ingestion.quarantine import require_usable
 
 THEIRS = [
     {"id": f"r{number}", "body": f"the soup number {number} was warm", "rating": number % 5 + 1, "text": "a headline",

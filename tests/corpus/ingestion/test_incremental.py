@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import SourceConfig
 from corpus.ingestion.build_dataset import DATASET_FILE, assemble
 from corpus.ingestion.ingest import ingest, iter_parts, read_source
 from corpus.ingestion.parts import added, describe

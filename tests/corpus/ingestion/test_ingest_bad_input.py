@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow
 import pytest
 
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import SourceConfig
 from core.errors import EmptyInput, Unreadable
 from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.reading.sources import source_names

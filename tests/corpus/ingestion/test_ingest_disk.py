@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import SourceConfig
 from core.errors import NotWritable, ReviewLMError, StoreFull, Unreadable
 from core.store import Store
 from corpus.ingestion.build_dataset import DATASET_FILE, assemble

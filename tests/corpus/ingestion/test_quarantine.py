@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import SourceConfig
 from core.errors import ConfigError, Damaged, EmptyInput, InputError, MissingColumn, Unreadable
 from core.store import Store
-from corpus.ingestion import first_look
-from corpus.ingestion.first_look import require_usable
+from corpus.ingestion import quarantine as module
 from corpus.ingestion.ingest import ingest
-from corpus.ingestion.quarantine import data_set_of, only_data_set, summarise
+from corpus.ingestion.quarantine import data_set_of, only_data_set, require_usable, summarise
 from corpus.reading.sources import identify
 
 LINES = [
@@ -134,9 +133,9 @@ def test_only_beginnings_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     large, broken = tmp_path / "a.jsonl", tmp_path / "b.csv"
     large.write_bytes(10_000 * GOOD)
     broken.write_bytes(b"id,body\n1,nice\n")
-    monkeypatch.setattr(first_look, "MOST_BYTES", 1)
+    monkeypatch.setattr(module, "MOST_BYTES", 1)
     require_usable([large, broken], SourceConfig())  # `broken` is left to the run
-    monkeypatch.setattr(first_look, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(module, "MOST_BYTES", 10_000)
     with pytest.raises(MissingColumn):
         require_usable([large, broken], SourceConfig())
     cut = tmp_path / "r.jsonl.gz"

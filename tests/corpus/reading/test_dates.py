@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import SourceConfig
 from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.reading.convert import FORMS, read_dates
 from tests.corpus.review_files import in_formats

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import SourceConfig
 from core.errors import InputError, ReviewLMError
 from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.reading.sources import source_names

@@ -5,7 +5,7 @@ import orjson
 import polars as pl
 import pytest
 
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import SourceConfig
 from corpus.ingestion.ingest import ingest, iter_parts
 from tests.corpus.review_files import in_formats
 

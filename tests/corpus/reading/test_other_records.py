@@ -5,10 +5,10 @@ import orjson
 import polars as pl
 import pytest
 
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import SourceConfig
 from core.errors import MissingColumn, Unreadable
 from corpus.ingestion.ingest import ingest, iter_parts
-from corpus.reading.fields import folder_fields
+from corpus.reading.convert import folder_fields
 from corpus.reading.sources import source_names
 from tests.corpus.review_files import in_formats, packed_tar, packed_zip
 

@@ -4,7 +4,7 @@
 import polars as pl
 import pytest
 
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import SourceConfig
 from corpus.ingestion.ingest import ingest, iter_parts
 
 pytestmark = pytest.mark.real_data

@@ -6,7 +6,7 @@ import orjson
 import polars as pl
 import pytest
 
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import SourceConfig
 from core.errors import Unreadable
 from corpus.ingestion.ingest import ingest, iter_parts, read_source
 from corpus.reading import sources as packs

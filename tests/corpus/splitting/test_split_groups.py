@@ -9,14 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.sections.data import CleanConfig, SplitConfig
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
 from core.errors import ConfigError, EmptyInput
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import ingest
 from corpus.schema import COLUMNS
-from corpus.splitting.grouping import KEYS, Grouping, months_of
-from corpus.splitting.split import SPLITS, places
+from corpus.splitting.split import KEYS, SPLITS, Grouping, months_of, places
 from tests.examples import examples
 from tests.marked_cases import long_but
 

@@ -7,10 +7,22 @@ from random import Random
 
 import pytest
 
-from corpus.synthetic import grammar, typos
-from corpus.synthetic.automaton import BIND, BY, PICK, SET, SLOT, TEXT, Automaton, Domain
+from corpus.synthetic import grammar
+from corpus.synthetic.automaton import (
+    BIND,
+    BY,
+    PICK,
+    SET,
+    SLOT,
+    TEXT,
+    TOKEN,
+    Automaton,
+    Domain,
+    corruptions,
+    eligible,
+    intended,
+)
 from corpus.synthetic.grammar import Forward
-from corpus.synthetic.typos import TOKEN, corruptions, eligible
 from models.text.normal_form import NormalForm
 from tests.marked_cases import slow_but
 
@@ -127,8 +139,8 @@ def test_every_text_is_in_normal_form():
 
 @pytest.mark.parametrize("word", ["food", "really", "noodles", "aaaa"])
 def test_what_was_meant_is_found_from_what_was_written(word):
-    for surface, share in typos.corruptions(word).items():
-        assert typos.intended(surface, {word, "other"}) == {word: share}
+    for surface, share in corruptions(word).items():
+        assert intended(surface, {word, "other"}) == {word: share}
 
 
 @pytest.mark.parametrize(("template", "words"), [

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from core.config.sections.classification import ClassificationPromotion
-from core.lineage.record import Family
+from core.config.sections.other_models import ClassificationPromotion
+from core.lineage import Family
 from evaluation.classification.predicted import Predicted
 from evaluation.classification.results import ClassificationResults, ClassifierResults
 from evaluation.gate.classification import ClassifierCase

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.lineage.record import Family
+from core.lineage import Family
 from evaluation.gate.classification import ClassifierCase
 from evaluation.gate.evidence import ChampionReviews, Evidence, Latency, Leaks, ModelEvidence
 from evaluation.gate.rules import better_than_champion

@@ -4,7 +4,7 @@
 import polars as pl
 import pytest
 
-from core.config.sections.promotion import PromotionConfig
+from core.config.sections.evaluation import PromotionConfig
 from evaluation.gate.evidence import Latency
 from evaluation.gate.language import LanguageCase
 from evaluation.scoring.metrics import figures_of

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from scipy.stats import t as student
 
-from core.config.sections.promotion import PromotionConfig
-from core.lineage.record import NOT_KNOWN, Family
+from core.config.sections.evaluation import PromotionConfig
+from core.lineage import NOT_KNOWN, Family
 from evaluation.gate.evidence import ChampionReviews, departure
 from evaluation.gate.language import LanguageCase
 from evaluation.scoring.metrics import LN2

@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.config.sections.promotion import PromotionConfig
+from core.config.sections.evaluation import PromotionConfig
 from core.output import literal
 from evaluation.gate.decision import Decision
 from evaluation.gate.language import LanguageCase

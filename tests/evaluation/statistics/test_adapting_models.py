@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from core.config.sections.promotion import PromotionConfig
+from core.config.sections.evaluation import PromotionConfig
 from evaluation.scoring.metrics import figures_of, policies, star_slices
 from evaluation.scoring.score import figures_of_bundle, score_stream
 from evaluation.statistics.comparison import comparison_table, own_baselines

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.config.presets import load_config
-from core.config.sections.promotion import OWN_MODEL
+from core.config.sections.evaluation import OWN_MODEL
 from corpus.synthetic.synth import write_reviews
 
 pytestmark = pytest.mark.long
@@ -68,7 +68,7 @@ def files(shop: Home) -> Path:
 
 
 def test_a_version_says_of_which_data_it_was_made(shop: Home, files: Path) -> None:
-    from core.lineage.record import Family, digest_of_sources
+    from core.lineage import Family, digest_of_sources
     from core.store import sha256_of_file
 
     version = shop.version()

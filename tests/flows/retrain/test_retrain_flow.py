@@ -123,7 +123,7 @@ def test_the_run_ends_with_a_report_which_latest_points_to_and_mlflow_has(ran: R
 
 
 def test_the_version_s_record_leads_to_the_grammar_and_nothing_in_the_store_differs_from_it(ran: Ran) -> None:
-    from core.lineage.tree import verify
+    from core.lineage import verify
     from tasks.lineage.gather import recorded_version
 
     with other_home(ran.home):

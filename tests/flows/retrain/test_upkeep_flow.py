@@ -33,7 +33,7 @@ def make_older(home: Path, before_ms: int) -> None:
 
 
 def test_after_a_collection_all_that_is_needed_is_there(ran: Ran) -> None:
-    from core.lineage.tree import verify
+    from core.lineage import verify
     from tasks.lineage.gather import recorded_version
     from tasks.upkeep.collect import collect
     from tracking.registry.opening import open_version

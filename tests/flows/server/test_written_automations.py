@@ -18,8 +18,8 @@ from prefect.server.events.schemas import automations as of_server
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings.models.flows import FlowsSettings
 
-from core.config.sections.promotion import DEMO_MODEL
-from core.services.model_events import RETRAINED, resource_of
+from core.config.sections.evaluation import DEMO_MODEL
+from core.services.join import RETRAINED, resource_of
 from core.services.pools import POOLS
 from flows.server import automations
 from flows.server.alert_addresses import AlertSettings

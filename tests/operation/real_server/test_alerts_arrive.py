@@ -92,7 +92,7 @@ def test_a_rollback_by_hand_is_told_without_an_import_of_prefect(server: dict[st
     run(server, f"""
 import sys
 from pathlib import Path
-from core.services.model_events import ROLLED_BACK, send_event
+from core.services.join import ROLLED_BACK, send_event
 send_event(Path({str(tmp_path)!r}), ROLLED_BACK, "yelp", {{"version": 6, "sentence": "By hand, by ann: it swears"}})
 assert "prefect" not in sys.modules
 """)

@@ -9,7 +9,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
+from core.config.sections.evaluation import DEMO_MODEL, OWN_MODEL
 
 
 @pytest.mark.parametrize(("input", "name"), [(["mine.csv"], OWN_MODEL), ([], DEMO_MODEL)])

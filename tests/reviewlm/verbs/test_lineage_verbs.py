@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from core.errors import ArtifactError, Damaged, NotReproduced
-from core.lineage.record import LINEAGE_TAG, Lineage
+from core.lineage import LINEAGE_TAG, Lineage
 from evaluation.reports.run_record import FORMAT, RECORD_FILE, REPORT_FILE, REPORTS
 from reviewlm.verbs import lineage as verbs
 from tests.core.made_lineage import made_lineage, step_named

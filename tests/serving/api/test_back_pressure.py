@@ -15,7 +15,7 @@ import httpx
 import pytest
 import torch
 
-from core.config.sections.serving import ServingConfig
+from core.config.sections.execution import ServingConfig
 from models.bundles.bundle import Bundle
 from models.tokens.special import EOS
 from serving.versions.versions import Versions

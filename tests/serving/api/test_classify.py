@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from core.config.sections.serving import ServingConfig
+from core.config.sections.execution import ServingConfig
 from models.classification.bundle import ClassifierBundle
 from models.classification.spec import LogisticSpec
 from models.neural.labelling.rows import LabelledSequences, Sequences

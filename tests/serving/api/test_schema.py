@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from pydantic import BaseModel
 
-from core.config.sections.serving import ServingConfig
+from core.config.sections.execution import ServingConfig
 from serving.api import fact_schemas, response_schemas
 from serving.api.app import create_app
 from serving.metrics import Metrics

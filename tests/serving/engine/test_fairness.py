@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from core.config.sections.serving import ServingConfig
+from core.config.sections.execution import ServingConfig
 from models.completion.suggestions import suggest
 from models.tokens.special import EOS
 from serving.engine.requests import EngineLimits, Generation, StreamEnded

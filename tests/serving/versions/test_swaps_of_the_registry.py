@@ -20,7 +20,7 @@ import pytest
 import torch
 from prometheus_client.parser import text_string_to_metric_families
 
-from core.config.generation import TEMPERATURE, TOP_P
+from core.config.section import TEMPERATURE, TOP_P
 from models.bundles.bundle import INT8_LOSS, Bundle, load_bundle, save_bundle
 from models.completion.suggestions import suggest
 from models.neural.lm import RecurrentLM

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from core.config.presets import load_config
-from core.config.sections.classification import ClassificationConfig
+from core.config.sections.other_models import ClassificationConfig
 from core.errors import InputError
 from tasks.classification.field_labels import _frequent
 from tasks.classification.labelling import (

@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from core.config.run_config import RunConfig
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import SourceConfig
 from core.errors import Unreadable
 from core.store import Artifact
 from corpus.ingestion.ingest import ingest

@@ -7,8 +7,7 @@ import polars as pl
 import pytest
 
 from core.config.run_config import RunConfig
-from core.config.sections.data import CleanConfig, SplitConfig
-from core.config.sections.source import SourceConfig
+from core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
 from core.store import Artifact
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import ingest

@@ -10,13 +10,12 @@ import polars as pl
 import pytest
 
 from core.config.run_config import RunConfig
+from core.config.sections.data import SourceConfig
 from core.config.sections.execution import ExecutionConfig
-from core.config.sections.source import SourceConfig
 from core.errors import Unreadable
 from core.store import Artifact
-from corpus.ingestion.first_look import read_labels
 from corpus.ingestion.ingest import iter_parts
-from corpus.ingestion.quarantine import export
+from corpus.ingestion.quarantine import export, read_labels
 from corpus.reading import sources as packs
 from tasks.data.ingest import files_of, ingest_files
 from tasks.run_summary import describe_dataset

@@ -11,13 +11,12 @@ from typing import Any, cast
 import pytest
 
 from core.config.run_config import RunConfig
+from core.config.sections.data import SourceConfig
 from core.config.sections.execution import ExecutionConfig
-from core.config.sections.source import SourceConfig
 from core.errors import EmptyInput, Unreadable
-from core.lineage.record import step_of
+from core.lineage import step_of
 from core.store import Artifact
-from corpus.ingestion.first_look import require_usable
-from corpus.ingestion.quarantine import data_set_of, export, summarise
+from corpus.ingestion.quarantine import data_set_of, export, require_usable, summarise
 from tasks.data import read as module
 from tasks.data.ingest import files_of, ingest_files
 from tasks.lineage.gather import Gathering

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from core.config.presets import load_config
-from core.config.sections.promotion import PromotionConfig
+from core.config.sections.evaluation import PromotionConfig
 from core.errors import ConfigError
 from evaluation.gate.evidence import DataEvidence, Evidence, Latency, Leaks, ModelEvidence, ServingEvidence
 from evaluation.gate.language import LanguageCase

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from core.config.run_config import RunConfig
-from core.config.sections.promotion import PromotionConfig
+from core.config.sections.evaluation import PromotionConfig
 from core.errors import BundleError
 from core.store import Artifact, sha256_of_file
 from evaluation.gate.evidence import DataEvidence, Evidence, Leaks, ModelEvidence

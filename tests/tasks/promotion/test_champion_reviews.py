@@ -13,7 +13,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.config.sections.promotion import GatePolicy
+from core.config.sections.evaluation import GatePolicy
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
 from evaluation.gate.evidence import ChampionReviews

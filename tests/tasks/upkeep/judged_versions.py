@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from core.config.run_config import RunConfig
-from core.lineage.record import LINEAGE_FILE, Lineage
+from core.lineage import LINEAGE_FILE, Lineage
 from tasks.track import parent_run, tracker_of
 from tracking.registry.registry import Registry
 from tracking.registry.versions import PROMOTED, REFUSED

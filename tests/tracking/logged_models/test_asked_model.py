@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from core.config.run_config import RunConfig
-from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL
+from core.config.sections.evaluation import DEMO_MODEL, OWN_MODEL
 from core.errors import BundleError
 from reviewlm.cli import app
 from tests.marked_cases import long_but

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from core.config.presets import load_config
-from core.config.sections.promotion import OWN_MODEL
+from core.config.sections.evaluation import OWN_MODEL
 from core.errors import ConfigError
 from core.store import Artifact
 from evaluation.scoring.metrics import figures_of

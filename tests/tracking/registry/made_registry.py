@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from core.config.run_config import RunConfig
-from core.lineage.record import LINEAGE_FILE, Lineage, RecordedSource, Step
+from core.lineage import LINEAGE_FILE, Lineage, RecordedSource, Step
 
 TABLES = """
     CREATE TABLE IF NOT EXISTS experiments (experiment_id INTEGER);

@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from core.errors import BundleError, ReviewLMError, TrackingUnavailable
-from core.services.model_events import PROMOTED, ROLLED_BACK
+from core.services.join import PROMOTED, ROLLED_BACK
 from reviewlm.cli import app
 from tests.tracking.tiny_model import fitted
 from tracking.logged_models.bundles import log_bundle

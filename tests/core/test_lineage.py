@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import Damaged
-from core.lineage.compare import compare, conclude
-from core.lineage.record import Lineage
-from core.lineage.tree import Defect, require_whole, verify
+from core.lineage import Defect, Lineage, compare, conclude, require_whole, verify
 from tests.core.made_lineage import made_lineage, step_named
 
 

@@ -1,19 +1,16 @@
-"""Define the settings of review classifiers: what they predict, which are compared, and the policy of their gate.
-
-Define the settings of `reviewlm models punctuate`: the options of the model, and how much text it reads.
-"""
+"""Define the settings of other models than language models: classifiers, `punctuate`, word vectors; and of sweeps."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from core.config.section import Line, Section
-from core.config.sections.promotion import DEMO_MODEL, OWN_MODEL, GatePolicy, Limit, RegisteredName
+from core.config.section import Line, Section, require_numbers
+from core.config.sections.evaluation import DEMO_MODEL, OWN_MODEL, GatePolicy, Limit, RegisteredName
 from models.classification.spec import ClassifierSpec
 from models.neural.labelling.spec import TaggingSpec
-from models.options import MOST_WHOLE, Count, Number, OrNone, ShareBelowOne, Whole, require_name
+from models.options import MOST_WHOLE, Count, Name, Number, OrNone, Seed, ShareBelowOne, Whole, require_name
 from models.specs import TrainingSpec
 from models.written_words import TAGS
 
@@ -132,3 +129,68 @@ class PunctuationConfig(Section):
         return TaggingSpec(
             labels=TAGS, kind="lstm", layers=1, hidden=self.hidden, embedding=128, dropout=0.2, training=training
         )
+
+
+class EmbeddingConfig(Section):
+    """Settings of word vectors that are fitted on a run's token streams.
+
+    Attributes:
+        vocabulary: Name of the vocabulary whose entries get vectors.
+        kind: "skipgram" predicts each word from each word of its window, "cbow" from the mean of all of them (Mikolov
+            et al. 2013).
+        dimensions: Numbers in a vector.
+        window: Most words on each side of the predicted one; the number is drawn for each word.
+        epochs: Passes over the training reviews.
+        min_count: Words seen less often get no vector.
+    """
+
+    negatives: ClassVar = 5
+    """Noise words drawn for each predicted word."""
+    threads: ClassVar = 1
+    """One, so that the same text, settings and seed give the same vectors."""
+
+    vocabulary: Name = "word"
+    kind: Literal["skipgram", "cbow"] = "skipgram"
+    dimensions: Annotated[Whole, Field(ge=1, le=10_000)] = 100
+    window: Annotated[Whole, Field(ge=1, le=100)] = 5
+    epochs: Annotated[Whole, Field(ge=1, le=10_000)] = 5
+    min_count: Count = 5
+
+
+class SweepConfig(Section):
+    """Settings of a search for better options of one model, judged on the validation split.
+
+    A trial whose validation loss is above the median of the trials before it is pruned, once `random_trials` trials
+    have finished.
+
+    Attributes:
+        model: Name of the model; may be empty if there is only one neural model.
+        space: Range of each option: `"128..512"`, `"1e-4..1e-2:log"`, `"128..512:64"` (in steps), or `"adamw|sgd"`
+            (choices). Options of a section are named `training.learning_rate` or written in their own table.
+        trials: Trials in all.
+        random_trials: The first of them, drawn at random; the others by a tree-structured Parzen estimator.
+        prune_after: Number of the evaluation from which on trials are pruned.
+        seeds: New seeds that the best trial is fitted again with; 0: none.
+        seed: Seed of the search.
+    """
+
+    model: str = ""
+    space: dict[str, Any] = Field(default_factory=dict)
+    trials: Annotated[Whole, Field(ge=1, le=1_000_000)] = 20
+    random_trials: Count = 6
+    prune_after: Count = 2
+    seeds: Annotated[Whole, Field(ge=0, le=MOST_WHOLE)] = 3
+    seed: Seed = 1
+
+    @field_validator("space")
+    @classmethod
+    def _numbers_of_usable_size(cls, value: dict[str, Any]) -> dict[str, Any]:
+        require_numbers("space", value)
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _enough_for_an_interval(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one seed gives no interval; seeds must be 0 (none) or at least 2")
+        return value

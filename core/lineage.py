@@ -1,10 +1,8 @@
-"""Record how a registered version was made, from raw files to weights, as a chain of hashes stored with the version.
+"""Record how a registered version was made, from raw files to weights, as a chain of hashes; check and compare it.
 
 Each stage has a link. It is the SHA-256 of its identity (stage, version, options), of the links of the stages before
 it, of the raw files it read, and of the bytes it wrote (a Merkle tree; Merkle 1987). The root is a tag on the version.
 A version made again bit by bit has the same root; other bytes, options or raw files give another root.
-
-Name the data a model was trained on: a data family, and a digest of the raw files.
 
 A figure shows how well a model predicts the text it was measured on, and nothing about other text: a model of paint
 names needs fewer bits for paint names than any model of reviews does. So a version carries the *family* of its data, a
@@ -16,14 +14,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.config.sections.source import UNKNOWN
-from core.errors import Damaged
-from core.manifest import CHECKSUM, canonical, from_json, to_json
+from core.config.sections.data import UNKNOWN
+from core.errors import ArtifactError, Damaged
+from core.manifest import (
+    CHANGED,
+    CHECKSUM,
+    GONE,
+    MANIFEST,
+    canonical,
+    differing_files,
+    flat,
+    from_json,
+    sha256_of_file,
+    to_json,
+)
+from core.provenance import made_with
 from core.store import Artifact
 
 FORMAT = 1
@@ -262,3 +273,229 @@ def digest_of_sources(hashes: Iterable[str]) -> str:
 
 
 NOT_KNOWN = Family()
+
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def size_of(count: int) -> str:
+    """Return a number of bytes with a suitable unit."""
+    value = float(count)
+    for unit in UNITS:
+        if value < 1024 or unit == UNITS[-1]:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError("unreachable")
+
+
+def moment(seconds: float) -> str:
+    """Return a time as UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def step_rows(lineage: Lineage) -> list[dict[str, Any]]:
+    """Return one row of plain values per step, for JSON."""
+    links = lineage.links()
+    return [
+        {
+            "stage": step.stage, "label": lineage.label(step), "digest": step.digest, "version": step.version,
+            "content": step.content, "link": links[step.key], "bytes": step.bytes, "files": len(step.files),
+            "created": moment(step.created), "seconds": step.seconds,
+            "git_commit": step.environment.get("git_commit", ""), "inputs": step.inputs,
+        }
+        for step in lineage.steps
+    ]
+
+
+SPEC, BUNDLE = "spec.json", "bundle/"
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A file, step or source that is missing or changed.
+
+    Args:
+        key: Key of the step or hash of the source; "bundle" or "record" for the version itself.
+        state: "gone" or "changed".
+        where: The file or folder.
+    """
+
+    key: str
+    state: str
+    where: str
+
+
+def present(lineage: Lineage, store: Path) -> list[Defect]:
+    """Return the steps that are missing from the store; nothing is hashed."""
+    steps = [(step.key, store / step.key) for step in lineage.steps]
+    return [Defect(key, GONE, str(folder)) for key, folder in steps if not (folder / MANIFEST).is_file()]
+
+
+def verify(lineage: Lineage, store: Path, bundle: Path, root: str = "") -> list[Defect]:
+    """Hash the record, the bundle of the version, the files of every step, and the sources again.
+
+    Args:
+        store: Folder of the artifacts.
+        bundle: Folder of the version's bundle.
+        root: Value of the version's lineage tag, "" if it has none.
+    """
+    defects = [Defect("record", CHANGED, f"tag {LINEAGE_TAG}")] if root and root != lineage.root else []
+    defects += _bundle(lineage, bundle)
+    missing = present(lineage, store)
+    gone = {finding.key for finding in missing}
+    for step in lineage.steps:
+        if step.key not in gone:
+            states = differing_files(store / step.key, step.files)
+            defects += [Defect(step.key, state, str(store / step.key / name)) for name, state in states.items()]
+    return [*defects, *missing, *(finding for source in lineage.sources if (finding := _source(source, store)))]
+
+
+def _bundle(lineage: Lineage, bundle: Path) -> list[Defect]:
+    files = {
+        name.removeprefix(BUNDLE): entry
+        for name, entry in lineage.step(lineage.fit).files.items()
+        if name.startswith(BUNDLE)
+    }
+    states = differing_files(bundle, files)
+    defects = [Defect("bundle", state, str(bundle / name)) for name, state in states.items()]
+    if not defects and sha256_of_file(bundle / SPEC) != lineage.bundle:
+        defects.append(Defect("bundle", CHANGED, str(bundle / SPEC)))
+    return defects
+
+
+def _source(source: RecordedSource, store: Path) -> Defect | None:
+    """Return whether a raw file is gone or changed.
+
+    A source without a path is a file of an artifact or of the version, and is not checked here.
+    """
+    if not source.path:
+        return None
+    path = source.place(store)
+    if not path.is_file():
+        return Defect(source.sha256, GONE, source.path)
+    return None if sha256_of_file(path) == source.sha256 else Defect(source.sha256, CHANGED, source.path)
+
+
+def require_whole(findings: list[Defect]) -> None:
+    """Raise an error if there are findings.
+
+    Raises:
+        Damaged: Something has changed: the chain is broken there.
+        ArtifactError: Something is missing, and nothing has changed.
+    """
+    for state, kind, predicate in (
+        (CHANGED, Damaged, "was changed after registration"),
+        (GONE, ArtifactError, "was deleted after registration"),
+    ):
+        places = [finding.where for finding in findings if finding.state == state]
+        if places:
+            raise kind(
+                f"A file in the version's lineage {predicate}", where=places[0],
+                value=f"{len(places)} files" if len(places) > 1 else None,
+                remedy="`reviewlm version reproduce VERSION` rebuilds it from the raw files and compares both",
+            )
+
+
+FIGURES = {"score": ("open_bits_per_byte", "bits_per_byte", "perplexity"), "predict": ("accuracy",)}
+"""Figures among the facts of a stage that measures a model."""
+EQUAL, CLOSE, DIFFERENT = "bit-equal", "figures agree", "differs"
+
+
+@dataclass(frozen=True)
+class StepComparison:
+    """A step as recorded and as made again.
+
+    Args:
+        stage: Its stage.
+        label: Distinguishes it from other steps of the stage.
+        digest: As recorded.
+        files: Names of the files that differ; empty if the step is bit-equal.
+        identity: Differences of version, options and inputs, one sentence each.
+        seconds_then: Recorded duration.
+        seconds_now: Duration of the step made again.
+        figures: Of a stage that measures the model: name to recorded and new figure.
+    """
+
+    stage: str
+    label: str
+    digest: str
+    files: tuple[str, ...]
+    identity: tuple[str, ...]
+    seconds_then: float
+    seconds_now: float
+    figures: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def equal(self) -> bool:
+        """Whether the bytes are the same."""
+        return not self.files
+
+
+def compare(then: Step, now: Step, label: str = "") -> StepComparison:
+    """Compare a step that was made again with the record of it."""
+    figures = {
+        name: (float(then.facts[name]), float(now.facts[name]))
+        for name in FIGURES.get(then.stage, ())
+        if name in then.facts and name in now.facts
+    }
+    return StepComparison(
+        then.stage, label, then.digest, changed_files(then, now), changed_identity(then, now), then.seconds,
+        now.seconds, figures,
+    )
+
+
+def changed_files(then: Step, now: Step) -> tuple[str, ...]:
+    """Return the names of files of the result that differ, are new or are missing."""
+    before, after = then.hashes, now.hashes
+    return tuple(name for name in sorted({*before, *after}) if before.get(name) != after.get(name))
+
+
+def changed_identity(then: Step, now: Step) -> tuple[str, ...]:
+    """Return the differences of version, options and inputs between two steps of one stage, one sentence each."""
+    differences = [f"version {then.version} then, {now.version} now"] if then.version != now.version else []
+    for what in ("options", "inputs"):
+        before, after = (flat(to_json(getattr(step, what))) for step in (then, now))
+        for name in sorted({*before, *after}):
+            if before.get(name) != after.get(name):
+                differences.append(f"{what}: {name} {_shown(before, name)} then, {_shown(after, name)} now")
+    return tuple(differences)
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    return canonical(values[name])[:60] if name in values else "none"
+
+
+def code_then(lineage: Lineage) -> dict[str, Any]:
+    """Return the commit of the recorded code, and whether the present code is the same."""
+    then = lineage.step(lineage.fit).environment
+    return {"git_commit": then.get("git_commit", ""), "same_code": then.get("code") == made_with()["code"]}
+
+
+def conclude(
+    lineage: Lineage, compared: Sequence[StepComparison], platform: Sequence[str], tolerance: float
+) -> dict[str, Any]:
+    """Return the verdict and the evidence for it.
+
+    The verdict is "bit-equal", "figures agree" (only on another platform) or "differs".
+
+    Args:
+        compared: The steps that were made again, in order; on the same platform, none after the first that differs.
+        platform: Differences of the platforms, one sentence each; empty if there are none.
+        tolerance: Largest relative difference of a figure that counts as agreement on another platform.
+    """
+    first = next((step for step in compared if not step.equal), None)
+    figures: list[dict[str, Any]] = [
+        {"split": step.label, "figure": name, "then": then, "now": now}
+        for step in compared
+        for name, (then, now) in step.figures.items()
+    ]
+    verdict = EQUAL if first is None and len(compared) == len(lineage.steps) else DIFFERENT
+    close = [abs(row["now"] - row["then"]) <= tolerance * abs(row["then"]) for row in figures]
+    if first is not None and platform and close and all(close):
+        verdict = CLOSE
+    return {
+        "verdict": verdict, "model": lineage.model, "bundle": lineage.bundle, "root": lineage.root,
+        "first_difference": None if first is None else {**asdict(first), "file": first.files[0]},
+        "platform": list(platform), **code_then(lineage), "tolerance": tolerance, "figures": figures,
+        "steps": [{**asdict(step), "equal": step.equal} for step in compared],
+    }
