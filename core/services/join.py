@@ -1,4 +1,4 @@
-"""Connect commands and workers to running services by environment variables, and send events about models to Prefect."""
+"""Connect commands and workers to running services by environment variables, and send events to Prefect."""
 
 from __future__ import annotations
 
