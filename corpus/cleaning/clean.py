@@ -27,9 +27,8 @@ from corpus.cleaning.clean_table import ROWS, Slices, write_clean, write_copies,
 from corpus.cleaning.normalise import count_masks, in_languages, normalise
 from corpus.duplicates.exact import COVERED, LEARNT, STAYS, TRAIN, ExactDuplicates, coverage, hash_texts
 from corpus.duplicates.near import ABSENT, NearDuplicates
-from corpus.duplicates.shingles import count_words
 from corpus.ingestion.ingest import iter_parts
-from corpus.schema import Limits, byte_count, whole_stars
+from corpus.schema import Limits, byte_count, whole_stars, word_count
 from corpus.splitting.certificate import certify
 from corpus.splitting.learnt import find_learnt, train_forms
 from corpus.splitting.split import SPLITS, Grouping, places
@@ -207,7 +206,7 @@ def _clean(
     if form.mask_personal_data:
         before = count_masks(batch["text"])
         counts.update({("masks", name): n - before[name] for name, n in count_masks(frame["text"]).items()})
-    some = some.with_columns(bytes=byte_count(), words=count_words(some["text"]))
+    some = some.with_columns(bytes=byte_count(), words=word_count())
     some, languages = in_languages(some, selection)
     counts.update({("languages", name): number for name, number in languages.items()})
     unrated = some.filter(pl.col("stars").is_not_null() & (whole_stars() == 0))["stars"]

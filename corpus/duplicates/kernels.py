@@ -16,7 +16,7 @@ from numba import config, types
 from models.compiled import kernel
 
 _U = np.uint64
-_LINE_BREAK, _SPACE, _APOSTROPHE = np.uint8(10), np.uint8(32), np.uint8(39)
+_SPACE, _APOSTROPHE = np.uint8(32), np.uint8(39)
 _MIX_1, _MIX_2 = _U(0xBF58476D1CE4E5B9), _U(0x94D049BB133111EB)
 _HALF = _U(32)
 
@@ -33,19 +33,6 @@ def mixed(value: Any) -> Any:
     value = (value ^ (value >> _U(30))) * _MIX_1
     value = (value ^ (value >> _U(27))) * _MIX_2
     return value ^ (value >> _U(31))
-
-
-@kernel
-def words(data_N: Any, offsets_D: Any, words_D: Any) -> None:
-    """Write the number of words of each text: the pieces between spaces and line breaks."""
-    for d in range(len(words_D)):
-        begin, end, count = offsets_D[d], offsets_D[d + 1], 0
-        if begin < end:
-            count += (data_N[begin] != _SPACE) & (data_N[begin] != _LINE_BREAK)
-        for n in range(begin + 1, end):  # without branches: the compiler takes many bytes at once
-            byte, before = data_N[n], data_N[n - 1]
-            count += (byte != _SPACE) & (byte != _LINE_BREAK) & ((before == _SPACE) | (before == _LINE_BREAK))
-        words_D[d] = count
 
 
 @kernel

@@ -167,18 +167,6 @@ def bytes_of(words: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     return data_N[offset_D[0] : offset_D[-1]], offset_D - offset_D[0]
 
 
-def count_words(texts: pl.Series) -> pl.Series:
-    """Return the number of words of each text (Int32): the pieces between spaces and line breaks.
-
-    It takes a third of the time of `str.count_matches`, which looks for a regular expression.
-    """
-    from corpus.duplicates import kernels  # here, because numba's import takes half a second
-
-    counts = np.empty(len(texts), np.int32)
-    kernels.words(*bytes_of(texts), counts)
-    return pl.Series("words", counts)
-
-
 def mix(values: np.ndarray) -> np.ndarray:
     """Apply the finaliser of SplitMix64 to uint64 values (Steele, Lea and Flood, 2014): a bijection."""
     values = values ^ (values >> np.uint64(30))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -350,8 +350,7 @@ def _require_rows(sources: Sequence[Listed], used: Sequence[SourceReading]) -> N
     if any(reading.facts["rows"] for reading in used):
         return
     if not (records := sum(reading.facts["records"] for reading in used)):
-        names = ", ".join(source.name for source in sources)
-        raise EmptyInput("The input holds no records", where=names, remedy="check that these are the files you mean")
+        raise no_records(sources)
     reasons = _reasons(used)
     common, count = max(sorted(reasons.items()), key=lambda item: item[1])
     reading = next(reading for reading in used if common in reading.facts["reasons"])
@@ -362,6 +361,12 @@ def _require_rows(sources: Sequence[Listed], used: Sequence[SourceReading]) -> N
         value=bad["raw"][:200], cause=f"{count} of them: {common} ({bad['detail']})",
         remedy=f"{TO_UTF8}; or {remedy}" if common == Reason.ENCODING else remedy,
     )
+
+
+def no_records(sources: Iterable[Listed]) -> EmptyInput:
+    """Return the error for files that are all empty."""
+    names = ", ".join(source.name for source in sources)
+    return EmptyInput("The input holds no records", where=names, remedy="check that these are the files you mean")
 
 
 def _reasons(used: Sequence[SourceReading]) -> Counter[str]:

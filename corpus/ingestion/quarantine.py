@@ -27,6 +27,7 @@ from core.config.sections.data import SourceConfig
 from core.errors import ConfigError, EmptyInput, MissingColumn, Unreadable, disk_errors, visible
 from core.output import output_file
 from core.store import Artifact, Store
+from corpus.ingestion.build_dataset import no_records
 from corpus.ingestion.ingest import limits_of, settings_of
 from corpus.ingestion.parts import (
     PARTS,
@@ -226,7 +227,7 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
         label: Name of a field with labels, which every file must have then.
 
     Raises:
-        EmptyInput: An archive or a folder holds no reviews.
+        EmptyInput: An archive or a folder holds no reviews, or there are no records.
         Unreadable: An input is missing; or more inputs than `source.max_unreadable` allows, or all, are damaged at
             their beginning or in an unknown format.
         MissingColumn: A file has no text, or not the field with the labels.
@@ -234,18 +235,20 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
     limits = limits_with_label(config, label) if label else limits_of(config)
     limits = replace(limits, workers=1)  # one block at a time is enough
     files = [(path, Listed(name, path.stat().st_size, "")) for path, name in source_names(inputs).items()]
-    taken, damaged = 0, list[Refused]()
+    some, taken, damaged = False, 0, list[Refused]()
     for path, file in files[:MOST_FILES]:
         progress = Progress()
         try:
             with closing(cast(Generator[Block], read(path, file.name, limits, progress))) as blocks:
-                next(blocks, None)
+                some = any(block.records for block in blocks) or some
                 taken += progress.bytes_done
         except Unreadable as error:
             damaged.append(Refused(file, error))
         if taken >= MOST_BYTES:
             break
     require_few(damaged, len(files), sum(file.bytes for _, file in files), config.max_unreadable)
+    if not some and not damaged and taken < MOST_BYTES and len(files) <= MOST_FILES:
+        raise no_records(file for _, file in files)
 
 
 SHOWN = 80
