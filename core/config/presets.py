@@ -204,7 +204,8 @@ def parse_config(options: dict[str, Any], overrides: Sequence[str] = ()) -> RunC
         ConfigError: Names the key, the value, the allowed values and the nearest valid key.
     """
     try:
-        return RunConfig.model_validate(options)
+        config = RunConfig.model_validate(options)
+        return config.with_input(config.source.input)  # files are never registered under the demo's name
     except ValidationError as error:
         problem = explain(error, options)
         where = _as_typed(problem.where, options, overrides)

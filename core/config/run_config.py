@@ -107,22 +107,6 @@ class RunConfig(Section):
             section.setdefault("seed", options["seed"])
         return options
 
-    @model_validator(mode="before")
-    @classmethod
-    def _demo_name_only_for_the_demo(cls, options: Any) -> Any:
-        """Register models of a user's files under the user's model name, even if a demo preset trains them."""
-        sections = [options.get(name) if isinstance(options, dict) else None for name in ("source", "promotion")]
-        source, promotion = (section if isinstance(section, dict) else {} for section in sections)
-        if not source.get("input"):
-            return options
-        if promotion.get("model_name") == DEMO_MODEL:
-            options = {**options, "promotion": {**promotion, "model_name": OWN_MODEL}}
-        policy = _below(copy.deepcopy(options), "classification", "promotion")
-        if str(policy.get("model_name", "")).startswith(DEMO_MODEL):
-            section = {**options["classification"], "promotion": {**policy, "model_name": ""}}
-            options = {**options, "classification": section}
-        return options
-
     @model_validator(mode="after")
     def _names_fit_together(self) -> RunConfig:
         names = [spec.name for spec in self.models]
@@ -183,21 +167,21 @@ class RunConfig(Section):
         """Return the configuration with these files, folders or globs as input; unchanged if there are none."""
         if not input:
             return self
-        return self.model_copy(update={"source": self.source.model_copy(update={"input": tuple(input)})})._named(
-            OWN_MODEL if self.promotion.model_name == DEMO_MODEL else None,
-            "" if self.classification.promotion.model_name.startswith(DEMO_MODEL) else None,
-        )
+        source = self.source.model_copy(update={"input": tuple(input)})
+        return self.model_copy(update={"source": source}).named_by_data()
 
     def named_by_data(self) -> RunConfig:
-        """Return the configuration with the demo's model names where the embedded corpus would get those of a user.
+        """Return the configuration with the demo's model names for the embedded corpus, and a user's for files.
 
-        Only for what registers models: a command without input may ask for the user's model.
+        Without input only for what registers models: a command may ask for the user's model.
         """
-        label, policy = self.classification.label, self.classification.promotion
-        return self if self.source.input else self._named(
-            DEMO_MODEL if self.promotion.model_name == OWN_MODEL else None,
-            DEMO_MODEL if policy.model_name in ("", OWN_MODEL, f"{OWN_MODEL}-{label}") else None,
-        )
+        model, classifier = self.promotion.model_name, self.classification.promotion.model_name
+        if self.source.input:
+            return self._named(
+                OWN_MODEL if model == DEMO_MODEL else None, "" if classifier.startswith(DEMO_MODEL) else None
+            )
+        own = ("", OWN_MODEL, f"{OWN_MODEL}-{self.classification.label}")
+        return self._named(DEMO_MODEL if model == OWN_MODEL else None, DEMO_MODEL if classifier in own else None)
 
     def asking(self, model_name: str) -> RunConfig:
         """Return the configuration with another registered model."""
