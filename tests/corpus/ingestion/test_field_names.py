@@ -1,4 +1,4 @@
-"""Fields with other names: `source.fields` makes every format the same table as if the file had our names."""
+"""Fields under other names, labels from fields, and one content in every format."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import polars as pl
 import pytest
 
 from core.config.presets import load_config
-from core.errors import MissingColumn
+from core.errors import EmptyInput, MissingColumn, Unreadable
 from corpus.ingestion.ingest import ingest, iter_parts
-from corpus.ingestion.quarantine import require_usable
+from corpus.ingestion.quarantine import read_labels, require_usable
+from corpus.reading.sources import identify, originals, source_names
+from corpus.schema import COLUMNS
+from tests.corpus.review_files import FILES, REVIEWS, ingested, json_lines
 
 THEIRS = [
     {"id": f"r{number}", "body": f"the soup number {number} was warm", "rating": number % 5 + 1, "text": "a headline",
@@ -66,3 +69,80 @@ def test_a_misspelt_name_is_refused_before_a_run_with_the_fields_that_exist(tmp_
 
     assert "rating" in str(refused.value)
     assert "source.fields.stars=NAME" in str(refused.value)
+
+
+ROWS = [
+    {"review_id": "a", "text": "warm soup", "kind": "food"},
+    {"review_id": "b", "text": "slow waiter", "kind": " service "},
+    {"review_id": "c", "text": "no label", "kind": None},
+    {"review_id": "d", "text": "an empty label", "kind": ""},
+    {"review_id": "e", "text": "a number", "kind": "7"},
+]
+
+
+def labels_of(folder: Path, *files: Path, field: str = "kind", settings: tuple[str, ...] = ()) -> dict[str, str]:
+    config = load_config("demo", list(settings)).source
+    ingest(files, folder, config)
+    sources = [identify(path, name) for path, name in source_names(files).items()]
+    labels = read_labels(list(originals(sources).values()), iter_parts(folder), config, field)
+    assert labels["review_id"].to_list() == sorted(labels["review_id"])
+    return dict(labels.iter_rows())
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_every_format_gives_the_same_labels_and_none_where_there_is_none(tmp_path: Path, ending: str) -> None:
+    found = labels_of(tmp_path / "set", write(ROWS, tmp_path / f"mine.{ending}"))
+    assert found == {"a": "food", "b": "service", "e": "7"}
+
+
+def test_a_label_that_comes_late_in_a_file_is_found_and_one_that_never_comes_is_an_error(tmp_path: Path) -> None:
+    early = [{"review_id": str(number), "text": f"text {number}"} for number in range(50)]
+    file = write([*early, {"review_id": "late", "text": "late", "kind": "x"}], tmp_path / "mine.jsonl")
+    assert labels_of(tmp_path / "set", file) == {"late": "x"}
+    with pytest.raises(MissingColumn, match="There is no field 'kimd'"):
+        labels_of(tmp_path / "again", file, field="kimd")
+
+
+def test_another_text_at_the_place_of_a_review_is_an_error(tmp_path: Path) -> None:
+    file, config = write(ROWS, tmp_path / "mine.jsonl"), load_config("demo").source
+    ingest([file], tmp_path / "set", config)
+    write([*ROWS[1:], ROWS[0]], file)
+    with pytest.raises(Unreadable, match="does not hold the reviews") as caught:
+        read_labels([identify(file, file.name)], iter_parts(tmp_path / "set"), config, "kind")
+    assert "mine.jsonl, line 1" in str(caught.value.where)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    return ingested(tmp_path_factory.mktemp("expected"), ("reviews.jsonl", json_lines()))
+
+
+def test_the_table_holds_what_the_records_say(expected):
+    facts, frame, quarantine = expected
+    assert frame.schema == pl.Schema(COLUMNS)
+    fields = list(REVIEWS[0])
+    assert frame.select(fields).with_columns(pl.col("date").dt.to_string("%Y-%m-%d %H:%M:%S")).to_dicts() == REVIEWS
+    assert frame["line"].to_list() == list(range(1, 301))
+    assert frame["source"].unique().to_list() == ["reviews.jsonl"]
+    assert quarantine.is_empty()
+    assert (facts["rows"], facts["records"], facts["quarantined"], facts["duplicates"]) == (300, 300, 0, 0)
+    assert facts["bytes"] == sum(len(row["text"].encode()) for row in REVIEWS)
+    dates = sorted(row["date"].replace(" ", "T") for row in REVIEWS)
+    assert (facts["date_min"], facts["date_max"]) == (dates[0], dates[-1])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_format_gives_the_same_content(tmp_path, expected, name):
+    facts, frame, _ = ingested(tmp_path, (name, FILES[name]))
+    fields = list(REVIEWS[0])
+    assert frame.select(fields).equals(expected[1].select(fields))
+    assert facts["content_sha256"] == expected[0]["content_sha256"]
+
+
+def test_missing_files_and_empty_globs_are_named(tmp_path):
+    with pytest.raises(Unreadable, match=r"nowhere\.json"):
+        source_names([tmp_path / "nowhere.json"])
+    with pytest.raises(Unreadable, match="No file matches"):
+        source_names([tmp_path / "*.json"])
+    with pytest.raises(EmptyInput, match="No input"):
+        source_names([])

@@ -1,15 +1,22 @@
-"""Dates: the documented forms are read, everything else is in quarantine with these forms beside it."""
+"""Dates, ids and names of sources are read in their documented forms."""
 
+from __future__ import annotations
+
+import logging
+import os
 from datetime import UTC, datetime, timedelta, timezone
 
+import orjson
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config.sections.data import SourceConfig
+from core.errors import Unreadable
 from corpus.ingestion.ingest import ingest, iter_parts
 from corpus.reading.convert import FORMS, read_dates
+from corpus.reading.sources import source_names
 from tests.corpus.review_files import in_formats
 from tests.examples import examples
 
@@ -64,3 +71,73 @@ def test_a_bad_date_is_in_quarantine_with_the_forms_in_every_format(tmp_path, na
     assert facts["reasons"] == {"bad_date": 3}
     assert all(FORMS in detail and "1990-01-01 to 2024-06-03" in detail for detail in bad["detail"])
     assert all(raw for raw in bad["raw"])
+
+
+def ingested(folder, name, content):
+    (folder / name).write_bytes(content)
+    ingest([folder / name], folder / "out", SourceConfig())
+    return pl.concat(iter_parts(folder / "out")), pl.read_parquet(folder / "out" / "quarantine.parquet")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("ids", [
+    [1000, 7, None], [1000.0, 7.0, None], ["1000", "7.0", None], [" 1000.00 ", "7", ""], ["1000", "7", r"\N"],
+], ids=str)  # fmt: skip
+def test_a_whole_number_is_one_id_however_it_is_written(tmp_path, name, ids):
+    if any(one != one for one in ids) and name != "r.parquet":
+        pytest.skip("no JSON, and in CSV a word like any other")
+    records = [{"review_id": f"r{number}", "user_id": one, "business_id": one, "text": "a"}
+               for number, one in enumerate(ids)]  # fmt: skip
+    rows, _ = ingested(tmp_path, name, in_formats(records)[name])
+    assert rows["user_id"].to_list() == rows["business_id"].to_list() == ["1000", "7", None]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("rounded", ["1.23457E+17", "1e+22", "1234567890123456.0", 1.5e22])
+def test_a_rounded_number_is_no_id_in_any_format(tmp_path, name, rounded):
+    """A spreadsheet has made many users one: their reviews would all be in one split."""
+    records = [{"review_id": "a", "text": "a", "user_id": rounded}, {"review_id": "b", "text": "b", "user_id": None}]
+    rows, bad = ingested(tmp_path, name, in_formats(records)[name])
+    assert rows["review_id"].to_list() == ["b"]
+    assert bad.select("reason").rows() == [("wrong_type",)]
+    assert "user_id" in bad["detail"][0]
+    assert "review_id" not in bad["detail"][0]
+
+
+REVIEW = {"user_id": "u", "business_id": "b", "date": "2018-05-31", "text": "Good.", "stars": 4, "useful": 1}
+
+
+def derived(folder, **changes):
+    rows, _ = ingested(folder, "r.jsonl", orjson.dumps({**REVIEW, **changes}))
+    return rows["review_id"][0]
+
+
+def test_a_folder_below_that_may_not_be_read_is_an_error_and_not_empty(tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "locked" / "a.jsonl").touch()
+    (tmp_path / "b.jsonl").touch()
+    real = os.scandir
+
+    def refuse(path):
+        if os.path.basename(path) == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(Unreadable, match="locked"):
+        source_names([tmp_path])
+
+
+@pytest.mark.parametrize(("left_out", "level"), [
+    (["notes.md", "photo.png"], "INFO"), (["yelp_academic_dataset_tip.json"], "WARNING"),
+    (["reviews.json.part"], "WARNING"), (["README", "notes.md"], "WARNING"),
+])  # fmt: skip
+def test_what_is_left_out_is_named_once_and_is_a_warning_if_it_could_be_reviews(tmp_path, caplog, left_out, level):
+    for name in ("a.jsonl", *left_out):
+        (tmp_path / name).touch()
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            assert [path.name for path in source_names([tmp_path])] == ["a.jsonl"]
+    [record] = caplog.records
+    assert record.levelname == level
+    assert all(name in record.message for name in left_out)

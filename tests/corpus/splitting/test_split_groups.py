@@ -1,7 +1,9 @@
-"""Splits by review, user, business and month: no key on two sides, and nothing moves as the data grows."""
+"""Splits: shares, groups, months, and reviews that a model has not learnt from."""
 
+import hashlib
 import random
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import orjson
 import polars as pl
@@ -14,7 +16,8 @@ from core.errors import ConfigError, EmptyInput
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import ingest
 from corpus.schema import COLUMNS
-from corpus.splitting.split import KEYS, SPLITS, Grouping, months_of, places
+from corpus.splitting.learnt import choose_unlearnt
+from corpus.splitting.split import KEYS, SPLITS, Grouping, assign, months_of, places
 from tests.examples import examples
 from tests.marked_cases import long_but
 
@@ -161,3 +164,52 @@ def test_order_and_parts_of_the_input_change_no_byte(tmp_path, by, monkeypatch):
 def test_of_an_empty_split_the_error_names_the_settings_that_have_a_say(tmp_path, config, words):
     with pytest.raises(EmptyInput, match=f"(?s)has no reviews.*{words}"):
         prepared(tmp_path, [{**row, "user_id": "u1"} for row in RECORDS[:50]], config)
+
+
+def test_places_are_these_numbers_for_ever():
+    # printf 'reviewlm\0KU_O5udG6zpxOg-VcAEodg' | sha256sum
+    assert places(pl.Series(["KU_O5udG6zpxOg-VcAEodg"]), "reviewlm").to_list() == [0x42612C5870D1A49A]
+    expected = [hashlib.sha256(b"salt\x00" + name.encode()).digest()[:8] for name in ("a", "é", "")]
+    assert places(pl.Series(["a", "é", ""]), "salt").to_list() == [int.from_bytes(value, "big") for value in expected]
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), unique=True, max_size=30), st.data())
+@examples(100)
+def test_each_review_has_one_side_that_no_other_review_changes(ids, data):
+    whole = dict(zip(ids, assign(pl.Series(ids, dtype=pl.String), SplitConfig()), strict=True))
+    some = data.draw(st.lists(st.sampled_from(ids), unique=True)) if ids else []
+    assert assign(pl.Series(some, dtype=pl.String), SplitConfig()).to_list() == [whole[name] for name in some]
+    assert set(whole.values()) <= set(SPLITS)
+
+
+def table_of(folder: Path, **splits: dict[str, str]) -> Path:
+    """Write a prepared table of reviews, id to text, by split."""
+    rows = [(review, text, split) for split, reviews in splits.items() for review, text in reviews.items()]
+    folder.mkdir()
+    frame = pl.DataFrame(rows, ["review_id", "text", "split"], orient="row")
+    frame.with_columns(stars=3, bytes=pl.col("text").str.len_bytes() + 1).write_parquet(folder / "clean.parquet")
+    return folder
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    tests = {f"t{number}": f"test review {number}" for number in range(6)}
+    return table_of(tmp_path / "earlier", test=tests, train={"a": "learnt by the champion"})
+
+
+def test_reviews_are_left_out_by_id_and_by_text_of_training_and_validation(earlier: Path, tmp_path: Path) -> None:
+    now = table_of(
+        tmp_path / "now", test={"t0": "test review 0"}, validation={"t1": "rewritten"},
+        train={"x": "test review 2", "t3": "test review 3", "y": "Test review 4"},
+    )  # fmt: skip
+    found = choose_unlearnt(earlier, [now], 100, 1)
+    assert found.reviews["review_id"].to_list() == ["t0", "t4", "t5"], "in the order of the table; case makes a text"
+    assert (found.tests, found.learnt_ids, found.learnt_texts) == (6, 2, 1)
+
+
+def test_of_many_reviews_so_many_are_drawn_and_the_seed_decides_which(earlier: Path, tmp_path: Path) -> None:
+    now = table_of(tmp_path / "now", train={"t0": "?"})
+    drawn = [choose_unlearnt(earlier, [now], 3, seed).reviews["review_id"].to_list() for seed in range(20)]
+    assert all(len(set(ids)) == 3 and ids == sorted(ids) and "t0" not in ids for ids in drawn)
+    assert drawn[0] == choose_unlearnt(earlier, [now], 3, 0).reviews["review_id"].to_list()
+    assert len({tuple(ids) for ids in drawn}) > 3
