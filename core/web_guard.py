@@ -13,6 +13,8 @@ import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from starlette.responses import PlainTextResponse
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -44,7 +46,8 @@ class Guard:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": reason})
         else:
-            await _refuse(send, status, reason)
+            login = {"www-authenticate": 'Basic realm="ReviewLM", charset="UTF-8"'} if status == 401 else None
+            await PlainTextResponse(reason, status, login)(scope, receive, send)
 
     def _verdict(self, scope: Message) -> tuple[int, str]:
         if reason := foreign(scope, _own_hosts(scope).__contains__):
@@ -94,12 +97,3 @@ def _from_another_page(scope: Message) -> bool:
         return False
     clicked = header(scope, b"sec-fetch-mode") == [b"navigate"] and header(scope, b"sec-fetch-dest") == [b"document"]
     return not (clicked and scope.get("method") in ("GET", "HEAD"))
-
-
-async def _refuse(send: Send, status: int, reason: str) -> None:
-    body = reason.encode()
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
-    if status == 401:
-        headers.append((b"www-authenticate", b'Basic realm="ReviewLM", charset="UTF-8"'))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from math import isfinite
 from typing import Any
 
-from core.errors import FULL, NotWritable, OutputClosed, StoreFull
+from core.errors import FULL, NotWritable, OutputClosed, ReviewLMError, StoreFull
 
 JSON_OPTION = "--json"
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
@@ -99,23 +99,19 @@ def json_alone(enabled: bool) -> Iterator[JsonDocument | None]:
 
 def end_with(error: Mapping[str, Any]) -> None:
     """Write an error as the JSON document, if one is expected, and block later writes: the process is being ended."""
-    global _kept
-    if (terminal := _kept) is None:
-        return
-    _kept = None
-    with suppress(OSError):
-        _write_all(terminal, as_json_line({"error": error}).encode("ascii"))
-        os.dup2(os.open(os.devnull, os.O_WRONLY), terminal)
+    if (terminal := _kept) is not None:
+        with suppress(OSError, ReviewLMError):
+            answer_now({"error": error})
+            os.dup2(os.open(os.devnull, os.O_WRONLY), terminal)
 
 
 def answer_now(result: Mapping[str, Any]) -> None:
     """Write the JSON document now, for a command that goes on until it is ended; nothing is written after it."""
     global _kept
-    if (terminal := _kept) is None:
-        return
-    _kept = None
-    with _told_of_output():
-        _write_all(terminal, as_json_line(result).encode("ascii"))
+    if (terminal := _kept) is not None:
+        _kept = None
+        with _told_of_output():
+            _write_all(terminal, as_json_line(result).encode("ascii"))
 
 
 def discard_output() -> None:
