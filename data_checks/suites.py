@@ -53,7 +53,7 @@ MOSTLY, MOSTLY_CLEAN = 0.99, 0.999
 EARLIEST = "2004-01-01"
 """Earliest date of a review: Yelp's first year."""
 MIN_DIFFERENT = 0.9
-MIN_ONE_LANGUAGE = 0.9
+MIN_WANTED = 0.9
 MAX_WORD_RUN, MAX_CHARACTER_RUN = 10, 50
 MAX_NATS, MAX_NATS_PER_TOKEN = 1e12, 20
 MAX_WRITTEN = 5_000
@@ -131,9 +131,9 @@ def _clean(limits: ChecksConfig, facts: Facts) -> list[Check]:
         Check("share_of", "split", values=("train",), min=0.5, severity=WARNING,
               description="At least half of the reviews are there to train on"),
         Check("straddling", "text", other="split", values=SPLITS, max=0, description="No text is in two splits"),
-        *([Check("share", "one_language", min=MIN_ONE_LANGUAGE, severity=INFO,
-                 description=f"At least {MIN_ONE_LANGUAGE:.0%} of the texts are in one language, if it can be told")]
-          if "one_language" in facts else []),
+        *([Check("share", "wanted", min=MIN_WANTED, severity=INFO,
+                 description=f"At least {MIN_WANTED:.0%} of the reviews are in the languages that are kept")]
+          if "wanted" in facts else []),
     ]  # fmt: skip
 
 
@@ -208,9 +208,8 @@ def suite_of(stage: str, limits: ChecksConfig, reported: Facts) -> tuple[list[Ch
             facts["quarantined"] = facts["quarantined"] / max(1, facts["rows"] + facts["quarantined"])
         if stage == "tokens":
             facts["unknown"] = facts["unknown"] / max(1, facts["tokens"])
-        counts = [count for language, count in (facts.get("languages") or {}).items() if language]
-        if stage == "clean" and sum(counts):  # "" stands for a language that could not be told
-            facts["one_language"] = max(counts) / sum(counts)
+        if stage == "clean" and (aside := sum((facts.get("languages") or {}).values())):
+            facts["wanted"] = facts["rows"] / (facts["rows"] + aside)
         return _SUITES[stage](limits, facts), facts
     except KeyError as error:
         remedy = "give the stream's folder instead of a table" if stage == "tokens" else ""

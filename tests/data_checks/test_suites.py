@@ -67,7 +67,7 @@ TABLES = {
 }
 FACTS = {
     "raw": {"rows": COUNT, "quarantined": 2},
-    "clean": {"languages": {"en": 190, "": 10}},
+    "clean": {"rows": 190, "languages": {"de": 10}},
     "tokens": {
         "tokens": 7 * COUNT, "disagreeing": 0, "unknown": 10, "largest_id": 99, "vocabulary_size": 100,
     },
@@ -111,7 +111,7 @@ DEFECTS = {
         "repeat no character": planted("text", "w" * 51),
         "of the texts are different": (pl.when(pl.col("split") == "train").then(pl.lit("The food was great"))
                                        .otherwise(pl.col("text")).alias("text")),
-        "are in one language": {"languages": {"en": 100, "es": 90, "": 10}},
+        "in the languages that are kept": {"rows": 100, "languages": {"de": 10, "es": 90}},
         "Stars are 1 to 5": planted("stars", 6).cast(pl.Int8),
         "a byte of text": planted("bytes", 1),
         "Every review is in a split": planted("split", None),
@@ -156,7 +156,8 @@ DEFECTS = {
 }
 SEVERITY = {
     "99% of the texts have": "warning", "of the reviews have a rating": "warning", "of the dates are from": "warning",
-    "free of control": "info", "show no trace": "warning", "repeat no": "warning", "are in one language": "info",
+    "free of control": "info", "show no trace": "warning", "repeat no": "warning",
+    "in the languages that are kept": "info",
     "At least half of the reviews": "warning", "at most 20 nats": "info", "No review has probability 0": "warning",
     "80% of the samples have": "warning", "control or invisible": "warning", "special token": "warning",
 }
