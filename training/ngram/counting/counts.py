@@ -4,9 +4,9 @@ A document is `[begin, w1 … wn, end]`, where begin is a token that is given an
 in a text of lines). No n-gram ends with the begin token and none crosses a document. So an order counts exactly the
 positions with enough history, and order 1 counts the predicted tokens.
 
-All windows of N tokens are sorted once (`windows.py`). Then the n-grams of every order are read from them, each with a
-link to its suffix (`window_counts.py`), so that the estimators can sum with one `bincount`. Within a memory limit, text
-and counts are in temporary files, and memory holds what is worked on at a time (`disk_counts.py`).
+All windows of N tokens are sorted once (`windows.py`, `window_batches.py`). Then the n-grams of every order are read
+from them, each with a link to its suffix (`window_counts.py`), so that the estimators can sum with one `bincount`.
+Within a memory limit, text and counts are in temporary files, and memory holds what is worked on at a time.
 
 Documents are read block by block, so that they too may be in a file that is larger than memory.
 
@@ -25,10 +25,10 @@ import numpy as np
 from models.atomic_files import let_go
 from models.base import ModelError
 from models.ngram.lookup import NONE, Followers, follow
-from training.ngram.counting.disk_counts import DiskText, count_order_on_disk, sort_windows_on_disk
-from training.ngram.counting.memory import IN_MEMORY, ArrayAllocator, MemoryPlan, memory_plan
-from training.ngram.counting.window_counts import WindowRows, count_order, sort_windows
-from training.ngram.counting.windows import DocumentLimit, Text
+from training.ngram.counting.memory import IN_MEMORY, ArrayAllocator, memory_plan
+from training.ngram.counting.window_batches import TextInBlocks, sort_windows
+from training.ngram.counting.window_counts import count_order
+from training.ngram.counting.windows import DocumentLimit
 from training.ngram.engine import ShardEngine, Threads
 
 _BLOCK = 1 << 20
@@ -303,38 +303,13 @@ def count_ngrams(
         return NGramCounts((words,), vocabulary_size, tuple(sorted(given)))
     engine = engine or Threads(plan.threads)
     limit = DocumentLimit(min_documents, begins(ids_T, given_V, allocator)) if min_documents > 1 else None
-    longer = (_longer if memory_limit is None else _longer_on_disk)(ids_T, given_V, order, plan, engine, limit)
+    windows, last_words = sort_windows(TextInBlocks(ids_T, given_V, order, plan.windows), plan, engine, limit)
     orders = [words]
-    for counted in longer:
+    for length, word_M in enumerate(last_words, start=2):
+        counted = count_order(windows, length, word_M, ids_T, plan, engine)
         followers = [one.followers for one in orders if one.followers is not None] + [counted.followers]
         orders.append(OrderCounts(*counted, vocabulary_size, _open_row(followers, ids_T, given_V, last)))
     return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)), allocator)
-
-
-def _longer(
-    ids_T: np.ndarray, given_V: np.ndarray, order: int, plan: MemoryPlan, engine: ShardEngine,
-    limit: DocumentLimit | None,
-) -> Iterator[WindowRows]:
-    """Count orders 2 … N in memory."""
-    text = Text.of(ids_T, given_V[ids_T], order, len(given_V), with_documents=limit is not None)
-    windows = sort_windows(text, plan.windows, engine, plan.allocator, limit)
-    del text
-    row_T = ids_T  # of the n-gram that begins at each position, its row at the order below
-    for length in range(2, order + 1):
-        longer_T = np.empty_like(row_T) if length < order else None
-        yield count_order(windows, length, row_T, longer_T, engine, plan.allocator)
-        if longer_T is not None:
-            row_T = longer_T
-
-
-def _longer_on_disk(
-    ids_T: np.ndarray, given_V: np.ndarray, order: int, plan: MemoryPlan, engine: ShardEngine,
-    limit: DocumentLimit | None,
-) -> Iterator[WindowRows]:
-    """Count orders 2 … N within a memory limit."""
-    windows, last_words = sort_windows_on_disk(DiskText(ids_T, given_V, order, plan.windows), plan, engine, limit)
-    for length, word_M in enumerate(last_words, start=2):
-        yield count_order_on_disk(windows, length, word_M, ids_T, plan, engine)
 
 
 def _open_row(followers: Sequence[Followers], ids_T: np.ndarray, given_V: np.ndarray, last: int) -> int:

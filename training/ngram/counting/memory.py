@@ -4,7 +4,7 @@ The rule, for a limit of L bytes, n-grams of N words, and a text of any length:
 
     standing   memory of the process at the start + 24 bytes per word of the vocabulary
     working    110 bytes per window that is being sorted, per thread; as many tokens are read as one block
-    batch      4 N + 32 bytes per window of a batch (`disk_counts.py`), at least those of the most frequent word
+    batch      4 N + 32 bytes per window of a batch (`window_batches.py`), at least those of the most frequent word
     windows    sorted at a time: at most 262,144; threads: as many as the rest allows
     ranges     of rows, where a step needs them in any order: three quarters of the memory that is left
 
@@ -25,6 +25,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import sys
 import tempfile
 import weakref
 from collections.abc import Iterator
@@ -164,13 +165,13 @@ class MemoryPlan:
         windows: Number of windows sorted at a time.
         threads: Number of shards processed at the same time.
         allocator: Allocator of arrays with one entry per n-gram or window.
-        batch: Number of windows of a batch.
+        batch: Number of windows of a batch; all of them without a limit.
     """
 
     windows: int
     threads: int
     allocator: ArrayAllocator
-    batch: int = 0
+    batch: int = sys.maxsize
 
 
 def memory_plan(

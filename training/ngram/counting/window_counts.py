@@ -1,22 +1,31 @@
-"""Count the n-grams of each order from sorted windows (`windows.py`), for `counts.count_ngrams`.
+"""Count the n-grams of each order from sorted windows (`window_batches.py`), for `counts.count_ngrams`.
 
-`sort_part` and `count_part` use one shard only, with arrays as input and output, so that workers of any kind can run
-them (`training/ngram/engine.py`). They need two sums over all shards: the number of windows that begin with each word,
-and the number of n-grams of each order in the shards before (`rows_NS`).
+Nothing is looked up at a random place of a file, which would move a page of the disk for every token. The row of the
+n-gram without its first word, which begins one position later, is looked up in memory: for a range of positions at a
+time, one pass over the sorted windows writes the rows of the order below at their positions, and another one reads them
+(`_link`). Without a memory limit, the range is the whole text.
+
+`_count_part`, `_rows_part` and `_suffix_part` use one shard only, with arrays as input and output, so that workers of
+any kind can run them (`training/ngram/engine.py`). They need two sums over all shards: the number of windows that begin
+with each word, and the number of n-grams of each order in the shards before (`rows_NS`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from models.ngram.lookup import Followers, row_type, word_type
-from training.ngram.counting.memory import ArrayAllocator
-from training.ngram.counting.windows import DocumentLimit, Text, changes, deal, first_words, shard_words, sort_shard
+from models.ngram.lookup import Followers, row_type
+from models.npy_files import let_go
+from training.ngram.counting.memory import MemoryPlan, ranges_in_memory
+from training.ngram.counting.windows import DocumentLimit, begins_new
 from training.ngram.engine import ShardEngine
+
+_BLOCK = 1 << 22
+NOTHING = np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,6 @@ class SortedWindows:
     """All windows of at least two tokens, sorted, in shards.
 
     Args:
-        text: The text; without tokens if it is in a file (`disk_counts.py`).
         start_W: Position in the text where each window begins; int32.
         shared_W: Number of first words shared with the window before; uint8.
         length_W: Number of tokens in the window; uint8.
@@ -32,11 +40,11 @@ class SortedWindows:
         first_S: Where each shard begins, and W.
         edges: The words whose first window is in shard s are the ids edges[s] … edges[s + 1] − 1.
         rows_NS: Number of n-grams of each order (row k − 1) in the shards before s; the last column is the total.
+        begins: Ids of the begin tokens that occur.
         limit: Which n-grams occur in enough documents; None if this is not counted.
         changed_W: With a limit, whether the window is in another document than the window before.
     """
 
-    text: Text
     start_W: np.ndarray
     shared_W: np.ndarray
     length_W: np.ndarray
@@ -44,6 +52,7 @@ class SortedWindows:
     first_S: np.ndarray
     edges: np.ndarray
     rows_NS: np.ndarray
+    begins: tuple[int, ...]
     limit: DocumentLimit | None = None
     changed_W: np.ndarray | None = None
 
@@ -61,7 +70,7 @@ class SortedWindows:
         part = slice(int(self.first_S[number]), int(self.first_S[number + 1]))
         words = slice(int(self.edges[number]), int(self.edges[number + 1]))
         first_C = self.first_V[words] - part.start
-        of_begins = [np.clip(self.first_V[word : word + 2], part.start, part.stop) for word in self.text.begins]
+        of_begins = [np.clip(self.first_V[word : word + 2], part.start, part.stop) for word in self.begins]
         begun = tuple((int(first), int(last)) for first, last in (of - part.start for of in of_begins) if first < last)
         changed_P = None if self.changed_W is None else self.changed_W[part]
         return Shard(self.start_W[part], self.shared_W[part], self.length_W[part], first_C, begun, changed_P)
@@ -87,16 +96,6 @@ class Shard(NamedTuple):
         return begins_new(self.shared_P, self.length_P, order)
 
 
-class Sorted(NamedTuple):
-    """The sorted windows of a shard, as in `SortedWindows`, and its number of n-grams of each order 2 … N."""
-
-    start_P: np.ndarray
-    shared_P: np.ndarray
-    length_P: np.ndarray
-    changed_P: np.ndarray | None
-    ngrams: list[int]
-
-
 class WindowRows(NamedTuple):
     """The n-grams of one order, from one shard or from all shards; M rows.
 
@@ -116,118 +115,87 @@ class WindowRows(NamedTuple):
     widespread_M: np.ndarray | None
 
 
-def sort_windows(
-    text: Text, most: int, engine: ShardEngine, allocator: ArrayAllocator, limit: DocumentLimit | None = None
-) -> SortedWindows:
-    """Sort all windows of a text, in shards of at most *most* windows each (more if one first word has more).
-
-    Args:
-        limit: With it, the text must know its documents.
-    """
-    document_T = None if text.document_T is None else engine.share(text.document_T)
-    text = replace(
-        text, code_T=engine.share(text.code_T), length_T=engine.share(text.length_T), document_T=document_T
-    )
-    windows_V = first_words(text)
-    edges = shard_words(windows_V, most)
-    first_V = np.append(0, np.cumsum(windows_V))
-    first_S = first_V[edges]
-    start_W = allocator.empty(int(first_S[-1]), np.int32)
-    shared_W, length_W = (allocator.empty(len(start_W), np.uint8) for _ in range(2))
-    changed_W = allocator.empty(len(start_W), bool) if limit else None
-    deal(text, edges, first_S, start_W)
-    rows_NS = np.zeros((text.order, len(edges)), np.int64)
-    rows_NS[0] = edges
-
-    def place(number: int, piece: Sorted) -> None:
-        part = slice(int(first_S[number]), int(first_S[number + 1]))
-        start_W[part], shared_W[part], length_W[part] = piece[:3]
-        if changed_W is not None:
-            changed_W[part] = piece.changed_P
-        rows_NS[1:, number + 1] = piece.ngrams
-        allocator.release()
-
-    engine.each(partial(sort_part, text, engine.share(start_W), first_S, most), place, len(edges) - 1)
-    np.cumsum(rows_NS[1:], axis=1, out=rows_NS[1:])
-    start_W, shared_W, length_W = (engine.share(array_W) for array_W in (start_W, shared_W, length_W))
-    changed_W = None if changed_W is None else engine.share(changed_W)
-    text = replace(text, document_T=None)
-    return SortedWindows(text, start_W, shared_W, length_W, first_V, first_S, edges, rows_NS, limit, changed_W)
-
-
-def sort_part(text: Text, start_W: np.ndarray, first_S: np.ndarray, most: int, number: int) -> Sorted:
-    """Sort the windows of one shard; *start_W*: where the windows begin, by shard, unsorted within a shard."""
-    start_P = start_W[int(first_S[number]) : int(first_S[number + 1])].copy()
-    shared_P = np.empty(len(start_P), np.uint8)
-    sort_shard(text, start_P, shared_P, most)
-    length_P = text.length_T.take(start_P)
-    changed_P = None if text.document_T is None else changes(text.document_T.take(start_P))
-    ngrams = [int(np.count_nonzero(begins_new(shared_P, length_P, order))) for order in range(2, text.order + 1)]
-    return Sorted(start_P, shared_P, length_P, changed_P, ngrams)
-
-
-def begins_new(shared_P: np.ndarray, length_P: np.ndarray, order: int) -> np.ndarray:
-    """Return the mask of the windows at which a new n-gram of an order begins; (P,) bool."""
-    return (shared_P < order) & (length_P >= order)
-
-
 def count_order(
-    windows: SortedWindows, order: int, row_T: np.ndarray, longer_T: np.ndarray | None, engine: ShardEngine,
-    allocator: ArrayAllocator,
+    windows: SortedWindows, order: int, word_M: np.ndarray, ids_T: np.ndarray, plan: MemoryPlan, engine: ShardEngine
 ) -> WindowRows:
-    """Count the n-grams of one order.
-
-    Args:
-        row_T: Row, at the order below, of the n-gram that begins at each position of the text; int32.
-        longer_T: Output: the same for this order, where such an n-gram exists; None if it is not needed.
-    """
-    rows, contexts = windows.ngrams(order), windows.ngrams(order - 1)
-    order_rows = WindowRows(
-        Followers(
-            allocator.empty(rows, word_type(windows.text.vocabulary_size)),
-            allocator.empty(contexts + 1, row_type(rows))
-        ),
-        allocator.empty(rows, np.int32), allocator.empty(rows, np.int32), allocator.empty(rows, bool),
-        allocator.empty(rows, bool) if windows.limit else None,
+    """Count the n-grams of one order; *word_M*: their last words."""
+    rows, contexts, allocator = windows.ngrams(order), windows.ngrams(order - 1), plan.allocator
+    first_C = allocator.empty(contexts + 1, row_type(rows))
+    counted = WindowRows(
+        Followers(word_M, first_C), allocator.empty(rows, np.int32), allocator.empty(rows, np.int32),
+        allocator.empty(rows, bool), allocator.empty(rows, bool) if windows.limit else None,
     )  # fmt: skip
-    order_rows.followers.first_C[-1] = rows
+    first_C[-1] = rows
 
-    def place(number: int, counted: tuple[WindowRows, np.ndarray | None]) -> None:
-        part, row_P = counted
+    def place(number: int, part: Grouped) -> None:
         first, last = windows.rows_NS[order - 2, number : number + 2].tolist()
         here, there = windows.rows_NS[order - 1, number : number + 2].tolist()
-        order_rows.followers.first_C[first:last] = part.followers.first_C
-        order_rows.followers.word_M[here:there] = part.followers.word_M
-        for all_M, part_M in zip(order_rows[1:], part[1:], strict=True):
-            if all_M is not None:
-                all_M[here:there] = part_M
-        if longer_T is not None:
-            longer_T[windows.shard(number).start_P] = row_P  # rows of windows that are too short are never read
+        first_C[first:last] = part.first_C
+        counted.raw_M[here:there], counted.begins_M[here:there] = part.raw_M, part.begins_M
+        if counted.widespread_M is not None:
+            counted.widespread_M[here:there] = part.widespread_M
         allocator.release()
 
-    work = partial(count_part, windows, order, engine.share(row_T), longer_T is not None)
-    engine.each(work, place, windows.shards)
-    return order_rows
+    engine.each(partial(_count_part, windows, order), place, windows.shards)
+    for positions in ranges_in_memory(len(ids_T), counted.suffix_M.itemsize, plan.allocator.limit):
+        _link(windows, order, ids_T, positions, counted.suffix_M, plan, engine)
+    return counted
 
 
-def count_part(
-    windows: SortedWindows, order: int, row_T: np.ndarray, with_rows: bool, number: int
-) -> tuple[WindowRows, np.ndarray | None]:
-    """Count the n-grams of one order at the beginnings of the windows of one shard.
+def _count_part(windows: SortedWindows, order: int, number: int) -> Grouped:
+    groups = grouped(windows.shard(number), order, int(windows.rows_NS[order - 1, number]), windows.limit)
+    return groups._replace(at_M=NOTHING, row_P=NOTHING)  # an engine would send them for nothing
 
-    Args:
-        with_rows: Also return the row of the n-gram at the beginning of each window, (P,) int32.
 
-    Returns:
-        The shard's n-grams (`followers.first_C` is without the end of the last context), and the rows or None.
-    """
-    first_row = int(windows.rows_NS[order - 1, number])
+def _link(
+    windows: SortedWindows, order: int, ids_T: np.ndarray, positions: slice, suffix_M: np.ndarray, plan: MemoryPlan,
+    engine: ShardEngine,
+) -> None:
+    """Write the rows, at the order below, of the n-grams that begin at a range of positions into *suffix_M*."""
+    below_T = np.empty(positions.stop - positions.start, np.int32)
+
+    def place_below(number: int, row_P: np.ndarray) -> None:
+        start_P = windows.shard(number).start_P
+        if len(below_T) < len(ids_T):
+            inside = _inside(start_P, positions)
+            start_P, row_P = start_P[inside] - positions.start, row_P[inside]
+        below_T[start_P] = row_P
+        plan.allocator.release()
+
+    if order == 2:
+        for first in range(0, len(below_T), _BLOCK):
+            part = slice(positions.start + first, positions.start + min(first + _BLOCK, len(below_T)))
+            below_T[first : first + _BLOCK] = ids_T[part]
+            let_go(ids_T)
+    else:
+        engine.each(partial(_rows_part, windows, order - 1), place_below, windows.shards)
+
+    def place(number: int, part: tuple[np.ndarray, np.ndarray]) -> None:
+        here, there = windows.rows_NS[order - 1, number : number + 2].tolist()
+        inside, row_M = part
+        suffix_M[here:there][inside] = row_M
+        plan.allocator.release()
+
+    engine.each(partial(_suffix_part, windows, order, below_T, positions), place, windows.shards)
+
+
+def _inside(start_P: np.ndarray, positions: slice) -> np.ndarray:
+    return (start_P >= positions.start) & (start_P < positions.stop)
+
+
+def _rows_part(windows: SortedWindows, order: int, number: int) -> np.ndarray:
+    row_P = rows_before(windows.shard(number).new(order), int(windows.rows_NS[order - 1, number]))
+    row_P -= 1
+    return row_P[1:]
+
+
+def _suffix_part(
+    windows: SortedWindows, order: int, below_T: np.ndarray, positions: slice, number: int
+) -> tuple[np.ndarray, np.ndarray]:
     shard = windows.shard(number)
-    groups = grouped(shard, order, first_row, windows.limit)
-    start_M = shard.start_P.take(groups.at_M)
-    followers = Followers(windows.text.later_ids(start_M, order - 1), groups.first_C)
-    rows = WindowRows(followers, groups.raw_M, row_T.take(start_M + 1), groups.begins_M, groups.widespread_M)
-    return rows, groups.row_P if with_rows else None
+    after_M = shard.start_P[shard.new(order)] + 1
+    inside_M = _inside(after_M, positions)
+    return inside_M, below_T.take(after_M[inside_M] - positions.start)
 
 
 class Grouped(NamedTuple):

@@ -39,58 +39,19 @@ class Text:
     """A text whose windows can be sorted.
 
     Args:
-        code_T: id + 1 of each token, −(id + 1) of a begin token, then N zeros; int32. So a code of 0 or below after the
-            first token of a window is after its document's end.
-        length_T: Length of the window that begins at each token, at most N; uint8.
+        code_T: id + 1 of each token, −(id + 1) of a begin token, 0 after the text; int32. So a code of 0 or below after
+            the first token of a window is after its document's end.
         order: N.
         vocabulary_size: V.
-        begins: Ids of the begin tokens that occur.
-        document_T: Number of each token's document, ascending; int32; None if n-grams' documents are not counted.
     """
 
     code_T: np.ndarray
-    length_T: np.ndarray
     order: int
     vocabulary_size: int
-    begins: tuple[int, ...]
-    document_T: np.ndarray | None = None
-
-    @classmethod
-    def of(
-        cls, ids_T: np.ndarray, begin_T: np.ndarray, order: int, vocabulary_size: int, with_documents: bool = False
-    ) -> Text:
-        """Prepare ids (each document begins with its single begin token) for windows of *order* tokens."""
-        code_T = np.zeros(len(ids_T) + order, np.int32)
-        np.add(ids_T, 1, out=code_T[: len(ids_T)])
-        np.negative(code_T[: len(ids_T)], out=code_T[: len(ids_T)], where=begin_T)
-        length_T = np.full(len(ids_T), order, np.uint8)
-        begin = np.flatnonzero(begin_T)
-        ends = np.append(begin[1:], len(ids_T)) if len(ids_T) else begin
-        for left in range(order - 1, 0, -1):  # from far to near, so that the nearest end is written last
-            length_T[ends[ends >= left] - left] = left
-        document_T = np.cumsum(begin_T, dtype=np.int32) if with_documents else None
-        return cls(code_T, length_T, order, vocabulary_size, tuple(np.unique(ids_T[begin]).tolist()), document_T)
-
-    def __len__(self) -> int:
-        return len(self.length_T)
 
     def first_ids(self, start_P: np.ndarray) -> np.ndarray:
         """Return the id of each window's first word; (P,) int32."""
         return np.abs(self.code_T.take(start_P)) - 1
-
-    def later_ids(self, start_P: np.ndarray, place: int) -> np.ndarray:
-        """Return the id of each window's word at *place*, 1 or more; (P,) int32. The windows must be longer."""
-        return self.code_T.take(start_P + place) - 1
-
-
-def first_words(text: Text) -> np.ndarray:
-    """Return the number of windows of at least two tokens that begin with each word, (V,) int64."""
-    windows_V = np.zeros(text.vocabulary_size, np.int64)
-    for first in range(0, len(text), _BLOCK):
-        length_B = text.length_T[first : first + _BLOCK]
-        code_B = text.code_T[first : first + len(length_B)][length_B > 1]
-        windows_V += np.bincount(np.abs(code_B) - 1, minlength=text.vocabulary_size)
-    return windows_V
 
 
 def shard_words(windows_V: np.ndarray, most: int) -> np.ndarray:
@@ -106,28 +67,6 @@ def shard_words(windows_V: np.ndarray, most: int) -> np.ndarray:
             room = most
         room -= int(windows_V[word])
     return np.array([*edges, len(windows_V)])
-
-
-def deal(text: Text, edges: np.ndarray, first_S: np.ndarray, start_W: np.ndarray) -> None:
-    """Write the positions where windows of at least two tokens begin into *start_W*, shard by shard.
-
-    Args:
-        first_S: Where in *start_W* each shard begins.
-        start_W: Output, int32. Within a shard, positions ascend.
-    """
-    shard_V = np.repeat(np.arange(len(edges) - 1, dtype=np.uint64), np.diff(edges)) << np.uint64(32)
-    free_S = first_S.copy()
-    for first in range(0, len(text), _BLOCK):
-        start_B = np.flatnonzero(text.length_T[first : first + _BLOCK] > 1) + first
-        dealt_B = shard_V[text.first_ids(start_B)]
-        dealt_B |= start_B.astype(np.uint64)
-        dealt_B.sort()
-        cuts = np.searchsorted(dealt_B, np.arange(len(edges), dtype=np.uint64) << np.uint64(32))
-        start_B = (dealt_B & np.uint64(0xFFFFFFFF)).astype(np.int32)
-        for shard in np.flatnonzero(np.diff(cuts)):
-            part = start_B[cuts[shard] : cuts[shard + 1]]
-            start_W[free_S[shard] : free_S[shard] + len(part)] = part
-            free_S[shard] += len(part)
 
 
 def sort_shard(text: Text, start_P: np.ndarray, shared_P: np.ndarray, most: int) -> None:
@@ -311,3 +250,8 @@ def changes(document_P: np.ndarray) -> np.ndarray:
     changed_P = np.ones(len(document_P), bool)
     np.not_equal(document_P[1:], document_P[:-1], out=changed_P[1:])
     return changed_P
+
+
+def begins_new(shared_P: np.ndarray, length_P: np.ndarray, order: int) -> np.ndarray:
+    """Return the mask of the windows at which a new n-gram of an order begins; (P,) bool."""
+    return (shared_P < order) & (length_P >= order)

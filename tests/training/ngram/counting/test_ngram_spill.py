@@ -25,7 +25,7 @@ from tests.examples import examples
 from tests.marked_cases import long_but
 from training.ngram.counting import counts as counting
 from training.ngram.counting import counts as documents_of
-from training.ngram.counting import disk_counts, memory
+from training.ngram.counting import memory, window_counts
 from training.ngram.counting import memory as allocator
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.counting.memory import ArrayAllocator, MemoryPlan, memory_plan
@@ -72,7 +72,7 @@ def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_me
         patch.setattr(counting, "memory_plan", partial(plan_of_small_pieces, pieces))
         patch.setattr(documents_of, "_BLOCK", 2 * pieces)
         patch.setattr(by_context, "NGRAMS", pieces)
-        for module in (by_context, disk_counts, kneser_ney):
+        for module in (by_context, window_counts, kneser_ney):
             patch.setattr(module, "ranges_in_memory", partial(ranges_of_few_rows, pieces))
         counts = count_ngrams(text, order, V, CONTEXT_IDS, AMPLE, tmp_path, threads, min_documents=least)
         spilled = fit_tables(counts, spec, prune, engine=Threads(threads), **options).tables

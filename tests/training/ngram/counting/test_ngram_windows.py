@@ -9,18 +9,17 @@ from hypothesis import strategies as st
 
 from tests.examples import examples
 from training.ngram.counting import windows as machinery
-from training.ngram.counting.memory import ArrayAllocator
-from training.ngram.counting.window_counts import sort_windows
-from training.ngram.counting.windows import Text
+from training.ngram.counting.memory import ArrayAllocator, MemoryPlan
+from training.ngram.counting.window_batches import TextInBlocks, sort_windows
 from training.ngram.engine import Threads
 
 V = 12
 DOCUMENTS = st.lists(st.lists(st.sampled_from([0, 3, 3, 4, 11]), max_size=8).map(lambda words: [1, *words, 2]))
 
 
-def text_of(documents: list[list[int]], order: int) -> Text:
+def text_of(documents: list[list[int]], order: int, block: int) -> TextInBlocks:
     ids = np.array([token for document in documents for token in document], np.int32)
-    return Text.of(ids, ids == 1, order, V)
+    return TextInBlocks(ids, np.arange(V) == 1, order, block)
 
 
 @pytest.mark.parametrize("bits", [64, 24, 14])
@@ -31,14 +30,16 @@ def text_of(documents: list[list[int]], order: int) -> Text:
 def test_windows_come_in_the_order_of_their_words_with_what_they_share(documents, order, most, threads, bits):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(machinery, "WORD_BITS", bits)
-        sorted_windows = sort_windows(text_of(documents, order), most, Threads(threads), ArrayAllocator())
+        plan = MemoryPlan(most, threads, ArrayAllocator(), 3 * most)
+        sorted_windows, _ = sort_windows(text_of(documents, order, 2 * most), plan, Threads(threads))
     flat = [(document[i : i + order], start + i) for start, document in starts(documents) for i in range(len(document))]
     expected = sorted((window, start) for window, start in flat if len(window) > 1)
     assert sorted_windows.start_W.tolist() == [start for _, start in expected]
     before: list[int] = []
-    for (window, start), shared in zip(expected, sorted_windows.shared_W.tolist(), strict=True):
+    lengths = zip(sorted_windows.shared_W.tolist(), sorted_windows.length_W.tolist(), strict=True)
+    for (window, _), (shared, length) in zip(expected, lengths, strict=True):
         assert shared == (order if window == before else common(window, before))
-        assert sorted_windows.text.length_T[start] == len(window)
+        assert length == len(window)
         before = window
 
 

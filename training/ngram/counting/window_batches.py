@@ -1,23 +1,17 @@
-"""Count the n-grams of a text that is larger than memory, in passes over files.
+"""Sort all windows of a text, which may be larger than memory, in batches and passes over the text.
 
-The result is that of `window_counts.py`, and so is the way: all windows are sorted, then each order is read from them.
-But nothing is looked up at a random place of a file, which would move a page of the disk for every token:
+For each batch of windows, one pass over the text copies their words, N for each, so that they can be sorted without the
+text, and the last word of each n-gram is written while its window is in memory. Nothing is looked up at a random place
+of a file, which would move a page of the disk for every token. Without a memory limit there is one batch and one pass.
 
-* Windows are sorted in batches that fit into memory. For each batch, one pass over the text copies the words of its
-  windows, N for each, so that they can be sorted without the text (`sort_windows_on_disk`).
-* The last word of each n-gram is written while its window is in memory.
-* The row of the n-gram without its first word, which begins one position later, is looked up in memory: for a range of
-  positions at a time, one pass over the sorted windows writes the rows of the order below at their positions, and
-  another one reads them (`_link`).
-
-A batch or a range as large as the text makes each of this a single pass. K. Heafield et al. 2013 ("Scalable modified
-Kneser–Ney language model estimation") sort the n-grams of every order several times instead.
+K. Heafield et al. 2013 ("Scalable modified Kneser–Ney language model estimation") sort the n-grams of every order
+several times instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
@@ -26,105 +20,18 @@ import numpy as np
 
 from models.atomic_files import let_go
 from models.base import ModelError
-from models.ngram.lookup import Followers, row_type, word_type
+from models.ngram.lookup import word_type
 from models.threads import ordered
-from training.ngram.counting.memory import GrowingArray, MemoryPlan, ranges_in_memory
-from training.ngram.counting.window_counts import Grouped, SortedWindows, WindowRows, begins_new, grouped, rows_before
-from training.ngram.counting.windows import DocumentLimit, Text, changes, shard_words, sort_shard
+from training.ngram.counting.memory import GrowingArray, MemoryPlan
+from training.ngram.counting.window_counts import SortedWindows
+from training.ngram.counting.windows import DocumentLimit, Text, begins_new, changes, shard_words, sort_shard
 from training.ngram.engine import ShardEngine
-
-_BLOCK = 1 << 22
-NOTHING = np.zeros(0, np.int32)
-
-
-def count_order_on_disk(
-    windows: SortedWindows, order: int, word_M: np.ndarray, ids_T: np.ndarray, plan: MemoryPlan, engine: ShardEngine
-) -> WindowRows:
-    """Count the n-grams of one order; *word_M*: their last words."""
-    rows, contexts, allocator = windows.ngrams(order), windows.ngrams(order - 1), plan.allocator
-    first_C = allocator.empty(contexts + 1, row_type(rows))
-    counted = WindowRows(
-        Followers(word_M, first_C), allocator.empty(rows, np.int32), allocator.empty(rows, np.int32),
-        allocator.empty(rows, bool), allocator.empty(rows, bool) if windows.limit else None,
-    )  # fmt: skip
-    first_C[-1] = rows
-
-    def place(number: int, part: Grouped) -> None:
-        first, last = windows.rows_NS[order - 2, number : number + 2].tolist()
-        here, there = windows.rows_NS[order - 1, number : number + 2].tolist()
-        first_C[first:last] = part.first_C
-        counted.raw_M[here:there], counted.begins_M[here:there] = part.raw_M, part.begins_M
-        if counted.widespread_M is not None:
-            counted.widespread_M[here:there] = part.widespread_M
-        allocator.release()
-
-    engine.each(partial(_count_part, windows, order), place, windows.shards)
-    for positions in ranges_in_memory(len(ids_T), counted.suffix_M.itemsize, plan.allocator.limit):
-        _link(windows, order, ids_T, positions, counted.suffix_M, plan, engine)
-    return counted
-
-
-def _count_part(windows: SortedWindows, order: int, number: int) -> Grouped:
-    groups = grouped(windows.shard(number), order, int(windows.rows_NS[order - 1, number]), windows.limit)
-    return groups._replace(at_M=NOTHING, row_P=NOTHING)  # an engine would send them for nothing
-
-
-def _link(
-    windows: SortedWindows, order: int, ids_T: np.ndarray, positions: slice, suffix_M: np.ndarray, plan: MemoryPlan,
-    engine: ShardEngine,
-) -> None:
-    """Write the rows, at the order below, of the n-grams that begin at a range of positions into *suffix_M*."""
-    below_T = np.empty(positions.stop - positions.start, np.int32)
-
-    def place_below(number: int, row_P: np.ndarray) -> None:
-        start_P = windows.shard(number).start_P
-        if len(below_T) < len(ids_T):
-            inside = _inside(start_P, positions)
-            start_P, row_P = start_P[inside] - positions.start, row_P[inside]
-        below_T[start_P] = row_P
-        plan.allocator.release()
-
-    if order == 2:
-        for first in range(0, len(below_T), _BLOCK):
-            part = slice(positions.start + first, positions.start + min(first + _BLOCK, len(below_T)))
-            below_T[first : first + _BLOCK] = ids_T[part]
-            let_go(ids_T)
-    else:
-        engine.each(partial(_rows_part, windows, order - 1), place_below, windows.shards)
-
-    def place(number: int, part: tuple[np.ndarray, np.ndarray]) -> None:
-        here, there = windows.rows_NS[order - 1, number : number + 2].tolist()
-        inside, row_M = part
-        suffix_M[here:there][inside] = row_M
-        plan.allocator.release()
-
-    engine.each(partial(_suffix_part, windows, order, below_T, positions), place, windows.shards)
-
-
-def _inside(start_P: np.ndarray, positions: slice) -> np.ndarray:
-    return (start_P >= positions.start) & (start_P < positions.stop)
-
-
-def _rows_part(windows: SortedWindows, order: int, number: int) -> np.ndarray:
-    row_P = rows_before(windows.shard(number).new(order), int(windows.rows_NS[order - 1, number]))
-    row_P -= 1
-    return row_P[1:]
-
-
-def _suffix_part(
-    windows: SortedWindows, order: int, below_T: np.ndarray, positions: slice, number: int
-) -> tuple[np.ndarray, np.ndarray]:
-    shard = windows.shard(number)
-    after_M = shard.start_P[shard.new(order)] + 1
-    inside_M = _inside(after_M, positions)
-    return inside_M, below_T.take(after_M[inside_M] - positions.start)
-
 
 _NOTHING = -1
 
 
 @dataclass(frozen=True)
-class DiskText:
+class TextInBlocks:
     """A text of which memory holds a block.
 
     Args:
@@ -276,8 +183,8 @@ class _Sorted(NamedTuple):
         return _Sorted(*(None if array_W is None else array_W[part] for array_W in self))  # type: ignore[arg-type]
 
 
-def sort_windows_on_disk(
-    text: DiskText, plan: MemoryPlan, engine: ShardEngine, limit: DocumentLimit | None = None
+def sort_windows(
+    text: TextInBlocks, plan: MemoryPlan, engine: ShardEngine, limit: DocumentLimit | None = None
 ) -> tuple[SortedWindows, list[np.ndarray]]:
     """Sort all windows of a text; return them in pieces, and the last words of the n-grams of the orders 2 … N.
 
@@ -288,7 +195,7 @@ def sort_windows_on_disk(
     if (codes := int(windows_V.max()) * text.order) > MOST_CODES:
         raise ModelError(
             f"n-grams with one first word have {codes:,} words; at most {MOST_CODES:,} can be sorted at a time; choose "
-            "a lower order, or leave the memory limit out", kind="input",
+            "a lower order", kind="input",
         )  # fmt: skip
     edges = shard_words(windows_V, plan.windows)
     first_V = np.append(0, np.cumsum(windows_V))
@@ -296,14 +203,13 @@ def sort_windows_on_disk(
     total, size = int(first_S[-1]), len(windows_V)
     empty = partial(plan.allocator.empty, total)
     arrays = _Sorted(empty(np.int32), empty(np.uint8), empty(np.uint8), empty(bool) if limit else None)
-    like = Text(np.empty(0, np.int32), np.empty(0, np.uint8), text.order, size, begins)
     words = [plan.allocator.growing(word_type(size)) for _ in range(2, text.order + 1)]
     cuts, ngrams = [0], [np.zeros((1, text.order - 1), np.int64)]
     for first, last in batches(first_S, plan.batch):
         batch = _deal(text, edges[first : last + 1], first_S[first : last + 1], plan.threads)
         base = int(first_S[first])
         of_batch = arrays.part(slice(base, base + len(batch.start_P)))
-        for end, ngrams_N in _sort_batch(batch, like, of_batch, plan, engine, limit):
+        for end, ngrams_N in _sort_batch(batch, size, of_batch, plan, engine, limit):
             cuts.append(base + end)
             ngrams.append(ngrams_N[None])
         for order, growing in enumerate(words, start=2):
@@ -316,7 +222,7 @@ def sort_windows_on_disk(
     start_W, shared_W, length_W = (engine.share(array_W) for array_W in arrays[:3])
     changed_W = None if arrays.changed_W is None else engine.share(arrays.changed_W)
     sorted_windows = SortedWindows(
-        like, start_W, shared_W, length_W, first_V, np.array(cuts), edges, rows_NS, limit, changed_W
+        start_W, shared_W, length_W, first_V, np.array(cuts), edges, rows_NS, begins, limit, changed_W
     )
     return sorted_windows, [growing.finished() for growing in words]
 
@@ -331,7 +237,7 @@ def batches(first_S: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def _deal(text: DiskText, edges: np.ndarray, first_S: np.ndarray, threads: int) -> WindowBatch:
+def _deal(text: TextInBlocks, edges: np.ndarray, first_S: np.ndarray, threads: int) -> WindowBatch:
     """Copy the windows whose first words are in [edges[0], edges[-1]) into memory, in one pass over the text."""
     first_S = first_S - first_S[0]
     total = int(first_S[-1])
@@ -351,13 +257,13 @@ def _deal(text: DiskText, edges: np.ndarray, first_S: np.ndarray, threads: int) 
     return batch
 
 
-def _dealt(text: DiskText, low: int, shard_V: np.ndarray, shards: int, first: int) -> Dealt:
+def _dealt(text: TextInBlocks, low: int, shard_V: np.ndarray, shards: int, first: int) -> Dealt:
     shard_P, start_P, code_PN, length_P = text.windows(first, low, shard_V)
     return Dealt(np.bincount(shard_P, minlength=shards), start_P, code_PN, length_P)
 
 
 def _sort_batch(
-    batch: WindowBatch, like: Text, arrays: _Sorted, plan: MemoryPlan, engine: ShardEngine,
+    batch: WindowBatch, vocabulary_size: int, arrays: _Sorted, plan: MemoryPlan, engine: ShardEngine,
     limit: DocumentLimit | None,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Sort the windows of a batch into the arrays of `SortedWindows`; yield the end and n-grams of each piece."""
@@ -373,29 +279,29 @@ def _sort_batch(
         parts[number] = part.ends, part.ngrams_SN
         plan.allocator.release()
 
-    engine.each(partial(_sort_part, batch, like, plan.windows, limit), place, len(batch.first_S) - 1)
+    engine.each(partial(_sort_part, batch, vocabulary_size, plan.windows, limit), place, len(batch.first_S) - 1)
     for number in sorted(parts):
         ends, ngrams_SN = parts[number]
         yield from zip((int(batch.first_S[number]) + end for end in ends), ngrams_SN, strict=True)
 
 
 def _sort_part(
-    batch: WindowBatch, like: Text, most: int, limit: DocumentLimit | None, number: int
+    batch: WindowBatch, vocabulary_size: int, most: int, limit: DocumentLimit | None, number: int
 ) -> SortedPart:
     """Sort the windows of one shard by their copies."""
     part = batch.part(number)
-    size = part.stop - part.start
+    size, order = part.stop - part.start, batch.code_PN.shape[1]
     # The copies one after another are a text in which window i begins at i N.
-    text = replace(like, code_T=batch.code_PN[part].reshape(-1))
-    start_P = np.arange(size, dtype=np.int32) * np.int32(like.order)
+    text = Text(batch.code_PN[part].reshape(-1), order, vocabulary_size)
+    start_P = np.arange(size, dtype=np.int32) * np.int32(order)
     shared_P = np.empty(size, np.uint8)
     sort_shard(text, start_P, shared_P, most)
-    start_P //= np.int32(like.order)
+    start_P //= np.int32(order)
     length_P = batch.length_P[part].take(start_P)
     changed_P = changes(limit.documents(batch.start_P[part]).take(start_P)) if limit else None
     ends = _ends(shared_P, most)
     ngrams_SN = np.array([
-        [np.count_nonzero(begins_new(shared_P[a:b], length_P[a:b], order)) for order in range(2, like.order + 1)]
+        [np.count_nonzero(begins_new(shared_P[a:b], length_P[a:b], length)) for length in range(2, order + 1)]
         for a, b in pairwise([0, *ends])
     ])  # fmt: skip
     return SortedPart(start_P, shared_P, changed_P, ends, ngrams_SN)
