@@ -86,11 +86,11 @@ class FeatureSpec(ClassifierOptions):
 
 @options
 class LogisticSpec(FeatureSpec):
-    """Logistic regression; a strength is C, the inverse strength of the L2 penalty."""
+    """Logistic regression; a strength is C, the inverse strength of the L2 penalty; the first worse one is the last."""
 
     kind: Literal["logistic"] = "logistic"
     name: Name = "logistic"
-    strengths: Strengths = (0.3, 1.0, 3.0, 10.0, 30.0)
+    strengths: Strengths = (1.0, 3.0, 10.0, 30.0)
 
 
 @options
@@ -118,6 +118,7 @@ class TfidfSpec(FeatureSpec):
 
     kind: Literal["tfidf"] = "tfidf"
     name: Name = "tfidf"
+    min_reviews: Count = 3
     hidden: Width = 64
     epochs: Count = 4
     batch: Count = 128

@@ -32,7 +32,7 @@ def fit_on_features(
     spec: FeatureSpec, vocabulary: Vocabulary, train: LabelledSequences, validation: LabelledSequences,
     context: FitContext,
 ) -> ClassifierFit:  # fmt: skip
-    """Fit with each strength; keep the state with the lowest loss, or the highest macro-F1, on validation."""
+    """Fit with rising strengths; keep the state with the lowest loss, or the highest macro-F1, on validation."""
     from scipy.sparse import csr_matrix
 
     began, labels = time.perf_counter(), len(spec.labels)
@@ -52,6 +52,8 @@ def fit_on_features(
         loss, f1 = log_loss(scores_NK, validation.targets), macro_f1(validation.targets, scores_NK.argmax(1), labels)
         figures |= {f"{name}/log_loss": loss, f"{name}/macro_f1": f1}
         ranked.append((-f1 if spec.choose_by == "macro_f1" else loss, strength, model))
+        if spec.kind == "logistic" and ranked[-1][0] > min(rank for rank, *_ in ranked):
+            break  # a stronger fit to the training reviews is no better, and takes longest
     _, strength, model = min(ranked, key=lambda fit: fit[0])
     journal(context, len(train.sequences.ids_P), {**figures, "strength": strength})
     parameters = sum(weight.size + bias.size for weight, bias in model.layers)
