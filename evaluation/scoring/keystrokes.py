@@ -39,7 +39,6 @@ SHOWN = 3
 """Suggestions that the keyboard shows at a time."""
 LAST = b"\xff"
 """Greater than every byte of UTF-8."""
-NO_RANGES = np.empty(0, np.int64), np.empty(0, np.int64)
 CLOSING = frozenset(b".,!?;:)")
 """Last bytes of punctuation: a word after them is written with a space."""
 
@@ -72,16 +71,16 @@ class Keyboard:
             target_N: The token that was written; special tokens save nothing.
             before_N: The token before it.
         """
-        from evaluation.scoring import token_kernels  # here, because numba's import takes half a second
-
-        ranges = [NO_RANGES]
-        for token, before in zip(target_N.tolist(), before_N.tolist(), strict=True):
-            free = bool(self.word_V[token]) and not self.spaced_V[before]
-            ranges.append(self._ranges(token, free) if token >= len(SPECIAL) else NO_RANGES)
-        low_P, high_P = map(np.concatenate, zip(*ranges, strict=True))
-        ends = np.cumsum([len(low) for low, _ in ranges])
-        spared_N = np.empty(len(target_N), np.int64)
-        token_kernels.spare(better_NV, self.order_E, low_P, high_P, ends[:-1], ends[1:], self.shown, spared_N)
+        spared_N = np.zeros(len(target_N), np.int64)
+        before_NE = np.zeros((len(target_N), len(self.order_E) + 1), np.int32)
+        np.cumsum(better_NV[:, self.order_E], axis=1, out=before_NE[:, 1:])
+        for n, (token, before) in enumerate(zip(target_N.tolist(), before_N.tolist(), strict=True)):
+            if token >= len(SPECIAL):
+                free = bool(self.word_V[token]) and not self.spaced_V[before]
+                low_P, high_P = self._ranges(token, free)
+                # The first keys after which the entry is among those that are shown.
+                typed = np.flatnonzero(before_NE[n, high_P] - before_NE[n, low_P] < self.shown)
+                spared_N[n] = len(low_P) - 1 - typed[0] if len(typed) else 0
         return spared_N
 
     def _ranges(self, token: int, free: bool) -> tuple[np.ndarray, np.ndarray]:

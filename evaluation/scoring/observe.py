@@ -48,6 +48,8 @@ JUDGED = {"row": pl.Int64(), "predicted_nats": pl.Float64()} | {
 }
 """Columns that a whole distribution gives: row of the review in the stream, nats by this distribution, and others."""
 NO_RANK = 0
+LOWEST = np.float32(-1e4)
+"""What log 0 counts as in the entropy."""
 POSITIONS = 4_096
 """Positions side by side; bounds memory, does not change the result. On a processor more are not faster."""
 MASS_TOLERANCE = 1e-3
@@ -118,27 +120,26 @@ def _whole_reviews(stream: TokenStream, reviews: np.ndarray, tokens_per_batch: i
 
 def _judged(part: Predictions, window: ScoringWindow, keyboard: Keyboard) -> dict[str, np.ndarray]:
     """Return the columns `JUDGED` of N positions; `NO_RANK` where there is no rank."""
-    from evaluation.scoring import token_kernels  # here, because numba's import takes half a second
-
     target_N = window.ids_BT[part.text_N, part.position_N]
     before_N = window.ids_BT[part.text_N, part.position_N - 1]
-    N, V = part.logp_NV.shape
-    better_NV, rank_N = np.empty((N, V), bool), np.empty(N, np.int64)
-    top_N, entropy_N, mass_N = np.empty(N, np.float32), np.empty(N), np.empty(N)
-    token_kernels.judge(part.logp_NV, target_N, better_NV, rank_N, top_N, entropy_N, mass_N)
-    _require_distributions(mass_N, part, window)
-    raw_N = np.take_along_axis(part.logp_NV, target_N[:, None], 1)[:, 0].astype(np.float64)
-    possible_N = ~np.isneginf(raw_N)
+    logp_NV, written_N1 = part.logp_NV, np.take_along_axis(part.logp_NV, target_N[:, None], 1)
+    # The entries that come before the written one: more probable ones, and equal ones of lower id.
+    better_NV = logp_NV > written_N1
+    better_NV |= (logp_NV == written_N1) & (np.arange(logp_NV.shape[1]) < target_N[:, None])
+    p_NV = np.exp(logp_NV)
+    _require_distributions(p_NV.sum(1), part, window)
+    raw_N = written_N1[:, 0].astype(np.float64)
+    rank_N, possible_N = 1 + np.count_nonzero(better_NV, axis=1), ~np.isneginf(raw_N)
     known_N = possible_N & (target_N != UNK)
     return {
         "row": window.rows_B[part.text_N],
         "position": part.position_N,
         "id": target_N,
         "predicted_nats": -raw_N,
-        "entropy": entropy_N,
+        "entropy": -np.einsum("nv,nv->n", p_NV, np.maximum(logp_NV, LOWEST), dtype=np.float64),
         "rank": np.where(possible_N, rank_N, NO_RANK),
         "suggestion": np.where(known_N, rank_N - better_NV[:, UNK], NO_RANK),
-        "confidence": np.exp(top_N.astype(np.float64)),
+        "confidence": np.exp(logp_NV.max(1).astype(np.float64)),
         "keys_spared": keyboard.spared(better_NV, np.where(known_N, target_N, UNK), before_N),
     }
 
