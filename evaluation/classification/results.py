@@ -123,7 +123,9 @@ class ClassificationResults:
         """Accuracy by slice of the winner and the baseline (`evaluation.classification.slices.ACCURACIES`)."""
         named = dict.fromkeys(filter(None, (self.winner, self.baseline)))
         shown = {name: self.of(name).predicted for name in named}
-        return accuracy_by_slice(shown, self.documents, min_reviews=self.min_slice_reviews, **self._drawn)
+        return accuracy_by_slice(
+            shown, self.documents, min_reviews=self.min_slice_reviews, confidence=self.confidence
+        )
 
     def of(self, name: str) -> ClassifierResults:
         """Return the results of a classifier."""

@@ -11,10 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from evaluation.classification.figures import Formula
 from evaluation.classification.predicted import Predicted
-from evaluation.statistics.bootstrap import Bootstrap
-from evaluation.statistics.slices import Slicing, losses_by_slice, members_of, review_slicings
+from evaluation.statistics.slices import Slicing, losses_by_slice, ratios_by_slice, review_slicings
 
 LENGTH_BINS = 5
 ACCURACIES = pl.Schema(
@@ -57,31 +55,27 @@ def label_slicings(
 
 def accuracy_by_slice(
     classifiers: Mapping[str, Predicted], documents: pl.DataFrame | None, *, min_reviews: int, confidence: float,
-    resamples: int, seed: int, length_bins: int = LENGTH_BINS,
+    length_bins: int = LENGTH_BINS,
 ) -> pl.DataFrame:  # fmt: skip
-    """Return the accuracy of each classifier on each slice, with its bootstrap interval (columns `ACCURACIES`).
+    """Return the accuracy of each classifier on each slice, with its interval (columns `ACCURACIES`).
 
     Args:
         classifiers: Answers by name of classifier, all on the same reviews.
         documents: See `label_slicings`.
         min_reviews: Minimum number of reviews in a slice.
     """
-    rows = {name: predicted.sorted() for name, predicted in classifiers.items()}
-    first = next(iter(rows.values()))
-    slices = list(members_of(label_slicings(first, documents, min_reviews, length_bins)))
-    columns = {("reviews", place): member_N for place, (*_, member_N) in enumerate(slices)}
-    for name, predicted in rows.items():
-        columns |= {(name, place): member_N & predicted.correct_N for place, (*_, member_N) in enumerate(slices)}
-    if not columns:
-        return ACCURACIES.to_frame()
-    boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=first.groups_N)
-    accuracies = []
-    for name in rows:
-        for place, (dimension, label, member_N) in enumerate(slices):
-            interval = boot.interval(_accuracy(name, place))
-            ends = interval.estimate, interval.low, interval.high
-            accuracies.append((name, dimension, label, int(member_N.sum()), *ends))
-    return pl.DataFrame(accuracies, ACCURACIES, orient="row").with_columns(pl.col("lo", "hi").fill_nan(None))
+    frames = [ACCURACIES.to_frame()]
+    for name, predicted in classifiers.items():
+        rows = predicted.sorted()
+        slicings = label_slicings(rows, documents, min_reviews, length_bins)
+        right_N = rows.correct_N.astype(float)
+        ratios = ratios_by_slice(slicings, right_N, np.ones(len(rows)), rows.groups_N, (1 - confidence) / 2)
+        accuracy, reach = pl.col("ratio"), pl.when(pl.col("reach").is_finite()).then("reach")
+        frames.append(ratios.select(
+            pl.lit(name).alias("model"), "dimension", "slice", "reviews", accuracy=accuracy, lo=accuracy - reach,
+            hi=accuracy + reach,
+        ))  # fmt: skip
+    return pl.concat(frames)
 
 
 def accuracy_losses(
@@ -101,7 +95,3 @@ def accuracy_losses(
     slicings = [one for one in label_slicings(challenger, documents, min_reviews) if one.dimension in dimensions]
     loss_N = champion.correct_N.astype(float) - challenger.correct_N
     return losses_by_slice(slicings, loss_N, np.ones(len(loss_N)), challenger.groups_N, confidence)
-
-
-def _accuracy(name: str, place: int) -> Formula:
-    return lambda sums: sums[name, place] / sums["reviews", place]

@@ -17,12 +17,9 @@ import polars as pl
 MOST_SLICES = 24
 """Maximum number of reported slices per dimension: the largest ones."""
 
-LOSSES = pl.Schema(
-    {
-        **dict.fromkeys(("dimension", "slice"), pl.String()),
-        "reviews": pl.Int64(),
-        **dict.fromkeys(("loss", "surely"), pl.Float64()),
-    }
+SLICE: dict[str, pl.DataType] = {**dict.fromkeys(("dimension", "slice"), pl.String()), "reviews": pl.Int64()}
+RATIOS, LOSSES = (
+    pl.Schema({**SLICE, **dict.fromkeys(names, pl.Float64())}) for names in (("ratio", "reach"), ("loss", "surely"))
 )
 
 
@@ -84,13 +81,49 @@ def review_slicings(reviews: pl.DataFrame, min_reviews: int, length_bins: int) -
     return [slicing for slicing in slicings if slicing.names or slicing.left_out]
 
 
+def ratios_by_slice(
+    slicings: Sequence[Slicing], part_N: np.ndarray, whole_N: np.ndarray, groups_N: np.ndarray | None, tail: float
+) -> pl.DataFrame:
+    """Return Σ part / Σ whole on each slice of reviews, and how far its interval reaches to either side.
+
+    The interval is Student's t over groups of reviews, by the linear part of the ratio (Cochran 1977, equation 6.13).
+
+    Args:
+        part_N: A number for each review.
+        whole_N: Another number for each review.
+        groups_N: Number of each review's group; None if each review is a separate group.
+        tail: Chance of error on either side.
+
+    Returns:
+        dimension, slice, reviews, ratio, reach; the reach is not a finite number if there is no interval.
+    """
+    from scipy.special import stdtrit  # Student's t quantile; `scipy.stats` takes twice as long to import
+
+    rows = []
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for dimension, name, member_N in members_of(slicings):
+            part_M, whole = part_N[member_N], whole_N[member_N].sum()
+            ratio = float(part_M.sum() / whole)
+            group_M = np.arange(len(part_M)) if groups_N is None else groups_N[member_N]
+            sums_C = np.bincount(np.unique(group_M, return_inverse=True)[1], part_M - ratio * whole_N[member_N])
+            groups = len(sums_C)
+            error = np.sqrt(groups / (groups - 1) * (sums_C**2).sum()) / whole if groups > 1 else np.inf
+            reach = stdtrit(max(groups - 1, 1), 1 - tail) * error
+            rows.append((dimension, name, len(part_M), ratio, float(reach)))
+    return pl.DataFrame(rows, RATIOS, orient="row")
+
+
+def shared_tail(slicings: Sequence[Slicing], confidence: float) -> float:
+    """Return the tail of intervals that hold for all slices together on either side (Bonferroni)."""
+    return (1 - confidence) / 2 / max(1, sum(len(slicing.names) for slicing in slicings))
+
+
 def losses_by_slice(
     slicings: Sequence[Slicing], lost_N: np.ndarray, of_N: np.ndarray, groups_N: np.ndarray | None, confidence: float
 ) -> pl.DataFrame:
     """Return the loss Σ lost / Σ of on each slice of reviews, the largest first (columns `LOSSES`).
 
-    `surely` is the lower end of the one-sided interval of the loss by Student's t over groups of reviews; the slices
-    share the chance of error (1 − confidence) / 2 in equal parts (Bonferroni).
+    `surely` is the lower end of the interval of the loss, which holds for all slices together.
 
     Args:
         lost_N: What each review loses.
@@ -98,21 +131,8 @@ def losses_by_slice(
         groups_N: Number of each review's group; None if each review is a separate group.
         confidence: Confidence of the policy.
     """
-    from scipy.special import stdtrit  # Student's t quantile; `scipy.stats` takes twice as long to import
-
-    slices, losses = list(members_of(slicings)), []
-    tail = (1 - confidence) / 2 / max(1, len(slices))
-    for dimension, name, member_N in slices:
-        lost_M, of_M = lost_N[member_N], of_N[member_N]
-        whole = of_M.sum()
-        loss = float(lost_M.sum() / whole)
-        group_M = np.arange(len(lost_M)) if groups_N is None else groups_N[member_N]
-        sums_C = np.bincount(np.unique(group_M, return_inverse=True)[1], lost_M - loss * of_M)
-        groups = len(sums_C)
-        error = np.sqrt(groups / (groups - 1) * (sums_C**2).sum()) / whole if groups > 1 else np.inf
-        sure = loss - stdtrit(max(groups - 1, 1), 1 - tail) * error
-        losses.append((dimension, name, len(lost_M), loss, float(sure)))
-    table = pl.DataFrame(losses, LOSSES, orient="row")
+    ratios = ratios_by_slice(slicings, lost_N, of_N, groups_N, shared_tail(slicings, confidence))
+    table = ratios.with_columns(loss=pl.col("ratio"), surely=pl.col("ratio") - pl.col("reach")).select(LOSSES.names())
     return table.sort("loss", "dimension", "slice", descending=[True, False, False])
 
 

@@ -53,7 +53,7 @@ def test_more_slices_share_the_chance_of_error():
 
 def test_accuracies_have_intervals_and_those_of_one_group_none():
     found = {"a": drawn(300, seed=1), "b": drawn(300, 0.9, seed=2)}
-    options = {"min_reviews": 30, "confidence": 0.95, "resamples": 500, "seed": 1}
+    options = {"min_reviews": 30, "confidence": 0.95}
     table = accuracy_by_slice(found, documents(found["a"], words=np.arange(300)), **options)
     own = table.row(by_predicate=(pl.col("model") == "b") & (pl.col("slice") == "5"), named=True)
     of_fives = found["b"].truth_N == 4

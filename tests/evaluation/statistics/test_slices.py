@@ -10,17 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.scoring.metrics import figures_of
-from evaluation.statistics.slice_table import (
-    SLICES,
-    SliceOptions,
-    review_slices,
-    simultaneous_ends,
-    worst_slices,
-)
-from evaluation.statistics.slices import (
-    length_labels,
-    month_labels,
-)
+from evaluation.statistics.slice_table import SLICES, SliceOptions, review_slices, worst_slices
+from evaluation.statistics.slices import Slicing, length_labels, losses_by_slice, month_labels, ratios_by_slice
 
 OPTIONS = SliceOptions("kn5", min_reviews=5, length_bins=2, resamples=400)
 
@@ -108,20 +99,20 @@ def test_a_slice_that_is_worse_is_found_and_the_others_are_not_accused():
 
 def test_among_many_equal_slices_hardly_ever_is_one_called_worse_though_single_intervals_would_call_many():
     """20 slices, no difference: by single intervals 1 − 0.975^20 = 40 % of the test sets would have a worse slice."""
-    random = np.random.default_rng(5)
-    together = alone = 0
+    slicing = Slicing("made", tuple(map(str, range(20))), np.eye(20, dtype=bool).repeat(40, 0))
+    random, together, alone = np.random.default_rng(5), 0, 0
     for _ in range(300):
-        gain_S = random.normal(0, 1, 20)
-        draws = gain_S[:, None] + random.normal(0, 1, (20, 400))
-        together += bool((simultaneous_ends(gain_S, list(draws), 0.95)[1] < 0).any())
-        alone += bool((np.quantile(draws, 0.975, axis=1) < 0).any())
-    assert together / 300 < 0.10
+        lost_N = random.normal(0, 1, 800)
+        together += bool((losses_by_slice([slicing], lost_N, np.ones(800), None, 0.95)["surely"] > 0).any())
+        single = ratios_by_slice([slicing], lost_N, np.ones(800), None, 0.025)
+        alone += bool((single["ratio"] > single["reach"]).any())
+    assert together / 300 < 0.05
     assert alone / 300 > 0.25
 
 
-@pytest.mark.parametrize(("errors", "sure"), [(1.8, False), (2.3, True)])
-def test_each_end_of_an_interval_has_half_of_its_error(errors, sure):
-    """One slice: of the normal deviate 1.645 leaves 5 % above it, 1.960 leaves 2.5 %."""
+@pytest.mark.parametrize(("errors", "sure"), [(2.2, False), (2.5, True)])
+def test_each_end_of_an_interval_has_half_of_its_error_shared_by_the_slices(errors, sure):
+    """Two slices: of Student's t with 59 degrees of freedom 2.00 leaves 2.5 % above it, 2.30 half of that."""
     rows = scores().with_columns(words=20, bytes=101, stars=3, nats=pl.lit(80.0), spelling_nats=pl.lit(0.0))
     loss = np.random.default_rng(4).normal(size=len(rows))
     loss = (loss - loss.mean()) / loss.std() / np.sqrt(len(rows)) * 0.01  # a mean of 0 with an error of 0.01 / 60
@@ -130,15 +121,6 @@ def test_each_end_of_an_interval_has_half_of_its_error(errors, sure):
     table = sliced({"kn5": rows, "lstm": worse}, options=options).table.filter(model="lstm")
     assert table["dimension"].to_list() == ["stars", "length"]
     assert table["surely_worse"].to_list() == [sure, sure]
-
-
-def test_the_interval_of_one_slice_is_that_of_the_normal_deviate_and_of_twenty_wider():
-    """One slice: 1.96 deviations hold 97.5 % on each side; of 20 independent ones the largest: 0.975^(1/20), 3.02."""
-    draws = np.random.default_rng(2).normal(0, 1, (20, 20_000))
-    for slices, deviations in ((1, 1.960), (20, 3.022)):
-        lo_S, hi_S = simultaneous_ends(np.zeros(slices), list(draws[:slices]), 0.975)
-        assert hi_S[0] == pytest.approx(deviations, abs=0.06)
-        assert lo_S[0] == pytest.approx(-deviations, abs=0.06)
 
 
 def test_equal_slices_are_hardly_ever_called_harder_and_a_hard_one_is():
