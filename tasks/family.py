@@ -20,8 +20,7 @@ from core.config.run_config import RunConfig
 from core.config.sections.evaluation import GatePolicy
 from core.lineage import NOT_KNOWN, Family
 from core.store import Artifact
-from evaluation.gate.case import GateCase
-from evaluation.gate.evidence import Evidence, ModelEvidence
+from evaluation.gate.case import Evidence, GateCase, ModelEvidence
 from models.base import STATIC
 from tasks.data.prepare import Prepared
 from tasks.fitting.job import Fitted
@@ -36,7 +35,7 @@ class MeasuredRows(Protocol):
     """What a model did on reviews, read when it is needed."""
 
     def read(self) -> Any:
-        """Return the rows, as `evaluation.gate.evidence.ModelEvidence.rows`."""
+        """Return the rows, as `evaluation.gate.case.ModelEvidence.rows`."""
         ...
 
 
@@ -77,7 +76,7 @@ class Scored:
     Args:
         table: Its rows; None if it has none.
         test: Digest of the test reviews.
-        departure: See `evaluation.gate.evidence.departure`; None if the rows are the stored ones.
+        departure: See `evaluation.gate.case.departure`; None if the rows are the stored ones.
         problem: Why the model could not be measured now; empty if it could.
         adaptation: "static", or how the model adapts to the text that it is measured on.
         labels: Labels of a classifier.

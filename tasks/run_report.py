@@ -28,10 +28,10 @@ from core.store import Artifact
 from evaluation.reports.card import HTML as DATA_CARD
 from evaluation.reports.report import run_page
 from evaluation.reports.report_pictures import pictures_of
-from evaluation.reports.report_words import headline
+from evaluation.reports.report_tables import headline
 from evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, record_of, run_of_bundle
 from evaluation.reports.run_results import ModelResults, RunResults, journal_lines
-from evaluation.statistics.floor import Floor
+from evaluation.statistics.comparison import Floor
 from evaluation.writing.audit import EXPOSURE_FILE, NOVELTY_FILE
 from models.specs import parts_of
 from tasks.data.prepare import Prepared, read_report

@@ -12,7 +12,7 @@ from core.store import Artifact
 from corpus.ingestion.parts import QUARANTINE_FILE
 from corpus.schema import Reason
 from evaluation.reports.run_results import journal_lines
-from evaluation.statistics.training_hints import Training, training_hints
+from evaluation.statistics.comparison import Training, training_hints
 from tasks.data.drift import NotCompared
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated

@@ -25,7 +25,7 @@ import polars as pl
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from evaluation.scoring.metrics import FIGURES, LN2, figures_of
 from evaluation.statistics.bootstrap import ratio_interval
-from evaluation.statistics.floor import JUDGED
+from evaluation.statistics.comparison import JUDGED
 from evaluation.statistics.intervals import ComparedScores
 
 CONFIDENCE, GOAL = 0.95, (0.93, 0.97)

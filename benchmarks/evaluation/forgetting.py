@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.evaluation.gate import share
 from benchmarks.evaluation.gate_worlds import WORLDS, World
 from core.config.sections.evaluation import PromotionConfig
-from evaluation.statistics.studentised import Ratio, studentised_intervals
+from evaluation.statistics.bootstrap import Ratio, studentised_intervals
 
 POLICY = PromotionConfig()
 LIMIT = POLICY.max_champion_loss or 0.0

@@ -36,8 +36,7 @@ from benchmarks.harness import Ratio as Reached
 from benchmarks.harness import Report, arguments, finish, say
 from core.config.sections.evaluation import PromotionConfig
 from core.lineage import Family
-from evaluation.gate.decision import Decision
-from evaluation.gate.evidence import (
+from evaluation.gate.case import (
     ChampionReviews,
     DataEvidence,
     Evidence,
@@ -46,11 +45,13 @@ from evaluation.gate.evidence import (
     ModelEvidence,
     ServingEvidence,
 )
+from evaluation.gate.decision import Decision
 from evaluation.gate.language import LanguageCase
-from evaluation.statistics.bootstrap import Bootstrap, expanded_tail
-from evaluation.statistics.studentised import (
+from evaluation.statistics.bootstrap import (
+    Bootstrap,
     Ratio,
     effective_reviews,
+    expanded_tail,
     gain_ratio,
     studentised_ends,
     studentised_intervals,
@@ -69,7 +70,7 @@ Ends = Callable[..., np.ndarray]
 
 NOTES = (
     "before: of the same trials, promoted by the bootstrap over single reviews alone, as the gate decided until groups "
-    "were drawn and an unseen one was allowed for (evaluation/statistics/studentised.py). low and high are the ends of "
+    "were drawn and an unseen one was allowed for (evaluation/statistics/bootstrap.py). low and high are the ends of "
     "the exact 95 % interval of the share (Clopper and Pearson 1934). "
     f"The bootstrap draws {RESAMPLES:,} times instead of 10,000.",
     "Lengths are log-normal and cut at 5,000 bytes: mean 577, coefficient of variation 0.92 (first 5,000 reviews of "

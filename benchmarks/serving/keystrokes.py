@@ -3,7 +3,7 @@
     python -m benchmarks.serving.keystrokes --home HOME --reviews HOME/store/prepare/DIGEST/clean.parquet --write
 
 A typist at `POST /suggest` of `reviewlm serve` writes reviews key by key and takes a word as soon as it is among the
-three that are shown, if that saves keys. The simulation (`evaluation/scoring/keystrokes.py`) takes the same decisions
+three that are shown, if that saves keys. The simulation (`evaluation/scoring/observe.py`) takes the same decisions
 from the model's distributions, without a server and without the search for words. The server offers words only, while
 the keyboard of the evaluation offers punctuation marks, too. So the simulation is made with both keyboards; the one of
 words must save the keys that the typist saves, token by token. The vocabulary must be one of words.
@@ -27,7 +27,7 @@ import polars as pl
 import reviewlm
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.serving.servers import ours
-from evaluation.scoring.keystrokes import SHOWN, Keyboard
+from evaluation.scoring.observe import SHOWN, Keyboard
 from evaluation.statistics.bootstrap import Bootstrap
 from models.base import predictions
 from models.bundles.bundle import Bundle

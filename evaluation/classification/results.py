@@ -11,10 +11,8 @@ import numpy as np
 import polars as pl
 
 from core.errors import InputError
-from evaluation.classification.compare import ClassifierComparison, compare, intervals, mismatch
-from evaluation.classification.figures import ClassifierFigures, figures
-from evaluation.classification.predicted import Predicted
-from evaluation.classification.slices import accuracy_by_slice
+from evaluation.classification.compare import ClassifierComparison, accuracy_by_slice, compare, intervals, mismatch
+from evaluation.classification.figures import ClassifierFigures, Predicted, figures
 from evaluation.gate.decision import Decision
 from evaluation.statistics.bootstrap import Interval
 
@@ -45,7 +43,7 @@ class ClassificationResults:
         winner: Name of the challenger: the classifier that was best on the validation reviews.
         baseline: Name of the classifier that the others are compared with; "" if there is none.
         texts: Text of the test reviews by id, for those that may be shown; empty if none may.
-        documents: Facts about the reviews for slices (`evaluation.classification.slices.label_slicings`).
+        documents: Facts about the reviews for slices (`evaluation.classification.compare.label_slicings`).
         decision: Decision of the gate; None if the gate was not run.
         run: Facts about the run, by name, for the first lines.
         data: Facts about the data, by name.
@@ -120,7 +118,7 @@ class ClassificationResults:
 
     @cached_property
     def slices(self) -> pl.DataFrame:
-        """Accuracy by slice of the winner and the baseline (`evaluation.classification.slices.ACCURACIES`)."""
+        """Accuracy by slice of the winner and the baseline (`evaluation.classification.compare.ACCURACIES`)."""
         named = dict.fromkeys(filter(None, (self.winner, self.baseline)))
         shown = {name: self.of(name).predicted for name in named}
         return accuracy_by_slice(

@@ -18,14 +18,11 @@ import numpy as np
 import polars as pl
 
 from core.config.sections.other_models import ClassificationPromotion
-from evaluation.classification.compare import ClassifierComparison, chance_of_gain, compare, mismatch
-from evaluation.classification.figures import ROUNDING, ClassifierFigures, figures
-from evaluation.classification.predicted import Predicted
-from evaluation.classification.slices import accuracy_losses
+from evaluation.classification.compare import ClassifierComparison, accuracy_losses, chance_of_gain, compare, mismatch
+from evaluation.classification.figures import ROUNDING, ClassifierFigures, Predicted, figures
 from evaluation.gate import rules
-from evaluation.gate.case import MORE_REVIEWS, GateCase
+from evaluation.gate.case import MORE_REVIEWS, Evidence, GateCase, ModelEvidence
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.evidence import Evidence, ModelEvidence
 from evaluation.statistics.bootstrap import Interval, ratio_interval
 
 

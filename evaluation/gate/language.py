@@ -20,17 +20,15 @@ import polars as pl
 
 from core.config.sections.evaluation import PromotionConfig
 from evaluation.gate import rules
-from evaluation.gate.case import IDENTITY, MORE_REVIEWS, NO_CHAMPION, GateCase
+from evaluation.gate.case import IDENTITY, MORE_REVIEWS, NO_CHAMPION, Evidence, GateCase, ModelEvidence
 from evaluation.gate.cautions import drawn_apart, worse_than_allowed_for
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.evidence import Evidence, ModelEvidence
 from evaluation.gate.memorisation import copied_span, exposure, novelty, private_patterns
 from evaluation.scoring.metrics import LN2, Figures, figures_of
-from evaluation.statistics.bootstrap import Interval
-from evaluation.statistics.floor import floor_nats
+from evaluation.statistics.bootstrap import Interval, Ratio, gain_ratio, studentised_intervals
+from evaluation.statistics.comparison import floor_nats
 from evaluation.statistics.groups import groups_of, least_sure_gain
 from evaluation.statistics.slices import losses_by_slice, slicing_of, split_categories, star_labels
-from evaluation.statistics.studentised import Ratio, gain_ratio, studentised_intervals
 from models.base import STATIC
 
 DEPARTURE = 1e-3

@@ -12,9 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.gate.case import MORE_REVIEWS, NO_CHAMPION, GateCase, at_most, reported
+from evaluation.gate.case import MORE_REVIEWS, NO_CHAMPION, ChampionReviews, GateCase, at_most, reported
 from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.evidence import ChampionReviews
 
 NOTHING_NEW = "nothing new was registered"
 ITSELF = "the challenger is the champion, so there is nothing to compare"

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from evaluation.gate.decision import Decision
 from evaluation.reports import report_tables as tables
-from evaluation.reports import report_words as words
 from evaluation.reports.document import Code, Link, Page, PageSection, PageTable, PageText, Part, Picture, Quote
 from evaluation.reports.report_pictures import (
     ANSWER,
@@ -61,17 +60,17 @@ def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
 
     sections = [
         *decision_sections(results.decision, list(_changes(results))),
-        PageSection("Where it is weak", [drawn(WEAK)], "weak", words.finding_of_worst(results)),
+        PageSection("Where it is weak", [drawn(WEAK)], "weak", tables.finding_of_worst(results)),
         PageSection("How it was trained", [
             drawn(TRAINING), *results.hints, PageTable.of(tables.models(results, tables.COSTS), tables.ABOUT_COSTS),
-        ], "training", words.finding_of_curves(results)),
+        ], "training", tables.finding_of_curves(results)),
         PageSection("Can its probabilities be trusted", [drawn(CALIBRATION)], "calibration",
-                    words.finding_of_calibration(results)),
+                    tables.finding_of_calibration(results)),
         PageSection("Test reviews, token by token", list(_heat(results)), "tokens",
-                    f"Observed in {sample}." if (sample := words.finding_of_sample(results)) else ""),
+                    f"Observed in {sample}." if (sample := tables.finding_of_sample(results)) else ""),
         PageSection("What it writes, and what it remembers", [
             PageTable.of(tables.audit(results)), drawn(AUDIT), *_samples(results),
-        ], "audit", words.finding_of_copying(results.model(results.winner).audit)),
+        ], "audit", tables.finding_of_copying(results.model(results.winner).audit)),
         PageSection("What it is for, and its limits", list(_limits(results)), "limits"),
         PageSection("Data", [
             PageTable.facts(results.data),
@@ -83,8 +82,8 @@ def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
         ], "figures"),
         PageSection("To make it again", list(_again(results)), "again"),
     ]  # fmt: skip
-    title = words.title(results.source, results.name, results.version, results.decision)
-    return answer_page(title, results.run, words.headline(results), results.decision, results.links,
+    title = tables.title(results.source, results.name, results.version, results.decision)
+    return answer_page(title, results.run, tables.headline(results), results.decision, results.links,
                        list(_answer(results, drawn(ANSWER))), sections)  # fmt: skip
 
 
@@ -170,7 +169,7 @@ def _samples(results: RunResults) -> Iterator[Part]:
 def _limits(results: RunResults) -> Iterator[Part]:
     model, row = results.model(results.winner), results.row(results.winner)
     limits = [*USES]
-    limits += [copying] if (copying := words.finding_of_copying(model.audit)) else []
+    limits += [copying] if (copying := tables.finding_of_copying(model.audit)) else []
     if (most := model.audit.get("exposure_max")) is not None:
         limits += [f"Canaries in its training text: highest exposure {most:.2f} bits; a text that was never there has "
                    "1 bit or less in half of all cases."]  # fmt: skip

@@ -27,7 +27,7 @@ from evaluation.reports.canvas import (
     thousands,
     ticks_at,
 )
-from evaluation.statistics.floor import Floor
+from evaluation.statistics.comparison import Floor
 from evaluation.statistics.slice_table import worst_slices
 from evaluation.statistics.slices import slice_name
 from models.base import STATIC

@@ -15,8 +15,7 @@ from typing import Any
 import polars as pl
 
 from evaluation.gate.decision import Decision
-from evaluation.statistics.comparison import Baseline, baseline_of
-from evaluation.statistics.floor import Floor
+from evaluation.statistics.comparison import Baseline, Floor, baseline_of
 from models.base import STATIC
 
 
@@ -87,7 +86,7 @@ class RunResults:
         links: Pages about the run, by name: address, or path from the folder of the report.
         before: Record of the run that made the champion (`evaluation.reports.run_record.record_of`); None if it is not
             known or there was no champion.
-        hints: Sentences about too little or too much training (`evaluation.statistics.training_hints`).
+        hints: Sentences about too little or too much training (`evaluation.statistics.comparison`).
         source: The data in a few words, for the title: "yelp.csv, 2,000 reviews".
         name: Name of the registered model.
     """

@@ -16,11 +16,10 @@ import polars as pl
 
 from core.errors import ReviewLMError
 from corpus.splitting.certificate import PARTLY
-from evaluation.scoring.keystrokes import HITS
 from evaluation.scoring.metrics import FIGURES, LN2, Figures, Sums, figures_of
+from evaluation.scoring.observe import HITS
 from evaluation.statistics.bootstrap import Bootstrap, Interval
-from evaluation.statistics.comparison import METRICS, Baseline, baseline_of, comparable
-from evaluation.statistics.floor import floor_nats
+from evaluation.statistics.comparison import METRICS, Baseline, baseline_of, comparable, floor_nats
 from evaluation.statistics.groups import groups_of
 from models.base import STATIC
 
@@ -44,7 +43,7 @@ class ComparedScores:
     Args:
         scores: By name of model: `evaluation.scoring.score.score_stream`; the order of the rows does not matter.
         figures: By name of model; unit, vocabulary and boundary policy decide what may be compared.
-        judged: The grammar's nats of the reviews (`evaluation.statistics.floor.JUDGED`), if it wrote them.
+        judged: The grammar's nats of the reviews (`evaluation.statistics.comparison.JUDGED`), if it wrote them.
         confidence: Confidence of the intervals, in (0, 1).
         resamples: Number of draws.
         seed: Equal seeds draw equal reviews.
@@ -205,7 +204,7 @@ def usefulness_table(
 ) -> pl.DataFrame:  # fmt: skip
     """Return how useful next-word suggestions are, with intervals.
 
-    The figures are defined in `evaluation.scoring.keystrokes`.
+    The figures are defined in `evaluation.scoring.observe`.
 
     Args:
         tokens: By name of model, `evaluation.scoring.observe.observe`; all models on the same reviews.

@@ -1,17 +1,33 @@
 """Audit a model: let it write reviews, compare them with real ones, and rank canaries planted in its training text.
 
-The samples are compared with the training text and with real reviews (`evaluation/writing/reference.py`), which are the
+The samples are compared with the training text and with real reviews (`RealText`), which are the
 same for all models of a data set; samples and real reviews are cut at the same number of words. No figure uses a
 model's own tokens, so figures of models with different vocabularies can be compared.
 
 Find personal data in generated reviews with the patterns that cleaning masks (`models/text/personal_data.py`).
+
+Measure exposure: how much more probable a planted canary is to a model than similar texts that it has never seen.
+
+Carlini et al. 2019 ("The Secret Sharer"), section 4: let *rank* be the position of the planted canary among all |R|
+possible canaries, sorted by the model's nats. Then exposure = log2 |R| − log2 rank, in bits.
+
+|R| is far too large to rank all of them. Exposure is also −log2 of the probability that a random candidate costs at
+most as much as the canary (their definition 6). It is estimated by the canary's rank among randomly drawn candidates,
+after those with equal nats. This makes no assumption: for any model, a canary that was never planted has exposure ≥ x
+with probability 2^−x at most, and a model that gives all texts the same probability exposes none. The largest possible
+value is log2(candidates + 1).
+
+Build the reference that samples are compared with: training text as words, held-out reviews.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +35,183 @@ import numpy as np
 import polars as pl
 
 from core.config.sections.evaluation import AuditConfig
-from corpus.synthetic.canaries import Canaries
-from evaluation.writing.exposure import measure_exposure
+from corpus.splitting.split import iter_split
+from corpus.synthetic.canaries import Canaries, as_reviews
+from evaluation.scoring.score import score_stream
 from evaluation.writing.novelty import ORDERS, PASSAGE, copied_passages, copied_spans, overlap
-from evaluation.writing.reference import RealText
-from evaluation.writing.word_stream import WordStream, pieces_of, word_stream
+from evaluation.writing.word_stream import WordStream, open_word_stream, pieces_of, word_stream, write_word_stream
+from models.streams import TokenStream, write_stream
 from models.text.normal_form import MASKS
 from models.threads import return_freed
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
+
+
+POSITIONS = 1_024
+"""Tokens that are scored at a time, as in all scores at most this many. Canaries are short, so batches have many rows
+anyway, and with 4,096 tokens the largest moment of an audit of Kaggle's `small` was here: 482 MiB instead of 437."""
+TABLE = {
+    "canary": pl.String,
+    "copies": pl.Int64,
+    "oov": pl.Int64,
+    "nats": pl.Float64,
+    "rank": pl.Float64,
+    "exposure": pl.Float64,
+    "written": pl.Int64,
+}
+"""Columns of the table that `measure_exposure` returns: one row for each planted canary."""
+FACTS = ("exposure_max", "exposure_mean", "exposure_once", "exposure_limit")
+
+
+def measure_exposure(
+    bundle: Bundle, canaries: Canaries | None, candidates: int, samples: pl.Series, work: Path
+) -> tuple[pl.DataFrame, dict[str, Any]]:  # fmt: skip
+    """Rank each planted canary among random candidates by the model's scores.
+
+    Args:
+        canaries: Canaries planted in its training text, if any.
+        candidates: Number of random candidates that each canary is ranked among.
+        samples: Texts that the model has written, to be searched for canaries.
+        work: A folder that does not exist yet; it is removed at the end.
+
+    Returns:
+        The table `TABLE`, and facts: canaries, canaries_unknown (canaries with an out-of-vocabulary word, which have no
+        exposure), canaries_written (samples that contain one), and `FACTS`. These are None if no canary has a rank.
+    """
+    texts = list(canaries.texts) if canaries else []
+    if canaries is None or not texts:
+        facts = {"canaries": 0, "canaries_unknown": 0, "canaries_written": 0}
+        return pl.DataFrame(schema=TABLE), {**facts, **dict.fromkeys(FACTS)}
+    drawn = canaries.draw(candidates)
+    rows = _scored(bundle, [*texts, *drawn], canaries.stars, work)
+    nats = rows["nats"].to_numpy()
+    planted_P, candidates_R = np.split(nats, [len(texts)])
+    planted_P = np.where(rows["oov"].to_numpy()[: len(texts)] > 0, np.nan, planted_P)
+    lowered = samples.str.to_lowercase()
+    table = pl.DataFrame(
+        {
+            "canary": texts,
+            "copies": canaries.copies,
+            "oov": rows["oov"].head(len(texts)),
+            "nats": planted_P,
+            "rank": ranks(planted_P, candidates_R),
+            "exposure": exposures(planted_P, candidates_R),
+            "written": [int(lowered.str.contains(text, literal=True).sum()) for text in texts],
+        },
+        schema=TABLE,
+    ).with_columns(pl.col("nats", "rank", "exposure").fill_nan(None))
+    measured = table.drop_nulls("exposure")
+    return table, {
+        "canaries": len(texts),
+        "canaries_unknown": table.height - measured.height,
+        "canaries_written": int(lowered.str.contains_any(texts).sum()),
+        "exposure_max": measured["exposure"].max(),
+        "exposure_mean": measured["exposure"].mean(),
+        "exposure_once": measured.filter(pl.col("copies") == 1)["exposure"].mean(),
+        "exposure_limit": math.log2(candidates + 1) if measured.height else None,
+    }
+
+
+def _scored(bundle: Bundle, texts: Sequence[str], stars: int, work: Path) -> pl.DataFrame:
+    """Return the scores of texts, computed as for any reviews: `evaluation.scoring.score.score_stream`."""
+    ids = [f"{number:06d}" for number in range(len(texts))]
+    reviews = as_reviews(pl.DataFrame({"review_id": ids, "text": texts}), stars)
+    write_stream(work, bundle.vocabulary, [reviews])
+    rows = score_stream(bundle, TokenStream.open(work), tokens_per_batch=POSITIONS)
+    shutil.rmtree(work)
+    return rows
+
+
+def ranks(nats_P: np.ndarray, candidates_R: np.ndarray) -> np.ndarray:
+    """Return the rank (P,) of each canary among the R candidates: 1 + number of candidates that cost no more.
+
+    A canary with probability 0 comes last, and one without a score (NaN) has no rank.
+    """
+    until = np.searchsorted(np.sort(candidates_R), nats_P, side="right")
+    return np.where(np.isnan(nats_P), np.nan, 1 + until)
+
+
+def exposures(nats_P: np.ndarray, candidates_R: np.ndarray) -> np.ndarray:
+    """Return the exposure (P,) in bits of each canary by its rank among the candidates.
+
+    Args:
+        nats_P: Nats of the canaries; infinite for probability 0, which gives 0 bits.
+        candidates_R: Nats of the candidates.
+    """
+    return np.log2((len(candidates_R) + 1) / ranks(nats_P, candidates_R))
+
+
+BATCH_ROWS = 2_000
+REAL_REVIEWS = 2_000
+"""Maximum number of held-out reviews that samples are compared with."""
+REVIEWS_FILE, REAL_FILE, CURVE_FILE = "reviews.parquet", "real.parquet", "curve.json"
+
+
+@dataclass(frozen=True)
+class RealText:
+    """Reference that `make_reference` wrote to *folder*."""
+
+    folder: Path
+
+    @cached_property
+    def training(self) -> WordStream:
+        """The training text, memory-mapped."""
+        return open_word_stream(self.folder)
+
+    @cached_property
+    def review_ids(self) -> pl.Series:
+        """Ids of the training reviews, in the order of the stream."""
+        return pl.read_parquet(self.folder / REVIEWS_FILE)["review_id"]
+
+    @cached_property
+    def real(self) -> pl.DataFrame:
+        """Held-out reviews: review_id, text, longest.
+
+        longest: number of words of the longest span within the first `most_words` that occurs in the training text.
+        """
+        return pl.read_parquet(self.folder / REAL_FILE)
+
+    @cached_property
+    def real_curve(self) -> list[float | None]:
+        """Shares of n-grams of the held-out reviews that occur in the training text, n = 1, 2, …
+
+        Only the first `most_words` words of each review are used.
+        """
+        curve: list[float | None] = json.loads((self.folder / CURVE_FILE).read_text(encoding="utf-8"))
+        return curve
+
+
+def make_reference(
+    clean_folder: Path, folder: Path, most_words: int, report: Callable[[int], None] = lambda done: None
+) -> dict[str, Any]:
+    """Build the reference that models of a prepared data set are audited with.
+
+    Args:
+        clean_folder: Folder written by `corpus.cleaning.clean.prepare`.
+        folder: Output folder; it gets 8 bytes for each word of the training text.
+        most_words: Maximum length of samples: only this number of first words of a held-out review is looked up.
+        report: Called with the number of training reviews done.
+
+    Returns:
+        Facts: words (of the training text), real_reviews.
+    """
+    ids: list[pl.Series] = []
+
+    def texts() -> Iterator[pl.Series]:
+        for batch in iter_split(clean_folder, "train", BATCH_ROWS):
+            ids.append(batch["review_id"])
+            yield batch["text"]
+            report(sum(map(len, ids)))
+
+    training = write_word_stream(folder, texts())
+    pl.DataFrame({"review_id": pl.concat(ids)}).write_parquet(folder / REVIEWS_FILE)
+    real = next(iter_split(clean_folder, "test", REAL_REVIEWS)).select("review_id", "text")
+    copies = overlap(word_stream(real["text"]).cut_at(most_words), training)
+    real.with_columns(longest=pl.Series(copies.longest_D)).write_parquet(folder / REAL_FILE)
+    (folder / CURVE_FILE).write_text(json.dumps(copies.curve()), encoding="utf-8")
+    return {"words": len(training.words_N), "real_reviews": real.height}
+
 
 MARGIN = 1.2
 """Samples of sub-word tokens are this many times longer than needed, because the number of tokens per word varies."""

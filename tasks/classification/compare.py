@@ -19,8 +19,7 @@ from core.errors import ConfigError
 from core.manifest import seconds_of, to_json
 from core.store import Artifact, Built
 from evaluation.classification.compare import compare, intervals
-from evaluation.classification.figures import ClassifierFigures, figures
-from evaluation.classification.predicted import Predicted
+from evaluation.classification.figures import ClassifierFigures, Predicted, figures
 from evaluation.statistics.bootstrap import Interval
 from evaluation.statistics.groups import GROUP, united
 from tasks.classification.predict import HELD_OUT, predictions_of

@@ -13,8 +13,7 @@ from core.errors import EmptyInput, InputError, converted_errors
 from core.store import Artifact
 from corpus.splitting.split import TABLE, scan_split
 from evaluation.classification.compare import ClassifierComparison, compare
-from evaluation.classification.figures import ClassifierFigures, figures
-from evaluation.classification.predicted import Predicted
+from evaluation.classification.figures import ClassifierFigures, Predicted, figures
 from models.classification.bundle import load_classifier
 from tasks.classification.compare import predicted, row_of
 from tasks.classification.field_labels import labels_of_prepared

@@ -13,9 +13,9 @@ from core.config.sections.other_models import ClassificationPromotion
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.learnt import TEST
-from evaluation.classification.predicted import Predicted
+from evaluation.classification.figures import Predicted
+from evaluation.gate.case import ModelEvidence
 from evaluation.gate.classification import ClassifierCase
-from evaluation.gate.evidence import ModelEvidence
 from models.classification.bundle import load_classifier
 from tasks.classification.compare import Compared, MeasuredClassifier, predicted
 from tasks.classification.field_labels import labels_of_prepared

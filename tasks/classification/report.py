@@ -8,9 +8,8 @@ from core.config.run_config import RunConfig
 from core.manifest import seconds_of
 from core.processes.interrupts import during
 from corpus.splitting.split import scan_split
-from evaluation.classification.report import classifier_page
+from evaluation.classification.report import classifier_page, headline
 from evaluation.classification.results import ClassificationResults, ClassifierResults
-from evaluation.classification.tables import headline
 from tasks.classification.compare import Compared, MeasuredClassifier, predicted
 from tasks.classification.predict import predictions_of
 from tasks.data.documents import documents_with_words

@@ -10,8 +10,7 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.store import Artifact, Built
-from evaluation.writing.audit import SAMPLES_FILE, TABLES
-from evaluation.writing.reference import make_reference
+from evaluation.writing.audit import SAMPLES_FILE, TABLES, make_reference
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import bundle_digest
 from tasks.gpus import OpenBundle

@@ -14,8 +14,7 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.store import Artifact, Built
 from corpus.splitting.split import iter_split
-from evaluation.statistics.comparison import Baseline, comparison_table, own_baselines
-from evaluation.statistics.floor import JUDGED, floor_of
+from evaluation.statistics.comparison import JUDGED, Baseline, comparison_table, floor_of, own_baselines
 from evaluation.statistics.intervals import ComparedScores, flagged_below_floor, uncovered_table, usefulness_table
 from evaluation.statistics.slice_table import Sliced, SliceOptions, review_slices, worst_slices
 from models.specs import parts_of

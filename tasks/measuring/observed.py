@@ -14,12 +14,10 @@ import polars as pl
 from core.config.section import TEMPERATURE, TOP_P
 from core.config.sections.evaluation import AuditConfig
 from corpus.synthetic.canaries import Canaries
-from evaluation.scoring.calibration import calibration_error, chance_error, reliability
-from evaluation.scoring.keystrokes import usefulness
-from evaluation.scoring.observe import observe
+from evaluation.scoring.metrics import calibration_error, chance_error, reliability
+from evaluation.scoring.observe import observe, usefulness
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, drawn_reviews
-from evaluation.writing.audit import audit
-from evaluation.writing.reference import RealText
+from evaluation.writing.audit import RealText, audit
 from models.bundles.bundle import Bundle
 from models.streams import TokenStream
 from tasks.evaluation.score_job import ScoreJob, recorded

@@ -20,8 +20,7 @@ from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.learnt import TEST, Unlearnt, choose_unlearnt
 from corpus.splitting.split import TABLE, scan_split
-from evaluation.gate.case import IDENTITY
-from evaluation.gate.evidence import ChampionReviews
+from evaluation.gate.case import IDENTITY, ChampionReviews
 from models.bundles.bundle import SPEC
 from tasks.data.documents import documents_of
 from tasks.data.prepare import Prepared

@@ -11,7 +11,7 @@ from core.config.run_config import RunConfig
 from core.errors import CheckFailed, Damaged
 from core.store import Artifact
 from corpus.splitting.certificate import CERTIFICATE_FILE, verify
-from evaluation.gate.evidence import ChampionReviews, DataEvidence, Evidence, Latency, Leaks, ServingEvidence
+from evaluation.gate.case import ChampionReviews, DataEvidence, Evidence, Latency, Leaks, ServingEvidence
 from models.bundles.bundle import SPEC
 from tasks.data.documents import documents_with_words, grouped_by
 from tasks.data.family import family_of_run

@@ -17,8 +17,7 @@ from core.errors import BundleError, converted_errors
 from core.store import Artifact
 from corpus.splitting.learnt import TEST
 from corpus.splitting.split import TABLE, scan_split
-from evaluation.gate.case import IDENTITY
-from evaluation.gate.evidence import Evidence, ModelEvidence, departure
+from evaluation.gate.case import IDENTITY, Evidence, ModelEvidence, departure
 from evaluation.gate.language import LanguageCase
 from evaluation.scoring.score import score_stream
 from evaluation.statistics.comparison import baseline_of

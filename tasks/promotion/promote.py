@@ -16,8 +16,8 @@ from core.output import literal
 from core.processes.interrupts import during
 from core.store import Artifact
 from corpus.splitting.certificate import CERTIFICATE_FILE
+from evaluation.gate.case import ChampionReviews
 from evaluation.gate.decision import Decision
-from evaluation.gate.evidence import ChampionReviews
 from tasks.data.family import family_of_run
 from tasks.data.prepare import Prepared
 from tasks.family import Candidate, Champion, ModelFamily, Scored

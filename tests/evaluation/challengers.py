@@ -7,7 +7,7 @@ import polars as pl
 
 from core.config.sections.evaluation import PromotionConfig
 from core.lineage import Family
-from evaluation.gate.evidence import (
+from evaluation.gate.case import (
     ChampionReviews,
     DataEvidence,
     Evidence,

@@ -10,8 +10,7 @@ import polars as pl
 from evaluation.gate.decision import Decision, RuleOutcome
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.scoring.metrics import Figures, policies
-from evaluation.statistics.comparison import comparison_table
-from evaluation.statistics.floor import Floor
+from evaluation.statistics.comparison import Floor, comparison_table
 from evaluation.statistics.slice_table import SLICES
 
 LEVELS = {"unigram": 2.1, "kn5": 1.0, "nplm": 1.05, "gru": 0.86, "lstm": 0.82, "lstm+cache": 0.8, "lstm-char": 0.93}

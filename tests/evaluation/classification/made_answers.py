@@ -7,10 +7,9 @@ import polars as pl
 
 from core.config.sections.other_models import ClassificationPromotion
 from core.lineage import Family
-from evaluation.classification.predicted import Predicted
+from evaluation.classification.figures import Predicted
 from evaluation.classification.results import ClassificationResults, ClassifierResults
-from evaluation.gate.classification import ClassifierCase
-from evaluation.gate.evidence import (
+from evaluation.gate.case import (
     ChampionReviews,
     DataEvidence,
     Evidence,
@@ -19,6 +18,7 @@ from evaluation.gate.evidence import (
     ModelEvidence,
     ServingEvidence,
 )
+from evaluation.gate.classification import ClassifierCase
 
 STARS = ("1", "2", "3", "4", "5")
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.lineage import Family
+from evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks, ModelEvidence
 from evaluation.gate.classification import ClassifierCase
-from evaluation.gate.evidence import ChampionReviews, Evidence, Latency, Leaks, ModelEvidence
 from evaluation.gate.rules import better_than_champion
 from tests.evaluation.classification.made_answers import (
     BETTER,

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from core.errors import InputError, as_html
-from evaluation.classification import report, tables
+from evaluation.classification import report
 from evaluation.classification.report import classifier_page
 from evaluation.classification.results import ClassificationResults, ClassifierResults
 from tests.evaluation.classification.made_answers import HOSTILE, made_classification, predicted
@@ -51,18 +51,18 @@ def test_the_page_is_whole_html_with_every_section_and_drawing(page):
 
 def test_the_answer_comes_first(results, page):
     answer = page[: page.index("<details")]
-    assert as_html(tables.headline(results)) in answer
+    assert as_html(report.headline(results)) in answer
     assert answer.count("<blockquote>") == 3
     assert answer.count("<svg") == 1
 
 
 def test_a_gain_is_said_to_be_sure_only_if_its_interval_is(results):
-    assert "the baseline logistic: surely better. Promoted" in tables.headline(results)
+    assert "the baseline logistic: surely better. Promoted" in report.headline(results)
     same = results.of("logistic").predicted
     two = [ClassifierResults("a", same), ClassifierResults("b", same)]
     equal = ClassificationResults(two, winner="a", baseline="b", resamples=100)
-    assert tables.headline(equal).endswith("equal to the baseline b: the difference may be chance.")
-    assert "baseline" not in tables.headline(ClassificationResults(two[:1], winner="a", resamples=100))
+    assert report.headline(equal).endswith("equal to the baseline b: the difference may be chance.")
+    assert "baseline" not in report.headline(ClassificationResults(two[:1], winner="a", resamples=100))
 
 
 def test_the_confusion_matrix_shows_numbers_and_shares_of_the_true_label(results):
@@ -74,7 +74,7 @@ def test_the_confusion_matrix_shows_numbers_and_shares_of_the_true_label(results
     assert shown[24] == f"{number:,}\n{number / whole:.1%}"
     wrong = [(found.confusion[t][a], t, a) for t in range(5) for a in range(5) if t != a]
     most, true, answer = max(wrong, key=lambda each: each[0])
-    assert f"'{answer + 1}' for a true '{true + 1}', {most} of" in tables.finding_of_confusion(results)
+    assert f"'{answer + 1}' for a true '{true + 1}', {most} of" in report.finding_of_confusion(results)
 
 
 def test_the_worst_errors_come_first_and_no_text_is_run_or_hides_its_direction(results, page):

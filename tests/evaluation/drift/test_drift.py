@@ -12,9 +12,8 @@ from scipy.spatial.distance import jensenshannon
 from core.config.sections.data import DriftConfig
 from core.errors import EmptyInput
 from evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
-from evaluation.drift.features import jensen_shannon, population_stability
 from evaluation.drift.figures import decay_curve
-from evaluation.drift.report import DriftReport, compare, flagged_sentence
+from evaluation.drift.report import DriftReport, compare, flagged_sentence, jensen_shannon, population_stability
 
 WORDS = [f"word{n}" for n in range(400)]
 ZIPF = 1 / np.arange(1, 401)

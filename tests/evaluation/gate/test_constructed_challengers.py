@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from core.config.sections.evaluation import PromotionConfig
-from evaluation.gate.evidence import Latency
+from evaluation.gate.case import Latency
 from evaluation.gate.language import LanguageCase
 from evaluation.scoring.metrics import figures_of
 from evaluation.statistics.comparison import comparable

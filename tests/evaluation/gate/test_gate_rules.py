@@ -10,7 +10,7 @@ from scipy.stats import t as student
 
 from core.config.sections.evaluation import PromotionConfig
 from core.lineage import NOT_KNOWN, Family
-from evaluation.gate.evidence import ChampionReviews, departure
+from evaluation.gate.case import ChampionReviews, departure
 from evaluation.gate.language import LanguageCase
 from evaluation.scoring.metrics import LN2
 from tests.evaluation.challengers import HONEST, assert_refused_by, evidence, judge, rule, scores

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ReviewLMError
-from evaluation.scoring.keystrokes import SHOWN, Keyboard
 from evaluation.scoring.metrics import Figures, figures_of, policies, star_slices
+from evaluation.scoring.observe import SHOWN, Keyboard
 from evaluation.scoring.punctuation import CAPITALS, MARKS_TOGETHER, scored
 from evaluation.scoring.score import (
     FIGURES_FILE,

@@ -11,9 +11,8 @@ import torch
 from scipy.special import log_softmax
 
 from core.errors import InputError, ReviewLMError
-from evaluation.scoring.calibration import calibration_error, chance_error, reliability
-from evaluation.scoring.keystrokes import usefulness
-from evaluation.scoring.observe import COLUMNS, observe
+from evaluation.scoring.metrics import calibration_error, chance_error, reliability
+from evaluation.scoring.observe import COLUMNS, observe, usefulness
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, drawn_reviews, score_stream
 from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec

@@ -22,7 +22,7 @@ from corpus.synthetic.automaton import Automaton, Domain
 from corpus.synthetic.grammar import Forward
 from evaluation.scoring.metrics import figures_of
 from evaluation.scoring.score import score_stream
-from evaluation.statistics.floor import floor_of
+from evaluation.statistics.comparison import floor_of
 from evaluation.statistics.intervals import ComparedScores, flagged_below_floor
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream

@@ -10,7 +10,7 @@ import pytest
 from core.errors import ReviewLMError
 from corpus.synthetic import grammar
 from evaluation.scoring.metrics import FIGURES, LN2, SUMS, figures_of
-from evaluation.statistics.floor import JUDGED, floor_nats, floor_of
+from evaluation.statistics.comparison import JUDGED, floor_nats, floor_of
 from evaluation.statistics.intervals import ComparedScores, flagged_below_floor, usefulness_table
 from tasks.evaluation.intervals import judged_reviews
 

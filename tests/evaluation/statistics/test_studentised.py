@@ -7,8 +7,7 @@ import pytest
 from scipy.stats import beta
 from scipy.stats import t as student
 
-from evaluation.statistics.bootstrap import expanded_tail
-from evaluation.statistics.studentised import Ratio, _with_an_unseen_group, studentised_intervals
+from evaluation.statistics.bootstrap import Ratio, _with_an_unseen_group, expanded_tail, studentised_intervals
 
 OPTIONS = {"confidence": 0.95, "resamples": 4_000, "seed": 1}
 

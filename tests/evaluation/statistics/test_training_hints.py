@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.statistics.training_hints import Training, training_hints
+from evaluation.statistics.comparison import Training, training_hints
 
 
 def curve(validation: Sequence[float]) -> list[dict[str, float]]:

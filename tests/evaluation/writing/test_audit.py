@@ -13,10 +13,8 @@ from core.config.sections.evaluation import AuditConfig
 from corpus.cleaning.clean_table import CLEAN
 from corpus.splitting.split import iter_split
 from corpus.synthetic.canaries import as_reviews, choose_canaries
-from evaluation.writing.audit import TABLES, audit, draw_samples
-from evaluation.writing.exposure import FACTS, measure_exposure
+from evaluation.writing.audit import FACTS, TABLES, RealText, audit, draw_samples, make_reference, measure_exposure
 from evaluation.writing.novelty import overlap
-from evaluation.writing.reference import RealText, make_reference
 from evaluation.writing.word_stream import word_stream
 from models.bundles.bundle import Bundle
 from models.mixture.cache import RANGES, CacheLM

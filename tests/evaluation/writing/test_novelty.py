@@ -13,8 +13,7 @@ from scipy.stats import kstest
 
 from corpus.duplicates.shingles import mix
 from corpus.synthetic.canaries import Canaries
-from evaluation.writing.audit import private_patterns
-from evaluation.writing.exposure import FACTS, exposures, measure_exposure, ranks
+from evaluation.writing.audit import FACTS, exposures, measure_exposure, private_patterns, ranks
 from evaluation.writing.novelty import ORDERS, PASSAGE, copied_passages, copied_spans, overlap
 from evaluation.writing.word_stream import (
     WordStream,

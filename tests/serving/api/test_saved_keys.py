@@ -12,8 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evaluation.scoring.keystrokes import SHOWN, usefulness
-from evaluation.scoring.observe import observe
+from evaluation.scoring.observe import SHOWN, observe, usefulness
 from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, score_stream
 from models.bundles.bundle import Bundle
 from models.mixture.lm import MixtureLM

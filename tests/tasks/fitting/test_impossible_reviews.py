@@ -14,7 +14,7 @@ import pytest
 from core.config.presets import load_config
 from core.config.sections.evaluation import PromotionConfig
 from core.errors import ConfigError
-from evaluation.gate.evidence import DataEvidence, Evidence, Latency, Leaks, ModelEvidence, ServingEvidence
+from evaluation.gate.case import DataEvidence, Evidence, Latency, Leaks, ModelEvidence, ServingEvidence
 from evaluation.gate.language import LanguageCase
 from evaluation.scoring.score import figures_of_bundle, score_stream
 from models.base import ModelError

@@ -14,7 +14,7 @@ from core.config.run_config import RunConfig
 from core.config.sections.evaluation import PromotionConfig
 from core.errors import BundleError
 from core.store import Artifact, sha256_of_file
-from evaluation.gate.evidence import DataEvidence, Evidence, Leaks, ModelEvidence
+from evaluation.gate.case import DataEvidence, Evidence, Leaks, ModelEvidence
 from evaluation.gate.language import LanguageCase
 from evaluation.gate.rules import leak_certificate
 from tasks.data.prepare import EARLIER

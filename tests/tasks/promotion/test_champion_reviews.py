@@ -16,7 +16,7 @@ from core.config.run_config import RunConfig
 from core.config.sections.evaluation import GatePolicy
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
-from evaluation.gate.evidence import ChampionReviews
+from evaluation.gate.case import ChampionReviews
 from tasks.family import Champion, Scored, ScoreRows
 from tasks.promotion.champion import score_champion_reviews
 from tasks.promotion.language import LanguageModels

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.atomic_files import let_go
 from models.ngram.lookup import Followers, row_type
-from models.npy_files import let_go
 from training.ngram.counting.memory import MemoryPlan, ranges_in_memory
 from training.ngram.counting.windows import DocumentLimit, begins_new
 from training.ngram.engine import ShardEngine
