@@ -31,7 +31,7 @@ Every parameter is shared by all steps, so its gradient is the sum over the step
 Over ℓ steps, (2) and (3) multiply by ℓ matrices Uᵀ diag(1 − h²). If the largest singular value of each stays below
 s < 1, an effect ℓ steps away falls at least like s to the ℓ; the gradient can explode only if it exceeds 1. An exact
 gradient does not solve either problem; gates (`models/neural/layers/cells.py`) and clipping
-(`training/neural/clipping.py`) do.
+(`training/neural/optimizers.py`) do.
 """
 
 from __future__ import annotations

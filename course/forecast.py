@@ -38,8 +38,7 @@ from models.base import ModelError
 from models.neural.device import limited_threads
 from models.neural.labelling.network import ForwardEncoder
 from models.specs import TrainingSpec
-from training.neural.clipping import scale_and_clip
-from training.neural.optimizers import learning_rate, make_optimizer
+from training.neural.optimizers import learning_rate, make_optimizer, scale_and_clip
 
 PARTS = (0.7, 0.85)
 """The network is trained on the changes before the first share of the series, chosen before the second, then tested."""

@@ -31,8 +31,7 @@ from models.neural.network import detach
 from models.specs import RecurrentSpec, TrainingSpec, model_class
 from models.streams import unigram_counts
 from training.neural.batches import Window, make_batches
-from training.neural.clipping import scale_and_clip
-from training.neural.optimizers import make_optimizer
+from training.neural.optimizers import make_optimizer, scale_and_clip
 
 if TYPE_CHECKING:
     from models.streams import TokenStream

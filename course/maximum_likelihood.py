@@ -1,6 +1,6 @@
 """Compute maximum likelihood as exact rational numbers: q(w | u, v) = c(u v w) / c(u v).
 
-`training/ngram/smoothing/mle.py` has the same numbers as logarithms.
+`training/ngram/smoothing/closed_form.py` has the same numbers as logarithms.
 """
 
 from __future__ import annotations

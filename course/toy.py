@@ -32,8 +32,7 @@ from models.neural.device import limited_threads
 from models.neural.network import Network
 from models.neural.output import NOT_SCORED
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from training.neural.clipping import scale_and_clip
-from training.neural.optimizers import learning_rate, make_optimizer
+from training.neural.optimizers import learning_rate, make_optimizer, scale_and_clip
 
 Build = Callable[[RecurrentSpec, torch.Tensor], Network]
 """Makes a network from its options and one number per entry of the vocabulary, like `RecurrentNetwork`."""

@@ -34,8 +34,7 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
 
     def make(work: Path) -> dict[str, Any]:
         from training.vectors.files import save_vectors
-        from training.vectors.neighbours import mean_cosine
-        from training.vectors.vector_fit import fit_vectors
+        from training.vectors.vector_fit import fit_vectors, mean_cosine
 
         train, validation = (TokenStream.open(tokens[split].folder) for split in ("train", "validation"))
         vocabulary = Vocabulary.load(prepared.vocabularies[chosen.vocabulary].folder / VOCABULARY_FILE)
@@ -50,7 +49,7 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
 
     inputs = {split: tokens[split].digest for split in ("train", "validation")}
     built = run_stage(config, STAGE, options, inputs, make, f"{chosen.kind} of {chosen.vocabulary}")
-    from training.vectors.neighbours import ALIKE
+    from training.vectors.vector_fit import ALIKE
 
     if (alike := built.artifact.facts["mean_cosine"]) > ALIKE:
         log.warning(

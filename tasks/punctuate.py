@@ -25,7 +25,7 @@ from tasks.gpus import gpu_slot, on_gpu
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, stage, store_of
 from training.context import FitContext, FitProgress
-from training.labelling import punctuator
+from training.labelling import networks
 from training.vocabularies.learn import learn_vocabulary
 
 STAGE, MODEL, CHECKPOINTS = "punctuation", "model", "checkpoints"
@@ -119,7 +119,7 @@ def _fitted(
             report(news.step, news.figures, total=news.total)
 
         context = FitContext(work / CHECKPOINTS, on_gpu(device, gpus), threads_of(config), heard)
-        model, summary = punctuator.fit_punctuator(spec, vocabulary, train, validation, context)
+        model, summary = networks.fit_punctuator(spec, vocabulary, train, validation, context)
         tags = model.tags([text.words for text in test])
         model.labeller.network.cpu()
         if device == "cuda":

@@ -55,7 +55,7 @@ def rows_of_file(config: RunConfig, name: str, path: Path, vocabulary: Artifact,
     source = identify(vector_file(path), name, store_of(config).root / ".files")
 
     def make(work: Path) -> dict[str, Any]:
-        from training.vectors.vocabulary_rows import vocabulary_rows
+        from training.vectors.files import vocabulary_rows
 
         words, stream = Vocabulary.load(vocabulary.folder / VOCABULARY_FILE), TokenStream.open(train.folder)
         place = source.path.parent if source.path.name == HEADER else source.path

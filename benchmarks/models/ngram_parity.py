@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.harness import Report, arguments, finish, say
-from training.ngram.arpa.reader import read_arpa
+from training.ngram.arpa_reader import read_arpa
 from training.ngram.lines.line_lm import LineLM
 from training.ngram.lines.text_files import fit_text, score_text
 

@@ -27,7 +27,7 @@ from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from training.context import FitContext
 from training.fit import fit_model
-from training.neural.validation import validation_nats
+from training.neural.trainer import validation_nats
 
 PLAIN = RecurrentSpec(
     hidden=192, embedding=128, dropout=0.0, objective=ObjectiveSpec(head=500),

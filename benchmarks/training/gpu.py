@@ -40,8 +40,7 @@ from models.neural.device import free_cached_memory, require_device
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from training.context import FitContext, FitProgress
-from training.neural.trainer import train
-from training.neural.validation import validation_nats
+from training.neural.trainer import train, validation_nats
 
 MOST_SECONDS, QUICK_SECONDS = 480, 240
 LAST_SECONDS, TEST_SECONDS = 60, 180

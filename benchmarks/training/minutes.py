@@ -46,7 +46,7 @@ from training.context import CHECKPOINTS, PAUSED, FitContext, Pace
 from training.fit import fit_model
 from training.mixture.fitting import tune_weights
 from training.mixture.tuning import batches, token_nats
-from training.neural.callbacks import pacing
+from training.neural import callbacks
 from training.neural.checkpoint import JOURNAL
 from training.vocabularies.learn import learn_vocabulary
 
@@ -125,7 +125,7 @@ def bits(model: Any, stream: TokenStream) -> float:
 
 def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:
     """Fit one side's models and return its row."""
-    pacing.time = SimpleNamespace(monotonic=process_time)  # type: ignore[assignment]
+    callbacks.time = SimpleNamespace(monotonic=process_time)  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         vocabulary, streams = texts_of(folder, clean, side)

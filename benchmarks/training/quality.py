@@ -41,7 +41,7 @@ from models.streams import TokenStream
 from models.tokens.special import CONTEXT_IDS
 from training.mixture.caches import tuned_neural_cache
 from training.mixture.fitting import tune_weights
-from training.neural.validation import validation_nats
+from training.neural.trainer import validation_nats
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.ngram_fit import estimate_ngrams
 

@@ -45,7 +45,7 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from training.context import FitContext
 from training.neural import trainer
-from training.neural.validation import validation_nats
+from training.neural.trainer import validation_nats
 
 SHORT = RecurrentSpec(
     kind="gru", name="gru", hidden=256, embedding=192, dropout=0.0, condition_on_stars=False,

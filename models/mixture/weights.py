@@ -1,6 +1,6 @@
 """Weigh the parts of a mixture: p(w | h)  =  Σ_i λ_i p_i(w | h),  λ_i ≥ 0,  Σ_i λ_i = 1.
 
-EM finds fixed weights on held-out text (`training/mixture/em.py`). Shapes: T tokens, P parts.
+EM finds fixed weights on held-out text (`training/mixture/tuning.py`). Shapes: T tokens, P parts.
 
 **Attribution** of the log-probability of each word to the parts. A mixture draws a part with probability λ_i and then
 the word from it. Given the word, the probability that it came from part i is the share of this part (Bayes' rule; the

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from core.errors import ANOTHER_PLACE, BundleError, ConfigError, InputError, converted_errors, disk_errors
+from models.specs import Smoothing as Methods
 from reviewlm import terminal
 from reviewlm.options import (
     DrawSeed,
@@ -41,10 +42,7 @@ Marks = Annotated[
         "word, as in texts whose rare words were replaced by it (Penn Treebank)."
     ))
 ]
-Smoothing = Annotated[str, typer.Option("--smoothing", help=(
-    "modified_kneser_ney, kneser_ney, katz, absolute_discounting, witten_bell, jelinek_mercer, add_k, "
-    "maximum_likelihood or stupid_backoff."
-))]  # fmt: skip
+Smoothing = Annotated[str, typer.Option("--smoothing", help=f"One of {', '.join(get_args(Methods))}.")]
 
 Order = Annotated[int, typer.Option("--order", min=1, max=6, help="N, the longest n-gram.")]
 NewArpa = Annotated[

@@ -13,8 +13,8 @@ from tasks.embed import newest_vectors
 from tasks.track import tracker_of
 from tests.flows.first_run import TINY
 from training.vectors.files import load_vectors
-from training.vectors.neighbours import mean_cosine
 from training.vectors.stored_rows import HEADER
+from training.vectors.vector_fit import mean_cosine
 
 pytestmark = pytest.mark.slow
 SETTINGS = ["embedding.dimensions=8", "embedding.epochs=30", "embedding.min_count=3"]

@@ -19,7 +19,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from models.written_words import TAGS, TaggedWords, UsualTags, by_rules, put_back, taken_off
 from training.context import FitContext
-from training.labelling.punctuator import fit_punctuator
+from training.labelling.networks import fit_punctuator
 from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [

@@ -16,9 +16,16 @@ from models.mixture.weights import mixed_nats
 from models.specs import CacheSpec, NeuralCacheSpec
 from models.tokens.special import CONTEXT_IDS
 from training.context import FitContext, FitResult
-from training.mixture.em import ROUNDS, em
-from training.mixture.parts import journal_tuning, open_parts
-from training.mixture.tuning import NO_TOKEN, TUNING_TOKENS, TuningBatch, batches
+from training.mixture.tuning import (
+    NO_TOKEN,
+    ROUNDS,
+    TUNING_TOKENS,
+    TuningBatch,
+    batches,
+    em,
+    journal_tuning,
+    open_parts,
+)
 
 if TYPE_CHECKING:
     from models.streams import TokenStream

@@ -27,9 +27,7 @@ from models.mixture.parts import Part
 from models.mixture.weights import Fixed, Weighting, mixed_nats, shares
 from models.specs import MixtureSpec
 from training.context import FitContext, FitResult
-from training.mixture.em import ROUNDS, em
-from training.mixture.parts import journal_tuning, open_parts
-from training.mixture.tuning import TUNING_TOKENS, batches, token_nats
+from training.mixture.tuning import ROUNDS, TUNING_TOKENS, batches, em, journal_tuning, open_parts, token_nats
 
 if TYPE_CHECKING:
     from models.streams import TokenStream

@@ -24,8 +24,8 @@ from torch import Tensor
 from models.neural.device import Unread, first_line, free_cached_memory, is_out_of_memory, tf32_in_layers, to_device
 from training.neural.batches import StreamPiece
 from training.neural.checkpoint import random_tensors, set_random
-from training.neural.clipping import Clipped, scale_and_clip, scale_and_clip_unread
 from training.neural.fused.captured import CapturedReading, Read, captured
+from training.neural.optimizers import Clipped, scale_and_clip, scale_and_clip_unread
 from training.neural.state import TrainingState
 from training.neural.tbptt import Memory, Sums, add_gradients
 

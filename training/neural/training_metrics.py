@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from models.base import perplexity
 from training.context import FitProgress
-from training.neural.clipping import Clipped
+from training.neural.optimizers import Clipped
 
 SUMS = ("nats", "tokens", "clipped", "cut", "updates", "seconds")
 HORIZON = 100

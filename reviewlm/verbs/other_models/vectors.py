@@ -28,7 +28,7 @@ from reviewlm.options import (
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
-    from training.vectors.neighbours import Neighbour
+    from training.vectors.vector_fit import Neighbour
 
 VECTORS_HELP = "File of word2vec, GloVe or fastText, or folder of `embed`. Default: the newest stored ones."
 
@@ -96,7 +96,7 @@ def neighbours(
     """Show the words with the nearest vectors, by cosine."""
     if not words and analogy is None:
         raise ConfigError("No word was given", where="neighbours", remedy="name a word, or three with --analogy A B C")
-    from training.vectors import neighbours as nearest
+    from training.vectors import vector_fit as nearest
     from training.vectors.files import read_vectors
 
     place = vectors_at(vectors, lambda: configured(preset, set))

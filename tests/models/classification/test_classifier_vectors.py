@@ -10,9 +10,8 @@ from models.neural.labelling.rows import LabelledSequences, Sequences
 from tests.models.classification.made_reviews import NOISE, TELLING, small
 from training.context import FitContext
 from training.labelling.fitting import fit_classifier
-from training.vectors.files import keyed, save_vectors
+from training.vectors.files import keyed, save_vectors, vocabulary_rows
 from training.vectors.stored_rows import save_matrix
-from training.vectors.vocabulary_rows import vocabulary_rows
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from models.tokens.special import BOS, CONTEXT_IDS
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
 from tests.models.table_lm import HistoryLM
-from training.mixture.em import em
 from training.mixture.fitting import context_slope, fit_context_weights, tune_weights
+from training.mixture.tuning import em
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.ngram_fit import estimate_ngrams
 

@@ -105,7 +105,7 @@ def run(home: str, job: LanguageModelJob, seconds: float, fatal: Point | None = 
         fatal: Where to die; None lives.
     """
     torch.set_num_threads(1)
-    training.neural.callbacks.checkpointing.CHECKPOINT_SECONDS = seconds
+    training.neural.checkpointing.CHECKPOINT_SECONDS = seconds
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115, the news of the fit
     points = Points(Path(home), fatal)
     points.watch()

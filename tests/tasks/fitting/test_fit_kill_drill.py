@@ -26,7 +26,7 @@ from tracking.runs.runs import Tracker
 from training.neural.training_metrics import MEASURED
 from training.vocabularies.learn import learn_vocabulary
 
-pytestmark = pytest.mark.long  # one kill -9 of a fit is in tests/training/neural/callbacks
+pytestmark = pytest.mark.long  # one kill -9 of a fit is in tests/training/neural
 STORES, KILLS = 5, 4
 PRELOAD = [
     "tasks.fitting.fit_worker", "models.neural.architectures", "training.neural.trainer", "torch._dynamo",

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from tests.models.neural.made_trainings import TRAINING
-from training.neural.clipping import scale_and_clip, scale_and_clip_unread
-from training.neural.optimizers import make_rule
+from training.neural.optimizers import make_rule, scale_and_clip, scale_and_clip_unread
 
 
 @pytest.mark.parametrize("limit", [0.5, 1.0, 100.0, None])

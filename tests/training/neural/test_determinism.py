@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.neural.device import limited_threads
-from training.neural.callbacks.checkpointing import determinism_class
+from training.neural.checkpointing import determinism_class
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 

@@ -10,7 +10,7 @@ from models.neural.device import out_of_memory
 from tests.marked_cases import long_but
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import SPEC, TRAINING, V, curve, network_of, run
-from training.neural.validation import validation_nats
+from training.neural.trainer import validation_nats
 
 GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 CPU = RuntimeError(

@@ -9,8 +9,8 @@ import torch
 from models.specs import TrainingSpec
 from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, curve, network_of, run
 from training.context import FitContext, Pace
+from training.neural import callbacks
 from training.neural.batches import Plan
-from training.neural.callbacks import pacing
 from training.neural.optimizers import decay_start, learning_rate
 from training.neural.trainer import CHECKPOINTS, PAUSED, train
 
@@ -31,7 +31,7 @@ class Clock:
 
 def paced(folder, monkeypatch, pace, training=TRAPEZOID):
     """Return the summary of a paced training by this clock."""
-    monkeypatch.setattr(pacing, "time", Clock())
+    monkeypatch.setattr(callbacks, "time", Clock())
     folder.mkdir()
     network = network_of(replace(SPEC, training=training))
     return train(network, TRAIN, VALIDATION, training, FitContext(folder, pace=pace))

@@ -13,7 +13,7 @@ from models.neural.architectures import RecurrentNetwork
 from models.neural.output import CONTEXT_IDS
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import SPEC, TRAINING, VALIDATION, V, curve, journal, network_of, run
-from training.neural.validation import validation_nats
+from training.neural.trainer import validation_nats
 
 # --- one step
 

@@ -17,7 +17,7 @@ import torch
 from tests.models.neural.made_streams import stream_of
 from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, V, network_of
 from training.context import FitContext
-from training.neural.callbacks import checkpointing
+from training.neural import checkpointing
 from training.neural.trainer import train
 
 PLAIN = replace(SPEC, dropout=0.0)

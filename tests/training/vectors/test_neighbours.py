@@ -5,7 +5,7 @@ import pytest
 
 from models.base import ModelError
 from training.vectors.files import keyed
-from training.vectors.neighbours import analogy, mean_cosine, neighbours
+from training.vectors.vector_fit import analogy, mean_cosine, neighbours
 
 NAMES = ["man", "woman", "king", "queen", "zero"]
 MATRIX = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1], [0, 0, 0]])

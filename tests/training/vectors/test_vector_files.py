@@ -11,8 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from models.base import ModelError
-from training.vectors.files import ARRAYS, Form, keyed, load_vectors, read_vectors, save_vectors, write_vectors
-from training.vectors.vocabulary_rows import embedding_matrix
+from training.vectors.files import (
+    ARRAYS,
+    Form,
+    embedding_matrix,
+    keyed,
+    load_vectors,
+    read_vectors,
+    save_vectors,
+    write_vectors,
+)
 
 FOOD = keyed(["the", "food", "café"], np.array([[1, 2.5], [-0.1, 1e-30], [3, 4]], np.float32))
 words = st.lists(st.text(st.characters(exclude_categories=("Cs", "Z", "C")), min_size=1), min_size=1, unique=True)

@@ -17,7 +17,7 @@ from tokenizers import models as models_of_package
 from models.tokens.subword_codecs import SPLIT
 from tests.marked_cases import long_but
 from tests.models.small_vocabularies import TRAIN, UNITS, train
-from training.vocabularies import subwords
+from training.vocabularies import learn
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -70,7 +70,7 @@ def test_unigram_has_the_pieces_of_the_package_on_the_whole_text(vocabularies, m
 
 
 def test_a_large_text_is_thinned_for_unigram_by_piece_not_by_place(monkeypatch):
-    monkeypatch.setattr(subwords, "FED", 200)
+    monkeypatch.setattr(learn, "FED", 200)
     texts = [f"{text} {number}" for number, text in enumerate(TRAIN)]
     vocabulary = train("unigram", texts)
     assert 150 < vocabulary.facts["occurrences_fed"] < 250 < vocabulary.facts["occurrences"]

@@ -49,7 +49,7 @@ def gpu_softmax(logits_NC: Tensor, classes_N: Tensor) -> Tensor | None:
     """Return −log softmax of the classes (N,), with p − y over the logits; None where we have no kernel for them."""
     if logits_NC.dtype != torch.bfloat16 or not logits_NC.is_cuda or not has_triton(logits_NC.device):
         return None
-    from training.neural.fused.gpu_softmax import MOST_ENTRIES, nats_and_gradient
+    from training.neural.fused.gpu_lstm import MOST_ENTRIES, nats_and_gradient
 
     return nats_and_gradient(logits_NC, classes_N) if logits_NC.shape[1] <= MOST_ENTRIES else None
 
@@ -64,7 +64,7 @@ def has_triton(device: torch.device) -> bool:
     if torch.version.hip:  # not tried; warps there are twice as wide
         return False
     try:
-        from training.neural.fused.gpu_softmax import nats_and_gradient
+        from training.neural.fused.gpu_lstm import nats_and_gradient
 
         logits_NC = torch.zeros(1, 8, device=device, dtype=torch.bfloat16)
         found_N = nats_and_gradient(logits_NC, torch.zeros(1, device=device, dtype=torch.int64))
@@ -92,9 +92,7 @@ def gpu_sequences(device: torch.device) -> dict[str, OwnRun]:
 @cache
 def sequences() -> dict[str, OwnRun]:
     """Return our own layers of the CPU, by mode."""
-    from training.neural.fused.elman import ElmanSequence
-    from training.neural.fused.gru import GRUSequence
-    from training.neural.fused.lstm import LSTMSequence
+    from training.neural.fused.cells import ElmanSequence, GRUSequence, LSTMSequence
 
     return {
         "LSTM": partial(run_sequence, LSTMSequence, ()),

@@ -4,7 +4,7 @@ A document is `[begin, w1 … wn, end]`, where begin is a token that is given an
 in a text of lines). No n-gram ends with the begin token and none crosses a document. So an order counts exactly the
 positions with enough history, and order 1 counts the predicted tokens.
 
-All windows of N tokens are sorted once (`windows.py`, `window_batches.py`). Then the n-grams of every order are read
+All windows of N tokens are sorted once (`window_batches.py`). Then the n-grams of every order are read
 from them, each with a link to its suffix (`window_counts.py`), so that the estimators can sum with one `bincount`.
 Within a memory limit, text and counts are in temporary files, and memory holds what is worked on at a time.
 
@@ -27,8 +27,7 @@ from models.base import ModelError
 from models.ngram.lookup import NONE, Followers, follow
 from training.ngram.counting.memory import IN_MEMORY, ArrayAllocator, memory_plan
 from training.ngram.counting.window_batches import TextInBlocks, sort_windows
-from training.ngram.counting.window_counts import count_order
-from training.ngram.counting.windows import DocumentLimit
+from training.ngram.counting.window_counts import DocumentLimit, count_order
 from training.ngram.engine import ShardEngine, Threads
 
 _BLOCK = 1 << 20

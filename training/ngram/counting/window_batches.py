@@ -23,8 +23,15 @@ from models.base import ModelError
 from models.ngram.lookup import word_type
 from models.threads import ordered
 from training.ngram.counting.memory import GrowingArray, MemoryPlan
-from training.ngram.counting.window_counts import SortedWindows
-from training.ngram.counting.windows import DocumentLimit, Text, begins_new, changes, shard_words, sort_shard
+from training.ngram.counting.window_counts import (
+    DocumentLimit,
+    SortedWindows,
+    Text,
+    begins_new,
+    changes,
+    shard_words,
+    sort_shard,
+)
 from training.ngram.engine import ShardEngine
 
 _NOTHING = -1
@@ -63,7 +70,7 @@ class TextInBlocks:
 
         Returns:
             The group of each window (P,), ascending; where it begins in the text (P,) int32, ascending within a group;
-            its words as in `windows.Text`, (P, N) int32; its length (P,) uint8.
+            its words as in `window_counts.Text`, (P, N) int32; its length (P,) uint8.
         """
         ids_B = self._ids(first)
         word_B = ids_B[: len(ids_B) - self.order]
@@ -121,7 +128,7 @@ class Dealt(NamedTuple):
     Args:
         numbers_S: Number of windows of each shard.
         start_P: Position in the text where each window begins; int32.
-        code_PN: Its words, as in `windows.Text`.
+        code_PN: Its words, as in `window_counts.Text`.
         length_P: Its length; uint8.
     """
 

@@ -136,20 +136,20 @@ class LineLM(NGramLM):
 
     @classmethod
     def from_arpa(cls, path: Path) -> LineLM:
-        """Read an ARPA file of any toolkit; see `read_arpa` in `arpa/reader.py`, also for errors."""
-        from training.ngram.arpa.reader import (
+        """Read an ARPA file of any toolkit; see `read_arpa` in `arpa_reader.py`, also for errors."""
+        from training.ngram.arpa_reader import (
             read_arpa,  # only here: it needs polars, which takes longer to load than most models
         )
 
         return cls(*read_arpa(path))
 
     def to_arpa(self, path: Path) -> None:
-        """Write an ARPA file; see `write_arpa` in `arpa/writer.py`.
+        """Write an ARPA file; see `write_arpa` in `arpa_writer.py`.
 
         Raises:
             ModelError: The model has scores (stupid back-off), which ARPA readers would read as probabilities.
         """
-        from training.ngram.arpa.writer import write_arpa
+        from training.ngram.arpa_writer import write_arpa
 
         self._require_probabilities()
         write_arpa(path, self.tables, self.words)

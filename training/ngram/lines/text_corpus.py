@@ -28,7 +28,7 @@ from training.ngram.lines.text_source import opened
 logger = logging.getLogger(__name__)
 
 UNK, BEGIN, END = 0, 1, 2
-MARKS = ("<unk>", "<s>", "</s>")  # not that of `arpa.writer`, which imports polars
+MARKS = ("<unk>", "<s>", "</s>")  # not that of `arpa_writer`, which imports polars
 CAPITAL_UNKNOWN = "<UNK>"
 """Form of `<unk>` in some toolkits: in a text a normal word, in an ARPA file the unknown word."""
 GIVEN_OF_LINES = (BEGIN,)

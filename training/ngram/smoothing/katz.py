@@ -34,8 +34,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from training.ngram.counting.counts import NGramCounts
-from training.ngram.smoothing.absolute import order_discount
 from training.ngram.smoothing.by_context import Estimate
+from training.ngram.smoothing.closed_form import order_discount
 from training.ngram.smoothing.interpolation import Level, build, raw_counts_of_counts
 
 STEEPEST = 100.0

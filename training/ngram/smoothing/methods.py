@@ -12,7 +12,7 @@ from collections.abc import Callable
 from models.ngram.tables import Tables
 from models.specs import KNESER_NEY, NGramSpec
 from training.ngram.counting.counts import Documents, NGramCounts
-from training.ngram.smoothing import absolute, add_k, jelinek_mercer, katz, kneser_ney, mle, stupid_backoff, witten_bell
+from training.ngram.smoothing import closed_form, held_out, katz, kneser_ney
 from training.ngram.smoothing.by_context import Estimate
 from training.ngram.smoothing.interpolation import raw_counts_of_counts
 
@@ -21,20 +21,16 @@ logger = logging.getLogger(__name__)
 Estimator = Callable[[NGramCounts, NGramSpec, Documents | None], Estimate]
 
 
-def _kneser_ney(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None) -> Estimate:
-    return kneser_ney.estimate(counts, spec.smoothing)
-
-
 METHODS: dict[str, Estimator] = {
-    "maximum_likelihood": lambda counts, spec, held_out: mle.estimate(counts),
-    "add_k": lambda counts, spec, held_out: add_k.estimate(counts, held_out=held_out),
-    "jelinek_mercer": lambda counts, spec, held_out: jelinek_mercer.estimate(counts, held_out=held_out),
-    "witten_bell": lambda counts, spec, held_out: witten_bell.estimate(counts),
-    "absolute_discounting": lambda counts, spec, held_out: absolute.estimate(counts),
-    "katz": lambda counts, spec, held_out: katz.estimate(counts),
-    "kneser_ney": _kneser_ney,
-    "modified_kneser_ney": _kneser_ney,
-    "stupid_backoff": lambda counts, spec, held_out: stupid_backoff.estimate(counts),
+    "maximum_likelihood": lambda counts, spec, text: closed_form.estimate_maximum_likelihood(counts),
+    "add_k": lambda counts, spec, text: held_out.estimate_add_k(counts, held_out=text),
+    "jelinek_mercer": lambda counts, spec, text: held_out.estimate_jelinek_mercer(counts, held_out=text),
+    "witten_bell": lambda counts, spec, text: closed_form.estimate_witten_bell(counts),
+    "absolute_discounting": lambda counts, spec, text: closed_form.estimate_absolute(counts),
+    "katz": lambda counts, spec, text: katz.estimate(counts),
+    "kneser_ney": lambda counts, spec, text: kneser_ney.estimate(counts, spec.smoothing),
+    "modified_kneser_ney": lambda counts, spec, text: kneser_ney.estimate(counts, spec.smoothing),
+    "stupid_backoff": lambda counts, spec, text: closed_form.estimate_stupid_backoff(counts),
 }
 TUNED = frozenset(("add_k", "jelinek_mercer"))
 """Methods that tune parameters on held-out text. Their perplexity there is too low."""

@@ -12,7 +12,7 @@ import pytest
 from tests.marked_cases import slow_but
 from tests.models.neural.labelling.made_labels import QUICK, QUICK_TAGS, TRAINING, fitted, next_word_tags, reviews
 from training.labelling.labeller_fit import LabellerStep
-from training.neural.callbacks import reporting
+from training.neural import callbacks
 from training.neural.training_metrics import MEASURED
 
 SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=16, evaluations=5))
@@ -20,7 +20,7 @@ SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=
 
 @pytest.fixture(autouse=True)
 def _reports_at_evaluations_only(monkeypatch):
-    monkeypatch.setattr(reporting, "REPORT_SECONDS", math.inf)
+    monkeypatch.setattr(callbacks, "REPORT_SECONDS", math.inf)
 
 
 class Killed(Exception):

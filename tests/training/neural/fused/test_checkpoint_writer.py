@@ -7,10 +7,10 @@ import torch
 
 from tests.marked_cases import long_but
 from tests.models.neural.made_trainings import journal, killed_at_rename, network_of, run
-from training.neural.callbacks import checkpointing
-from training.neural.callbacks import checkpointing as checkpoint_writer
-from training.neural.callbacks.checkpointing import CheckpointWriter
+from training.neural import checkpointing
+from training.neural import checkpointing as checkpoint_writer
 from training.neural.checkpoint import Checkpoints
+from training.neural.checkpointing import CheckpointWriter
 from training.neural.step import TrainingStep
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)

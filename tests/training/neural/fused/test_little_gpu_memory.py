@@ -15,7 +15,7 @@ import torch
 from models.neural.device import free_cached_memory, require_device
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import SPEC, TRAINING, VALIDATION, V, curve, network_of, run
-from training.neural.validation import validation_nats
+from training.neural.trainer import validation_nats
 
 pytestmark = [pytest.mark.gpu, pytest.mark.needs_real_gpu]
 GPU = torch.device("cuda", 0)

@@ -19,7 +19,7 @@ from tests.models.neural.made_trainings import (
     network_of,
     run,
 )
-from training.neural.callbacks import checkpointing
+from training.neural import checkpointing
 from training.neural.step import TrainingStep
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.examples import examples
-from training.ngram.counting import windows as machinery
+from training.ngram.counting import window_counts as machinery
 from training.ngram.counting.memory import ArrayAllocator, MemoryPlan
 from training.ngram.counting.window_batches import TextInBlocks, sort_windows
 from training.ngram.engine import Threads

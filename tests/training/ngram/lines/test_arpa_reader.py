@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from models.base import ModelError
 from models.ngram.tables import Tables
 from tests.examples import examples
-from training.ngram.arpa.reader import read_arpa
-from training.ngram.arpa.writer import LN10
+from training.ngram.arpa_reader import read_arpa
+from training.ngram.arpa_writer import LN10
 from training.ngram.lines.line_lm import LineLM
 from training.ngram.lines.text_corpus import BEGIN
 

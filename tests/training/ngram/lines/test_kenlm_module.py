@@ -16,7 +16,7 @@ import pytest
 
 from models.specs import NGramSpec
 from models.tokens.special import CONTEXT_IDS
-from training.ngram.arpa.writer import LN10, write_arpa
+from training.ngram.arpa_writer import LN10, write_arpa
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.lines.text_corpus import UNK, LineCorpus
 from training.ngram.lines.text_files import fit_lines

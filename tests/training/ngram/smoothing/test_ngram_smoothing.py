@@ -19,8 +19,8 @@ from training.ngram.counting.counts import count_ngrams
 from training.ngram.fitting import packed_tables
 from training.ngram.measure import score_chunks
 from training.ngram.ngram_fit import estimate_ngrams
-from training.ngram.smoothing import add_k, jelinek_mercer, katz
-from training.ngram.smoothing.held_out import evidence
+from training.ngram.smoothing import katz
+from training.ngram.smoothing.held_out import GRID, estimate_add_k, evidence, tune
 from training.ngram.smoothing.methods import METHODS, estimate, figures
 
 PROBABILITIES = sorted(METHODS.keys() - SCORES_ONLY)
@@ -98,7 +98,7 @@ def objective(weights, orders, predictable) -> float:
 def test_em_finds_the_weights_that_no_other_weights_beat(stream_of, reviews_of):
     counts = count_ngrams(stream_of(reviews_of(200, V, 1)), 3, V, CONTEXT_IDS)
     orders = evidence(counts, stream_of(reviews_of(300, V, 2)))
-    weights = jelinek_mercer.tune(orders, counts.predictable)
+    weights = tune(orders, counts.predictable)
     best = objective(weights, orders, counts.predictable)
     for order, weight in enumerate(weights):
         for other in (weight * 0.98, weight + 0.02 * (1 - weight)):
@@ -110,8 +110,8 @@ def test_em_finds_the_weights_that_no_other_weights_beat(stream_of, reviews_of):
 def test_the_k_chosen_is_the_best_of_the_grid(order, stream_of, reviews_of):
     counts = count_ngrams(stream_of(reviews_of(200, V, 1)), order, V, CONTEXT_IDS)
     held_out = stream_of(reviews_of(60, V, 2))
-    by_k = {k: perplexity(NGramLM(packed_tables(counts, add_k.estimate(counts, k))), held_out) for k in add_k.GRID}
-    chosen = add_k.estimate(counts, held_out=held_out).facts["k"]
+    by_k = {k: perplexity(NGramLM(packed_tables(counts, estimate_add_k(counts, k))), held_out) for k in GRID}
+    chosen = estimate_add_k(counts, held_out=held_out).facts["k"]
     assert chosen == min(by_k, key=by_k.get)
     assert perplexity(estimate_ngrams(counts, "add_k", held_out=held_out), held_out) == by_k[chosen]
 

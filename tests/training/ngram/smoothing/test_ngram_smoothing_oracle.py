@@ -16,7 +16,7 @@ from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fitting import packed_tables
-from training.ngram.smoothing import absolute, add_k, jelinek_mercer, katz, mle, stupid_backoff, witten_bell
+from training.ngram.smoothing import closed_form, held_out, katz
 
 V = 14
 WORDS = V - len(CONTEXT_IDS)
@@ -123,13 +123,13 @@ class Katz(Oracle):
 
 
 METHODS = {
-    "maximum_likelihood": (MaximumLikelihood, mle.estimate),
-    "add_k": (AddK, lambda counts: add_k.estimate(counts, 0.5)),
-    "jelinek_mercer": (JelinekMercer, lambda counts: jelinek_mercer.estimate(counts, WEIGHTS[: counts.order])),
-    "witten_bell": (WittenBell, witten_bell.estimate),
-    "absolute_discounting": (AbsoluteDiscounting, absolute.estimate),
+    "maximum_likelihood": (MaximumLikelihood, closed_form.estimate_maximum_likelihood),
+    "add_k": (AddK, lambda counts: held_out.estimate_add_k(counts, 0.5)),
+    "jelinek_mercer": (JelinekMercer, lambda counts: held_out.estimate_jelinek_mercer(counts, WEIGHTS[: counts.order])),
+    "witten_bell": (WittenBell, closed_form.estimate_witten_bell),
+    "absolute_discounting": (AbsoluteDiscounting, closed_form.estimate_absolute),
     "katz": (Katz, lambda counts: katz.estimate(counts, cut=2)),
-    "stupid_backoff": (StupidBackoff, stupid_backoff.estimate),
+    "stupid_backoff": (StupidBackoff, closed_form.estimate_stupid_backoff),
 }
 
 

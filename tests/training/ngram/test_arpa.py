@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from models.ngram.tables import Tables
 from models.specs import NGramSpec
 from tests.examples import examples
-from training.ngram.arpa.reader import read_arpa
-from training.ngram.arpa.writer import LN10, log10_float32, write_arpa
+from training.ngram.arpa_reader import read_arpa
+from training.ngram.arpa_writer import LN10, log10_float32, write_arpa
 from training.ngram.lines.line_lm import LineLM
 from training.ngram.lines.text_corpus import LineCorpus
 from training.ngram.lines.text_files import fit_lines
@@ -92,7 +92,7 @@ def test_a_full_disk_is_one_error_and_leaves_what_was_there(name, tmp_path):
         "try: model.to_arpa(Path(sys.argv[2]))\n"
         "except ModelError as error: print(error.kind, error.__cause__.errno)"
     )
-    source = Path(__file__).parents[1] / "data" / "train.3.arpa.gz"
+    source = Path(__file__).parent / "data" / "train.3.arpa.gz"
     done = subprocess.run([sys.executable, "-c", code, source, tmp_path / name], capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == (f"disk {errno.EFBIG}", "")
     assert [path.name for path in tmp_path.iterdir()] == [name]

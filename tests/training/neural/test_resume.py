@@ -14,8 +14,8 @@ import torch
 
 from tests.marked_cases import long_but, slow_but
 from tests.models.neural.made_trainings import Killed, killed_at_rename
-from tests.training.neural.callbacks import killed_trainings
-from tests.training.neural.callbacks.killed_trainings import (
+from tests.training.neural import killed_trainings
+from tests.training.neural.killed_trainings import (
     SPEC,
     TRAINING,
     assert_same_as,
@@ -27,7 +27,7 @@ from tests.training.neural.callbacks.killed_trainings import (
     run,
     without_clock,
 )
-from training.neural.callbacks import checkpointing
+from training.neural import checkpointing
 from training.neural.optimizers import AdamW, learning_rate
 from training.neural.trainer import CHECKPOINTS
 
@@ -126,8 +126,8 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import torch
 from models.neural import network
-from training.neural.callbacks import checkpointing
-from tests.training.neural.callbacks import killed_trainings
+from training.neural import checkpointing
+from tests.training.neural import killed_trainings
 network.bf16_on_processor = lambda: True  # as in conftest.py
 torch.set_num_threads(1)
 checkpointing.CHECKPOINT_SECONDS = 0.0
@@ -146,7 +146,7 @@ killed_trainings.run(Path(sys.argv[2]), network)
 @pytest.mark.drill("killed at any moment", "kill -9 of a training", "ends as if nothing had happened")
 @pytest.mark.long
 def test_a_process_killed_with_sigkill(tmp_path, undisturbed):
-    root = Path(__file__).parents[4]
+    root = Path(__file__).parents[3]
     command = [sys.executable, "-c", PROGRAM, str(root), str(tmp_path), "33"]
     assert subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == -signal.SIGKILL
     assert list((tmp_path / CHECKPOINTS).glob("*.json"))

@@ -1,26 +1,82 @@
-"""Pause a training when the time left is just enough for its learning rate to decay, so that it ends on time.
+"""Define the moments of a training at which callbacks act.
+
+Pause a training when the time left is just enough for its learning rate to decay, so that it ends on time.
 
 A trapezoid's rate does not depend on the number of updates before its decay begins. So the training may decide there,
 by the clock, how many updates it will have: those made so far and the decay that belongs to them. `shortened` gives the
 options of exactly that training. A training with these options from the first update on makes the same weights, bit for
 bit, and so does one that resumes from the state at which the paced one stopped.
+
+Report a training: curves into the journal, progress to the caller.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NoReturn
 
-from training.context import Pace
+import torch
+
+from models.threads import peak_resident
+from training.context import FitProgress, Pace
 from training.neural.batches import Plan
-from training.neural.callbacks.callback import Callback, ValidationResult
+from training.neural.checkpoint import SETTLED, Journal
 from training.neural.optimizers import DECAY, decay_start
 from training.neural.state import TrainingState
+from training.neural.step import Divergence
 
 if TYPE_CHECKING:
     from models.neural.spec import TrainingSpec
     from training.neural.batches import Window
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """The result of one evaluation on held-out reviews.
+
+    Args:
+        nats: Per scored token, or what else chooses the best state: lower is better.
+        improved: It is the lowest so far.
+        good: Training may go back to these weights after a divergence.
+        figures: For the journal.
+    """
+
+    nats: float
+    improved: bool
+    good: bool
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+class Callback:
+    """Base class: does nothing at any moment.
+
+    Args:
+        state: Of the training; all its callbacks act on this one object.
+    """
+
+    def __init__(self, state: TrainingState) -> None:
+        self.state = state
+
+    def on_start(self) -> None:
+        """Act before the first window, of a new training and of a resumed one."""
+
+    def on_update(self, window: Window) -> None:
+        """Act after an update by *window*."""
+
+    def on_validation(self, measured: ValidationResult) -> None:
+        """Act after an evaluation, which follows the update."""
+
+    def on_window_end(self) -> None:
+        """Act when update and evaluation are done: all that changes is in the state, so it can be saved."""
+
+    def on_divergence(self, error: Divergence) -> None:
+        """Act after an update or an evaluation that failed; the state may be unusable."""
+
+    def on_end(self) -> None:
+        """Act after the last window."""
+
 
 EVALUATION_SHARE = 0.05
 """Share of the time that evaluations may take."""
@@ -136,3 +192,74 @@ def shortened(training: TrainingSpec, plan: Plan, steady: int) -> TrainingSpec:
     warm = round(training.warmup * plan.updates)
     updates = min(plan.updates, updates_with_decay(max(steady, warm)))
     return replace(training, epochs=plan.epochs_of(updates), warmup=warm / updates)
+
+
+JOURNAL_LINES = 200
+"""Points of each training curve, at most."""
+REPORT_SECONDS = 0.5
+MEGABYTE = 1e6
+
+
+class Curves(Callback):
+    """Write the curves of a training into its journal; only the leading rank writes."""
+
+    def __init__(self, state: TrainingState, journal: Journal) -> None:
+        super().__init__(state)
+        self.journal = journal
+
+    def write(self, figures: Mapping[str, float]) -> None:
+        """Append one line unless there are no figures."""
+        if figures and self.state.ranks.leads:
+            self.journal.write(self.state.metrics.tokens, figures)
+
+    def on_update(self, window: Window) -> None:
+        """Write means of the training every few updates; use of the machine once an epoch."""
+        metrics, total = self.state.metrics, self.state.total_updates
+        last = metrics.updates == total
+        if last or metrics.updates % max(1, total // JOURNAL_LINES) == 0:
+            self.state.settle()
+            rate, by_value = self.state.rate(metrics.updates - 1), self.state.training.clip_value is not None
+            self.write(metrics.train_figures(rate, by_value, self.state.reports_nats))
+        if last or window.index + 1 == window.of:
+            self.state.settle()
+            self.write(self.machine_figures())
+
+    def on_validation(self, measured: ValidationResult) -> None:
+        """Write the measurement, and whether a divergence may still remove the lines before it."""
+        figures = {f"validation/{name}": value for name, value in measured.figures.items()}
+        self.write({**figures, SETTLED: measured.good})
+
+    def machine_figures(self) -> dict[str, float]:
+        """Return the figures of machine use so far: times of updates, peak memory of this process and of the GPU."""
+        peaks, device = {"peak_memory_megabytes": peak_resident() / MEGABYTE}, self.state.device
+        if device.type == "cuda":
+            peaks["peak_gpu_memory_megabytes"] = torch.cuda.max_memory_reserved(device) / MEGABYTE
+        return self.state.metrics.machine_figures(peaks)
+
+
+class ProgressReport(Callback):
+    """Report progress to the caller after each evaluation, and every `REPORT_SECONDS`.
+
+    The length of a paced training is an estimate.
+    """
+
+    def __init__(
+        self, state: TrainingState, total_tokens: int, report: Callable[[FitProgress], None], pacing: Pacing | None
+    ) -> None:
+        super().__init__(state)
+        self.total_tokens, self.report, self.pacing = total_tokens, report, pacing
+        self.reported, self.due = time.monotonic(), False
+
+    def on_validation(self, measured: ValidationResult) -> None:
+        """Report at the end of this window."""
+        self.due = True
+
+    def on_window_end(self) -> None:
+        """Report if it is due."""
+        if self.state.ranks.leads and (self.due or time.monotonic() - self.reported > REPORT_SECONDS):
+            self.reported, self.due = time.monotonic(), False
+            state = self.state
+            state.settle()
+            updates = self.pacing.expected_updates() if self.pacing else state.total_updates
+            tokens = round(self.total_tokens * updates / state.total_updates)
+            self.report(state.progress(updates, tokens))

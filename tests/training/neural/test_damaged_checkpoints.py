@@ -7,7 +7,7 @@ import torch
 
 from models.neural.network import fill_network, network_tensors
 from tests.marked_cases import long_but
-from tests.training.neural.callbacks.killed_trainings import (
+from tests.training.neural.killed_trainings import (
     assert_same_as,
     bits,
     kill,

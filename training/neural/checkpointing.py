@@ -26,7 +26,7 @@ from torch import Tensor
 
 from models.base import ModelError
 from models.neural.device import HostCopies
-from training.neural.callbacks.callback import Callback, ValidationResult
+from training.neural.callbacks import Callback, ValidationResult
 from training.neural.checkpoint import Checkpoint, Checkpoints, Journal
 from training.neural.state import TrainingState
 from training.neural.step import Divergence
