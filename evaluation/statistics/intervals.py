@@ -6,9 +6,8 @@ hard. Decide between two models by the interval of their difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from evaluation.scoring.observe import HITS
 from evaluation.statistics.bootstrap import Bootstrap, Interval
 from evaluation.statistics.comparison import METRICS, Baseline, baseline_of, comparable, floor_nats
 from evaluation.statistics.groups import groups_of
-from models.base import STATIC
 
 OWN = ("nats", "spelling_nats", "tokens", "words", "oov", "gap_nats", "gap_tokens")
 SHARED = ("bytes", "reviews", "gap_bytes")
@@ -89,18 +87,19 @@ class ComparedScores:
         return pl.DataFrame(rows, schema)
 
     def difference_table(self, baseline: Baseline) -> pl.DataFrame:
-        """Return the paired differences of each model to its baseline, and to the next better model.
+        """Return the paired differences of each model to its baseline.
 
         Static models are compared with static ones, adaptive models with adaptive ones.
 
         Returns:
-            model, other, relation ("baseline" or "next better"), figure, difference (model − other: below 0 the model
-            is better) with difference_lo and difference_hi, gain (1 − model / other) with gain_lo and gain_hi. There is
-            no row for a figure that cannot compare the pair (`evaluation.statistics.comparison.comparable`).
+            model, other, figure, difference (model − other: below 0 the model is better) with difference_lo and
+            difference_hi, gain (1 − model / other) with gain_lo and gain_hi. There is no row for a figure that cannot
+            compare the pair (`evaluation.statistics.comparison.comparable`).
         """
         rows = [
-            self._difference(model, other, relation, metric)
-            for model, other, relation in self._pairs(baseline)
+            self._difference(model, other, metric)
+            for model in sorted(self.figures, key=lambda name: (self.figures[name].open_bits_per_byte, name))
+            if (other := baseline_of(baseline, model)) in self.figures and other != model
             for metric in METRICS
             if comparable(metric, self.figures[model], self.figures[other])
         ]
@@ -126,25 +125,17 @@ class ComparedScores:
     def _gain(self, name: str, other: str, of: Callable[[Sums], Any]) -> Interval | None:
         return self.boot.interval(partial(_gain_of, name, other, of)) if other in self.figures else None
 
-    def _difference(self, name: str, other: str, relation: str, metric: str) -> tuple[Any, ...]:
+    def _difference(self, name: str, other: str, metric: str) -> tuple[Any, ...]:
         of = FIGURES[metric]
         difference = self.boot.interval(lambda sums: of(_own(sums, name)) - of(_own(sums, other)))
         gain = self.boot.interval(partial(_gain_of, name, other, of))
         numbers = (difference.estimate, difference.low, difference.high, gain.estimate, gain.low, gain.high)
-        return (name, other, relation, metric, *map(_finite, numbers))
-
-    def _pairs(self, baseline: Baseline) -> Iterator[tuple[str, str, str]]:
-        order = sorted(self.figures, key=lambda name: (self.figures[name].open_bits_per_byte, name))
-        reference_of = {name: baseline_of(baseline, name) for name in order}
-        yield from ((a, b, "baseline") for a, b in reference_of.items() if b in reference_of and b != a)
-        for adapting in (False, True):
-            alike = [name for name in order if (self.figures[name].adaptation != STATIC) == adapting]
-            yield from ((worse, better, "next better") for better, worse in pairwise(alike))
+        return (name, other, metric, *map(_finite, numbers))
 
 
 DIFFERENCES = pl.Schema(
     {
-        **dict.fromkeys(("model", "other", "relation", "figure"), pl.String()),
+        **dict.fromkeys(("model", "other", "figure"), pl.String()),
         **dict.fromkeys(("difference", "difference_lo", "difference_hi", "gain", "gain_lo", "gain_hi"), pl.Float64()),
     }
 )

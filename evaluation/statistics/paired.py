@@ -137,7 +137,7 @@ def compare_pair(a: ComparedModel, b: ComparedModel, documents: pl.DataFrame | N
 
 
 def _figures(a: ComparedModel, b: ComparedModel, compared: ComparedScores) -> pl.DataFrame:
-    differences = compared.difference_table(A).filter(pl.col("relation") == "baseline")
+    differences = compared.difference_table(A)
     rows = [
         {
             "figure": METRICS[row["figure"]].label, A: _value(row["figure"], a), B: _value(row["figure"], b),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ReviewLMError
-from evaluation.scoring.metrics import Figures, figures_of, policies, star_slices
+from evaluation.scoring.metrics import Figures, figures_of, star_slices
 from evaluation.scoring.observe import SHOWN, Keyboard
 from evaluation.scoring.punctuation import CAPITALS, MARKS_TOGETHER, scored
 from evaluation.scoring.score import (
@@ -27,7 +27,6 @@ from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS, EOS, STARS, UNK
-from models.tokens.vocabulary import BOUNDARY_POLICY
 from models.written_words import taken_off
 from training.vocabularies.learn import learn_vocabulary
 
@@ -130,12 +129,6 @@ def test_only_figures_of_the_whole_text_compare_models_of_different_vocabularies
     whole = metric in ("open_bits_per_byte", "word_perplexity")
     assert comparable(metric, figures(vocabulary="a"), figures(vocabulary="c")) == whole
     assert not comparable(metric, figures(boundary="x"), figures(boundary="y"))
-
-
-def test_policies_state_end_unknown_words_log_base_state_and_boundary():
-    stated = policies(BOUNDARY_POLICY, "digest", "word")
-    assert stated["boundary"] == BOUNDARY_POLICY
-    assert {"log base", "end of review", "unknown words", "folding", "state", "vocabulary"} <= stated.keys()
 
 
 def nats_by_hand(bundle, ids):
@@ -279,13 +272,6 @@ def test_special_tokens_spare_nothing():
     vocabulary, keyboard = keyboard_of("word")
     found = keyboard.spared(np.zeros((2, vocabulary.size), bool), np.array([UNK, EOS]), np.array([9, 9]))
     assert found.tolist() == [0, 0]
-
-
-def test_a_character_costs_a_key_either_way():
-    vocabulary, keyboard = keyboard_of("char")
-    letters = vocabulary.encode("card dog")
-    better_NV = np.random.default_rng(1).random((len(letters), vocabulary.size)) < 0.5
-    assert keyboard.spared(better_NV, letters, np.roll(letters, 1)).sum() == 0
 
 
 def test_parts_of_words_are_typed_with_the_spaces_that_they_hold():

@@ -58,19 +58,10 @@ def test_every_figure_lies_in_its_interval_and_perplexities_have_those_of_their_
     assert (row["bits_per_character_lo"], row["bits_per_character_hi"]) == (None, None)
 
 
-def test_the_interval_of_bits_per_byte_is_the_one_of_linearisation():
-    """Cochran 1977, eq. 6.13: var(R) = Σ (y − R x)² / (Σ x)²."""
-    table = scores(reviews=1_500)
-    row = row_of(compared({"kn5": table}, resamples=2_000).interval_table("kn5"), "kn5")
-    bits, size = table["nats"].to_numpy() / LN2, table["bytes"].to_numpy()
-    spread = np.sqrt(((bits - bits.sum() / size.sum() * size) ** 2).sum()) / size.sum()
-    assert (row["bits_per_byte_hi"] - row["bits_per_byte_lo"]) / 2 == pytest.approx(1.96 * spread, rel=0.06)
-
-
 def test_a_difference_is_surer_than_either_figure_because_both_find_the_same_reviews_hard():
     found = compared({"lstm": scores(0.99, 0.01, seed=1), "kn5": scores()})
     table, differences = found.interval_table("kn5"), found.difference_table("kn5")
-    row = differences.filter(relation="baseline", figure="bits_per_byte").row(0, named=True)
+    row = differences.filter(figure="bits_per_byte").row(0, named=True)
     own = row_of(table, "lstm")
     assert row["difference_hi"] < 0 < row["gain_lo"]
     assert own["bits_per_byte_hi"] > figures_of(scores()).bits_per_byte, "the figures' own intervals overlap"
@@ -99,7 +90,7 @@ def test_an_infinite_figure_has_no_interval_and_leaves_the_others_theirs():
     assert row_of(table, "mle")["gain_hi"] is None
     alone = compared({"kn5": scores()}).interval_table("kn5")
     assert row_of(table, "kn5") == pytest.approx(row_of(alone, "kn5"), nan_ok=True)
-    assert found.difference_table("kn5").filter(relation="baseline")["difference"].null_count() == 5
+    assert found.difference_table("kn5")["difference"].null_count() == 5
 
 
 def judged_of(table, bits_below, noise=0.0, seed=3):
@@ -197,10 +188,6 @@ def test_real_reviews_have_no_floor_and_are_turned_away_early(fair_letters):
     assert len(fair_letters) == 11
 
 
-def test_no_reviews_have_no_floor(fair_letters):
-    assert floor(reviews([])) is None
-
-
 @pytest.mark.slow
 def test_the_grammars_own_reviews_cost_no_more_than_the_choices_that_made_them():
     # Both have the same text; the derivation's own choices can only cost more.
@@ -210,12 +197,6 @@ def test_the_grammars_own_reviews_cost_no_more_than_the_choices_that_made_them()
     assert found.nats <= -math.fsum(logp for _, _, logp in made)
     assert (found.explained, found.reviews, found.bytes) == (40, 40, sum(len(text.encode()) + 1 for text, _, _ in made))
     assert found.bits_per_byte == pytest.approx(found.nats / found.bytes / math.log(2))
-
-
-def test_text_of_others_has_no_floor():
-    frame = reviews(["It was a dark and stormy night.", grammar.sample_review(5, 1)])
-    assert floor(frame) is None
-    assert floor(frame[1:]).explained == 1
 
 
 def test_each_review_has_its_own_cost_and_none_where_the_grammar_cannot_have_written_it(fair_letters):

@@ -19,15 +19,6 @@ def interval(numerator, denominator, seed=1, resamples=2_000, confidence=0.95):
     return ratio_interval(numerator, denominator, confidence=confidence, resamples=resamples, seed=seed)
 
 
-@pytest.mark.parametrize("reviews", [400, 20_000])
-def test_the_interval_of_a_mean_is_the_normal_one_with_single_reviews_and_with_groups(reviews):
-    values = np.random.default_rng(5).normal(size=reviews)
-    found = interval(values, np.ones(reviews))
-    half = 1.959964 * values.std() / np.sqrt(reviews)
-    assert found.low == pytest.approx(values.mean() - half, abs=0.15 * half)
-    assert found.high == pytest.approx(values.mean() + half, abs=0.15 * half)
-
-
 def test_the_interval_of_a_ratio_is_the_one_of_linearisation():
     """Cochran 1977, eq. 6.13: var(R) = Σ (y − R x)² / (Σ x)²."""
     random = np.random.default_rng(6)
@@ -82,20 +73,6 @@ def test_a_group_is_drawn_as_a_whole():
     )  # fmt: skip
     assert set(found.drawn["x"]) == {10.0, 15.0, 20.0}
     assert (found.reviews, found.groups, found.totals["x"]) == (4, 2, 15.0)
-
-
-def test_copies_of_reviews_do_not_narrow_an_interval():
-    """Each review five times: alone they look like five times the evidence, in groups like what they are."""
-    random = np.random.default_rng(12)
-    bits, size = random.normal(100, 20, 80), random.integers(50, 900, 80).astype(float)
-    once = interval(bits, size)
-    copies = [np.tile(column, 5) for column in (bits, size)]
-    how = {"confidence": 0.95, "resamples": 2_000, "seed": 1}
-    grouped = ratio_interval(*copies, groups=np.tile(np.arange(80), 5), **how)
-    apart = ratio_interval(*copies, **how)
-    assert (grouped.low, grouped.high) == pytest.approx((once.low, once.high))
-    assert (grouped.reviews, grouped.groups) == (400, 80)
-    assert apart.high - apart.low < 0.5 * (once.high - once.low)
 
 
 def test_a_single_group_has_no_interval():
@@ -173,33 +150,6 @@ def test_intervals_that_take_tokens_for_independent_hold_it_far_too_rarely(table
 
 
 # --- Which reviews are drawn together, and how much evidence is left
-
-def series(*values, name="key"):
-    return pl.Series(name, values)
-
-
-def partition(groups):
-    """The groups as sets of positions, whatever their numbers."""
-    return {frozenset(np.flatnonzero(np.asarray(groups) == number)) for number in set(groups)}
-
-
-def test_reviews_of_one_key_are_one_group_and_those_without_a_key_are_alone():
-    found = united(series("a", None, "b", "a", None))
-    assert partition(found) == {frozenset({0, 3}), frozenset({1}), frozenset({2}), frozenset({4})}
-
-
-def test_groups_of_several_keys_are_united_by_chains():
-    """1 and 2 share a business, 2 and 4 a text: all three are one group. Keys of other kinds are never equal."""
-    business, copies = series("x", "y", "y", None, "z"), series(None, None, 7, 0, 7)
-    assert partition(united(business, copies)) == {frozenset({0}), frozenset({1, 2, 4}), frozenset({3})}
-    assert partition(united(series("1", None), series(None, "1"))) == {frozenset({0}), frozenset({1})}
-
-
-def test_groups_are_numbered_without_gaps():
-    random = np.random.default_rng(0)
-    found = united(pl.Series(random.integers(0, 40, 100)), pl.Series(random.integers(0, 200, 100)))
-    assert sorted(set(found)) == list(range(found.max() + 1))
-
 
 def by_scipy(*keys):
     """Connected components of the graph of reviews and keys, numbered by their first review."""

@@ -23,7 +23,7 @@ from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST
 from tests.examples import examples
 from tests.models.small_vocabularies import ANY_TEXT, LOSSLESS, TRAIN, UNITS, train
-from training.vocabularies.subwords import count_pieces
+from training.vocabularies.learn import count_pieces
 
 
 @pytest.fixture(params=list(UNITS))
