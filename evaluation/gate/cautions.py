@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
@@ -11,13 +11,9 @@ from evaluation.statistics.groups import design_effect, groups_of
 
 IDS = {"user": "user_id", "business": "business_id"}
 PLURAL = {"user": "users", "business": "businesses"}
-RESEMBLANCE, SURE = 1.1, 2.0
-"""Ratio of variances below which nothing is said (an interval that is wider by about 5 %), and the number of standard
+RESEMBLANCE, SURE = 1.25, 2.0
+"""Ratio of variances below which nothing is said (an interval that is wider by an eighth), and the number of standard
 errors by which the ratio must be beyond chance.
-"""
-MATTERS = 1.5
-"""Ratio of variances from which a warning is given although the gain is sure there too: an interval that is wider by
-more than a fifth.
 """
 
 
@@ -38,7 +34,7 @@ def worse_than_allowed_for(loss_D: np.ndarray, most: float) -> Iterator[str]:
 
 def drawn_apart(
     ours_D: np.ndarray, theirs_D: np.ndarray, ids: pl.Series, groups_D: np.ndarray | None,
-    documents: pl.DataFrame | None, not_sure: Callable[[float], str],
+    documents: pl.DataFrame | None,
 ) -> Iterator[str]:  # fmt: skip
     """Warn if reviews of one user, or of one business, resemble each other but are not one group.
 
@@ -51,7 +47,6 @@ def drawn_apart(
         ids: The reviews.
         groups_D: Number of each review's group; None if each review is a separate group.
         documents: Facts about the reviews, with ids of users and businesses if they are known.
-        not_sure: Returns a remark if the gain is not sure with so many times the variance.
     """
     residual_D = ours_D - ours_D.sum() / theirs_D.sum() * theirs_D
     if documents is None or not residual_D.any():
@@ -66,12 +61,10 @@ def drawn_apart(
             continue
         effect, error = design_effect(residual_D, owners_D)
         times = 1 + (effect - 1) / drawn
-        unsure = not_sure(times)
-        if times > max(RESEMBLANCE if unsure else MATTERS, 1 + SURE * error / drawn):
+        if times > max(RESEMBLANCE, 1 + SURE * error / drawn):
             yield (
                 f"reviews of one {who} resemble each other: for other {PLURAL[who]} the gain's variance is "
-                f"{times:.2f} times as large{unsure}; to decide for them, set "
-                f'split.by = "{who}"'
+                f'{times:.2f} times as large; to decide for them, set split.by = "{who}"'
             )
 
 

@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import pairwise
 from typing import ClassVar
 
@@ -401,17 +401,8 @@ class LanguageCase(GateCase):
             return ()
         ids, documents = self.challenger_rows["review_id"], self.evidence.data.reviews
         worse = worse_than_allowed_for(ours_D / theirs_D - 1, self.policy.max_review_loss)
-        apart = drawn_apart(ours_D, theirs_D, ids, self.groups_D, documents, partial(self._not_sure, other.rows))
+        apart = drawn_apart(ours_D, theirs_D, ids, self.groups_D, documents)
         return (*worse, *apart)
-
-    def _not_sure(self, other: pl.DataFrame, times: float) -> str:
-        """Return a remark if a sure gain would not be sure with *times* the variance; otherwise an empty text."""
-        gain = self.interval if self.champion_measured else self.gain_over(other)
-        margin = self.policy.min_relative_gain if self.champion_measured else self.policy.min_gain_over_baseline
-        if gain is None or gain.low <= margin:
-            return ""
-        wider = gain.estimate - math.sqrt(times) * (gain.estimate - gain.low)
-        return "" if wider > margin else ", and the gain is not sure there"
 
     @property
     def _bytes(self) -> np.ndarray:
