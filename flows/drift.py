@@ -1,20 +1,24 @@
-"""Test new reviews for drift against the champion's data. Drift emits an event that can start a retraining."""
+"""Test new reviews for drift against the champion's data, and score champions on them, month by month.
+
+Drift emits an event that can start a retraining.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from prefect import flow
 
+from core.errors import EmptyInput
 from flows.parts import ingest
 from flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolute_paths
 from tasks.data.drift import measure_drift
+from tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
 from tasks.fitting.fit import limits_of_fits
 from tasks.limits import require_limits
-from tasks.lineage.about_version import CHAMPION, settings_of
 from tasks.run_summary import describe_drift
 from tasks.stage import step
-from tasks.track import parent_run
+from tasks.track import CHAMPION, parent_run, settings_of
 
 
 @flow(name="drift", persist_result=False)
@@ -34,3 +38,31 @@ def drift(
         request, dataset = with_absolute_paths(preset, input, overrides), ingest(config)
         with step("drift", "compare the new reviews with those that the champion knows"):
             return describe_drift(measure_drift(config, dataset, run_id, request))
+
+
+@flow(name="rescore", persist_result=False)
+def rescore(
+    preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None,
+    versions: Literal["champion", "all"] = "champion",
+) -> dict[str, Any]:
+    """Score the champion by month on reviews it was not trained on; log the curve to MLflow.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
+        input: Files, folders or globs that include new reviews. None: the champion's own input paths.
+        overrides: Settings as `key=value`, e.g. `evaluation.resamples=1000`.
+        versions: "champion", or "all" for every current and former champion.
+    """
+    config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
+    require_limits(limits_of_fits(config))
+    chosen = choose_versions(config, versions)
+    with parent_run(config, "rescore") as run_id:
+        dataset = ingest(config)
+        ages = [rescore_version(config, dataset, version) for version in chosen]
+        if ages[0] is None:
+            raise EmptyInput(
+                f"Version {chosen[0].version}, the champion, cannot be scored again",
+                cause="its bundle or its data are missing; see the log",
+            )
+        decay = report_decay(config, [aged for aged in ages if aged], run_id)
+        return {**decay, "mlflow_run_id": run_id}

@@ -16,9 +16,8 @@ from flows.retrain import resolve
 from flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolute_paths
 from tasks.data.ingest import ingest_files, synthesise
 from tasks.data.prepare import check_table
-from tasks.flow_run import INGESTED, announce
 from tasks.run_summary import describe_dataset
-from tasks.stage import NotFinished, RunRecord, finished_only, recorded_stages
+from tasks.stage import INGESTED, NotFinished, RunRecord, announce, finished_only, recorded_stages
 
 MOST_NAMED = 20
 """New files that the event names."""
@@ -33,8 +32,8 @@ def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides:
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
-        input: Files, folders or globs of reviews. None: the embedded synthetic corpus; with an empty preset, and in a
-            deployment's run of a preset that is not the demo's, the champion's files in their current state.
+        input: Files, folders or globs of reviews. Empty: the demo's synthetic reviews, or the champion's files in a run
+            without a preset and in a deployment's run of your own data.
         overrides: Settings as `key=value`, e.g. `source.max_chars=20000`.
     """
     config = resolve(preset, input, overrides)

@@ -31,15 +31,14 @@ from tasks.data.prepare import (
 from tasks.evaluation.compare import Evaluated, compare_models
 from tasks.evaluation.evaluate import Measured, audit, measure, observe, score, write_samples
 from tasks.evaluation.intervals import estimate_floor
+from tasks.evaluation.processes import model_processes
 from tasks.fitting.fit import device_of, fit, fitted_parts, relative_cost
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.fitting.job import Fitted
 from tasks.fitting.warm_start import champion_vocabulary, warn_of_unknown
-from tasks.lineage.about_version import VersionSettings
-from tasks.measuring.processes import model_processes
-from tasks.promotion.earlier_data import compared_before, earlier_data
+from tasks.promotion.ancestry import compared_before, earlier_data
 from tasks.stage import step, store_of
-from tasks.track import log_inputs
+from tasks.track import VersionSettings, log_inputs
 
 AT_A_TIME = 2
 """Works with models that are done at the same time, where `execution.workers` does not ask for more."""

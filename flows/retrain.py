@@ -25,28 +25,25 @@ from flows.parts import evaluate, held_out_tokens, ingest, prepare, train
 from flows.server.parameters import Given, Inputs, Minutes, Overrides, PresetOrNone
 from tasks.data.card import log_card
 from tasks.data.drift import measure_drift
-from tasks.data.family import warn_of_other_family
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import Evaluated, log_headline
+from tasks.evaluation.processes import model_processes
 from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.fitting.on_cluster import require_cluster
-from tasks.flow_run import RETRAINED, announce, describe_flow_run
 from tasks.limits import PROMOTION, RETRAIN, SameRetrainWaits, asked_by_deployment, one_retrain, require_limits
-from tasks.lineage.about_version import CHAMPION, on_own_files, settings_of
-from tasks.measuring.processes import model_processes
-from tasks.planning.outcome import log_settings
 from tasks.planning.pace import keep_time
 from tasks.planning.plan import PlanRequest, RunPlan, busy, configuration, make_plan, with_canaries
 from tasks.planning.rule import require_frame
+from tasks.promotion.ancestry import warn_of_part
 from tasks.promotion.choose import choose_challenger
-from tasks.promotion.earlier_data import warn_of_part
+from tasks.promotion.evidence import warn_of_other_family
 from tasks.promotion.language import LanguageModels, tell_provable_gain
 from tasks.promotion.promote import Promotion, promote_challenger
 from tasks.run_report import make_report
-from tasks.run_summary import describe_fitted, describe_prepared, summarise
-from tasks.stage import step
-from tasks.track import parent_run
+from tasks.run_summary import describe_fitted, describe_prepared, log_settings, summarise
+from tasks.stage import RETRAINED, announce, describe_flow_run, step
+from tasks.track import CHAMPION, on_own_files, parent_run, settings_of
 
 Until = Literal["prepare", "train", "evaluate"] | None
 """Part of a run after which it ends; None: run to the end."""
@@ -65,8 +62,8 @@ def retrain(
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
-        input: Files, folders or globs of reviews. None: the embedded synthetic corpus; with an empty preset, and in a
-            deployment's run of a preset that is not the demo's, the champion's files in their current state.
+        input: Files, folders or globs of reviews. Empty: the demo's synthetic reviews, or the champion's files in a run
+            without a preset and in a deployment's run of your own data.
         overrides: Settings as `key=value`, e.g. `models.lstm.hidden=650`.
         minutes: Time of the whole run, for which the settings are chosen; the preset must be `minutes` or extend it.
             None: as preset and overrides say.

@@ -43,8 +43,8 @@ def sweep(
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file.
-        input: Files, folders or globs of reviews. None: the embedded synthetic corpus; in a deployment's run of a
-            preset that is not the demo's, the champion's files in their current state.
+        input: Files, folders or globs of reviews. Empty: the demo's synthetic reviews, or the champion's files in a run
+            without a preset and in a deployment's run of your own data.
         overrides: Settings as `key=value`, e.g. `sweep.trials=40`, `sweep.space.hidden=128..512:log`.
     """
     config = resolve(preset, input, overrides)

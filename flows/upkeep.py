@@ -8,7 +8,7 @@ from prefect import flow
 
 from core.config.presets import load_config
 from flows.server.parameters import Overrides, Preset
-from tasks.upkeep.collect import collect
+from tasks.collect import collect
 
 
 @flow(name="upkeep", persist_result=False)

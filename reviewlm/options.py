@@ -108,7 +108,10 @@ NoRepeatNgramSize = Annotated[int, number(
     "--no-repeat-ngram-size", KINDS["no_repeat_ngram_size"],
     "No sequence of this many tokens occurs twice; 0: no limit.",
 )]  # fmt: skip
-MODULES = {"ingest_only": "ingest", "promote_only": "retrain", "compare_classifiers_of": "classify"}
+MODULES = {
+    "ingest_only": "ingest", "promote_only": "retrain", "compare": "versions", "reproduce": "versions",
+    "rescore": "drift", **dict.fromkeys(("classify", "compare_classifiers_of", "embed", "punctuate"), "other_models"),
+}  # fmt: skip
 """Modules of the flows that have another name."""
 WITHOUT_FITS = ("ingest_only", "embed")
 """Flows that fit no model of the configuration, and so need no files of word vectors."""

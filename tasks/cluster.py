@@ -3,6 +3,8 @@
 Arrays go through Ray's object store: a shared array once for several steps, any other large one once for its step. A
 worker's result returns the same way, and the process that asked puts it in its place. Shards are plain Ray tasks,
 because they are too many and too short for Prefect tasks. A shard whose worker or node is lost runs again on another.
+
+Select the executor of parallel work: threads of this process, or the workers of `execution.cluster`.
 """
 
 from __future__ import annotations
@@ -19,17 +21,19 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from core.environment import available_cores
+from core.config.run_config import RunConfig
+from core.environment import available_cores, chosen_device
 from core.errors import ClusterFailed, ConfigError
 from core.processes import interrupts
 from models.base import ModelError
-from models.threads import in_order
+from models.threads import FanOut, in_order, ordered
 
 LOCAL, AUTO = "local", "auto"
 """Addresses: a cluster of this process on this machine alone; the cluster that this machine is a node of."""
@@ -284,3 +288,27 @@ class _Unpickler(pickle.Unpickler):
 def _run(content: bytes, item: Any, *arrays: np.ndarray) -> Any:
     """Apply a function to an item on a worker."""
     return _Unpickler(content, arrays).load()(item)
+
+
+def fan_out(config: RunConfig) -> FanOut:
+    """Return the executor that a configuration names. All give the same results in the same order.
+
+    Args:
+        config: Names the cluster and the number of threads.
+
+    Raises:
+        ConfigError: No cluster answers. If it breaks down later, a `ModelError` is raised.
+    """
+    if config.execution.cluster:
+        return RayEngine(config.execution.cluster).ordered
+    return partial(ordered, workers=config.execution.threads or available_cores())
+
+
+def fan_out_scores(config: RunConfig) -> FanOut:
+    """Return the executor for batches that a model scores; errors as for `fan_out`.
+
+    Instead of threads and beside a GPU it is this thread: the products of a model use all cores, or the GPU, already.
+    """
+    if not config.execution.cluster or chosen_device(config.execution.device) != "cpu":
+        return map
+    return fan_out(config)

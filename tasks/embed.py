@@ -1,19 +1,35 @@
-"""Fit word vectors on the token streams of a vocabulary: one artifact with the vectors and their figures."""
+"""Fit word vectors on the token streams of a vocabulary: one artifact with the vectors and their figures.
+
+Look up the word vectors that a network's embedding starts from: one artifact for each file and vocabulary.
+
+Read the reviews that `reviewlm models nearest` searches: whole splits of prepared data, or files.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from core.config.run_config import RunConfig
-from core.errors import ArtifactError, ConfigError
-from core.store import Built
-from models.streams import TokenStream
+from core.errors import ArtifactError, ConfigError, EmptyInput, InputError
+from core.store import Artifact, Built
+from corpus.cleaning.normalise import normalise
+from corpus.ingestion.ingest import limits_of
+from corpus.reading.readers import Progress, read
+from corpus.reading.sources import identify, source_names
+from corpus.splitting.split import SPLITS, iter_split
+from models.streams import TokenStream, unigram_counts
+from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.progress import progress
 from tasks.stage import result_as_task_state, run_stage, stage, store_of
+from training.vectors.stored_rows import HEADER, save_matrix
 
 STAGE = "embed"
 log = logging.getLogger(__name__)
@@ -86,3 +102,116 @@ def newest_vectors(config: RunConfig) -> Path:
             remedy="`reviewlm models embed` trains them; or name a file: --vectors FILE",
         )
     return newest.folder
+
+
+START_VECTORS = "vectors"
+"""Name of these rows among the inputs of a fit."""
+FEW = 0.5
+"""Share of the training text below which the log warns that the vectors are of little use."""
+
+
+def start_vectors(config: RunConfig, spec: Any, prepared: Prepared) -> Artifact | None:
+    """Return the artifact with a row for each entry of a model's vocabulary; None for a model without vectors.
+
+    Args:
+        config: Its section `vectors` has the path.
+        spec: Spec of a language model or classifier.
+        prepared: Its vocabulary, and the training text on which the coverage is measured.
+
+    Raises:
+        Unreadable: The file cannot be read, or changed while it was read.
+        InputError: It holds no vectors, none for this vocabulary, or they do not have `spec.embedding` dimensions.
+        BundleError: A folder of vectors is damaged.
+    """
+    if not (name := getattr(spec, "vectors", "")):
+        return None
+    tokens = prepared.tokens[spec.vocabulary]["train"]
+    matrix = rows_of_file(config, name, Path(config.vectors[name]), prepared.vocabularies[spec.vocabulary], tokens)
+    if (dimensions := matrix.facts["dimensions"]) != spec.embedding:
+        raise InputError(
+            f"The word vectors {name!r} have {dimensions} dimensions", where=f"{spec.name}: embedding",
+            value=spec.embedding, remedy=f"set embedding = {dimensions} in this model",
+        )
+    return matrix
+
+
+def rows_of_file(config: RunConfig, name: str, path: Path, vocabulary: Artifact, train: Artifact) -> Artifact:
+    """Return the artifact with the rows of one vector file; errors as in `start_vectors`."""
+    source = identify(vector_file(path), name, store_of(config).root / ".files")
+
+    def make(work: Path) -> dict[str, Any]:
+        from training.vectors.files import vocabulary_rows
+
+        words, stream = Vocabulary.load(vocabulary.folder / VOCABULARY_FILE), TokenStream.open(train.folder)
+        place = source.path.parent if source.path.name == HEADER else source.path
+        matrix_VD, coverage = vocabulary_rows(place, words, unigram_counts(stream, words.size))
+        source.require_unchanged()
+        save_matrix(work, matrix_VD)
+        return {
+            "name": name, "path": str(source.path.absolute()), "dimensions": matrix_VD.shape[1], **asdict(coverage)
+        }
+
+    inputs = {"file": source.sha256, "vocabulary": vocabulary.facts["vocabulary_digest"], "train": train.digest}
+    built = run_stage(config, START_VECTORS, {}, inputs, make, name)
+    if not built.reused:
+        _say_coverage(name, built.artifact.facts)
+    return built.artifact
+
+
+def vector_file(path: Path) -> Path:
+    """Return the file whose bytes identify word vectors: of a folder the header, which holds the others' SHA-256."""
+    return path / HEADER if path.is_dir() else path
+
+
+def _say_coverage(name: str, facts: dict[str, Any]) -> None:
+    share, missing, built = facts["share_of_text"], facts["missing"][:5], facts["built"]
+    log.log(
+        logging.WARNING if share < FEW else logging.INFO,
+        "vectors  %s has %d of the %d entries%s, %.1f %% of the text%s",
+        name, facts["found"], facts["entries"], f" and makes {built} more of their parts" if built else "", 100 * share,
+        f"; most frequent without one: {', '.join(map(repr, missing))}" if missing else "",
+    )
+
+
+COLUMNS = {
+    "review_id": pl.String, "text": pl.String, "stars": pl.Float32, "user_id": pl.String, "business_id": pl.String,
+}  # fmt: skip
+"""Columns of the result; texts are in normal form."""
+
+
+def prepared_reviews(clean: Artifact, splits: Sequence[str]) -> pl.DataFrame:
+    """Return the reviews of some splits of prepared data.
+
+    Raises:
+        EmptyInput: There are none.
+    """
+    names = list(COLUMNS)
+    return _some([frame for split in SPLITS if split in splits for frame in iter_split(clean.folder, split)], names)
+
+
+def reviews_of_files(config: RunConfig, files: Sequence[str]) -> pl.DataFrame:
+    """Return the reviews of files; records that cannot be used are left out, with a warning.
+
+    Args:
+        files: Files, folders or globs.
+
+    Raises:
+        Unreadable, MissingColumn: A file cannot be read.
+        EmptyInput: There are no reviews.
+    """
+    limits, frames, bad = replace(limits_of(config.source), workers=1), [], 0
+    for path, name in source_names(files).items():
+        for block in read(path, name, limits, Progress()):
+            bad += block.bad.height
+            frames.append(block.good)
+    if bad:
+        what = "1 record cannot be used and is" if bad == 1 else f"{bad:,} records cannot be used and are"
+        log.warning("%s left out; `reviewlm data ingest` names the reasons", what)
+    reviews = _some(frames, list(COLUMNS))
+    return reviews.with_columns(text=normalise(reviews["text"], NormalForm(**config.clean.model_dump())))
+
+
+def _some(frames: Sequence[pl.DataFrame], names: Sequence[str]) -> pl.DataFrame:
+    if not sum(frame.height for frame in frames):
+        raise EmptyInput("There are no reviews to search", remedy="name others: --input FILES, or --split train")
+    return pl.concat([frame.select(names).cast(COLUMNS) for frame in frames])  # type: ignore[arg-type]

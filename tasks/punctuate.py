@@ -21,7 +21,7 @@ from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.written_words import MARKS, TaggedWords, UsualTags, by_rules, taken_off
 from tasks.fitting.fit import device_of, remove, threads_of
-from tasks.gpus import gpu_slot, on_gpu
+from tasks.limits import gpu_slot, on_gpu
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, stage, store_of
 from training.context import FitContext, FitProgress

@@ -37,14 +37,13 @@ from models.specs import parts_of
 from tasks.data.prepare import Prepared, read_report
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import FIGURES_FILE, Measured
+from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE, TOKEN_SCORES_FILE
 from tasks.fitting.fit import bundle_digest
-from tasks.measuring.observed import RELIABILITY_FILE, SAMPLES_FILE, TOKEN_SCORES_FILE
-from tasks.planning.outcome import in_words, outcome
 from tasks.planning.plan import RunPlan
 from tasks.progress import duration
 from tasks.promotion.choose import best_allowed
 from tasks.promotion.promote import CARD_FILE, Promotion
-from tasks.run_summary import hints_of
+from tasks.run_summary import hints_of, in_words, outcome
 from tasks.stage import MINUTE, stage, started, step
 from tasks.track import JOURNAL, prefect_tags, tracker_of, tracking_was_away
 from tracking import tags as tag

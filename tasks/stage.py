@@ -5,6 +5,10 @@ Prefect's own result cache is off, so that only the store decides what is finish
 
 A block may forbid builds: then a stage without a stored result raises NotFinished, which shows whether work is left.
 What a step of a run has made is one table in Prefect, whose server needs some 15 ms for each artifact.
+
+Name the current flow run by its preset and data.
+
+Send events about a registered model to Prefect's server, which trigger alerts and deployments.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +26,9 @@ from typing import Any, ParamSpec, TypeVar, cast
 from prefect import State, Task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TagsContext, TaskRunContext
+from prefect.events import emit_event
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
@@ -32,6 +38,7 @@ from core.manifest import flat
 from core.processes.interrupts import during
 from core.processes.memory import returned_memory
 from core.provenance import git_commit, made_with
+from core.services.join import DRIFT_SEEN, DRIFTED, INGESTED, PROMOTED, REFUSED, RETRAINED, SET_ASIDE, resource_of
 from core.store import Artifact, Built, Store
 from tasks.code_version import WORKERS, running_code
 from tasks.progress import slug
@@ -286,3 +293,31 @@ def require_finished(store: Store, stage: str, digest: str, rebuild: bool) -> No
     """Raise NotFinished within `finished_only` if the store lacks this result, or it is to be built again."""
     if _only.get() and (rebuild or store.find_usable(stage, digest) is None):
         raise NotFinished(f"{stage} {digest}")
+
+
+__all__ = ["DRIFTED", "DRIFT_SEEN", "INGESTED", "PROMOTED", "REFUSED", "RETRAINED", "SET_ASIDE", "announce"]
+
+
+def describe_flow_run(config: RunConfig) -> None:
+    """Give the current flow run in Prefect a name and tags that say preset and data; outside a flow do nothing."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    run = context.flow_run
+    if run.name != config.title:
+        run.name = config.title
+        tags = {f"preset: {config.preset}", f"data: {config.source.title}"}
+        run.tags = sorted({*run.tags, *tags})
+        with suppress(Exception), get_client(sync_client=True) as client:  # a name is no reason to fail
+            client.update_flow_run(run.id, name=run.name, tags=run.tags)
+
+
+def announce(event: str, config: RunConfig, payload: dict[str, Any]) -> None:
+    """Emit an event about the registered model of a configuration; outside a flow run nobody would get it.
+
+    Args:
+        event: One of the names in `core/services/join.py`.
+        payload: JSON values; alerts show `sentence`.
+    """
+    if FlowRunContext.get() is not None:
+        emit_event(event, resource=resource_of(config.promotion.model_name), payload=payload)

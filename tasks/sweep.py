@@ -46,12 +46,12 @@ from evaluation.reports.run_results import journal_lines
 from models.base import perplexity
 from models.specs import NPLMSpec, RecurrentSpec, identity
 from tasks.data.prepare import Prepared
+from tasks.embed import start_vectors
 from tasks.fitting.fit import EnoughSeen, build_fit, fit_version, plan_fit
 from tasks.fitting.fit_process import interrupted
 from tasks.fitting.warm_start import champion_digest
 from tasks.search_space import Space, chosen_model, parse_space, to_write, with_options
 from tasks.stage import show_markdown, show_table, stage
-from tasks.start_vectors import start_vectors
 from tasks.track import JOURNAL, parameters_of, prefect_tags, tracker_of
 from tracking.tags import NOTE, START_TAG, SWEEP_STATE, SWEEP_TRIAL, SWEEP_WINNER
 

@@ -1,7 +1,7 @@
 """Check whether the model writes new text or recites its training data.
 
-The facts come from the audit (`tasks/evaluation/audit.py`). Each one is compared with the same figure of real held-out
-reviews if there is one, because people repeat each other too.
+The facts come from the audit (`tasks/evaluation/evaluate.py`). Each one is compared with the same figure of real
+held-out reviews if there is one, because people repeat each other too.
 """
 
 from __future__ import annotations

@@ -28,10 +28,13 @@ from reviewlm.options import (
 )
 
 if TYPE_CHECKING:
-    pass
+    from core.store import Artifact
+    from tracking.registry.version_settings import VersionSettings
 
 quarantine_app = typer.Typer(no_args_is_help=True, help="Show and export records that were set aside.")
 checks_app = typer.Typer(no_args_is_help=True, help="Check your own tables with suites of expectations.")
+DATA = ("source.input", "source.synthetic", "source.business")
+"""Prefixes of the settings that choose the data."""
 Table = Annotated[Path, typer.Option("--table", help="A Parquet file, or a folder of Parquet parts.")]
 
 
@@ -92,12 +95,36 @@ def quarantine_export(
 def _quarantine(preset: str, input: list[str] | None, overrides: list[str] | None) -> tuple[dict[str, str], Path]:
     """Return the origin of the data and the path of their quarantine file."""
     from corpus.ingestion.parts import QUARANTINE_FILE
-    from tasks.lineage.about_version import quarantined
     from tracking.registry.version_settings import where_of
 
     set_up(where_of(preset, overrides or []))
-    chosen, dataset = quarantined(preset, input or [], overrides or [])
+    chosen, dataset = _quarantined(preset, input or [], overrides or [])
     return chosen.told(), dataset.folder / QUARANTINE_FILE
+
+
+def _quarantined(preset: str, input: list[str], overrides: list[str]) -> tuple[VersionSettings, Artifact]:
+    """Return the given settings and data set, or the champion's; without a champion, the only data set of the store.
+
+    Raises:
+        ConfigError: There is no champion, and there are several data sets.
+        EmptyInput: The data set is not in the store.
+    """
+    from core.config.presets import DEFAULT, load_config
+    from core.store import Store
+    from corpus.ingestion.quarantine import data_set_of, only_data_set
+    from tracking.registry.version_settings import NothingChosen, VersionSettings, settings_of
+
+    # Other settings of the section `source`, such as limits, change how files are read, not which files are chosen.
+    same_data = [one for one in overrides if one.strip().startswith(DATA) or not one.strip().startswith("source.")]
+    try:
+        chosen = settings_of(preset=preset, input=input, overrides=overrides)
+        recorded = settings_of(preset=preset, input=input, overrides=same_data)
+    except NothingChosen:
+        config = load_config(DEFAULT, overrides)
+        dataset = only_data_set(Store.of(config))
+        names = ", ".join(source["name"] for source in dataset.facts["sources"][:3])
+        return VersionSettings(config, f"the only data set there is: {names}", f"preset '{DEFAULT}'"), dataset
+    return chosen, data_set_of(Store.of(chosen.config), recorded.config.source, recorded.dataset)
 
 
 @checks_app.command("suggest")

@@ -141,7 +141,7 @@ def gc(
     `--set upkeep.runs=3` keeps what the last three runs used, `--set upkeep.versions=5` the lineages of five versions.
     """
     config = configured(preset, set)
-    from tasks.upkeep.collect import collect
+    from tasks.collect import collect
 
     done = collect(config, dry_run).to_dict()
     goes = "would go" if dry_run else "gone"

@@ -18,7 +18,7 @@ from tasks.classification.labelling import LEFT_OUT, Labelling, labelling_of
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import bundle_digest, device_of
 from tasks.fitting.job import Fitted
-from tasks.gpus import gpu_slot, on_gpu
+from tasks.limits import gpu_slot, on_gpu
 from tasks.progress import progress
 from tasks.stage import result_as_task_state, run_stage, stage
 

@@ -26,10 +26,9 @@ from evaluation.scoring.score import score_stream
 from models.bundles.bundle import Bundle
 from models.streams import TokenStream, write_stream
 from tasks.fitting.fit import bundle_digest
-from tasks.flow_run import DRIFT_SEEN, DRIFTED, announce
-from tasks.gpus import OpenBundle
+from tasks.limits import OpenBundle
 from tasks.progress import progress
-from tasks.stage import as_task_state, run_stage, show_markdown, stage, store_of
+from tasks.stage import DRIFT_SEEN, DRIFTED, announce, as_task_state, run_stage, show_markdown, stage, store_of
 from tasks.track import registry_of, tracker_of
 from tracking.registry.registry import CHAMPION, Version
 from tracking.tags import DATA_TAG, DRIFT_TAG

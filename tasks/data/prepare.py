@@ -28,7 +28,7 @@ from models.streams import write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import FILE as VOCABULARY_FILE
 from models.tokens.vocabulary import Vocabulary
-from tasks.fan_out import fan_out
+from tasks.cluster import fan_out
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, show_markdown, stage
 from training.vocabularies.learn import learn_vocabulary

@@ -1,10 +1,13 @@
 """Score one model, observe it and draw samples; the stages are the same for n-gram models and networks.
 
-Observe a model at every token of a sample of test reviews: scores, usefulness, calibration.
+Observe it at every token of a sample of test reviews, audit what it writes for copied text, and read from manifests
+what it costs: parameters, size on disk, seconds of fitting and scoring.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,23 +15,28 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import converted_errors
+from core.errors import BundleError, converted_errors
+from core.manifest import seconds_of
 from core.store import Artifact, Built
 from evaluation.scoring.metrics import Figures, star_slices
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE
+from evaluation.writing.audit import SAMPLES_FILE as AUDITED_FILE
+from evaluation.writing.audit import TABLES, make_reference
+from models.bundles.bundle import SPEC
+from models.specs import parts_of
 from models.streams import TokenStream
 from models.threads import return_freed
-from tasks.data.prepare import Prepared, check_table
-from tasks.evaluation.audit import audit_bundle, log_audit
+from models.tokens.vocabulary import Vocabulary
+from tasks.cluster import fan_out_scores
+from tasks.data.prepare import VOCABULARY_FILE, Prepared, check_table, tokenize
+from tasks.evaluation.fork_server import ModelWork
+from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE, SUGGESTIONS_FILE, audited, drawn, observed, scored
+from tasks.evaluation.processes import in_processes, with_model
 from tasks.evaluation.score_job import ScoreJob, is_worth_handing_over, recorded
-from tasks.fan_out import fan_out_scores
 from tasks.fitting.fit import bundle_digest
-from tasks.fitting.job import Fitted
+from tasks.fitting.job import BUNDLE_FOLDER, Fitted
 from tasks.fitting.on_cluster import ClusterRun
-from tasks.gpus import OpenBundle
-from tasks.measuring.fork_server import ModelWork
-from tasks.measuring.observed import RELIABILITY_FILE, SAMPLES_FILE, SUGGESTIONS_FILE, drawn, observed, scored
-from tasks.measuring.processes import in_processes, with_model
+from tasks.limits import OpenBundle
 from tasks.progress import progress
 from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage
 from tasks.track import model_note, tracker_of
@@ -119,6 +127,23 @@ def measure(
     measured = Measured(fitted, *artifacts, checks, fresh=not test.reused)
     _log_once(tracker_of(config), measured)
     return result_as_task_state(Built(test.artifact, all(built.reused for built in parts)), measured)
+
+
+def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
+    """Return the test token stream in a bundle's own vocabulary; tokenize if this run does not have it.
+
+    Raises:
+        BundleError: The vocabulary is not the one that the model was trained with, so it must not be used.
+    """
+    file = bundle / VOCABULARY_FILE
+    digest = Vocabulary.load(file).digest
+    trained_with = json.loads((bundle / SPEC).read_text(encoding="utf-8"))["vocabulary_digest"]
+    if digest != trained_with:
+        raise BundleError("The vocabulary of the bundle was changed", where=file, value=f"{digest}, not {trained_with}")
+    for name, artifact in prepared.vocabularies.items():
+        if artifact.facts["vocabulary_digest"] == digest:
+            return prepared.tokens[name]["test"]
+    return tokenize(config, str(file), "test", prepared.clean, "champion")
 
 
 def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label: str) -> Built:
@@ -231,3 +256,151 @@ def observe_bundle(
     }  # fmt: skip
     with OpenBundle(config, bundle_folder) as opened:
         return run_stage(config, "observe", options, inputs, make, label)
+
+
+OPTIONS = {"samples", "max_words", "candidates"}
+
+
+def audit_bundle(
+    config: RunConfig, bundle_folder: Path, prepared: Prepared, tokens: Artifact, label: str
+) -> Built:  # fmt: skip
+    """Return the audit of a bundle: its samples, and how these and the canaries relate to the training text.
+
+    Args:
+        config: Its section `audit` has the options.
+        bundle_folder: Folder of the model's bundle.
+        prepared: The data that it was trained on.
+        tokens: The training stream in the model's vocabulary.
+        label: Name in messages.
+    """
+    reference = reference_of(config, prepared.clean).artifact
+    planted = prepared.canaries
+
+    def make(work: Path) -> dict[str, Any]:
+        text_tokens = tokens.facts["tokens"] - tokens.facts["documents"]  # without end tokens of reviews
+        named = {
+            "options": config.audit.model_dump(mode="json"), "reference": str(reference.folder),
+            "planted": str(planted.folder) if planted else "",
+            "tokens_per_word": text_tokens / reference.facts["words"],
+        }  # fmt: skip
+        with progress(f"audit {label}", config.audit.samples, "samples") as report:
+            return with_model(ModelWork(audited, label, bundle_folder, work, named), opened, report)
+
+    inputs = {"bundle": bundle_digest(bundle_folder), "reference": reference.digest, "tokens": tokens.digest}
+    inputs |= {"canaries": planted.digest} if planted else {}
+    options = config.audit.model_dump(mode="json", include=OPTIONS)
+    with OpenBundle(config, bundle_folder) as opened:
+        return run_stage(config, "audit", options, inputs, make, label)
+
+
+def reference_of(config: RunConfig, clean: Artifact) -> Built:
+    """Return the audit reference of a data set: built for the first model, reused for all others."""
+    options = config.audit.model_dump(mode="json", include={"max_words"})
+
+    def make(work: Path) -> dict[str, Any]:
+        with progress("audit reference", int(clean.facts["splits"]["train"]["reviews"]), "reviews") as report:
+            return make_reference(clean.folder, work, options["max_words"], report)
+
+    return run_stage(config, "reference", options, {"clean": clean.digest}, make, "of the audit")
+
+
+def log_audit(tracker: Tracker, run_id: str, artifact: Artifact) -> None:
+    """Log an audit's figures (in one batch) and its tables to a model's MLflow run."""
+    tracker.log_metrics(run_id, {f"audit/{name}": value for name, value in figures_of_audit(artifact.facts).items()})
+    for file in (AUDITED_FILE, *TABLES):
+        table = pl.read_parquet(artifact.folder / file)
+        tracker.log_table(run_id, table, f"audit/{Path(file).with_suffix('.json').name}")
+
+
+def figures_of_audit(facts: Mapping[str, Any]) -> dict[str, float]:
+    """Return the audit figures that have a value."""
+    return {name: float(value) for name, value in facts.items() if value is not None}
+
+
+OF_FIT = {
+    "fit_cpu_seconds": "cpu_seconds",
+    "trained_tokens_per_second": "tokens_per_second",
+    "step_seconds_p50": "step_seconds/p50",
+    "step_seconds_p90": "step_seconds/p90",
+    "step_seconds_p99": "step_seconds/p99",
+    "peak_memory_megabytes": "peak_memory_megabytes",
+    "peak_gpu_memory_megabytes": "peak_gpu_memory_megabytes",
+}
+"""Figures that the fit itself measures: column of the cost table → name in the fit's summary."""
+COSTS = (
+    "parameters",
+    "megabytes",
+    "fit_seconds",
+    *OF_FIT,
+    "score_seconds",
+    "tokens_per_second",
+    "seconds_per_million_tokens",
+)
+
+
+def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]:
+    """Return the cost of each model by name; None for figures that were not recorded.
+
+    Returns:
+        parameters (for a model with parts: those of its parts), megabytes (10^6 bytes of the bundle), fit_seconds (see
+        `seconds_of`, parts included), fit_cpu_seconds (processor time of the updates, parts included),
+        trained_tokens_per_second; for neural models quantiles of the update times and peak memory; score_seconds
+        and tokens_per_second (of scoring the test reviews), seconds_per_million_tokens.
+    """
+    parts = {model.name: parts_of(model.fitted.spec) for model in measured}
+    costs = {model.name: cost_of_fit(model.fitted.artifact) | _cost(model) for model in measured}
+    return {name: costs[name] | with_parts(name, costs, parts) for name in costs}
+
+
+def cost_of_fit(fit: Artifact) -> dict[str, float | None]:
+    """Return what a fit itself took, without its parts: parameters, fit_seconds and `OF_FIT`; None if not recorded."""
+    summary = fit.facts.get("summary", {})
+    measured = {name: summary.get(key) for name, key in OF_FIT.items()}
+    return {"parameters": summary.get("parameters"), "fit_seconds": seconds_of(fit.manifest), **measured}
+
+
+def with_parts(
+    name: str, costs: Mapping[str, Mapping[str, float | None]], parts: Mapping[str, Sequence[str]]
+) -> dict[str, float | None]:
+    """Return parameters and fit times of a model including its parts, each part counted once.
+
+    Args:
+        costs: By model name, its own parameters, fit_seconds and fit_cpu_seconds, as far as known.
+        parts: By model name, the names of its parts.
+
+    Returns:
+        parameters, fit_seconds, fit_cpu_seconds; None if the value of a part is not known. fit_cpu_seconds sums only
+        the models that have it: it is the processor time of updates, and only networks have updates.
+    """
+    whole = _within(name, parts)
+
+    def total(figure: str, names: Sequence[str]) -> float | None:
+        values = [costs[one].get(figure) if one in costs else None for one in names]
+        return None if not values or None in values else sum(value for value in values if value is not None)
+
+    updated = [one for one in whole if one in costs and costs[one].get("fit_cpu_seconds") is not None]
+    return {
+        "parameters": total("parameters", [one for one in whole if not parts.get(one)]),
+        "fit_seconds": total("fit_seconds", whole), "fit_cpu_seconds": total("fit_cpu_seconds", updated),
+    }
+
+
+def _within(name: str, parts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the names of a model and of all its parts, at any depth, each once."""
+    inner = [one for part in parts.get(name, ()) for one in _within(part, parts)]
+    return list(dict.fromkeys([name, *inner]))
+
+
+def _cost(model: Measured) -> dict[str, float | None]:
+    files = model.fitted.artifact.manifest["files"]
+    bundle = [entry["bytes"] for name, entry in files.items() if name.startswith(f"{BUNDLE_FOLDER}/")]
+    facts = model.test.facts
+    # Without `score_seconds` in the facts, use the stage's wall time, which includes loading the model.
+    seconds = facts.get("score_seconds") or model.test.manifest.get("seconds")
+    speed = facts["tokens"] / seconds if seconds else None
+    return {
+        "megabytes": sum(bundle) / 1e6,
+        "score_seconds": seconds,
+        "tokens_per_second": speed,
+        "seconds_per_million_tokens": 1e6 / speed if speed else None,
+    }

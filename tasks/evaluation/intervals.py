@@ -20,9 +20,8 @@ from evaluation.statistics.slice_table import Sliced, SliceOptions, review_slice
 from models.specs import parts_of
 from tasks.data.documents import documents_of, grouped_by
 from tasks.data.prepare import Prepared
-from tasks.evaluation.cost import COSTS, costs_of
-from tasks.evaluation.evaluate import Measured, figures_of_artifact, scores_of
-from tasks.measuring.observed import TOKEN_SCORES_FILE
+from tasks.evaluation.evaluate import COSTS, Measured, costs_of, figures_of_artifact, scores_of
+from tasks.evaluation.observed import TOKEN_SCORES_FILE
 from tasks.stage import run_stage
 
 FLOOR_FILE, JUDGED_FILE = "floor.json", "floor.parquet"

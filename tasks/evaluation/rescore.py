@@ -28,7 +28,7 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.data.drift import known_ids, unknown_to
 from tasks.data.prepare import VOCABULARY_FILE
 from tasks.fitting.fit import bundle_digest
-from tasks.gpus import OpenBundle
+from tasks.limits import OpenBundle
 from tasks.stage import run_stage, show_markdown, show_table, stage, store_of
 from tasks.track import registry_of, tracker_of
 from tracking.registry.registry import CHAMPION, Version

@@ -23,6 +23,7 @@ from models.specs import identity, parts_of
 from tasks.cluster import address_for_children
 from tasks.code_version import WORKERS, running_code
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
+from tasks.embed import START_VECTORS, start_vectors
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import (
     BUNDLE_FOLDER,
@@ -37,12 +38,9 @@ from tasks.fitting.job import (
 )
 from tasks.fitting.on_cluster import ClusterRun
 from tasks.fitting.warm_start import INPUT, Start, starting_point
-from tasks.gpus import device_for, gpu_slot, is_neural
-from tasks.limits import GPU
+from tasks.limits import GPU, device_for, gpu_slot, is_neural
 from tasks.progress import duration, progress
 from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage, store_of
-from tasks.start_vectors import INPUT as VECTORS
-from tasks.start_vectors import start_vectors
 from tasks.track import JOURNAL, open_model_run
 from tracking.tags import START_TAG
 from training.context import Pace
@@ -155,7 +153,7 @@ def plan_fit(
     start = starting_point(config, spec, prepared.vocabularies[spec.vocabulary], inputs)
     inputs |= {INPUT: start.digest} if start.digest else {}
     if (vectors := start_vectors(config, spec, prepared)) is not None:
-        inputs[VECTORS] = vectors.digest
+        inputs[START_VECTORS] = vectors.digest
     labels = None
     if isinstance(spec, ClassifierOptions):
         spec, labels = replace(spec, labels=prepared.label_names), prepared.labels
@@ -243,7 +241,7 @@ def job_of(
     """Return the job of a planned fit; with *pace*, of the part of its training before the decay."""
     spec, ranks, chosen = plan.spec, ranks_of(config, plan.spec), config.classification
     tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
-    lineage = made_of(plan.parts) | {name: plan.inputs[name] for name in (INPUT, VECTORS) if name in plan.inputs}
+    lineage = made_of(plan.parts) | {name: plan.inputs[name] for name in (INPUT, START_VECTORS) if name in plan.inputs}
     shared: dict[str, Any] = {
         "spec": spec, "vocabulary": vocabulary.folder / VOCABULARY_FILE, "train": tokens["train"].folder,
         "validation": tokens["validation"].folder, "work": work,

@@ -20,7 +20,7 @@ from models.specs import RecurrentSpec, identity
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import job_of, plan_fit, remove
 from tasks.fitting.fit_process import run_job
-from tasks.gpus import gpu_slot
+from tasks.limits import gpu_slot
 from tasks.planning.plan import PlanRequest, RunPlan
 from tasks.planning.rule import NETWORK, PROBE, token_cost
 from tasks.progress import progress

@@ -36,7 +36,7 @@ from models.streams import TokenStream
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import build_fit, job_of, plan_fit, threads_of
 from tasks.fitting.fit_process import run_job
-from tasks.gpus import gpu_slot
+from tasks.limits import gpu_slot
 from tasks.planning.rule import (
     BASELINE,
     BPTT_LEN,

@@ -1,31 +1,38 @@
-"""Gather the evidence for the gate's decision: leaks, checks, rollbacks, a smoke test in a fresh process."""
+"""Gather the evidence for the gate's decision: leaks, checks, rollbacks, a smoke test in a fresh process.
+
+Find the data family (kind of reviews) of a run or version, because the gate compares within one family.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from core.config.run_config import RunConfig
+from core.config.sections.data import family_name
 from core.errors import CheckFailed, Damaged
+from core.lineage import Family, digest_of_sources
 from core.store import Artifact
 from corpus.splitting.certificate import CERTIFICATE_FILE, verify
 from evaluation.gate.case import ChampionReviews, DataEvidence, Evidence, Latency, Leaks, ServingEvidence
 from models.bundles.bundle import SPEC
 from tasks.data.documents import documents_with_words, grouped_by
-from tasks.data.family import family_of_run
 from tasks.data.prepare import Prepared, read_report
+from tasks.evaluation.processes import end_idle_processes
 from tasks.family import Candidate, Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import Fitted
-from tasks.measuring.processes import end_idle_processes
 from tasks.promotion.ancestry import Past, look_back
 from tasks.promotion.choose import megabytes
+from tasks.stage import store_of
 from tasks.track import registry_of, tracker_of
 from tracking.logged_models.bundles import has_bundle
 from tracking.logged_models.export import smoke_test
 from tracking.logged_models.forms import Form
+from tracking.registry.registry import CHAMPION
 from tracking.tags import BUNDLE_TAG, FIT_TAG, MODEL_URI_TAG
 
 NOT_COMPARED = (
@@ -137,3 +144,39 @@ def served(
     smoke = smoke_test(tracker, tracker.tag(fitted.run_id, MODEL_URI_TAG), form=form)
     latency = Latency(**smoke.latency_ms) if smoke.latency_ms else None
     return ServingEvidence(smoke.passed, smoke.detail, latency, size)
+
+
+log = logging.getLogger(__name__)
+
+
+def family_of_run(config: RunConfig, clean: Artifact) -> Family:
+    """Return the family of a run's data.
+
+    Args:
+        config: Has the family name, or the input that the name follows from.
+        clean: The prepared data; their data set lists the source files.
+    """
+    dataset = store_of(config).find("ingest", clean.manifest.get("inputs", {}).get("dataset", ""))
+    hashes: list[str] = []
+    if dataset is not None:
+        hashes = [source["sha256"] for source in dataset.facts["sources"]]
+    return Family(family_name(config.source.family, bool(config.source.input)), digest_of_sources(hashes))
+
+
+def warn_of_other_family(config: RunConfig) -> None:
+    """Warn at the start of a run if the gate will refuse its models because their data family differs.
+
+    Otherwise hours of training would be wasted. The user can prevent it with a setting.
+    """
+    registry = registry_of(config)
+    champion = registry.alias(CHAMPION)
+    if champion is None or config.promotion.allow_other_family:
+        return
+    theirs = Family.of_tags(champion.tags)
+    ours = family_name(config.source.family, bool(config.source.input))
+    if theirs.name != ours:
+        log.warning(
+            "the gate will refuse this run's models: their data family is '%s', but that of the champion (%s version "
+            "%d) is '%s'. Set promotion.model_name to another name, or promotion.allow_other_family=true",
+            ours, registry.name, champion.version, theirs.name,
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +12,7 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.config.sections.evaluation import PromotionConfig
-from core.errors import BundleError, converted_errors
+from core.errors import converted_errors
 from core.store import Artifact
 from corpus.splitting.learnt import TEST
 from corpus.splitting.split import TABLE, scan_split
@@ -23,20 +22,18 @@ from evaluation.scoring.score import score_stream
 from evaluation.statistics.comparison import baseline_of
 from evaluation.statistics.groups import groups_of, least_sure_gain
 from models.base import STATIC
-from models.bundles.bundle import SPEC
 from models.specs import ModelSpec, NGramSpec, parts_of
 from models.streams import TokenStream
-from models.tokens.vocabulary import Vocabulary
 from tasks.data.documents import documents_of, grouped_by
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
 from tasks.evaluation.compare import Evaluated
-from tasks.evaluation.evaluate import SCORES_FILE, Measured, score_bundle, scores_of
+from tasks.evaluation.evaluate import SCORES_FILE, Measured, score_bundle, scores_of, tokens_for
+from tasks.evaluation.fork_server import ModelWork, only_opened
 from tasks.evaluation.intervals import JUDGED_FILE, baselines_of, estimate_floor
+from tasks.evaluation.processes import with_model
 from tasks.family import Champion, ModelFamily, Scored, ScoreRows
 from tasks.fitting.fit import bundle_digest
-from tasks.gpus import OpenBundle
-from tasks.measuring.fork_server import ModelWork, only_opened
-from tasks.measuring.processes import with_model
+from tasks.limits import OpenBundle
 from tasks.progress import progress
 from tasks.promotion.choose import passed_over, unfair
 from tasks.stage import store_of
@@ -143,23 +140,6 @@ def score_bundle_now(config: RunConfig, folder: Path, tokens: Artifact, label: s
     if built.reused:
         return score_now(config, folder, tokens, built.artifact, label)
     return stored_scores(built.artifact, 0.0)
-
-
-def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
-    """Return the test token stream in a bundle's own vocabulary; tokenize if this run does not have it.
-
-    Raises:
-        BundleError: The vocabulary is not the one that the model was trained with, so it must not be used.
-    """
-    file = bundle / VOCABULARY_FILE
-    digest = Vocabulary.load(file).digest
-    trained_with = json.loads((bundle / SPEC).read_text(encoding="utf-8"))["vocabulary_digest"]
-    if digest != trained_with:
-        raise BundleError("The vocabulary of the bundle was changed", where=file, value=f"{digest}, not {trained_with}")
-    for name, artifact in prepared.vocabularies.items():
-        if artifact.facts["vocabulary_digest"] == digest:
-            return prepared.tokens[name]["test"]
-    return tokenize(config, str(file), "test", prepared.clean, "champion")
 
 
 def score_now(config: RunConfig, folder: Path, tokens: Artifact, stored: Artifact, label: str) -> Scored:

@@ -18,17 +18,15 @@ from core.store import Artifact
 from corpus.splitting.certificate import CERTIFICATE_FILE
 from evaluation.gate.case import ChampionReviews
 from evaluation.gate.decision import Decision
-from tasks.data.family import family_of_run
 from tasks.data.prepare import Prepared
 from tasks.family import Candidate, Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import Fitted, FittedSpec
-from tasks.flow_run import PROMOTED, REFUSED, announce
+from tasks.gather import keep_lineage
 from tasks.limits import PROMOTION, slot
-from tasks.lineage.gather import keep_lineage
 from tasks.promotion.champion import score_challenger, score_champion, score_champion_reviews
-from tasks.promotion.evidence import gather_evidence
-from tasks.stage import show_markdown, stage
+from tasks.promotion.evidence import family_of_run, gather_evidence
+from tasks.stage import PROMOTED, REFUSED, announce, show_markdown, stage
 from tasks.track import registry_of, run_name, tracker_of, tracking_was_away
 from tracking import tags as tag
 from tracking.registry.registry import CHAMPION, ChampionChanged, outcome_tags

@@ -28,7 +28,7 @@ class Shop:
         self.home = home
 
     def classify(self, name: str, *overrides: str, input: Path | None = None) -> SimpleNamespace:
-        from flows.classify import classify
+        from flows.other_models import classify
 
         with living_in(self.home):
             result = classify(

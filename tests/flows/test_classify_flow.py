@@ -36,7 +36,7 @@ FINE_TUNED = """{kind="lstm", name="fine-tuned", start="lstm", hidden=24, embedd
 
 def classified(home: Path, *overrides: str, files: list[str] | None = None) -> dict[str, Any]:
     """Run the flow; "gru" starts from a file with vectors of five words."""
-    from flows.classify import classify
+    from flows.other_models import classify
 
     file = home.parent / "vectors.txt"
     file.write_text("".join(f"{word} {' '.join(str(len(word) + place) for place in range(16))}\n" for word in WORDS))
@@ -165,7 +165,7 @@ def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_mod
 
 @pytest.mark.long
 def test_a_version_made_again_in_another_folder_is_equal_to_the_last_byte(done: Home, tmp_path: Path) -> None:
-    from flows.reproduce import reproduce
+    from flows.versions import reproduce
 
     with living_in(done.home):
         found = reproduce(PRESET, None, None, f"models:/{NAME}/1", str(tmp_path / "again"))

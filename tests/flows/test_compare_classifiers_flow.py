@@ -33,7 +33,7 @@ strengths = [1.0]
 @pytest.fixture(scope="module")
 def done(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Home:
     """A home with version 1 of the split of the preset, and version 2 of a split with another salt."""
-    from flows.classify import classify
+    from flows.other_models import classify
 
     home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("compared") / "home"))
     preset = home.parent / "one.toml"
@@ -45,7 +45,7 @@ def done(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, templat
 
 
 def compared(done: Home, *overrides: str, **given: Any) -> dict[str, Any]:
-    from flows.classify import compare_classifiers_of
+    from flows.other_models import compare_classifiers_of
 
     with living_in(done.home):
         return dict(compare_classifiers_of(overrides=list(overrides), first="1", second="2", **given))

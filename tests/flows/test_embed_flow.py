@@ -8,7 +8,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import ArtifactError
-from flows.embed import embed
+from flows.other_models import embed
 from tasks.embed import newest_vectors
 from tasks.track import tracker_of
 from tests.flows.first_run import TINY

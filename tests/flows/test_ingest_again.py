@@ -22,7 +22,7 @@ Event = dict[str, Any]
 def told(prefect_server: None, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Event]:
     """What the runs of a test with a home of its own tell Prefect's server."""
     events: list[Event] = []
-    monkeypatch.setattr("tasks.flow_run.emit_event", lambda event, **about: events.append({"event": event, **about}))
+    monkeypatch.setattr("tasks.stage.emit_event", lambda event, **about: events.append({"event": event, **about}))
     return events
 
 

@@ -21,7 +21,7 @@ SETS = [
 def test_it_is_fitted_once_and_better_than_the_usual_tag(
     prefect_server: None, tmp_path: Path, template_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from flows.punctuate import punctuate
+    from flows.other_models import punctuate
     from reviewlm.verbs.other_models.punctuate import write
 
     home = Path(shutil.copytree(template_home, tmp_path / "home"))
@@ -43,7 +43,7 @@ def test_it_is_fitted_once_and_better_than_the_usual_tag(
 def test_texts_that_lost_their_case_are_refused(
     prefect_server: None, tmp_path: Path, template_home: Path
 ) -> None:
-    from flows.punctuate import punctuate
+    from flows.other_models import punctuate
 
     home = Path(shutil.copytree(template_home, tmp_path / "home"))
     lines = [{"text": f"the food number {n} was great, we will come back. yes", "stars": 5} for n in range(300)]

@@ -33,7 +33,7 @@ class Registered:
 @pytest.fixture(scope="module")
 def registered(tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Iterator[Registered]:
     from core.config.presets import load_config
-    from tasks.lineage.gather import recorded_version
+    from tasks.gather import recorded_version
 
     home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("reproduced") / "home"))
     vectors = home.parent / "vectors.txt"
@@ -53,7 +53,7 @@ def register_mixture(config: RunConfig) -> None:
     from tasks.data.prepare import VOCABULARY_FILE, Prepared, choose, clean_and_split, tokenize, train_vocabulary
     from tasks.evaluation.evaluate import draw_samples, score_bundle
     from tasks.fitting.fit import fit
-    from tasks.lineage.gather import keep_lineage
+    from tasks.gather import keep_lineage
     from tasks.track import parent_run, registry_of, tracker_of
 
     def dataset_of(config: RunConfig) -> Artifact:
@@ -88,8 +88,8 @@ def register_mixture(config: RunConfig) -> None:
 def again(registered: Registered, record: Lineage, home: Path) -> dict[str, Any]:
     """Make a record again without Prefect."""
     from core.lineage import conclude
-    from tasks.lineage.reproduce import Reproduction, steps_again
-    from tasks.lineage.sources import earlier_reviews, find_sources
+    from tasks.gather import earlier_reviews, find_sources
+    from tasks.reproduce import Reproduction, steps_again
 
     with other_home(registered.home):
         earlier = earlier_reviews(registered.config, record)
@@ -135,7 +135,7 @@ def test_made_again_in_another_folder_every_byte_is_equal(registered: Registered
 def test_the_flow_finds_the_version_makes_it_again_and_registers_nothing(
     prefect_server: None, registered: Registered, tmp_path: Path
 ) -> None:
-    from flows.reproduce import reproduce
+    from flows.versions import reproduce
     from tasks.track import registry_of
 
     home = str(tmp_path / "again")
@@ -162,7 +162,7 @@ def test_a_flipped_byte_of_the_tokens_is_found_by_verify_and_a_changed_tag_befor
     registered: Registered, tmp_path: Path
 ) -> None:
     from core.lineage import require_whole, verify
-    from tasks.lineage.gather import recorded_version
+    from tasks.gather import recorded_version
     from tasks.track import registry_of
     from tracking.tags import PACKED, packed, unpacked
 

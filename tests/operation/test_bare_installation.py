@@ -13,7 +13,7 @@ OPTIONAL = ("boto3", "ray", "py3langid", "psycopg", "psycopg2", "triton", "moto"
 CODE = f"""
 import sys
 sys.modules |= dict.fromkeys({OPTIONAL!r})
-import reviewlm.cli, flows.retrain, flows.classify, flows.sweep, flows.punctuate, serving.api.app
+import reviewlm.cli, flows.retrain, flows.other_models, flows.sweep, flows.other_models, serving.api.app
 import core.config.presets, tasks.cluster, tracking.registry.registry
 """
 

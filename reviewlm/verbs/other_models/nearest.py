@@ -105,7 +105,7 @@ def _searched(
     config: RunConfig, bundle: Bundle | None, input: Sequence[str] | None, split: Split
 ) -> tuple[pl.DataFrame, str]:
     """Return the reviews to search, and a description of them."""
-    from tasks.embed_reviews import SPLITS, prepared_reviews, reviews_of_files
+    from tasks.embed import SPLITS, prepared_reviews, reviews_of_files
 
     if input:
         return reviews_of_files(config, input), ", ".join(input)

@@ -124,7 +124,7 @@ def test_the_run_ends_with_a_report_which_latest_points_to_and_mlflow_has(ran: R
 
 def test_the_version_s_record_leads_to_the_grammar_and_nothing_in_the_store_differs_from_it(ran: Ran) -> None:
     from core.lineage import verify
-    from tasks.lineage.gather import recorded_version
+    from tasks.gather import recorded_version
 
     with other_home(ran.home):
         record, bundle, number = recorded_version(load_config(TINY), "champion")
@@ -213,7 +213,7 @@ def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
     from flows.retrain import resolve
 
     events: list[dict[str, Any]] = []
-    monkeypatch.setattr("tasks.flow_run.emit_event", lambda event, **about: events.append({"event": event, **about}))
+    monkeypatch.setattr("tasks.stage.emit_event", lambda event, **about: events.append({"event": event, **about}))
     monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
     write_reviews(tmp_path / "same.jsonl", 300, seed=77)
     lines = [json.loads(line) for line in (tmp_path / "same.jsonl").read_text().splitlines()]
@@ -246,7 +246,7 @@ def test_the_champion_is_scored_again_month_by_month(
     ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from corpus.synthetic.synth import write_reviews
-    from flows.rescore import rescore
+    from flows.drift import rescore
 
     monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
     write_reviews(tmp_path / "new.jsonl", 300, seed=78)
@@ -266,7 +266,7 @@ def test_the_champion_is_scored_again_month_by_month(
 def test_a_comparison_takes_data_and_settings_from_the_version_and_not_from_a_default_preset(
     ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.compare import compare
+    from flows.versions import compare
 
     monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
     monkeypatch.chdir(tmp_path)

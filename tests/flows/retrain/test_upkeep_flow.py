@@ -34,8 +34,8 @@ def make_older(home: Path, before_ms: int) -> None:
 
 def test_after_a_collection_all_that_is_needed_is_there(ran: Ran) -> None:
     from core.lineage import verify
-    from tasks.lineage.gather import recorded_version
-    from tasks.upkeep.collect import collect
+    from tasks.collect import collect
+    from tasks.gather import recorded_version
     from tracking.registry.opening import open_version
 
     between = int(time.time() * 1000)

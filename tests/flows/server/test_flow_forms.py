@@ -21,10 +21,7 @@ from flows.generate import generate
 from flows.retrain import retrain
 from flows.server.parameters import with_absolute_paths
 
-MODULES = (
-    "compare", "drift", "generate", "ingest", "reproduce", "rescore", "retrain", "sweep", "upkeep",
-    "classify", "embed", "punctuate",
-)  # fmt: skip
+MODULES = ("drift", "generate", "ingest", "other_models", "retrain", "sweep", "upkeep", "versions")
 PARTS = ("config", "plan")
 """First parameter of flows that only other flows call; they get objects, so nobody fills in a form for them."""
 DEPLOYMENTS = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]

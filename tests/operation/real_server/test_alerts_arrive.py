@@ -74,7 +74,7 @@ def test_what_happens_to_the_model_is_told(server: dict[str, str], event: str, t
     run(server, f"""
 from prefect import flow
 from core.config.presets import load_config
-from tasks import flow_run
+from tasks import stage as flow_run
 @flow
 def deciding():
     config = load_config("demo", ["promotion.model_name=yelp"])

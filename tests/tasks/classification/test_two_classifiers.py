@@ -16,9 +16,8 @@ from core.config.run_config import RunConfig
 from core.errors import BundleError, EmptyInput, InputError
 from core.store import Artifact
 from models.classification.bundle import load_classifier, save_classifier
-from tasks.classification import compare_two, predict
-from tasks.classification.compare import predicted
-from tasks.classification.compare_two import compare_two_classifiers
+from tasks.classification import compare, predict
+from tasks.classification.compare import compare_two_classifiers, predicted
 from tasks.classification.labelling import StarLabels
 from tasks.stage import run_stage, store_of
 from tests.models.classification.made_reviews import examples, small, texts, vocabulary
@@ -41,7 +40,7 @@ def registered(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Pat
             folder=versions[reference], version=SimpleNamespace(name="reviewlm-stars", version=int(reference))
         )
 
-    monkeypatch.setattr(compare_two, "find_classifier", find)
+    monkeypatch.setattr(compare, "find_classifier", find)
     monkeypatch.setattr("tasks.promotion.ancestry.registry_of", lambda config: SimpleNamespace(versions=lambda: []))
     return versions
 

@@ -17,10 +17,10 @@ from core.errors import EmptyInput, Unreadable
 from core.lineage import step_of
 from core.store import Artifact
 from corpus.ingestion.quarantine import data_set_of, export, require_usable, summarise
-from tasks.data import read as module
+from tasks.data import ingest as module
 from tasks.data.ingest import files_of, ingest_files
-from tasks.lineage.gather import Gathering
-from tasks.lineage.reproduce import Reproduction
+from tasks.gather import Gathering
+from tasks.reproduce import Reproduction
 from tasks.run_summary import describe_dataset
 from tasks.stage import recorded_stages, stages_of_this_run, store_of
 

@@ -24,7 +24,7 @@ from models.streams import TokenStream
 from models.tokens.special import CONTEXT_IDS
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, choose, tokenize, train_vocabulary
-from tasks.evaluation.audit import audit_bundle, figures_of_audit, log_audit, reference_of
+from tasks.evaluation.evaluate import audit_bundle, figures_of_audit, log_audit, reference_of
 from tasks.stage import run_stage
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.ngram_fit import estimate_ngrams

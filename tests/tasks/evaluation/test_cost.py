@@ -7,7 +7,7 @@ from typing import Any
 
 from core.store import Artifact
 from models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
-from tasks.evaluation.cost import costs_of
+from tasks.evaluation.evaluate import costs_of
 from tasks.fitting.fit import in_words
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from evaluation.scoring.metrics import figures_of
 from tasks.evaluation.evaluate import FIGURES_FILE, _log_figures
-from tasks.measuring.observed import RELIABILITY_FILE, SAMPLES_FILE, SUGGESTIONS_FILE
+from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE, SUGGESTIONS_FILE
 
 
 def test_figures_of_the_observed_reviews_do_not_stand_among_those_of_all(

@@ -19,7 +19,7 @@ from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from tasks.evaluation.evaluate import observe_bundle, score_bundle, scores_of
-from tasks.measuring.observed import RELIABILITY_FILE, TOKEN_SCORES_FILE
+from tasks.evaluation.observed import RELIABILITY_FILE, TOKEN_SCORES_FILE
 from training.context import FitContext
 from training.fit import fit_model
 from training.vocabularies.learn import learn_vocabulary

@@ -176,7 +176,7 @@ def test_a_fit_on_the_gpu_takes_a_slot_of_the_limit_and_one_on_the_processor_non
     from contextlib import contextmanager
 
     import tasks.limits
-    from tasks.gpus import gpu_slot
+    from tasks.limits import gpu_slot
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     taken: list[str] = []

@@ -11,13 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 
-import tasks.gpus
 import tasks.limits
 from core.config.run_config import RunConfig
 from core.config.sections.execution import ExecutionConfig
 from models.specs import CacheSpec, MixtureSpec, ModelSpec, NGramSpec, NPLMSpec, RecurrentSpec
 from tasks.fitting.fit_process import environment_of
-from tasks.gpus import OpenBundle, device_for, gpu_slot, on_gpu
+from tasks.limits import OpenBundle, device_for, gpu_slot, on_gpu
 
 ON_GPU = RunConfig(execution=ExecutionConfig(device="cuda"))
 
@@ -34,7 +33,7 @@ def three(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(tasks.limits, "is_shared", lambda: True)
     monkeypatch.setattr(tasks.limits, "concurrency", concurrency)
-    monkeypatch.setattr(tasks.gpus, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(tasks.limits, "LOOK_SECONDS", 0.01)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-7a,MIG-5b/1/0")
     return taken
 
@@ -108,9 +107,9 @@ def opened(three: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     """What happens to a bundle with a network."""
     happened: list[str] = []
     (tmp_path / "spec.json").write_text('{"spec": {"kind": "lstm", "name": "lstm"}}')
-    monkeypatch.setattr(tasks.gpus, "SPEC", "spec.json")
+    monkeypatch.setattr(tasks.limits, "SPEC", "spec.json")
     monkeypatch.setattr(
-        tasks.gpus, "load_bundle", lambda folder, device: happened.append(device) or SimpleNamespace(device=device)
+        tasks.limits, "load_bundle", lambda folder, device: happened.append(device) or SimpleNamespace(device=device)
     )
     monkeypatch.setattr("models.neural.device.free_cached_memory", lambda: happened.append("freed"))
     return happened

@@ -17,7 +17,6 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import ConfigError
 from tasks.planning import plan as planning
-from tasks.planning.outcome import in_words
 from tasks.planning.pace import _is_free
 from tasks.planning.plan import (
     MADE_BEFORE,
@@ -30,6 +29,7 @@ from tasks.planning.plan import (
     terms,
 )
 from tasks.planning.rule import FRAME, NETWORK, Data, require_frame, seconds_after, seconds_before, token_cost
+from tasks.run_summary import in_words
 from tasks.stage import StageRun, recorded_stages
 
 HELD_OUT = {"bytes": 93_713, "tokens": 26_000}

@@ -17,8 +17,8 @@ from core.errors import ConfigError
 from core.store import Artifact
 from evaluation.scoring.metrics import figures_of
 from models.specs import ModelSpec
-from tasks.evaluation import compare_two as comparison
-from tasks.evaluation.compare_two import compare_two, side_of, write_markdown
+from tasks.evaluation import compare as comparison
+from tasks.evaluation.compare import compare_two, side_of, write_markdown
 from tasks.fitting.job import Fitted
 
 TINY = Path(__file__).parents[2] / "flows" / "tiny.toml"

@@ -1,4 +1,4 @@
-"""Reproduce a registered version from its raw files in a separate home folder, and compare it byte by byte."""
+"""Compare two models on the same test reviews, or reproduce a registered version and compare it byte by byte."""
 
 from __future__ import annotations
 
@@ -15,14 +15,40 @@ from core.environment import other_home
 from core.errors import ConfigError
 from core.lineage import conclude
 from core.provenance import differences, made_with
-from flows.server.parameters import Inputs, NotNegative, Overrides, Preset, Reference
+from flows.parts import prepare, recorded_or_read
+from flows.server.parameters import Inputs, NotNegative, Overrides, Preset, PresetOrNone, Reference
+from tasks.evaluation.compare import compare_two, write_markdown
+from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
-from tasks.flow_run import describe_flow_run
-from tasks.lineage.gather import recorded_version
-from tasks.lineage.reproduce import Reproduction, make_again, show_verdict, steps_again
-from tasks.lineage.sources import earlier_reviews, find_sources, starting_weights
-from tasks.stage import store_of
-from tasks.track import asking_of
+from tasks.gather import earlier_reviews, find_sources, recorded_version, starting_weights
+from tasks.limits import require_limits
+from tasks.reproduce import Reproduction, make_again, show_verdict, steps_again
+from tasks.stage import describe_flow_run, store_of
+from tasks.track import asking_of, parent_run, settings_of
+
+
+@flow(name="compare", persist_result=False)
+def compare(
+    preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None,
+    first: Reference = "previous", second: Reference = "champion",
+) -> dict[str, Any]:
+    """Compare two models on the same test reviews.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the settings of the newer version.
+        input: Files, folders or globs of reviews. None: the data of the newer version.
+        overrides: Settings as `key=value`.
+        first: Number or alias of a registered version, or the name of a model of this configuration.
+        second: The other model, in the same form.
+    """
+    chosen = settings_of((first, second), preset, input or [], overrides or [])
+    config = chosen.config
+    require_limits(limits_of_fits(config))
+    with parent_run(config, f"compare {first} {second}") as run_id:
+        prepared = prepare(config, recorded_or_read(chosen), of=chosen.clean)
+        pair = compare_two(config, prepared, first, second, run_id)
+        markdown = write_markdown(pair, config.home / "comparisons")
+        return {**pair.to_dict(), "mlflow_run_id": run_id, "markdown": str(markdown)}
 
 
 @flow(name="reproduce", persist_result=False)

@@ -13,10 +13,10 @@ from typing import Any
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.store import MANIFEST, Artifact
+from tasks.collect import collect
 from tasks.stage import store_of
 from tasks.track import tracker_of
-from tasks.upkeep.collect import collect
-from tests.tasks.upkeep.judged_versions import judged, logged_model
+from tests.tasks.judged_versions import judged, logged_model
 from tracking.tags import DATA_TAG
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "sqlite3.connect")

@@ -14,9 +14,9 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import Damaged, TrackingUnavailable
 from core.store import MANIFEST, Artifact
+from tasks.collect import Collected, collect
 from tasks.stage import store_of
 from tasks.track import parent_run, tracker_of
-from tasks.upkeep.collect import Collected, collect
 from tracking.runs.runs import Tracker
 from training.vectors.stored_rows import HEADER
 

@@ -14,7 +14,7 @@ import numpy as np
 from core.errors import InputError
 from models.base import ModelError
 from models.bundles.bundle import Bundle
-from tasks.measuring.fork_server import ModelWork, Report
+from tasks.evaluation.fork_server import ModelWork, Report
 
 
 def refuse(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:

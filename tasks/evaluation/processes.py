@@ -27,12 +27,12 @@ from core.errors import RankFailed
 from core.processes.children import end_child, start_child
 from core.processes.memory import FEW_HEAPS, limit_operations
 from models.base import ModelError
+from tasks.evaluation.fork_server import ModelWork, Report
 from tasks.fitting.fit_process import Ended, raise_failure
 from tasks.fitting.job import EVALUATE
-from tasks.gpus import OpenBundle
-from tasks.measuring.fork_server import ModelWork, Report
+from tasks.limits import OpenBundle
 
-PROGRAM = "tasks.measuring.fork_server"
+PROGRAM = "tasks.evaluation.fork_server"
 LEAST_TOKENS = 200_000
 """Tokens to score, of all models together, from which processes are used: some ten seconds of evaluation. Below it,
 the start of the fork server would take longer than it saves, and the models are small."""

@@ -23,10 +23,10 @@ from core.removal import last_use
 from core.sqlite_files import home_database
 from core.store import Artifact, newest_first
 from evaluation.reports.run_record import REPORTS, read_records
+from tasks.embed import START_VECTORS
 from tasks.fitting.warm_start import INPUT as START
-from tasks.lineage.inputs import Inputs, by_file
+from tasks.gather import Inputs, by_file
 from tasks.stage import MINUTE
-from tasks.start_vectors import STAGE as VECTORS
 from tasks.track import tracker_of
 from tracking.logged_models.bundles import record_of
 from tracking.logged_models.unused import FINISHED, Run, VersionKey
@@ -76,7 +76,7 @@ class Holdings:
             maker = self._inputs.maker(artifact, name, value) or self._inputs.fits.get(value)
             if maker is None and name == START:
                 maker = self._inputs.weights.get(value)
-            if maker is None and key[0] == VECTORS and name == "file":
+            if maker is None and key[0] == START_VECTORS and name == "file":
                 maker = self._embedded.get(value)
             if maker is not None:
                 yield maker.stage, maker.digest

@@ -23,7 +23,7 @@ from models.specs import as_written, spec_from_dict
 from models.tokens.vocabulary import FILE
 from tasks.classification.field_labels import field_labels
 from tasks.classification.predict import predict_bundle
-from tasks.data.ingest import SYNTHETIC_FILE, make_data_set, synthesise
+from tasks.data.ingest import READ_AT, SYNTHETIC_FILE, make_data_set, read_file, set_aside_again, synthesise
 from tasks.data.prepare import (
     CANARIES_INPUT,
     EARLIER,
@@ -34,16 +34,13 @@ from tasks.data.prepare import (
     tokenize,
     train_vocabulary,
 )
-from tasks.data.read import READ_AT, read_file, set_aside_again
+from tasks.embed import START_VECTORS, rows_of_file
 from tasks.evaluation.evaluate import draw_samples, score_bundle
 from tasks.fitting.fit import LABELS, FitPlan, build_fit, bundle_digest, options_of
 from tasks.fitting.job import BUNDLE_FOLDER, FIT_CLASSIFIER, Fitted
 from tasks.fitting.warm_start import INPUT, Start
-from tasks.lineage.gather import facts_of
-from tasks.lineage.inputs import PART
+from tasks.gather import PART, facts_of
 from tasks.stage import RESOURCES, show_table, stage
-from tasks.start_vectors import INPUT as VECTORS
-from tasks.start_vectors import rows_of_file
 
 UNUSED = "unused"
 """Name of the language model that the configuration of a classifier's reproduction must have."""
@@ -189,9 +186,9 @@ class Reproduction:
         start = Start()
         if sha256 := step.inputs.get(INPUT, ""):
             start, inputs[INPUT] = Start(self.weights[sha256], sha256), sha256
-        made = {name: self._of(step, name) for name in (VECTORS, LABELS) if name in step.made_by}
+        made = {name: self._of(step, name) for name in (START_VECTORS, LABELS) if name in step.made_by}
         inputs |= {name: artifact.digest for name, artifact in made.items()}
-        vectors, labels = (made[name].folder if name in made else None for name in (VECTORS, LABELS))
+        vectors, labels = (made[name].folder if name in made else None for name in (START_VECTORS, LABELS))
         plan = FitPlan(spec, options_of(config, spec), inputs, digests, start, vectors, labels)
         prepared = self._prepared(spec.vocabulary, tokens)
         artifact = build_fit(config, plan, prepared, lambda journal: None, parts).artifact

@@ -15,16 +15,16 @@ import pytest
 
 from core.config.presets import parse_config
 from core.errors import RankFailed
-from tasks.gpus import OpenBundle
-from tasks.measuring.fork_server import ModelWork
-from tasks.measuring.processes import (
+from tasks.evaluation.fork_server import ModelWork
+from tasks.evaluation.processes import (
     LEAST_TOKENS,
     ModelProcesses,
     end_idle_processes,
     model_processes,
     with_model,
 )
-from tests.tasks.measuring.made_works import bare, in_time, meet, tell, wait, whose
+from tasks.limits import OpenBundle
+from tests.tasks.evaluation.made_works import bare, in_time, meet, tell, wait, whose
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
@@ -62,8 +62,8 @@ def test_processes_that_are_at_work_end_at_once_with_all_others(
 @pytest.mark.slow
 def test_processes_end_with_the_process_that_asked_for_them(made: tuple[Path, Path, Path], tmp_path: Path) -> None:
     code = (
-        "import pathlib, sys; from tests.tasks.measuring.made_works import wait\n"
-        "from tasks.measuring.processes import ModelProcesses; from tasks.measuring.fork_server import ModelWork\n"
+        "import pathlib, sys; from tests.tasks.evaluation.made_works import wait\n"
+        "from tasks.evaluation.processes import ModelProcesses; from tasks.evaluation.fork_server import ModelWork\n"
         "model, folder = map(pathlib.Path, sys.argv[1:])\n"
         "ModelProcesses().do(ModelWork(wait, 'kn', model, folder, {'own': 'told'}), int)"
     )
@@ -82,7 +82,7 @@ def test_the_fork_server_has_started_no_threads_to_compute_with() -> None:
     Threads that its libraries start when they are imported tidy up, and nothing waits for them.
     """
     code = (
-        "import os; from tasks.measuring.fork_server import load_libraries; load_libraries()\n"
+        "import os; from tasks.evaluation.fork_server import load_libraries; load_libraries()\n"
         "others = set(os.listdir('/proc/self/task')) - {str(os.getpid())}\n"
         "print({open(f'/proc/self/task/{one}/comm').read().strip() for one in others})"
     )

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from core.removal import Removal
 from core.store import MANIFEST, Artifact, Store
 from tasks.data.prepare import EARLIER
-from tasks.lineage.inputs import BUNDLE_SPEC
-from tasks.upkeep.holdings import INPUT, Holdings, Key, UsedAfter, cutoff, kept_results
+from tasks.gather import BUNDLE_SPEC
+from tasks.holdings import INPUT, Holdings, Key, UsedAfter, cutoff, kept_results
 from tests.examples import examples
 
 STAGES = ("read", "prepare", "vocabulary", "tokens", "fit", "score", "audit", "some other stage")

@@ -19,20 +19,20 @@ from core.environment import numpy_features
 from core.errors import InputError, RankFailed
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS
 from models.base import ModelError
-from tasks.evaluation.score_job import ScoreJob
-from tasks.gpus import OpenBundle
-from tasks.measuring import processes
-from tasks.measuring.fork_server import ModelWork, only_opened
-from tasks.measuring.observed import SAMPLES_FILE, SUGGESTIONS_FILE, drawn, scored
-from tasks.measuring.processes import (
+from tasks.evaluation import processes
+from tasks.evaluation.fork_server import ModelWork, only_opened
+from tasks.evaluation.observed import SAMPLES_FILE, SUGGESTIONS_FILE, drawn, scored
+from tasks.evaluation.processes import (
     LEAST_TOKENS,
     ModelProcesses,
     in_processes,
     model_processes,
     with_model,
 )
+from tasks.evaluation.score_job import ScoreJob
+from tasks.limits import OpenBundle
 from tests.marked_cases import slow_but
-from tests.tasks.measuring.made_works import (
+from tests.tasks.evaluation.made_works import (
     bare,
     diverge,
     err,
@@ -204,7 +204,7 @@ def test_numpy_computes_as_in_this_process_that_imported_it_before_its_features_
 @pytest.mark.slow
 def test_a_process_holds_no_library_of_a_run_and_has_all_of_what_it_computes_with() -> None:
     code = (
-        "import sys; from tasks.measuring.fork_server import load_libraries; load_libraries()\n"
+        "import sys; from tasks.evaluation.fork_server import load_libraries; load_libraries()\n"
         "print(sorted({'prefect', 'mlflow', 'great_expectations'} & sys.modules.keys()))\n"
         "before = {*sys.modules}\n"
         "import numpy as np; from scipy.stats import ks_2samp; from models.sampling.draw_kernels import draw\n"

@@ -20,8 +20,8 @@ from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, drawn_reviews
 from evaluation.writing.audit import RealText, audit
 from models.bundles.bundle import Bundle
 from models.streams import TokenStream
+from tasks.evaluation.fork_server import Report
 from tasks.evaluation.score_job import ScoreJob, recorded
-from tasks.measuring.fork_server import Report
 
 TOKEN_SCORES_FILE, RELIABILITY_FILE = "token_scores.parquet", "reliability.parquet"
 

@@ -30,8 +30,7 @@ from core.processes.crash_log import FOLDER as CRASHES
 from core.removal import WORK, Removal, newest_change, one_collection
 from core.store import ASIDE
 from evaluation.reports.run_record import REPORT_FILE, REPORTS, read_records
-from tasks.track import tracker_of
-from tasks.upkeep.holdings import (
+from tasks.holdings import (
     RUNNING,
     VERSION,
     Holdings,
@@ -45,6 +44,7 @@ from tasks.upkeep.holdings import (
     trackers_of,
     with_inputs,
 )
+from tasks.track import tracker_of
 from tracking.logged_models.unused import (
     BROKEN,
     LoggedFiles,

@@ -11,8 +11,7 @@ import pytest
 
 from core.config.run_config import RunConfig
 from core.store import Artifact
-from tasks.lineage.gather import Gathering, lineage_of
-from tasks.lineage.inputs import BUNDLE_SPEC
+from tasks.gather import BUNDLE_SPEC, Gathering, lineage_of
 from tasks.stage import run_stage
 
 

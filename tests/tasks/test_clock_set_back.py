@@ -11,9 +11,9 @@ import pytest
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.store import MANIFEST, Artifact
+from tasks.collect import Collected, collect
 from tasks.stage import store_of
 from tasks.track import parent_run, tracker_of
-from tasks.upkeep.collect import Collected, collect
 
 DAY = 86_400 * 10**9
 TODAY = time.time_ns()

@@ -1,4 +1,4 @@
-"""Fork processes for works with models from one that has the libraries: `python -m tasks.measuring.fork_server N`.
+"""Fork processes for works with models from one that has the libraries: `python -m tasks.evaluation.fork_server N`.
 
 The libraries are imported once, and what they hold in memory exists once: two processes that score Kaggle's reviews had
 597 MiB with their fork server, 802 MiB when each imported them itself. N is the number of a Unix socket, over which the
@@ -32,7 +32,7 @@ from models.bundles.bundle import Bundle, load_bundle
 from models.threads import return_freed
 
 LIBRARIES = (
-    "models.neural.architectures", "models.mixture.lm", "models.ngram.lm", "tasks.measuring.observed",
+    "models.neural.architectures", "models.mixture.lm", "models.ngram.lm", "tasks.evaluation.observed",
     "tasks.fitting.worker", "models.sampling", "scipy.stats", "pyarrow.compute",
 )  # fmt: skip
 """Modules that import what most works need, and libraries that these import only when they use them. None of them may

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import ConfigError
 from models.specs import RecurrentSpec, VocabularySpec
-from tasks.lineage.reproduce import configuration_of
+from tasks.reproduce import configuration_of
 
 
 def record(**training: Any) -> Any:

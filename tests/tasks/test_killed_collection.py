@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.tasks.upkeep.killed_collection import make, run
+from tests.tasks.killed_collection import make, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 POINTS = 5
@@ -50,7 +50,7 @@ class Made:
 def start() -> Start:
     """Run a function in a child, forked from a server that has everything imported; return the exit code."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.tasks.upkeep.killed_collection"])
+    context.set_forkserver_preload(["tests.tasks.killed_collection"])
 
     def started(function: Callable[..., None], *arguments: Any) -> int:
         child = context.Process(target=function, args=arguments)

@@ -1,4 +1,4 @@
-"""Define the flows `classify` (fit, compare, register, gate) and `compare-classifiers` (two registered versions)."""
+"""Define the flows of what is not a language model: classifiers, word vectors, and a tagger of case and punctuation."""
 
 from __future__ import annotations
 
@@ -11,23 +11,29 @@ from core.config.run_config import RunConfig
 from flows.parts import fit_models, ingest, prepare, recorded_or_read
 from flows.retrain import resolve
 from flows.server.parameters import Given, Inputs, Overrides, Preset, PresetOrNone, Reference, on_workers
-from tasks.classification.compare import Compared, compare_classifiers, require_classifiers, summarise_classifiers
-from tasks.classification.compare_two import compare_two_classifiers
+from tasks.classification.compare import (
+    Compared,
+    compare_classifiers,
+    compare_two_classifiers,
+    require_classifiers,
+    summarise_classifiers,
+)
 from tasks.classification.family import Classifiers, choose
 from tasks.classification.field_labels import label_names, labels_of
 from tasks.classification.labelling import require_labelled_reviews
 from tasks.classification.predict import predict
 from tasks.classification.report import write_classifier_report
-from tasks.data.prepare import Prepared
+from tasks.data.prepare import Prepared, check_table, clean_and_split
+from tasks.embed import embed as fit_vectors
+from tasks.embed import require_vocabulary
 from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.job import Fitted
 from tasks.fitting.on_cluster import require_cluster
-from tasks.flow_run import describe_flow_run
 from tasks.limits import PROMOTION, require_limits
-from tasks.lineage.about_version import settings_of_classifiers
 from tasks.promotion.promote import promote_challenger
-from tasks.stage import step
-from tasks.track import log_inputs, parent_run
+from tasks.punctuate import MODEL, fit_punctuator
+from tasks.stage import describe_flow_run, step
+from tasks.track import log_inputs, parent_run, settings_of_classifiers, tracker_of
 
 
 @flow(name="classify", persist_result=False)
@@ -38,8 +44,8 @@ def classify(
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file, with a section `classification`.
-        input: Files, folders or globs of reviews. None: the embedded synthetic corpus; in a deployment's run of a
-            preset that is not the demo's, the champion's files in their current state.
+        input: Files, folders or globs of reviews. Empty: the demo's synthetic reviews, or the champion's files in a run
+            without a preset and in a deployment's run of your own data.
         overrides: Settings as `key=value`, e.g. `classification.label=polarity`.
     """
     config = resolve(preset, input, overrides)
@@ -103,3 +109,54 @@ def predict_all(
     """Let every classifier answer the held-out reviews; compare them on the same reviews."""
     running = [predict.submit(config, model, prepared) for model in fitted]
     return compare_classifiers(config, prepared, fitted, [future.result() for future in running], parent_run_id)
+
+
+@flow(name="embed", persist_result=False)
+def embed(
+    preset: Preset = "small", input: Inputs = None, overrides: Overrides = None
+) -> dict[str, Any]:
+    """Fit word vectors; return where they are and their figures, which the MLflow run of the flow has too.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file.
+        input: Files, folders or globs of reviews. Empty: the demo's synthetic reviews, or the champion's files in a run
+            without a preset and in a deployment's run of your own data.
+        overrides: Settings as `key=value`.
+    """
+    config = resolve(preset, input, overrides)
+    require_vocabulary(config)
+    with parent_run(config, "embed") as run_id:
+        dataset = ingest(config)
+        prepared = prepare(config, dataset, [config.embedding.vocabulary])
+        log_inputs(config, prepared, run_id)
+        with step("embed", "fit word vectors"):
+            built = fit_vectors(config, prepared)
+        facts, tracker = built.artifact.facts, tracker_of(config)
+        tracker.log_params(run_id, {"embedding": config.embedding.model_dump(mode="json")})
+        tracker.log_metrics(run_id, {name: float(facts[name]) for name in ("ranked", "mean_cosine", "words")})
+        return {
+            "vectors": str(built.artifact.folder), "digest": built.artifact.digest, **facts, "reused": built.reused,
+            "mlflow_run_id": run_id, "mlflow_page": tracker.link(run_id),
+        }  # fmt: skip
+
+
+@flow(name="punctuate", persist_result=False)
+def punctuate(
+    preset: Preset = "small", input: Inputs = None, overrides: Overrides = None
+) -> dict[str, Any]:
+    """Return where the model is, and its figures on the test reviews.
+
+    Args:
+        preset: Name of a preset in `config/`, or the path of a TOML file.
+        input: Files, folders or globs of reviews. Empty: the demo's synthetic reviews, or the champion's files in a run
+            without a preset and in a deployment's run of your own data.
+        overrides: Settings as `key=value`.
+    """
+    config = resolve(preset, input, overrides)
+    require_limits(limits_of_fits(config))
+    dataset = ingest(config)
+    with step("punctuate", "train a tagger of case and punctuation"):
+        clean = clean_and_split(config, dataset)
+        check_table(config, "clean", clean)
+        fitted = fit_punctuator(config, clean)
+    return {"model": str(fitted.folder / MODEL), "digest": fitted.digest, **fitted.facts}

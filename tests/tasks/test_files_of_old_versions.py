@@ -13,10 +13,10 @@ import pytest
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.manifest import MANIFEST
+from tasks.collect import Collected, collect
 from tasks.stage import store_of
 from tasks.track import tracker_of
-from tasks.upkeep.collect import Collected, collect
-from tests.tasks.upkeep.judged_versions import FILES, judged, registry
+from tests.tasks.judged_versions import FILES, judged, registry
 from tracking.registry.registry import PREVIOUS
 
 LATER = time.time_ns() + 30 * 86_400 * 10**9

@@ -1,0 +1,322 @@
+"""Gather from the store how a fitted model was built, as the lineage record of a registered version.
+
+Find the stored results behind the inputs of a result, for lineage records and `reviewlm home gc`.
+
+Find the inputs of a registered version from outside: raw files, word vectors, what its start learnt.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from core.config.run_config import RunConfig
+from core.errors import ArtifactError, BundleError, Damaged, Unreadable
+from core.lineage import FITS, LINEAGE_FILE, LINEAGE_TAG, Lineage, RecordedSource, Step, step_of
+from core.store import Artifact, sha256_of_file
+from corpus.ingestion.parts import SET_ASIDE
+from corpus.reading.sources import identify, source_names
+from models.neural.spec import WEIGHTS
+from tasks.classification.field_labels import STAGE as LABELS_STAGE
+from tasks.data.ingest import SYNTHETIC_FILE, path_now
+from tasks.data.prepare import EARLIER
+from tasks.embed import START_VECTORS, vector_file
+from tasks.fitting.job import BUNDLE_FOLDER, BUNDLE_SPEC, PART
+from tasks.stage import store_of
+from tasks.track import registry_of, tracker_of
+from tracking.logged_models.bundles import attach, required_record
+from tracking.registry.opening import find
+
+MADE_BY = {
+    "dataset": "ingest", "clean": "prepare", "canaries": "canaries", "tokens": "tokens", "train": "tokens",
+    "validation": "tokens", START_VECTORS: START_VECTORS, LABELS_STAGE: LABELS_STAGE,
+}
+"""Stage of an artifact by its name among the inputs of later stages."""
+
+
+class Inputs:
+    """Search for the artifact that made an input.
+
+    Args:
+        all: Returns the artifacts of a stage, the newest first.
+        find: Returns an artifact by stage and digest, or None.
+    """
+
+    def __init__(
+        self, all: Callable[[str], Iterable[Artifact]], find: Callable[[str, str], Artifact | None]
+    ) -> None:
+        self.all, self.find = all, find
+
+    def maker(self, artifact: Artifact, name: str, value: str) -> Artifact | None:
+        """Return the artifact behind an input; None if it came from outside or was removed from the store."""
+        stage = artifact.stage
+        if stage in ("tokens", "score", "samples", "predict", START_VECTORS, *FITS):
+            if name == "vocabulary":
+                return self._vocabulary(value, artifact.manifest["inputs"].get("clean"))
+            if name == "bundle" or name.startswith(PART):
+                return self.fits.get(value)
+        if stage == "read":
+            return self._synthetic.get(value)
+        if stage == "ingest":
+            return self.find("read", value)
+        return self.find(MADE_BY[name], value) if name in MADE_BY else None
+
+    @cached_property
+    def fits(self) -> dict[str, Artifact]:
+        """The fits by the SHA-256 of their bundle's `spec.json`."""
+        return by_file((one for stage in FITS for one in self.all(stage)), BUNDLE_SPEC)
+
+    @cached_property
+    def weights(self) -> dict[str, Artifact]:
+        """The fits of networks by the SHA-256 of their weights, which later fits may start from."""
+        return by_file(self.all("fit"), f"{BUNDLE_FOLDER}/{WEIGHTS}")
+
+    @cached_property
+    def _synthetic(self) -> dict[str, Artifact]:
+        return by_file(self.all("synthesise"), SYNTHETIC_FILE)
+
+    @cached_property
+    def _vocabularies(self) -> list[Artifact]:
+        return list(self.all("vocabulary"))
+
+    def _vocabulary(self, digest: str, clean: str | None) -> Artifact | None:
+        """Return the newest vocabulary with this digest, preferably trained on the data *clean*.
+
+        Different data may give equal vocabularies, for example of letters.
+        """
+        equal = [one for one in self._vocabularies if one.facts["vocabulary_digest"] == digest]
+        of_data = [one for one in equal if one.manifest["inputs"].get("clean", clean) == clean]
+        return next(iter([*of_data, *equal]), None)
+
+
+def by_file(artifacts: Iterable[Artifact], file: str) -> dict[str, Artifact]:
+    """Return artifacts by the SHA-256 of one of their files; for equal hashes the newest."""
+    oldest_first = reversed(list(artifacts))
+    return {one.manifest["files"][file]["sha256"]: one for one in oldest_first if file in one.manifest["files"]}
+
+
+class Gathering:
+    """Collector of all steps and sources behind an artifact, each once; it walks back through the inputs.
+
+    Args:
+        config: Locates the home folder and its store.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config, self.store = config, store_of(config)
+        self.steps: dict[str, Step] = {}
+        self.sources: dict[str, RecordedSource] = {}
+        self._inputs = Inputs(self.store.all, self.store.find)
+
+    def add(self, artifact: Artifact) -> str:
+        """Add an artifact after all its inputs, and return its key."""
+        key = f"{artifact.stage}/{artifact.digest}"
+        if key not in self.steps:
+            made_by = {}
+            for name, value in artifact.manifest["inputs"].items():
+                maker = self._inputs.maker(artifact, name, value)
+                if maker is None:
+                    self.sources.setdefault(value, self._source(artifact, name, value))
+                else:
+                    made_by[name] = self.add(maker)
+            self.store.check(artifact)  # artifacts from `Store.all` are not checked yet
+            self.steps[key] = step_of(artifact, made_by, facts_of(artifact))
+        return key
+
+    def _source(self, artifact: Artifact, name: str, value: str) -> RecordedSource:
+        """Return a source for an input from outside; one that cannot be identified gets the kind "unknown"."""
+        if artifact.stage == "read" and name == "file":
+            facts = artifact.facts
+            kind = "unreadable file" if SET_ASIDE in facts else "file"
+            path = path_now(self.store, artifact)
+            return RecordedSource(kind, facts["name"], value, int(facts["bytes"]), str(path))
+        if artifact.stage == START_VECTORS and name == "file":
+            return self._named("vectors", self.config.vectors, artifact, value)
+        if name == "business":
+            path = Path(self.config.source.business).absolute()
+            return RecordedSource("business", path.name, value, _size(path), str(path))
+        if name.startswith(EARLIER):
+            return RecordedSource(EARLIER_REVIEWS, "prepared for an earlier champion", value)
+        kinds = {"kept": ("vocabulary", "of an earlier champion"), "start": ("weights", WEIGHTS)}
+        kind, label = kinds.get(name, ("unknown", name))
+        return RecordedSource(kind, label, value)
+
+
+    def _named(self, kind: str, files: Mapping[str, str], artifact: Artifact, sha256: str) -> RecordedSource:
+        """Return the source for a file that has a name in the configuration: the one that has these bytes now.
+
+        A name may have another file since then, or the file another name. If no file has the bytes, it is the recorded
+        one.
+        """
+        recorded = (str(artifact.facts["name"]), str(artifact.facts["path"]))
+        for called, named in (*files.items(), recorded):
+            path = vector_file(Path(named)).absolute()
+            if path.is_file() and identify(path, called, self.store.root / ".files").sha256 == sha256:
+                return RecordedSource(kind, called, sha256, _size(path), str(path))
+        return RecordedSource(kind, recorded[0], sha256, 0, recorded[1])
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def facts_of(artifact: Artifact) -> dict[str, Any]:
+    """Return the scalar facts of an artifact; of a fit also its options, of a file why it was set aside."""
+    facts = {name: value for name, value in artifact.facts.items() if isinstance(value, str | int | float)}
+    if SET_ASIDE in artifact.facts:
+        facts[SET_ASIDE] = artifact.facts[SET_ASIDE]
+    if artifact.stage in FITS:
+        spec = json.loads((artifact.folder / BUNDLE_SPEC).read_text(encoding="utf-8"))
+        facts["spec"] = spec["spec"]
+    return facts
+
+
+def lineage_of(config: RunConfig, fit: Artifact, measured: Iterable[Artifact] = ()) -> Lineage:
+    """Return the lineage record of a fitted model.
+
+    Args:
+        config: The configuration of its run; its home folder contains the store.
+        fit: The fit's artifact.
+        measured: Artifacts with the model's scores and samples.
+    """
+    gathering = Gathering(config)
+    key = gathering.add(fit)
+    for artifact in measured:
+        gathering.add(artifact)
+    spec = gathering.steps[key].facts["spec"]
+    return Lineage(
+        spec["name"], spec["kind"], fit.manifest["files"][BUNDLE_SPEC]["sha256"], key,
+        config.model_dump(mode="json", by_alias=True), tuple(gathering.sources.values()),
+        tuple(gathering.steps.values()), str(Path.cwd()),
+    )  # fmt: skip
+
+
+def keep_lineage(config: RunConfig, model_uri: str, fit: Artifact, measured: Iterable[Artifact]) -> str:
+    """Attach the lineage record of a fitted model to its logged model before registration, and return its root.
+
+    A model that is already registered keeps its record, because its version is tagged with the root.
+
+    Args:
+        config: Locates store and registry.
+        model_uri: Address of the logged model.
+        fit: The fit's artifact.
+        measured: Artifacts with what was measured about the model.
+    """
+    lineage = lineage_of(config, fit, measured)
+    if not any(version.source == model_uri for version in registry_of(config).versions()):
+        attach(tracker_of(config), model_uri, lineage)
+    return lineage.root
+
+
+def recorded_version(config: RunConfig, reference: str) -> tuple[Lineage, Path, int]:
+    """Return a registered version's record, the folder of its bundle, and its number.
+
+    Raises:
+        BundleError: There is no such version, or its files are gone.
+        ArtifactError: It has no record: no run registered it.
+        Damaged: The record was changed, or the record does not match the root in the version's tag.
+    """
+    _, entry = find(config, reference)
+    record = required_record(entry.folder)
+    if (root := entry.version.tags.get(LINEAGE_TAG, record.root)) != record.root:
+        raise Damaged(
+            f"The record of version {entry.version.version} differs from the one that it was registered with",
+            where=entry.folder.parent.parent / LINEAGE_FILE, value=f"root {record.root[:16]}, the tag says {root[:16]}",
+        )
+    return record, entry.folder, entry.version.version
+
+
+ON_DISK = ("file", "business", "vectors")
+"""Kinds of sources that are files on disk."""
+EARLIER_REVIEWS = "reviews"
+"""Kind of the prepared data of earlier champions, which are in the store."""
+log = logging.getLogger(__name__)
+
+
+def find_sources(lineage: Lineage, store: Path, given: Sequence[str] = ()) -> dict[str, Path]:
+    """Return the current paths of the raw files by SHA-256: the recorded path, or one of the files *given*.
+
+    Args:
+        store: Folder of the artifacts that the version was made in.
+
+    Raises:
+        Unreadable: A file has changed or is gone, and no given file has its bytes.
+        ArtifactError: The record does not say where an input came from.
+    """
+    files: dict[str, Path] = {}
+    others = list(source_names(given)) if given else []
+    for source in lineage.sources:
+        if source.kind == "unknown":
+            raise ArtifactError(
+                "It is not known how all inputs of this version were made", where=source.name,
+                value=source.sha256, cause="they were no longer in the store when the record was written",
+            )
+        if source.kind not in ON_DISK:
+            continue
+        places = [source.place(store)] if source.path else []
+        places += [path for path in others if not source.bytes or path.stat().st_size == source.bytes]
+        match = next((path for path in places if path.is_file() and sha256_of_file(path) == source.sha256), None)
+        if match is None:
+            raise _lost(source)
+        files[source.sha256] = match
+    return files
+
+
+def _lost(source: RecordedSource) -> Unreadable:
+    changed = bool(source.path) and Path(source.path).is_file()
+    or_folder = "" if source.kind == "vectors" else ", or a folder that has it"
+    return Unreadable(
+        f"A raw file of this version {'has changed' if changed else 'is missing'}", where=source.path or source.name,
+        value=f"SHA-256 {source.sha256}", remedy=f"name the unchanged file{or_folder}: --input",
+    )
+
+
+def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
+    """Return the folders of the start weights of this version's networks, by SHA-256.
+
+    Raises:
+        BundleError: No registered version has the weights any more.
+    """
+    folders: dict[str, Path] = {}
+    digests = {source.sha256 for source in lineage.sources if source.kind == "weights"}
+    if not digests:
+        return folders
+    registry = registry_of(config)
+    for version in registry.versions():
+        try:
+            folder = registry.bundle_folder(version)
+        except BundleError as error:
+            log.warning("%s", error)
+            continue
+        for file in folder.rglob(WEIGHTS):
+            if (digest := sha256_of_file(file)) in digests:
+                folders[digest] = file.parent
+    if lost := digests - folders.keys():
+        raise BundleError(
+            "No registered version has the weights that the training started from", value=f"SHA-256 {lost.pop()}",
+            cause="the champion of that time was deleted",
+        )
+    return folders
+
+
+def earlier_reviews(config: RunConfig, lineage: Lineage) -> dict[str, Artifact]:
+    """Return the prepared data of earlier champions that this version's held-out reviews were compared with, by digest.
+
+    Raises:
+        ArtifactError: They are not in the store any more.
+    """
+    artifacts = {}
+    for source in lineage.sources:
+        if source.kind == EARLIER_REVIEWS:
+            if (artifact := store_of(config).find_usable("prepare", source.sha256)) is None:
+                raise ArtifactError(
+                    "The reviews that an earlier champion had learnt from are not in the store", where=source.name,
+                    value=source.sha256, cause="the start weights of this version had learnt from them, so test "
+                    "reviews that repeat them were left out", remedy="restore the home folder that made this version",
+                )
+            artifacts[source.sha256] = artifact
+    return artifacts

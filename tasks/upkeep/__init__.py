@@ -1,1 +1,0 @@
-"""Decide what a home folder must keep, and remove the rest."""
