@@ -29,7 +29,7 @@ from core.environment import ROOMS, numpy_features
 from core.processes import interrupts
 from core.processes.leftovers import own_temporary_folder
 from reviewlm import terminal
-from reviewlm.boundary import aborts_told, run_verb
+from reviewlm.boundary import run_verb
 from reviewlm.verbs import (
     alerts,
     check,
@@ -43,7 +43,6 @@ from reviewlm.verbs import (
     operate,
     pipeline,
     registry,
-    sweep,
 )
 from reviewlm.verbs.other_models import classify, nearest, punctuate, vectors
 
@@ -150,7 +149,7 @@ def show_version(enabled: bool) -> None:
 
 TOP: tuple[Callable[..., None], ...] = (
     pipeline.demo, pipeline.run, check.check, model.generate, model.suggest, model.score, operate.serve,
-    compare.compare, registry.history, registry.promote, registry.rollback, check.doctor,
+    compare.compare, registry.history, pipeline.promote, registry.rollback, check.doctor,
 )  # fmt: skip
 """Commands of the first level, in the order of the help page; a command is named as its function."""
 GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...], dict[str, typer.Typer]]] = {
@@ -160,12 +159,12 @@ GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...], dict[str, typer.Ty
     ),
     "models": (
         "Classifiers, punctuation, vectors, n-grams, sweeps.",
-        (vectors.embed, nearest.nearest, vectors.neighbours, sweep.sweep),
+        (vectors.embed, nearest.nearest, vectors.neighbours, pipeline.sweep),
         {"classify": classify.app, "punctuate": punctuate.app, "ngram": ngram.app},
     ),
     "version": (
         "Trace, rebuild, rescore and export a version.",
-        (lineage.lineage, lineage.reproduce, registry.rescore, model.export, lineage.report), {},
+        (lineage.lineage, lineage.reproduce, pipeline.rescore, model.export, lineage.report), {},
     ),
     "home": (
         "Back up, clean and upgrade the home folder; tokens and alerts.",
@@ -212,7 +211,7 @@ def command() -> Any:
 
 def main() -> None:
     """Run a command in a process that handles signals and leaves no temporary files."""
-    with interrupts.watched(), own_temporary_folder(), aborts_told():
+    with interrupts.watched(), own_temporary_folder():
         _run()
 
 

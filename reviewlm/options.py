@@ -1,36 +1,24 @@
-"""Share options, set up the configuration and run flows, for all commands.
-"""
+"""Define the options that commands share, and set up the configuration of a command."""
 
 from __future__ import annotations
 
 import logging
-import os
-import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
-from importlib import import_module
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 
-from core.environment import prepare_environment, reaching_prefect
-from core.errors import ReviewLMError, converted_errors, without_password
-from core.processes import interrupts
-from core.processes.memory import lasting_objects, limit_heaps
-from core.sqlite_files import database_file
+from core.environment import prepare_environment
+from core.errors import converted_errors
 from models import options as kinds
 from models.base import ModelError
 from models.options import TECHNICAL, bounds_in, range_in_words
 from models.sampling_options import KINDS, require_allowed
 from reviewlm import terminal
-from reviewlm.early_checks import require_device, require_input, require_model_files
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
     from models.bundles.bundle import Bundle
-    from tasks.stage import RunRecord
-    from tracking.registry.version_settings import VersionSettings
     from tracking.registry.versions import Version
 
 PRESET, SETTING, FILES = {"metavar": "PRESET"}, {"metavar": "KEY=VALUE"}, {"metavar": "FILES"}
@@ -108,15 +96,6 @@ NoRepeatNgramSize = Annotated[int, number(
     "--no-repeat-ngram-size", KINDS["no_repeat_ngram_size"],
     "No sequence of this many tokens occurs twice; 0: no limit.",
 )]  # fmt: skip
-MODULES = {
-    "ingest_only": "ingest", "promote_only": "retrain", "compare": "versions", "reproduce": "versions",
-    "rescore": "drift", **dict.fromkeys(("classify", "compare_classifiers_of", "embed", "punctuate"), "other_models"),
-}  # fmt: skip
-"""Modules of the flows that have another name."""
-WITHOUT_FITS = ("ingest_only", "embed")
-"""Flows that fit no model of the configuration, and so need no files of word vectors."""
-WITHOUT_TRACKING = ("ingest_only",)
-"""Flows that need no MLflow."""
 NeuralModel = Annotated[
     str, typer.Option("--model", help="Name of a neural model of the preset. Required if it has several.")
 ]
@@ -133,22 +112,6 @@ def configured(preset: str, overrides: list[str] | None) -> RunConfig:
     from core.config.presets import load_config  # commands without a configuration start in half the time this way
 
     return set_up(load_config(preset, overrides or []))
-
-
-def settings_of_versions(
-    references: Sequence[str], preset: str, input: list[str] | None, overrides: list[str] | None,
-    classifiers: bool = False,
-) -> VersionSettings:  # fmt: skip
-    """Return data and settings of a command about registered versions, and set up this process's environment for them.
-
-    Given values win; otherwise the versions decide (`tracking/registry/version_settings.py`). *classifiers* says
-    whether they are classifiers, not language models.
-    """
-    from tracking.registry.version_settings import settings_of, settings_of_classifiers, where_of
-
-    set_up(where_of(preset, overrides or []))
-    find = settings_of_classifiers if classifiers else settings_of
-    return find(references, preset, input or [], overrides or [])
 
 
 def set_up(config: RunConfig) -> RunConfig:
@@ -174,80 +137,6 @@ def tidy(config: RunConfig) -> None:
         end_left_runs(config.home)
 
 
-def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None) -> list[str]:
-    """Return the overrides together with those of `--rebuild`."""
-    again = [f"execution.rebuild={list(rebuild)!r}"] if rebuild else []
-    return [*(overrides or []), *again]
-
-
-def run_flow(
-    name: str, preset: str, input: list[str] | None, overrides: list[str],
-    check: Callable[[RunConfig], object] = lambda config: None,
-    hint: str = "run the same command to resume", **arguments: Any,
-) -> dict[str, Any]:  # fmt: skip
-    """Check the configuration, then import and run a flow, and return its result.
-
-    Args:
-        input: Reviews.
-        overrides: Settings.
-        check: Raises if the configuration does not suit the flow, before a Prefect server is started for it.
-        hint: Hint for the user after an interrupt.
-        arguments: Further arguments of this flow.
-    """
-    limit_heaps()  # before the first library starts threads
-    config = configured(preset, overrides).with_input(input or [])
-    require_device(config, checked)
-    require_input(config)
-    check(config)
-    if name not in WITHOUT_FITS and arguments.get("until") != "prepare":
-        require_model_files(config, classifiers=name == "classify")
-    if name not in WITHOUT_TRACKING:
-        from tracking.client import require_whole
-
-        require_whole(config.tracking_address)
-    return _run(name, hint, config, preset, list(input or []), overrides, **arguments)
-
-
-def run_version_flow(
-    name: str, chosen: VersionSettings, preset: str, input: list[str] | None, overrides: list[str], **arguments: Any
-) -> dict[str, Any]:
-    """Run a flow about a registered version; the flow itself finds the same data and settings.
-
-    Args:
-        chosen: Data and settings that the flow will find; the caller has checked them.
-        preset: As given, empty for none.
-        arguments: Further arguments of this flow.
-    """
-    limit_heaps()  # before the first library starts threads
-    require_device(chosen.config, checked)
-    terminal.say(f"Data: {chosen.data}.\nSettings: {chosen.settings}.")
-    hint, given = "run the same command to resume", list(input or [])
-    result = _run(name, hint, chosen.config, preset, given, overrides, **arguments)
-    return {**result, **chosen.told()}
-
-
-def _run(name: str, hint: str, config: RunConfig, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
-    begun, clock = datetime.now(UTC), time.monotonic()
-    server = without_password(os.environ.get("PREFECT_API_URL", "")).removesuffix("/api")
-    waits = f"the Prefect server at {server} is used" if server else "a temporary Prefect server needs some seconds"
-    logging.getLogger(__name__).info("starting; %s", waits)
-    started = import_module("flows.server.private_server").private_server
-    # The server needs as long to start as this process needs for its imports and for a new MLflow database.
-    with interrupts.resumable(hint), reaching_prefect(), started() as wait_for_server:
-        with lasting_objects():
-            chosen: Callable[..., dict[str, Any]] = getattr(import_module(f"flows.{MODULES.get(name, name)}"), name)
-            own_runs, client = import_module("flows.server.own_runs"), import_module("tracking.client")
-        if name not in WITHOUT_TRACKING and database_file(config.tracking_address):
-            with suppress(ReviewLMError):  # a run can begin without MLflow
-                client.open_client(config.tracking_address)
-        wait_for_server()
-        own_runs.end_left_runs()
-        with own_runs.ended_with_process(), import_module("tasks.stage").recorded_stages(begun) as record:
-            result = chosen(preset, *given, **arguments)
-    show_stages(record, time.monotonic() - clock)
-    return result
-
-
 def is_given(context: typer.Context, name: str) -> bool:
     """Return whether an option is on the command line."""
     source = context.get_parameter_source(name)
@@ -265,22 +154,3 @@ def checked(work: Callable[[], Result]) -> Result:
     """Run a function of `models`; its errors become ReviewLMErrors, each with its exit code."""
     with converted_errors():
         return work()
-
-
-def show_stages(record: RunRecord, seconds: float) -> None:
-    """Write how many results were re-used, how long the run took, and each of its steps if any result was built.
-
-    A result is what one stage made of one thing, e.g. the scores of a model.
-
-    Args:
-        seconds: From the start of the command, with the time in which libraries and servers start.
-    """
-    from tasks.progress import duration
-
-    results = {(one.stage, one.label): one for one in reversed(record.stages)}
-    if not results:
-        return
-    reused = sum(one.reused for one in results.values())
-    count = f"{reused} of {len(results)} results re-used" if reused else f"{len(results)} results"
-    steps = ", ".join(f"{name} {duration(took)}" for name, took in record.steps.items())
-    terminal.say(f"{count}, {duration(seconds)}" + (f": {steps}" if steps and reused < len(results) else ""))

@@ -20,7 +20,7 @@ from core.environment import other_home, prepare_environment
 from core.errors import ConfigError
 from core.processes.leftovers import lasting_folder
 from reviewlm import terminal
-from reviewlm.early_checks import require_input, require_model_files
+from reviewlm.flow_runs import require_input, require_model_files
 from reviewlm.options import Input, Json, Preset, Set
 
 if TYPE_CHECKING:

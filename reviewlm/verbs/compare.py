@@ -7,16 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from reviewlm import terminal
-from reviewlm.early_checks import require_data_of, require_versions_or_models
-from reviewlm.options import (
-    Json,
-    Set,
-    Verbose,
-    VersionInput,
-    VersionPreset,
-    run_version_flow,
-    settings_of_versions,
-)
+from reviewlm.flow_runs import require_data_of, require_versions_or_models, run_version_flow, settings_of_versions
+from reviewlm.options import Json, Set, Verbose, VersionInput, VersionPreset
 
 MODEL = "Number or alias of a registered version, or the name of a fitted model."
 

@@ -10,7 +10,15 @@ import typer
 from core.output import require_folder, require_output
 from models.options import Seed
 from reviewlm import terminal
-from reviewlm.early_checks import require_champion, require_file, require_input, require_new_reviews
+from reviewlm.flow_runs import (
+    require_champion,
+    require_file,
+    require_input,
+    require_new_reviews,
+    run_version_flow,
+    settings_of_versions,
+    with_rebuild,
+)
 from reviewlm.options import (
     Json,
     Preset,
@@ -21,10 +29,7 @@ from reviewlm.options import (
     VersionPreset,
     configured,
     number,
-    run_version_flow,
     set_up,
-    settings_of_versions,
-    with_rebuild,
 )
 
 if TYPE_CHECKING:

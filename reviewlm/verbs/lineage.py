@@ -11,7 +11,8 @@ import typer
 from core.errors import ArtifactError, ConfigError, NotReproduced
 from core.output import require_folder
 from reviewlm import terminal
-from reviewlm.options import Input, Json, Preset, Set, Verbose, configured, run_flow
+from reviewlm.flow_runs import run_flow
+from reviewlm.options import Input, Json, Preset, Set, Verbose, configured
 from reviewlm.shown_results import show_report
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import typer
 from core.errors import TrackingUnavailable
 from core.processes import standard_streams
 from reviewlm import terminal
-from reviewlm.early_checks import require_device
-from reviewlm.options import Json, Preset, RegisteredModel, Set, checked, configured
+from reviewlm.flow_runs import require_device
+from reviewlm.options import Json, Preset, RegisteredModel, Set, configured
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
@@ -127,7 +127,7 @@ def serve(
     given = [f"serving.{name}={value}" for name, value in (("host", host), ("port", port)) if value is not None]
     overrides = [*(set or []), *given, *([f"promotion.model_name={model}"] if model else [])]
     config = configured(preset, overrides)
-    require_device(config, checked)
+    require_device(config)
     from serving import server
 
     server.require_safe(config, without_tokens)

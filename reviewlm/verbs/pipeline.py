@@ -1,24 +1,43 @@
-"""Define the commands that run the whole pipeline or a part of it."""
+"""Define the commands that run the pipeline or a part of it: a flow each."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from reviewlm import shown_results, terminal
+from reviewlm.flow_runs import (
+    require_champion,
+    require_input,
+    require_model_files,
+    run_flow,
+    run_version_flow,
+    settings_of_versions,
+    with_rebuild,
+)
 from reviewlm.options import (
     Input,
     Json,
+    NeuralModel,
     Open,
     Preset,
     Rebuild,
+    RegisteredModel,
     Set,
     Verbose,
-    run_flow,
-    with_rebuild,
+    VersionInput,
+    VersionPreset,
+    configured,
 )
+from reviewlm.verbs.registry import Who, Why, promote_by_hand
 
+if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
+
+BEST_SHOWN = 12
+"""Trials of a sweep in the table."""
 Minutes = Annotated[float | None, typer.Option(
     "--minutes", min=1, max=100_000, metavar="MINUTES",
     help="Choose vocabulary, network and length of training so that the whole run takes this long. The preset is then "
@@ -72,3 +91,111 @@ def ingest(
     """Read and check reviews; bad records go to the quarantine."""
     terminal.show_facts(result := run_flow("ingest_only", preset, input, with_rebuild(set, rebuild)))
     terminal.last_line(result, json)
+
+
+def promote(
+    version: Annotated[int | None, typer.Option("--version", min=1, help="Promote this version by hand.")] = None,
+    why: Why = "", who: Who = "",
+    force: Annotated[bool, typer.Option("--force", help="Promote it although the gate has refused it.")] = False,
+    model: RegisteredModel = "",
+    input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
+    verbose: Verbose = False, json: Json = False,
+) -> None:
+    """Promote the best model if it passes the gate; or by hand.
+
+    It is compared with the champion.
+
+    Without --preset and --input: the champion's configuration. With --version: promote that version by hand.
+    """
+    if version is not None:
+        if not why.strip():
+            raise typer.BadParameter("a promotion by hand needs a reason: --why TEXT")
+        if input:
+            raise typer.BadParameter("--input is for the gate; a promotion by hand, with --version, reads no reviews")
+        result = promote_by_hand(configured(preset or "small", set), model, version, why, who, force)
+        terminal.show_facts(result)
+    elif why or who or force or model:
+        raise typer.BadParameter("--why, --who, --force and --model belong to a promotion by hand: --version N")
+    else:
+        chosen = settings_of_versions(["champion"], preset, input, set)
+        require_input(chosen.config)
+        require_model_files(chosen.config)
+        shown_results.show_run(result := run_version_flow("promote_only", chosen, preset, input, set or []))
+        shown_results.show_report(result)
+    terminal.last_line(result, json)
+
+
+def rescore(
+    all: Annotated[bool, typer.Option("--all", help="Also score all former champions.")] = False,
+    input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
+    verbose: Verbose = False, json: Json = False,
+) -> None:
+    """Score the champion on each month's new reviews, to see if it gets worse.
+
+    Without --input: on the files added since then to the folders of the champion's data.
+    """
+    chosen = settings_of_versions(["champion"], preset, input, set)
+    require_champion(chosen)
+    require_input(chosen.config)
+    versions = "all" if all else "champion"
+    result = run_version_flow("rescore", chosen, preset, input, set or [], versions=versions)
+    terminal.show_rows(result["months"], "Open bits per byte by month")
+    terminal.say(f"Version {result['version']}: {result['sentence']}.")
+    terminal.last_line(result, json)
+
+
+def sweep(
+    model: NeuralModel = "",
+    space: Annotated[
+        str | None,
+        typer.Option("--space", help='E.g. "hidden=128..512:log dropout=0..0.5 training.optimizer=adamw|sgd".'),
+    ] = None,
+    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Total, including earlier runs.")] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=0, help="Fresh seeds for the best trial.")] = None,
+    input: Input = None, preset: Preset = "small", set: Set = None, verbose: Verbose = False, json: Json = False,
+) -> None:
+    """Search a model's options. --space replaces the preset's; a rerun continues where the last one stopped."""
+    given = {"model": model or None, "trials": trials, "seeds": seeds}
+    chosen = [f"sweep.{name}={value}" for name, value in given.items() if value is not None]
+    if space is not None:
+        chosen += ["sweep.space={}", *(f"sweep.space.{word}" for word in space.split())]
+    result = run_flow("sweep", preset, input, [*(set or []), *chosen], _check_sweep)
+    _show_sweep(result)
+    terminal.last_line(result, json)
+
+
+def _check_sweep(config: RunConfig) -> None:
+    from tasks.search_space import chosen_model, parse_space
+
+    parse_space(chosen_model(config, config.sweep.model)[1], config.sweep.space)
+
+
+def _show_sweep(result: Mapping[str, Any]) -> None:
+    rows = result["trials"]
+    complete = sorted((row for row in rows if row["perplexity"] is not None), key=lambda row: row["perplexity"])
+    left_out = ("state", "reached", "reason", "mlflow_run_id")
+    shown = [{name: value for name, value in row.items() if name not in left_out} for row in complete[:BEST_SHOWN]]
+    counts = {state: sum(row["state"] == state for row in rows) for state in ("complete", "pruned", "failed")}
+    summary = ", ".join(f"{count} {state}" for state, count in counts.items())
+    terminal.show_rows(shown, f"{summary}; the best by validation perplexity")
+    for row in rows:
+        if row["state"] == "failed":
+            terminal.say(f"Trial {row['trial']} failed: {row['reason']}")
+    if result["importances"]:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in result["importances"].items())
+        terminal.say(f"Share of the variance (fANOVA): {shares}")
+    terminal.say(f"\nWinner: trial {result['winner']['trial']}, {_perplexity(result['winner'])}. In a preset:\n")
+    terminal.say(result["toml"])
+    terminal.say("\nor: " + " ".join(f"--set {override}" for override in result["overrides"]))
+    terminal.say(f"MLflow run: {result['mlflow_run_id']}")
+
+
+def _perplexity(winner: Mapping[str, Any]) -> str:
+    """Return the winner's perplexity with its confidence interval; failed seeds are mentioned."""
+    figure, ended, failed = winner.get("perplexity"), winner["seeds"], winner["seeds_failed"]
+    seeds = f"{ended} fresh seeds" + (f", {failed} more failed" if failed else "")
+    if figure is None:
+        lucky = f"validation perplexity {winner['search_perplexity']:.4g}"
+        return f"{lucky}, which is too optimistic: it is the best of all trials ({seeds})"
+    interval = f" [{winner['low']:.4g}, {winner['high']:.4g}] ({winner['confidence']:.0%})" if "low" in winner else ""
+    return f"validation perplexity {figure:.4g}{interval}, {seeds}"

@@ -1,4 +1,4 @@
-"""Define the commands that choose the champion, by the gate or by hand, list past decisions, and rescore it."""
+"""Define the commands that list past decisions and go back to a former champion; promote by hand."""
 
 from __future__ import annotations
 
@@ -11,25 +11,12 @@ import typer
 from core.errors import InputError, TrackingUnavailable
 from core.services.join import PROMOTED, ROLLED_BACK, send_event
 from reviewlm import terminal
-from reviewlm.early_checks import require_champion, require_input, require_model_files
-from reviewlm.options import (
-    Json,
-    Preset,
-    RegisteredModel,
-    Set,
-    Verbose,
-    VersionInput,
-    VersionPreset,
-    configured,
-    run_version_flow,
-    settings_of_versions,
-)
+from reviewlm.options import Json, Preset, RegisteredModel, Set, configured
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
     from tracking.registry.decisions import Event
     from tracking.registry.registry import Registry
-from reviewlm import shown_results
 
 LONGEST_REASON = 40
 """Letters of a reason in a table; a longer one is written below the table."""
@@ -41,38 +28,6 @@ AFTER_ROLLBACK = (
 )
 Why = Annotated[str, typer.Option("--why", help="The reason, for the decision log.")]
 Who = Annotated[str, typer.Option("--who", help="Who decides. Default: USER@HOST.")]
-
-
-def promote(
-    version: Annotated[int | None, typer.Option("--version", min=1, help="Promote this version by hand.")] = None,
-    why: Why = "", who: Who = "",
-    force: Annotated[bool, typer.Option("--force", help="Promote it although the gate has refused it.")] = False,
-    model: RegisteredModel = "",
-    input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
-    verbose: Verbose = False, json: Json = False,
-) -> None:
-    """Promote the best model if it passes the gate; or by hand.
-
-    It is compared with the champion.
-
-    Without --preset and --input: the champion's configuration. With --version: promote that version by hand.
-    """
-    if version is not None:
-        if not why.strip():
-            raise typer.BadParameter("a promotion by hand needs a reason: --why TEXT")
-        if input:
-            raise typer.BadParameter("--input is for the gate; a promotion by hand, with --version, reads no reviews")
-        result = _promote_by_hand(configured(preset or "small", set), model, version, why, who, force)
-        terminal.show_facts(result)
-    elif why or who or force or model:
-        raise typer.BadParameter("--why, --who, --force and --model belong to a promotion by hand: --version N")
-    else:
-        chosen = settings_of_versions(["champion"], preset, input, set)
-        require_input(chosen.config)
-        require_model_files(chosen.config)
-        shown_results.show_run(result := run_version_flow("promote_only", chosen, preset, input, set or []))
-        shown_results.show_report(result)
-    terminal.last_line(result, json)
 
 
 def rollback(
@@ -163,28 +118,10 @@ def _to_the_minute(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def rescore(
-    all: Annotated[bool, typer.Option("--all", help="Also score all former champions.")] = False,
-    input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
-    verbose: Verbose = False, json: Json = False,
-) -> None:
-    """Score the champion on each month's new reviews, to see if it gets worse.
-
-    Without --input: on the files added since then to the folders of the champion's data.
-    """
-    chosen = settings_of_versions(["champion"], preset, input, set)
-    require_champion(chosen)
-    require_input(chosen.config)
-    versions = "all" if all else "champion"
-    result = run_version_flow("rescore", chosen, preset, input, set or [], versions=versions)
-    terminal.show_rows(result["months"], "Open bits per byte by month")
-    terminal.say(f"Version {result['version']}: {result['sentence']}.")
-    terminal.last_line(result, json)
-
-
-def _promote_by_hand(
+def promote_by_hand(
     config: RunConfig, model: str, version: int, why: str, who: str, force: bool
 ) -> dict[str, Any]:
+    """Make a version champion without the gate, and return the decision."""
     registry = _registry(config, model)
     _require_version(registry, version)
     from tracking.registry.registry import CHAMPION

@@ -15,7 +15,7 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import EmptyInput, ReviewLMError
 from core.store import Store
-from reviewlm import options
+from reviewlm import flow_runs
 from reviewlm.cli import app
 from tests.tracking.registry.made_registry import register
 
@@ -111,7 +111,7 @@ def flows_run(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         given.append((name, *about, arguments))
         return {"months": [], "version": 1, "sentence": "s"}
 
-    monkeypatch.setattr(options, "_run", run)
+    monkeypatch.setattr(flow_runs, "_run", run)
     return given
 
 
@@ -133,7 +133,7 @@ def test_a_verb_that_fits_no_model_needs_no_word_vectors(
     def stop(name: str, *given: Any, **arguments: Any) -> dict[str, Any]:
         raise EmptyInput("reached", remedy="-")
 
-    monkeypatch.setattr(options, "_run", stop)
+    monkeypatch.setattr(flow_runs, "_run", stop)
     lost = ["--set", "vectors.own=nosuch.vec", "--set", "models.lstm.vectors=own"]
     assert complaint(*verb, *lost).what == "reached"
     assert complaint("run", "--until", "train", *lost).what == "There is no such file or folder"

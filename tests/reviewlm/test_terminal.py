@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import Unreadable
 from reviewlm import shown_results, terminal
-from reviewlm.options import show_stages
+from reviewlm.flow_runs import show_stages
 from tasks.stage import RunRecord, StageRun
 
 

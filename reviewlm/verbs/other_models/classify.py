@@ -9,23 +9,8 @@ import typer
 
 from core.errors import ConfigError
 from reviewlm import terminal
-from reviewlm.early_checks import require_data_of
-from reviewlm.options import (
-    Input,
-    Json,
-    Open,
-    Rebuild,
-    Set,
-    Verbose,
-    VersionInput,
-    VersionPreset,
-    checked,
-    configured,
-    run_flow,
-    run_version_flow,
-    settings_of_versions,
-    with_rebuild,
-)
+from reviewlm.flow_runs import require_data_of, run_flow, run_version_flow, settings_of_versions, with_rebuild
+from reviewlm.options import Input, Json, Open, Rebuild, Set, Verbose, VersionInput, VersionPreset, checked, configured
 from reviewlm.shown_results import show_report, with_interval
 
 if TYPE_CHECKING:

@@ -10,18 +10,8 @@ import typer
 
 from core.errors import ConfigError
 from reviewlm import terminal
-from reviewlm.options import (
-    Input,
-    Json,
-    Preset,
-    Rebuild,
-    Set,
-    Verbose,
-    checked,
-    configured,
-    run_flow,
-    with_rebuild,
-)
+from reviewlm.flow_runs import run_flow, with_rebuild
+from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, checked, configured
 
 app = typer.Typer(no_args_is_help=True, help="Restore the case and punctuation of plain text.")
 

@@ -12,19 +12,8 @@ import typer
 from core.errors import ConfigError
 from core.output import require_output
 from reviewlm import terminal
-from reviewlm.early_checks import require_file
-from reviewlm.options import (
-    Input,
-    Json,
-    Preset,
-    Rebuild,
-    Set,
-    Verbose,
-    checked,
-    configured,
-    run_flow,
-    with_rebuild,
-)
+from reviewlm.flow_runs import require_file, run_flow, with_rebuild
+from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, checked, configured
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import reviewlm.verbs.sweep
+import reviewlm.verbs.pipeline
 from core.config.presets import load_config
 from reviewlm import cli
 
@@ -31,7 +31,7 @@ def call(
         given.append(about)
         return result
 
-    monkeypatch.setattr(reviewlm.verbs.sweep, "run_flow", run_flow)
+    monkeypatch.setattr(reviewlm.verbs.pipeline, "run_flow", run_flow)
     monkeypatch.setattr("sys.argv", ["reviewlm", *arguments])
     cli.main()
     shown = capfd.readouterr()

@@ -14,7 +14,7 @@ import pytest
 
 from core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError
 from core.sqlite_files import database_address
-from reviewlm.options import run_flow
+from reviewlm.flow_runs import run_flow
 from tracking import database
 from tracking.runs.runs import Tracker
 

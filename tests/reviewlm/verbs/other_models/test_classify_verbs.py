@@ -195,7 +195,7 @@ def test_compare_takes_the_data_of_the_versions_says_which_and_names_the_reviews
         return COMPARED
 
     monkeypatch.setattr("tracking.registry.version_settings.settings_of_classifiers", settings)
-    monkeypatch.setattr("reviewlm.options._run", run)
+    monkeypatch.setattr("reviewlm.flow_runs._run", run)
     assert call(monkeypatch, "compare", "champion", "previous") == 0
     assert asked == [
         (["champion", "previous"], "", [], []),

@@ -1,0 +1,272 @@
+"""Check what a command names, then run its flow and show which of its stages were built.
+
+The devices, files and versions that a command names are checked before any work; no check starts a server or a
+framework.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.environment import chosen_device, reaching_prefect
+from core.errors import ConfigError, EmptyInput, ReviewLMError, Unreadable, without_password
+from core.processes import interrupts
+from core.processes.memory import lasting_objects, limit_heaps
+from core.sqlite_files import database_file
+from reviewlm import terminal
+from reviewlm.options import checked, configured, set_up
+
+if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
+    from tasks.stage import RunRecord
+    from tracking.registry.version_settings import VersionSettings
+
+MODULES = {
+    "ingest_only": "ingest", "promote_only": "retrain", "compare": "versions", "reproduce": "versions",
+    "rescore": "drift", **dict.fromkeys(("classify", "compare_classifiers_of", "embed", "punctuate"), "other_models"),
+}  # fmt: skip
+"""Modules of the flows that have another name."""
+WITHOUT_FITS = ("ingest_only", "embed")
+"""Flows that fit no model of the configuration, and so need no files of word vectors."""
+WITHOUT_TRACKING = ("ingest_only",)
+"""Flows that need no MLflow."""
+
+
+def settings_of_versions(
+    references: Sequence[str], preset: str, input: list[str] | None, overrides: list[str] | None,
+    classifiers: bool = False,
+) -> VersionSettings:  # fmt: skip
+    """Return data and settings of a command about registered versions, and set up this process's environment for them.
+
+    Given values win; otherwise the versions decide (`tracking/registry/version_settings.py`). *classifiers* says
+    whether they are classifiers, not language models.
+    """
+    from tracking.registry.version_settings import settings_of, settings_of_classifiers, where_of
+
+    set_up(where_of(preset, overrides or []))
+    find = settings_of_classifiers if classifiers else settings_of
+    return find(references, preset, input or [], overrides or [])
+
+
+def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None) -> list[str]:
+    """Return the overrides together with those of `--rebuild`."""
+    again = [f"execution.rebuild={list(rebuild)!r}"] if rebuild else []
+    return [*(overrides or []), *again]
+
+
+def run_flow(
+    name: str, preset: str, input: list[str] | None, overrides: list[str],
+    check: Callable[[RunConfig], object] = lambda config: None,
+    hint: str = "run the same command to resume", **arguments: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Check the configuration, then import and run a flow, and return its result.
+
+    Args:
+        input: Reviews.
+        overrides: Settings.
+        check: Raises if the configuration does not suit the flow, before a Prefect server is started for it.
+        hint: Hint for the user after an interrupt.
+        arguments: Further arguments of this flow.
+    """
+    limit_heaps()  # before the first library starts threads
+    config = configured(preset, overrides).with_input(input or [])
+    require_device(config)
+    require_input(config)
+    check(config)
+    if name not in WITHOUT_FITS and arguments.get("until") != "prepare":
+        require_model_files(config, classifiers=name == "classify")
+    if name not in WITHOUT_TRACKING:
+        from tracking.client import require_whole
+
+        require_whole(config.tracking_address)
+    return _run(name, hint, config, preset, list(input or []), overrides, **arguments)
+
+
+def run_version_flow(
+    name: str, chosen: VersionSettings, preset: str, input: list[str] | None, overrides: list[str], **arguments: Any
+) -> dict[str, Any]:
+    """Run a flow about a registered version; the flow itself finds the same data and settings.
+
+    Args:
+        chosen: Data and settings that the flow will find; the caller has checked them.
+        preset: As given, empty for none.
+        arguments: Further arguments of this flow.
+    """
+    limit_heaps()  # before the first library starts threads
+    require_device(chosen.config)
+    terminal.say(f"Data: {chosen.data}.\nSettings: {chosen.settings}.")
+    hint, given = "run the same command to resume", list(input or [])
+    result = _run(name, hint, chosen.config, preset, given, overrides, **arguments)
+    return {**result, **chosen.told()}
+
+
+def _run(name: str, hint: str, config: RunConfig, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
+    begun, clock = datetime.now(UTC), time.monotonic()
+    server = without_password(os.environ.get("PREFECT_API_URL", "")).removesuffix("/api")
+    waits = f"the Prefect server at {server} is used" if server else "a temporary Prefect server needs some seconds"
+    logging.getLogger(__name__).info("starting; %s", waits)
+    started = import_module("flows.server.private_server").private_server
+    # The server needs as long to start as this process needs for its imports and for a new MLflow database.
+    with interrupts.resumable(hint), reaching_prefect(), started() as wait_for_server:
+        with lasting_objects():
+            chosen: Callable[..., dict[str, Any]] = getattr(import_module(f"flows.{MODULES.get(name, name)}"), name)
+            own_runs, client = import_module("flows.server.own_runs"), import_module("tracking.client")
+        if name not in WITHOUT_TRACKING and database_file(config.tracking_address):
+            with suppress(ReviewLMError):  # a run can begin without MLflow
+                client.open_client(config.tracking_address)
+        wait_for_server()
+        own_runs.end_left_runs()
+        with own_runs.ended_with_process(), import_module("tasks.stage").recorded_stages(begun) as record:
+            result = chosen(preset, *given, **arguments)
+    show_stages(record, time.monotonic() - clock)
+    return result
+
+
+def show_stages(record: RunRecord, seconds: float) -> None:
+    """Write how many results were re-used, how long the run took, and each of its steps if any result was built.
+
+    A result is what one stage made of one thing, e.g. the scores of a model.
+
+    Args:
+        seconds: From the start of the command, with the time in which libraries and servers start.
+    """
+    from tasks.progress import duration
+
+    results = {(one.stage, one.label): one for one in reversed(record.stages)}
+    if not results:
+        return
+    reused = sum(one.reused for one in results.values())
+    count = f"{reused} of {len(results)} results re-used" if reused else f"{len(results)} results"
+    steps = ", ".join(f"{name} {duration(took)}" for name, took in record.steps.items())
+    terminal.say(f"{count}, {duration(seconds)}" + (f": {steps}" if steps and reused < len(results) else ""))
+
+
+def require_device(config: RunConfig) -> None:
+    """Refuse a GPU that is requested but missing.
+
+    torch, whose import takes a second, is asked only in case of doubt.
+
+    Args:
+        config: The configuration; its `execution.device` is checked.
+
+    Raises:
+        ConfigError: There is no GPU.
+    """
+    if config.execution.device != "cuda" or chosen_device("auto") == "cuda":
+        return
+
+    def ask() -> None:
+        from models.neural.device import require_device as ask_torch
+
+        ask_torch("cuda")
+
+    try:
+        checked(ask)
+    except ReviewLMError as error:
+        raise ConfigError(
+            "The requested GPU is not available", where="execution.device", value="cuda", cause=error.what,
+            remedy="--set execution.device=auto uses a GPU if there is one, otherwise the processor",
+        ) from error
+
+
+def require_input(config: RunConfig) -> None:
+    """Refuse input files that do not exist, or whose first records show that they cannot be used.
+
+    Raises:
+        Unreadable: A path does not exist, a pattern matches nothing, or a file is in no known format.
+        EmptyInput: A folder holds no reviews, or the files hold no usable record.
+        MissingColumn: A file has no text.
+    """
+    if config.source.input:
+        from corpus.ingestion.quarantine import require_usable
+
+        require_usable(config.source.input, config.source)
+    if config.source.business:
+        require_file(Path(config.source.business), "source.business")
+
+
+def require_model_files(config: RunConfig, classifiers: bool = False) -> None:
+    """Refuse files of word vectors that do not exist, before a command that fits models which need them.
+
+    Args:
+        classifiers: The command also fits its classifiers.
+
+    Raises:
+        Unreadable: A file does not exist.
+    """
+    for spec in (*config.models, *(config.classification.models if classifiers else ())):
+        if name := getattr(spec, "vectors", ""):
+            require_file(Path(config.vectors[name]), f"vectors.{name}")
+
+
+def require_file(path: Path, where: str) -> None:
+    """Refuse a file or folder that does not exist.
+
+    Raises:
+        Unreadable: It does not exist.
+    """
+    if not path.exists():
+        raise Unreadable(
+            "There is no such file or folder", where=where, value=path,
+            remedy="check the spelling and the working directory",
+        )
+
+
+def require_data_of(chosen: VersionSettings) -> None:
+    """Refuse a version whose data set is not in the store and cannot be read again.
+
+    Raises:
+        Unreadable: Its files do not exist any more either.
+    """
+    from core.store import Store
+
+    if not chosen.dataset or Store.of(chosen.config).find("ingest", chosen.dataset) is None:
+        require_input(chosen.config)
+
+
+def require_versions_or_models(chosen: VersionSettings, references: Sequence[str]) -> None:
+    """Refuse a name that is neither a registered version nor a model of the configuration.
+
+    Raises:
+        ConfigError: Names the models.
+    """
+    from tracking.registry.version_settings import no_such_model, version_called
+
+    for reference in references:
+        models = [spec.name for spec in chosen.config.models]
+        if version_called(chosen.config, reference) is None and reference not in models:
+            raise no_such_model(chosen.config, reference)
+
+
+def require_champion(chosen: VersionSettings) -> None:
+    """Refuse a command about the champion if there is none.
+
+    Raises:
+        EmptyInput: No version is registered as the champion.
+    """
+    if chosen.version is None:
+        raise EmptyInput(
+            "There is no champion yet", where=f"models:/{chosen.config.promotion.model_name}@champion",
+            remedy="run `reviewlm run` first; `reviewlm history` lists the versions",
+        )
+
+
+def require_new_reviews(chosen: VersionSettings) -> None:
+    """Refuse to look for new reviews in the embedded corpus of a version: it never grows.
+
+    Raises:
+        ConfigError: No files are named, and the version was not trained on files.
+    """
+    if chosen.dataset and not chosen.config.source.input:
+        raise ConfigError(
+            "There are no new reviews", where="--input", remedy="name them: --input FILES",
+            cause=f"the data are {chosen.data}, which never change",
+        )
