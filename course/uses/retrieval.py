@@ -14,7 +14,9 @@ remembered is wrong (Azzopardi, de Rijke and Balog 2007). Words of a query are d
 all reviews. The mean reciprocal rank (MRR) is that of 1 / place of the review, recall@10 the share of queries that have
 it among the first ten. The parameters of all ways are chosen on other queries than those that are reported.
 
-    python -m course.uses.retrieval --text reviews.txt --query "a dentist who is good with children"
+    python -m course.uses.retrieval --text reviews.txt
+
+`reviewlm models nearest` finds reviews in this way (`evaluation/text_vectors.py`).
 """
 
 from __future__ import annotations
@@ -27,13 +29,12 @@ from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
 from course.inputs import program, review_table, show
+from evaluation.text_vectors import WORD
 
 WORDS, NOISE = 5, 0.2
 """Words of a made query, and the share of them that comes from all reviews."""
 MU, LAMBDA = (10.0, 30.0, 100.0, 300.0, 1_000.0), (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 K1, B = (0.6, 1.2, 2.4, 4.8), (0.25, 0.5, 0.75, 1.0)
-PER_WORD = 25.0
-"""μ for each word of a query: five words need little smoothing, a whole review much (Zhai and Lafferty 2004)."""
 MIXES = (0.0, 0.25, 0.5, 0.75)
 """Weights of BM25 in a mix with the query likelihood."""
 TOGETHER = 64
@@ -48,7 +49,7 @@ class Index:
     """
 
     def __init__(self, texts: list[str]) -> None:
-        self._words = CountVectorizer(token_pattern=r"(?u)\b\w[\w']*", dtype=np.float32)
+        self._words = CountVectorizer(token_pattern=WORD, dtype=np.float32)
         self.counts_DW = self._words.fit_transform(texts).tocsr()
         self.length_D = np.maximum(1.0, np.asarray(self.counts_DW.sum(1), np.float64).ravel())
         total_W = np.asarray(self.counts_DW.sum(0), np.float64).ravel()
@@ -177,18 +178,12 @@ def compared(index: Index, count: int, seed: int) -> list[dict[str, str | float]
 
 
 def main() -> None:
-    """Compare the rankings on made queries, or show the reviews that fit a query best."""
-    options = program(__doc__, queries=500, query="", top=5).parse_args()
+    """Compare the rankings on made queries."""
+    options = program(__doc__, queries=500).parse_args()
     texts = review_table(options.text, options.reviews, options.seed)["text"].to_list()
     index = Index(texts)
-    if not options.query:
-        print(f"{len(texts):,} reviews, {options.queries:,} queries of {WORDS} words, of which {NOISE:.0%} are wrong")
-        show(compared(index, options.queries, options.seed))
-        return
-    query = index.queries([options.query])
-    scores_D = dirichlet(index, PER_WORD * max(1.0, float(query.sum()))).scores(query)[0]
-    for place in np.argsort(-scores_D, kind="stable")[: options.top]:
-        print(f"{scores_D[place]:.2f}  {texts[place][:160]}")
+    print(f"{len(texts):,} reviews, {options.queries:,} queries of {WORDS} words, of which {NOISE:.0%} are wrong")
+    show(compared(index, options.queries, options.seed))
 
 
 if __name__ == "__main__":

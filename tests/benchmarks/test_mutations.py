@@ -16,7 +16,7 @@ ENTRIES = mutations()
 FORMULAS = (
     "A2 A7 A8 A12 A14 B1 B2 B3 B5 B6 B7 B8 B9 B10 B11 B12 C1 C2 C3 C4 C5 C6 C7 C11 C12 C15 C16 C17 C18 C20 C21 C22 C23 "
     "C24 D1 D2 D3 D4 D5 D6 D7 D8 D9 D10 D11 D12 D13 D14 D15 D16 D17 D18 D19 D20 D21 D22 D23 D24 D25 "
-    "X1 X5 X11 X21 X25 X26"
+    "X1 X5 X11 X19 X21 X25 X26"
 )
 """The rows of the course's list whose formulas are code of ours; others: docs/concepts/models/equations.md."""
 

@@ -1,4 +1,4 @@
-"""Define the command that finds the reviews nearest to a text: by its words (tf-idf), or by a network's vectors."""
+"""Define the command that finds the reviews nearest to a text: by its words (query likelihood), or by a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from core.config.run_config import RunConfig
-    from evaluation.text_vectors import TextVectors
+    from evaluation.text_vectors import Similarity
     from models.bundles.bundle import Bundle
 
 SHOWN = 200
@@ -50,7 +50,7 @@ def nearest(
     text: Annotated[str, typer.Argument(help="Text to which the nearest reviews are shown.")],
     n: Annotated[int, typer.Option("--n", min=1, help="Number of reviews to show.")] = 5,
     by: Annotated[CompareBy, typer.Option(
-        "--by", help="What texts are compared by: words (tf-idf), or model, the vectors of the model's network.",
+        "--by", help="What texts are compared by: words (query likelihood), or model, the vectors of its network.",
     )] = CompareBy.WORDS,
     input: VersionInput = None,
     split: Annotated[Split, typer.Option("--split", help="Which reviews of the model's run to search.")] = Split.TEST,
@@ -75,7 +75,7 @@ def nearest(
             raise ConfigError(f"--{option} has no effect {beside}", where=f"--{option}", remedy="leave it out")
     config = configured(preset, set)
     opened_model, which = (None, {"model": None, "version": None}) if unused else _opened(config, model, bundle)
-    compare = _vectors_of(opened_model) if by is CompareBy.MODEL else None  # refused before any file is read
+    compare = _cosine_of(opened_model) if by is CompareBy.MODEL else None  # refused before any file is read
     reviews, data = _searched(config, opened_model, input, split)
     about = {**which, "data": data, "reviews": len(reviews)}
     result = {"by": by.value, **_nearest(config, reviews, compare, text, n)}
@@ -92,13 +92,13 @@ def _opened(config: RunConfig, model: str, folder: str) -> tuple[Bundle, dict[st
     return bundle, {"model": version.name, "version": version.version}
 
 
-def _vectors_of(bundle: Bundle | None) -> TextVectors:
-    """Return the vectors of a model's network; raise InputError if it has none."""
-    from evaluation.text_vectors import model_vectors
+def _cosine_of(bundle: Bundle | None) -> Similarity:
+    """Return the cosine of the vectors of a model's network; raise InputError if it has none."""
+    from evaluation.text_vectors import model_cosine
     from models.neural.encoder import Encoder
 
     assert bundle is not None, "opened for --by model"
-    return model_vectors(checked(lambda: Encoder(bundle)))
+    return model_cosine(checked(lambda: Encoder(bundle)))
 
 
 def _searched(
@@ -116,32 +116,30 @@ def _searched(
 
 
 def _nearest(
-    config: RunConfig, reviews: pl.DataFrame, compare: TextVectors | None, text: str, n: int
+    config: RunConfig, reviews: pl.DataFrame, compare: Similarity | None, text: str, n: int
 ) -> dict[str, Any]:
     """Return the nearest reviews, and apart from them those that have the text itself."""
     import numpy as np
 
-    from evaluation.text_vectors import cosines_to, tfidf_vectors
+    from evaluation.text_vectors import query_likelihood
     from models.text.normal_form import NormalForm
 
     texts, query = reviews["text"].to_list(), NormalForm(**config.clean.model_dump()).apply(text)
-    vectors = compare or tfidf_vectors(texts)
-    query_1F = vectors([query])
-    cosines_N = cosines_to(vectors(texts))(query_1F)[0]
+    similarity = compare or query_likelihood(texts)
+    scores_N = similarity(query, texts)
     same_N = (reviews["text"] == query).to_numpy()
-    order = [row for row in np.argsort(-cosines_N, kind="stable") if not same_N[row]][:n]
-    near = [int(row) for row in order if compare or cosines_N[row] > 0]
+    order = [int(row) for row in np.argsort(-scores_N, kind="stable") if not same_N[row]][:n]
+    near = [row for row in order if compare or scores_N[row] > 0]
     same = np.flatnonzero(same_N)
 
     def passage(row: int) -> str:
         passages = [part for part in PASSAGES.split(texts[row]) if part.strip()] or [texts[row]]
-        best = int(cosines_to(vectors(passages))(query_1F)[0].argmax())
-        return textwrap.shorten(passages[best], SHOWN, placeholder=" …")
+        return textwrap.shorten(passages[int(similarity(query, passages).argmax())], SHOWN, placeholder=" …")
 
     return {
-        "text": text, "typical_cosine": round(float(np.median(cosines_N)), 6),
+        "text": text, "typical_score": round(float(np.median(scores_N)), 6),
         "same_texts": len(same), "same_text": _plain(reviews[same[:n]]),
-        "nearest": [{"cosine": round(float(cosines_N[row]), 6), "passage": passage(row), **review}
+        "nearest": [{"score": round(float(scores_N[row]), 6), "passage": passage(row), **review}
                     for row, review in zip(near, _plain(reviews[near]), strict=True)],
     }  # fmt: skip
 
@@ -153,16 +151,17 @@ def _plain(rows: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _show_reviews(result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    terminal.say(f"Nearest of {about['reviews']:,} reviews ({about['data']}) by cosine; half of them are below "
-                 f"{result['typical_cosine']:.2f}.")  # fmt: skip
+    scale = "nats per word of the text" if result["by"] == CompareBy.WORDS else "cosine"
+    terminal.say(f"Nearest of {about['reviews']:,} reviews ({about['data']}), {scale}; half of them are below "
+                 f"{result['typical_score']:.2f}.")  # fmt: skip
     for review in result["same_text"]:
         terminal.say(f"\nThe text itself: review {review['review_id']}{_stars(review)}")
     if (more := result["same_texts"] - len(result["same_text"])) > 0:
         terminal.say(f"and {more:,} more with the text itself")
     for review in result["nearest"]:
-        terminal.say(f"\n{review['cosine']:.3f}{_stars(review)}  {review['review_id']}\n  {review['passage']}")
+        terminal.say(f"\n{review['score']:.3f}{_stars(review)}  {review['review_id']}\n  {review['passage']}")
     if not result["nearest"]:
-        terminal.say("No other review has a word of the text.")
+        terminal.say("No other review makes the text likelier.")
 
 
 def _stars(review: Mapping[str, Any]) -> str:

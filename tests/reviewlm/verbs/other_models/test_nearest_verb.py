@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from core.store import Store
+from evaluation.text_vectors import query_likelihood
 from models.bundles.bundle import Bundle, save_bundle
 from models.neural.encoder import Encoder
 from reviewlm.options import configured
@@ -52,7 +52,7 @@ def cosine(bundle: Bundle, one: str, other: str) -> float:
     return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
 
 
-def test_the_nearest_reviews_of_a_file_are_those_with_the_largest_tf_idf_cosine_and_need_no_model(
+def test_the_nearest_reviews_of_a_file_are_those_that_make_the_text_likeliest_and_need_no_model(
     reviews: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     done = call(monkeypatch, capfd, "models", "nearest", QUERY, "--input", reviews, "--n", 3, "--json")
@@ -60,13 +60,13 @@ def test_the_nearest_reviews_of_a_file_are_those_with_the_largest_tf_idf_cosine_
     assert "1 record cannot be used" in done.err
     facts, texts = done.facts, [str(row["text"]) for row in ROWS]
     assert (facts["model"], facts["version"], facts["reviews"], facts["same_text"]) == (None, None, 12, [])
-    peer = TfidfVectorizer(sublinear_tf=True).fit(texts)
-    cosines = (peer.transform(texts) @ peer.transform([QUERY]).T).toarray()[:, 0]
-    order = [row for row in np.argsort(-cosines, kind="stable")[:3] if cosines[row] > 0]
+    scores = query_likelihood(texts)(QUERY, texts)
+    order = np.argsort(-scores, kind="stable")[:3]
+    assert facts["typical_score"] == pytest.approx(np.median(scores), abs=1e-5)
     assert [near["review_id"] for near in facts["nearest"]] == [ROWS[row]["review_id"] for row in order]
     for near, row in zip(facts["nearest"], order, strict=True):
-        assert near["cosine"] == pytest.approx(cosines[row], abs=1e-5)
-        assert set(near) == {"cosine", "passage", "review_id", "stars", "business_id", "text"}
+        assert near["score"] == pytest.approx(scores[row], abs=1e-5)
+        assert set(near) == {"score", "passage", "review_id", "stars", "business_id", "text"}
         assert (near["stars"], near["business_id"]) == (ROWS[row]["stars"], ROWS[row]["business_id"])
 
 
@@ -91,7 +91,7 @@ def test_by_the_model_the_nearest_are_those_with_the_largest_cosine_of_its_vecto
     wanted = sorted(ROWS, key=lambda row: -cosine(bundle, QUERY, str(row["text"])))[:3]
     assert [near["review_id"] for near in done.facts["nearest"]] == [row["review_id"] for row in wanted]
     for near, row in zip(done.facts["nearest"], wanted, strict=True):
-        assert near["cosine"] == pytest.approx(cosine(bundle, QUERY, str(row["text"])), abs=1e-4)
+        assert near["score"] == pytest.approx(cosine(bundle, QUERY, str(row["text"])), abs=1e-4)
 
 
 def test_the_champion_is_taken_unless_another_version_or_folder_is_named(
