@@ -31,7 +31,7 @@ def by_definition(query: str, text: str) -> float:
     return sum(gains) / sum(weights.values())
 
 
-@given(st.lists(st.sampled_from(["cold", "tacos", "soup", "BEER", "it's", "a", "unknown", "!"]), min_size=1, max_size=9))
+@given(st.lists(st.sampled_from(["cold", "tacos", "soup", "BEER", "it's", "unknown", "!"]), min_size=1, max_size=9))
 def test_a_score_is_the_log_ratio_of_smoothed_probabilities_per_word_of_the_query(words: list[str]) -> None:
     query = " ".join(words)
     scores = query_likelihood(TEXTS)(query, [*TEXTS, "soup for one"])
