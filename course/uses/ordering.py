@@ -1,0 +1,138 @@
+"""Put words in order, which is what a language model adds to the realisation of a sentence (Schmaltz et al. 2016).
+
+A generator of text knows what to say, here the words of a sentence without their order, and the language model how it
+is said. Partial sentences are extended by each word that is left; the likeliest are kept, and the likeliest whole
+sentence, which a full stop or the end of the text follows, wins.
+
+BLEU (Papineni et al. 2002) tells how many n-grams of the original it has, beside those of shuffled words.
+
+    python -m course.uses.ordering --text reviews.txt                # BLEU on held-out sentences
+    python -m course.uses.ordering --text reviews.txt --order "rude was waiter the"
+
+This orders given words. What to say, and about which facts, it does not know.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from math import exp, log
+from random import Random
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from core.errors import ReviewLMError
+from course.inputs import opened, program, review_table, show
+from course.uses.rescoring import sentences
+from models.bundles.bundle import Bundle
+from models.tokens.special import EOS
+
+LONGEST = 4
+"""n of the longest n-grams of BLEU."""
+
+
+class Beam(NamedTuple):
+    """A partial sentence: log p, its words, and the words that are left."""
+
+    log_p: float
+    tokens: tuple[int, ...]
+    left: tuple[int, ...]
+
+
+def ordered(bundle: Bundle, words: Sequence[str], width: int) -> list[str]:
+    """Return the words in their likeliest order, as far as a beam of this width finds it.
+
+    Raises:
+        ValueError: A word is not one entry of the vocabulary.
+    """
+    ids = [_token(bundle, word) for word in words]
+    ends, model, state = [EOS, *bundle.vocabulary.encode(".").tolist()[:1]], bundle.model, bundle.model.start(1)
+    for token in bundle.vocabulary.prefix(0):
+        logp_BV, state = model.step(np.array([token]), state)
+    beams = [Beam(0.0, (), tuple(sorted(ids)))]
+    for _ in ids:
+        scores_BV = torch.log_softmax(logp_BV.double(), 1).cpu().numpy()
+        longer = [
+            (beam.log_p + float(scores_BV[row, token]), row, token)
+            for row, beam in enumerate(beams) for token in dict.fromkeys(beam.left)
+        ]  # fmt: skip
+        best = sorted(longer, reverse=True)[:width]
+        rows, tokens = [row for _, row, _ in best], [token for _, _, token in best]
+        beams = [Beam(score, (*beams[row].tokens, token), _without(beams[row].left, token))
+                 for score, row, token in best]  # fmt: skip
+        logp_BV, state = model.step(np.array(tokens), state.take(rows))
+    ends_B = torch.log_softmax(logp_BV.double(), 1)[:, ends].logsumexp(1).cpu().numpy()
+    best_beam = max(zip(beams, ends_B, strict=True), key=lambda pair: pair[0].log_p + pair[1])[0]
+    names = dict(zip(ids, words, strict=True))
+    return [names[token] for token in best_beam.tokens]
+
+
+def _token(bundle: Bundle, word: str) -> int:
+    ids = bundle.vocabulary.encode(word).tolist()
+    if len(ids) != 1 or bundle.vocabulary.decode(ids).lower().strip() != word.lower():
+        raise ValueError(f"{word!r} is not one word of the vocabulary")
+    return int(ids[0])
+
+
+def _without(tokens: tuple[int, ...], token: int) -> tuple[int, ...]:
+    at = tokens.index(token)
+    return tokens[:at] + tokens[at + 1 :]
+
+
+def bleu(references: Sequence[Sequence[str]], made: Sequence[Sequence[str]]) -> float:
+    """Return BLEU-4 of sentences, each with one reference: geometric mean of clipped precisions, brevity penalty."""
+    matches, totals = [0] * LONGEST, [0] * LONGEST
+    for right, given in zip(references, made, strict=True):
+        for n in range(LONGEST):
+            known, found = (Counter(zip(*(one[at:] for at in range(n + 1)), strict=False)) for one in (right, given))
+            matches[n] += (known & found).total()
+            totals[n] += found.total()
+    if not all(matches):
+        return 0.0
+    lengths = [sum(map(len, rows)) for rows in (references, made)]
+    brevity = min(0.0, 1 - lengths[0] / lengths[1])
+    return exp(brevity + sum(log(match / total) for match, total in zip(matches, totals, strict=True)) / LONGEST)
+
+
+def main() -> None:
+    """Measure BLEU on held-out sentences, or order the words of one."""
+    options = program(__doc__, models=True, sentences=200, width=50, longest=15, order="").parse_args()
+    try:
+        bundles, _ = opened(options)
+        if options.order:
+            for name, bundle in bundles.items():
+                print(f"{name}: {' '.join(ordered(bundle, options.order.lower().split(), options.width))}")
+            return
+    except (ReviewLMError, ValueError) as error:
+        sys.exit(str(error))
+    texts = sentences(review_table(options.text, 2 * options.reviews, options.seed)["text"][options.reviews :])
+    rows, draws = list[list[str]](), Random(options.seed)
+    for text in texts:
+        words = text.split()
+        if len(words) <= options.longest and all(_is_known(bundle, words) for bundle in bundles.values()):
+            rows.append(words)
+    rows = rows[: options.sentences]
+    shuffled = [draws.sample(words, len(words)) for words in rows]
+    ways = {"shuffled": shuffled} | {
+        name: [ordered(bundle, words, options.width) for words in shuffled] for name, bundle in bundles.items()
+    }
+    print(f"{len(rows)} held-out sentences of 4 to {options.longest} known words, a beam of {options.width}")
+    show([
+        {"ordered by": name, "BLEU": bleu(rows, made),
+         "as written": float(np.mean([one == other for one, other in zip(rows, made, strict=True)]))}
+        for name, made in ways.items()
+    ])  # fmt: skip
+
+
+def _is_known(bundle: Bundle, words: Sequence[str]) -> bool:
+    try:
+        return bool([_token(bundle, word) for word in words])
+    except ValueError:
+        return False
+
+
+if __name__ == "__main__":
+    main()
