@@ -87,8 +87,9 @@ def test_the_bundle_remembers_that_a_probe_was_impossible_and_insists_on_it(
         return nats, state
 
     monkeypatch.setattr(NGramLM, "score", lenient)
-    with pytest.raises(ModelError, match="instead of infinitely many nats"):
+    with pytest.raises(ModelError) as error:
         load_bundle(folder / "work" / "bundle")
+    assert error.value.kind == "bundle"
 
 
 def test_impossible_reviews_are_counted_and_make_every_figure_infinite(folder: Path, scored: pl.DataFrame) -> None:
