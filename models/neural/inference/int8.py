@@ -16,7 +16,10 @@ Shapes: N rows or tokens, E features in, G features out, V vocabulary entries.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -45,6 +48,8 @@ from .reader import (
 )
 
 LEVELS = 127
+SHARED = 2 * vnni.ROWS
+"""Rows from which two threads compute a product: a tile for each."""
 Rows = Callable[[np.ndarray], np.ndarray]
 """Returns some rows of W (N, E; float32) by their numbers (N)."""
 
@@ -63,7 +68,19 @@ class Compiled:
         self._features = weight_GE.shape[1]
 
     def __call__(self, x_NE: np.ndarray, out_NG: np.ndarray) -> None:
-        """Write x Wᵀ + b (N, G), both float32."""
+        """Write x Wᵀ + b (N, G), both float32; half of many rows in another thread, if torch may use one."""
+        if len(x_NE) < SHARED or torch.get_num_threads() == 1:
+            self._write(x_NE, out_NG)
+            return
+        half = -(-len(x_NE) // (2 * vnni.ROWS)) * vnni.ROWS
+        beside = _beside(os.getpid()).submit(self._write, x_NE[half:], out_NG[half:])
+        self._write(x_NE[:half], out_NG[:half])
+        if beside.cancel():  # not begun: other programs keep the cores busy
+            self._write(x_NE[half:], out_NG[half:])
+        else:
+            beside.result()
+
+    def _write(self, x_NE: np.ndarray, out_NG: np.ndarray) -> None:
         vnni.linear(x_NE, self._packed, self._scale_G, self._bias_G, out_NG)
 
     def rows(self, ids_N: np.ndarray) -> np.ndarray:
@@ -71,6 +88,12 @@ class Compiled:
         out_NE = np.empty((len(ids_N), self._features), np.float32)
         vnni.rows(self._packed, self._scale_G, ids_N, out_NE)
         return out_NE
+
+
+@cache
+def _beside(process: int) -> ThreadPoolExecutor:
+    """Return the second thread of products; a forked process has its own."""
+    return ThreadPoolExecutor(1, "int8")
 
 
 class InFloats:

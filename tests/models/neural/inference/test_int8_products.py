@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
 import torch
 
-from models.neural.inference import vnni
+from models.neural.inference import int8, vnni
 from models.neural.inference.int8 import Compiled, InFloats, Int8Linear, int8_reader
 from models.neural.lm import RecurrentLM
 from models.specs import ObjectiveSpec, RecurrentSpec
@@ -52,6 +53,29 @@ def test_a_product_has_the_exact_sums_for_any_number_of_rows(product, features, 
     expected = (x_NE.long() @ weight_GE.long().t()).float().tolist()
     for rows in (1, 2, 4, 5, 8, 9, 16, 21):
         assert sums(product, weight_GE, x_NE[:rows]) == expected[:rows]
+
+
+@pytest.mark.skipif(not vnni.available(), reason="the processor has no VNNI")
+@pytest.mark.parametrize("begins", [True, False], ids=["at once", "never"])
+def test_a_second_thread_computes_half_of_the_rows_unless_it_cannot_begin(begins, monkeypatch):
+    x_NE, weight_GE = whole((21, 70), 2), whole((97, 70), 3)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    expected = sums(Compiled, weight_GE, x_NE)
+    given = []
+
+    class Beside:
+        def submit(self, product, x_NE, *rest):
+            given.append(len(x_NE))
+            future = Future()
+            if begins:
+                product(x_NE, *rest)
+                future.set_result(None)
+            return future
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(int8, "_beside", lambda process: Beside())
+    assert sums(Compiled, weight_GE, x_NE) == expected
+    assert given == [5]
 
 
 @pytest.mark.parametrize(
