@@ -43,8 +43,18 @@ async function fetched(path, options) {
   throw new Error("The server does not answer. Is it still running?");
 }
 
+// The replica that has read the text so far is to answer again. Without https there is no randomUUID.
+const session = (() => {
+  const made = crypto.randomUUID?.() ?? crypto.getRandomValues(new Uint32Array(4)).join("-");
+  try {
+    return sessionStorage.session ??= made;
+  } catch {
+    return made; // the user lets no page store anything
+  }
+})();
+
 async function asked(path, body, signal) {
-  const headers = body ? { "Content-Type": "application/json" } : {};
+  const headers = { "X-Session-Id": session, ...(body && { "Content-Type": "application/json" }) };
   if (at("token").value) headers.Authorization = `Bearer ${at("token").value}`;
   const options = { method: body ? "POST" : "GET", headers, signal, body: body && JSON.stringify(body) };
   const answer = await fetched(path, options);

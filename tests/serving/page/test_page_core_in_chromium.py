@@ -72,6 +72,21 @@ def test_each_review_is_written_with_a_new_seed_that_is_shown(page: Chromium) ->
     assert len(seeds) == 2
 
 
+def test_all_questions_of_a_tab_name_one_session_that_is_no_cookie(page: Chromium) -> None:
+    sessions = []
+    for _ in range(2):
+        page.run("{ const ask = window.fetch; window.fetch = (path, options) =>"
+                 " { window.sent = options.headers['X-Session-Id']; return ask(path, options); }; }")  # fmt: skip
+        write_until_offered(page)
+        sessions.append(page.run("window.sent"))
+        page.run("location.reload()")
+        page.until("window.sent === undefined && document.readyState === 'complete'"
+                   " && document.getElementById('model').options.length > 0")  # fmt: skip
+    assert re.fullmatch(r"[0-9a-f-]{36}", sessions[0])
+    assert sessions[0] == sessions[1]
+    assert page.run("document.cookie") == ""
+
+
 def test_a_page_lists_the_addresses_with_their_parameters(page: Chromium) -> None:
     page.run("location.href = '/docs'")
     page.until("document.querySelectorAll('#addresses section').length > 10")
