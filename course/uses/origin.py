@@ -31,7 +31,7 @@ import numpy as np
 from course.inputs import program, review_table, show
 from models.classification.bundle import ClassifierBundle
 from models.classification.spec import BayesSpec
-from models.neural.labelling.labelled_sequences import LabelledSequences
+from models.neural.labelling.rows import LabelledSequences
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from training.context import FitContext
@@ -45,19 +45,19 @@ Answers = Callable[[list[str]], list[str]]
 """Returns the labels of texts."""
 
 
-class Texts(NamedTuple):
+class LabelledTexts(NamedTuple):
     """Texts and their labels."""
 
     texts: list[str]
     labels: list[str]
 
-    def every(self, step: int, of_it: bool) -> Texts:
+    def every(self, step: int, of_it: bool) -> LabelledTexts:
         """Return every so many-th text, or all others."""
         rows = [row for row in range(len(self.texts)) if (row % step == 0) == of_it]
-        return Texts([self.texts[row] for row in rows], [self.labels[row] for row in rows])
+        return LabelledTexts([self.texts[row] for row in rows], [self.labels[row] for row in rows])
 
 
-def bayes(known: Texts) -> Answers:
+def bayes(known: LabelledTexts) -> Answers:
     """Fit the classifier `bayes` on characters; a tenth of the texts chooses the temperature of its probabilities."""
     names = tuple(sorted(set(known.labels)))
     normal, spec = NormalForm(), BayesSpec(labels=names, orders=ORDERS, features=1_000_000)
@@ -75,7 +75,7 @@ def bayes(known: Texts) -> Answers:
     return lambda texts: [names[answer] for answer in bundle.classify(texts).answers_N]
 
 
-def logistic_regression(known: Texts) -> Answers:
+def logistic_regression(known: LabelledTexts) -> Answers:
     """Fit scikit-learn's logistic regression on tf-idf of words and pairs of words."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -108,7 +108,7 @@ def confusions(labels: Sequence[str], answers: Sequence[str]) -> list[dict[str, 
             for (label, answer), count in pairs.most_common(MIXED_UP)]  # fmt: skip
 
 
-def read_labelled(file: Path) -> Texts:
+def read_labelled(file: Path) -> LabelledTexts:
     """Read texts with labels; raise ValueError that names the line of a wrong one."""
     rows = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
@@ -119,7 +119,7 @@ def read_labelled(file: Path) -> Texts:
             raise ValueError(f"line {number} is no object with text and label: {error!r}") from error
     if len({label for _, label in rows}) < 2:
         raise ValueError("it has texts of fewer than two labels")
-    return Texts(*map(list, zip(*rows, strict=True)))
+    return LabelledTexts(*map(list, zip(*rows, strict=True)))
 
 
 def main() -> None:
@@ -131,7 +131,7 @@ def main() -> None:
     try:
         if options.train is None:
             table = review_table(None, options.reviews, options.seed)
-            known = Texts(table["text"].to_list(), [f"{star} stars" for star in table["stars"]])
+            known = LabelledTexts(table["text"].to_list(), [f"{star} stars" for star in table["stars"]])
         else:
             known = read_labelled(options.train)
         test = read_labelled(options.test) if options.test else known.every(5, True)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from course.uses import origin
-from course.uses.origin import Texts, bayes, confusions, langid, read_labelled, right_share
+from course.uses.origin import LabelledTexts, bayes, confusions, langid, read_labelled, right_share
 
 GERMAN = ["der Kellner war sehr freundlich", "das Essen war kalt", "wir kommen gerne wieder", "die Suppe ist gut"]
 ENGLISH = ["the waiter was very friendly", "the food was cold", "we will come again", "this soup is really good"]
-KNOWN = Texts([*GERMAN, *ENGLISH] * 5, [*["de"] * 4, *["en"] * 4] * 5)
+KNOWN = LabelledTexts([*GERMAN, *ENGLISH] * 5, [*["de"] * 4, *["en"] * 4] * 5)
 
 
 def test_sentences_with_other_words_are_told_by_their_letters() -> None:
