@@ -119,8 +119,7 @@ def embed(
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file.
-        input: Files, folders or globs of reviews. Empty: the demo's synthetic reviews, or the champion's files in a run
-            without a preset and in a deployment's run of your own data.
+        input: Files, folders or globs of reviews. Empty: the demo's synthetic reviews.
         overrides: Settings as `key=value`.
     """
     config = resolve(preset, input, overrides)
@@ -148,8 +147,7 @@ def punctuate(
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file.
-        input: Files, folders or globs of reviews. Empty: the demo's synthetic reviews, or the champion's files in a run
-            without a preset and in a deployment's run of your own data.
+        input: Files, folders or globs of reviews. Empty: the demo's synthetic reviews.
         overrides: Settings as `key=value`.
     """
     config = resolve(preset, input, overrides)
