@@ -216,16 +216,21 @@ class Slices:
 
 def _append(path: Path, rows: pl.DataFrame) -> None:
     """Append the rows as one Arrow stream to the file, so that no file stays open, even with many slices."""
-    with path.open("ab") as file:
-        rows.write_ipc_stream(file, compression="lz4")
+    from pyarrow import ipc
+
+    table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+    with path.open("ab") as file, ipc.new_stream(file, table.schema, options=_options()) as stream:
+        stream.write_table(table)
+
+
+def _options() -> object:
+    from pyarrow import ipc
+
+    return ipc.IpcWriteOptions(compression="lz4")
 
 
 def _sorted(path: Path) -> pl.DataFrame:
-    frames, size = list[pl.DataFrame](), path.stat().st_size
-    with path.open("rb") as file:
-        while file.tell() < size:
-            frames.append(pl.read_ipc_stream(file))
-    frame = pl.concat(frames)
+    frame = _read(path)
     order = _by_place(frame["place"].to_numpy())
     return frame.sort(ORDER) if order is None else frame[order]
 
@@ -235,6 +240,16 @@ def _by_place(place: np.ndarray) -> np.ndarray | None:
     order = np.argsort(place)
     ascending = place[order]
     return None if (ascending[1:] == ascending[:-1]).any() else order
+
+
+def _read(path: Path) -> pl.DataFrame:
+    from pyarrow import ipc
+
+    frames, size = [], path.stat().st_size
+    with path.open("rb") as file:
+        while file.tell() < size:
+            frames.append(pl.DataFrame(pl.from_arrow(ipc.open_stream(file).read_all())))
+    return pl.concat(frames)
 
 
 def regrouped(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
