@@ -107,7 +107,7 @@ def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(engine: Ray
 def test_cleaning_words_and_tokens_are_the_same_bytes_whoever_makes_them(
     engine: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_reviews(tmp_path / "reviews.jsonl", 300, seed=1, duplicates=0.1, workers=1)
+    write_reviews(tmp_path / "reviews.jsonl", 300, seed=1, duplicates=0.1)
 
     def made(address: str) -> list[Any]:
         monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / (address.partition(":")[0] or "here")))
