@@ -185,8 +185,7 @@ class Evidence(Generic[Measured]):
         passed_over: One sentence about each model of the run that is better on validation and was not tried.
         unfair: Why the challenger has an advantage that the figures do not include (the section `clean` has
             changed); empty if it has none.
-        audit: Facts of the audit of the challenger's generated reviews, see `tasks/evaluation/audit.py`; None if there
-            was no audit.
+        audit: Facts of the audit of the challenger's generated reviews; None if there was no audit.
         single_reviews: Name of the n-gram model, the challenger or a part of it, that holds n-grams of a single review;
             empty if there is none.
         resamples: Number of bootstrap draws.
