@@ -18,7 +18,7 @@ from core.provenance import SOURCE, absolute, imported, package_of
 ROOMS = ("models", "training", "corpus", "evaluation", "data_checks", "tasks")
 """Rooms whose code makes results."""
 RUNS_STAGES = re.compile(
-    r"tasks(\.(cluster|code_version|flow_run|generate|gpus|limits|progress|stage|track))?"
+    r"tasks(\.(cluster|code_version|generate|limits|progress|stage|track))?"
 )
 """Modules of `tasks` that run stages and record runs."""
 REGISTRIES = {

@@ -33,7 +33,8 @@ SLICES = pl.Schema(
 )
 """Columns of the table of slices. `lo` and `hi` are the figure's own interval. `gain` is 1 − figure / the baseline's.
 `excess` is the figure / the model's figure of the whole − 1. Both are null if the figure or its divisor is infinite;
-their intervals are corrected for all slices. `surely_worse`: the whole interval of the gain is below 0.
+their intervals are corrected for all slices. `surely_worse`: the whole interval of the gain is below 0, or the figure alone is
+infinite.
 `surely_harder`: that of the excess is above 0, or the figure is infinite.
 """
 
@@ -109,8 +110,9 @@ def review_slices(scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | 
             excess=excess, excess_lo=excess - excesses["reach"], excess_hi=excess + excesses["reach"],
         ))  # fmt: skip
     finite = (pl.when(pl.col(key).is_finite()).then(pl.col(key)).alias(key) for key in BOUNDED)
-    table = pl.concat(frames).with_columns(finite).with_columns(
-        surely_worse=(pl.col("gain_hi") < 0).fill_null(False),
+    table = pl.concat(frames).with_columns(
+        *finite, surely_worse=((pl.col("gain_hi") < 0) | (pl.col("gain") == -math.inf)).fill_null(False)
+    ).with_columns(
         surely_harder=(pl.col("excess_lo") > 0).fill_null(False) | pl.col("open_bits_per_byte").is_infinite(),
     )
     left_out = {slicing.dimension: slicing.left_out for slicing in slicings}

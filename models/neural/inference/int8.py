@@ -73,7 +73,11 @@ class Compiled:
             self._write(x_NE, out_NG)
             return
         half = -(-len(x_NE) // (2 * vnni.ROWS)) * vnni.ROWS
-        beside = _beside(os.getpid()).submit(self._write, x_NE[half:], out_NG[half:])
+        try:
+            beside = _beside(os.getpid()).submit(self._write, x_NE[half:], out_NG[half:])
+        except RuntimeError:  # no thread can start, or the process is ending
+            self._write(x_NE, out_NG)
+            return
         self._write(x_NE[:half], out_NG[:half])
         if beside.cancel():  # not begun: other programs keep the cores busy
             self._write(x_NE[half:], out_NG[half:])

@@ -131,6 +131,7 @@ export async function act(work) {
     return await work();
   } catch (error) {
     if (error.name !== "AbortError") tell(error.message);
+    else if (at("error").textContent === AWAY) tell(""); // nothing tries again
     return undefined;
   }
 }

@@ -97,6 +97,14 @@ def test_a_slice_that_is_worse_is_found_and_the_others_are_not_accused():
     assert list(zip(sure["model"], sure["dimension"], sure["slice"], strict=True)) == [("lstm", "stars", "2")]
 
 
+def test_a_slice_that_only_this_model_calls_impossible_is_surely_worse():
+    rows = scores(reviews=200)
+    impossible = rows.with_columns(nats=pl.when(stars=2).then(float("inf")).otherwise("nats"))
+    table = sliced({"kn5": rows, "lstm": impossible}).table.filter(dimension="stars")
+    assert table.filter("surely_worse").select("model", "slice").rows() == [("lstm", "2")]
+    assert not sliced({"kn5": impossible, "lstm": impossible}).table["surely_worse"].any()
+
+
 def test_among_many_equal_slices_hardly_ever_is_one_called_worse_though_single_intervals_would_call_many():
     """20 slices, no difference: by single intervals 1 − 0.975^20 = 40 % of the test sets would have a worse slice."""
     slicing = Slicing("made", tuple(map(str, range(20))), np.eye(20, dtype=bool).repeat(40, 0))
