@@ -182,7 +182,7 @@ def require_input(config: RunConfig) -> None:
 
     Raises:
         Unreadable: A path does not exist, a pattern matches nothing, or a file is in no known format.
-        EmptyInput: A folder holds no reviews, or the files hold no usable record.
+        EmptyInput: A folder holds no reviews, or there are no records.
         MissingColumn: A file has no text.
     """
     if config.source.input:

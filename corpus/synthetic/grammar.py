@@ -5,7 +5,7 @@
     log_probability(text, stars=5)      # nats, with the end of the review; on average no model can do better
 
 Beside it in `corpus/synthetic`: sentences (`grammar.yaml`), words and variables (`lexicon.py` and `.yaml`), typing
-errors (`typos.py`), the engine (`automaton.py`), and files in Yelp's schema (`synth.py`).
+errors and the engine (`automaton.py`), and files in Yelp's schema (`synth.py`).
 
 The probability comes from the forward algorithm (Baum 1972; Rabiner 1989, eq. 19–21). A hypothesis is a state of the
 automaton together with the values bound so far. Its weight is the summed probability of all derivations that lead there

@@ -189,7 +189,7 @@ def observe(
         entry of the vocabulary (ties: the lowest id comes first); null if the token has probability 0. entropy: of the
         distribution, in nats.  suggestion: the rank without `<unk>`,
         which is never suggested; null for `<unk>` itself. confidence: probability of the top entry. keys_spared: see
-        `evaluation/scoring/observe.py`.
+        `Keyboard`.
 
     Raises:
         ModelError: kind "input": the stream was made with another vocabulary.

@@ -33,9 +33,8 @@ SLICES = pl.Schema(
 )
 """Columns of the table of slices. `lo` and `hi` are the figure's own interval. `gain` is 1 − figure / the baseline's.
 `excess` is the figure / the model's figure of the whole − 1. Both are null if the figure or its divisor is infinite;
-their intervals are corrected for all slices. `surely_worse`: the whole interval of the gain is below 0, or the figure alone is
-infinite.
-`surely_harder`: that of the excess is above 0, or the figure is infinite.
+their intervals are corrected for all slices. `surely_worse`: the whole interval of the gain is below 0, or only this
+figure of the two is infinite. `surely_harder`: that of the excess is above 0, or the figure is infinite.
 """
 
 

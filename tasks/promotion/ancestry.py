@@ -6,7 +6,7 @@ training review. So follow the chain of start weights, parts of mixtures include
 
 Find the prepared data that a warm start has learnt from, so that no held-out review repeats them.
 
-The gate refuses a model whose start weights have learnt a current test review (`tasks/promotion/ancestry.py`). Here
+The gate refuses a model whose start weights have learnt a current test review. Here
 such reviews are found before the training, and also copies under another id, whole or in passages.
 """
 

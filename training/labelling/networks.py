@@ -6,7 +6,6 @@ Train a tagger that restores case and punctuation.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,10 +23,6 @@ from models.tokens.vocabulary import Vocabulary
 from models.written_words import TaggedWords
 from training.context import FitContext
 from training.labelling.labeller_fit import FineTuning, fit
-from training.labelling.labeller_fit import fit as fit_labeller
-
-if TYPE_CHECKING:
-    from models.tokens.vocabulary import Vocabulary
 
 
 def fit_network_classifier(
@@ -87,7 +82,7 @@ def fit_punctuator(
         ModelError: See `fit`; kind "input": a set of texts has no word.
     """
     learned, chosen_by = examples(vocabulary, train), examples(vocabulary, validation)
-    fitted = fit_labeller(spec, len(vocabulary), learned, chosen_by, context)
+    fitted = fit(spec, len(vocabulary), learned, chosen_by, context)
     return Punctuator(vocabulary, fitted.model), fitted.summary
 
 

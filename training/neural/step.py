@@ -1,7 +1,7 @@
 """Make one update: compute a window's gradient and take an optimiser step.
 
 The two parts are separate. `TrainingStep.gradient` adds up sums over the scored tokens of a window's streams
-(`tbptt.py`). `TrainingStep.apply` divides them by streams × positions, clips (`clipping.py`) and steps. The
+(`tbptt.py`). `TrainingStep.apply` divides them by streams × positions, clips (`optimizers.py`) and steps. The
 division gives every token the same weight, also in a window that is partly padding.
 
 On a GPU the host only queues work: it reads loss and norm of an update after it has queued the next one. So a

@@ -233,7 +233,7 @@ def train(
         network: With its initial weights, on `context.device`.
         validation_stream: Held-out reviews; a part of them, evenly spaced, is scored at each evaluation.
         context: Work folder (journal, checkpoints), device, listener, this process's rank and the number of ranks. With
-            a `pace`, the training stops before its decay; see `callbacks/pacing.py`.
+            a `pace`, the training stops before its decay; see `Pacing` in `callbacks.py`.
 
     Returns:
         Numbers: updates, tokens, seconds and cpu_seconds (spent on updates), tokens_per_second, best_validation_nats

@@ -93,7 +93,7 @@ def estimate_absolute(counts: NGramCounts) -> Estimate:
 
 
 def order_discount(counts: NGramCounts, order: int) -> Discounts:
-    """Return D of one order, the same for every count: n1 / (n1 + 2 n2), or the first number of `FALLBACK`.
+    """Return D of one order, the same for every count: n1 / (n1 + 2 n2), or the first number of `by_context.FALLBACK`.
 
     If n1 or n2 is 0, D would be 0 (nothing for unseen words) or 1 (words seen once would get nothing).
     """
