@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
+import numpy as np
 import orjson
 import polars as pl
 
@@ -156,3 +158,23 @@ READERS: dict[str, Callable[[io.BufferedReader, str, Limits], Iterator[Block]]] 
     "array": read_array, "lines": read_json_lines, "csv": read_delimited, "parquet": read_parquet, "text": read_text,
 }
 """Readers by the name of their format."""
+
+
+def read_together(files: Sequence[tuple[str, bytes]], kind: str, limits: Limits) -> Iterator[Block]:
+    """Yield the records of many small files at once, because each block costs milliseconds.
+
+    Args:
+        files: Names and contents; all names have the same fields in their folders.
+        kind: "lines" or "text".
+    """
+    names = pl.Series([name for name, _ in files])
+    ends = np.cumsum([content.count(b"\n") + 1 for _, content in files])
+    stream = cast(io.BufferedReader, io.BufferedReader(io.BytesIO(b"".join(content + b"\n" for _, content in files))))
+
+    def placed(rows: pl.DataFrame) -> pl.DataFrame:
+        file = np.searchsorted(ends, rows["line"].to_numpy())
+        before = np.concatenate([[0], ends])[file]
+        return rows.with_columns(source=names[file], line=rows["line"] - pl.Series(before))
+
+    for block in READERS[kind](stream, files[0][0], limits):
+        yield Block(placed(block.good), placed(block.bad))

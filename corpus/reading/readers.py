@@ -20,6 +20,7 @@ import polars as pl
 
 from core.errors import EmptyInput, InputError, MissingColumn, Unreadable
 from corpus.reading.archives import (
+    BOM,
     BUFFER,
     DAMAGED,
     PACK_MARK,
@@ -39,7 +40,9 @@ from corpus.reading.archives import (
     tell_left_out,
     unpacker_of,
 )
-from corpus.reading.formats import read_stream
+from corpus.reading.convert import folder_fields
+from corpus.reading.formats import format_of, read_stream, read_together
+from corpus.reading.jsonlines import require_no_table
 from corpus.schema import COLUMNS, Block, Limits, Problem, Reason, quarantine
 
 ENCRYPTED = 0x1
@@ -230,8 +233,35 @@ def _zip(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
 def _pack(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
     """Read small files that we have packed: each is a source of its own, and one that is damaged is set aside alone."""
     limits = replace(place.limits, workers=1)  # threads would cost more than a small file
+    files: list[tuple[str, bytes]] = []
+    kind, size = None, 0
     for name, content in tar_members(stream, place.name, lambda name: name != PACK_MARK):
-        yield from _small_file(content.read(), replace(place.inside(name), limits=limits))
+        raw, before = content.read(), kind
+        kind = _kind_of_lines(raw, name, limits)
+        if files and (kind != before or size >= limits.block_bytes):
+            yield from read_together(files, before[0], limits) if before else ()
+            files, size = [], 0
+        if kind:
+            files.append((name, raw))
+            size += len(raw)
+        else:
+            yield from _small_file(raw, replace(place.inside(name), limits=limits))
+    if files and kind:
+        yield from read_together(files, kind[0], limits)
+
+
+def _kind_of_lines(content: bytes, name: str, limits: Limits) -> tuple[str, dict[str, str]] | None:
+    """Return format and fields in folders of a file that can be read together with others of the same, or None."""
+    head = content.removeprefix(BOM)
+    if not head or unpacker_of(head) or is_tar(head) or head.startswith(ZIP):
+        return None
+    try:
+        kind = format_of(head, name, limits)
+        if kind == "lines":
+            require_no_table(head, name)
+    except Unreadable:
+        return None
+    return (kind, folder_fields(name)) if kind in ("lines", "text") else None
 
 
 def _small_file(content: bytes, place: _Place) -> Iterator[Block]:

@@ -66,8 +66,6 @@ def test_files_of_every_kind_give_what_they_give_alone(tmp_path, monkeypatch):
     assert len(facts["sources"]) < len(alone["sources"]) == len(KINDS)
 
 
-
-
 def texts(count):
     return {f"{number:04d}.txt": f"Review number {number}.\n".encode() for number in range(count)}
 
