@@ -10,6 +10,7 @@ from prefect import State, flow
 from prefect.states import Completed
 
 from core.config.run_config import RunConfig
+from core.services.join import INGESTED
 from core.store import Artifact
 from flows.parts import ingest
 from flows.retrain import resolve
@@ -17,7 +18,7 @@ from flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolu
 from tasks.data.ingest import ingest_files, synthesise
 from tasks.data.prepare import check_table
 from tasks.run_summary import describe_dataset
-from tasks.stage import INGESTED, NotFinished, RunRecord, announce, finished_only, recorded_stages
+from tasks.stage import NotFinished, RunRecord, announce, finished_only, recorded_stages
 
 MOST_NAMED = 20
 """New files that the event names."""

@@ -19,7 +19,7 @@ from prefect.states import Completed
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.config.sections.evaluation import OWN_MODEL
-from core.services.join import SKIPPED
+from core.services.join import RETRAINED, SKIPPED
 from core.store import Artifact
 from flows.parts import evaluate, held_out_tokens, ingest, prepare, train
 from flows.server.parameters import Given, Inputs, Minutes, Overrides, PresetOrNone
@@ -42,7 +42,7 @@ from tasks.promotion.language import LanguageModels, tell_provable_gain
 from tasks.promotion.promote import Promotion, promote_challenger
 from tasks.run_report import make_report
 from tasks.run_summary import describe_fitted, describe_prepared, log_settings, summarise
-from tasks.stage import RETRAINED, announce, describe_flow_run, step
+from tasks.stage import announce, describe_flow_run, step
 from tasks.track import CHAMPION, on_own_files, parent_run, settings_of
 
 Until = Literal["prepare", "train", "evaluate"] | None

@@ -145,7 +145,6 @@ class Gathering:
         kind, label = kinds.get(name, ("unknown", name))
         return RecordedSource(kind, label, value)
 
-
     def _named(self, kind: str, files: Mapping[str, str], artifact: Artifact, sha256: str) -> RecordedSource:
         """Return the source for a file that has a name in the configuration: the one that has these bytes now.
 

@@ -38,7 +38,7 @@ from core.manifest import flat
 from core.processes.interrupts import during
 from core.processes.memory import returned_memory
 from core.provenance import git_commit, made_with
-from core.services.join import DRIFT_SEEN, DRIFTED, INGESTED, PROMOTED, REFUSED, RETRAINED, SET_ASIDE, resource_of
+from core.services.join import resource_of
 from core.store import Artifact, Built, Store
 from tasks.code_version import WORKERS, running_code
 from tasks.progress import slug
@@ -293,9 +293,6 @@ def require_finished(store: Store, stage: str, digest: str, rebuild: bool) -> No
     """Raise NotFinished within `finished_only` if the store lacks this result, or it is to be built again."""
     if _only.get() and (rebuild or store.find_usable(stage, digest) is None):
         raise NotFinished(f"{stage} {digest}")
-
-
-__all__ = ["DRIFTED", "DRIFT_SEEN", "INGESTED", "PROMOTED", "REFUSED", "RETRAINED", "SET_ASIDE", "announce"]
 
 
 def describe_flow_run(config: RunConfig) -> None:

@@ -14,6 +14,7 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError, EmptyInput, converted_errors
+from core.services.join import DRIFT_SEEN, DRIFTED
 from core.store import Artifact, Store
 from corpus.cleaning.business import read_businesses
 from corpus.cleaning.normalise import in_languages
@@ -28,7 +29,7 @@ from models.streams import TokenStream, write_stream
 from tasks.fitting.fit import bundle_digest
 from tasks.limits import OpenBundle
 from tasks.progress import progress
-from tasks.stage import DRIFT_SEEN, DRIFTED, announce, as_task_state, run_stage, show_markdown, stage, store_of
+from tasks.stage import announce, as_task_state, run_stage, show_markdown, stage, store_of
 from tasks.track import registry_of, tracker_of
 from tracking.registry.registry import CHAMPION, Version
 from tracking.tags import DATA_TAG, DRIFT_TAG

@@ -20,6 +20,7 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.errors import Unreadable
+from core.services.join import SET_ASIDE as FOUND_SET_ASIDE
 from core.store import Artifact, Built, Store
 from corpus.ingestion.build_dataset import assemble
 from corpus.ingestion.ingest import read_source, settings_of
@@ -37,7 +38,6 @@ from corpus.ingestion.quarantine import (
 from corpus.reading.sources import PACK, Listed, Pack, Source, all_sources, identify, originals
 from corpus.synthetic.synth import write_reviews
 from tasks.progress import Report, progress
-from tasks.stage import SET_ASIDE as FOUND_SET_ASIDE
 from tasks.stage import announce, as_task_state, run_stage, stage, store_of
 
 READ_AT = "read_at"

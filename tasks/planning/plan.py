@@ -205,7 +205,6 @@ class RunPlan:
             f"dropout {network.dropout:g}, batch {network.batch}), and their mixture"
         )
 
-
     def advice(self) -> str:
         """Return how to leave more time for the training, where the held-out reviews take much of it, or ""."""
         if self.network is None or self.scoring < LONG_SCORING * self.network.seconds:

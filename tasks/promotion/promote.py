@@ -14,6 +14,7 @@ from core.config.run_config import RunConfig
 from core.lineage import LINEAGE_TAG
 from core.output import literal
 from core.processes.interrupts import during
+from core.services.join import PROMOTED, REFUSED
 from core.store import Artifact
 from corpus.splitting.certificate import CERTIFICATE_FILE
 from evaluation.gate.case import ChampionReviews
@@ -26,7 +27,7 @@ from tasks.gather import keep_lineage
 from tasks.limits import PROMOTION, slot
 from tasks.promotion.champion import score_challenger, score_champion, score_champion_reviews
 from tasks.promotion.evidence import family_of_run, gather_evidence
-from tasks.stage import PROMOTED, REFUSED, announce, show_markdown, stage
+from tasks.stage import announce, show_markdown, stage
 from tasks.track import registry_of, run_name, tracker_of, tracking_was_away
 from tracking import tags as tag
 from tracking.registry.registry import CHAMPION, ChampionChanged, outcome_tags

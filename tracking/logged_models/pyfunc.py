@@ -150,7 +150,6 @@ class ReviewModel(PythonModel):
                 "per_token": [{"token": token, "nats": float(nats)} for token, nats in score.per_token],
             }  # fmt: skip
 
-
     def _classify(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         answer, names = self._bundle.classify(texts), self._bundle.labels
         for row in range(len(texts)):

@@ -1,7 +1,7 @@
 """Call smoothing methods by name: from counts to log-probabilities and back-off weights.
 
-Tables, scoring, pruning and ARPA files depend only on this form, not on the method. A new method needs one file in this
-folder, one entry of `METHODS`, and its name in `Smoothing` of `models/specs.py`.
+Tables, scoring, pruning and ARPA files depend only on this form, not on the method. A new method needs a function in
+this folder, one entry of `METHODS`, and its name in `Smoothing` of `models/specs.py`.
 """
 
 from __future__ import annotations
