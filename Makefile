@@ -33,7 +33,7 @@ test: $(READY)-dev
 	@$(PYTEST) -m "not slow and not long"
 
 # What `make test` has no time for: docs/development/index.md.
-test-slow: $(READY)-dev $(READY)-ray
+test-slow: $(READY)-dev $(READY)-ray $(READY)-docs
 	@$(PYTEST) -m "slow and not long"
 
 ROWS ?= drill and not long

@@ -1,9 +1,10 @@
-"""The tutorials are notebooks, executed from top to bottom; the `long` run executes them again."""
+"""The tutorials are notebooks, executed from top to bottom; `make test-slow` executes them again."""
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 import runpy
 from importlib.util import find_spec
 from pathlib import Path
@@ -92,7 +93,18 @@ def test_it_has_exercises_with_folded_answers_and_leads_to_the_code(path: Path) 
     assert "## Where the real thing is" in text
 
 
-@pytest.mark.long
+@each
+def test_its_links_lead_to_files_that_exist(path: Path) -> None:
+    text = "\n".join(map(source, cells(path, "markdown")))
+    links = {link for link in re.findall(r"\]\(([^)#\s]+)", text) if not link.startswith("http")}
+    assert not [link for link in sorted(links) if not (path.parent / link).exists()]
+
+
+@each
+def test_it_ends_with_a_picture(path: Path) -> None:
+    assert any("image/png" in output.get("data", {}) for output in cells(path, "code")[-1]["outputs"])
+
+
 @pytest.mark.slow
 @each
 def test_it_can_be_executed_again(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
