@@ -34,7 +34,7 @@ from ..specs import NPLMSpec, RecurrentSpec
 from ..tokens.special import BOS, STARS
 from .layers.cells import CELLS, Weights
 from .layers.dropout import Dropout, drop_weights, word_mask
-from .layers.recurrent_layers import PackedPieces, RepeatedInputs, make_layer, reads_pieces, run_layer
+from .layers.recurrent_layers import RepeatedInputs, make_layer, run_layer
 from .network import EMBEDDING_STD, Network, NetworkState
 from .output import build_output
 
@@ -109,14 +109,14 @@ class RecurrentNetwork(Network):
         """
         bf16 = self.products == "bf16"
         *memory, stars_1B = state
-        keep_BT, pieces = self._kept(ids_BT), self._pieces(ids_BT)
+        keep_BT = self._kept(ids_BT)
         stars_BT = stars_so_far(ids_BT, stars_1B[0], keep_BT)
         inputs = self._inputs_in_bf16(ids_BT, stars_BT) if bf16 else self.input_dropout(self.inputs(ids_BT, stars_BT))
         after = []
         with torch.autocast(ids_BT.device.type, torch.bfloat16, enabled=bf16):
             for index, layer in enumerate(self.layers):
                 before = tuple(tensor[index] for tensor in memory)
-                h_BTH, last = run_layer(layer, self._weights(layer), inputs, before, keep_BT, pieces)
+                h_BTH, last = run_layer(layer, self._weights(layer), inputs, before, keep_BT)
                 inputs = x_BTE = (self.dropout if index + 1 < len(self.layers) else self.output_dropout)(h_BTH)
                 after.append(last)
             features_BTE = self.project(x_BTE)
@@ -138,19 +138,6 @@ class RecurrentNetwork(Network):
         if keep_BT.is_cuda:  # to find out whether a stream is reset, the host would have to wait
             return keep_BT
         return None if bool(keep_BT.all()) else keep_BT
-
-    def reads_pieces(self) -> bool:
-        """See `Network.reads_pieces`: where streams are reset within windows on a GPU."""
-        device, bf16 = self.embedding.weight.device, self.products == "bf16"
-        if not self.forgets or device.type != "cuda":
-            return False
-        return all(reads_pieces(layer, bf16, device) for layer in self.layers)
-
-    def _pieces(self, ids_BT: Tensor) -> PackedPieces | None:
-        """Return the pieces between the resets of a window whose ids are known on the processor."""
-        if self.ids_on_host is None or not (self.training and self.forgets):
-            return None
-        return PackedPieces.of(self.ids_on_host != BOS, ids_BT.device)
 
     def inputs(self, ids_BT: Tensor, stars_BT: Tensor) -> Tensor:
         """Return the embeddings of the words, plus the stars' with `condition_on_stars`; some words may be dropped."""

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import PackedSequence
 
 from ..base import ModelError
 
@@ -214,25 +213,13 @@ def cudnn_has_bf16(mode: str, device: torch.device) -> bool:
     return False
 
 
-@cache
-def cudnn_reads_packed(mode: str, device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether cuDNN runs recurrent layers over sequences of different lengths ("packed"), also backward.
-
-    Args:
-        mode: As for `cudnn_has_bf16`.
-        dtype: The number format.
-    """
-    return _cudnn_runs(mode, device, dtype, packed=True)
-
-
-def _cudnn_runs(mode: str, device: torch.device, dtype: torch.dtype, packed: bool = False) -> bool:
+def _cudnn_runs(mode: str, device: torch.device, dtype: torch.dtype) -> bool:
     options = {"nonlinearity": mode[4:].lower()} if mode.startswith("RNN_") else {}
     with torch.random.fork_rng(devices=[]), torch.autocast(device.type, enabled=False), torch.enable_grad():
         try:
             layer = getattr(nn, mode.partition("_")[0])(8, 8, **options).to(device, dtype)
             x_TBE = torch.zeros(2, 8, 8, device=device, dtype=dtype)
-            given = PackedSequence(x_TBE.flatten(0, 1)[:12], torch.tensor([8, 4])) if packed else x_TBE
-            h = layer(given)[0].data if packed else layer(given)[0]
+            h = layer(x_TBE)[0]
             h.sum().backward()
         except RuntimeError:  # "not implemented for 'BFloat16'", CUDNN_STATUS_NOT_SUPPORTED …
             return False

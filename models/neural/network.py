@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -67,8 +66,6 @@ class Network(nn.Module):
             their gradient. Set for recurrent networks in training mode when the recipe penalises activations; else
             None.
         file: The file that the weights were loaded from; they may have changed since.
-        ids_on_host: The ids of the window that is read next, where the caller knows them without a wait for the GPU and
-            `reads_pieces` says that they are of use; else None.
     """
 
     embedding: nn.Embedding
@@ -76,17 +73,12 @@ class Network(nn.Module):
     precision: Precision = "float32"
     last_layer: tuple[torch.Tensor, torch.Tensor] | None = None
     file: Path | None = None
-    ids_on_host: np.ndarray | None = None
 
     @property
     def products(self) -> Precision:
         """The number format of matrix products now: `precision` in training mode, but float32 where that is faster."""
         trains = self.training and self.precision == "bf16"
         return "bf16" if trains and (self.output.weight.is_cuda or bf16_on_processor()) else "float32"
-
-    def reads_pieces(self) -> bool:
-        """Return whether it reads windows faster on its device if it also gets their ids on the processor."""
-        return False
 
     @abstractmethod
     def start(self, batch: int, device: torch.device | str) -> NetworkState:

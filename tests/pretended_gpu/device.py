@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -26,11 +25,9 @@ OPTIONS = ("has_biases", "num_layers", "dropout", "train", "bidirectional", "bat
 @contextmanager
 def pretended_gpu() -> Iterator[Counts]:
     """Let torch have one GPU within the block, and yield the counts of what it would do."""
-    from models.neural.device import cudnn_has_bf16, cudnn_reads_packed
+    from models.neural.device import cudnn_has_bf16
 
-    known = cudnn_has_bf16, cudnn_reads_packed
-    for answers in known:
-        answers.cache_clear()
+    cudnn_has_bf16.cache_clear()
     COUNTS.clear()
     try:
         with ExitStack() as stack:
@@ -40,8 +37,7 @@ def pretended_gpu() -> Iterator[Counts]:
             stack.enter_context(_Pretending())
             yield COUNTS
     finally:
-        for answers in known:
-            answers.cache_clear()
+        cudnn_has_bf16.cache_clear()
 
 
 class _Event:
@@ -151,10 +147,6 @@ class _Pretending(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _run_packed(function: Callable[..., Any], sizes: Tensor, x: Tensor, *others: Any) -> Any:
-    return function(x, sizes, *others)
-
-
 def _is_gpu(device: Any) -> bool:
     return (isinstance(device, torch.device) and device.type == "cuda") or str(device).startswith("cuda")
 
@@ -175,17 +167,9 @@ def _to(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
 
 
 def _run_rnn(function: Callable[..., Any], name: str, x: Tensor, *given: Any, **named: Any) -> Any:
-    """Run a recurrent layer as cuDNN does, with its checks; with cuDNN off, as torch's own operators.
-
-    Sequences of different lengths ("packed") come with the number of those that have a first, second, … position.
-    """
-    names, run = OPTIONS, function
-    if isinstance(sizes := given[0], Tensor) and not sizes.is_floating_point():
-        if isinstance(sizes, PretendedTensor):
-            raise RuntimeError("batch_sizes should always be on CPU")
-        given, names, run = given[1:], OPTIONS[:-1], partial(_run_packed, function, sizes)
+    """Run a recurrent layer as cuDNN does, with its checks; with cuDNN off, as torch's own operators."""
     state, flat, *rest = given
-    options = [*rest, *(named[option] for option in names[len(rest) :])]
+    options = [*rest, *(named[option] for option in OPTIONS[len(rest) :])]
     states = list(state) if isinstance(state, tuple | list) else [state]
     for tensor in (x, *states, *flat):
         if not isinstance(tensor, PretendedTensor):
@@ -196,4 +180,4 @@ def _run_rnn(function: Callable[..., Any], name: str, x: Tensor, *given: Any, **
         raise RuntimeError(f"{name}: hx is not contiguous")
     if not torch.backends.cudnn.enabled:
         options[3] = True  # torch's own kernels have a gradient in evaluation too; without dropout it is the same
-    return CudnnRNN.apply(run, RNNS[name], options, x, *states, *flat)
+    return CudnnRNN.apply(function, RNNS[name], options, x, *states, *flat)

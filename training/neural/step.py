@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -158,9 +157,8 @@ class TrainingStep(UpdateStep):
         super().__init__(state, record)
         self._captured: CapturedReading | None = None
         on_gpu, all_at_once = state.device.type == "cuda", self.training.bptt_grad_len in (None, self.training.bptt_len)
-        self._gives_ids = on_gpu and all_at_once and state.network.reads_pieces()
         self._piece = StreamPiece(state.rows, state.device) if on_gpu else None
-        self._captures = on_gpu and all_at_once and not self.training.random_window and not self._gives_ids
+        self._captures = on_gpu and all_at_once and not self.training.random_window
 
     def __call__(self, window: Window, keep_B: Tensor | None) -> None:
         """Read one window and take one step; a window without a scored token only updates the memory.
@@ -173,13 +171,11 @@ class TrainingStep(UpdateStep):
         x_BT = self._piece.window(window) if self._piece else torch.from_numpy(window.x_BT[rows])
         y_BT = torch.from_numpy(window.y_BT[rows])
         keep_B = None if keep_B is None else to_device(keep_B[rows], device)
-        sums, self.state.memory = self.gradient(x_BT, y_BT, keep_B, window.x_BT[rows] if self._gives_ids else None)
+        sums, self.state.memory = self.gradient(x_BT, y_BT, keep_B)
         if sums.tokens:
             self.apply(sums, window.y_BT.size, window.y_BT.shape[1] / self.training.bptt_len)
 
-    def gradient(
-        self, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None, ids_on_host: np.ndarray | None = None
-    ) -> tuple[Sums, Memory]:
+    def gradient(self, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None) -> tuple[Sums, Memory]:
         """Add up the gradients of a window; see `added`."""
         state = self.state
 
@@ -187,7 +183,7 @@ class TrainingStep(UpdateStep):
             with tf32_in_layers(x_BT.is_cuda and state.network.products == "bf16"):
                 return add_gradients(
                     state.network, state.memory, x_BT, y_BT, keep_B, self.training, state.metrics.micro_batch,
-                    self._reading(x_BT), ids_on_host,
+                    self._reading(x_BT),
                 )  # fmt: skip
 
         return self.added(add, len(x_BT))

@@ -27,7 +27,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -179,7 +178,7 @@ class Sums:
 
 def add_gradients(
     network: Network, memory: Memory, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None,
-    training: TrainingSpec, micro_batch: int, read: Read | None = None, ids_on_host: np.ndarray | None = None,
+    training: TrainingSpec, micro_batch: int, read: Read | None = None,
 ) -> tuple[Sums, Memory]:  # fmt: skip
     """Read a window and add the gradient of (sum of nats + positions · penalties) to `.grad` of the parameters.
 
@@ -194,7 +193,6 @@ def add_gradients(
         micro_batch: Streams read at a time. Only their activations are in memory. Dropout draws separate masks for each
             part; an estimator of the output layer draws once for all parts.
         read: Called in place of the network, in one part only.
-        ids_on_host: x_BT on the processor, for networks for which `reads_pieces` holds; only with k1 = k2.
 
     Returns:
         The sums, without penalties, and the memory after the window.
@@ -205,7 +203,6 @@ def add_gradients(
         for begin in range(0, len(x_BT), micro_batch):
             part = slice(begin, min(begin + micro_batch, len(x_BT)))
             keep, targets_BT = None if keep_B is None else keep_B[part], y_BT[part]
-            network.ids_on_host = None if ids_on_host is None else ids_on_host[part]
             reading, after = read_window(network, memory.rows(part), x_BT[part], keep, past, read)
             features_BTE = reading.features_BTE
             if features_BTE.is_cuda and features_BTE.transpose(0, 1).is_contiguous():  # then this order needs no copy

@@ -4,27 +4,18 @@ A layer holds the parameters; the weights it computes with are an argument. So w
 (`dropout.drop_weights`) without changing the parameters that an optimiser and a checkpoint see.
 Shape legend: see `models/base.py`; G = number of gates × H.
 
-**Pieces.** A fused layer cannot reset a stream inside a window, but it can read sequences of different lengths
-("packed", as in torch.nn.utils.rnn.PackedSequence). So what a stream reads between two resets becomes a sequence of its
-own: a few operators for any number of positions, where the equations one by one take a dozen at each.
-
-Shapes: B streams, T positions, N = B T, S pieces, E inputs, H units.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from ..device import cudnn_has_bf16, cudnn_reads_packed, to_device
+from ..device import cudnn_has_bf16
 from ..network import NetworkState
 from .cells import ACTIVATIONS, CELLS, Cell, Weights, cell_name
 from .own_layer import NormedLayer, OwnLayer, unroll
@@ -115,14 +106,14 @@ def _fused(name: str, inputs: int, hidden: int, nonlinearity: str, layer_norm: b
 
 def run_layer(
     layer: nn.Module, weights: Weights, inputs: Tensor | RepeatedInputs, state: NetworkState,
-    keep_BT: Tensor | None = None, pieces: PackedPieces | None = None,
+    keep_BT: Tensor | None = None,
 ) -> tuple[Tensor, NetworkState]:  # fmt: skip
     """Run an own or fused layer over T positions.
 
     A fused LSTM repacks its weights at each call, so one step of it on the CPU takes 2 to 6 times as long as the
     equations written out (batch 1, H 320 and 640). Therefore single steps of generation use the equations. So does a
-    window in which a stream is reset, because the fused layers cannot do that, unless its pieces are given. When a
-    layer trains in bf16, its `chosen_run` is used, which can: a `ChosenRun` that the trainer has set.
+    window in which a stream is reset, because the fused layers cannot do that. When a layer trains in bf16, its
+    `chosen_run` is used, which can: a `ChosenRun` that the trainer has set.
 
     Args:
         layer: The result of `make_layer`.
@@ -130,7 +121,6 @@ def run_layer(
         inputs: x_BTE, or on the CPU the same without repetitions.
         state: Tensors (B, H) before the first position.
         keep_BT: False where a stream is reset before it reads position t; None resets nowhere.
-        pieces: The same for `run_in_pieces`; need not be given.
 
     Returns:
         h_BTH, every hidden state; and the last state.
@@ -143,22 +133,10 @@ def run_layer(
         return layer(x_BTE, state, keep_BT, weights)
     assert isinstance(layer, nn.RNNBase)
     step_of_lstm = layer.mode == "LSTM" and x_BTE.shape[1] == 1 and x_BTE.device.type == "cpu" and not layer.training
-    if (keep_BT is not None and pieces is None) or step_of_lstm:
+    if keep_BT is not None or step_of_lstm:
         cell, options = _equations(layer)
         return unroll(cell, weights, x_BTE, state, keep_BT, **options)
-    return _run_fused(layer, weights, x_BTE, state, None if keep_BT is None else pieces)
-
-
-def reads_pieces(layer: nn.Module, bf16: bool, device: torch.device) -> bool:
-    """Return whether a layer that trains on a GPU should get the pieces of windows: cuDNN's layer reads them.
-
-    Args:
-        bf16: It trains with products in bf16.
-        device: The GPU.
-    """
-    if not isinstance(layer, nn.RNNBase) or (bf16 and _chosen_run(layer, device, resets=True) is not None):
-        return False
-    return cudnn_reads_packed(layer.mode, device, _format(layer.mode, device) if bf16 else torch.float32)
+    return _run_fused(layer, weights, x_BTE, state)
 
 
 def _chosen_run(layer: nn.Module, device: torch.device, resets: bool) -> OwnRun | None:
@@ -181,12 +159,10 @@ def _equations(layer: nn.RNNBase) -> tuple[Cell, dict[str, Any]]:
 
 
 def _run_fused(
-    layer: nn.RNNBase, weights: Weights, x_BTE: Tensor, state: NetworkState, pieces: PackedPieces | None
+    layer: nn.RNNBase, weights: Weights, x_BTE: Tensor, state: NetworkState
 ) -> tuple[Tensor, NetworkState]:
     """Call the function behind torch.nn's layer (torch.lstm, gru, rnn_tanh, rnn_relu) with the given weights."""
     function: Callable[..., tuple[Tensor, ...]] = getattr(torch, layer.mode.lower())
-    if pieces is not None:
-        function = partial(run_in_pieces, function, pieces)
     dtype = _own_format(layer.mode, x_BTE.device)
     flat = [weights[name] for name in PARAMETERS]
     if dtype is not None:
@@ -216,94 +192,4 @@ def _own_format(mode: str, device: torch.device) -> torch.dtype | None:
     if device.type != "cuda" or not torch.is_autocast_enabled("cuda"):
         return None
     dtype = torch.get_autocast_dtype("cuda")
-    return dtype if dtype != torch.bfloat16 else _format(mode, device)
-
-
-def _format(mode: str, device: torch.device) -> torch.dtype:
-    """Return the number format in which cuDNN's layers train where bf16 is asked for."""
-    return torch.bfloat16 if cudnn_has_bf16(mode, device) else torch.float32
-
-
-@dataclass(frozen=True)
-class PackedPieces:
-    """The pieces of a window's streams, longest first.
-
-    Args:
-        sizes_T: How many pieces have a first, second, … position (int64, on the processor: torch reads them there).
-        order_N: Where in the window, its rows one after another, the packed positions are.
-        places_N: Where in the packed positions those of the window are.
-        stream_S: The stream of each piece.
-        carried_S1: Whether a piece begins with the state that its stream had before the window; others begin with 0.
-        last_B: The last piece of each stream.
-    """
-
-    sizes_T: Tensor
-    order_N: Tensor
-    places_N: Tensor
-    stream_S: Tensor
-    carried_S1: Tensor
-    last_B: Tensor
-
-    @classmethod
-    def of(cls, keep_BT: np.ndarray, device: torch.device) -> PackedPieces:
-        """Return the pieces of a window in which streams are reset before the positions whose keep_BT is False."""
-        B, T = keep_BT.shape
-        begins_BT = ~keep_BT
-        begins_BT[:, 0] = True
-        starts_S = np.flatnonzero(begins_BT)
-        lengths_S = np.diff(starts_S, append=B * T)
-        ranked_S = np.argsort(-lengths_S, kind="stable")
-        rank_S = np.empty_like(ranked_S)
-        rank_S[ranked_S] = np.arange(len(ranked_S))
-        last_B = rank_S[np.cumsum(begins_BT.sum(1)) - 1]
-        starts_S, lengths_S = starts_S[ranked_S], lengths_S[ranked_S]
-        sizes_T = len(lengths_S) - np.searchsorted(lengths_S[::-1], np.arange(lengths_S[0]), "right")
-        position_N = np.repeat(np.arange(len(sizes_T)), sizes_T)
-        piece_N = np.arange(B * T) - np.repeat(np.cumsum(sizes_T) - sizes_T, sizes_T)
-        order_N = starts_S[piece_N] + position_N
-        places_N = np.empty_like(order_N)
-        places_N[order_N] = np.arange(B * T)
-        parts = order_N, places_N, starts_S // T, keep_BT.ravel()[starts_S], last_B
-        together = to_device(torch.from_numpy(np.concatenate(parts).astype(np.int64)), device)  # one copy
-        order, places, stream, carried, last = together.split([len(part) for part in parts])
-        return cls(torch.from_numpy(sizes_T), order, places, stream, carried.bool()[:, None], last)
-
-
-def run_in_pieces(
-    function: Callable[..., tuple[Tensor, ...]], pieces: PackedPieces, x_BTE: Tensor,
-    before: Tensor | tuple[Tensor, ...], weights: list[Tensor], batch_first: bool = True, **options: Any,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    """Run torch.lstm, gru, rnn_tanh or rnn_relu over a window of which these are the pieces.
-
-    Args:
-        function: One of these.
-        x_BTE: Its inputs.
-        before: The states of the streams before the window (1, B, H).
-        weights: Of the layer.
-        batch_first: True.
-        options: The function's others.
-
-    Returns:
-        h_BTH, and the states of the streams after the window (1, B, H).
-    """
-    states = before if isinstance(before, tuple) else (before,)
-    begun = [torch.where(pieces.carried_S1, state.index_select(1, pieces.stream_S), 0.0) for state in states]
-    x_NE = _Reordered.apply(x_BTE.flatten(0, 1), pieces.order_N, pieces.places_N)
-    given = tuple(begun) if isinstance(before, tuple) else begun[0]
-    h_NH, *after = function(x_NE, pieces.sizes_T, given, weights, **options)
-    h_BTH = _Reordered.apply(h_NH, pieces.places_N, pieces.order_N).unflatten(0, x_BTE.shape[:2])
-    return h_BTH, *(state.index_select(1, pieces.last_B) for state in after)
-
-
-class _Reordered(torch.autograd.Function):
-    """Rows in another order; the gradient is put back by a look-up, where torch would add rows to zeros."""
-
-    @staticmethod
-    def forward(ctx: Any, x_NE: Tensor, order_N: Tensor, back_N: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.back_N = back_N
-        return x_NE.index_select(0, order_N)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_NE: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        return grad_NE.index_select(0, ctx.back_N), None, None
+    return torch.float32 if dtype == torch.bfloat16 and not cudnn_has_bf16(mode, device) else dtype

@@ -7,12 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.neural.layers import recurrent_layers
 from models.neural.lm import RecurrentLM
-from models.specs import TrainingSpec
 from tests.models.neural.made_trainings import (
     SPEC,
-    TRAINING,
     V,
     curve,
     journal,
@@ -45,23 +42,6 @@ def test_a_training_in_float32_is_that_of_the_processor(tmp_path, kind, cells):
     for name in ("train/nats", "gradient_norm", "validation/nats"):
         np.testing.assert_allclose(curve(tmp_path / "gpu", name), curve(tmp_path / "cpu", name), rtol=0.02)
     assert summary["validation_nats"] == pytest.approx(expected["validation_nats"], rel=0.02)
-
-
-PIECES = replace(TRAINING, stateful=False, state_reset_prob=TrainingSpec().state_reset_prob)
-
-
-@pytest.mark.parametrize("recipe", [{}, {"random_window": True, "bptt_len": 12}, {"micro_batch": 3}], ids=str)
-@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
-def test_reviews_from_a_fresh_state_each_are_those_of_the_processor_and_need_no_loop(tmp_path, kind, recipe):
-    spec = replace(STILL, kind=kind, training=replace(PIECES, **recipe))
-    network = network_of(spec).to(GPU)
-    assert network.reads_pieces()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recurrent_layers, "unroll", lambda *given, **options: pytest.fail("a loop over positions"))
-        run(tmp_path / "gpu", network, spec.training)
-    run(tmp_path / "cpu", network_of(spec), spec.training)
-    for name in ("train/nats", "gradient_norm", "validation/nats"):
-        np.testing.assert_allclose(curve(tmp_path / "gpu", name), curve(tmp_path / "cpu", name), rtol=0.02)
 
 
 # --- going on
