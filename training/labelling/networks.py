@@ -11,7 +11,7 @@ import numpy as np
 
 from models.base import ModelError
 from models.bundles.bundle import load_bundle
-from models.classification.classifier import ClassifierFit, framed, prior, text_rows
+from models.classification.classifier import ClassifierFit, framed, text_rows
 from models.classification.network import NetworkClassifier
 from models.classification.spec import RecurrentClassifierSpec, unlike_start
 from models.neural.architectures import RecurrentNetwork
@@ -43,7 +43,7 @@ def fit_network_classifier(
         tuning = FineTuning(spec.rate_decay, spec.rate_ratio, spec.unfreeze_epochs)
     model, summary = fit(spec, vocabulary.size, train, validation, context, start=start, tuning=tuning)
     figures = {name: summary[name] for name in ("parameters", "updates", "seconds", "seconds_per_epoch")}
-    return ClassifierFit(NetworkClassifier(model, prior(train.targets, len(spec.labels))), figures)
+    return ClassifierFit(NetworkClassifier(model), figures)
 
 
 def _language_model(spec: RecurrentClassifierSpec, vocabulary: Vocabulary, context: FitContext) -> RecurrentNetwork:

@@ -40,41 +40,38 @@ from ..network import EMBEDDING_STD
 from .spec import LabellingOptions
 
 
-class BidirectionalEncoder(nn.Module):
-    """L layers, each with one direction from the beginning and one from the end; padding never changes a result.
+class Encoder(nn.Module):
+    """L layers that read from the beginning, and perhaps L that read from the end; padding never changes a result.
 
     Args:
         kind: "rnn", "gru" or "lstm".
         inputs: E.
-        hidden: H of each direction; the outputs have 2 H entries.
+        hidden: H of each direction.
         layers: L.
         cells: "fused" or "reference".
         dropout: On the outputs of all layers except the last, while training; in [0, 1).
+        bidirectional: Also read from the end; the outputs then have 2 H entries.
         options: Further options of `make_layer`.
 
     Raises:
         ModelError: kind "input": the dropout is out of range.
 
     Attributes:
-        forwards: L layers that read from the beginning.
-        backwards: L layers that read from the end.
+        layers: L layers that read from the beginning, with the names and shapes of a recurrent language model's.
+        backwards: L layers that read from the end, or none.
     """
 
     def __init__(
-        self,
-        kind: str,
-        inputs: int,
-        hidden: int,
-        layers: int = 1,
-        cells: str = "fused",
-        dropout: float = 0.0,
-        **options: Any,
-    ) -> None:
+        self, kind: str, inputs: int, hidden: int, layers: int = 1, cells: str = "fused", dropout: float = 0.0,
+        bidirectional: bool = False, **options: Any,
+    ) -> None:  # fmt: skip
         super().__init__()
-        sizes = [inputs] + [2 * hidden] * (layers - 1)
+        sizes = [inputs] + [hidden * (1 + bidirectional)] * (layers - 1)
         self.hidden, self.states = hidden, CELLS[kind].states
-        self.forwards = nn.ModuleList(make_layer(kind, size, hidden, cells, **options) for size in sizes)
-        self.backwards = nn.ModuleList(make_layer(kind, size, hidden, cells, **options) for size in sizes)
+        self.layers, self.backwards = (
+            nn.ModuleList(make_layer(kind, size, hidden, cells, **options) for size in some)
+            for some in (sizes, sizes if bidirectional else [])
+        )
         self.dropout = Dropout(dropout)
 
     def forward(self, x_BTE: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,49 +79,30 @@ class BidirectionalEncoder(nn.Module):
 
         Args:
             x_BTE: Inputs; positions at and after a sequence's length are padding with any content.
-            lengths_B: int64, from 1 to T.
+            lengths_B: int64, from 1 to T, on the inputs' device.
 
         Returns:
-            h_BTH (B, T, 2 H): the outputs of both directions of the last layer at each position, 0 in the padding; and
-            (B, 2 H): the last state of each direction, f_n and b_1, a summary of the sequence.
-
-        Raises:
-            ModelError: kind "input": there is no sequence, a length is not between 1 and T, or there is not one per
-                sequence.
+            h_BTH: the outputs of the last layer at each position, of both directions side by side, 0 in the padding;
+            and a summary of the sequence: the last state of each direction, f_n and b_1, side by side.
         """
-        backwards_BT, inside_BT1 = _positions(lengths_B, x_BTE)
-        x_BTE = torch.where(inside_BT1, x_BTE, 0.0)
-        for index, (forth, back) in enumerate(zip(self.forwards, self.backwards, strict=True)):
+        inside_BT, position_T = inside(lengths_B, x_BTE.shape[1]), torch.arange(x_BTE.shape[1], device=x_BTE.device)
+        # Reversing twice changes nothing; padding does not move, so it comes last in both directions.
+        backwards_BT = torch.where(inside_BT, lengths_B[:, None] - 1 - position_T, position_T)
+        x_BTE = torch.where(inside_BT[..., None], x_BTE, 0.0)
+        for index, layer in enumerate(self.layers):
             x_BTE = x_BTE if index == 0 else self.dropout(x_BTE)
-            f_BTH = self._read(forth, x_BTE)
-            b_BTH = _reorder(self._read(back, _reorder(x_BTE, backwards_BT)), backwards_BT)
-            x_BTE = torch.where(inside_BT1, torch.cat([f_BTH, b_BTH], -1), 0.0)
-        last_B = lengths_B.to(x_BTE.device) - 1
-        f_end_BH = x_BTE[torch.arange(len(last_B), device=last_B.device), last_B, : self.hidden]
-        return x_BTE, torch.cat([f_end_BH, x_BTE[:, 0, self.hidden :]], -1)
+            f_BTH = self._read(layer, x_BTE)
+            if self.backwards:
+                back = self.backwards[index]
+                b_BTH = _reorder(self._read(back, _reorder(x_BTE, backwards_BT)), backwards_BT)
+                f_BTH = torch.cat([f_BTH, b_BTH], -1)
+            x_BTE = torch.where(inside_BT[..., None], f_BTH, 0.0)
+        end_BH = x_BTE[torch.arange(len(x_BTE), device=x_BTE.device), lengths_B - 1, : self.hidden]
+        return x_BTE, torch.cat([end_BH, x_BTE[:, 0, self.hidden :]], -1)
 
     def _read(self, layer: nn.Module, x_BTE: Tensor) -> Tensor:
         start = (x_BTE.new_zeros(len(x_BTE), self.hidden),) * self.states
         return run_layer(layer, dict(layer.named_parameters()), x_BTE, start)[0]
-
-
-def _positions(lengths_B: Tensor, x_BTE: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the index map that reverses every sequence within its length, and the mask of positions inside it.
-
-    Reversing twice changes nothing; padding does not move, so it comes last in both directions. Lengths that are on a
-    GPU are not checked, because the host would wait for them.
-    """
-    batch, length = x_BTE.shape[:2]
-    if not batch:
-        raise ModelError("there is no sequence to read: the batch has 0", "input")
-    readable = not lengths_B.is_cuda
-    if lengths_B.shape != (batch,) or (readable and (lengths_B.min() < 1 or lengths_B.max() > length)):
-        raise ModelError(
-            f"lengths are {lengths_B.tolist()}; {batch} of them are needed, each between 1 and {length}", "input"
-        )
-    lengths_B1, position_T = lengths_B.to(x_BTE.device)[:, None], torch.arange(length, device=x_BTE.device)
-    inside_BT = position_T < lengths_B1
-    return torch.where(inside_BT, lengths_B1 - 1 - position_T, position_T), inside_BT[..., None]
 
 
 def _reorder(x_BTE: Tensor, positions_BT: Tensor) -> Tensor:
@@ -147,41 +125,6 @@ def largest(h_BTF: Tensor, inside_BT: Tensor) -> Tensor:
     return h_BTF.masked_fill(~inside_BT[..., None], -torch.inf).amax(1)
 
 
-class ForwardEncoder(nn.Module):
-    """L layers that read from the beginning; arguments and results as in `BidirectionalEncoder`, with H for 2 H.
-
-    The parameters have the names and shapes of a recurrent language model's `layers`.
-    """
-
-    def __init__(
-        self, kind: str, inputs: int, hidden: int, layers: int = 1, cells: str = "fused", dropout: float = 0.0,
-        **options: Any,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.hidden, self.states = hidden, CELLS[kind].states
-        sizes = [inputs] + [hidden] * (layers - 1)
-        self.layers = nn.ModuleList(make_layer(kind, size, hidden, cells, **options) for size in sizes)
-        self.dropout = Dropout(dropout)
-
-    def forward(self, x_BTE: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Read whole sequences.
-
-        Args:
-            x_BTE: Inputs; positions at and after a sequence's length are padding with any finite numbers.
-            lengths_B: int64, from 1 to T.
-
-        Returns:
-            h_BTH, 0 in the padding; and h_n of each sequence (B, H).
-        """
-        start = (x_BTE.new_zeros(len(x_BTE), self.hidden),) * self.states
-        h_BTH = x_BTE
-        for index, layer in enumerate(self.layers):
-            h_BTH = h_BTH if index == 0 else self.dropout(h_BTH)
-            h_BTH, _ = run_layer(layer, dict(layer.named_parameters()), h_BTH, start)
-        h_BTH = torch.where(inside(lengths_B, h_BTH.shape[1])[..., None], h_BTH, 0.0)
-        return h_BTH, h_BTH[torch.arange(len(h_BTH), device=h_BTH.device), lengths_B - 1]
-
-
 class LabellingNetwork(nn.Module):
     """Embedding, encoder, pooling or positions, head.
 
@@ -192,16 +135,20 @@ class LabellingNetwork(nn.Module):
         entries: V of the vocabulary.
         targets_N: Targets in training (without `NOT_SCORED`). The head's b starts at the logarithm of the share of each
             label, 0.5 added to each count, and W so small that the first answers are nearly these shares.
+
+    Attributes:
+        share_K: These shares (float64).
     """
+
+    share_K: Tensor
 
     def __init__(self, spec: LabellingOptions, entries: int, targets_N: np.ndarray) -> None:
         super().__init__()
         self.entries, self.precision, self.tagging = entries, spec.training.precision, spec.task == "tagging"
         self.embedding = nn.Embedding(entries, spec.embedding)
         nn.init.normal_(self.embedding.weight, 0.0, EMBEDDING_STD)
-        make = BidirectionalEncoder if spec.bidirectional else ForwardEncoder
-        self.encoder = make(
-            spec.kind, spec.embedding, spec.hidden, spec.layers, spec.cells, spec.dropout,
+        self.encoder = Encoder(
+            spec.kind, spec.embedding, spec.hidden, spec.layers, spec.cells, spec.dropout, spec.bidirectional,
             nonlinearity=spec.nonlinearity, form=spec.form, forget_bias=spec.forget_bias, layer_norm=spec.layer_norm,
             start=spec.recurrent_start,
         )  # fmt: skip
@@ -211,6 +158,7 @@ class LabellingNetwork(nn.Module):
         nn.init.normal_(self.head.weight, 0.0, EMBEDDING_STD)
         counts_K = torch.from_numpy(np.bincount(targets_N, minlength=len(spec.labels))).double() + 0.5
         share_K = counts_K / counts_K.sum()
+        self.register_buffer("share_K", share_K)
         with torch.no_grad():
             self.head.bias.copy_(share_K.log())
 
@@ -241,8 +189,7 @@ class LabellingNetwork(nn.Module):
 
     def groups(self) -> Sequence[nn.Module]:
         """Return the parts from the input to the answer, for fine-tuning; all but the head are a language model's."""
-        layers = self.encoder.layers if isinstance(self.encoder, ForwardEncoder) else [self.encoder]
-        return [self.embedding, *layers, self.head]
+        return [self.embedding, *self.encoder.layers, self.head]
 
     def take_over(self, trained: RecurrentNetwork) -> None:
         """Copy embedding and recurrent layers of a language model, which was trained on more text than has labels.
@@ -251,16 +198,13 @@ class LabellingNetwork(nn.Module):
             ModelError: kind "input": this network also reads from the end, which no language model does; or a shape
                 differs.
         """
-        if not isinstance(self.encoder, ForwardEncoder):
+        if self.encoder.backwards:
             raise ModelError("a language model reads from the beginning only: bidirectional must be false", "input")
-        pairs = {"embedding": (self.embedding, trained.embedding), "layers": (self.encoder.layers, trained.layers)}
-        for name, (part_below, other) in pairs.items():
-            ours, theirs = ({key: tuple(value.shape) for key, value in part.state_dict().items()}
-                            for part in (part_below, other))  # fmt: skip
-            if ours != theirs:
-                raise ModelError(f"{name} of the language model is {theirs}, here {ours}", "input")
-        for part_below, other in pairs.values():
-            part_below.load_state_dict(other.state_dict())
+        for ours, theirs in ((self.embedding, trained.embedding), (self.encoder.layers, trained.layers)):
+            try:
+                ours.load_state_dict(theirs.state_dict())
+            except RuntimeError as error:
+                raise ModelError(f"the language model has another form: {error}", "input") from error
 
     def _in_bf16(self) -> bool:
         trains = self.training and self.precision == "bf16"

@@ -72,8 +72,7 @@ def test_a_summary_is_that_of_torchs_layer(bidirectional):
     reference = torch.nn.LSTM(E, H, batch_first=True, bidirectional=bidirectional).double()
     made = network(layers=1, bidirectional=bidirectional).eval()
     torch.nn.init.normal_(made.embedding.weight)
-    layers = [made.encoder.forwards[0], made.encoder.backwards[0]] if bidirectional else made.encoder.layers
-    for layer, suffix in zip(layers, ("", "_reverse"), strict=False):
+    for layer, suffix in zip([*made.encoder.layers, *made.encoder.backwards], ("", "_reverse"), strict=False):
         for name, parameter in layer.named_parameters():
             parameter.data.copy_(getattr(reference, name + suffix))
     found = made(some_ids(), torch.from_numpy(LENGTHS))
