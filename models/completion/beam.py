@@ -126,7 +126,7 @@ def beam_steps(
     required = _required(bundle.vocabulary, require)
     reader, usual = PrefixReader(model, read), start_of(bundle.vocabulary, prompt)
     [ways] = yield from run_together(reader, ways_on(bundle.vocabulary, usual, tuple(prefix), reader))
-    begun = ways.start(int(ways.shares.argmax()))
+    begun = max(ways, key=lambda way: way.mass).start
     search = _Search(model, bundle.vocabulary, width, n, prompt, begun, required, max_tokens, length_penalty)
     logp_1V, state = (read or from_start)([*prefix, *begun.ids], model)
     return (yield from search.run(among(logp_1V[0], begun.first)[None] if begun.first else logp_1V, state))

@@ -164,8 +164,7 @@ class _Reader(NamedTuple):
 
 def _divided(reader: _Reader, text: str, inside: Inside) -> Search[list[DasherInterval]]:
     ways, node = yield from _located(reader, text)
-    yield ways.unread([node])
-    ways.extend([node])
+    yield from ways.extend([node])
     quotes = _curly(ways.next_bytes(node), reader.quotes(text))
     if inside is None:
         children = _characters(ways, node, quotes)
@@ -231,12 +230,10 @@ def _other_characters(
         if longer is None:
             return []
         node = longer
-        yield ways.unread([node])
-        ways.extend([node])
+        yield from ways.extend([node])
     nodes = [node]
     while nodes:
-        yield ways.unread(nodes)
-        ways.extend(nodes)
+        yield from ways.extend(nodes)
         parts = [part for each in nodes for part in _one_byte_longer(ways, each, depth)]
         least = RARE * sum(mass for *_, mass in parts) if least < 0 else least
         nodes = []

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import ChainMap
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from time import monotonic
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -35,11 +34,11 @@ class PrefixReading:
         p_V: Probabilities (float64).
         state: State of the batch in which it was read.
         row: Its row there.
-        batch: Number of the batch.
+        bytes: Its share of the size of the batch.
     """
 
-    def __init__(self, p_V: np.ndarray, state: Any, row: int, batch: int) -> None:
-        self.p_V, self.state, self.row, self.batch = p_V, state, row, batch
+    def __init__(self, p_V: np.ndarray, state: Any, row: int, bytes: int) -> None:
+        self.p_V, self.state, self.row, self.bytes = p_V, state, row, bytes
         self._sums: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def sums(self, ids_E: np.ndarray) -> np.ndarray:
@@ -47,13 +46,6 @@ class PrefixReading:
         if id(ids_E) not in self._sums:  # kept with the array: no other one gets its id as long as this one lives
             self._sums[id(ids_E)] = ids_E, np.concatenate([[0.0], np.cumsum(self.p_V[ids_E])])
         return self._sums[id(ids_E)][1]
-
-
-class ReadBatch(NamedTuple):
-    """What the model has read in one batch, and the bytes that this takes."""
-
-    prefixes: list[Ids]
-    bytes: int
 
 
 class PrefixReader:
@@ -64,15 +56,20 @@ class PrefixReader:
         read: Reads one prefix; a server passes its cache of states. Default: from the start state.
 
     Attributes:
-        bytes: Size of all that is kept.
         rows: Number of prefixes read so far.
     """
 
     def __init__(self, model: LanguageModel, read: Read | None = None) -> None:
         self._model, self._read = model, read or from_start
-        self._known: dict[Ids, PrefixReading] = {}
-        self._batches: OrderedDict[int, ReadBatch] = OrderedDict()
-        self._read_batches, self.bytes, self.rows = 0, 0, 0
+        self._recent: dict[Ids, PrefixReading] = {}
+        self._earlier: dict[Ids, PrefixReading] = {}
+        self._known = ChainMap(self._recent, self._earlier)
+        self.rows = 0
+
+    @property
+    def bytes(self) -> int:
+        """Size of all that is kept."""
+        return sum(reading.bytes for reading in {**self._earlier, **self._recent}.values())
 
     def __call__(self, prefixes: Sequence[Ids]) -> list[PrefixReading]:
         """Return the readings of some prefixes; one step is made for all whose beginnings are known."""
@@ -87,8 +84,7 @@ class PrefixReader:
         if longer:
             self._step(longer)
         readings = [self._known[ids] for ids in prefixes]
-        for reading in readings:
-            self._batches.move_to_end(reading.batch)
+        self._recent.update(zip(prefixes, readings, strict=True))
         return readings
 
     def knows(self, prefixes: Sequence[Ids]) -> bool:
@@ -96,15 +92,13 @@ class PrefixReader:
         return all(ids in self._known for ids in prefixes)
 
     def forget_oldest(self, most: float) -> None:
-        """Forget the batches that were not used for longest, down to *most* bytes.
+        """Keep about *most* bytes: when half of that was used, forget all that was used before it.
 
-        A search that goes on and needs one of them reads it again.
+        A search that goes on and needs some of it reads it again.
         """
-        while self.bytes > most:
-            batch = self._batches.popitem(last=False)[1]
-            self.bytes -= batch.bytes
-            for ids in batch.prefixes:
-                del self._known[ids]
+        while self.bytes > 0 and sum(reading.bytes for reading in self._recent.values()) >= most / 2:
+            self._recent, self._earlier = {}, self._recent
+            self._known = ChainMap(self._recent, self._earlier)
 
     def _step(self, longer: Sequence[Ids]) -> None:
         """Read the last token of each prefix; the states of a batch that was read before are taken out together."""
@@ -119,13 +113,10 @@ class PrefixReader:
 
     def _keep(self, prefixes: Sequence[Ids], logp_BV: torch.Tensor, state: Any) -> None:
         p_BV = torch.softmax(logp_BV.double(), 1).cpu().numpy()
-        self._read_batches += 1
         self.rows += len(prefixes)
         size = 2 * p_BV.nbytes + size_of(state) + 8 * sum(map(len, prefixes))  # probabilities and their sums
-        self._batches[self._read_batches] = ReadBatch(list(prefixes), size)
-        self.bytes += size
         for row, ids in enumerate(prefixes):
-            self._known[ids] = PrefixReading(p_BV[row], state, row, self._read_batches)
+            self._recent[ids] = PrefixReading(p_BV[row], state, row, size // len(prefixes))
 
 
 class Readers:
@@ -137,18 +128,12 @@ class Readers:
     Args:
         bundle: Model and vocabulary.
         read: As for `PrefixReader`.
-        megabytes: Largest size of all that is kept between two searches.
-        seconds: A reader that was not used for this long is dropped.
-        clock: Gives the time in seconds.
+        megabytes: About the largest size of all that is kept between two searches.
     """
 
-    def __init__(
-        self, bundle: Bundle, read: Read | None = None, megabytes: float = 64.0, seconds: float = 600.0,
-        clock: Callable[[], float] = monotonic,
-    ) -> None:  # fmt: skip
-        self._bundle, self._read, self._most, self._seconds, self._clock = bundle, read, 1e6 * megabytes, seconds, clock
+    def __init__(self, bundle: Bundle, read: Read | None = None, megabytes: float = 64.0) -> None:
+        self._bundle, self._read, self._most = bundle, read, 1e6 * megabytes
         self._readers: dict[Ids, PrefixReader] = {}
-        self._used: dict[Ids, float] = {}
 
     @property
     def bytes(self) -> int:
@@ -162,13 +147,11 @@ class Readers:
             ModelError: kind "input": *stars* is not None and not a whole number from 0 to 5.
         """
         model, prefix = self._bundle.reader(stars)
-        key, now = tuple(prefix), self._clock()
-        recent = {one: reader for one, reader in self._readers.items() if now - self._used[one] <= self._seconds}
-        self._used[key] = now
-        self._readers = {key: PrefixReader(model, self._read), **recent}
-        for reader in self._readers.values():
-            reader.forget_oldest(self._most / len(self._readers))
-        return self._readers[key], key
+        key = tuple(prefix)
+        reader = self._readers.setdefault(key, PrefixReader(model, self._read))
+        for each in self._readers.values():
+            each.forget_oldest(self._most / len(self._readers))
+        return reader, key
 
 
 def from_start(ids: list[int], model: LanguageModel) -> tuple[torch.Tensor, Any]:

@@ -167,25 +167,20 @@ class Spellings:
         node = self.root
         for depth in range(len(text)):
             if self._fits(node, text[depth:]):
-                yield self.unread([node])
-                self.extend([node])
+                yield from self.extend([node])
             child = self.child(node, text[depth])
             if child is None:
                 return None
             node = child
         return node
 
-    @staticmethod
-    def unread(nodes: Iterable[Node]) -> list[Ids]:
-        """Return the token sequences that `extend` will let the model read."""
-        return [ended.ids for node in nodes for ended in node.ended]
-
-    def extend(self, nodes: Iterable[Node]) -> None:
+    def extend(self, nodes: Iterable[Node]) -> Search[None]:
         """Let the model read the token sequences that end at some nodes, in one batch."""
         pairs = []
         for node in nodes:
             pairs += [(node, ended) for ended in node.ended]
             node.read, node.ended = node.read + node.ended, []
+        yield [ended.ids for _, ended in pairs]
         readings = self._reader([ended.ids for _, ended in pairs])
         for (node, ended), reading in zip(pairs, readings, strict=True):
             node.sources += self._sources(node, ended, reading)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, NamedTuple
@@ -81,8 +81,7 @@ def likely_words(ways: Spellings, start: Node, k: int, cutoffs: Cutoffs) -> Sear
             lowest = max(lowest, -mass * cutoffs.alike) if len(unread) == 1 else lowest
         if not unread:
             break
-        yield ways.unread(unread)
-        ways.extend(unread)
+        yield from ways.extend(unread)
         for node in unread:
             grow(node, least)
     return words
@@ -319,8 +318,7 @@ def spelled_word(
     node = yield from ways.descend(typed.characters)
     if node is None:
         return None
-    yield ways.unread([node])
-    ways.extend([node])
+    yield from ways.extend([node])
     return SpelledWord(ways, node, min(1.0, ways.finished(node) / node.mass))
 
 
@@ -354,8 +352,7 @@ def _spelled_words(
 ) -> Search[tuple[dict[str, float], float]]:
     """Return word → probability, and the probability that a new word or mark follows, for a subword vocabulary."""
     ways = Spellings(vocabulary, reader, typed.ids, typed.text, cutoffs)
-    yield ways.unread([ways.root])
-    ways.extend([ways.root])
+    yield from ways.extend([ways.root])
     whole = ways.finished(ways.root) if typed.word else 1.0
     start = ways.root if typed.begun and not typed.spaced else ways.child(ways.root, ord(" "))
     if start is None:
@@ -363,80 +360,38 @@ def _spelled_words(
     return (yield from likely_words(ways, start, k, cutoffs)), start.mass if typed.spaced else whole
 
 
-NOTHING = np.zeros(0, np.int64)
-
-
 class Way(NamedTuple):
-    """One way to cut an unfinished word into tokens.
-
-    Args:
-        mass: Its probability, given the text before the word.
-        path: The tokens within the word.
-        first: The entries of which one comes next: they begin with what is left of the word, and go beyond it. Empty:
-            the path ends where the word does, and any token may come.
-    """
+    """One way to go on from a prompt: its probability, given what is before the last word, and the text's beginning."""
 
     mass: float
-    path: Ids
-    first: np.ndarray = NOTHING
+    start: TextStart
 
 
-@dataclass(frozen=True)
-class WaysOn:
-    """The ways to go on from a prompt.
+def ways_on(vocabulary: Vocabulary, usual: TextStart, prefix: Ids, reader: PrefixReader) -> Search[list[Way]]:
+    """Search the ways to cut the last word of a prompt; only the usual one if that is finished, or there is none.
 
     Args:
         vocabulary: Of the model.
         usual: The prompt as it is usually cut.
-        ways: The ways to cut its last word; none if that is finished, or the prompt ends with something else.
-    """
-
-    vocabulary: Vocabulary
-    usual: TextStart
-    ways: Sequence[Way] = ()
-
-    @property
-    def shares(self) -> np.ndarray:
-        """The probability of each way, given the characters of the prompt."""
-        masses = np.array([way.mass for way in self.ways] or [1.0])
-        return masses / masses.sum()
-
-    def start(self, number: int) -> TextStart:
-        """Return the text's beginning in one of the ways."""
-        usual = self.usual._replace(open=None)
-        if not self.ways or self.usual.open is None:
-            return usual
-        way, typed = self.ways[number], self.usual.open
-        usual = usual._replace(ids=typed.context + way.path)
-        if not len(way.first):
-            return usual
-        read = b"".join(map(self.vocabulary.entry, way.path)).decode("utf-8", "ignore")
-        return usual._replace(
-            first=tuple(way.first.tolist()), word=typed.characters.decode()[len(read) :], path=way.path
-        )
-
-
-def ways_on(vocabulary: Vocabulary, usual: TextStart, prefix: Ids, reader: PrefixReader) -> Search[WaysOn]:
-    """Search the ways to go on from a prompt.
-
-    Args:
-        vocabulary: Of the model.
-        usual: The prompt.
         prefix: Tokens before those of the prompt.
         reader: Reads token sequences.
     """
-    if usual.open is None:
-        return WaysOn(vocabulary, usual)
-    context = prefix + usual.open.context
-    spelled = yield from spelled_word(vocabulary, replace(usual.open, context=context), reader, EXACT)
+    typed, closed = usual.open, usual._replace(open=None)
+    if typed is None:
+        return [Way(1.0, closed)]
+    context = prefix + typed.context
+    spelled = yield from spelled_word(vocabulary, replace(typed, context=context), reader, EXACT)
     if spelled is None or spelled.finished >= FINISHED_SUBWORDS:
-        return WaysOn(vocabulary, usual)
-    node, begun = spelled.node, len(context)
-    ways = [Way(read.weight, read.ids[begun:]) for read in node.read]
+        return [Way(1.0, closed)]
+    node = spelled.node
+    ways = [Way(read.weight, closed._replace(ids=read.ids[len(prefix) :])) for read in node.read]
     for source in node.sources:
         if source.start == len(node.text):  # after the word, where any token may come
             continue
         _, high, longer = source.index.place(node.text[source.start :])
         if longer < high and (mass := source.between(longer, high)) > 0:
-            ways.append(Way(mass, source.ids[begun:], source.index.ids_E[longer:high]))
-    return WaysOn(vocabulary, usual, ways)
+            path, first = source.ids[len(context) :], tuple(source.index.ids_E[longer:high].tolist())
+            read = b"".join(map(vocabulary.entry, path)).decode("utf-8", "ignore")
+            word = typed.characters.decode()[len(read) :]
+            ways.append(Way(mass, closed._replace(ids=typed.context + path, first=first, word=word, path=path)))
+    return ways

@@ -15,7 +15,7 @@ import torch
 
 from ..base import FirstEntries
 from ..bundles.bundle import Bundle, require_stars
-from ..completion.suggestions import WaysOn
+from ..completion.suggestions import Way
 from ..completion.typed import TextStart
 from ..options import DrawSeed
 from ..sampling_options import Sampling, require_allowed
@@ -249,17 +249,19 @@ def rating_of(bundle: Bundle, stars: int | None, seed: int, number: int) -> int:
     return int(np.searchsorted(ends, uniform * ends[-1], side="right"))
 
 
-def start_by(ways: WaysOn, sampling: Sampling, seed: int, number: int, stars: int, prompt: str) -> TextStart:
+def start_by(
+    ways: Sequence[Way], sampling: Sampling, seed: int, number: int, stars: int, prompt: str
+) -> TextStart:
     """Return how one text begins: a way is drawn as tokens are, by temperature, top-k, top-p, min-p and typical-p.
 
     Its random number is not one of the text's others: a prompt without an open end keeps its texts.
     """
-    shares_W = ways.shares
-    if len(shares_W) == 1:
-        return ways.start(0)
+    if len(ways) == 1:
+        return ways[0].start
     uniform = draws_of(seed, number, stars, crc32(prompt.encode()), 1).random()
-    logp_1W = torch.from_numpy(np.log(shares_W))[None]
-    return ways.start(int(pick(sampled_logp(logp_1W, sampling), np.array([uniform]))[0]))
+    masses_W = torch.tensor([way.mass for way in ways], dtype=torch.float64)
+    logp_1W = torch.log(masses_W / masses_W.sum())[None]
+    return ways[int(pick(sampled_logp(logp_1W, sampling), np.array([uniform]))[0])].start
 
 
 def uniforms_of(seed: int, number: int, stars: int, prompt: str) -> Iterator[float]:

@@ -11,7 +11,7 @@ import torch
 from ..base import first_step, gives_probabilities, read_on
 from ..bundles.bundle import Bundle
 from ..completion.reading import PrefixReader, result_of, run_together
-from ..completion.suggestions import WaysOn, ways_on
+from ..completion.suggestions import Way, ways_on
 from ..completion.typed import WrittenText, start_of
 from ..options import Count
 from ..sampling_options import Sampling, require_allowed, require_stop
@@ -174,7 +174,7 @@ def _pieces(
         yield text.row, text.written.end()
 
 
-def _ways(bundle: Bundle, prompt: str, ratings: Sequence[int]) -> dict[int, WaysOn]:
+def _ways(bundle: Bundle, prompt: str, ratings: Sequence[int]) -> dict[int, list[Way]]:
     """Return the ways in which texts of some ratings go on from a prompt."""
     distinct, usual, reader = sorted(set(ratings)), start_of(bundle.vocabulary, prompt), PrefixReader(bundle.model)
     prefixes = [tuple(bundle.vocabulary.prefix(rating)) for rating in distinct]

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from models.bundles.bundle import Bundle
 from models.completion.reading import PrefixReader, Steps, run_together
-from models.completion.suggestions import WaysOn, ways_on
+from models.completion.suggestions import Way, ways_on
 from serving.engine.contexts import Contexts
 from serving.engine.live_text import Beginning, LiveText, WaitingTexts
 
@@ -31,8 +31,8 @@ class BegunWords(WaitingTexts[Key]):
         super().__init__(beginning)
         self._vocabulary, self._most = bundle.vocabulary, 1e6 * megabytes
         self._reader = PrefixReader(bundle.model, lambda ids, model: contexts.whole(contexts.reading(ids, model)))
-        self._known: OrderedDict[Key, WaysOn] = OrderedDict()
-        self._steps: Steps[list[WaysOn]] | None = None
+        self._known: OrderedDict[Key, list[Way]] = OrderedDict()
+        self._steps: Steps[list[list[Way]]] | None = None
         self._searched: list[Key] = []
 
     def add(self, text: LiveText) -> None:
@@ -57,7 +57,7 @@ class BegunWords(WaitingTexts[Key]):
             self._steps = None
         self._reader.forget_oldest(self._most if self._waiting else 0)
 
-    def _search(self) -> Steps[list[WaysOn]]:
+    def _search(self) -> Steps[list[list[Way]]]:
         """Begin with the texts whose ways are kept, and return the search for those of the next ones."""
         for key in [key for key in self._waiting if key in self._known]:
             self._known.move_to_end(key)
@@ -69,7 +69,7 @@ class BegunWords(WaitingTexts[Key]):
             searches.append(ways_on(self._vocabulary, text.start, tuple(text.prefix[:2]), self._reader))
         return run_together(self._reader, *searches)
 
-    def _begin(self, key: Key, ways: WaysOn) -> None:
+    def _begin(self, key: Key, ways: list[Way]) -> None:
         """Draw the way of each text of a prompt and begin with it."""
         if len(key[0]) <= KEPT_TOKENS:
             self._known[key] = ways

@@ -136,7 +136,7 @@ class Jobs:
         megabytes = limits.cache_megabytes * SEARCHED
         vocabulary = cast(Vocabulary, _JobVocabulary(bundle.vocabulary))
         bundle = replace(bundle, vocabulary=vocabulary)
-        readers = Readers(bundle, self._read, megabytes, limits.cache_seconds)
+        readers = Readers(bundle, self._read, megabytes)
         self._context = EngineContext(bundle, readers, self._read)
 
     @property

@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 
 from models.bundles.bundle import Bundle
-from models.completion.suggestions import WaysOn
+from models.completion.suggestions import Way
 from models.completion.typed import TextStart, WrittenText, start_of
 from models.sampling.batch import SampledText, rating_of, start_by, uniforms_of
 from models.tokens.special import EOS
@@ -80,7 +80,7 @@ class LiveText(SampledText):
             places=_places(bundle.vocabulary, generation, start),
         )  # fmt: skip
 
-    def begin_in(self, ways: WaysOn) -> None:
+    def begin_in(self, ways: list[Way]) -> None:
         """Begin in one of the ways to go on from the prompt."""
         generation = self.generation
         self.start = start_by(

@@ -77,16 +77,17 @@ def test_the_ways_on_have_the_probabilities_of_all_token_sequences_that_begin_so
     bundle, prompt = bundle_of(kind, unit), INSIDE[unit]
     expected, context, characters = expected_of(bundle, prompt)
     ways, found = ways_of(bundle, prompt), {}
-    for number, share in enumerate(ways.shares):
-        start, way = ways.start(number), ways.ways[number]
-        assert start.ids == start_of(bundle.vocabulary, prompt).open.context + way.path
+    for mass, start in ways:
+        share, given = mass / sum(way.mass for way in ways), start_of(bundle.vocabulary, prompt).open.context
+        path = start.ids[len(given) :]
+        assert start.ids == given + path
         if not start.first:
-            found[way.path] = share
+            found[path] = share
             continue
-        p_V = torch.softmax(from_start([*context, *way.path], bundle.model)[0][0].double(), 0).numpy()
+        p_V = torch.softmax(from_start([*context, *path], bundle.model)[0][0].double(), 0).numpy()
         for token in start.first:
-            found[*way.path, token] = share * p_V[token] / p_V[list(start.first)].sum()
-    assert len(ways.ways) > 2
+            found[*path, token] = share * p_V[token] / p_V[list(start.first)].sum()
+    assert len(ways) > 2
     assert {len(bundle.vocabulary.decode(ids).encode()) > len(characters) for ids in found} == {True, False}
     for ids, p in expected.items():
         assert found.get(ids, 0.0) == pytest.approx(p, abs=1e-6)
@@ -129,8 +130,7 @@ def test_a_way_that_ends_within_a_character_writes_only_what_comes_after_it(monk
     vocabulary = learn_vocabulary(["éx ĩx ũx"] * 5, spec, NormalForm())
     bundle, prompt = Bundle(TableSpec(), vocabulary, TableLM.random(vocabulary.size), stars_prior=UNRATED), "éx é"
     ways, within = ways_of(bundle, prompt, 0), 0
-    for number in range(len(ways.ways)):
-        start = ways.start(number)
+    for _, start in ways:
         for token in start.first:
             written = WrittenText(vocabulary, prompt, start=start)
             shown = written.shown(token)

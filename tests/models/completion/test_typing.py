@@ -48,10 +48,11 @@ def test_what_was_not_used_for_longest_is_forgotten_and_read_again():
     texts = [(*begin, first) for first in range(9, 14)]
     for ids in texts:
         reader([ids])
-    reader([texts[0]])  # the oldest, but just used
-    reader.forget_oldest(reader.bytes * 0.65)  # of five batches of about equal size
+    reader.forget_oldest(reader.bytes)  # more than half of it was read since the last time
+    reader([texts[0]])
     rows = counted.rows
-    reader([texts[0], texts[3], texts[4]])
+    reader.forget_oldest(reader.bytes / 4)
+    reader([texts[0]])
     assert counted.rows == rows
     again, expected = reader(texts), PrefixReader(counted.model)(texts)
     assert counted.rows > rows
