@@ -77,9 +77,8 @@ class Sampling:
 
     @property
     def cuts_only(self) -> bool:
-        """Whether a token is only kept or not by its own probability: temperature, top_k, top_p and min_p."""
-        others = self.typical_p, self.repetition_penalty, self.no_repeat_ngram_size, self.watermark
-        return not self.greedy and others == (1, 1, 0, "")
+        """Whether a possible token is kept or not by its own probability alone: temperature, top_k, top_p and min_p."""
+        return not self.greedy and self.typical_p == 1 and not self.watermark
 
 
 KINDS = {name: kind for name, kind in get_type_hints(Sampling, include_extras=True).items() if kind is not str}

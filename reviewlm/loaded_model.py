@@ -80,8 +80,9 @@ class LoadedModel:
         from models.sampling import generate
 
         return checked(lambda: generate(
-            self.bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed, min_p, typical_p,
-            repetition_penalty, no_repeat_ngram_size, stop, watermark,
+            self.bundle, n, stars, prompt, max_tokens, seed, stop, temperature=temperature, top_k=top_k, top_p=top_p,
+            min_p=min_p, typical_p=typical_p, repetition_penalty=repetition_penalty,
+            no_repeat_ngram_size=no_repeat_ngram_size, watermark=watermark,
         ))
 
     def stream(
@@ -94,8 +95,9 @@ class LoadedModel:
         from models.sampling import stream
 
         pieces = stream(
-            self.bundle, stars, prompt, temperature, top_k, top_p, max_tokens, seed, min_p, typical_p,
-            repetition_penalty, no_repeat_ngram_size, stop, watermark,
+            self.bundle, stars, prompt, max_tokens, seed, stop, temperature=temperature, top_k=top_k, top_p=top_p,
+            min_p=min_p, typical_p=typical_p, repetition_penalty=repetition_penalty,
+            no_repeat_ngram_size=no_repeat_ngram_size, watermark=watermark,
         )
         while (piece := checked(lambda: next(pieces, None))) is not None:
             yield piece

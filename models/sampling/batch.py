@@ -116,13 +116,14 @@ class TextBatch(Generic[Text]):
             if self._normalised and sampling == UNCHANGED and in_one_pass(logp_BV, sampling):
                 ids_B[rows] = draw_unchanged(FirstEntries(logp_BV, logp_BV.__getitem__), self._never, uniforms_B)
                 continue
+            if sampling.repetition_penalty != 1 and not self._normalised:
+                logp_BV = torch.log_softmax(logp_BV, 1)
+            if sampling.looks_back or not in_one_pass(logp_BV, sampling):
+                logp_BV = allowed(logp_BV, self._never, sampling, [self.texts[row].ids for row in rows])
             if in_one_pass(logp_BV, sampling):
                 ids_B[rows] = draw(logp_BV, self._never, sampling, uniforms_B)
                 continue
-            if sampling.repetition_penalty != 1 and not self._normalised:
-                logp_BV = torch.log_softmax(logp_BV, 1)
-            possible_BV = allowed(logp_BV, self._never, sampling, [self.texts[row].ids for row in rows])
-            logp_BV = sampled_logp(possible_BV, sampling)
+            logp_BV = sampled_logp(logp_BV, sampling)
             ids_B[rows] = pick(logp_BV, uniforms_B)
             if sampling.watermark:
                 self._mark(rows, logp_BV, uniforms_B, ids_B)

@@ -21,9 +21,6 @@ try:
 except ImportError:  # numba is not installed, as where a stranger opens an exported model
     draw_kernels = None  # type: ignore[assignment]
 
-HEADS = (64, 1024)
-"""Numbers of best entries in which the nucleus (top-p) is searched before all entries are ranked."""
-
 NOT_NUMBERS = "the model gives log-probabilities that are not numbers (NaN), so no token can be chosen"
 
 NEARNESS_DIGITS = 4
@@ -129,44 +126,11 @@ def _keep(logp_BV: torch.Tensor, kept_BV: torch.Tensor) -> torch.Tensor:
 
 
 def _floor_of_share(merit_BV: torch.Tensor, logp_BV: torch.Tensor, share: float) -> torch.Tensor:
-    """Return the merit of the last entry that is needed to reach a share of probability, best first (B, 1).
-
-    Ranking all entries is slow and seldom needed: rank only the best ones, and more of them where those do not reach
-    the share. Log-probabilities themselves are sorted by numpy, without their places, which is faster than that. On a
-    GPU all are ranked: to find out where the best ones suffice, the host would have to wait.
-    """
-    if merit_BV.is_cuda:
-        ranked, order = merit_BV.sort(1, descending=True)
-        return _last_needed(ranked, logp_BV.gather(1, order).exp().cumsum(1, dtype=torch.float64), share)
-    floor_B1 = torch.empty_like(merit_BV[:, :1])
-    rows = torch.arange(len(merit_BV), device=merit_BV.device)
-    sorted_BV = None
-    if merit_BV is logp_BV and not logp_BV.is_cuda:
-        sorted_BV = torch.from_numpy(-np.sort(-logp_BV.numpy(), 1))
-    for width in (*(head for head in HEADS if head < merit_BV.shape[1]), merit_BV.shape[1]):
-        if sorted_BV is None:
-            ranked, order = merit_BV[rows].topk(width)
-            best = logp_BV[rows].gather(1, order)
-        else:
-            best = ranked = sorted_BV[rows, :width]
-        ends = best.exp().cumsum(1, dtype=torch.float64)
-        enough = (ends[:, -1] >= share) | (width == merit_BV.shape[1])
-        floor_B1[rows[enough]] = _last_needed(ranked, ends, share)[enough]
-        rows = rows[~enough]
-        if not len(rows):
-            break
-    return floor_B1
-
-
-def _last_needed(ranked_BN: torch.Tensor, ends_BN: torch.Tensor, share: float) -> torch.Tensor:
-    """Return the merit of the last entry of each row that is needed: those before it do not reach the share yet.
-
-    Args:
-        ranked_BN: Merits, best first.
-        ends_BN: Sums of the probabilities up to each entry.
-    """
-    needed_B1 = 1 + (ends_BN[:, :-1] < share).sum(1, keepdim=True)
-    return ranked_BN.gather(1, needed_B1 - 1)
+    """Return the merit of the last entry that is needed to reach a share of probability, best first (B, 1)."""
+    ranked_BV, order_BV = merit_BV.sort(1, descending=True)
+    ends_BV = logp_BV.gather(1, order_BV).exp().cumsum(1, dtype=torch.float64)
+    needed_B1 = 1 + (ends_BV[:, :-1] < share).sum(1, keepdim=True)
+    return ranked_BV.gather(1, needed_B1 - 1)
 
 
 def pick(logp_BV: torch.Tensor, uniforms_B: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,22 +31,9 @@ Wanted = tuple[int, int | None]
 
 
 def generate(
-    bundle: Bundle,
-    n: int = 1,
-    stars: int | None = None,
-    prompt: str = "",
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    max_tokens: int = 200,
-    seed: int = 0,
-    min_p: float = 0.0,
-    typical_p: float = 1.0,
-    repetition_penalty: float = 1.0,
-    no_repeat_ngram_size: int = 0,
-    stop: Sequence[str] = (),
-    watermark: str = "",
-) -> list[str]:
+    bundle: Bundle, n: int = 1, stars: int | None = None, prompt: str = "", max_tokens: int = 200, seed: int = 0,
+    stop: Sequence[str] = (), **sampling: Any,
+) -> list[str]:  # fmt: skip
     """Return n whole reviews, each up to its end or *max_tokens* tokens.
 
     Text i depends only on `(seed, i)`, its rating and the prompt. It does not depend on n or on the rest of its batch.
@@ -57,18 +45,14 @@ def generate(
         max_tokens: Maximum number of tokens after the prompt.
         seed: Seed of the random streams.
         stop: Strings that end a text; it ends before the first of them.
-        temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size, watermark: See
-            `Sampling`.
+        sampling: Options of `Sampling`.
 
     Raises:
         ModelError: kind "input": a parameter is out of its range.
     """
     require_allowed("n", n, Count)
-    sampling = Sampling(
-        temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size, watermark
-    )
     requests = [(number, stars) for number in range(n)]
-    return _written(bundle, requests, prompt, sampling, max_tokens, seed, stop)
+    return _written(bundle, requests, prompt, Sampling(**sampling), max_tokens, seed, stop)
 
 
 def generate_rated(
@@ -96,9 +80,8 @@ def generate_rated(
 
 
 def stream(
-    bundle: Bundle, stars: int | None = None, prompt: str = "", temperature: float = 1.0, top_k: int = 0,
-    top_p: float = 1.0, max_tokens: int = 200, seed: int = 0, min_p: float = 0.0, typical_p: float = 1.0,
-    repetition_penalty: float = 1.0, no_repeat_ngram_size: int = 0, stop: Sequence[str] = (), watermark: str = "",
+    bundle: Bundle, stars: int | None = None, prompt: str = "", max_tokens: int = 200, seed: int = 0,
+    stop: Sequence[str] = (), **sampling: Any,
 ) -> Iterator[str]:  # fmt: skip
     """Yield the text of `generate` with n = 1 piece by piece, as it is written; the pieces together are that text.
 
@@ -106,10 +89,7 @@ def stream(
 
     Args: as for `generate`.
     """
-    sampling = Sampling(
-        temperature, top_k, top_p, min_p, typical_p, repetition_penalty, no_repeat_ngram_size, watermark
-    )
-    pieces = _pieces(bundle, [(0, stars)], prompt, sampling, max_tokens, seed, stop)
+    pieces = _pieces(bundle, [(0, stars)], prompt, Sampling(**sampling), max_tokens, seed, stop)
     if prompt:
         yield prompt
     yield from (piece for _, piece in pieces if piece)

@@ -88,8 +88,9 @@ def generate(
         ratings = [stars] * len(texts)
     else:
         texts, facts = checked(lambda: sample(
-            bundle, n, stars, prompt, temperature, top_k, top_p, max_tokens, seed, min_p, typical_p, repetition_penalty,
-            no_repeat_ngram_size, stop or (), watermark,
+            bundle, n, stars, prompt, max_tokens, seed, stop or (), temperature=temperature, top_k=top_k, top_p=top_p,
+            min_p=min_p, typical_p=typical_p, repetition_penalty=repetition_penalty,
+            no_repeat_ngram_size=no_repeat_ngram_size, watermark=watermark,
         )), {}
         ratings = [rating_of(bundle, stars, seed, number) for number in range(n)]
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))

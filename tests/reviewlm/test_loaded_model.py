@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_bundle_is_opened_from_its_folder_and_answers_as_the_models_do(folder: Path) -> None:
     lm = reviewlm.load(folder)
     assert (lm.name, lm.version) == ("kn2", None)
-    assert lm.generate(2, stars=4, seed=3) == generate(lm.bundle, 2, 4, "", 0.8, 0, 0.95, 300, 3)
+    assert lm.generate(2, stars=4, seed=3) == generate(lm.bundle, 2, 4, "", 300, 3, temperature=0.8, top_p=0.95)
     assert "".join(lm.stream(stars=4, seed=3)) == lm.generate(1, stars=4, seed=3)[0]
     assert lm.suggest("The", 3) == suggest(lm.bundle, "The", 3)
     assert lm.suggest("The", 3, both=True) == suggest(lm.bundle, "The", 3, both=True)

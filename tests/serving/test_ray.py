@@ -63,7 +63,7 @@ def listening(process: psutil.Process) -> set[str]:
 
 
 def text_of(number: int) -> str:
-    return generate(bundle_of(number), 1, 5, "The", 0.9, 0, 0.9, 20, 7)[0].removeprefix("The")
+    return generate(bundle_of(number), 1, 5, "The", 20, 7, temperature=0.9, top_k=0, top_p=0.9)[0].removeprefix("The")
 
 
 def test_beyond_this_machine_tokens_are_needed_and_replicas_that_answer_under_every_name_are_warned_of(

@@ -154,7 +154,7 @@ def test_a_processor_that_is_slow_in_int8_writes_in_float32(monkeypatch: pytest.
 @pytest.mark.parametrize("kind", ["lstm", "mixture"])
 def test_a_text_in_int8_depends_only_on_seed_and_number(kind: str) -> None:
     bundle = losing(kind, 0.0)
-    texts = generate(bundle, 30, 3, "The soup", 0.8, 9, 0.9, 25, 4)
-    assert texts != generate(bundle_of(kind), 30, 3, "The soup", 0.8, 9, 0.9, 25, 4)
-    assert generate(bundle, 5, 3, "The soup", 0.8, 9, 0.9, 25, 4) == texts[:5]
-    assert "".join(stream(bundle, 3, "The soup", 0.8, 9, 0.9, 25, 4)) == texts[0]
+    texts = generate(bundle, 30, 3, "The soup", 25, 4, temperature=0.8, top_k=9, top_p=0.9)
+    assert texts != generate(bundle_of(kind), 30, 3, "The soup", 25, 4, temperature=0.8, top_k=9, top_p=0.9)
+    assert generate(bundle, 5, 3, "The soup", 25, 4, temperature=0.8, top_k=9, top_p=0.9) == texts[:5]
+    assert "".join(stream(bundle, 3, "The soup", 25, 4, temperature=0.8, top_k=9, top_p=0.9)) == texts[0]

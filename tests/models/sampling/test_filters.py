@@ -25,7 +25,7 @@ def brute_force(p_V, temperature, top_k, top_p):
     return p_V / p_V.sum()
 
 
-def test_a_nucleus_larger_than_the_head_is_found_too():
+def test_the_nucleus_is_that_of_the_definition():
     p_V = np.random.default_rng(0).dirichlet(np.full(5000, 5.0))
     found = filter_logp(torch.as_tensor(np.log(p_V)[None]), top_p=0.9).exp().numpy()[0]
     assert found == pytest.approx(brute_force(p_V, 1, 0, 0.9), abs=1e-9)

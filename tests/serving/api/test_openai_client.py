@@ -45,7 +45,8 @@ def test_a_completion_is_the_text_that_the_models_write(client: openai.OpenAI) -
     )
     assert made.object == "text_completion"
     assert made.model == "reviewlm/1"
-    assert "The" + made.choices[0].text == generate(bundle_of(1), 1, 5, "The", 0.9, 3, 0.9, 20, 7)[0]
+    expected = generate(bundle_of(1), 1, 5, "The", 20, 7, temperature=0.9, top_k=3, top_p=0.9)[0]
+    assert "The" + made.choices[0].text == expected
     assert made.choices[0].finish_reason in ("stop", "length")
     assert made.usage is not None
     assert made.usage.total_tokens == made.usage.prompt_tokens + made.usage.completion_tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -41,9 +42,7 @@ def asked(draws):
 def expected(bundle, asked):
     s = asked.sampling
     texts = generate(
-        bundle, asked.number + 1, asked.stars, asked.prompt, s.temperature, s.top_k, s.top_p, asked.max_tokens,
-        asked.seed, s.min_p, s.typical_p, s.repetition_penalty, s.no_repeat_ngram_size, asked.stop,
-        s.watermark,
+        bundle, asked.number + 1, asked.stars, asked.prompt, asked.max_tokens, asked.seed, asked.stop, **asdict(s),
     )  # fmt: skip
     return texts[asked.number].removeprefix(asked.prompt)
 

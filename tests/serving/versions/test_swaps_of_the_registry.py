@@ -117,7 +117,7 @@ def right(registry: Registry, tmp_path: Path) -> Callable[[Answer], str]:
 
     @cache
     def text(number: int, seed: int) -> str:
-        [whole] = generate(bundle(number), 1, None, PROMPT, TEMPERATURE, 0, TOP_P, LENGTH, seed)
+        [whole] = generate(bundle(number), 1, None, PROMPT, LENGTH, seed, temperature=TEMPERATURE, top_k=0, top_p=TOP_P)
         return whole.removeprefix(PROMPT)
 
     @cache
