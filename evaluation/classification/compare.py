@@ -28,7 +28,7 @@ import numpy as np
 import polars as pl
 
 from core.errors import InputError
-from evaluation.classification.figures import ROUNDING, Formula, Predicted, columns_of, formulas
+from evaluation.classification.figures import ROUNDING, Formula, Predicted, columns_of, figures, formulas
 from evaluation.statistics.bootstrap import DRAWS_AT_ONCE, MAX_UNITS, Bootstrap, Interval
 from evaluation.statistics.slices import Slicing, losses_by_slice, ratios_by_slice, review_slicings
 from models.classification.classifier import mean_f1
@@ -194,6 +194,36 @@ def intervals(predicted: Predicted, *, confidence: float, resamples: int, seed: 
         columns_of(rows).items(), confidence=confidence, resamples=resamples, seed=seed, groups=rows.groups_N
     )
     return {name: boot.interval(formula) for name, formula in formulas(rows).items()}
+
+
+def classifier_rows(
+    answers: Mapping[str, Predicted], baseline: str, *, confidence: float, resamples: int, seed: int
+) -> list[dict[str, Any]]:
+    """Return a row for each classifier, the highest macro-F1 first: its figures, and how it differs from a baseline.
+
+    Args:
+        answers: By name of classifier, all on the same reviews.
+        baseline: The classifier that the others are compared with.
+
+    Returns:
+        name, groups (of reviews), the figures of `ClassifierFigures.to_dict`, each with its interval as `x_lo` and
+        `x_hi`, those of each label in `per_label`. For all but the baseline also `gain_accuracy` and `gain_macro_f1`
+        with their ends, and how many reviews only this classifier (alone_right) or the baseline answered right.
+    """
+    drawn: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
+    rows = []
+    for name, predicted in answers.items():
+        row: dict[str, Any] = {"name": name, **figures(predicted).to_dict()}
+        for key, interval in intervals(predicted, **drawn).items():
+            figure, of = (key, row) if isinstance(key, str) else (key[0], row["per_label"][key[1]])
+            of |= interval.named(figure)
+            row["groups"] = interval.groups
+        if name != baseline:
+            pair = compare(answers[baseline], predicted, **drawn)
+            row |= pair.accuracy.named("gain_accuracy") | pair.macro_f1.named("gain_macro_f1")
+            row |= {"alone_right": pair.only_b, "baseline_alone_right": pair.only_a}
+        rows.append(row)
+    return sorted(rows, key=lambda row: (-(row["macro_f1"] or 0.0), row["name"]))
 
 
 LENGTH_BINS = 5

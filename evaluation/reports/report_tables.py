@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -20,13 +20,16 @@ from evaluation.statistics.slice_table import worst_slices
 from evaluation.statistics.slices import slice_name
 from models.base import STATIC
 
-BITS = "open_bits_per_byte"
+BITS, NONE = "open_bits_per_byte", "–"
+Row = dict[str, Any]
+Columns = Mapping[str, Callable[[Row], str]]
+"""Functions that write the cells of a table, by the names of its columns."""
 
 
 def amount(value: float | None, digits: int = 4) -> str:
     """Return a number with *digits* significant digits; "–" if there is none."""
     if value is None or math.isnan(value):
-        return "–"
+        return NONE
     if math.isinf(value):
         return "infinite"
     return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#,.{digits}g}".rstrip(".")
@@ -117,20 +120,27 @@ def finding_of_copying(audit: Mapping[str, Any]) -> str:
     return f"Of the 8-grams that it writes {share:.1%} stand in the training text{beside}.{copies}{span}"
 
 
-Row = dict[str, Any]
-Columns = Mapping[str, Callable[[Row], str]]
 BASELINE = "vs baseline"
 
 
+def shown_columns(first: str, rows: Sequence[Row], columns: Columns) -> list[Row]:
+    """Return a table with the names of *rows* under *first*, without columns that no row has; empty if all are."""
+    cells = {head: [write(row) for row in rows] for head, write in columns.items()}
+    heads = [head for head, column in cells.items() if any(cell != NONE for cell in column)]
+    return [
+        {first: row["name"], **{head: Amount(cells[head][place]) for head in heads}} for place, row in enumerate(rows)
+    ] if heads else []  # fmt: skip
+
+
 def _share(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.1%}"
+    return NONE if value is None or math.isnan(value) else f"{value:.1%}"
 
 
 def _change(row: Row) -> str:
     """Return the gain as a change of bits, as the terminal has it: negative is better."""
     gain, low, high = row.get("gain"), row.get("gain_lo"), row.get("gain_hi")
     if gain is None or row.get("baseline") == row["model"]:
-        return "–"
+        return NONE
     return f"{-gain:+.1%}" + ("" if low is None or high is None else f" ±{(high - low) / 2:.1%}")
 
 
@@ -148,8 +158,8 @@ ANSWER: Columns = {
 MORE: Columns = {
     "bits/byte over the floor": lambda row: with_interval(row, "gap", 3),
     "perplexity per word": lambda row: with_interval(row, "word_perplexity"),
-    "unknown words": lambda row: f"{row['oov']:,} ({_share(row.get('oov_share'))})" if row.get("oov") else "–",
-    "impossible reviews": lambda row: f"{row['impossible']:,}" if row.get("impossible") else "–",
+    "unknown words": lambda row: f"{row['oov']:,} ({_share(row.get('oov_share'))})" if row.get("oov") else NONE,
+    "impossible reviews": lambda row: f"{row['impossible']:,}" if row.get("impossible") else NONE,
     "uncovered bits/byte": lambda row: amount(row.get(f"uncovered_{BITS}")),
     "uncovered perplexity": lambda row: amount(row.get("uncovered_perplexity")),
 }
@@ -192,13 +202,10 @@ def models(results: RunResults, columns: Columns, adapting: bool | None = None) 
     observed = {model.name: model.observed for model in results.models}
     rows = [{**observed.get(row["model"], {}), **row} for row in results.table.to_dicts()]
     rows = [row for row in rows if adapting is None or adapts(row) == adapting]
-    cells = {head: [write(row) for row in rows] for head, write in columns.items()}
-    heads = [head for head, column in cells.items() if any(cell != "–" for cell in column)]
     units = {row.get("unit") for row in results.table.to_dicts()}
-    names = [row["model"] + (f" ({row['unit']})" if len(units) > 1 and row.get("unit") else "") for row in rows]
-    return [
-        {"model": name, **{head: Amount(cells[head][place]) for head in heads}} for place, name in enumerate(names)
-    ] if heads else []  # fmt: skip
+    for row in rows:
+        row["name"] = row["model"] + (f" ({row['unit']})" if len(units) > 1 and row.get("unit") else "")
+    return shown_columns("model", rows, columns)
 
 
 def adapts(row: Mapping[str, Any]) -> bool:
@@ -251,7 +258,7 @@ def audit(results: RunResults) -> list[Row]:
 
 def _audited(name: str, value: Any) -> str:
     if not isinstance(value, int | float) or math.isnan(value):
-        return "–"
+        return NONE
     if name.startswith("copied_"):
         return f"{value:.1%}"
     return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"

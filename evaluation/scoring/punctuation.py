@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.statistics.bootstrap import Bootstrap, Interval
+from evaluation.statistics.bootstrap import Bootstrap
 from models.written_words import MARKS
 
 NAMES = {"comma": ",", "full stop": ".", "question mark": "?", "exclamation mark": "!"}
@@ -63,13 +63,8 @@ def _row(boot: Bootstrap, name: str, one: str, baseline: str) -> dict[str, Any]:
     both, answered, true = (boot.totals[name, one, what] for what in ("both", "said", "true"))
     row: dict[str, Any] = {
         "model": name, "class": one, "written": int(true), "precision": both / answered if answered else None,
-        "recall": both / true if true else None, **_ends("f1", boot.interval(_f1(name, one))),
+        "recall": both / true if true else None, **boot.interval(_f1(name, one)).named("f1"),
     }  # fmt: skip
     if name == baseline:
         return {**row, "gain": None, "gain_lo": None, "gain_hi": None}
-    return row | _ends("gain", boot.interval(lambda sums: _f1(name, one)(sums) - _f1(baseline, one)(sums)))
-
-
-def _ends(name: str, interval: Interval) -> dict[str, float | None]:
-    values = {name: interval.estimate, f"{name}_lo": interval.low, f"{name}_hi": interval.high}
-    return {key: value if np.isfinite(value) else None for key, value in values.items()}
+    return row | boot.interval(lambda sums: _f1(name, one)(sums) - _f1(baseline, one)(sums)).named("gain")

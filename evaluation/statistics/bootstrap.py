@@ -75,6 +75,11 @@ class Interval:
     reviews: int
     groups: int
 
+    def named(self, name: str) -> dict[str, float | None]:
+        """Return the estimate as `x` and the ends as `x_lo` and `x_hi`; None for what is no finite number."""
+        values = {name: self.estimate, f"{name}_lo": self.low, f"{name}_hi": self.high}
+        return {key: float(value) if np.isfinite(value) else None for key, value in values.items()}
+
 
 class Bootstrap:
     """Sums of columns over all reviews, and over the same random draws of reviews.

@@ -21,9 +21,8 @@ from core.errors import ConfigError, EmptyInput, InputError, converted_errors
 from core.manifest import seconds_of, to_json
 from core.store import Artifact, Built
 from corpus.splitting.split import TABLE, scan_split
-from evaluation.classification.compare import ClassifierComparison, compare, intervals
-from evaluation.classification.figures import ClassifierFigures, Predicted, figures
-from evaluation.statistics.bootstrap import Interval
+from evaluation.classification.compare import classifier_rows
+from evaluation.classification.figures import Predicted, figures
 from evaluation.statistics.groups import GROUP, united
 from models.classification.bundle import load_classifier
 from tasks.classification.field_labels import labels_of_prepared
@@ -71,8 +70,7 @@ class Compared:
 
     Args:
         models: In the configuration's order.
-        rows: One row per classifier: its figures, with intervals as `x_lo` and `x_hi`, and its difference from the
-            baseline (`gain_…`).
+        rows: `evaluation.classification.compare.classifier_rows`.
         validation: Figures on the validation reviews, by name.
         artifact: The result of the stage.
     """
@@ -103,7 +101,7 @@ def compare_classifiers(
     )
     names = fitted[0].spec.labels
     options = {
-        **config.evaluation.model_dump(mode="json", include={"resamples", "confidence", "seed"}),
+        **_drawn(config),
         "names": [model.name for model in models], "baseline": config.classification.baseline,
     }  # fmt: skip
 
@@ -111,7 +109,7 @@ def compare_classifiers(
         documents = documents_of(prepared.clean)
         test = {model.name: predicted(names, predictions_of(model.test), documents) for model in models}
         held = {model.name: predicted(names, predictions_of(model.validation)) for model in models}
-        rows = [row_of(config, name, test[name], test[config.classification.baseline]) for name in test]
+        rows = classifier_rows(test, config.classification.baseline, **_drawn(config))
         stored = {"rows": rows, "validation": {name: figures(one).to_dict() for name, one in held.items()}}
         (work / COMPARED_FILE).write_text(json.dumps(to_json(stored), indent=1, allow_nan=False), encoding="utf-8")
         return {"classifiers": len(models), "reviews": len(next(iter(test.values())))}
@@ -138,21 +136,8 @@ def predicted(labels: tuple[str, ...], rows: pl.DataFrame, documents: pl.DataFra
     return Predicted(labels, rows["truth"].to_numpy(), rows["answer"].to_numpy(), table_NK, rows["review_id"], groups_N)
 
 
-def row_of(config: RunConfig, name: str, answers: Predicted, baseline: Predicted) -> dict[str, Any]:
-    """Return the figures of one classifier, with intervals, and its difference from the baseline."""
-    chosen = config.evaluation
-    drawn: dict[str, Any] = {"confidence": chosen.confidence, "resamples": chosen.resamples, "seed": chosen.seed}
-    measured: ClassifierFigures = figures(answers)
-    row = {"name": name, **measured.to_dict()}
-    for key, interval in intervals(answers, **drawn).items():
-        if isinstance(key, str):
-            row |= {f"{key}_lo": interval.low, f"{key}_hi": interval.high}
-    if answers is not baseline:
-        against = compare(baseline, answers, **drawn)
-        for key in WITH_INTERVALS:
-            gain: Interval = getattr(against, key)
-            row |= {f"gain_{key}": gain.estimate, f"gain_{key}_lo": gain.low, f"gain_{key}_hi": gain.high}
-    return row
+def _drawn(config: RunConfig) -> dict[str, Any]:
+    return {name: getattr(config.evaluation, name) for name in ("confidence", "resamples", "seed")}
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -276,22 +261,15 @@ def compare_two_classifiers(config: RunConfig, clean: Artifact, first: str, seco
         raise _something_else(config, sides[1].name, f"{sides[1].labels}, and the other {sides[0].labels}")
     left_out = sides[0].learnt | sides[1].learnt
     answers = _answers(clean, sides, left_out)
-    drawn: dict[str, Any] = {
-        name: getattr(config.evaluation, name) for name in ("confidence", "resamples", "seed")
-    }
-    gain = compare(answers["A"], answers["B"], **drawn)
-    found_a: ClassifierFigures = figures(answers["A"])
+    rows = {row["name"]: row for row in classifier_rows(answers, "A", **_drawn(config))}
+    a, b = rows["A"], rows["B"]
     return {
-        "a": sides[0].name, "b": sides[1].name, "label": config.classification.label, "reviews": found_a.reviews,
+        "a": sides[0].name, "b": sides[1].name, "label": config.classification.label, "reviews": a["reviews"],
         "left_out": len(left_out), "notes": [note for side in sides for note in side.notes],
-        "models": [
-            {"name": side.name, "kind": side.letter,
-             "test": row_of(config, side.letter, answers[side.letter], answers["A"])}
-            for side in sides
-        ],
-        "majority": {"label": found_a.majority_label, "accuracy": found_a.majority_accuracy},
-        "only_a": gain.only_a, "only_b": gain.only_b,
-        "sentence": _sentence(gain, drawn["confidence"]),
+        "models": [{"name": side.name, "kind": side.letter, "test": rows[side.letter]} for side in sides],
+        "majority": {"label": a["majority_label"], "accuracy": a["majority_accuracy"]},
+        "only_a": b["baseline_alone_right"], "only_b": b["alone_right"],
+        "sentence": _sentence(b, config.evaluation.confidence),
     }  # fmt: skip
 
 
@@ -355,10 +333,10 @@ def _answers(clean: Artifact, sides: list[ComparedClassifier], left_out: frozens
     return {side.letter: predicted(side.labels, rows[side.letter], documents) for side in sides}
 
 
-def _sentence(gain: ClassifierComparison, confidence: float) -> str:
-    points = gain.macro_f1
+def _sentence(b: Mapping[str, Any], confidence: float) -> str:
+    gain, low, high = (b[f"gain_macro_f1{end}"] for end in ("", "_lo", "_hi"))
+    interval = "without an interval" if low is None else f"interval {100 * low:+.2f} to {100 * high:+.2f}"
     return (
-        f"B is right and A wrong on {gain.only_b} reviews, A right and B wrong on {gain.only_a}. "
-        f"Macro-F1 of B is {100 * points.estimate:+.2f} points from "
-        f"A's, {confidence:.0%} interval {100 * points.low:+.2f} to {100 * points.high:+.2f}."
+        f"B is right and A wrong on {b['alone_right']} reviews, A right and B wrong on {b['baseline_alone_right']}. "
+        f"Macro-F1 of B is {100 * gain:+.2f} points from A's, {confidence:.0%} {interval}."
     )

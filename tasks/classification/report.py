@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import polars as pl
+from typing import Any
 
 from core.config.run_config import RunConfig
 from core.manifest import seconds_of
 from core.processes.interrupts import during
 from corpus.splitting.split import scan_split
-from evaluation.classification.report import classifier_page, headline
-from evaluation.classification.results import ClassificationResults, ClassifierResults
+from evaluation.classification.compare import accuracy_by_slice
+from evaluation.classification.report import ClassificationResults, classifier_page, headline
 from tasks.classification.compare import Compared, MeasuredClassifier, predicted
 from tasks.classification.predict import predictions_of
 from tasks.data.documents import documents_with_words
@@ -39,13 +39,13 @@ def results_of(
 ) -> ClassificationResults:
     """Return what the page shows."""
     labels, documents = compared.models[0].fitted.spec.labels, documents_with_words(prepared.clean)
-    tracker, splits = tracker_of(config), prepared.clean.facts["splits"]
+    splits, chosen, baseline = prepared.clean.facts["splits"], config.evaluation, config.classification.baseline
+    answers = {model.name: predicted(labels, predictions_of(model.test), documents) for model in compared.models}
+    shown = {name: answers[name] for name in (promotion.challenger, baseline)}
     return ClassificationResults(
-        [_classifier(model, labels, documents) for model in compared.models],
-        promotion.challenger,
-        config.classification.baseline,
-        texts=_texts(prepared),
-        documents=documents,
+        compared.rows, answers, promotion.challenger, baseline,
+        accuracy_by_slice(shown, documents, min_reviews=chosen.min_slice_reviews, confidence=chosen.confidence),
+        texts=_texts(prepared), costs={model.name: _costs(model) for model in compared.models},
         decision=promotion.decision,
         run={
             "predicted": config.classification.label, "preset": config.preset, "started": f"{started():{MINUTE}}",
@@ -54,23 +54,19 @@ def results_of(
             **{f"{split} reviews": of_all(count, splits[split]["reviews"]) for split, count in used(compared).items()},
             "labels": ", ".join(labels), "digest": prepared.clean.digest,
         },
-        links={"MLflow run": tracker.link(run_id)},
-        min_slice_reviews=config.evaluation.min_slice_reviews, confidence=config.evaluation.confidence,
-        resamples=config.evaluation.resamples, seed=config.evaluation.seed,
+        links={"MLflow run": tracker_of(config).link(run_id)}, confidence=chosen.confidence,
         source=f"{config.source.title}, {sum(split['reviews'] for split in splits.values()):,} reviews",
         name=config.classification.promotion.model_name, version=promotion.version,
     )  # fmt: skip
 
 
-def _classifier(model: MeasuredClassifier, labels: tuple[str, ...], documents: pl.DataFrame) -> ClassifierResults:
+def _costs(model: MeasuredClassifier) -> dict[str, Any]:
     fit = model.fitted.artifact
-    costs = {
-        "parameters": _whole(fit.facts["summary"].get("parameters")), "fitted in, seconds": seconds_of(fit.manifest),
-        "megabytes": megabytes(model.fitted.bundle), "reviews per second": model.test.facts["reviews_per_second"],
+    return {
+        "kind": model.fitted.spec.kind, "parameters": round(fit.facts["summary"].get("parameters", 0)),
+        "fitted in, seconds": seconds_of(fit.manifest), "megabytes": megabytes(model.fitted.bundle),
+        "reviews per second": model.test.facts["reviews_per_second"],
     }  # fmt: skip
-    answers = predicted(labels, predictions_of(model.test), documents)
-    measured_costs = {name: value for name, value in costs.items() if value is not None}
-    return ClassifierResults(model.name, answers, model.fitted.spec.kind, measured_costs)
 
 
 def used(compared: Compared) -> dict[str, int]:
@@ -90,7 +86,3 @@ def of_all(count: int, total: int) -> str:
 def _texts(prepared: Prepared) -> dict[str, str]:
     rows = scan_split(prepared.clean.folder, "test")
     return dict(rows.select("review_id", "text").collect().iter_rows())
-
-
-def _whole(count: float | None) -> int | None:
-    return None if count is None else int(count)

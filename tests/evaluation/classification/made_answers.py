@@ -7,8 +7,9 @@ import polars as pl
 
 from core.config.sections.other_models import ClassificationPromotion
 from core.lineage import Family
+from evaluation.classification.compare import accuracy_by_slice, classifier_rows
 from evaluation.classification.figures import Predicted
-from evaluation.classification.results import ClassificationResults, ClassifierResults
+from evaluation.classification.report import ClassificationResults
 from evaluation.gate.case import (
     ChampionReviews,
     DataEvidence,
@@ -101,7 +102,6 @@ def rule(decision, name):
 # --- Results of made-up classifiers of stars, for the report
 
 HOSTILE = "<script>alert('five stars')</script> & \"quotes\" \u202ereversed"
-KINDS = {"lstm": "lstm", "logistic": "logistic", "bag": "bag", "svm": "lstm"}
 
 
 def stars(sharpness, seed, overconfident=1.0):
@@ -129,13 +129,13 @@ def made_classification(**changes):
     texts = {review: f"The tacos were fine, the service was slow. Review {review}." for review in ids}
     worst = min(wrong, key=lambda row: answers["lstm"].probabilities_NK[row, answers["lstm"].truth_N[row]])
     texts[ids[int(worst)]] = HOSTILE
+    shown = {name: answers[name] for name in ("lstm", "logistic")}
     values = {
-        "classifiers": [
-            ClassifierResults(name, found, KINDS[name], {"parameters": 10_000 * place, "MB": 1.5 * place})
-            for place, (name, found) in enumerate(answers.items(), 1)
-        ],
-        "winner": "lstm", "baseline": "logistic", "texts": texts, "documents": documents, "decision": decision(answers),
-        "run": {"run": "made", "data": "synthetic"}, "data": {"test reviews": REVIEWS}, "resamples": 500,
+        "rows": classifier_rows(answers, "logistic", confidence=0.95, resamples=500, seed=1), "answers": answers,
+        "winner": "lstm", "baseline": "logistic", "texts": texts, "decision": decision(answers),
+        "slices": accuracy_by_slice(shown, documents, min_reviews=30, confidence=0.95),
+        "costs": {name: {"kind": name, "MB": 1.5 * place} for place, name in enumerate(answers)},
+        "run": {"run": "made", "data": "synthetic"}, "data": {"test reviews": REVIEWS},
     }  # fmt: skip
     return ClassificationResults(**{**values, **changes})
 

@@ -4,11 +4,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from core.errors import InputError, as_html
+from core.errors import as_html
 from evaluation.classification import report
+from evaluation.classification.compare import classifier_rows
 from evaluation.classification.report import classifier_page
-from evaluation.classification.results import ClassificationResults, ClassifierResults
-from tests.evaluation.classification.made_answers import HOSTILE, made_classification, predicted
+from tests.evaluation.classification.made_answers import HOSTILE, made_classification
 
 SECTIONS = ["decision", "labels", "slices", "calibration", "errors", "figures", "data"]
 
@@ -58,28 +58,28 @@ def test_the_answer_comes_first(results, page):
 
 def test_a_gain_is_said_to_be_sure_only_if_its_interval_is(results):
     assert "the baseline logistic: surely better. Promoted" in report.headline(results)
-    same = results.of("logistic").predicted
-    two = [ClassifierResults("a", same), ClassifierResults("b", same)]
-    equal = ClassificationResults(two, winner="a", baseline="b", resamples=100)
-    assert report.headline(equal).endswith("equal to the baseline b: the difference may be chance.")
-    assert "baseline" not in report.headline(ClassificationResults(two[:1], winner="a", resamples=100))
+    same = results.answers["logistic"]
+    rows = classifier_rows({"a": same, "b": same}, "b", confidence=0.95, resamples=100, seed=1)
+    assert "baseline" not in report.headline(made_classification(rows=rows, winner="a", baseline="b"))
+    assert report.verdict(rows[0]) == "the difference may be chance"
 
 
 def test_the_confusion_matrix_shows_numbers_and_shares_of_the_true_label(results):
-    found = results.figures["lstm"]
+    found = results.best
     figure = report.confusion_figure(found)
     shown = [text.get_text() for text in figure.axes[0].texts]
     assert len(shown) == 25
-    number, whole = found.confusion[4][4], sum(found.confusion[4])
+    confusion = found["confusion"]
+    number, whole = confusion[4][4], sum(confusion[4])
     assert shown[24] == f"{number:,}\n{number / whole:.1%}"
-    wrong = [(found.confusion[t][a], t, a) for t in range(5) for a in range(5) if t != a]
+    wrong = [(confusion[t][a], t, a) for t in range(5) for a in range(5) if t != a]
     most, true, answer = max(wrong, key=lambda each: each[0])
-    assert f"'{answer + 1}' for a true '{true + 1}', {most} of" in report.finding_of_confusion(results)
+    assert f"'{answer + 1}' for a true '{true + 1}', {most} of" in report.finding_of_confusion(found)
 
 
 def test_the_worst_errors_come_first_and_no_text_is_run_or_hides_its_direction(results, page):
-    worst = results.worst_errors(5)
-    rows = results.of("lstm").predicted
+    rows = results.answers["lstm"]
+    worst = report.worst_errors(rows, results.texts, 5)
     assert not rows.correct_N[worst].any()
     losses = rows.loss_N[worst].tolist()
     assert losses == sorted(losses, reverse=True)
@@ -89,12 +89,3 @@ def test_the_worst_errors_come_first_and_no_text_is_run_or_hides_its_direction(r
     assert "\u202e" not in page
     assert [tag for tag, _ in Outline(page).tags].count("script") == 0
 
-
-def test_results_of_other_reviews_or_unknown_names_are_refused():
-    found = predicted([0, 1], [0, 1])
-    other = predicted([0, 1, 1], [0, 1, 1])
-    with pytest.raises(InputError, match="'b' are not of the same reviews"):
-        ClassificationResults([ClassifierResults("a", found), ClassifierResults("b", other)], winner="a")
-    with pytest.raises(InputError, match="no results of this classifier") as caught:
-        ClassificationResults([ClassifierResults("a", found)], winner="a", baseline="kn")
-    assert (caught.value.where, caught.value.remedy) == ("baseline", "use one of: a")
