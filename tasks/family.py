@@ -8,13 +8,11 @@ champion's own reviews, the decision and its settling exist once, in `tasks/prom
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
-
-import polars as pl
 
 from core.config.run_config import RunConfig
 from core.config.sections.evaluation import GatePolicy
@@ -29,25 +27,6 @@ from tracking.logged_models.forms import Form
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-class MeasuredRows(Protocol):
-    """What a model did on reviews, read when it is needed."""
-
-    def read(self) -> Any:
-        """Return the rows, as `evaluation.gate.case.ModelEvidence.rows`."""
-        ...
-
-
-@dataclass(frozen=True)
-class ScoreRows:
-    """Rows of scores: a stored file, or a table of this run alone."""
-
-    table: Path | pl.DataFrame = field(repr=False)
-
-    def read(self) -> pl.DataFrame:
-        """Return the rows."""
-        return self.table if isinstance(self.table, pl.DataFrame) else pl.read_parquet(self.table)
 
 
 class Candidate(Protocol):
@@ -74,7 +53,7 @@ class Scored:
     """Scores or answers of a model on test reviews.
 
     Args:
-        table: Its rows; None if it has none.
+        read: Reads its rows, as `evaluation.gate.case.ModelEvidence` has them; None if there are none.
         test: Digest of the test reviews.
         departure: See `evaluation.gate.case.departure`; None if the rows are the stored ones.
         problem: Why the model could not be measured now; empty if it could.
@@ -83,7 +62,7 @@ class Scored:
         at: Time of scoring, in UTC.
     """
 
-    table: MeasuredRows | None = field(default=None, repr=False)
+    read: Callable[[], Any] | None = field(default=None, repr=False)
     test: str = ""
     departure: float | None = None
     problem: str = ""
@@ -94,7 +73,7 @@ class Scored:
     @property
     def rows(self) -> Any:
         """The rows, read from their file."""
-        return None if self.table is None else self.table.read()
+        return None if self.read is None else self.read()
 
     def evidence(self, digest: str, family: Family = NOT_KNOWN, name: str = "") -> ModelEvidence[Any]:
         """Return the evidence about the model with this bundle, made from data of this family."""

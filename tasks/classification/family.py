@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from core.config.run_config import RunConfig
@@ -31,23 +31,14 @@ from tracking.logged_models.forms import CLASSIFIER
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Answers:
-    """Stored answers of a classifier with these labels to reviews of *clean*; their files are checked when read."""
+def answers_of(config: RunConfig, labels: tuple[str, ...], artifact: Artifact, clean: Artifact) -> Predicted:
+    """Return stored answers of a classifier with these labels, with the groups of the reviews of *clean*.
 
-    config: RunConfig
-    labels: tuple[str, ...]
-    artifact: Artifact
-    clean: Artifact
-
-    def read(self) -> Predicted:
-        """Return the answers with the groups of their reviews.
-
-        Raises:
-            Damaged: They have changed since they were stored.
-        """
-        store_of(self.config).verify(self.artifact)
-        return predicted(self.labels, predictions_of(self.artifact), documents_of(self.clean))
+    Raises:
+        Damaged: They have changed since they were stored.
+    """
+    store_of(config).verify(artifact)
+    return predicted(labels, predictions_of(artifact), documents_of(clean))
 
 
 class Classifiers(ModelFamily):
@@ -63,7 +54,7 @@ class Classifiers(ModelFamily):
     def stored(self, config: RunConfig, prepared: Prepared, model: MeasuredClassifier) -> Scored:
         """See `ModelFamily`."""
         labels, test = model.fitted.spec.labels, reviews_digest(tests_of(prepared.clean))
-        return Scored(Answers(config, labels, model.test, prepared.clean), test, labels=labels)
+        return Scored(partial(answers_of, config, labels, model.test, prepared.clean), test, labels=labels)
 
     def score_registered(
         self, config: RunConfig, prepared: Prepared, challenger: MeasuredClassifier, folder: Path, label: str,
@@ -90,7 +81,7 @@ class Classifiers(ModelFamily):
             log.warning("%s was not trained on these labels, so it is wrong on their reviews: %s", label, unknown)
         names = ours if new else ()
         answers = predict_bundle(config, folder, prepared.clean, TEST, label, prepared.labels, names).artifact
-        return Scored(Answers(config, ours, answers, prepared.clean), test, labels=ours)
+        return Scored(partial(answers_of, config, ours, answers, prepared.clean), test, labels=ours)
 
     def score_own_reviews(
         self, config: RunConfig, prepared: Prepared, chosen: Artifact, earlier: Artifact, scored: tuple[Scored, Scored],
@@ -105,7 +96,7 @@ class Classifiers(ModelFamily):
             answers = built.artifact
             if not answers.facts["reviews"]:
                 return None
-            predictions.append(Answers(config, names, answers, earlier).read())
+            predictions.append(answers_of(config, names, answers, earlier))
         return predictions[0], predictions[1]
 
     def baseline(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,25 +103,6 @@ STAGE = "unlearnt"
 COUNTS = ("tests", "learnt_ids", "learnt_texts")
 
 
-@dataclass(frozen=True)
-class OwnReviews:
-    """Test reviews of the data that a champion was trained on, without those that the challenger has learnt from.
-
-    Args:
-        earlier: The prepared data of the champion.
-        chosen: The chosen reviews, as an artifact with only a test split.
-    """
-
-    earlier: Artifact
-    chosen: Artifact
-
-    @property
-    def counts(self) -> tuple[int, int, int]:
-        """Number of the champion's test reviews; number left out by id; number left out by text."""
-        tests, ids, texts = (int(self.chosen.facts[name]) for name in COUNTS)
-        return tests, ids, texts
-
-
 @stage("score champion's reviews", retry_if=tracking_was_away)
 def score_champion_reviews(
     family: ModelFamily, config: RunConfig, prepared: Prepared, challenger: Candidate, scored: Scored,
@@ -133,56 +114,52 @@ def score_champion_reviews(
     no champion that can be measured, the champion is the challenger itself, or the policy sets no limit.
     """
     policy, bundle = family.policy(config), challenger.fitted.bundle
-    if champion is None or champion.folder is None or champion.scored.table is None or version is None:
+    if champion is None or champion.folder is None or champion.scored.read is None or version is None:
         return None
     if policy.max_champion_loss is None or champion.digest == bundle_digest(bundle):
         return None
-    chosen = find_own_reviews(
-        config, prepared.clean, bundle, champion.version, data_of(champion.folder, champion.data), family.case.SECTION,
-        policy.champion_reviews,
-    )  # fmt: skip
-    if isinstance(chosen, ChampionReviews):
-        return chosen
-    try:
-        folders = {"challenger": bundle, "champion": champion.folder}
-        both = scored, champion.scored
-        pair = family.score_own_reviews(config, prepared, chosen.chosen, chosen.earlier, both, folders)
-    except (BundleError, Damaged, InputError) as error:  # of a field of the files: they may be gone
-        return ChampionReviews(*chosen.counts, problem=_not_tried(error))
-    if pair is None:
-        return ChampionReviews(*chosen.counts)
-    ours, theirs = pair
-    return ChampionReviews(*chosen.counts, challenger=ours, champion=theirs, documents=documents_of(chosen.earlier))
-
-
-def find_own_reviews(
-    config: RunConfig, clean: Artifact, bundle: Path, version: int, data: str, section: str, most: int
-) -> OwnReviews | ChampionReviews[Any]:
-    """Return the champion's own test reviews; or the finding, if they are those of this run or cannot be had.
-
-    Args:
-        config: Locates the store; `promotion.model_name` is the registered model.
-        bundle: Folder of the challenger's bundle.
-        data: Digest of the prepared data that the champion was trained on.
-        section: Name of the policy's section in the configuration, for remedies.
-        most: Largest number of reviews.
-    """
+    data, clean, switch = data_of(champion), prepared.clean, f"set {family.case.SECTION}.max_champion_loss=none"
     if data == clean.digest:
         return ChampionReviews(same=True)
     try:
-        earlier = store_of(config).find("prepare", data)
+        if (earlier := store_of(config).find("prepare", data)) is None:
+            return _unknown(_lost(config, champion, f"the prepared data '{data}' are not in this store", switch))
     except Damaged as error:
-        return ChampionReviews(problem=_lost(config, version, section, f"{error.what} ({error.where})"))
-    if earlier is None:
-        what = f"the prepared data '{data}' are not in this store"
-        return ChampionReviews(problem=_lost(config, version, section, what))
+        return _unknown(_lost(config, champion, f"{error.what} ({error.where})", switch))
     if reviews_digest(tests := tests_of(earlier)) == reviews_digest(tests_of(clean)):
         return ChampionReviews(len(tests), same=True)
-    learnt, problem = _learnt_by(config, clean, bundle, section)
-    if problem:
-        log.warning("%s", problem)
-        return ChampionReviews(problem=problem)
-    return OwnReviews(earlier, choose_reviews(config, earlier, learnt, most))
+    learnt, problems = learnt_data(config, bundle)
+    if problems:
+        return _unknown(
+            f"it is not known which of the champion's test reviews the challenger was trained on: {'; '.join(problems)}"
+            f"; {REMEDY}, or {switch}"
+        )
+    chosen = choose_reviews(config, earlier, list({clean.digest: clean, **learnt}.values()), policy.champion_reviews)
+    reviews, by_id, by_text = (int(chosen.facts[name]) for name in COUNTS)
+    counted: ChampionReviews[Any] = ChampionReviews(reviews, by_id, by_text)
+    try:
+        folders = {"challenger": bundle, "champion": champion.folder}
+        pair = family.score_own_reviews(config, prepared, chosen, earlier, (scored, champion.scored), folders)
+    except (BundleError, Damaged, InputError) as error:  # of a field of the files: they may be gone
+        what = "the models could not be tried on the champion's own test reviews"
+        return replace(counted, problem=f"{what}: {error.what}")
+    if pair is None:
+        return counted
+    return replace(counted, challenger=pair[0], champion=pair[1], documents=documents_of(earlier))
+
+
+def _unknown(problem: str) -> ChampionReviews[Any]:
+    log.warning("%s", problem)
+    return ChampionReviews(problem=problem)
+
+
+def _lost(config: RunConfig, champion: Champion, what: str, switch: str) -> str:
+    """Return that the champion's data are gone, and what to do."""
+    lineage = f"`reviewlm version lineage {config.promotion.model_name}/{champion.version}`"
+    return (
+        f"the champion, version {champion.version}, cannot be measured on its own test reviews: {what}; make the data "
+        f"again with `run --until prepare` from the files in {lineage}, or {switch}"
+    )
 
 
 def tests_of(clean: Artifact) -> pl.DataFrame:
@@ -204,37 +181,8 @@ def choose_reviews(config: RunConfig, earlier: Artifact, learnt: list[Artifact],
     return run_stage(config, STAGE, options, inputs, make, "champion's own test reviews").artifact
 
 
-def data_of(folder: Path, tagged: str) -> str:
-    """Return the digest of the prepared data that a version was trained on: its tag, or else what its bundle says."""
-    spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
-    return tagged or str(spec.get("clean_digest", "unknown"))
-
-
-def _not_tried(error: ReviewLMError) -> str:
-    """Return the problem of models that could not be tried on the champion's own test reviews."""
-    return f"the models could not be tried on the champion's own test reviews: {error.what}"
-
-
-def _learnt_by(config: RunConfig, clean: Artifact, bundle: Path, section: str) -> tuple[list[Artifact], str]:
-    """Return the prepared data that the challenger has learnt from: the current data and those of its start weights.
-
-    The text says what is not known of them, and what to do; empty where all is.
-    """
-    artifacts, problems = learnt_data(config, bundle)
-    if not problems:
-        return list(({clean.digest: clean} | artifacts).values()), ""
-    why = f"it is not known which of the champion's test reviews the challenger was trained on: {'; '.join(problems)}"
-    return [], f"{why}; {REMEDY}, or set {_switch(section)}"
-
-
-def _lost(config: RunConfig, version: int, section: str, what: str) -> str:
-    """Log that the champion's data are gone, and return the problem with its remedy."""
-    problem = f"the champion, version {version}, cannot be measured on its own test reviews: {what}"
-    log.warning("%s", problem)
-    lineage = f"`reviewlm version lineage {config.promotion.model_name}/{version}`"
-    remedy = f"make the data again with `run --until prepare` from the files in {lineage}, or set {_switch(section)}"
-    return f"{problem}; {remedy}"
-
-
-def _switch(section: str) -> str:
-    return f"{section}.max_champion_loss=none"
+def data_of(champion: Champion) -> str:
+    """Return the digest of the prepared data that a champion was trained on: its tag, or else what its bundle says."""
+    assert champion.folder is not None
+    spec = json.loads((champion.folder / SPEC).read_text(encoding="utf-8"))
+    return champion.data or str(spec.get("clean_digest", "unknown"))

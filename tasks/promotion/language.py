@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from tasks.evaluation.evaluate import SCORES_FILE, Measured, score_bundle, score
 from tasks.evaluation.fork_server import ModelWork, only_opened
 from tasks.evaluation.intervals import JUDGED_FILE, baselines_of, estimate_floor
 from tasks.evaluation.processes import with_model
-from tasks.family import Champion, ModelFamily, Scored, ScoreRows
+from tasks.family import Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.limits import OpenBundle
 from tasks.progress import progress
@@ -129,9 +130,8 @@ class LanguageModels(ModelFamily):
 
 def stored_scores(artifact: Artifact, departure: float | None = None) -> Scored:
     """Return the scores of an artifact."""
-    facts = artifact.facts
-    table = ScoreRows(artifact.folder / SCORES_FILE)
-    return Scored(table, facts["reviews_digest"], departure, adaptation=facts["adaptation"] or STATIC)
+    facts, read = artifact.facts, partial(pl.read_parquet, artifact.folder / SCORES_FILE)
+    return Scored(read, facts["reviews_digest"], departure, adaptation=facts["adaptation"] or STATIC)
 
 
 def score_bundle_now(config: RunConfig, folder: Path, tokens: Artifact, label: str) -> Scored:
@@ -152,7 +152,7 @@ def score_now(config: RunConfig, folder: Path, tokens: Artifact, stored: Artifac
         stream = TokenStream.open(tokens.folder)
         with progress(f"gate {label}", len(stream), "reviews") as report:
             rows = score_stream(opened(), stream, report=lambda done, total: report(done))
-    return replace(stored_scores(stored, departure(rows, scores_of(stored))), table=ScoreRows(rows))
+    return replace(stored_scores(stored, departure(rows, scores_of(stored))), read=lambda: rows)
 
 
 def models_of_single_reviews(config: RunConfig, spec: ModelSpec) -> list[str]:

@@ -6,7 +6,7 @@ Re-run the gate if the champion changed while it was being measured.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from evaluation.gate.decision import Decision
 from tasks.data.prepare import Prepared
 from tasks.family import Candidate, Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
-from tasks.fitting.job import Fitted, FittedSpec
+from tasks.fitting.job import Fitted
 from tasks.gather import keep_lineage
 from tasks.limits import PROMOTION, slot
 from tasks.promotion.champion import score_challenger, score_champion, score_champion_reviews
@@ -124,73 +124,58 @@ def decide(
     champion: Champion | None, version: int | None, parent_run_id: str, drift: Artifact | None = None,
     champion_reviews: ChampionReviews[Any] | None = None,
 ) -> Promotion:
-    """Apply the policy to current evidence, write the outcome to the version, and move the alias if it passed."""
+    """Apply the policy to current evidence, write the outcome to registry and runs, and move the alias if it passed.
+
+    A repeated call for the same flow run decides nothing a second time.
+
+    Args:
+        scored: What the challenger did.
+        champion: The champion that it is compared with; None if there is none.
+        version: Version of the challenger; None if it is the champion itself.
+
+    Raises:
+        ChampionChanged: Another version became champion meanwhile.
+    """
     evidence = gather_evidence(
         family, config, prepared, evaluated, challenger, scored, champion, version, drift, champion_reviews
     )
     decision = family.case.judge(family.policy(config), evidence)
     for what in decision.warnings:
         log.warning("gate: %s", what)
-    return carry_out(
-        config, prepared.clean, decision, challenger.fitted, version, champion.version if champion else None,
-        parent_run_id, _when(scored, champion),
-    )  # fmt: skip
-
-
-def carry_out(
-    config: RunConfig, clean: Artifact, decision: Decision, fitted: Fitted, version: int | None,
-    expected: int | None, parent_run_id: str, tags: Mapping[str, str] | None = None,
-) -> Promotion:  # fmt: skip
-    """Write a decision to the registry and to the flow's run, and move the alias if it says so.
-
-    A repeated call for the same flow run decides nothing a second time.
-
-    Args:
-        config: `promotion.model_name` is the registered model.
-        fitted: The challenger.
-        version: Its version; None if it is the champion itself.
-        expected: Version of the champion that it was compared with; None if there was none.
-        tags: Further tags of the version.
-
-    Raises:
-        ChampionChanged: Another version became champion meanwhile.
-    """
-    tracker, registry = tracker_of(config), registry_of(config)
+    registry, spec = registry_of(config), challenger.fitted.spec
     if version is not None:
-        described = described_version(config, fitted.spec, decision.to_markdown(), tracker.link(fitted.run_id))
+        page = tracker_of(config).link(challenger.fitted.run_id)
+        described = (
+            f"{literal(spec.name)} ({spec.kind}), made with preset and data: {literal(config.title)}. Model card: "
+            f"`{CARD_FILE}` among the artifacts of [its run]({page}).\n\n{decision.to_markdown()}"
+        )
+        # The decision has no times, so that equal evidence gives equal decisions.
+        times = {tag.SCORED_CHALLENGER: scored.at}
+        times |= {tag.SCORED_CHAMPION: champion.scored.at} if champion and champion.folder else {}
         with slot(PROMOTION):
             registry.settle(
-                version, expected, decision.promote, described, outcome_tags(decision) | dict(tags or {}),
-                run_id=parent_run_id,
-            )
-    tracker.log_text(parent_run_id, decision.to_json(), "decision.json")
-    tracker.log_text(parent_run_id, decision.to_markdown(), "decision.md")
-    if (certificate := clean.folder / CERTIFICATE_FILE).exists():
-        tracker.log_text(parent_run_id, certificate.read_text(encoding="utf-8"), CERTIFICATE_FILE)
-    named = run_name(config, fitted.spec.name)
-    tracker.set_tags(parent_run_id, {tag.OUTCOME: decision.headline, tag.NOTE: decision.to_markdown()} | named)
-    tracker.log_metrics(parent_run_id, {"promoted": float(decision.promote)})
-    show_markdown("gate", decision.to_markdown(), decision.headline)
+                version, champion.version if champion else None, decision.promote, described,
+                outcome_tags(decision) | times, run_id=parent_run_id,
+            )  # fmt: skip
+    _log(config, prepared.clean, decision, spec.name, parent_run_id)
     now = registry.alias(CHAMPION)
     if version is not None:  # at the end, so that a retry does not announce it a second time
         announce(PROMOTED if decision.promote else REFUSED, config, {
             "version": version, "preset": config.preset, "sentence": decision.headline, "reason": decision.reason,
         })  # fmt: skip
-    return Promotion(fitted.spec.name, version, now.version if now else None, decision)
+    return Promotion(spec.name, version, now.version if now else None, decision)
 
 
-def described_version(
-    config: RunConfig, spec: FittedSpec, decision: str, run_link: str
-) -> str:
-    """Return the description of a version in MLflow: what it is, and what was decided about it."""
-    made = f"{literal(spec.name)} ({spec.kind}), made with preset and data: {literal(config.title)}."
-    return f"{made} Model card: `{CARD_FILE}` among the artifacts of [its run]({run_link}).\n\n{decision}"
-
-
-def _when(scored: Scored, champion: Champion | None) -> dict[str, str]:
-    """Return the times of scoring as tags; the decision has none, so that equal evidence gives equal decisions."""
-    times = {tag.SCORED_CHALLENGER: scored.at}
-    return times | ({tag.SCORED_CHAMPION: champion.scored.at} if champion and champion.folder else {})
+def _log(config: RunConfig, clean: Artifact, decision: Decision, challenger: str, run_id: str) -> None:
+    """Log a decision to the flow's run, and show it in Prefect."""
+    tracker, text = tracker_of(config), decision.to_markdown()
+    tracker.log_text(run_id, decision.to_json(), "decision.json")
+    tracker.log_text(run_id, text, "decision.md")
+    if (certificate := clean.folder / CERTIFICATE_FILE).exists():
+        tracker.log_text(run_id, certificate.read_text(encoding="utf-8"), CERTIFICATE_FILE)
+    tracker.set_tags(run_id, {tag.OUTCOME: decision.headline, tag.NOTE: text} | run_name(config, challenger))
+    tracker.log_metrics(run_id, {"promoted": float(decision.promote)})
+    show_markdown("gate", text, decision.headline)
 
 
 def retry_on_champion_change(judge: Callable[[], Judged]) -> Judged:

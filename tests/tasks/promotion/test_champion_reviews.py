@@ -17,7 +17,7 @@ from core.config.sections.evaluation import GatePolicy
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
 from evaluation.gate.case import ChampionReviews
-from tasks.family import Champion, Scored, ScoreRows
+from tasks.family import Champion, Scored
 from tasks.promotion.champion import score_champion_reviews
 from tasks.promotion.language import LanguageModels
 from tasks.stage import run_stage
@@ -44,7 +44,8 @@ def prepared(config: RunConfig, name: str, frame: pl.DataFrame) -> Artifact:
 
 def scores(frame: pl.DataFrame, nats: float) -> Scored:
     tests = frame.filter(split="test").with_columns(nats=pl.lit(nats), spelling_nats=pl.lit(0.0))
-    return Scored(ScoreRows(tests.with_columns(pl.col("bytes").cast(pl.Int64))), departure=0.0)
+    tests = tests.with_columns(pl.col("bytes").cast(pl.Int64))
+    return Scored(lambda: tests, departure=0.0)
 
 
 @dataclass

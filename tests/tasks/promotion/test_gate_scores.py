@@ -130,7 +130,7 @@ def test_a_champion_that_was_damaged_after_it_was_scored_is_noticed(bench: Bench
 def test_a_champion_whose_files_are_gone_is_no_error_but_a_finding(bench: Bench) -> None:
     shutil.rmtree(bench.registered)
     champion = bench.champion()
-    assert (champion.folder, champion.scored.table) == (None, None)
+    assert (champion.folder, champion.scored.read) == (None, None)
     assert "holds no bundle" in champion.scored.problem
     assert "its files were deleted" in champion.scored.problem
 
