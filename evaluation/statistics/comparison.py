@@ -22,7 +22,7 @@ where nothing below applies.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -105,35 +105,20 @@ def comparison_table(
     return table.sort(pl.col("adaptation") != STATIC, "open_bits_per_byte", "model", nulls_last=True)
 
 
-@dataclass(frozen=True)
-class ComparisonMetric:
-    """A figure to compare models by (lower is better), and when the comparison is valid.
-
-    Args:
-        label: Name to show.
-        any_vocabulary: Whether it may compare models of different vocabularies: a smaller vocabulary turns more words
-            into `<unk>`, or cuts the text into more tokens.
-        value: Function that returns the figure.
-    """
-
-    label: str
-    any_vocabulary: bool
-    value: Callable[[Figures], float]
-
-
 METRICS = {
-    "open_bits_per_byte": ComparisonMetric("open bits per byte", True, lambda figures: figures.open_bits_per_byte),
-    "word_perplexity": ComparisonMetric("word perplexity", True, lambda figures: figures.word_perplexity),
-    "bits_per_byte": ComparisonMetric("bits per byte", False, lambda figures: figures.bits_per_byte),
-    "byte_perplexity": ComparisonMetric("byte perplexity", False, lambda figures: figures.byte_perplexity),
-    "perplexity": ComparisonMetric("token perplexity", False, lambda figures: figures.perplexity),
-}
+    "open_bits_per_byte": "open bits per byte", "word_perplexity": "word perplexity", "bits_per_byte": "bits per byte",
+    "byte_perplexity": "byte perplexity", "perplexity": "token perplexity",
+}  # fmt: skip
+"""Figures to compare models by (lower is better), and their names to show."""
+ANY_VOCABULARY = ("open_bits_per_byte", "word_perplexity")
+"""Those that compare models of different vocabularies: a smaller vocabulary turns more words into `<unk>`, or cuts the
+text into more tokens."""
 
 
 def comparable(name: str, one: Figures, other: Figures) -> bool:
     """Return whether two models may be compared by a metric; never if they use other tokens at the ends of a review."""
     same = one.vocabulary == other.vocabulary
-    return one.boundary == other.boundary and (METRICS[name].any_vocabulary or same)
+    return one.boundary == other.boundary and (name in ANY_VOCABULARY or same)
 
 
 JUDGED = pl.Schema({"review_id": pl.String(), "bytes": pl.Int64(), "nats": pl.Float64()})

@@ -6,6 +6,7 @@ hard. Decide between two models by the interval of their difference.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -92,9 +93,9 @@ class ComparedScores:
         Static models are compared with static ones, adaptive models with adaptive ones.
 
         Returns:
-            model, other, figure, difference (model − other: below 0 the model is better) with difference_lo and
-            difference_hi, gain (1 − model / other) with gain_lo and gain_hi. There is no row for a figure that cannot
-            compare the pair (`evaluation.statistics.comparison.comparable`).
+            model, other, figure, value and other_value of both, difference (model − other: below 0 the model is
+            better) with difference_lo and difference_hi, gain (1 − model / other) with gain_lo and gain_hi.
+            There is no row for a figure that cannot compare the pair (`evaluation.statistics.comparison.comparable`).
         """
         rows = [
             self._difference(model, other, metric)
@@ -103,42 +104,35 @@ class ComparedScores:
             for metric in METRICS
             if comparable(metric, self.figures[model], self.figures[other])
         ]
-        return pl.DataFrame(rows, DIFFERENCES, orient="row")
+        return pl.DataFrame(rows, DIFFERENCES)
 
     def _row(self, name: str, baseline: str) -> dict[str, Any]:
         row: dict[str, Any] = {"model": name}
         for figure, of in FIGURES.items():
             meant = figure != "bits_per_character" or self.figures[name].unit == "char"
-            row |= ends(figure, self._interval(name, of) if meant else None)
-        row |= ends("gain", self._gain(name, baseline, FIGURES["open_bits_per_byte"]))
-        gaps = {gap: self._interval(name, of) if self.judged is not None else None for gap, of in GAPS.items()}
-        for gap, interval in gaps.items():
-            row[gap] = _finite(interval.estimate) if interval else None
-            row |= ends(gap, interval)
+            row |= _ends(figure, self.boot.interval(partial(_of, name, of) if meant else _missing))
+        compared = partial(_gain_of, name, baseline, FIGURES["open_bits_per_byte"])
+        row |= _ends("gain", self.boot.interval(compared if baseline in self.figures else _missing))
+        for gap, of in GAPS.items():
+            row |= self.boot.interval(partial(_of, name, of) if self.judged is not None else _missing).named(gap)
         above = row["gap_hi"]
         row["below_floor"] = None if above is None else above < -BELOW
         return row
 
-    def _interval(self, name: str, of: Callable[[Sums], Any]) -> Interval:
-        return self.boot.interval(lambda sums: of(_own(sums, name)))
-
-    def _gain(self, name: str, other: str, of: Callable[[Sums], Any]) -> Interval | None:
-        return self.boot.interval(partial(_gain_of, name, other, of)) if other in self.figures else None
-
-    def _difference(self, name: str, other: str, metric: str) -> tuple[Any, ...]:
+    def _difference(self, name: str, other: str, metric: str) -> dict[str, Any]:
         of = FIGURES[metric]
-        difference = self.boot.interval(lambda sums: of(_own(sums, name)) - of(_own(sums, other)))
+        difference = self.boot.interval(lambda sums: _of(name, of, sums) - _of(other, of, sums))
         gain = self.boot.interval(partial(_gain_of, name, other, of))
-        numbers = (difference.estimate, difference.low, difference.high, gain.estimate, gain.low, gain.high)
-        return (name, other, metric, *map(_finite, numbers))
+        values = {"value": getattr(self.figures[name], metric), "other_value": getattr(self.figures[other], metric)}
+        names = {"model": name, "other": other, "figure": metric}
+        return {**names, **values, **difference.named("difference"), **gain.named("gain")}
 
 
-DIFFERENCES = pl.Schema(
-    {
-        **dict.fromkeys(("model", "other", "figure"), pl.String()),
-        **dict.fromkeys(("difference", "difference_lo", "difference_hi", "gain", "gain_lo", "gain_hi"), pl.Float64()),
-    }
-)
+NUMBERS = ("value", "other_value", *(of + end for of in ("difference", "gain") for end in ("", "_lo", "_hi")))
+DIFFERENCES = pl.Schema({
+    **dict.fromkeys(("model", "other", "figure"), pl.String()),
+    **dict.fromkeys(NUMBERS, pl.Float64()),
+})  # fmt: skip
 """Columns of `ComparedScores.difference_table`."""
 
 
@@ -230,7 +224,7 @@ def usefulness_table(
         row: dict[str, Any] = {"model": name}
         for figure, (part, whole) in shares.items():
             interval = boot.interval(partial(_share, (name, part), (name, whole)))
-            row |= {figure: _finite(interval.estimate)} | ends(figure, interval)
+            row |= interval.named(figure)
         rows.append(row)
     return pl.DataFrame(rows, dict.fromkeys(rows[0], pl.Float64()) | {"model": pl.String()})
 
@@ -239,10 +233,18 @@ def _share(part: Any, whole: Any, sums: Sums) -> Any:
     return sums[part] / sums[whole]
 
 
-def ends(name: str, interval: Interval | None) -> dict[str, float | None]:
+def _ends(name: str, interval: Interval) -> dict[str, float | None]:
     """Return the ends of an interval as `x_lo` and `x_hi`; null if there is none."""
-    low, high = (interval.low, interval.high) if interval else (np.nan, np.nan)
-    return {f"{name}_lo": _finite(low), f"{name}_hi": _finite(high)}
+    return {end: value for end, value in interval.named(name).items() if end != name}
+
+
+def _missing(sums: Sums) -> float:
+    return math.nan
+
+
+def _of(name: str, of: Callable[[Sums], Any], sums: Sums) -> Any:
+    """Return a figure of one model."""
+    return of(_own(sums, name))
 
 
 def _own(sums: Sums, name: str) -> dict[str, Any]:
@@ -253,8 +255,8 @@ def _own(sums: Sums, name: str) -> dict[str, Any]:
 
 def _gain_of(name: str, other: str, of: Callable[[Sums], Any], sums: Sums) -> Any:
     """Return 1 − a model's figure / another's; NaN if the other's is infinite, because the gain is then undefined."""
-    base = of(_own(sums, other))
-    return 1 - of(_own(sums, name)) / np.where(np.isinf(base), np.nan, base)
+    base = _of(other, of, sums)
+    return 1 - _of(name, of, sums) / np.where(np.isinf(base), np.nan, base)
 
 
 def _gap_columns(name: str, rows: pl.DataFrame, judged: pl.DataFrame) -> dict[Any, np.ndarray]:
@@ -267,10 +269,6 @@ def _gap_columns(name: str, rows: pl.DataFrame, judged: pl.DataFrame) -> dict[An
         (name, "gap_tokens"): np.where(explained_D, rows["tokens"].to_numpy(), 0.0),
         "gap_bytes": np.where(explained_D, rows["bytes"].to_numpy(), 0.0),
     }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def flagged_below_floor(table: pl.DataFrame) -> Sequence[str]:

@@ -7,14 +7,15 @@ cancels out. Only figures that can compare the two models are shown; the notes s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import polars as pl
 
 from core.output import literal, quoted
+from evaluation.reports.document import PageTable
 from evaluation.scoring.metrics import Figures
-from evaluation.statistics.comparison import METRICS
+from evaluation.statistics.comparison import ANY_VOCABULARY, METRICS
 from evaluation.statistics.intervals import ComparedScores
 from evaluation.statistics.slice_table import SliceOptions, review_slices
 from evaluation.statistics.slices import dimension_name
@@ -23,7 +24,7 @@ from models.base import STATIC
 A, B = "A", "B"
 BETTER = {A: "A is better", B: "B is better"}
 UNDECIDED, UNKNOWN = "no difference shown", "not known"
-DIGITS = 6
+TITLES = {"figures": "Figures", "costs": "Cost", "slices": "Slices, in open bits per byte"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,6 @@ class ComparedModel:
 
     Args:
         name: Name that the user asked for, e.g. "champion (version 3)".
-        kind: Kind of the model.
         bundle: Digest of its bundle.
         other_data: Whether it was trained on other data than the data that the test reviews were held out of.
         scores: `evaluation.scoring.score.score_stream` of the test reviews.
@@ -43,7 +43,6 @@ class ComparedModel:
     """
 
     name: str
-    kind: str
     bundle: str
     other_data: bool
     scores: pl.DataFrame = field(repr=False)
@@ -83,13 +82,11 @@ class Pair:
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Return the tables by name."""
-        return {"figures": self.figures, "slices": self.slices, "samples": self.samples, "costs": self.costs}
+        return {name: value for name, value in vars(self).items() if isinstance(value, pl.DataFrame)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as plain values."""
-        tables = {name: table.to_dicts() for name, table in self.tables().items()}
-        return {"a": self.a, "b": self.b, "reviews": self.reviews, "groups": self.groups, "notes": list(self.notes),
-                "confidence": self.confidence, **tables}  # fmt: skip
+        return {**asdict(self), **{name: table.to_dicts() for name, table in self.tables().items()}}
 
     def to_markdown(self) -> str:
         """Return a Markdown document with all tables."""
@@ -101,14 +98,15 @@ class Pair:
             "difference below 0, and a gain above 0, means that B is better.",
             *(f"- {literal(note)}" for note in self.notes),
         ]
-        titles = {"figures": "Figures", "costs": "Cost", "slices": "Slices, in open bits per byte"}
         named = [dimension_name(*row) for row in self.slices.select("dimension", "slice").iter_rows()]
         tables = {**self.tables(), "slices": self.slices.with_columns(pl.Series("dimension", named, pl.String))}
-        for name, title in titles.items():
-            parts += [f"## {title}", _markdown_table(tables[name])]
+        for name, title in TITLES.items():
+            rows = PageTable.of(tables[name].to_dicts())
+            parts += [f"## {title}", rows.to_markdown() if rows else "(none)"]
         parts += ["## Samples of the same seed"]
         for row in self.samples.iter_rows(named=True):
-            parts += [f"### {row['stars']} stars, {row['number'] + 1}", *_quoted(A, row[A]), *_quoted(B, row[B])]
+            parts += [f"### {row['stars']} stars, {row['number'] + 1}"]
+            parts += [text for letter in (A, B) for text in (f"**{letter}**", quoted(row[letter]))]
         return "\n\n".join(parts) + "\n"
 
 
@@ -124,64 +122,37 @@ def compare_pair(a: ComparedModel, b: ComparedModel, documents: pl.DataFrame | N
     Raises:
         ReviewLMError: They were scored on different reviews, or on none.
     """
-    scores, figures = {A: a.scores, B: b.scores}, {A: a.figures, B: b.figures}
+    scores = {A: a.scores, B: b.scores}
     compared = ComparedScores(
-        scores, figures, confidence=options.confidence, resamples=options.resamples, seed=options.seed,
-        documents=documents,
+        scores, {A: a.figures, B: b.figures}, confidence=options.confidence, resamples=options.resamples,
+        seed=options.seed, documents=documents,
     )  # fmt: skip
+    figures = compared.difference_table(A).select(
+        pl.col("figure").replace(METRICS), pl.col("other_value").alias(A), pl.col("value").alias(B), "difference",
+        pl.col("difference_lo").alias("lo"), pl.col("difference_hi").alias("hi"), "gain", "gain_lo", "gain_hi",
+    ).with_columns(verdict())  # fmt: skip
+    keys, bits = ("dimension", "slice"), pl.col("open_bits_per_byte")
+    sliced = review_slices(scores, documents, options).table
+    slices = sliced.filter(model=A).select(*keys, "reviews", bits.alias(A)).join(
+        sliced.filter(model=B).select(*keys, bits.alias(B), "gain", "gain_lo", "gain_hi"), on=keys,
+        maintain_order="left",
+    ).with_columns(verdict())  # fmt: skip
+    written = {letter: side.samples.select("stars", "number", pl.col("text").alias(letter))
+               for letter, side in ((A, a), (B, b))}  # fmt: skip
+    costs = [{"cost": name, A: a.cost.get(name), B: b.cost.get(name)} for name in dict.fromkeys([*a.cost, *b.cost])]
     return Pair(
-        a.name, b.name, a.figures.reviews, compared.boot.groups, _figures(a, b, compared),
-        _slices(review_slices(scores, documents, options).table), _samples(a.samples, b.samples),
-        _costs(a.cost, b.cost), tuple(_notes(a, b)), options.confidence,
-    )
+        a.name, b.name, a.figures.reviews, compared.boot.groups, figures, slices,
+        written[A].join(written[B], on=("stars", "number"), maintain_order="left"),
+        pl.DataFrame(costs, {"cost": pl.String(), A: pl.Float64(), B: pl.Float64()}), tuple(_notes(a, b)),
+        options.confidence,
+    )  # fmt: skip
 
 
-def _figures(a: ComparedModel, b: ComparedModel, compared: ComparedScores) -> pl.DataFrame:
-    differences = compared.difference_table(A)
-    rows = [
-        {
-            "figure": METRICS[row["figure"]].label, A: _value(row["figure"], a), B: _value(row["figure"], b),
-            "difference": row["difference"], "lo": row["difference_lo"], "hi": row["difference_hi"],
-            "gain": row["gain"], "gain_lo": row["gain_lo"], "gain_hi": row["gain_hi"],
-            "verdict": verdict(row["gain_lo"], row["gain_hi"]),
-        }
-        for row in differences.iter_rows(named=True)
-    ]
-    numbers = dict.fromkeys((A, B, "difference", "lo", "hi", "gain", "gain_lo", "gain_hi"), pl.Float64())
-    return pl.DataFrame(rows, {"figure": pl.String(), **numbers, "verdict": pl.String()})
-
-
-def _value(figure: str, side: ComparedModel) -> float:
-    return float(METRICS[figure].value(side.figures))
-
-
-def verdict(gain_lo: float | None, gain_hi: float | None) -> str:
+def verdict() -> pl.Expr:
     """Return the verdict of the interval of B's gain over A; the gain of an infinite figure has no interval."""
-    if gain_lo is None or gain_hi is None:
-        return UNKNOWN
-    return BETTER[B] if gain_lo > 0 else BETTER[A] if gain_hi < 0 else UNDECIDED
-
-
-def _slices(table: pl.DataFrame) -> pl.DataFrame:
-    """Return one row per slice, in the order of the table."""
-    keys, figure = ("dimension", "slice"), pl.col("open_bits_per_byte")
-    a = table.filter(pl.col("model") == A).select(*keys, "reviews", figure.alias(A))
-    b = table.filter(pl.col("model") == B).select(*keys, figure.alias(B), "gain", "gain_lo", "gain_hi")
-    joined = a.join(b, on=keys, how="inner", maintain_order="left")
-    verdicts = [verdict(*ends) for ends in joined.select("gain_lo", "gain_hi").iter_rows()]
-    return joined.with_columns(pl.Series("verdict", verdicts, pl.String()))
-
-
-def _samples(a: pl.DataFrame, b: pl.DataFrame) -> pl.DataFrame:
-    keys = ("stars", "number")
-    return a.select(*keys, pl.col("text").alias(A)).join(
-        b.select(*keys, pl.col("text").alias(B)), on=keys, how="inner", maintain_order="left"
-    )
-
-
-def _costs(a: Mapping[str, float | None], b: Mapping[str, float | None]) -> pl.DataFrame:
-    rows = [{"cost": name, A: a.get(name), B: b.get(name)} for name in dict.fromkeys([*a, *b])]
-    return pl.DataFrame(rows, {"cost": pl.String(), A: pl.Float64(), B: pl.Float64()})
+    low, high = pl.col("gain_lo"), pl.col("gain_hi")
+    sure = pl.when(low > 0).then(pl.lit(BETTER[B])).when(high < 0).then(pl.lit(BETTER[A])).otherwise(pl.lit(UNDECIDED))
+    return pl.when(low.is_null() | high.is_null()).then(pl.lit(UNKNOWN)).otherwise(sure).alias("verdict")
 
 
 def _notes(a: ComparedModel, b: ComparedModel) -> list[str]:
@@ -195,17 +166,17 @@ def _notes(a: ComparedModel, b: ComparedModel) -> list[str]:
             f"({a.figures.boundary!r} and {b.figures.boundary!r}): no figure compares them."
         )
     elif a.figures.vocabulary != b.figures.vocabulary:
-        left_out = ", ".join(metric.label for metric in METRICS.values() if not metric.any_vocabulary)
+        left_out = ", ".join(label for name, label in METRICS.items() if name not in ANY_VOCABULARY)
+        sizes = ", ".join(f"{letter}: {one.entries:,} entries of unit {one.figures.unit}"
+                          for letter, one in ((A, a), (B, b)))  # fmt: skip
         notes.append(
-            f"They have different vocabularies ({_vocabularies(a, b)}): {left_out} are left out, since a "
+            f"They have different vocabularies ({sizes}): {left_out} are left out, since a "
             "smaller vocabulary turns more words into <unk>, or cuts the text into more tokens. Open figures include "
             "the spelling of unknown words, case and spaces, so they compare."
         )
     for side, letter in ((a, A), (b, B)):
         if side.other_data:
-            notes.append(
-                f"{letter} was trained on other data, which may include these test reviews."
-            )
+            notes.append(f"{letter} was trained on other data, which may include these test reviews.")
         if side.figures.adaptation != STATIC:
             notes.append(
                 f"{letter} adapts to the text it is measured on ({side.figures.adaptation}): not a static figure."
@@ -216,30 +187,3 @@ def _notes(a: ComparedModel, b: ComparedModel) -> list[str]:
                 "0): its figures are infinite, and a difference has no interval."
             )
     return notes
-
-
-def _vocabularies(a: ComparedModel, b: ComparedModel) -> str:
-    """Return how two vocabularies differ: by their sizes, and by their units if these differ."""
-    units = [f" of unit {side.figures.unit}" * (a.figures.unit != b.figures.unit) for side in (a, b)]
-    if a.entries == b.entries and not any(units):
-        return f"{a.entries:,} entries each, but not the same ones"
-    return f"A: {a.entries:,} entries{units[0]}, B: {b.entries:,} entries{units[1]}"
-
-
-def _markdown_table(table: pl.DataFrame) -> str:
-    if not len(table):
-        return "(none)"
-    lines = [table.columns, ["---"] * table.width, *([_cell(value) for value in row] for row in table.iter_rows())]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.0f}" if value.is_integer() else f"{value:.{DIGITS}g}"
-    return literal(str(value))
-
-
-def _quoted(letter: str, text: str) -> list[str]:
-    return [f"**{letter}**", quoted(text)]

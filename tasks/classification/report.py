@@ -14,7 +14,7 @@ from tasks.classification.compare import Compared, MeasuredClassifier, predicted
 from tasks.classification.predict import predictions_of
 from tasks.data.documents import documents_with_words
 from tasks.data.prepare import Prepared
-from tasks.promotion.choose import megabytes
+from tasks.evaluation.evaluate import megabytes
 from tasks.promotion.promote import Promotion
 from tasks.run_report import publish_page
 from tasks.stage import MINUTE, stage, started

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import ConfigError, ReviewLMError, converted_errors
+from core.errors import ConfigError, converted_errors
 from core.output import literal, quoted
 from core.store import Artifact
 from evaluation.statistics.paired import A, ComparedModel, Pair, compare_pair
@@ -27,13 +27,13 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared, read_report
 from tasks.evaluation.evaluate import (
     COSTS,
     Measured,
-    cost_of_fit,
     draw_samples,
     figures_of_artifact,
+    megabytes,
     score_bundle,
     scores_of,
+    speed_of,
     tokens_for,
-    with_parts,
 )
 from tasks.evaluation.intervals import ModelComparison, compare
 from tasks.evaluation.observed import SAMPLES_FILE
@@ -41,7 +41,6 @@ from tasks.fitting.fit import bundle_digest, plan_fit
 from tasks.fitting.job import Fitted
 from tasks.stage import show_markdown, show_table, stage, store_of
 from tasks.track import tracker_of
-from tracking.client import ABSENT, error_code
 from tracking.registry.version_settings import no_such_model, version_called
 from tracking.runs.runs import Tracker
 from tracking.tags import BELOW_TAG, CHECKS, COMPARE_A, COMPARE_B, COMPARED_TAG, NOTE
@@ -155,13 +154,6 @@ def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> No
     tracker.set_tags(run_id, {CHECKS: summary})
 
 
-OF_RUN = {
-    "parameters": ("cost/parameters", "fit/parameters"),
-    "fit_seconds": ("cost/fit_seconds",),  # `fit/seconds` counts only the updates
-    "fit_cpu_seconds": ("cost/fit_cpu_seconds", "fit/cpu_seconds"),
-}
-"""Cost figures of a version: the names that its MLflow run may have them under. The run's comparison logged "cost/…",
-which includes a model's parts; "fit/…", the summary of the fit, is for runs that were never compared."""
 MARKDOWN_FILE = "comparison.md"
 
 
@@ -196,30 +188,21 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
         ConfigError: There is no such version, alias or model.
         BundleError: The model cannot be opened.
     """
-    registered = version_called(config, name)
-    if registered is not None:
-        folder, version = registered.folder, registered.version
-        shown = f"version {version.version}" if name.isdigit() else f"{name} (version {version.version})"
-        cost = _costs_of_run(config, version.run_id)
+    if registered := version_called(config, name):
+        folder, number = registered.folder, registered.version.version
+        shown = f"version {number}" if name.isdigit() else f"{name} (version {number})"
     else:
-        fits = _stored_fits(config, prepared, name)
-        folder, shown = fits[name].bundle, name
-        costs = {one: cost_of_fit(fit.artifact) for one, fit in fits.items()}
-        cost = with_parts(name, costs, {one: parts_of(fit.spec) for one, fit in fits.items()})
+        folder, shown = _stored_fit(config, prepared, name).bundle, name
     with converted_errors(folder):
         tokens = tokens_for(config, folder, prepared)
         test = score_bundle(config, folder, tokens, f"{shown} test").artifact
         samples, entries = draw_samples(config, folder, shown).artifact, entries_of(folder)
     spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    seconds = test.facts.get("score_seconds")
-    speed = {"score_seconds": seconds, "tokens_per_second": test.facts["tokens"] / seconds if seconds else None}
-    other_data = spec.get("clean_digest") != prepared.clean.digest
     return ComparedModel(
-        shown, str(spec["kind"]), bundle_digest(folder), other_data, scores_of(test), figures_of_artifact(test),
-        pl.read_parquet(samples.folder / SAMPLES_FILE), {"megabytes": size / 1e6, **cost, **speed},
-        entries,
-    )
+        shown, bundle_digest(folder), spec.get("clean_digest") != prepared.clean.digest, scores_of(test),
+        figures_of_artifact(test), pl.read_parquet(samples.folder / SAMPLES_FILE),
+        {"megabytes": megabytes(folder), **speed_of(test)}, entries,
+    )  # fmt: skip
 
 
 def entries_of(bundle: Path) -> int:
@@ -227,33 +210,19 @@ def entries_of(bundle: Path) -> int:
     return Vocabulary.load(bundle / VOCABULARY_FILE).size
 
 
-def _stored_fits(config: RunConfig, prepared: Prepared, name: str) -> dict[str, Fitted]:
-    """Return the stored fits of a model of this configuration and of all its parts, by name."""
+def _stored_fit(config: RunConfig, prepared: Prepared, name: str) -> Fitted:
+    """Return the stored fit of a model of this configuration."""
     spec = next((spec for spec in config.models if spec.name == name), None)
     if spec is None:
         raise no_such_model(config, name)
-    fits: dict[str, Fitted] = {}
-    for part in parts_of(spec):
-        fits |= _stored_fits(config, prepared, part)
-    parts = {part: fits[part] for part in parts_of(spec)}
+    parts = {part: _stored_fit(config, prepared, part) for part in parts_of(spec)}
     artifact = store_of(config).find("fit", plan_fit(config, spec, prepared, parts).digest)
     if artifact is None:
         raise ConfigError(
             f"The model '{name}' has not been fitted with these settings", value=name,
             remedy="run `reviewlm run --until train` first",
         )
-    return {**fits, name: Fitted(spec, artifact, "", True)}
-
-
-def _costs_of_run(config: RunConfig, run_id: str) -> dict[str, float | None]:
-    """Return the cost of a version's fit as logged to MLflow; all None if its run was deleted (`mlflow gc`)."""
-    try:
-        metrics = tracker_of(config).metrics(run_id) if run_id else {}
-    except ReviewLMError as error:
-        if error_code(error) not in ABSENT:
-            raise
-        metrics = {}
-    return {name: next((metrics[one] for one in places if one in metrics), None) for name, places in OF_RUN.items()}
+    return Fitted(spec, artifact, "", True)
 
 
 def _log(config: RunConfig, pair: Pair, run_id: str) -> None:

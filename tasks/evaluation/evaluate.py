@@ -334,7 +334,6 @@ COSTS = (
     *OF_FIT,
     "score_seconds",
     "tokens_per_second",
-    "seconds_per_million_tokens",
 )
 
 
@@ -345,7 +344,7 @@ def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]
         parameters (for a model with parts: those of its parts), megabytes (10^6 bytes of the bundle), fit_seconds (see
         `seconds_of`, parts included), fit_cpu_seconds (processor time of the updates, parts included),
         trained_tokens_per_second; for neural models quantiles of the update times and peak memory; score_seconds
-        and tokens_per_second (of scoring the test reviews), seconds_per_million_tokens.
+        and tokens_per_second (of scoring the test reviews).
     """
     parts = {model.name: parts_of(model.fitted.spec) for model in measured}
     costs = {model.name: cost_of_fit(model.fitted.artifact) | _cost(model) for model in measured}
@@ -394,13 +393,15 @@ def _within(name: str, parts: Mapping[str, Sequence[str]]) -> list[str]:
 def _cost(model: Measured) -> dict[str, float | None]:
     files = model.fitted.artifact.manifest["files"]
     bundle = [entry["bytes"] for name, entry in files.items() if name.startswith(f"{BUNDLE_FOLDER}/")]
-    facts = model.test.facts
-    # Without `score_seconds` in the facts, use the stage's wall time, which includes loading the model.
-    seconds = facts.get("score_seconds") or model.test.manifest.get("seconds")
-    speed = facts["tokens"] / seconds if seconds else None
-    return {
-        "megabytes": sum(bundle) / 1e6,
-        "score_seconds": seconds,
-        "tokens_per_second": speed,
-        "seconds_per_million_tokens": 1e6 / speed if speed else None,
-    }
+    return {"megabytes": sum(bundle) / 1e6, **speed_of(model.test)}
+
+
+def speed_of(test: Artifact) -> dict[str, float | None]:
+    """Return seconds and tokens per second of a scoring."""
+    seconds = test.facts["score_seconds"]
+    return {"score_seconds": seconds, "tokens_per_second": test.facts["tokens"] / seconds if seconds else None}
+
+
+def megabytes(folder: Path) -> float:
+    """Return the size of all files of a folder in megabytes (10^6 bytes)."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6

@@ -13,7 +13,7 @@ from evaluation.gate.language import unwanted_adaptation
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.evaluation.compare import Evaluated
-from tasks.evaluation.evaluate import Measured, figures_of_artifact
+from tasks.evaluation.evaluate import Measured, figures_of_artifact, megabytes
 from tasks.promotion.ancestry import look_back
 from tasks.stage import stage
 from tasks.track import registry_of, tracking_was_away
@@ -127,8 +127,3 @@ def unfair(challenger: Path, champion: Path | None) -> str:
     if theirs.normal_form != ours.normal_form:
         return "the section 'clean' has changed: the champion was trained on text that was cleaned in another way"
     return ""
-
-
-def megabytes(folder: Path) -> float:
-    """Return the size of all files of a folder in megabytes (10^6 bytes)."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6

@@ -21,12 +21,12 @@ from evaluation.gate.case import ChampionReviews, DataEvidence, Evidence, Latenc
 from models.bundles.bundle import SPEC
 from tasks.data.documents import documents_with_words, grouped_by
 from tasks.data.prepare import Prepared, read_report
+from tasks.evaluation.evaluate import megabytes
 from tasks.evaluation.processes import end_idle_processes
 from tasks.family import Candidate, Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import Fitted
 from tasks.promotion.ancestry import Past, look_back
-from tasks.promotion.choose import megabytes
 from tasks.stage import store_of
 from tasks.track import registry_of, tracker_of
 from tracking.logged_models.bundles import has_bundle

@@ -35,7 +35,7 @@ def side(
     samples = pl.DataFrame({"stars": [1, 5], "number": [0, 0], "text": texts, "seed": [1, 1]})
     figures = figures_of(rows, vocabulary=vocabulary, **labels)
     cost = {"megabytes": 1.5, name: 1.0}
-    return ComparedModel(name, "ngram", bundle or name, False, rows, figures, samples, cost, entries)
+    return ComparedModel(name, bundle or name, False, rows, figures, samples, cost, entries)
 
 
 @pytest.fixture
@@ -96,4 +96,5 @@ def test_an_adapting_model_and_other_training_data_are_named(nats: np.ndarray):
     [((0.01, 0.02), BETTER["B"]), ((-0.02, -0.01), BETTER["A"]), ((-0.01, 0.01), UNDECIDED), ((None, None), UNKNOWN)],
 )
 def test_the_verdict_is_what_the_interval_of_the_gain_says(ends: tuple[float | None, float | None], said: str):
-    assert verdict(*ends) == said
+    rows = pl.DataFrame([ends], {"gain_lo": pl.Float64, "gain_hi": pl.Float64}, orient="row")
+    assert rows.select(verdict()).item() == said

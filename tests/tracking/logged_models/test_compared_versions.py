@@ -14,12 +14,9 @@ import pytest
 from core.config.presets import load_config
 from core.config.sections.evaluation import OWN_MODEL
 from core.errors import ConfigError
-from core.store import Artifact
 from evaluation.scoring.metrics import figures_of
-from models.specs import ModelSpec
 from tasks.evaluation import compare as comparison
 from tasks.evaluation.compare import compare_two, side_of, write_markdown
-from tasks.fitting.job import Fitted
 
 TINY = Path(__file__).parents[2] / "flows" / "tiny.toml"
 LABELS = {"unit": "word", "vocabulary": "v1", "boundary": "eos", "adaptation": "static"}
@@ -70,68 +67,16 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("light_models", "measured")
 def test_a_number_an_alias_and_a_wrong_name(config: Any, prepared: Any, store: Any):
     store.registry.promote(store.version("w1"), None)
-    store.tracker.log_metrics(store.run_id, {"fit/parameters": 10, "fit/ngrams/1": 7})
     one, champion = side_of(config, prepared, "1"), side_of(config, prepared, "champion")
     assert (one.name, champion.name) == ("version 1", "champion (version 1)")
     assert one.bundle == champion.bundle
-    assert one.cost["parameters"] == 10
     assert one.cost["megabytes"] > 0
     assert (one.cost["score_seconds"], one.cost["tokens_per_second"]) == (2.0, 200.0)
-    assert one.cost["fit_cpu_seconds"] is None
-    assert "ngrams/1" not in one.cost
     assert one.other_data  # this bundle says nothing of its data
     for name in ("7", "nobody"):
         with pytest.raises(ConfigError) as caught:
             side_of(config, prepared, name)
         assert (caught.value.value, "kn2, lstm" in caught.value.remedy) == (name, True)
-
-
-@pytest.mark.usefixtures("light_models", "measured")
-def test_a_version_whose_run_mlflow_has_deleted_for_good_has_no_costs_of_its_fit(
-    config: Any, prepared: Any, store: Any
-) -> None:
-    store.version("w1")
-    store.tracker.client._tracking_client.store._hard_delete_run(store.run_id)  # as `mlflow gc` does
-    cost = side_of(config, prepared, "1").cost
-    assert [cost[name] for name in ("parameters", "fit_seconds", "fit_cpu_seconds")] == [None] * 3
-    assert cost["megabytes"] > 0
-
-
-def stored_fit(folder: Path, spec: ModelSpec, seconds: float, summary: dict[str, float]) -> Fitted:
-    """A fit of the store: the time of its stage, and the summary with the time of its updates."""
-    bundle = folder / "store" / "fit" / spec.name / "bundle"
-    bundle.mkdir(parents=True)
-    (bundle / "spec.json").write_text(json.dumps({"kind": spec.kind, "word": "w1"}))
-    return Fitted(spec, Artifact("fit", spec.name, str(bundle.parent), {"seconds": seconds, "facts": {
-        "summary": summary}}), "", True)  # fmt: skip
-
-
-@pytest.mark.usefixtures("light_models", "measured")
-def test_a_version_and_a_fit_of_the_store_have_the_same_time_of_fitting(
-    config: Any, prepared: Any, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not the seconds of the updates, which the summaries say beside it; of a mixture the parts are included."""
-    specs = {spec.name: spec for spec in config.models}
-    lstm = {"seconds": 20.0}  # it was resumed: more than its stage
-    fits = {
-        "kn2": stored_fit(tmp_path, specs["kn2"], 3.25, {"seconds": 0.79}),
-        "lstm": stored_fit(tmp_path, specs["lstm"], 10.0, lstm),
-        "mix": stored_fit(tmp_path, specs["mix"], 1.5, {"seconds": 0.5}),
-    }
-    monkeypatch.setattr(comparison, "_stored_fits", lambda config, prepared, name: (
-        fits if name == "mix" else {name: fits[name]}))  # fmt: skip
-    store.version("w1")
-    store.tracker.log_metrics(store.run_id, {"fit/seconds": 0.79, "cost/fit_seconds": 3.25})
-    times = {name: side_of(config, prepared, name).cost["fit_seconds"] for name in ("1", "kn2", "lstm", "mix")}
-    assert times == {"1": 3.25, "kn2": 3.25, "lstm": 20, "mix": 24.75}
-
-
-@pytest.mark.usefixtures("light_models", "measured")
-def test_a_version_that_was_never_compared_has_no_time_of_fitting(config: Any, prepared: Any, store: Any) -> None:
-    store.version("w1")
-    store.tracker.log_metrics(store.run_id, {"fit/seconds": 0.79, "fit/parameters": 10})
-    cost = side_of(config, prepared, "1").cost
-    assert (cost["fit_seconds"], cost["parameters"]) == (None, 10), "the seconds of the updates are another quantity"
 
 
 @pytest.mark.usefixtures("light_models", "measured")
