@@ -48,7 +48,7 @@ ARRAYS = ("mean_F", "scale_F", "weights_FP", "bias_P")
 
 @dataclass(frozen=True)
 class ContextWeights:
-    """A `Weighting` (see `mixture/lm.py`) that depends on the context.
+    """Weights (`Weighting` in `mixture/lm.py`) that depend on the context.
 
     Args:
         parts: Parts of the mixture; the n-gram models among them, at any depth, give the features.
@@ -88,16 +88,17 @@ class ContextWeights:
     def features(self, ids_BT: np.ndarray, states: Sequence[Any]) -> np.ndarray:
         """Return x before each token, (B, T, F), not centred and not scaled."""
         pairs = zip(self._models, ngram_states(self.parts, states), strict=True)
-        return np.concatenate([matched_before(m, ids_BT, state).features(m.order) for m, state in pairs], -1)
+        return np.concatenate([_before(model, ids_BT, state) for model, state in pairs], -1)
 
     def before(self, ids_BT: np.ndarray, states: Sequence[Any]) -> np.ndarray:
-        """Return log λ before each token; see `Weighting.before`."""
+        """Return log λ before each token; see `Fixed.before`."""
         return self.log_weights(self.features(ids_BT, states))
 
     def following(self, states: Sequence[Any]) -> np.ndarray:
-        """Return log λ for the next token; see `Weighting.following`."""
+        """Return log λ for the next token; see `Fixed.following`."""
         pairs = zip(self._models, ngram_states(self.parts, states), strict=True)
-        return self.log_weights(np.concatenate([matched_after(m, state).features(m.order) for m, state in pairs], -1))
+        rows = [_features(m, m.contexts(state), len(state.context_BK)) for m, state in pairs]
+        return self.log_weights(np.concatenate(rows, -1))
 
     def log_weights(self, features: np.ndarray) -> np.ndarray:
         """Return log λ (…, P) for features of any leading shape (…, F)."""
@@ -111,7 +112,7 @@ class ContextWeights:
         return scaled_FP, self.bias_P - self.mean_F @ scaled_FP
 
     def facts(self) -> dict[str, Any]:
-        """Return the arrays to save as JSON values; see `Weighting.facts`."""
+        """Return the arrays to save, as JSON values."""
         return {KEY: {name: getattr(self, name).tolist() for name in ARRAYS}}
 
     @classmethod
@@ -140,60 +141,34 @@ LEAST_BACKOFF = -20.0
 no weight can be tuned on −∞."""
 
 
-@dataclass(frozen=True)
-class Matched:
-    """The longest known context at each place: its length, log γ, and number of followers; all of the same shape."""
-
-    length: np.ndarray
-    backoff: np.ndarray
-    followers: np.ndarray
-
-    def features(self, order: int) -> np.ndarray:
-        """Return the features (…, N + 1): one-hot length without 0, log γ, log(1 + followers)."""
-        one_hot = self.length[..., None] == np.arange(1, order)
-        backoff = np.maximum(self.backoff, LEAST_BACKOFF)
-        rest = [backoff[..., None], np.log1p(self.followers)[..., None]]
-        return np.concatenate([one_hot.astype(np.float64), *rest], -1)
-
-
-def matched_before(model: NGramLM, ids_BT: np.ndarray, state: NGramState) -> Matched:
-    """Return the longest known context before each of T tokens; it does not depend on the token itself."""
-    return _matched(model, np.concatenate([state.context_BK, np.asarray(ids_BT, np.int64)], 1), ids_BT.shape[1])
-
-
-def matched_after(model: NGramLM, state: NGramState) -> Matched:
-    """Return the longest known context before the next token, (B,)."""
-    shape = len(state.context_BK)
-    matched = Matched(np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape))
-    _note(matched, model, enumerate(model.contexts(state), start=1))
-    return matched
-
-
-def _matched(model: NGramLM, ids_BL: np.ndarray, last: int) -> Matched:
-    shape = len(ids_BL), last
-    matched = Matched(np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape))
-    if model.order == 1:
-        return matched
-    apart_BL = apart(ids_BL)
+def _before(model: NGramLM, ids_BT: np.ndarray, state: NGramState) -> np.ndarray:
+    """Return x before each of T tokens (B, T, N + 1); it does not depend on the token itself."""
+    ids_BL = np.concatenate([state.context_BK, np.asarray(ids_BT, np.int64)], 1)
+    apart_BL, last = apart(ids_BL), ids_BT.shape[1]
     rows = (row_T.reshape(apart_BL.shape) for row_T in follow(apart_BL.ravel(), model.tables.followers[:-1]))
     # The context of a position ends at the position before it.
     contexts = (row_BL[:, -last - 1 : -1].ravel() for row_BL in chain([apart_BL], rows))
-    _note(matched, model, enumerate(contexts, start=1))
-    return matched
+    return _features(model, contexts if model.order > 1 else (), ids_BT.size).reshape(*ids_BT.shape, model.order + 1)
 
 
-def _note(matched: Matched, model: NGramLM, contexts: Iterable[tuple[int, np.ndarray]]) -> None:
-    """Write every context that was continued into *matched*, shortest first, so that the longest remains."""
-    length_N, backoff_N, followers_N = (a.reshape(-1) for a in (matched.length, matched.backoff, matched.followers))
-    for length, context_N in contexts:
-        at = np.flatnonzero(context_N != NONE)
-        context_Q = context_N[at].astype(np.int64)
-        number_Q = model.tables.followers[length - 1].span(context_Q)[1]
-        continued_Q = number_Q > 0
-        at, context_Q = at[continued_Q], context_Q[continued_Q]
-        length_N[at] = length
-        backoff_N[at] = model.tables.backoff[length - 1][context_Q]
-        followers_N[at] = number_Q[continued_Q]
+def _features(model: NGramLM, contexts: Iterable[np.ndarray], places: int) -> np.ndarray:
+    """Return x at some places (N + 1 each): one-hot length without 0, log γ, log(1 + followers).
+
+    Args:
+        contexts: The row of the context of 1, 2, … tokens at each place; the longest one that was continued counts.
+        places: Their number.
+    """
+    length_Q, backoff_Q, followers_Q = np.zeros((3, places))
+    for length, context_Q in enumerate(contexts, start=1):
+        at = np.flatnonzero(context_Q != NONE)
+        context_C = context_Q[at].astype(np.int64)
+        number_C = model.tables.followers[length - 1].span(context_C)[1]
+        at, context_C, number_C = at[number_C > 0], context_C[number_C > 0], number_C[number_C > 0]
+        length_Q[at], followers_Q[at] = length, number_C
+        backoff_Q[at] = model.tables.backoff[length - 1][context_C]
+    one_hot = length_Q[:, None] == np.arange(1, model.order)
+    rest = np.stack([np.maximum(backoff_Q, LEAST_BACKOFF), np.log1p(followers_Q)], 1)
+    return np.concatenate([one_hot.astype(np.float64), rest], 1)
 
 
 def ngram_models(parts: Sequence[Part]) -> list[NGramLM]:

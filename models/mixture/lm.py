@@ -24,9 +24,11 @@ from ..tokens.special import CONTEXT_IDS
 from ..tokens.vocabulary import Vocabulary
 from .context_weights import KEY, ContextWeights
 from .parts import Part, load_parts, read_facts, save_parts, write_facts
-from .weights import Attribution, Fixed, Weighting, attribution_of, mixed_nats
+from .weights import Attribution, Fixed, attribution_of, mixed_nats
 
 FACTS = "mixture.json"
+Weighting = Fixed | ContextWeights
+"""Source of the weights of a mixture; they sum to 1 and do not depend on the next word."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,12 @@ class MixtureLM:
 
     @property
     def first_entries(self) -> int:
-        """See `StepsFirst`: the fewest that a part gives alone; 0 if none does."""
+        """See `first_step`: the fewest that a part gives alone; 0 if none does."""
         counts = [getattr(model, "first_entries", 0) for model in self.models]
         return min((count for count in counts if count), default=0)
 
     def step_first(self, ids_B: np.ndarray, state: MixtureState) -> tuple[FirstEntries, MixtureState]:
-        """Read one token of each stream; see `StepsFirst`. Other parts are stepped as usual."""
+        """Read one token of each stream; see `first_step`. Other parts are stepped as usual."""
         steps = [stepped_first(model, ids_B, part) for model, part in zip(self.models, state.parts, strict=True)]
         states, count = tuple(after for _, after in steps), self.first_entries
         log_weight_BP = np.broadcast_to(self.weighting.following(states), (len(ids_B), len(self.models)))

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -125,9 +124,9 @@ class NeuralCacheLM(CacheLM):
         """Return −log p of static model and cache (B, T, 2), the tokens remembered (B, T, 1), and the state after."""
         static_BT, before_BTE, part = self.network_model.read(ids_BT, state.part)
         memory = self._memory(ids_BT, before_BTE, state)
-        nats_11BT, number_1BT = cache_nats(memory, before_BTE, [self.theta], [self.window])
-        nats_BT = np.where(number_1BT[0] > 0, nats_11BT[0, 0], static_BT)
-        return np.stack([static_BT, nats_BT], -1), number_1BT[0][..., None], self._after_reading(memory, part)
+        [nats_BT], number_BT = cache_nats(memory, before_BTE, [self.theta], self.window)
+        nats_BT = np.where(number_BT > 0, nats_BT, static_BT)
+        return np.stack([static_BT, nats_BT], -1), number_BT[..., None], self._after_reading(memory, part)
 
     def _memory(self, ids_BT: np.ndarray, before_BTE: Tensor, state: NeuralCacheState) -> CacheMemory:
         """Return the tokens remembered before and while these tokens are read."""
@@ -176,7 +175,7 @@ class CacheMemory:
 
 @torch.no_grad()
 def cache_nats(
-    memory: CacheMemory, query_BTE: Tensor, thetas: Sequence[float], windows: Sequence[int]
+    memory: CacheMemory, query_BTE: Tensor, thetas: Sequence[float], window: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compare the features of T positions with the remembered ones, some positions at a time.
 
@@ -184,57 +183,33 @@ def cache_nats(
         memory: The tokens to look back at; L = K + T.
         query_BTE: Features of the positions.
         thetas: S values of θ.
-        windows: W window lengths, rising.
+        window: Number of tokens to look back at.
 
     Returns:
-        −log p_cache of the token at each position (S, W, B, T), float64: infinite if that token is not remembered, NaN
-        if no token is; and the number of tokens remembered there (W, B, T).
+        −log p_cache of the token at each position (S, B, T), float64: infinite if that token is not remembered, NaN if
+        no token is; and the number of tokens remembered there (B, T).
     """
     batch, tokens, _ = query_BTE.shape
     before = memory.keys_BL.shape[1] - tokens
-    nats = np.zeros((len(thetas), len(windows), batch, tokens))
-    number = np.zeros((len(windows), batch, tokens), np.int64)
-    at = 0
-    while at < tokens:
-        room = PAIRS // max(1, batch * min(before + tokens, windows[-1] + WIDTH))
-        end = min(tokens, at + max(1, min(WIDTH, room)))
-        place_C = np.arange(before + at, before + end)
-        first = max(0, before + at - windows[-1])
-        hits_SWBC, totals_SWBC = _sums(
-            memory, query_BTE[:, at:end], thetas, windows, place_C, first, number[..., at:end]
-        )
-        with np.errstate(invalid="ignore"):
-            nats[..., at:end] = totals_SWBC - hits_SWBC
-        at = end
-    return nats, number
-
-
-def _sums(
-    memory: CacheMemory, query_BCE: Tensor, thetas: Sequence[float], windows: Sequence[int], place_C: np.ndarray,
-    first: int, number_WBC: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Return log Σ exp(θ h · h_i) over remembered tokens equal to the one at each place, and over all (S, W, B, C).
-
-    The number of remembered tokens is written to number_WBC. Each window adds its share beyond the window before it.
-    """
-    features_BME = memory.features_BLE[:, first : place_C[-1]]
-    keys_BM, place_M = memory.keys_BL[:, first : place_C[-1]], np.arange(first, place_C[-1])
-    likeness_BCM = torch.bmm(query_BCE, features_BME.transpose(1, 2))
-    open_BCM = (keys_BM != NONE)[:, None] & (place_M >= memory.since_BL[:, place_C][..., None])
-    same_BCM = torch.from_numpy(keys_BM[:, None] == memory.keys_BL[:, place_C][..., None]).to(likeness_BCM.device)
-    distance_CM = place_C[:, None] - place_M
-    shape = len(thetas), len(windows), *likeness_BCM.shape[:2]
-    hits, totals = np.full(shape, -np.inf), np.full(shape, -np.inf)
-    for w, (low, high) in enumerate(pairwise((0, *windows))):
-        band_BCM = open_BCM & (distance_CM > low) & (distance_CM <= high)
-        number_WBC[w] = band_BCM.sum(2) + (number_WBC[w - 1] if w else 0)
-        shut_BCM = torch.from_numpy(~band_BCM).to(likeness_BCM.device)
+    nats_SBT, number_BT = np.zeros((len(thetas), batch, tokens)), np.zeros((batch, tokens), np.int64)
+    width = max(1, min(WIDTH, PAIRS // max(1, batch * min(before + tokens, window + WIDTH))))
+    for at in range(0, tokens, width):
+        place_C = np.arange(before + at, before + min(at + width, tokens))
+        place_M = np.arange(max(0, place_C[0] - window), place_C[-1])
+        keys_BM, distance_CM = memory.keys_BL[:, place_M], place_C[:, None] - place_M
+        known_BCM = (keys_BM != NONE)[:, None] & (place_M >= memory.since_BL[:, place_C][..., None])
+        known_BCM &= (distance_CM > 0) & (distance_CM <= window)
+        features_BME = memory.features_BLE[:, place_C[-1] - len(place_M) : place_C[-1]]
+        likeness_BCM = torch.bmm(query_BTE[:, at : at + width], features_BME.transpose(1, 2))
+        same_BCM = torch.from_numpy(keys_BM[:, None] == memory.keys_BL[:, place_C][..., None]).to(likeness_BCM.device)
+        shut_BCM = torch.from_numpy(~known_BCM).to(likeness_BCM.device)
         highest_BC1 = _highest(likeness_BCM, shut_BCM)
-        for s, theta in enumerate(thetas):
-            log_sums = _log_sums(theta, likeness_BCM - highest_BC1, highest_BC1[..., 0], shut_BCM, same_BCM)
-            for sums, log_sum in zip((hits, totals), log_sums, strict=True):
-                sums[s, w] = np.logaddexp(sums[s, w - 1], log_sum) if w else log_sum
-    return hits, totals
+        number_BT[:, at : at + width] = known_BCM.sum(2)
+        for nats_BT, theta in zip(nats_SBT, thetas, strict=True):
+            same_BC, all_BC = _log_sums(theta, likeness_BCM - highest_BC1, highest_BC1[..., 0], shut_BCM, same_BCM)
+            with np.errstate(invalid="ignore"):
+                nats_BT[:, at : at + width] = all_BC - same_BC
+    return nats_SBT, number_BT
 
 
 def _highest(likeness_BCM: Tensor, shut_BCM: Tensor) -> Tensor:

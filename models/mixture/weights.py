@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -50,30 +50,9 @@ def shares(nats_TP: np.ndarray, log_weights_P: np.ndarray) -> np.ndarray:
     return np.where(possible_T1, np.exp(log_weights_P - nats_TP + np.where(possible_T1, nats_T[..., None], 0.0)), 0.0)
 
 
-class Weighting(Protocol):
-    """Source of the weights of a mixture; they sum to 1 and do not depend on the next word."""
-
-    def before(self, ids_BT: np.ndarray, states: Sequence[Any]) -> np.ndarray:
-        """Return log λ before each token (B, T, P), or an array that broadcasts to this shape.
-
-        Args:
-            ids_BT: The tokens to read.
-            states: States of the parts before the first token.
-        """
-        ...
-
-    def following(self, states: Sequence[Any]) -> np.ndarray:
-        """Return log λ for the next token (B, P), or an array that broadcasts to this shape."""
-        ...
-
-    def facts(self) -> dict[str, Any]:
-        """Return everything to save, as JSON values."""
-        ...
-
-
 @dataclass(frozen=True)
 class Fixed:
-    """A `Weighting` with the same weights λ (P,) in every context."""
+    """The same weights λ (P,) in every context."""
 
     weights_P: np.ndarray
 
@@ -85,15 +64,20 @@ class Fixed:
         return logarithms
 
     def before(self, ids_BT: np.ndarray, states: Sequence[Any]) -> np.ndarray:
-        """Return log λ before each token; see `Weighting.before`."""
+        """Return log λ before each token (B, T, P), or an array that broadcasts to this shape.
+
+        Args:
+            ids_BT: The tokens to read.
+            states: States of the parts before the first token.
+        """
         return self.log_weights_P[None, None]
 
     def following(self, states: Sequence[Any]) -> np.ndarray:
-        """Return log λ for the next token; see `Weighting.following`."""
+        """Return log λ for the next token (B, P), or an array that broadcasts to this shape."""
         return self.log_weights_P[None]
 
     def facts(self) -> dict[str, Any]:
-        """Return the weights as JSON values; see `Weighting.facts`."""
+        """Return everything to save, as JSON values."""
         return {"weights": self.weights_P.tolist()}
 
 

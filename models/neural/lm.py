@@ -109,12 +109,12 @@ class NeuralLM:
 
     @property
     def first_entries(self) -> int:
-        """See `StepsFirst`: the head of a two-level softmax, where its entries have the first ids; else 0."""
+        """See `first_step`: the head of a two-level softmax, where its entries have the first ids; else 0."""
         return getattr(getattr(self.reader(), "logp", None), "first_entries", 0)
 
     @torch.no_grad()
     def step_first(self, ids_B: np.ndarray, state: NeuralState) -> tuple[FirstEntries, NeuralState]:
-        """Read one token of each stream; see `StepsFirst`."""
+        """Read one token of each stream; see `first_step`."""
         reader: Any = self.reader()
         features_BTE, network = reader.read(self.ids_tensor(ids_B)[:, None], state.network)
         features_BE = features_BTE[:, 0]

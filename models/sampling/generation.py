@@ -20,7 +20,7 @@ from ..tokens.special import EOS
 from .batch import SampledText, TextBatch, rating_of, start_by, uniforms_of
 
 BATCH, BATCH_BY_FIRST = 128, 512
-"""Texts generated in one batch; the second where tokens are drawn from first entries (`StepsFirst`), which take less
+"""Texts generated in one batch; the second where tokens are drawn from first entries (`first_step`), which take less
 memory. 512 texts with 11,863 entries, on a busy machine: an LSTM took 12.2 CPU seconds and 566 MiB by 128 from whole
 distributions, and 5.4 and 539 MiB by 512 from first entries; its mixture with a 5-gram model 16.4 and 614, 6.6 and 626.
 """

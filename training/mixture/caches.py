@@ -136,7 +136,7 @@ def _evidence(model: CacheLM, batch: TuningBatch) -> tuple[np.ndarray, np.ndarra
 def _candidates(model: NeuralCacheLM, validation: TokenStream) -> Iterator[tuple[float, int, np.ndarray, np.ndarray]]:
     """Yield each θ and n with −log p of static model and cache (T, 2) and the ranges (T,) of the held-out tokens.
 
-    The features are compared once for all candidates.
+    The features are compared once for all θ.
     """
     assert isinstance(model.spec, NeuralCacheSpec)
     thetas, windows = model.spec.thetas, sorted(model.spec.windows)
@@ -144,10 +144,11 @@ def _candidates(model: NeuralCacheLM, validation: TokenStream) -> Iterator[tuple
     for batch in held_out(validation, TUNING_TOKENS, model.spec.across):
         state = model.start(len(batch.ids_BT))
         static_BT, before_BTE, _ = model.network_model.read(batch.ids_BT, state.part)
-        nats, remembered = cache_nats(model._memory(batch.ids_BT, before_BTE, state), before_BTE, thetas, windows)
+        memory = model._memory(batch.ids_BT, before_BTE, state)
+        compared = [cache_nats(memory, before_BTE, thetas, window) for window in windows]
         static.append(static_BT[batch.scored_BT])
-        cache.append(nats[..., batch.scored_BT])
-        number.append(remembered[..., batch.scored_BT])
+        cache.append(np.stack([nats for nats, _ in compared], 1)[..., batch.scored_BT])
+        number.append(np.stack([remembered for _, remembered in compared])[..., batch.scored_BT])
     static_T, cache_SWT, number_WT = (np.concatenate(pieces, -1) for pieces in (static, cache, number))
     for (s, theta), (w, window) in product(enumerate(thetas), enumerate(windows)):
         nats_T = np.where(number_WT[w] > 0, cache_SWT[s, w], static_T)

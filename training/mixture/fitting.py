@@ -22,9 +22,9 @@ import numpy as np
 
 from models.base import ModelError
 from models.mixture.context_weights import ContextWeights, log_softmax
-from models.mixture.lm import MixtureLM
+from models.mixture.lm import MixtureLM, Weighting
 from models.mixture.parts import Part
-from models.mixture.weights import Fixed, Weighting, mixed_nats, shares
+from models.mixture.weights import Fixed, mixed_nats, shares
 from models.specs import MixtureSpec
 from training.context import FitContext, FitResult
 from training.mixture.tuning import ROUNDS, TUNING_TOKENS, batches, em, journal_tuning, open_parts, token_nats

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from ...base import ModelError
+from ...streams import side_by_side
 from ...tokens.special import STARS
 from ..spec import NOT_SCORED
 from .spec import LabellingOptions
@@ -166,12 +167,7 @@ class Sequences(Rows):
 
         They are sorted by length, so that padding is short; the batch's `rows_B` has their numbers.
         """
-        order = np.argsort(-self.lengths, kind="stable")
-        first = 0
-        while first < len(order):
-            count = max(1, positions // max(1, int(self.lengths[order[first]])))
-            yield self.batch(order[first : first + count])
-            first += count
+        yield from map(self.batch, side_by_side(self.lengths, positions))
 
     def shuffled(self, draw: np.random.Generator, size: int) -> Iterator[np.ndarray]:
         """Yield the numbers of all rows once, *size* at a time, in random order, similar lengths together."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ from .cross_entropy import Gradients, rows_at_once
 
 
 class Paths(NamedTuple):
-    """The inner nodes from the root to each leaf (in no order), those of all leaves one after another.
+    """The inner nodes from the root to each leaf, those of all leaves one after another.
 
     Attributes:
         starts: (P + 1), the index where each leaf's part begins.
@@ -67,23 +68,11 @@ def huffman_tree(counts_P: np.ndarray) -> np.ndarray:
         children.append((frequent, rare))
         joined.append(len(weights))
         weights.append(weights[rare] + weights[frequent])
-    return _level_by_level(np.array(children, np.int64).reshape(-1, 2), len(counts_P))
-
-
-def _level_by_level(children_I2: np.ndarray, leaves: int) -> np.ndarray:
-    """Return the same tree with its inner nodes numbered from the root down, not from the leaves up."""
-    order, level = [], np.array([len(children_I2) - 1])
-    while len(level) and len(children_I2):
-        order.append(level)
-        below = children_I2[level].reshape(-1)
-        level = below[below >= leaves] - leaves
-    number_I = np.empty(len(children_I2), np.int64)
-    order_I = np.concatenate(order) if order else np.empty(0, np.int64)
-    number_I[order_I] = np.arange(len(order_I))
-    children_I2 = children_I2[order_I]
-    inner = children_I2 >= leaves
-    children_I2[inner] = leaves + number_I[children_I2[inner] - leaves]
-    return children_I2
+    first, order = len(counts_P), [len(children) - 1]  # the root is the last one joined
+    for node in order:  # grows on the way: level by level
+        order += [child - first for child in children[node] if child >= first]
+    number = {first + node: first + place for place, node in enumerate(order)}
+    return np.array([[number.get(child, child) for child in children[node]] for node in order], np.int64)
 
 
 def tree_levels(children_I2: np.ndarray) -> list[slice]:
@@ -97,22 +86,15 @@ def tree_levels(children_I2: np.ndarray) -> list[slice]:
 
 
 def tree_paths(children_I2: np.ndarray) -> Paths:
-    """Return the path of every leaf; the code follows all leaves to the root at the same time."""
+    """Return the path of every leaf, from the root down."""
     leaves = len(children_I2) + 1
-    parent_X, sign_X = np.full(2 * leaves - 1, -1), np.zeros(2 * leaves - 1)
-    for side, sign in ((0, 1.0), (1, -1.0)):
-        parent_X[children_I2[:, side]] = np.arange(len(children_I2))
-        sign_X[children_I2[:, side]] = sign
-    climbers, at = np.arange(leaves), np.arange(leaves)
-    levels: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    while len(climbers := climbers[parent_X[at] >= 0]):
-        at = at[parent_X[at] >= 0]
-        levels.append((climbers, parent_X[at], sign_X[at]))
-        at = leaves + parent_X[at]
-    leaf_F, nodes_F, signs_F = (np.concatenate(parts) for parts in zip(*levels, strict=True))
-    order_F = np.argsort(leaf_F, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(leaf_F, minlength=leaves))])
-    return Paths(starts, nodes_F[order_F], signs_F[order_F])
+    nodes_X: list[list[int]] = [[]] * (2 * leaves - 1)
+    signs_X: list[list[float]] = [[]] * (2 * leaves - 1)
+    for node, children in enumerate(children_I2.tolist()):  # a node comes before those below it
+        for child, sign in zip(children, (1.0, -1.0), strict=True):
+            nodes_X[child], signs_X[child] = [*nodes_X[leaves + node], node], [*signs_X[leaves + node], sign]
+    starts = np.cumsum([0, *map(len, nodes_X[:leaves])])
+    return Paths(starts, *(np.array(list(chain.from_iterable(paths[:leaves]))) for paths in (nodes_X, signs_X)))
 
 
 class HierarchicalOutput(OutputLayer):
