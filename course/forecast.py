@@ -36,7 +36,7 @@ from torch import nn
 from course.inputs import show
 from models.base import ModelError
 from models.neural.device import limited_threads
-from models.neural.labelling.network import Encoder
+from models.neural.labelling.network import SequenceEncoder
 from models.specs import TrainingSpec
 from training.neural.optimizers import learning_rate, make_optimizer, scale_and_clip
 
@@ -92,7 +92,7 @@ class ChangeNetwork(nn.Module):
 
     def __init__(self, kind: str, hidden: int) -> None:
         super().__init__()
-        self.encoder = Encoder(kind, 1, hidden)
+        self.encoder = SequenceEncoder(kind, 1, hidden)
         self.answer = nn.Linear(hidden, 1)
         nn.init.zeros_(self.answer.weight)  # the first prediction is "tomorrow is like today"
         nn.init.zeros_(self.answer.bias)

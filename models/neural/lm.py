@@ -132,9 +132,9 @@ class NeuralLM:
         reader = self.reader()
         return self._features(self.ids_tensor(ids_BT), state, self.network if reader is None else reader.read)
 
-    def reader(self, again: bool = False) -> Reader | None:
-        """Return the network packed for steps; None where that is not done (GPU, normalised cells); *again*: repack."""
-        if (again or self._reader is None) and not self._without_reader:
+    def reader(self) -> Reader | None:
+        """Return the network packed for steps; None where that is not done (GPU, normalised cells)."""
+        if self._reader is None and not self._without_reader:
             self._reader = reader_for(self.network)
             self._without_reader = self._reader is None
         return self._reader

@@ -65,14 +65,12 @@ class Network(nn.Module):
         last_layer: Outputs of the last recurrent layer after and before dropout (both B, T, H) in the latest call, with
             their gradient. Set for recurrent networks in training mode when the recipe penalises activations; else
             None.
-        file: The file that the weights were loaded from; they may have changed since.
     """
 
     embedding: nn.Embedding
     output: OutputLayer
     precision: Precision = "float32"
     last_layer: tuple[torch.Tensor, torch.Tensor] | None = None
-    file: Path | None = None
 
     @property
     def products(self) -> Precision:
@@ -151,7 +149,6 @@ def fill_from(network: Network, folder: Path) -> None:
         fill_network(network, weights)
     except ValueError as error:
         raise ModelError(f"The weights in {folder} do not fit the model's options: {error}", "bundle") from error
-    network.file = folder / WEIGHTS
 
 
 def stored_once(network: nn.Module) -> dict[str, Tensor]:

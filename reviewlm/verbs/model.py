@@ -177,8 +177,8 @@ def export(
     The folder has model.pt2 (torch.export), vocabulary.json, and card.json, which describes inputs and outputs.
     """
     bundle, version = opened(configured(preset, [*(set or []), "execution.device=cpu"]), model)
-    from models.neural.export import exportable, write_export
     from reviewlm.loaded_model import PROBES
+    from training.neural.export import exportable, write_export
 
     network = checked(lambda: exportable(bundle, part))
     exported = checked(lambda: write_export(to, network, PROBES, _which(version)))

@@ -9,11 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Condition, RLock, Thread
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 
-from models.base import LanguageModel
 from models.bundles.bundle import Bundle
 from serving.engine.jobs import LONG, EngineContext, EngineJob, Jobs
 from serving.engine.live_text import LiveText
@@ -21,13 +20,8 @@ from serving.engine.requests import Busy, EngineFigures, EngineLimits, Generatio
 from serving.engine.scheduler import Scheduler
 from serving.engine.ticket import Ticket, Wakes
 
-if TYPE_CHECKING:
-    from models.neural.inference.weights_on_disk import WeightsOnDisk
-
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-IDLE_SECONDS = 5.0
-"""Time without work after which weights that are on the disk take no memory."""
 DRAINED_SECONDS = 5.0
 """Time that the thread gets to end, beyond that for the texts in progress."""
 
@@ -61,7 +55,6 @@ class Engine:
 
     def __init__(self, bundle: Bundle, limits: EngineLimits | None = None) -> None:
         self.bundle, self.limits = bundle, limits or EngineLimits()
-        self._on_disk = None if bundle.writer.numbers == "float32" else _on_disk(bundle.model)
         self._wakes = Wakes()
         self._scheduler = Scheduler(bundle, self.limits, self._wakes)
         self._changed = Condition(RLock())
@@ -170,15 +163,8 @@ class Engine:
                 left = None if self._end is None else self._end - monotonic()
                 if left is not None and (left <= 0 or not (self._arriving or self._jobs)):
                     return False
-                self._rest(left)
+                self._changed.wait(left)
             return self._end is None or monotonic() < self._end
-
-    def _rest(self, seconds: float | None) -> None:
-        """Wait for something new; after a while, give back the memory of weights that are on the disk."""
-        if self._on_disk is None or seconds is not None:
-            self._changed.wait(seconds)
-        elif not self._changed.wait(IDLE_SECONDS):
-            self._on_disk.forget()
 
     def _tokenize(self, arrival: _Arrival) -> None:
         """Make a long prompt into tokens, in another thread than the engine's, then let the text wait for its place."""
@@ -240,9 +226,3 @@ class Engine:
             self._arriving.clear()
         self._jobs.end(StreamEnded(reason, message))
         self._aside.shutdown(wait=False, cancel_futures=True)
-
-
-def _on_disk(model: LanguageModel) -> WeightsOnDisk:
-    from models.neural.inference.weights_on_disk import WeightsOnDisk  # imports the networks
-
-    return WeightsOnDisk(model)

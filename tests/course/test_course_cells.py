@@ -18,7 +18,7 @@ from benchmarks.training.one_hot import allocated, one_hot_product
 from course import bptt
 from course.einsum import einsum_affine
 from models.neural.architectures import NPLMNetwork, RecurrentNetwork
-from models.neural.labelling.network import Encoder
+from models.neural.labelling.network import SequenceEncoder
 from models.neural.layers.cells import ACTIVATIONS, CELLS, cho_gru_cell, elman_cell, lstm_cell, matmul_affine
 from models.specs import KINDS, NPLMSpec, RecurrentSpec, TrainingSpec, model_class
 from models.tokens.special import CONTEXT_IDS
@@ -160,7 +160,7 @@ def test_C13_a_gru_layer_has_three_quarters_of_the_parameters():
 def test_C15_bidirectional_layer():
     """N 218–227, S 98: h_t = (→h_t, ←h_t), the second from the end of the sequence."""
     torch.manual_seed(1)
-    encoder, x = Encoder("rnn", E, H, bidirectional=True).double(), random(1, T, E)
+    encoder, x = SequenceEncoder("rnn", E, H, bidirectional=True).double(), random(1, T, E)
     forth, back = encoder.layers[0], encoder.backwards[0]
     right, left = [torch.zeros(H).double()], [torch.zeros(H).double()]
     for layer, states, order in ((forth, right, range(T)), (back, left, reversed(range(T)))):

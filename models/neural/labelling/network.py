@@ -40,7 +40,7 @@ from ..network import EMBEDDING_STD
 from .spec import LabellingOptions
 
 
-class Encoder(nn.Module):
+class SequenceEncoder(nn.Module):
     """L layers that read from the beginning, and perhaps L that read from the end; padding never changes a result.
 
     Args:
@@ -147,7 +147,7 @@ class LabellingNetwork(nn.Module):
         self.entries, self.precision, self.tagging = entries, spec.training.precision, spec.task == "tagging"
         self.embedding = nn.Embedding(entries, spec.embedding)
         nn.init.normal_(self.embedding.weight, 0.0, EMBEDDING_STD)
-        self.encoder = Encoder(
+        self.encoder = SequenceEncoder(
             spec.kind, spec.embedding, spec.hidden, spec.layers, spec.cells, spec.dropout, spec.bidirectional,
             nonlinearity=spec.nonlinearity, form=spec.form, forget_bias=spec.forget_bias, layer_norm=spec.layer_norm,
             start=spec.recurrent_start,

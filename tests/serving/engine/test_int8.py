@@ -9,7 +9,7 @@ import torch
 
 from corpus.synthetic.synth import write_reviews
 from models.bundles.bundle import INT8_LOSS, in_int8, load_bundle
-from models.neural.inference.int8 import Int8LSTMReader, loss_of_int8
+from models.neural.inference.int8 import Int8LSTMReader
 from models.specs import NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
@@ -19,6 +19,7 @@ from tasks.fitting.job import LanguageModelJob
 from tests.serving.engine.small_models import TEXTS, bundle_of, network
 from training.context import FitContext
 from training.fit import fit_model
+from training.neural.neural_fit import loss_of_int8
 from training.vocabularies.learn import learn_vocabulary
 
 NEURAL = ("lstm", "gru", "rnn", "nplm", "mixture", "neural_cache")

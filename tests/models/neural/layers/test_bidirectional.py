@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from models.neural.labelling.network import Encoder
+from models.neural.labelling.network import SequenceEncoder
 
 E, H, T = 4, 5, 9
 LENGTHS = torch.tensor([3, 9, 1, 6])
@@ -15,7 +15,7 @@ B = len(LENGTHS)
 
 def make(kind="lstm", layers=2, cells="fused", inputs=E, **options):
     torch.manual_seed(1)
-    return Encoder(kind, inputs, H, layers, cells, bidirectional=True, **options).double()
+    return SequenceEncoder(kind, inputs, H, layers, cells, bidirectional=True, **options).double()
 
 
 def random_inputs():

@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..atomic_files import new_folder
-from ..base import LanguageModel, ModelError
-from ..bundles.bundle import Bundle
-from ..sampling import generate
-from ..specs import to_dict
-from ..tokens.special import BOS, EOS, STARS, UNK
-from ..tokens.vocabulary import FILE
-from .lm import NeuralLM, NeuralState, networks_in
-from .network import STREAMS, Network
+from models.atomic_files import new_folder
+from models.base import LanguageModel, ModelError
+from models.bundles.bundle import Bundle
+from models.neural.lm import NeuralLM, NeuralState, networks_in
+from models.neural.network import STREAMS, Network
+from models.sampling import generate
+from models.specs import to_dict
+from models.tokens.special import BOS, EOS, STARS, UNK
+from models.tokens.vocabulary import FILE
 
 EXAMPLE_BATCH = 3
 """Texts of the example that is traced; torch treats 0 and 1 as special sizes."""
@@ -186,7 +186,6 @@ def _difference(one_BV: torch.Tensor, other_BV: torch.Tensor) -> float:
 
 FORMAT = 1
 GRAPH, CARD = "model.pt2", "card.json"
-INSTEAD = "`reviewlm serve` and MLflow answer with any kind of model"
 
 
 def exportable(bundle: Bundle, part: str = "") -> Bundle:
@@ -199,25 +198,16 @@ def exportable(bundle: Bundle, part: str = "") -> Bundle:
     Raises:
         ModelError: kind "input": it is not a network, or has no such part.
     """
-    every = networks_in(bundle.model, bundle.spec.name, bundle.spec)
-    networks = {name: (spec, model) for name, spec, model in every}
+    networks = {name: (spec, model) for name, spec, model in networks_in(bundle.model, bundle.spec.name, bundle.spec)}
     if isinstance(bundle.model, NeuralLM) and not part:
         return bundle
     if part in networks:
         spec, model = networks[part]
         return replace(bundle, spec=spec, model=model)
-    names, kind = ", ".join(networks), bundle.spec.kind
-    if part:
-        have = f"its networks: {names}" if networks else "it has no network"
-        raise ModelError(f"'{bundle.spec.name}' has no network '{part}'; {have}", "input")
-    if networks:
-        raise ModelError(
-            f"'{bundle.spec.name}' is of kind '{kind}', and only a network can be exported. Name one that it uses, "
-            f"with --part: {names}. That is another model, with other scores and texts; {INSTEAD}", "input",
-        )  # fmt: skip
+    there = f"name one of its networks with --part: {', '.join(networks)}" if networks else "it has no network"
     raise ModelError(
-        f"'{bundle.spec.name}' is of kind '{kind}', and only a network (rnn, gru, lstm, nplm) can be exported; "
-        f"{INSTEAD}, and `reviewlm.load(…).save(FOLDER)` writes its tables", "input",
+        f"only a network (rnn, gru, lstm, nplm) can be exported; '{bundle.spec.name}' is of kind "
+        f"'{bundle.spec.kind}'{f', and {part!r} is none of it' if part else ''}: {there}", "input",
     )  # fmt: skip
 
 
