@@ -33,6 +33,7 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from training.context import FitContext
 from training.fit import fit_model
+from training.neural.sampled_output import training_output
 
 TRAINING = TrainingSpec(epochs=1.0, batch=16, bptt_len=50, learning_rate=5e-3, evaluations=1)
 UPDATES = 15
@@ -75,7 +76,9 @@ def train(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
 def output_ms(spec: RecurrentSpec, counts_V: np.ndarray) -> float:
     """Return the CPU milliseconds of loss and gradients of the output layer alone, for one window of all streams."""
     torch.manual_seed(1)
-    network = RecurrentLM.build(spec, torch.from_numpy(counts_V)).train()
+    network = RecurrentLM.build(spec, torch.from_numpy(counts_V))
+    network.output = training_output(network.output, spec.objective, torch.from_numpy(counts_V))
+    network.train()
     share_V = np.where(np.isin(np.arange(len(counts_V)), CONTEXT_IDS), 0, counts_V / counts_V.sum())
     positions = spec.training.batch * spec.training.bptt_len
     drawn = np.random.default_rng(1).choice(len(counts_V), positions, p=share_V / share_V.sum())

@@ -19,6 +19,7 @@ from models.tokens.special import CONTEXT_IDS, EOS
 from training.context import FitContext, FitResult
 from training.neural.embedding_start import start_embedding
 from training.neural.fused.chosen_layers import train_with_own_layers
+from training.neural.sampled_output import training_output
 from training.neural.trainer import train as train_network
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def fit_network(
     with limited_threads(threads), out_of_memory(spec.name, context.device), torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.training.seed)
         network = lm_class.build(spec, counts_V)
+        network.output = training_output(network.output, spec.objective, counts_V)
         if spec.vectors:
             start_embedding(network.embedding, spec, context.vectors)
         if context.init_weights is not None:

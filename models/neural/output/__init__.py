@@ -13,5 +13,3 @@ from .base import Precision as Precision
 from .base import SoftmaxOutput as SoftmaxOutput
 from .build import build_output as build_output
 from .hierarchical import HierarchicalOutput as HierarchicalOutput
-from .sampled import NCEOutput as NCEOutput
-from .sampled import SampledSoftmaxOutput as SampledSoftmaxOutput

@@ -16,9 +16,7 @@ from ..spec import ObjectiveSpec
 from .adaptive import AdaptiveOutput
 from .base import CONTEXT_IDS, OutputLayer, SoftmaxOutput
 from .hierarchical import HierarchicalOutput
-from .sampled import NCEOutput, SampledSoftmaxOutput
 
-ESTIMATORS = {"sampled": SampledSoftmaxOutput, "nce": NCEOutput}
 log = logging.getLogger(__name__)
 
 
@@ -46,9 +44,6 @@ def build_output(
     predicted = torch.tensor([i for i in range(len(counts_V)) if i not in CONTEXT_IDS])
     share_V = (counts_V + 0.5) / (counts_V[predicted] + 0.5).sum()
     bias_V = share_V.log().to(weight)
-    if objective.estimator != "exact":
-        estimator = ESTIMATORS[objective.estimator]
-        return estimator(weight, bias_V, counts_V, objective.samples, objective.chunk)
     if objective.output == "softmax" or not _has_tail(objective, len(counts_V), len(predicted)):
         return SoftmaxOutput(weight, bias_V, objective.chunk)
     cuts = _cuts(objective, len(predicted))

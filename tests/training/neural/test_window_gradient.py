@@ -9,6 +9,7 @@ from models.neural.architectures import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from tests.marked_cases import long_but
 from tests.models.neural.made_trainings import V
+from training.neural.sampled_output import training_output
 from training.neural.tbptt import Memory, activation_penalty, add_gradients
 
 B, T = 5, 8
@@ -28,6 +29,7 @@ def network_of(kind="lstm", dtype=torch.float64, output="softmax", dropout=0.0, 
         training=TrainingSpec(precision="float32", bptt_len=T, **training),
     )
     network = RecurrentNetwork(spec, torch.arange(V)).to(dtype)
+    network.output = training_output(network.output, objective, torch.arange(V))
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(2)

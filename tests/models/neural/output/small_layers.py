@@ -23,8 +23,6 @@ OBJECTIVES = {
     "adaptive, mixed": ObjectiveSpec("adaptive", HEAD, cutoffs=(12, 20)),
     "shrinking, mixed": ObjectiveSpec("adaptive", HEAD, cutoffs=(12,), shrink=2.0),
     "hierarchical": ObjectiveSpec("hierarchical"),
-    "sampled, evaluated": ObjectiveSpec("softmax", estimator="sampled"),
-    "nce, evaluated": ObjectiveSpec("softmax", estimator="nce"),
 }
 
 
@@ -32,7 +30,6 @@ def layer_of(kind, chunk=8, dtype=torch.float32, seed=0):
     generator = torch.Generator().manual_seed(seed)
     weight = nn.Parameter(torch.randn(V, E, generator=generator, dtype=torch.float64).to(dtype))
     layer = build_output(replace(OBJECTIVES[kind], chunk=chunk), weight, SORTED if "sorted" in kind else MIXED)
-    layer.train("evaluated" not in kind)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if name != "weight":

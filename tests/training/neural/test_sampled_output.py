@@ -13,6 +13,7 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.tokens.special import CONTEXT_IDS
 from tests.models.neural.made_streams import walks
 from training.context import FitContext
+from training.neural.sampled_output import training_output
 from training.neural.trainer import train
 
 V, E, N = 40, 6, 25
@@ -30,7 +31,7 @@ def layer_of(estimator, samples=64, dtype=torch.float64, chunk=8, counts=COUNTS)
     generator = torch.Generator().manual_seed(1)
     weight = nn.Parameter(torch.randn(V, E, generator=generator, dtype=torch.float64).to(dtype) / 2)
     objective = ObjectiveSpec("softmax", chunk=chunk, estimator=estimator, samples=samples)
-    return build_output(objective, weight, counts).train()
+    return training_output(build_output(objective, weight, counts), objective, torch.from_numpy(counts)).train()
 
 
 def batch(seed=0, dtype=torch.float64):
@@ -97,7 +98,9 @@ def test_a_fit_that_was_interrupted_goes_on_with_the_samples_it_would_have_drawn
 
     def fitted(work, report=lambda progress: None):
         torch.manual_seed(1)
-        network = RecurrentLM.build(spec, torch.ones(30, dtype=torch.int64))
+        counts_V = torch.ones(30, dtype=torch.int64)
+        network = RecurrentLM.build(spec, counts_V)
+        network.output = training_output(network.output, objective, counts_V)
         train(network, *streams, training, FitContext(tmp_path / work, report=report))
         return network.state_dict()
 

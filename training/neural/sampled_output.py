@@ -28,12 +28,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from ..device import to_device
-from .base import CONTEXT_IDS, SoftmaxOutput
-from .cross_entropy import Gradients, in_format, rows_at_once, softmax_nats
+from models.neural.device import to_device
+from models.neural.output import CONTEXT_IDS, OutputLayer, SoftmaxOutput
+from models.neural.output.cross_entropy import Gradients, in_format, rows_at_once, softmax_nats
+from models.specs import ObjectiveSpec
 
 NOISE_POWER = 0.75
 
@@ -57,24 +58,22 @@ class _EstimatedOutput(SoftmaxOutput):
     """A softmax that is exact except for its training gradient; its state is that of `SoftmaxOutput`.
 
     Args:
-        weight: (V, E), one row per entry; may be the embedding's own.
-        bias_V: Initial bias.
+        exact: The softmax, whose weight and bias it takes.
         counts_V: How often each entry is predicted; a count of 0 is treated as 1.
         samples: S.
-        chunk: Positions whose logits are in memory at a time.
     """
 
     noise_V: Tensor
     cumulative_V: Tensor
     _shared: Negatives | None
 
-    def __init__(self, weight: nn.Parameter, bias_V: Tensor, counts_V: Tensor, samples: int, chunk: int) -> None:
-        super().__init__(weight, bias_V, chunk)
+    def __init__(self, exact: SoftmaxOutput, counts_V: Tensor, samples: int) -> None:
+        super().__init__(exact.weight, exact.bias.detach(), exact.chunk)
         self.samples = samples
         self._shares, self._shared = False, None
         power_V = counts_V.double().clamp_min(1) ** NOISE_POWER
         power_V[[i for i in CONTEXT_IDS if i < len(power_V)]] = 0
-        noise_V = (power_V / power_V.sum()).to(weight.device)
+        noise_V = (power_V / power_V.sum()).to(exact.weight.device)
         self.register_buffer("noise_V", noise_V, persistent=False)
         self.register_buffer("cumulative_V", noise_V.cumsum(0), persistent=False)
 
@@ -178,3 +177,18 @@ class NCEOutput(_EstimatedOutput):
         others_NU = others_NU - self._expected(negatives.ids_U)
         loss_N = -F.logsigmoid(own_N) - torch.mv(F.logsigmoid(-others_NU), times_U)
         return loss_N, -torch.sigmoid(-own_N), torch.sigmoid(others_NU) * times_U
+
+
+ESTIMATORS = {"sampled": SampledSoftmaxOutput, "nce": NCEOutput}
+
+
+def training_output(output: OutputLayer, objective: ObjectiveSpec, counts_V: Tensor) -> OutputLayer:
+    """Return the output layer that a network trains with: itself, or an estimator with its weights.
+
+    Args:
+        counts_V: How often each entry is predicted in the training stream.
+    """
+    if objective.estimator == "exact":
+        return output
+    assert isinstance(output, SoftmaxOutput)
+    return ESTIMATORS[objective.estimator](output, counts_V, objective.samples)
