@@ -50,7 +50,7 @@ class WordTable:
     The addresses are right as long as this object is alive.
 
     Args:
-        kernels: The module `step_kernels`.
+        kernels: The module `sentence_kernels`.
         words: UTF-8, each word and then a line feed, and after them the marks in the same way.
     """
 
@@ -124,8 +124,10 @@ class LineLM(NGramLM):
     @cached_property
     def _compiled(self) -> tuple[Any, Packed, WordTable] | None:
         """The compiled look-ups and what they read; None: numpy is to score sentences, or they have no score."""
-        if not self.normalised or not (kernels := compiled_steps()) or not (packed := self.tables.packed):
+        if not self.normalised or not compiled_steps() or not (packed := self.tables.packed):
             return None
+        from training.ngram.lines import sentence_kernels as kernels  # imports numba
+
         words = self._words
         text = words if isinstance(words, str) else "".join(f"{word}\n" for word in words)
         table = WordTable.of(kernels, text, self.vocabulary_size)
