@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from core.lineage import NOT_KNOWN, Family
-from evaluation.gate.decision import Decision, RuleOutcome, gain_figures, loss_figures, rounded
+from evaluation.gate.decision import Decision, RuleOutcome, ends, rounded
 from evaluation.statistics.bootstrap import Interval
 from evaluation.statistics.groups import effective_number
 from models.base import STATIC
@@ -244,11 +244,13 @@ class GateCase(ABC):
         policy: A `core.config.sections.evaluation.GatePolicy`, with the limits of the family.
         SECTION: Name of the policy's section in the configuration, for remedies.
         METRIC: The figure that models are compared by.
+        MIN_GAIN: Setting of the policy with the least gain over the champion.
         RULES: In the order in which they are applied and shown.
     """
 
     SECTION: ClassVar[str]
     METRIC: ClassVar[str]
+    MIN_GAIN: ClassVar[str]
     RULES: ClassVar[tuple[Callable[[Any], RuleOutcome], ...]]
 
     policy: Any
@@ -292,6 +294,11 @@ class GateCase(ABC):
         """Number of test reviews."""
         rows: Any = self.evidence.challenger.rows
         return len(rows)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether some reviews are one group, because they are not independent."""
+        return len(self.group_sizes) != self.reviews
 
     @property
     def champion_measured(self) -> bool:
@@ -355,7 +362,7 @@ class GateCase(ABC):
             return f"{self.lost}: the policy allows replacing it, and all rules passed"
         if not self.champion_measured:
             return "first model, all rules passed"
-        return self.beyond or self.praise()
+        return self.beyond or self.praise(self.interval.estimate if self.interval else 0.0)
 
     def _figures(self) -> dict[str, float]:
         sides = {f"challenger{self.evidence.challenger.adapting}": self.evidence.challenger}
@@ -367,20 +374,17 @@ class GateCase(ABC):
         values = {f"{who}, {name}": value for who, figures in named.items() for name, value in figures.items()}
         values |= {"test reviews": float(self.reviews), "test groups": float(len(self.group_sizes)),
                   "test groups, effective": self.effective_groups}  # fmt: skip
-        values |= loss_figures(self.champion_loss) if self.champion_loss else {}
-        values |= gain_figures(self.interval) if self.interval else {}
-        return values | dict(self.further_figures())
+        if loss := self.champion_loss:
+            values |= {"champion's reviews": float(loss.reviews), **ends("champion's reviews, loss", loss)}
+        if gain := self.interval:
+            values |= {**ends("gain", gain), "gain, confidence": gain.confidence}
+        return values
 
     # What a family says
 
     @abstractmethod
     def mismatch(self, rows: Any) -> str:
         """Return why another model's rows are not of the challenger's reviews, one by one; empty if they are."""
-
-    @property
-    @abstractmethod
-    def grouped(self) -> bool:
-        """Whether some reviews are one group, because they are not independent."""
 
     @property
     @abstractmethod
@@ -393,17 +397,8 @@ class GateCase(ABC):
 
     @property
     @abstractmethod
-    def gain(self) -> float:
-        """Gain over the champion; used only if there is no `problem`."""
-
-    @property
-    @abstractmethod
     def interval(self) -> Interval | None:
         """The gain over the champion with its interval, paired by review; None if it cannot be computed."""
-
-    @abstractmethod
-    def required_gain(self) -> float:
-        """Return the gain over the champion that the policy asks for."""
 
     @abstractmethod
     def surely_better_than(self, name: str, who: str, other: ModelEvidence[Any], limit: float) -> RuleOutcome:
@@ -432,16 +427,12 @@ class GateCase(ABC):
         return None
 
     @abstractmethod
-    def praise(self) -> str:
-        """Return by how much the challenger is better than the champion."""
+    def praise(self, gain: float) -> str:
+        """Return in words by how much the challenger is better than the champion."""
 
     @abstractmethod
     def figures_of(self, side: ModelEvidence[Any]) -> Mapping[str, float]:
         """Return the figures of one model, by the names of `evaluation.gate.decision.FIGURES`."""
-
-    @abstractmethod
-    def further_figures(self) -> Mapping[str, float]:
-        """Return what a decision shows besides."""
 
     @abstractmethod
     def digest_of(self, rows: Any) -> str:

@@ -67,6 +67,7 @@ class ClassifierCase(GateCase):
 
     SECTION: ClassVar[str] = "classification.promotion"
     METRIC: ClassVar[str] = "macro-F1 (higher is better)"
+    MIN_GAIN: ClassVar[str] = "min_gain"
     OTHER_NAME: ClassVar[str] = f"register it under another name ({SECTION}.model_name)"
     RULES = (
         rules.another_model, rules.not_rolled_back, rules.champion_at_hand, rules.same_family, rules.data_checks,
@@ -100,11 +101,6 @@ class ClassifierCase(GateCase):
         """Figures of the champion; None without answers."""
         return None if self.champion is None else figures(self.champion)
 
-    @property
-    def grouped(self) -> bool:
-        """See `GateCase`."""
-        return self.challenger.groups_N is not None
-
     @cached_property
     def group_sizes(self) -> np.ndarray:
         """Number of reviews (C,) of each group."""
@@ -133,19 +129,9 @@ class ClassifierCase(GateCase):
         return None if self.problem or self.champion is None else self._compared(self.champion, self.challenger)
 
     @property
-    def gain(self) -> float:
-        """Gain in macro-F1 over the champion."""
-        assert self.comparison is not None
-        return self.comparison.macro_f1.estimate
-
-    @property
     def interval(self) -> Interval | None:
         """See `GateCase`."""
         return None if self.comparison is None else self.comparison.macro_f1
-
-    def required_gain(self) -> float:
-        """See `GateCase`."""
-        return self.policy.min_gain
 
     def surely_better_than(self, name: str, who: str, other: ModelEvidence[Predicted], limit: float) -> RuleOutcome:
         """See `GateCase`: the interval must be above the limit, and an equal classifier must hardly ever gain as much.
@@ -194,19 +180,15 @@ class ClassifierCase(GateCase):
         """See `GateCase`."""
         return f"{'accuracy' if on_slice else 'macro-F1'} {points(-loss)} against the champion"
 
-    def praise(self) -> str:
+    def praise(self, gain: float) -> str:
         """See `GateCase`."""
-        return f"its macro-F1 is {100 * self.gain:.2f} points above the champion's"
+        return f"its macro-F1 is {100 * gain:.2f} points above the champion's"
 
     def figures_of(self, side: ModelEvidence[Predicted]) -> Mapping[str, float]:
         """See `GateCase`."""
         assert side.rows is not None
         measured = figures(side.rows)
         return {"macro-F1": measured.macro_f1, "accuracy": measured.accuracy}
-
-    def further_figures(self) -> Mapping[str, float]:
-        """See `GateCase`."""
-        return {"majority label, accuracy": self.figures.majority_accuracy}
 
     def digest_of(self, rows: Predicted) -> str:
         """Return the SHA-256 of labels, answers, true labels and probabilities."""

@@ -25,10 +25,12 @@ UNITS = {
     "private patterns": "passages", "better than the majority label": SHARE, "no label given up": "labels",
     "gain": SHARE, "gain, lower end": SHARE, "gain, upper end": SHARE, "gain, confidence": SHARE,
     "champion's reviews, loss": SHARE, "champion's reviews, loss, lower end": SHARE,
-    "champion's reviews, loss, upper end": SHARE, "difference": "bits/byte",
+    "champion's reviews, loss, upper end": SHARE,
 }  # fmt: skip
 """Units of the values and limits of rules and of `Decision.figures`. Shares are stored as such and shown in percent."""
 MARKS = {True: "passed", False: "failed", None: "not applicable"}
+COLUMNS = ("rule", "outcome", "value", "limit", "why")
+"""Columns of the table of rules."""
 
 
 @dataclass(frozen=True)
@@ -121,13 +123,8 @@ class Decision:
         return cls(**{**values, "rules": rules, **lists})
 
     def to_markdown(self) -> str:
-        """Return the verdict, the figures of both models, the table of rules and the evidence, as Markdown.
-
-        Failed rules are first in the table, and those that do not apply last.
-        """
-        table = ["| rule | outcome | value | limit | why |", "|---|---|---:|---:|---|"]
-        order = list(MARKS.values())
-        table += map(table_row, sorted(self.rows(), key=lambda row: (row[1] != MARKS[False], order.index(row[1]))))
+        """Return the verdict, the figures of both models, the table of rules and the evidence, as Markdown."""
+        table = [table_row(list(COLUMNS)), "|---|---|---:|---:|---|", *map(table_row, self.rows())]
         notes, facts = ([f"- {literal(line)}" for line in lines] for lines in (self._notes(), self._facts()))
         return "\n".join([
             f"### {literal(self.headline)}", "", *self._compared(), *notes, "", *table, "", "Evidence:", "", *facts, "",
@@ -139,10 +136,11 @@ class Decision:
         return f"{'Promoted' if self.promote else 'Not promoted'}: {self.reason}"
 
     def rows(self) -> list[list[str]]:
-        """Return one row per rule: name, outcome, value and limit with their unit, why."""
+        """Return one row (`COLUMNS`) per rule: failed rules, those that passed, those that do not apply."""
+        order = (False, True, None)
         return [
             [rule.name, rule.outcome, *(shown(one, UNITS.get(rule.name, "")) for one in (rule.value, rule.limit)),
-             rule.detail] for rule in self.rules
+             rule.detail] for rule in sorted(self.rules, key=lambda rule: order.index(rule.passed))
         ]  # fmt: skip
 
     def _compared(self) -> list[str]:
@@ -171,17 +169,8 @@ class Decision:
         yield f"metric: {self.metric}"
 
 
-def gain_figures(gain: Interval) -> dict[str, float]:
-    """Return the figures of a gain over the champion, by the names that they have in `Decision.figures`."""
-    return {**_ends("gain", gain), "gain, confidence": gain.confidence}
-
-
-def loss_figures(loss: Interval) -> dict[str, float]:
-    """Return the figures of a loss on the champion's own test reviews."""
-    return {"champion's reviews": float(loss.reviews), **_ends("champion's reviews, loss", loss)}
-
-
-def _ends(name: str, interval: Interval) -> dict[str, float]:
+def ends(name: str, interval: Interval) -> dict[str, float]:
+    """Return a figure and the ends of its interval, by the names that they have in `Decision.figures`."""
     return {name: interval.estimate, f"{name}, lower end": interval.low, f"{name}, upper end": interval.high}
 
 

@@ -24,7 +24,7 @@ from evaluation.gate.case import IDENTITY, MORE_REVIEWS, NO_CHAMPION, Evidence, 
 from evaluation.gate.cautions import drawn_apart, worse_than_allowed_for
 from evaluation.gate.decision import RuleOutcome
 from evaluation.gate.memorisation import copied_span, exposure, novelty, private_patterns
-from evaluation.scoring.metrics import LN2, Figures, figures_of
+from evaluation.scoring.metrics import LN2, figures_of
 from evaluation.statistics.bootstrap import Interval, Ratio, gain_ratio, studentised_intervals
 from evaluation.statistics.comparison import floor_nats
 from evaluation.statistics.groups import groups_of, least_sure_gain
@@ -66,23 +66,19 @@ def scored_now(case: LanguageCase) -> RuleOutcome:
         return RuleOutcome(name, None, "the challenger is the champion, so it was not scored again")
     if evidence.challenger.problem:
         return RuleOutcome(name, False, evidence.challenger.problem)
-    departures = {"challenger": evidence.challenger.departure}
+    sides = {"challenger": evidence.challenger}
     if evidence.champion is not None and case.champion_measured:
-        departures["champion"] = evidence.champion.departure
-    stored = [who for who, departure in departures.items() if departure is None]
-    if stored:
+        sides["champion"] = evidence.champion
+    departures = {who: side.departure for who, side in sides.items() if side.departure is not None}
+    if stored := [who for who in sides if who not in departures]:
         detail = f"the scores of the {' and the '.join(stored)} were read from the store, not computed now"
         return RuleOutcome(name, False, detail)
-    worst = max(departures, key=lambda who: _or_infinite(departures[who]))
-    departure = _or_infinite(departures[worst])
+    worst = max(departures, key=lambda who: np.nan_to_num(departures[who], nan=math.inf))
+    departure = departures[worst]
     detail = f"{' and '.join(departures)} scored in this run; "
     detail += f"the {worst}'s scores differ from the stored ones by at most {departure:.1e} of a review's nats" \
         if departure else "all scores equal the stored ones"
     return RuleOutcome(name, departure <= DEPARTURE, detail, departure, DEPARTURE)
-
-
-def _or_infinite(departure: float | None) -> float:
-    return math.inf if departure is None or math.isnan(departure) else departure
 
 
 def same_reading(case: LanguageCase) -> RuleOutcome:
@@ -155,6 +151,7 @@ class LanguageCase(GateCase):
 
     SECTION: ClassVar[str] = "promotion"
     METRIC: ClassVar[str] = "open bits per byte (lower is better)"
+    MIN_GAIN: ClassVar[str] = "min_relative_gain"
     RULES = (
         rules.another_model, rules.not_rolled_back, rules.champion_at_hand, scored_now, rules.same_test_reviews,
         rules.same_family, same_reading, same_adaptation, rules.enough_reviews, rules.finite_figures,
@@ -165,16 +162,6 @@ class LanguageCase(GateCase):
 
     policy: PromotionConfig
     evidence: Evidence[pl.DataFrame]
-
-    @cached_property
-    def challenger(self) -> Figures:
-        """Sums over the challenger's rows."""
-        return figures_of(self.challenger_rows)
-
-    @cached_property
-    def champion(self) -> Figures:
-        """Sums over the champion's rows; used only by rules that know that there are rows."""
-        return figures_of(self.champion_rows)
 
     @property
     def challenger_rows(self) -> pl.DataFrame:
@@ -193,11 +180,6 @@ class LanguageCase(GateCase):
         """Number of each review's group; None if each review is a separate group."""
         return groups_of(self.challenger_rows["review_id"], self.evidence.data.reviews)
 
-    @property
-    def grouped(self) -> bool:
-        """See `GateCase`."""
-        return self.groups_D is not None
-
     @cached_property
     def group_sizes(self) -> np.ndarray:
         """Bytes (C,) of each group of reviews."""
@@ -207,15 +189,6 @@ class LanguageCase(GateCase):
     def least_gain(self) -> float:
         """Smallest gain that can be sure with these groups."""
         return least_sure_gain(self.group_sizes, self.policy.confidence, self.policy.max_review_loss)
-
-    @cached_property
-    def gain(self) -> float:
-        """Share of the champion's bits that the challenger saves."""
-        return 1 - self.challenger.open_bits_per_byte / self.champion.open_bits_per_byte
-
-    def required_gain(self) -> float:
-        """See `GateCase`."""
-        return self.policy.min_relative_gain
 
     def mismatch(self, rows: pl.DataFrame) -> str:
         """See `GateCase`."""
@@ -230,7 +203,7 @@ class LanguageCase(GateCase):
         """See `GateCase`."""
         tables = {"challenger": self.challenger_rows, "champion": self.champion_rows}
         bad = [_not_finite(who, rows) for who, rows in tables.items() if not np.isfinite(open_nats(rows)).all()]
-        return bad or ([] if math.isfinite(self.challenger.open_bits_per_byte) else ["there is no figure"])
+        return bad or ([] if self._bytes.sum() else ["there is no figure"])
 
     @cached_property
     def beyond(self) -> str:
@@ -370,22 +343,16 @@ class LanguageCase(GateCase):
         groups_D = None if self.groups_D is None else np.unique(self.groups_D[judged_D], return_inverse=True)[1]
         return self._interval(Ratio(bits_D, bytes_D, bytes_D, groups_D))
 
-    def praise(self) -> str:
+    def praise(self, gain: float) -> str:
         """See `GateCase`."""
         but = f"; {other}" if (other := self.evidence.other_adaptation) else ""
-        return f"it is better than the champion by {self.gain:.2%} of its open bits per byte{but}"
+        return f"it is better than the champion by {gain:.2%} of its open bits per byte{but}"
 
     def figures_of(self, side: ModelEvidence[pl.DataFrame]) -> Mapping[str, float]:
         """See `GateCase`."""
         assert side.rows is not None
         scores = figures_of(side.rows)
         return {"open bits per byte": scores.open_bits_per_byte, "bits per byte": scores.bits_per_byte}
-
-    def further_figures(self) -> Mapping[str, float]:
-        """See `GateCase`."""
-        if self.interval is None:
-            return {}
-        return {"difference": self.challenger.open_bits_per_byte - self.champion.open_bits_per_byte}
 
     def digest_of(self, rows: pl.DataFrame) -> str:
         """See `scores_digest`."""

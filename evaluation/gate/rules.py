@@ -184,7 +184,8 @@ def better_than_champion(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, None, case.problem)
     if case.beyond:
         return RuleOutcome(name, True, case.beyond)
-    return case.surely_better_than(name, "the champion", case.evidence.champion, case.required_gain())
+    return case.surely_better_than(name, "the champion", case.evidence.champion,
+                                   getattr(case.policy, case.MIN_GAIN))  # fmt: skip
 
 
 def no_slice_worse(case: GateCase) -> RuleOutcome:

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.gate.decision import Decision
+from evaluation.gate.decision import COLUMNS, Decision
 from evaluation.reports.document import Amount
 from evaluation.reports.run_results import RunResults
 from evaluation.statistics.comparison import baseline_of
@@ -227,17 +227,13 @@ def about_models(results: RunResults) -> str:
 
 def rules(decision: Decision) -> list[Row]:
     """Return one row per rule of the gate: failed rules, those that passed, those that do not apply."""
-    order = {False: 0, True: 1, None: 2}
-    named = sorted(zip(decision.rules, decision.rows(), strict=True), key=lambda pair: order[pair[0].passed])
-    return [
-        {"rule": name, "outcome": outcome, "value": Amount(value), "limit": Amount(limit), "why": why}
-        for _, (name, outcome, value, limit, why) in named
-    ]
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in decision.rows()]
+    return [{**row, "value": Amount(row["value"]), "limit": Amount(row["limit"])} for row in rows]
 
 
 def count_of_rules(decision: Decision) -> str:
     """Return how many rules there are, by outcome: "25 rules: 14 passed, 11 not applicable"."""
-    counts = Counter(row["outcome"] for row in rules(decision))
+    counts = Counter(outcome for _, outcome, *_ in decision.rows())
     return f"{len(decision.rules)} rules: {', '.join(f'{count} {outcome}' for outcome, count in counts.items())}."
 
 
