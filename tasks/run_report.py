@@ -33,11 +33,10 @@ from evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, rec
 from evaluation.reports.run_results import ModelResults, RunResults, journal_lines
 from evaluation.statistics.comparison import Floor
 from evaluation.writing.audit import EXPOSURE_FILE, NOVELTY_FILE
-from models.specs import parts_of
 from tasks.data.prepare import Prepared, read_report
 from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import FIGURES_FILE, Measured
-from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE, TOKEN_SCORES_FILE
+from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE
 from tasks.fitting.fit import bundle_digest
 from tasks.planning.plan import RunPlan
 from tasks.progress import duration
@@ -242,16 +241,13 @@ def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]
 
 
 def _model(model: Measured) -> ModelResults:
-    facts, observed, audited = model.test.facts, model.observed, model.audit
+    observed, audited = model.observed, model.audit
     figures = json.loads((model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"))
     return ModelResults(
-        name=model.name, kind=model.fitted.spec.kind, unit=facts["unit"], vocabulary=facts["vocabulary"],
-        adaptation=facts["adaptation"], curve=journal_lines(model.fitted.artifact.folder / JOURNAL),
-        samples=_table(model.samples, SAMPLES_FILE), tokens=_table(observed, TOKEN_SCORES_FILE),
-        reliability=_table(observed, RELIABILITY_FILE),
+        name=model.name, curve=journal_lines(model.fitted.artifact.folder / JOURNAL),
+        samples=_table(model.samples, SAMPLES_FILE), reliability=_table(observed, RELIABILITY_FILE),
         observed=observed.facts, audit=audited.facts, novelty=_table(audited, NOVELTY_FILE),
-        exposure=_table(audited, EXPOSURE_FILE), parts=parts_of(model.fitted.spec),
-        policies=figures["policies"], kept=_kept(model),
+        exposure=_table(audited, EXPOSURE_FILE), policies=figures["policies"], kept=_kept(model),
         digests={"fit": model.fitted.artifact.digest, "bundle": bundle_digest(model.fitted.bundle),
                  "scores": model.test.digest},
     )  # fmt: skip

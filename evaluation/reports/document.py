@@ -21,8 +21,7 @@ from markupsafe import Markup
 
 from core.errors import as_html
 from core.output import fenced, literal, table_row
-from evaluation.palette import LEVELS, ON_DARK, PALETTE, TINTS, TINTS_ON_DARK
-from evaluation.scoring.surprisal import HeatMap
+from evaluation.palette import ON_DARK, PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -150,7 +149,7 @@ class PageSection:
 
 
 Part: TypeAlias = (
-    str | PageText | Code | Quote | Picture | PageTable | PageSection | HeatMap
+    str | PageText | Code | Quote | Picture | PageTable | PageSection
     | Sequence[str] | Sequence["PageTable | Picture"] | Sequence[Quote] | Sequence[Link]
 )
 """What a section holds. A string is a paragraph; strings in a list are its points; tables and pictures in a list stand
@@ -240,6 +239,5 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.filters["kind"] = lambda part: type(part).__name__
     environment.filters["drawing"] = lambda picture: Markup(picture.svg)
-    environment.globals |= {"tints": TINTS, "tints_on_dark": TINTS_ON_DARK, "levels": LEVELS, "palette": PALETTE,
-                            "on_dark": ON_DARK}  # fmt: skip
+    environment.globals |= {"palette": PALETTE, "on_dark": ON_DARK}
     return environment

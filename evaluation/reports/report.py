@@ -22,11 +22,9 @@ from evaluation.reports.report_pictures import (
     TRAINING,
     WEAK,
     Drawing,
-    readings_of,
 )
 from evaluation.reports.run_record import MACHINE, REPORT_FILE, differences, record_of, samples_of
 from evaluation.reports.run_results import RunResults
-from evaluation.scoring.surprisal import heat_map
 
 USES = (
     "Meant for: suggesting the next word of a review, telling how usual a review is (bits per byte), writing example "
@@ -39,10 +37,6 @@ USES = (
 LOOKED_FOR = (
     "E-mail and web addresses, telephone, card, bank account and social security numbers, IP addresses, @handles and "
     "API keys are looked for; names of people and postal addresses are not."
-)
-ABOUT_HEAT = (
-    "The darker a token and the stronger the line below it, the less it was expected. Rest on a token to see its "
-    "probability and rank; ∎ is the end of the review."
 )
 ABOUT_ADAPTING = (
     "These models learn from the very review that they are measured on, each time from the fresh state. Their figures "
@@ -66,8 +60,6 @@ def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
         ], "training", tables.finding_of_curves(results)),
         PageSection("Can its probabilities be trusted", [drawn(CALIBRATION)], "calibration",
                     tables.finding_of_calibration(results)),
-        PageSection("Test reviews, token by token", list(_heat(results)), "tokens",
-                    f"Observed in {sample}." if (sample := tables.finding_of_sample(results)) else ""),
         PageSection("What it writes, and what it remembers", [
             PageTable.of(tables.audit(results)), drawn(AUDIT), *_samples(results),
         ], "audit", tables.finding_of_copying(results.model(results.winner).audit)),
@@ -78,7 +70,7 @@ def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
         ], "data"),
         PageSection("More figures, and what they mean", [
             PageTable.of(tables.models(results, tables.MORE), tables.ABOUT_MORE),
-            PageTable.of(tables.policies(results)),
+            PageTable.facts(results.model(results.winner).policies, ("policy", f"of {results.winner}")),
         ], "figures"),
         PageSection("To make it again", list(_again(results)), "again"),
     ]  # fmt: skip
@@ -151,13 +143,6 @@ def _changes(results: RunResults) -> Iterator[Part]:
         yield PageTable.of(rows, what) if rows else PageText(f"{what}: the same.")
 
 
-def _heat(results: RunResults) -> Iterator[Part]:
-    readings, chosen = readings_of(results)
-    if readings:
-        yield ABOUT_HEAT
-        yield heat_map(readings, chosen)
-
-
 def _samples(results: RunResults) -> Iterator[Part]:
     for model in sorted(results.models, key=lambda model: model.name != results.winner):
         rows = [] if model.samples is None else model.samples.to_dicts()
@@ -179,7 +164,7 @@ def _limits(results: RunResults) -> Iterator[Part]:
     if row.get("impossible"):
         limits += [f"It calls {row['impossible']:,} of the test reviews impossible."]
     if tables.adapts(row):
-        limits += [f"It adapts to what it reads ({model.adaptation}): its figures hold for reviews read one at a time."]
+        limits += [f"It adapts to what it reads ({row['adaptation']}): its figures hold for reviews read one by one."]
     limits += [f"Licence of the training text: {results.data.get('licence', 'not stated')}."]
     yield limits
     if results.version is not None:

@@ -10,7 +10,6 @@ import polars as pl
 
 from evaluation.reports.document import Picture, png
 from evaluation.reports.run_results import ModelResults, RunResults
-from evaluation.scoring.surprisal import TokenSurprisals, choose_reviews
 from evaluation.statistics.comparison import baseline_of
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ SHOWN, PANELS = 4, 3
 """Maximum number of models in a figure, so that they do not hide each other, and of panels with one model each."""
 ANSWER, TRAINING, WEAK, CALIBRATION, AUDIT = "answer", "training", "weak", "calibration", "audit"
 """Sections of the report that have figures."""
-HEAT_REVIEWS, HEAT_MODELS = 4, 3
-"""Number of sample reviews that are shown token by token, and of models per review."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +60,6 @@ def pictures_of(results: RunResults) -> list[Drawing]:
 
     styles = styles_of(results.order)
     return [drawing for draw in (_of_models, _of_slices, _of_writing) for drawing in draw(results, styles)]
-
-
-def readings_of(results: RunResults) -> tuple[list[TokenSurprisals], list[str]]:
-    """Return the models (the winner first) and the ids of the sample reviews that are shown token by token."""
-    readings = [
-        TokenSurprisals(model.name, model.unit, model.tokens)
-        for model in results.shown(HEAT_MODELS)
-        if model.tokens is not None and len(model.tokens)
-    ]
-    return readings, choose_reviews(readings[0].tokens, HEAT_REVIEWS) if readings else []
 
 
 Styles = Mapping[str, Mapping[str, Any]]

@@ -99,12 +99,6 @@ def finding_of_calibration(results: RunResults) -> str:
     return "" if ece is None else f"The probability of its first guess is off by {ece:.1%} on average."
 
 
-def finding_of_sample(results: RunResults) -> str:
-    """Return in how many test reviews single tokens were observed: "40 of the 680 test reviews"; "" if unknown."""
-    drawn = max((int(model.observed.get("reviews", 0)) for model in results.models), default=0)
-    return f"{drawn:,} of the {results.row(results.winner)['reviews']:,} test reviews" if drawn else ""
-
-
 COPYING = 2.0
 """A model that copies this many times the share of 8-grams that people repeat is reported as copying."""
 
@@ -217,11 +211,13 @@ def about_models(results: RunResults) -> str:
     """Return the caption of the first table: what its columns mean."""
     rows = results.table.to_dicts()
     several = len({row["vocabulary"] for row in rows}) > 1
+    observed = max((int(model.observed.get("reviews", 0)) for model in results.models), default=0)
     return (
         f"{rows[0]['reviews']:,} test reviews, best model first. Bits per byte: unknown words spelt out, so they "
         f"compare all models; lower is better. ±: half of the {results.confidence:.0%} interval."
         + f" {BASELINE}: change of bits per byte against {results.baseline}." * bool(results.baseline)
         + " Perplexities compare models of one vocabulary only." * several
+        + f" First guess: of {observed:,} observed reviews." * bool(observed)
     )
 
 
@@ -264,16 +260,3 @@ def digests(results: RunResults) -> dict[str, str]:
     """Return the digests of data and models, which identify them in the store and the lineage."""
     of_models = {f"{model.name}: {what}": digest for model in results.models for what, digest in model.digests.items()}
     return {**results.digests, **of_models}
-
-
-def policies(results: RunResults) -> list[Row]:
-    """Return the policies of the figures; if models differ, one row per variant with its models."""
-    rows = []
-    for name in dict.fromkeys(name for model in results.models for name in model.policies):
-        models_of: dict[str, list[str]] = {}
-        for model in results.models:
-            if name in model.policies:
-                models_of.setdefault(model.policies[name], []).append(model.name)
-        for text, models_of_it in models_of.items():
-            rows.append({"what": name, "is": text, "of": "all" if len(models_of) == 1 else ", ".join(models_of_it)})
-    return rows

@@ -16,7 +16,6 @@ import polars as pl
 
 from evaluation.gate.decision import Decision
 from evaluation.statistics.comparison import Baseline, Floor, baseline_of
-from models.base import STATIC
 
 
 @dataclass(frozen=True)
@@ -25,40 +24,28 @@ class ModelResults:
 
     Args:
         name: Name of the model in tables.
-        kind: "ngram", "lstm" …
-        unit: Unit of its vocabulary.
-        vocabulary: Digest of its vocabulary.
-        adaptation: "static", or how it adapts to the text it reads.
         curve: Lines of its journal (`journal_lines`). Networks measure a part of the validation
             reviews there.
         kept: Of a network: tokens seen by the weights that were kept, and their perplexity on all validation reviews.
         samples: Reviews that it wrote: stars, number, text.
-        tokens: Token by token, of a sample of the test reviews: review_id, position, id, token, nats, rank, entropy.
         reliability: Bins of the reliability diagram: bin, low, high, count, mean_probability, mean_accuracy.
-        observed: Figures of that sample: hit@k, mrr, ece …
+        observed: Figures of a sample of the test reviews: hit@k, mrr, ece …
         audit: Figures of its generated and memorised text; those of held-out reviews have the prefix `real_`.
         novelty: Share of n-grams that occur in the training text: n, samples, real.
         exposure: Exposure of each canary: copies, exposure.
-        parts: Names of the models that it is built on.
         policies: Policies without which its figures cannot be interpreted.
         digests: Digests of its fit, its bundle, its scores.
     """
 
     name: str
-    kind: str = ""
-    unit: str = ""
-    vocabulary: str = ""
-    adaptation: str = STATIC
     curve: Sequence[Mapping[str, float]] = ()
     samples: pl.DataFrame | None = None
-    tokens: pl.DataFrame | None = None
     reliability: pl.DataFrame | None = None
     observed: Mapping[str, Any] = field(default_factory=dict)
     audit: Mapping[str, Any] = field(default_factory=dict)
     novelty: pl.DataFrame | None = None
     exposure: pl.DataFrame | None = None
     kept: tuple[float, float] | None = None
-    parts: Sequence[str] = ()
     policies: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
 

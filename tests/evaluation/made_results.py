@@ -83,12 +83,10 @@ def made_model(name: str, random: np.random.Generator) -> ModelResults:
     curve += [
         {"step": step, "train/perplexity": 3.9 * level * (1 + 290_000 / step)} for step in steps if len(steps) > 1
     ]
-    tokens = made_tokens(level, unit, random)
     share = np.linspace(0.05, 0.95, 10)
     return ModelResults(
-        name, KINDS[name], unit, f"digest of {unit}", "continuous cache" if "cache" in name else "static", curve,
+        name, curve,
         samples=pl.DataFrame({"stars": [1, 3, 5], "number": [0, 0, 0], "text": [*TEXTS[:2], "Nice & <good>."]}),
-        tokens=tokens,
         reliability=pl.DataFrame({
             "bin": range(10), "low": share - 0.05, "high": share + 0.05, "count": [4_000 // (k + 1) for k in range(10)],
             "mean_probability": share, "mean_accuracy": np.clip(share * (1.12 - 0.2 * level), 0, 1),
@@ -104,21 +102,6 @@ def made_model(name: str, random: np.random.Generator) -> ModelResults:
         policies=policies("b", f"digest of {unit}", unit),
         digests={"fit": f"fit of {name}", "bundle": f"bundle of {name}"},
     )  # fmt: skip
-
-
-def made_tokens(level: float, unit: str, random: np.random.Generator) -> pl.DataFrame:
-    """Token by token: the end token included, 1 token in 40 unknown to the model's list."""
-    rows = []
-    for number, text in enumerate(TEXTS):
-        pieces = [*(list(text) if unit == "char" else text.split()), "<eos>"]
-        for position, token in enumerate(pieces):
-            nats = float(random.gamma(1.2, level * (0.4 if unit == "char" else 1.5)))
-            rank = None if token == "<unk>" else 1 + int(math.exp(nats) / 2)
-            rows.append({
-                "review_id": f"r{number}", "position": position, "id": 7, "token": token, "nats": nats, "rank": rank,
-                "entropy": nats * float(random.uniform(0.5, 1.4)),
-            })  # fmt: skip
-    return pl.DataFrame(rows)
 
 
 def made_slices(random: np.random.Generator) -> pl.DataFrame:

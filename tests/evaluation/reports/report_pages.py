@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from evaluation.reports.document import Page, PageSection
-
 VOID = {"meta", "img", "br", "link", "input"}
 
 
@@ -32,6 +30,3 @@ class Reader(HTMLParser):
     def all(self, tag):
         return [attrs for name, attrs in self.tags if name == tag]
 
-
-def page_of(*parts):
-    return Page("", "", sections=[PageSection("", parts)]).to_html()

@@ -33,7 +33,6 @@ from evaluation.reports.document import (
 )
 from evaluation.reports.report import run_page
 from evaluation.reports.report_pictures import pictures_of
-from evaluation.scoring.surprisal import TokenSurprisals, heat_map
 from evaluation.statistics.paired import Pair
 from models.completion.suggestions import Suggestions
 from reviewlm import terminal
@@ -54,7 +53,6 @@ HOSTILE = (
     "line one\n# line two\n<b>three</b>",
 )  # fmt: skip
 ALL = "\n".join(HOSTILE)
-HEAT = {"review_id": ["a"], "position": [0], "token": [ALL], "nats": [1.0], "rank": [1]}
 ALLOWED = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "div", "table", "thead", "tbody",
            "tr", "th", "td", "caption", "figure", "img", "figcaption", "blockquote", "pre", "code", "nav", "ul", "li",
            "a", "details", "summary", "b", "span", "small", "br", "section",
@@ -121,14 +119,12 @@ def test_html_shows_a_text_as_it_was_typed_also_in_an_attribute(text):
 
 
 def hostile_run():
-    """A run whose every text is hostile: names (of an earlier version), samples, tokens, slices, reasons, data."""
+    """A run whose every text is hostile: names, samples, slices, reasons, data."""
     results = made_results()
     models = []
     for model in results.models:
-        pieces = pl.Series([HOSTILE[number % len(HOSTILE)] for number in range(len(model.tokens))])
-        tokens = model.tokens.with_columns(token=pieces)
         samples = pl.DataFrame({"stars": [1] * len(HOSTILE), "number": range(len(HOSTILE)), "text": HOSTILE})
-        models.append(replace(model, tokens=tokens, samples=samples, digests={ALL: ALL}, policies={ALL: ALL}))
+        models.append(replace(model, samples=samples, digests={ALL: ALL}, policies={ALL: ALL}))
     rules = tuple(replace(rule, name=ALL, detail=ALL) for rule in made_decision().rules)
     before = {"run": {"started": ALL}, "winner": ALL, "folder": ALL, "settings": {ALL: "1"}, "data": {ALL: "1"},
               "digests": {}, "figures": {ALL: ALL}}  # fmt: skip
@@ -178,10 +174,10 @@ def test_a_block_of_code_ends_where_its_text_ends(text, language):
 
 def test_every_part_of_a_page_holds_it_as_text():
     parts = [PageText(ALL), PageText(ALL, "heading"), PageText(ALL, ALL), Code(ALL), Picture(b"", ALL, ALL),
-             PageSection(ALL, [ALL]), heat_map([TokenSurprisals(ALL, "word", pl.DataFrame(HEAT))], ["a"])]  # fmt: skip
+             PageSection(ALL, [ALL])]  # fmt: skip
     page = Page(ALL, ALL, [(ALL, ALL)], [PageSection(ALL, parts, ALL)], [ALL], ALL)
     found = assert_harmless(page.to_html())
-    assert found.text.count("<script>alert(1)</script>") == 16
+    assert found.text.count("<script>alert(1)</script>") == 14
 
 
 def drift_report():

@@ -17,10 +17,9 @@ from evaluation.reports.report import run_page
 from evaluation.reports.report_pictures import pictures_of
 from evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, read_records, record_of, run_of_bundle
 from evaluation.reports.run_results import ModelResults
-from evaluation.scoring import surprisal
 from tests.evaluation.made_results import LEVELS as MODELS
 from tests.evaluation.made_results import made_decision, made_results, made_table
-from tests.evaluation.reports.report_pages import Reader, page_of
+from tests.evaluation.reports.report_pages import Reader
 
 
 def text_of(page):
@@ -59,7 +58,7 @@ def test_rules_that_failed_come_first_and_warnings_stand_above_them():
 
 
 def test_what_was_not_measured_is_left_out():
-    bare = tuple(ModelResults(name, "ngram", "word", "v") for name in ("kn5", "lstm"))
+    bare = tuple(ModelResults(name) for name in ("kn5", "lstm"))
     known = made_table().filter(pl.col("model").is_in(["kn5", "lstm"])).select(pl.exclude("^(gap|.*_(lo|hi)|mega.*)$"))
     known = known.drop("score_seconds", "tokens_per_second", "parameters", "fit_seconds")
     results = made_results(models=bare, table=known, winner="lstm", floor=None, slices=None, decision=None,
@@ -111,9 +110,6 @@ def test_the_card_states_uses_limits_and_how_to_ask(card):
                  "continuous cache", 'load_model("models:/reviews/3")', "reviewlm generate --model 3"):  # fmt: skip
         assert part in limits
     assert "It copies" not in limits
-
-
-# ---- one palette
 
 
 # --- What is kept of a run beside its report, and what changed between two runs
@@ -176,28 +172,3 @@ def test_the_report_shows_what_changed_since_the_champion_s_run(results):
         assert f">{cell}</td>" in page
     assert "Figures: the same." in page
 
-
-# --- The surprisal of single tokens on the page: levels, tints, words put together, and which reviews are shown
-
-@pytest.mark.parametrize(
-    ("bits", "level"), [(0, 0), (0.99, 0), (1, 1), (3, 2), (6, 3), (9.9, 3), (10, 4), (math.inf, 4)]
-)
-def test_levels_of_surprisal(bits, level):
-    assert surprisal.level_of(bits) == level
-
-
-def test_each_token_says_its_probability_rank_and_bits():
-    ln2 = math.log(2)
-    tokens = pl.DataFrame({
-        "review_id": ["a"] * 4, "position": [1, 0, 2, 3], "token": ["<b>", "good", "\n", "<eos>"],
-        "nats": [12 * ln2, 0.5 * ln2, math.inf, 2 * ln2], "rank": [700, 1, None, 3],
-    })  # fmt: skip
-    read = Reader(page_of(surprisal.heat_map([surprisal.TokenSurprisals("lstm", "word", tokens)], ["a", "b"])))
-    spans = [attrs for attrs in read.all("span") if "title" in attrs]
-    assert [attrs["class"] for attrs in spans] == ["s0", "s4", "s4", "s1"]
-    assert spans[0]["title"] == "p = 70.7%, rank 1, 0.5 bits"
-    assert spans[1]["title"] == "p = 2.4e-04, rank 700, 12.0 bits"
-    assert spans[2]["title"].startswith("p = 0.0e+00, never suggested")
-    assert [text for text in read.text if text in ("good", "<b>", "↵", "∎")] == ["good", "<b>", "↵", "∎"]
-    assert len(read.all("h3")) == 2
-    assert "called impossible" in " ".join(read.text)
