@@ -28,9 +28,9 @@ from tasks.data.prepare import (
     train_vocabulary,
     vocabularies_in_use,
 )
-from tasks.evaluation.compare import Evaluated, compare_models
+from tasks.evaluation.compare import compare_models
 from tasks.evaluation.evaluate import Measured, audit, measure, observe, score, write_samples
-from tasks.evaluation.intervals import estimate_floor
+from tasks.evaluation.intervals import Evaluated, estimate_floor
 from tasks.evaluation.processes import model_processes
 from tasks.fitting.fit import device_of, fit, fitted_parts, relative_cost
 from tasks.fitting.fit_process import interruptible_fits

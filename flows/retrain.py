@@ -26,7 +26,8 @@ from flows.server.parameters import Given, Inputs, Minutes, Overrides, PresetOrN
 from tasks.data.card import log_card
 from tasks.data.drift import measure_drift
 from tasks.data.prepare import Prepared
-from tasks.evaluation.compare import Evaluated, log_headline
+from tasks.evaluation.compare import log_headline
+from tasks.evaluation.intervals import Evaluated
 from tasks.evaluation.processes import model_processes
 from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits

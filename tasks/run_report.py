@@ -34,8 +34,8 @@ from evaluation.reports.run_results import ModelResults, RunResults, journal_lin
 from evaluation.statistics.comparison import Floor
 from evaluation.writing.audit import EXPOSURE_FILE, NOVELTY_FILE
 from tasks.data.prepare import Prepared, read_report
-from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import FIGURES_FILE, Measured
+from tasks.evaluation.intervals import Evaluated
 from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE
 from tasks.fitting.fit import bundle_digest
 from tasks.planning.plan import RunPlan
@@ -158,12 +158,12 @@ def results_of(
     floor = evaluated.floor
     return RunResults(
         models=tuple(_model(model) for model in evaluated.models),
-        table=evaluated.comparison.table,
+        table=evaluated.table,
         winner=winner,
         baseline=config.baseline,
         confidence=config.evaluation.confidence,
         floor=Floor(**{name: floor[name] for name in ("reviews", "explained", "nats", "bytes")}) if floor else None,
-        slices=evaluated.comparison.slices,
+        slices=evaluated.slices,
         source=f"{config.source.title}, {dataset.facts['rows']:,} reviews",
         name=config.promotion.model_name,
         decision=promotion.decision if promotion else None,
@@ -206,7 +206,7 @@ def _digests(dataset: Artifact, prepared: Prepared, evaluated: Evaluated) -> dic
     }
     digests |= {f"vocabulary {name}": artifact.facts["vocabulary_digest"] for name, artifact in
               prepared.vocabularies.items()}  # fmt: skip
-    return digests | {"comparison": evaluated.comparison.artifact.digest}
+    return digests | {"comparison": evaluated.artifact.digest}
 
 
 def _run(config: RunConfig, run_id: str) -> dict[str, str]:

@@ -20,8 +20,8 @@ from evaluation.statistics.comparison import Training, training_hints
 from models.base import STATIC
 from tasks.data.drift import NotCompared
 from tasks.data.prepare import Prepared
-from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured
+from tasks.evaluation.intervals import Evaluated
 from tasks.evaluation.observed import PROMPTS, SAMPLES_FILE, SUGGESTIONS_FILE
 from tasks.fitting.job import Fitted
 from tasks.planning.plan import RunPlan
@@ -87,7 +87,7 @@ def hints_of(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> lis
     ]  # fmt: skip
     return [
         *(f"{warning}." for warning in told_set_aside(dataset)),
-        *training_hints(trainings, evaluated.comparison.table.to_dicts()),
+        *training_hints(trainings, evaluated.table.to_dicts()),
     ]
 
 
@@ -136,15 +136,13 @@ def describe_fitted(fitted: list[Fitted], run_id: str) -> dict[str, Any]:
 
 def describe_compared(config: RunConfig, evaluated: Evaluated) -> dict[str, Any]:
     """Return the models with confidence intervals, their differences, the grammar floor and the worst slices."""
-    comparison = evaluated.comparison
-    rows = {row["model"]: row for row in comparison.table.to_dicts()}
-    facts = comparison.artifact.facts
-    worst = comparison.worst.select(WORST_COLUMNS).to_dicts()
+    facts = evaluated.artifact.facts
+    worst = evaluated.worst.select(WORST_COLUMNS).to_dicts()
     return {
-        "models": [_model(model, rows[model.name]) for model in evaluated.models],
+        "models": [_model(model, evaluated.row(model.name)) for model in evaluated.models],
         "floor": _floor(evaluated),
         "baseline": config.baseline,
-        "differences": comparison.differences.to_dicts(),
+        "differences": evaluated.differences.to_dicts(),
         "slices": {"looked_at": facts["slices"], "left_out": facts["slices_left_out"], "worst": worst},
     }
 

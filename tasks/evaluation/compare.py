@@ -1,12 +1,11 @@
 """Compare the models of a run and log the result: table, intervals, differences, slices, Data Docs.
 
-Compare two models: find them, measure both on the same test reviews, and log the comparison.
+Compare two models: find them, measure both on the same test reviews, and log the evaluated.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from tasks.evaluation.evaluate import (
     speed_of,
     tokens_for,
 )
-from tasks.evaluation.intervals import ModelComparison, compare
+from tasks.evaluation.intervals import Evaluated, compare
 from tasks.evaluation.observed import SAMPLES_FILE
 from tasks.fitting.fit import bundle_digest, plan_fit
 from tasks.fitting.job import Fitted
@@ -53,33 +52,16 @@ TABLE_COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """All models of a run, measured on the same test reviews."""
-
-    models: tuple[Measured, ...]
-    comparison: ModelComparison
-
-    @property
-    def floor(self) -> dict[str, Any] | None:
-        """Facts of the floor: the cost of the test reviews under the grammar; None if no grammar wrote them."""
-        return self.comparison.floor
-
-    def named(self, name: str) -> Measured:
-        """Return the model with this name."""
-        return next(model for model in self.models if model.name == name)
-
-
 @stage("compare")
 def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measured], parent_run_id: str) -> Evaluated:
     """Compare the models and log the result: table, differences, slices, floor."""
-    comparison = compare(config, prepared, measured)
+    evaluated = compare(config, prepared, measured)
     tracker = tracker_of(config)
-    _log_comparison(tracker, comparison, parent_run_id)
+    _log_comparison(tracker, evaluated, parent_run_id)
     for model in measured:
-        _log_to_model(tracker, comparison, model)
+        _log_to_model(tracker, evaluated, model)
     _log_documents(config, [*prepared.checks, *(check for model in measured for check in model.checks)], parent_run_id)
-    shown = comparison.table.select(column for column in TABLE_COLUMNS if column in comparison.table.columns)
+    shown = evaluated.table.select(column for column in TABLE_COLUMNS if column in evaluated.table.columns)
     static = pl.col("adaptation") == STATIC
     beside = f"MLflow: {tracker.link(parent_run_id)}"
     for key, what, rows in (
@@ -90,31 +72,31 @@ def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measure
             show_table(key, rows.to_dicts(), f"{what} {beside}")
     written = "\n\n".join(f"## {literal(model.name)}\n\n{_quoted_samples(model)}" for model in measured)
     show_markdown("samples", written, "Reviews that the models have written")
-    return Evaluated(tuple(measured), comparison)
+    return evaluated
 
 
-def _log_comparison(tracker: Tracker, comparison: ModelComparison, run_id: str) -> None:
+def _log_comparison(tracker: Tracker, evaluated: Evaluated, run_id: str) -> None:
     """Log the tables to the flow's run; figures of single models are metrics of their own runs."""
-    tables = {"models": comparison.table, "differences": comparison.differences, "slices": comparison.slices,
-              "worst_slices": comparison.worst}  # fmt: skip
+    tables = {"models": evaluated.table, "differences": evaluated.differences, "slices": evaluated.slices,
+              "worst_slices": evaluated.worst}  # fmt: skip
     for name, table in tables.items():
         tracker.log_table(run_id, table, f"{name}.json")
-    tracker.set_tags(run_id, {BELOW_TAG: ", ".join(comparison.artifact.facts["below_floor"]) or "none"})
+    tracker.set_tags(run_id, {BELOW_TAG: ", ".join(evaluated.artifact.facts["below_floor"]) or "none"})
 
 
 def log_headline(config: RunConfig, evaluated: Evaluated, model: str, run_id: str) -> None:
     """Log the test figures of the model that a run puts forward: the few by which a list of runs is read."""
-    row = evaluated.comparison.table.row(by_predicate=pl.col("model") == model, named=True)
+    row = evaluated.row(model)
     figures = {name: row[name] for name in ("perplexity", "open_bits_per_byte")}
     tracker_of(config).log_metrics(run_id, figures | {"percent_below_baseline": 100 * row["gain"]})
 
 
-def _log_to_model(tracker: Tracker, comparison: ModelComparison, model: Measured) -> None:
-    """Log a model's intervals, gap and cost to its own run, unless the run has those of this comparison."""
-    run_id, digest = model.fitted.run_id, comparison.artifact.digest
+def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> None:
+    """Log a model's intervals, gap and cost to its own run, unless the run has those of this evaluated."""
+    run_id, digest = model.fitted.run_id, evaluated.artifact.digest
     if tracker.has_tag(run_id, COMPARED_TAG, digest):
         return
-    row = numbers_of(comparison.table.row(by_predicate=pl.col("model") == model.name, named=True))
+    row = numbers_of(evaluated.row(model.name))
     new = {name: value for name, value in row.items() if name not in model.test.facts and name not in COSTS}
     costs = {f"cost/{name}": row[name] for name in COSTS if name in row}
     dataset = (f"{model.fitted.spec.vocabulary}-test", model.test.manifest["inputs"]["tokens"])
@@ -159,13 +141,13 @@ MARKDOWN_FILE = "comparison.md"
 
 @stage("compare two", run_name="compare {first} {second}")
 def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, parent_run_id: str) -> Pair:
-    """Measure two models on the test reviews of this configuration, and log the comparison.
+    """Measure two models on the test reviews of this configuration, and log the evaluated.
 
     Args:
         prepared: Its prepared data.
         first: Number or alias of a registered version, or the name of a model that this configuration has fitted.
         second: The other model, in the same form.
-        parent_run_id: The MLflow run that gets the comparison.
+        parent_run_id: The MLflow run that gets the evaluated.
 
     Raises:
         ConfigError: There is no such version, alias or model.

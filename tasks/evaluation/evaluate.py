@@ -7,7 +7,8 @@ what it costs: parameters, size on disk, seconds of fitting and scoring.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -176,15 +177,31 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
 
 def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
     """Return reviews that a bundle generated for each star rating, and its next-word suggestions for the prompts."""
-    chosen = config.evaluation
-    options = {"max_tokens": chosen.max_tokens, "seed": chosen.seed}
-    inputs = {"bundle": bundle_digest(bundle_folder)}
+    options = {"max_tokens": config.evaluation.max_tokens, "seed": config.evaluation.seed}
+    return _worked(config, "samples", drawn, bundle_folder, label, options, {}, {"options": options})
+
+
+def _worked(
+    config: RunConfig, name: str, function: Callable[..., dict[str, Any]], bundle_folder: Path, label: str,
+    options: Mapping[str, Any], inputs: Mapping[str, str], named: Mapping[str, Any], samples: int = 0,
+) -> Built:  # fmt: skip
+    """Return the result of a stage that does one work with a model.
+
+    Args:
+        name: Name of the stage.
+        function: See `ModelWork`; *named* are its further arguments.
+        inputs: Digests besides that of the bundle.
+        samples: Number of samples, for a work that reports how many it has drawn.
+    """
 
     def make(work: Path) -> dict[str, Any]:
-        return with_model(ModelWork(drawn, label, bundle_folder, work, {"options": options}), opened)
+        counted = progress(f"{name} {label}", samples, "samples") if samples else nullcontext(lambda done: None)
+        with counted as report:
+            return with_model(ModelWork(function, label, bundle_folder, work, named), opened, report)
 
     with OpenBundle(config, bundle_folder) as opened:
-        return run_stage(config, "samples", options, inputs, make, label)
+        digests = {"bundle": bundle_digest(bundle_folder), **inputs}
+        return run_stage(config, name, options, digests, make, label)
 
 
 def scores_of(artifact: Artifact) -> pl.DataFrame:
@@ -246,16 +263,9 @@ def observe_bundle(
         label: Name in messages.
     """
     options = {"observed_reviews": config.evaluation.observed_reviews, "seed": config.evaluation.seed}
-
-    def make(work: Path) -> dict[str, Any]:
-        named = {"options": options, "stream": str(tokens["test"].folder), "scores": str(scores.folder)}
-        return with_model(ModelWork(observed, label, bundle_folder, work, named), opened)
-
-    inputs = {
-        "bundle": bundle_digest(bundle_folder), "scores": scores.digest, "test": tokens["test"].digest
-    }  # fmt: skip
-    with OpenBundle(config, bundle_folder) as opened:
-        return run_stage(config, "observe", options, inputs, make, label)
+    named = {"options": options, "stream": str(tokens["test"].folder), "scores": str(scores.folder)}
+    inputs = {"scores": scores.digest, "test": tokens["test"].digest}
+    return _worked(config, "observe", observed, bundle_folder, label, options, inputs, named)
 
 
 OPTIONS = {"samples", "max_words", "candidates"}
@@ -273,24 +283,16 @@ def audit_bundle(
         tokens: The training stream in the model's vocabulary.
         label: Name in messages.
     """
-    reference = reference_of(config, prepared.clean).artifact
-    planted = prepared.canaries
-
-    def make(work: Path) -> dict[str, Any]:
-        text_tokens = tokens.facts["tokens"] - tokens.facts["documents"]  # without end tokens of reviews
-        named = {
-            "options": config.audit.model_dump(mode="json"), "reference": str(reference.folder),
-            "planted": str(planted.folder) if planted else "",
-            "tokens_per_word": text_tokens / reference.facts["words"],
-        }  # fmt: skip
-        with progress(f"audit {label}", config.audit.samples, "samples") as report:
-            return with_model(ModelWork(audited, label, bundle_folder, work, named), opened, report)
-
-    inputs = {"bundle": bundle_digest(bundle_folder), "reference": reference.digest, "tokens": tokens.digest}
+    reference, planted = reference_of(config, prepared.clean).artifact, prepared.canaries
+    text_tokens = tokens.facts["tokens"] - tokens.facts["documents"]  # without end tokens of reviews
+    named = {
+        "options": config.audit.model_dump(mode="json"), "reference": str(reference.folder),
+        "planted": str(planted.folder) if planted else "", "tokens_per_word": text_tokens / reference.facts["words"],
+    }  # fmt: skip
+    inputs = {"reference": reference.digest, "tokens": tokens.digest}
     inputs |= {"canaries": planted.digest} if planted else {}
     options = config.audit.model_dump(mode="json", include=OPTIONS)
-    with OpenBundle(config, bundle_folder) as opened:
-        return run_stage(config, "audit", options, inputs, make, label)
+    return _worked(config, "audit", audited, bundle_folder, label, options, inputs, named, config.audit.samples)
 
 
 def reference_of(config: RunConfig, clean: Artifact) -> Built:
@@ -306,15 +308,11 @@ def reference_of(config: RunConfig, clean: Artifact) -> Built:
 
 def log_audit(tracker: Tracker, run_id: str, artifact: Artifact) -> None:
     """Log an audit's figures (in one batch) and its tables to a model's MLflow run."""
-    tracker.log_metrics(run_id, {f"audit/{name}": value for name, value in figures_of_audit(artifact.facts).items()})
+    figures = {f"audit/{name}": float(value) for name, value in artifact.facts.items() if value is not None}
+    tracker.log_metrics(run_id, figures)
     for file in (AUDITED_FILE, *TABLES):
         table = pl.read_parquet(artifact.folder / file)
         tracker.log_table(run_id, table, f"audit/{Path(file).with_suffix('.json').name}")
-
-
-def figures_of_audit(facts: Mapping[str, Any]) -> dict[str, float]:
-    """Return the audit figures that have a value."""
-    return {name: float(value) for name, value in facts.items() if value is not None}
 
 
 OF_FIT = {

@@ -40,18 +40,28 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ModelComparison:
-    """Comparison of the models of a run.
+class Evaluated:
+    """All models of a run, measured on the same test reviews, and compared.
 
     Args:
+        models: In the configuration's order.
         table: One row per model, best first: figures, intervals, gaps to the floor, cost.
-        floor: Facts of the floor; None if there is none.
+        floor: Facts of the floor, the cost of the test reviews under the grammar; None if no grammar wrote them.
         artifact: Has the intervals, differences and slices as Parquet files.
     """
 
+    models: tuple[Measured, ...]
     table: pl.DataFrame = field(repr=False)
     floor: dict[str, Any] | None
     artifact: Artifact
+
+    def named(self, name: str) -> Measured:
+        """Return the model with this name."""
+        return next(model for model in self.models if model.name == name)
+
+    def row(self, name: str) -> dict[str, Any]:
+        """Return the row of the model with this name."""
+        return self.table.row(by_predicate=pl.col("model") == name, named=True)
 
     @property
     def differences(self) -> pl.DataFrame:
@@ -69,7 +79,7 @@ class ModelComparison:
         return pl.read_parquet(self.artifact.folder / WORST_FILE)
 
 
-def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured]) -> ModelComparison:
+def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured]) -> Evaluated:
     """Compare the models of a run; log a warning for each model below the floor."""
     floor = estimate_floor(config, prepared).artifact
     artifact = estimate_intervals(config, prepared, measured, floor).artifact
@@ -80,7 +90,7 @@ def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured])
             name,
         )
     facts = floor.facts if floor.facts.get("explained") else None
-    return ModelComparison(table_of(config, measured, artifact), facts, artifact)
+    return Evaluated(tuple(measured), table_of(config, measured, artifact), facts, artifact)
 
 
 def table_of(config: RunConfig, measured: Sequence[Measured], intervals: Artifact) -> pl.DataFrame:

@@ -141,7 +141,6 @@ class ModelProcesses:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._server: ForkServer | None = None
-        self._at_work = 0
         self._free: list[ModelProcess] = []
 
     def do(self, work: ModelWork, report: Report) -> dict[str, Any]:
@@ -151,7 +150,6 @@ class ModelProcesses:
             return process.do(work, report)
         finally:
             with self._lock:
-                self._at_work -= 1
                 self._free.append(process)
 
     def _taken(self, model: Path) -> ModelProcess:
@@ -160,7 +158,6 @@ class ModelProcesses:
         What the last model of that one has left behind would be held beside the next one.
         """
         with self._lock:
-            self._at_work += 1
             self._end([one for one in self._free if not one.runs])
             if not (same := [one for one in self._free if one.model == model]):
                 self._end(self._free[:1])
@@ -175,23 +172,13 @@ class ModelProcesses:
             self._free.remove(process)
             process.close()
 
-    def end_idle(self) -> None:
-        """End the processes that wait for a work; without any, the fork server, too. The next work starts new ones."""
-        with self._lock:
-            self._end(list(self._free))
-            if not self._at_work:
-                self._end_server()
-
     def end(self) -> None:
-        """End all processes."""
+        """End all processes, and those at work, too; the next work starts new ones."""
         with self._lock:
-            self._end_server()
+            if self._server is not None:
+                self._server.end()
+            self._server = None
             self._end(list(self._free))
-
-    def _end_server(self) -> None:
-        if self._server is not None:
-            self._server.end()
-        self._server = None
 
 
 @contextmanager
@@ -222,11 +209,10 @@ def in_processes() -> bool:
     return _processes.get() is not None
 
 
-def end_idle_processes() -> None:
-    """End those of the surrounding `model_processes` that wait, before another program needs their memory."""
-    processes = _processes.get()
-    if processes is not None:
-        processes.end_idle()
+def end_processes() -> None:
+    """End those of the surrounding `model_processes`, none of which is at work: another program needs their memory."""
+    if (processes := _processes.get()) is not None:
+        processes.end()
 
 
 def with_model(work: ModelWork, opened: OpenBundle, report: Report = lambda done: None) -> dict[str, Any]:

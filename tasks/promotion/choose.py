@@ -12,8 +12,8 @@ from core.errors import BundleError, Damaged, converted_errors
 from evaluation.gate.language import unwanted_adaptation
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
-from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import Measured, figures_of_artifact, megabytes
+from tasks.evaluation.intervals import Evaluated
 from tasks.promotion.ancestry import look_back
 from tasks.stage import stage
 from tasks.track import registry_of, tracking_was_away

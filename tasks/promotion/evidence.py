@@ -22,7 +22,7 @@ from models.bundles.bundle import SPEC
 from tasks.data.documents import documents_with_words, grouped_by
 from tasks.data.prepare import Prepared, read_report
 from tasks.evaluation.evaluate import megabytes
-from tasks.evaluation.processes import end_idle_processes
+from tasks.evaluation.processes import end_processes
 from tasks.family import Candidate, Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import Fitted
@@ -139,7 +139,7 @@ def served(
     size = megabytes(fitted.bundle)
     if version is None:
         return ServingEvidence(smoke_detail="nothing new was registered", megabytes=size)
-    end_idle_processes()
+    end_processes()
     tracker = tracker_of(config)
     smoke = smoke_test(tracker, tracker.tag(fitted.run_id, MODEL_URI_TAG), form=form)
     latency = Latency(**smoke.latency_ms) if smoke.latency_ms else None

@@ -27,10 +27,9 @@ from models.specs import ModelSpec, NGramSpec, parts_of
 from models.streams import TokenStream
 from tasks.data.documents import documents_of, grouped_by
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
-from tasks.evaluation.compare import Evaluated
 from tasks.evaluation.evaluate import SCORES_FILE, Measured, score_bundle, scores_of, tokens_for
 from tasks.evaluation.fork_server import ModelWork, only_opened
-from tasks.evaluation.intervals import JUDGED_FILE, baselines_of, estimate_floor
+from tasks.evaluation.intervals import JUDGED_FILE, Evaluated, baselines_of, estimate_floor
 from tasks.evaluation.processes import with_model
 from tasks.family import Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest

@@ -19,7 +19,7 @@ from tasks.evaluation.fork_server import ModelWork
 from tasks.evaluation.processes import (
     LEAST_TOKENS,
     ModelProcesses,
-    end_idle_processes,
+    end_processes,
     model_processes,
     with_model,
 )
@@ -34,10 +34,10 @@ CONFIG = parse_config({"execution": {"device": "cpu"}})
 def test_processes_that_wait_are_ended_and_the_next_work_starts_others(made: tuple[Path, Path, Path]) -> None:
     with model_processes(CONFIG, LEAST_TOKENS), OpenBundle(CONFIG, made[0]) as opened:
         process, server = (with_model(bare(whose, made[0]), opened)[name] for name in ("process", "parent"))
-        end_idle_processes()
+        end_processes()
         in_time(lambda: not psutil.pid_exists(process) and not psutil.pid_exists(server))
         assert with_model(bare(tell, made[0]), opened)["process"] not in {process, server}
-    end_idle_processes()
+    end_processes()
 
 
 def busy(processes: ModelProcesses, work: ModelWork, file: Path) -> tuple[Future[Any], psutil.Process, psutil.Process]:

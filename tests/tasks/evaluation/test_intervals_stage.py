@@ -20,9 +20,9 @@ from evaluation.scoring.metrics import LN2, figures_of
 from models.specs import MixtureSpec, NGramSpec
 from reviewlm import shown_results, terminal
 from tasks.data.prepare import Prepared
-from tasks.evaluation.compare import Evaluated, _log_comparison, compare_models, log_headline
+from tasks.evaluation.compare import _log_comparison, compare_models, log_headline
 from tasks.evaluation.evaluate import Measured
-from tasks.evaluation.intervals import ModelComparison, compare
+from tasks.evaluation.intervals import Evaluated, compare
 from tasks.fitting.job import Fitted
 from tasks.run_summary import describe_compared
 from tasks.stage import store_of
@@ -118,7 +118,7 @@ def grammar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def comparison(config: RunConfig, grammar: None) -> ModelComparison:
+def comparison(config: RunConfig, grammar: None) -> Evaluated:
     return compare(config, prepared(config), models(config))
 
 
@@ -126,7 +126,7 @@ def models(config: RunConfig, **bits: float) -> list[Measured]:
     return [measured(config, name, each) for name, each in {**MODELS, **bits}.items()]
 
 
-def test_the_table_has_intervals_gaps_cost_and_front(comparison: ModelComparison) -> None:
+def test_the_table_has_intervals_gaps_cost_and_front(comparison: Evaluated) -> None:
     rows = {row["model"]: row for row in comparison.table.to_dicts()}
     assert list(rows) == ["kn5+lstm", "lstm", "kn5"]
     for name, bits in MODELS.items():
@@ -139,7 +139,7 @@ def test_the_table_has_intervals_gaps_cost_and_front(comparison: ModelComparison
 
 
 def test_equal_scores_are_not_compared_again_and_other_resamples_are(
-    config: RunConfig, comparison: ModelComparison
+    config: RunConfig, comparison: Evaluated
 ) -> None:
     again = compare(config, prepared(config), models(config))
     assert again.artifact.manifest["created"] == comparison.artifact.manifest["created"]
@@ -175,7 +175,7 @@ def test_figures_without_the_reviews_that_train_covers_in_part_stand_beside_the_
         assert row["covered_reviews"] == 2
         assert row["uncovered_perplexity"] == pytest.approx(rest.perplexity)
         assert row["uncovered_open_bits_per_byte"] == pytest.approx(rest.open_bits_per_byte)
-    shown_results.show_models(describe_compared(config, Evaluated(tuple(measured_models), found)))
+    shown_results.show_models(describe_compared(config, found))
     assert "2 of 120 test reviews" in " ".join(capsys.readouterr().out.split())
 
 
@@ -210,12 +210,12 @@ class Tracker:
 
 
 def test_the_run_of_the_flow_gets_tables_and_the_few_figures_of_the_model_it_puts_forward(
-    config: RunConfig, comparison: ModelComparison, monkeypatch: pytest.MonkeyPatch
+    config: RunConfig, comparison: Evaluated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker: Any = Tracker()
     monkeypatch.setattr("tasks.evaluation.compare.tracker_of", lambda config: tracker)
     _log_comparison(tracker, comparison, "parent")
-    log_headline(config, Evaluated((), comparison), "lstm", "parent")
+    log_headline(config, comparison, "lstm", "parent")
     ((run_id, metrics),) = tracker.batches
     row = comparison.table.row(by_predicate=pl.col("model") == "lstm", named=True)
     assert (run_id, metrics) == ("parent", {
@@ -238,9 +238,9 @@ def test_the_task_compares_and_logs(
 
 
 def test_the_json_has_all_and_the_terminal_fits_a_hundred_columns(
-    config: RunConfig, comparison: ModelComparison, capsys: pytest.CaptureFixture[str]
+    config: RunConfig, comparison: Evaluated, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = describe_compared(config, Evaluated(tuple(models(config)), comparison))
+    found = describe_compared(config, comparison)
     assert [model["name"] for model in found["models"]] == list(MODELS)
     test = found["models"][1]["test"]
     assert {"perplexity_lo", "gap", "gap_hi", "megabytes", "ece", "gain_lo"} <= test.keys()
