@@ -8,7 +8,7 @@ writes `data_card.html` (with embedded pictures), `data_card.md` (tables only) a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +26,11 @@ from evaluation.reports.document import Page, PageSection, PageTable, Picture, Q
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+COUNTS = ("records", "rows", "quarantined", "duplicates")
+DUPLICATES = {", of ": ": same text in ", ", near ": ": nearly the same text in ", ", covered": ": covered by train"}
+LEARNT = {", exact": ": same text in what the champion has learnt from",
+          ", covered": ": covered by passages of what the champion has learnt from"}  # fmt: skip
+"""Phrases for pairs of splits, such as "train, near test"."""
 HTML, MARKDOWN, FIGURES = "data_card.html", "data_card.md", "figures"
 SIDE_COLOURS = dict(zip(TRAIN_FIRST, (PALETTE[0], PALETTE[4], PALETTE[2]), strict=True))
 LIMITS = (
@@ -59,7 +64,7 @@ class Origin:
 
 def draw(profile: Profile, origin: Origin, folder: Path) -> Page:
     """Write the data card into *folder* and return the page as data."""
-    figures = {"lengths": (lengths_figure(profile), "Bars: share of reviews by number of words")}
+    figures = {"lengths": (lengths_figure(profile), "Lines: share of reviews by number of words")}
     if profile.months.height:
         figures["months"] = (months_figure(profile), "Bars: reviews per month")
     pictures = {name: Picture(png(figure), alt) for name, (figure, alt) in figures.items()}
@@ -80,10 +85,10 @@ def months_figure(profile: Profile) -> Figure:
     dated = profile.months.with_columns(pl.col("month").str.to_date("%Y-%m"))
     months = dated.select(pl.date_range(pl.col("month").min(), pl.col("month").max(), "1mo"))
     below = np.zeros(months.height)
-    for name in TRAIN_FIRST:
+    for name, colour in SIDE_COLOURS.items():
         here = months.join(dated.filter(split=name), on="month", how="left", maintain_order="left")
         counts = here["reviews"].fill_null(0).to_numpy()
-        axes.bar(months["month"].to_numpy(), counts, 31, bottom=below, color=SIDE_COLOURS[name], label=name)
+        axes.bar(months["month"].to_numpy(), counts, 31, bottom=below, color=colour, label=name)
         below += counts
     axes.set_ylabel("reviews per month")
     axes.legend(loc="upper left")
@@ -91,19 +96,16 @@ def months_figure(profile: Profile) -> Figure:
 
 
 def lengths_figure(profile: Profile) -> Figure:
-    """Draw the share of each split's reviews by number of words, in doublings; a good split has equal bars."""
+    """Draw the share of each split's reviews by number of words, in doublings; a good split has equal lines."""
     from evaluation.reports.canvas import canvas
 
     figure, axes = canvas(7.5, 3.2)
-    lows = profile.doublings["words"].unique().sort().to_list()
-    width = 0.8 / len(TRAIN_FIRST)
-    for number, name in enumerate(TRAIN_FIRST):
-        counts = dict(profile.doublings.filter(split=name).select("words", "reviews").iter_rows())
-        places = [place - 0.4 + (number + 0.5) * width for place in range(len(lows))]
-        shares = [counts.get(low, 0) / max(1, sum(counts.values())) for low in lows]
-        axes.bar(places, shares, width * 0.92, color=SIDE_COLOURS[name], label=name)
-    axes.set_xticks(range(len(lows)), [f"{low}–{2 * low - 1}" if low > 1 else "1" for low in lows])
-    axes.set_xlabel("words per review")
+    for name, colour in SIDE_COLOURS.items():
+        rows = profile.doublings.filter(split=name).sort("words")
+        axes.plot(rows["words"], rows["reviews"] / max(1, rows["reviews"].sum()), color=colour, marker="o", label=name)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.set_xlabel("words per review, up to twice as many")
     axes.set_ylabel("share of reviews")
     axes.legend(loc="upper left")
     return figure
@@ -119,8 +121,8 @@ def data_card(profile: Profile, origin: Origin, pictures: Mapping[str, Picture])
         f"{reviews:,} clean {what}, {span}. "
         + "; ".join(f"{name} {digest}" for name, digest in origin.digests.items())
     )
-    tiles = [(f"{reviews:,}", "reviews"), (_short(words), "words (white space)"), (_size(size), "of text, UTF-8"),
-             (span, "months")]  # fmt: skip
+    tiles = [(f"{reviews:,}", "reviews"), (f"{words:,}", "words (white space)"),
+             (f"{size / 1e6:,.4g} MB", "of text, UTF-8"), (span, "months")]  # fmt: skip
 
     def picture(name: str) -> list[Picture]:
         return [pictures[name]] if name in pictures else []
@@ -130,11 +132,13 @@ def data_card(profile: Profile, origin: Origin, pictures: Mapping[str, Picture])
         *_provenance(origin),
         PageSection("Splits", [[_table(profile.splits.drop("dated"))], *_coverage(origin.clean)]),
         PageSection("Ratings", [[_table(profile.stars.rename({"0": "unknown"}), "Reviews by rating")]]),
-        PageSection("Time", [_dated(dated, reviews), *picture("months")]),
+        PageSection("Time", [f"{dated:,} of {reviews:,} reviews have a date.", *picture("months")]),
         PageSection("Length", [[_table(profile.lengths, "Words per review: quantiles")], *picture("lengths")]),
         PageSection("Masked personal data", [[masks] if masks.rows else []]),
         PageSection("Businesses", [[_table(names, name) for name, names in profile.names.items() if names.height]]),
-        PageSection("Samples", [_SAMPLES, _samples(profile)]),
+        PageSection("Samples", [_SAMPLES, [
+            Quote(text, f"rated {star}") for star, texts in profile.samples.items() for text in texts
+        ]]),
         PageSection("Known limits", [LIMITS]),
     ]
     filled = [section for section in sections if any(part and not isinstance(part, str) for part in section.parts)]
@@ -155,39 +159,16 @@ def _table(rows: pl.DataFrame, caption: str = "") -> PageTable:
     return PageTable(rows.columns, rows.with_columns(pl.selectors.float().round(1)).rows(), caption)
 
 
-def _samples(profile: Profile) -> list[Quote]:
-    return [
-        Quote(text, f"{star} star{'s' if star > 1 else ''}")
-        for star, texts in profile.samples.items() for text in texts
-    ]  # fmt: skip
-
-
 def _provenance(origin: Origin) -> list[PageSection]:
     dataset, clean = origin.dataset, origin.clean
     sources = [source for source in dataset.get("sources", []) if isinstance(source, Mapping)]
-    counts = ("records", "rows", "quarantined", "duplicates")
-    hashes = [(source.get("name"), source.get("sha256")) for source in sources]
-    files = [[source.get(column) for column in ("name", "bytes", *counts)] for source in sources]
-    near = clean.get("near") or {}
-    accounts = [(name, dataset[name]) for name in counts if name in dataset]
-    accounts += [(f"quarantined: {name}", count) for name, count in _flat(dataset.get("reasons"))]
-    accounts += [("empty after cleaning", clean["empty"])] if "empty" in clean else []
-    accounts += [(f"kept without a rating: stars {name}", count) for name, count in _flat(clean.get("unrated"))]
-    accounts += [(f"set aside, language {name}", count) for name, count in _flat(clean.get("languages"))]
-    accounts += [(f"left out of {_reason(name)}", count) for name, count in _flat(clean.get("duplicates"))]
-    learnt = "{} what the champion has learnt from"
-    why = {"exact": learnt.format("same text in"), "covered": learnt.format("covered by passages of")}
-    accounts += [
-        (f"left out of {split}: {why[kind]}", count)
-        for split, kinds in (clean.get("learnt") or {}).items() for kind, count in kinds.items()
-    ]
-    accounts += [(f"near-duplicates, {name}", near[name]) for name in ("examined", "pairs") if name in near]
-    accounts += [(f"kept in {name} beside a near-duplicate", count) for name, count in _flat(near.get("within"))]
-    accounts += [("clean reviews", clean["rows"])] if "rows" in clean else []
+    columns = ("name", "bytes", *COUNTS, "sha256")
+    files = [[source.get(column) for column in columns] for source in sources]
     rules = {name.replace("_", " "): "yes" if on is True else "no" if on is False else str(on)
              for name, on in _flat(clean.get("normal_form"))}  # fmt: skip
-    tables = [PageTable(("file", "bytes", *counts), files), PageTable(("file", "SHA-256"), hashes, numbers=())]
-    tables = tables if sources else []
+    numbers = range(1, len(columns) - 1)
+    tables = [PageTable(("file", "bytes", *COUNTS, "SHA-256"), files, numbers=numbers)] if sources else []
+    accounts = list(_accounts(dataset, clean))
     tables += [PageTable(("what", "number"), accounts, "Records in, reviews out")] if accounts else []
     tables += [PageTable.facts(rules, ("rule", "on"), "Normal form of the text")] if rules else []
     text = "records = rows + quarantined + duplicates; what is quarantined keeps its bytes, source and line."
@@ -207,16 +188,25 @@ def _coverage(clean: Mapping[str, Any]) -> list[str | list[PageTable]]:
     return [_COVERAGE, [PageTable(header, rows, "Held-out reviews by the share of their words")]] if rows else []
 
 
-def _dated(dated: int, reviews: int) -> str:
-    return "All reviews have a date." if dated == reviews else f"{reviews - dated:,} reviews have no date."
-
-
-def _reason(name: str) -> str:
-    """Return a pair of splits, such as "train, near test", as a phrase."""
-    phrases = {", of ": ": same text in ", ", near ": ": nearly the same text in ", ", covered": ": covered by train"}
-    for short, phrase in phrases.items():
-        name = name.replace(short, phrase)
-    return name
+def _accounts(dataset: Mapping[str, Any], clean: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Yield where the records of the sources are now."""
+    yield from ((name, dataset[name]) for name in COUNTS if name in dataset)
+    near = clean.get("near") or {}
+    for before, values, phrases in (
+        ("quarantined: ", dataset.get("reasons"), {}),
+        ("left out: ", {name: clean[name] for name in ("empty",) if name in clean}, {}),
+        ("kept without a rating: stars ", clean.get("unrated"), {}),
+        ("set aside, language ", clean.get("languages"), {}),
+        ("left out of ", clean.get("duplicates"), DUPLICATES),
+        ("left out of ", clean.get("learnt"), LEARNT),
+        ("near-duplicates, ", {name: near[name] for name in ("examined", "pairs") if name in near}, {}),
+        ("kept beside a near-duplicate in ", near.get("within"), {}),
+    ):
+        for name, count in _flat(values):
+            for short, phrase in phrases.items():
+                name = name.replace(short, phrase)
+            yield before + name, count
+    yield from ([("clean reviews", clean["rows"])] if "rows" in clean else [])
 
 
 def _flat(values: Any, before: str = "") -> Iterable[tuple[str, Any]]:
@@ -227,17 +217,3 @@ def _flat(values: Any, before: str = "") -> Iterable[tuple[str, Any]]:
         else:
             yield f"{before}{name}".replace("_", " "), value
 
-
-def _scaled(value: float, units: Iterable[tuple[float, str]], plain: Callable[[float], str]) -> str:
-    for size, name in units:
-        if value >= size:
-            return f"{value / size:.3g} {name}"
-    return plain(value)
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value < 1e5 else _scaled(value, ((1e9, "G"), (1e6, "M"), (1e3, "k")), str)
-
-
-def _size(value: float) -> str:
-    return _scaled(value, ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")), lambda number: f"{number:,.0f} B")

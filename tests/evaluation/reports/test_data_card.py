@@ -120,7 +120,7 @@ def test_the_accounts_are_complete(card):
     assert rows["left out of train: nearly the same text in validation"] == "2"
     assert rows["left out of test: covered by passages of what the champion has learnt from"] == "4"
     assert rows["left out of test: same text in what the champion has learnt from"] == "3"
-    assert rows["kept in test beside a near-duplicate"] == "1"
+    assert rows["kept beside a near-duplicate in test"] == "1"
     assert "| test | train | 50 | 2 | 3 | 5 | 1.23% |" in text
     assert rows["set aside, language de"] == "2"
     assert (rows["mask personal data"], rows["repair encoding"]) == ("yes", "no")
