@@ -9,7 +9,7 @@ Tibshirani 1993, chapter 8).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ import polars as pl
 
 from core.errors import EmptyInput
 from evaluation.scoring.metrics import FIGURES
-from evaluation.statistics.bootstrap import Bootstrap
+from evaluation.statistics.bootstrap import Bootstrap, Interval
 
 HELD_OUT, NEW = "held out", "new"
+BITS = FIGURES["open_bits_per_byte"]
 
 
 @dataclass(frozen=True)
@@ -31,37 +32,29 @@ class Decay:
         since: First month of the reference.
         until: Last month of the reference.
         reference: Open bits per byte of the reference.
-        low: Lower end of its interval.
-        high: Upper end of its interval.
         month: The last month with enough new reviews to judge, "" for none.
-        change: Open bits per byte of that month minus those of the reference; NaN for none. Above 0 is worse.
-        change_low: Lower end of the interval of the change.
-        change_high: Upper end of the interval of the change.
+        change: Open bits per byte of that month minus those of the reference; None for none. Above 0 is worse.
     """
 
     table: pl.DataFrame = field(repr=False)
     since: str
     until: str
-    reference: float
-    low: float
-    high: float
+    reference: Interval
     month: str = ""
-    change: float = math.nan
-    change_low: float = math.nan
-    change_high: float = math.nan
+    change: Interval | None = None
 
     @property
     def worse(self) -> bool | None:
         """Whether the last month is worse beyond chance; None if no month has enough new reviews."""
-        return self.change_low > 0 or self.change == math.inf if self.month else None
+        return None if self.change is None else self.change.low > 0 or self.change.estimate == math.inf
 
     @property
     def sentence(self) -> str:
         """The verdict in a sentence, with its numbers."""
-        if not self.month:
+        if self.change is None:
             return f"no month after {self.until} has enough new reviews to be judged"
-        share = self.change / self.reference
-        interval = f"{self.change:+.4f} bits per byte ({share:+.1%}), {self.change_low:+.4f} to {self.change_high:+.4f}"
+        change, share = self.change, self.change.estimate / self.reference.estimate
+        interval = f"{change.estimate:+.4f} bits per byte ({share:+.1%}), {change.low:+.4f} to {change.high:+.4f}"
         verdict = "significantly worse" if self.worse else "not significantly worse"
         return f"{self.month} is {verdict} than the model's own held-out reviews: {interval}"
 
@@ -89,22 +82,20 @@ def measure_decay(
     options: dict[str, Any] = {"confidence": confidence, "resamples": resamples}
     since = _since(held_out, fewest)
     reference = _drawn(held_out.filter(pl.col("month") >= since), seed=seed, **options)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    last: tuple[str, Interval | None] = ("", None)
     for number, ((month, part), group) in enumerate(
         scores.sort("month", "part").partition_by("month", "part", as_dict=True, maintain_order=True).items(), start=1
     ):
         boot = _drawn(group, seed=seed + number, **options)
-        judged = part == NEW and len(group) >= fewest
+        judged, change = part == NEW and len(group) >= fewest, _difference(boot, reference)
+        last = (str(month), change) if judged else last
         rows.append({
             "month": str(month), "part": str(part), "reviews": len(group), "tokens": int(group["tokens"].sum()),
-            "bytes": int(group["bytes"].sum()), **_named("", *_interval(boot)),
-            **_named("change", *_difference(boot, reference)), "judged": judged,
-        })
-    table = pl.DataFrame(rows)
-    last = table.filter(pl.col("judged")).sort("month").tail(1).to_dicts()
-    named = {"month": last[0]["month"], "change": last[0]["change"], "change_low": last[0]["change_lo"],
-             "change_high": last[0]["change_hi"]} if last else {}
-    return Decay(table, since, str(held_out["month"].max()), *_interval(reference), **named)
+            "bytes": int(group["bytes"].sum()), **_named("", boot.interval(BITS)), **_named("change_", change),
+            "judged": judged,
+        })  # fmt: skip
+    return Decay(pl.DataFrame(rows), since, str(held_out["month"].max()), reference.interval(BITS), *last)
 
 
 def _since(held_out: pl.DataFrame, fewest: int) -> str:
@@ -119,19 +110,14 @@ def _drawn(rows: pl.DataFrame, *, confidence: float, resamples: int, seed: int) 
     return Bootstrap(arrays, confidence=confidence, resamples=resamples, seed=seed)
 
 
-def _interval(boot: Bootstrap) -> tuple[float, float, float]:
-    interval = boot.interval(FIGURES["open_bits_per_byte"])
-    return interval.estimate, interval.low, interval.high
-
-
-def _difference(boot: Bootstrap, reference: Bootstrap) -> tuple[float, float, float]:
-    value, value_R = boot.figures(FIGURES["open_bits_per_byte"])
-    base, base_R = reference.figures(FIGURES["open_bits_per_byte"])
+def _difference(boot: Bootstrap, reference: Bootstrap) -> Interval:
+    (value, value_R), (base, base_R) = boot.figures(BITS), reference.figures(BITS)
     fewer = boot if boot.units < reference.units else reference  # the smaller sample decides how wide the tails must be
     with np.errstate(invalid="ignore"):
-        return value - base, *fewer.ends(value_R - base_R)
+        low, high = fewer.ends(value_R - base_R)
+        return replace(fewer.interval(BITS), estimate=value - base, low=low, high=high)
 
 
-def _named(name: str, value: float, low: float, high: float) -> dict[str, float]:
-    prefix = f"{name}_" if name else ""
-    return {name or "open_bits_per_byte": value, f"{prefix}lo": low, f"{prefix}hi": high}
+def _named(prefix: str, interval: Interval) -> dict[str, float]:
+    name = prefix.rstrip("_") or "open_bits_per_byte"
+    return {name: interval.estimate, f"{prefix}lo": interval.low, f"{prefix}hi": interval.high}

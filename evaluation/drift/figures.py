@@ -105,8 +105,8 @@ def decay_curve(decays: Mapping[str, Decay]) -> Figure:
                 **style,
             )
     champion, first = next(iter(decays.items()))
-    axes.axhspan(first.low, first.high, color=PALE, zorder=0)
-    axes.axhline(first.reference, color=GREY, linewidth=1, linestyle="--",
+    axes.axhspan(first.reference.low, first.reference.high, color=PALE, zorder=0)
+    axes.axhline(first.reference.estimate, color=GREY, linewidth=1, linestyle="--",
                  label=f"reference {first.since} to {first.until}")
     step = max(1, len(months) // 12)
     axes.set_xticks(range(0, len(months), step), months[::step], rotation=30, ha="right")

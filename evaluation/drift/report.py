@@ -19,7 +19,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -52,13 +52,32 @@ class DriftFigure:
     detail: str
 
 
-class Judged(NamedTuple):
-    """Measured figure, its mean when reviews change sides at random, and the share of draws at least as large."""
+@dataclass(frozen=True)
+class Figure:
+    """One comparison.
 
-    measure: DriftFigure
+    Args:
+        name: "stars", "length", "words", "categories", "coverage" or "surprisal".
+        value: The measured value.
+        expected: Mean of the same figure between samples of one source, of these sizes.
+        limit: Limit of value − expected.
+        p_value: Share of same-source samples with at least this value (the measured one is counted too).
+        flagged: Whether the figure is above the limit and significant.
+        detail: Description in words.
+    """
+
+    name: str
     value: float
     expected: float
+    limit: float
     p_value: float
+    flagged: bool
+    detail: str
+
+    @property
+    def excess(self) -> float:
+        """Difference between the value and its expected value by chance."""
+        return self.value - self.expected
 
 
 @dataclass(frozen=True)
@@ -70,8 +89,8 @@ class Pool:
     measures: tuple[DriftFigure, ...]
     labels: dict[str, list[str]]
 
-    def judge(self, resamples: int, seed: int) -> list[Judged]:
-        """Compare every figure with its values under random permutations of the sides."""
+    def judge(self, resamples: int, seed: int, level: float) -> list[Figure]:
+        """Compare every figure with its values under random permutations of the sides; *level* flags its p-value."""
         total_F = self.features_NF.sum(axis=0, dtype=np.float64)
         observed = self._values(self.new_N[None, :].astype(np.float32), total_F)
         generator = np.random.default_rng(seed)
@@ -83,7 +102,9 @@ class Pool:
         for measure in self.measures:
             value, null_R = float(observed[measure.name][0]), np.concatenate([part[measure.name] for part in parts])
             p_value = float((1 + np.count_nonzero(null_R >= value)) / (1 + len(null_R)))
-            verdicts.append(Judged(measure, value, float(null_R.mean()), p_value))
+            expected = float(null_R.mean())
+            flagged = p_value <= level and value - expected > measure.limit
+            verdicts.append(Figure(measure.name, value, expected, measure.limit, p_value, flagged, measure.detail))
         return verdicts
 
     def _values(self, new_RN: np.ndarray, total_F: np.ndarray) -> dict[str, np.ndarray]:
@@ -112,8 +133,6 @@ class Pool:
         order = np.argsort(-jensen_shannon_terms(p_K, q_K), kind="stable")[:count]
         words = self.labels["words"]
         return [{"word": words[i], "known": 1000 * float(p_K[i]), "new": 1000 * float(q_K[i])} for i in order]
-
-
 
 
 def of_texts(reference: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> Pool:
@@ -227,34 +246,6 @@ FEWEST = 50
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One comparison.
-
-    Args:
-        name: "stars", "length", "words", "categories", "coverage" or "surprisal".
-        value: The measured value.
-        expected: Mean of the same figure between samples of one source, of these sizes.
-        limit: Limit of value − expected.
-        p_value: Share of same-source samples with at least this value (the measured one is counted too).
-        flagged: Whether the figure is above the limit and significant.
-        detail: Description in words.
-    """
-
-    name: str
-    value: float
-    expected: float
-    limit: float
-    p_value: float
-    flagged: bool
-    detail: str
-
-    @property
-    def excess(self) -> float:
-        """Difference between the value and its expected value by chance."""
-        return self.value - self.expected
-
-
-@dataclass(frozen=True)
 class DriftReport:
     """The figures, the words that moved, and the sizes of the two samples."""
 
@@ -311,18 +302,9 @@ def compare(
     texts, scores = of_texts(reference, batch, config), of_scores(held_out, batch, config)
     level = config.false_alarm / (len(texts.measures) + len(scores.measures))
     resamples = max(PERMUTATIONS, math.ceil(2 / level))
-    judged = [*texts.judge(resamples, seed), *scores.judge(resamples, seed + 1)]
+    figures = *texts.judge(resamples, seed, level), *scores.judge(resamples, seed + 1, level)
     return DriftReport(
-        tuple(_figure(one, level) for one in judged), batch.height, reference.height, config.false_alarm,
-        texts.histograms(), texts.moved(),
-    )
-
-
-def _figure(judged: Judged, level: float) -> Figure:
-    measure, excess = judged.measure, judged.value - judged.expected
-    flagged = judged.p_value <= level and excess > measure.limit
-    return Figure(
-        measure.name, judged.value, judged.expected, measure.limit, judged.p_value, flagged, measure.detail
+        figures, batch.height, reference.height, config.false_alarm, texts.histograms(), texts.moved()
     )
 
 

@@ -185,6 +185,6 @@ def report_decay(config: RunConfig, aged: list[Aged], run_id: str) -> dict[str, 
     show_markdown("decay-verdict", literal(champion.decay.sentence), verdict)
     return {
         "version": champion.version, "worse": champion.decay.worse, "sentence": champion.decay.sentence,
-        "reference": champion.decay.reference, "since": champion.decay.since, "until": champion.decay.until,
+        "reference": champion.decay.reference.estimate, "since": champion.decay.since, "until": champion.decay.until,
         "months": table.to_dicts(),
     }

@@ -131,7 +131,7 @@ def test_the_reference_is_the_last_held_out_months_that_have_enough_reviews_toge
     months = [month(f"2024-0{number}", HELD_OUT, 30, 2.0 + number, 0.0, 1) for number in (1, 2, 3)]
     found = decay_of(*months, fewest=50)
     assert (found.since, found.until) == ("2024-02", "2024-03")
-    assert found.reference == pytest.approx(4.5)
+    assert found.reference.estimate == pytest.approx(4.5)
     assert decay_of(*months, fewest=1000).since == "2024-01"
     assert found.worse is None
     assert "no month after 2024-03" in found.sentence
@@ -143,7 +143,7 @@ def test_a_month_that_is_worse_beyond_chance_is_told_and_one_like_the_reference_
     found = decay_of(made, same, month("2024-03", NEW, 200, 2.2, 0.3, 3))
     assert found.worse is True
     assert found.month == "2024-03"
-    assert found.change == pytest.approx(0.2, abs=0.08)
+    assert found.change.estimate == pytest.approx(0.2, abs=0.08)
     assert found.sentence.startswith("2024-03 is significantly worse than")
     assert decay_of(made, same).worse is False
     assert decay_of(made, month("2024-02", NEW, 200, 1.7, 0.3, 2)).worse is False  # better is not worse
@@ -155,7 +155,7 @@ def test_the_interval_of_a_change_is_that_of_two_independent_means():
     found = decay_of(one, two, resamples=4000)
     spread = [((rows["nats"] + rows["spelling_nats"]) / rows["bytes"] / LN2).std() for rows in (one, two)]
     error = math.sqrt(spread[0] ** 2 / 400 + spread[1] ** 2 / 300)
-    assert (found.change_high - found.change_low) / 2 == pytest.approx(1.96 * error, rel=0.05)
+    assert (found.change.high - found.change.low) / 2 == pytest.approx(1.96 * error, rel=0.05)
 
 
 @pytest.mark.slow
@@ -173,7 +173,7 @@ def test_a_month_that_the_model_calls_impossible_is_worse():
         nats=pl.when(pl.int_range(60) == 5).then(math.inf).otherwise("nats")
     )
     found = decay_of(month("2024-01", HELD_OUT, 60, 2.0, 0.1, 1), new)
-    assert (found.change, found.worse) == (math.inf, True)
+    assert (found.change.estimate, found.worse) == (math.inf, True)
 
 
 def test_without_held_out_reviews_there_is_nothing_to_compare_with():
