@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -215,12 +215,10 @@ def _model(compared: Compared, row: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class ComparedClassifier:
+class Side(NamedTuple):
     """A registered classifier with its answers.
 
     Args:
-        letter: "A" or "B".
         name: Registered name, version and classifier.
         labels: Names of its labels.
         rows: Its answers on all test reviews.
@@ -228,20 +226,11 @@ class ComparedClassifier:
         problems: Sentences about what is not known of its training data.
     """
 
-    letter: str
     name: str
     labels: tuple[str, ...]
     rows: pl.DataFrame
-    learnt: frozenset[str]
-    problems: tuple[str, ...]
-
-    @property
-    def notes(self) -> list[str]:
-        """What a reader must know about the test reviews and this classifier."""
-        share = f"{len(self.learnt):,} of the {self.rows.height:,} test reviews"
-        left_out = [f"{self.letter} was fitted or chosen on {share}: they are left out"] if self.learnt else []
-        unknown = f"it is not known whether {self.letter} learnt from these test reviews: "
-        return [*left_out, *(unknown + problem for problem in self.problems)]
+    learnt: set[str]
+    problems: list[str]
 
 
 @stage("compare two classifiers")
@@ -252,85 +241,67 @@ def compare_two_classifiers(config: RunConfig, clean: Artifact, first: str, seco
 
     Raises:
         BundleError: There is no such version, or it cannot be opened.
-        InputError: A version predicts something else than `classification.label`.
+        InputError: A version predicts something else than `classification.label`, or than the other.
         EmptyInput: The two have learnt from all of these test reviews.
     """
-    labels = labels_of_prepared(config, clean)
-    sides = [_side(config, clean, labels, letter, reference) for letter, reference in (("A", first), ("B", second))]
-    if sides[0].labels != sides[1].labels:
-        raise _something_else(config, sides[1].name, f"{sides[1].labels}, and the other {sides[0].labels}")
-    left_out = sides[0].learnt | sides[1].learnt
-    answers = _answers(clean, sides, left_out)
+    labels, documents = labels_of_prepared(config, clean), documents_of(clean)
+    sides = {letter: _side(config, clean, labels, reference) for letter, reference in (("A", first), ("B", second))}
+    left_out, total = sides["A"].learnt | sides["B"].learnt, sides["A"].rows.height
+    if len(left_out) == total:
+        raise EmptyInput(
+            "There is no test review that neither version has learnt from", where=str(clean.folder),
+            value=f"{total:,} test reviews, {len(left_out):,} of them learnt",
+            cause="the versions were fitted on other splits of the same reviews, or no test review has a label",
+            remedy="give reviews that neither version knows: --input FILES",
+        )
+    common = ~pl.col("review_id").is_in(list(left_out))
+    answers = {letter: predicted(side.labels, side.rows.filter(common), documents) for letter, side in sides.items()}
     rows = {row["name"]: row for row in classifier_rows(answers, "A", **_drawn(config))}
     a, b = rows["A"], rows["B"]
+    notes = []
+    for letter, side in sides.items():
+        if side.learnt:
+            share = f"{len(side.learnt):,} of the {total:,} test reviews"
+            notes.append(f"{letter} was fitted or chosen on {share}: they are left out")
+        unknown = f"it is not known whether {letter} learnt from these test reviews: "
+        notes += [unknown + problem for problem in side.problems]
     return {
-        "a": sides[0].name, "b": sides[1].name, "label": config.classification.label, "reviews": a["reviews"],
-        "left_out": len(left_out), "notes": [note for side in sides for note in side.notes],
-        "models": [{"name": side.name, "kind": side.letter, "test": rows[side.letter]} for side in sides],
+        "a": sides["A"].name, "b": sides["B"].name, "label": config.classification.label, "reviews": a["reviews"],
+        "left_out": len(left_out), "notes": notes,
+        "models": [{"name": side.name, "kind": letter, "test": rows[letter]} for letter, side in sides.items()],
         "majority": {"label": a["majority_label"], "accuracy": a["majority_accuracy"]},
         "only_a": b["baseline_alone_right"], "only_b": b["alone_right"],
         "sentence": _sentence(b, config.evaluation.confidence),
     }  # fmt: skip
 
 
-def learnt_reviews(config: RunConfig, bundle: Path, clean: Artifact) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Return the ids of test reviews that a bundle, its parts or its start weights were fitted or chosen on.
+def _side(config: RunConfig, clean: Artifact, labels: Artifact | None, reference: str) -> Side:
+    classifier, label = find_classifier(config, reference), config.classification.label
+    with converted_errors(classifier.folder):
+        bundle = load_classifier(classifier.folder)
+    name = f"{classifier.version.name} version {classifier.version.version}"
+    other_names = label in LABELLINGS and bundle.labels != LABELLINGS[label].names
+    if other_names or bundle.facts.get("label", label) != label:
+        raise InputError(
+            "This version predicts other labels", where=name, value=", ".join(bundle.labels),
+            cause=f"the labels of this comparison are those of `classification.label={label}`",
+            remedy="compare versions with the same labels; with --preset, also say what they predict, e.g. --set "
+            "classification.label=polarity",
+        )
+    name = f"{name} ({bundle.spec.name})"
+    rows = predictions_of(predict_bundle(config, classifier.folder, clean, "test", name, labels).artifact)
+    data, problems = learnt_data(config, classifier.folder)
+    # The prepared data's own training reviews need no search: no text is in two of its splits.
+    learnt = set[str]().union(*(_learnt(then, clean) for digest, then in data.items() if digest != clean.digest))
+    return Side(name, bundle.labels, rows, learnt & set(rows["review_id"]), problems)
 
-    The second value has a sentence about each data set that cannot be looked at. The prepared data's own training
-    reviews need no search: no text is in two of its splits.
-    """
-    data, problems = learnt_data(config, bundle)
-    earlier = (then for digest, then in data.items() if digest != clean.digest)
-    review_ids = set[str]().union(*(_test_reviews_known(then, clean) for then in earlier))
-    return frozenset(review_ids), tuple(problems)
 
-
-def _test_reviews_known(then: Artifact, clean: Artifact) -> set[str]:
+def _learnt(then: Artifact, clean: Artifact) -> set[str]:
     """Return the ids of the test reviews of *clean* whose id or text was in another split than "test" of *then*."""
     test = scan_split(clean.folder, "test")
     before = pl.scan_parquet(then.folder / TABLE).filter(pl.col("split") != "test")
     matches = [test.join(before, on=key, how="semi").select("review_id").collect() for key in ("review_id", "text")]
     return set(pl.concat(matches)["review_id"].to_list())
-
-
-def _side(
-    config: RunConfig, clean: Artifact, labels: Artifact | None, letter: str, reference: str
-) -> ComparedClassifier:
-    classifier = find_classifier(config, reference)
-    with converted_errors(classifier.folder):
-        bundle = load_classifier(classifier.folder)
-    name = f"{classifier.version.name} version {classifier.version.version}"
-    label = config.classification.label
-    other_names = label in LABELLINGS and bundle.labels != LABELLINGS[label].names
-    if other_names or bundle.facts.get("label", label) != label:
-        raise _something_else(config, name, ", ".join(bundle.labels))
-    name = f"{name} ({bundle.spec.name})"
-    rows = predictions_of(predict_bundle(config, classifier.folder, clean, "test", name, labels).artifact)
-    learnt, problems = learnt_reviews(config, classifier.folder, clean)
-    return ComparedClassifier(letter, name, bundle.labels, rows, learnt & set(rows["review_id"]), problems)
-
-
-def _something_else(config: RunConfig, name: str, labels: str) -> InputError:
-    return InputError(
-        "This version predicts other labels", where=name, value=labels,
-        cause=f"the labels of this comparison are those of `classification.label={config.classification.label}`",
-        remedy="compare versions with the same labels; with --preset, also say what they predict, e.g. --set "
-        "classification.label=polarity",
-    )
-
-
-def _answers(clean: Artifact, sides: list[ComparedClassifier], left_out: frozenset[str]) -> dict[str, Predicted]:
-    """Return the answers of both on the reviews that neither has learnt from."""
-    documents, common = documents_of(clean), ~pl.col("review_id").is_in(list(left_out))
-    rows = {side.letter: side.rows.filter(common) for side in sides}
-    if rows["A"].is_empty():
-        raise EmptyInput(
-            "There is no test review that neither version has learnt from", where=str(clean.folder),
-            value=f"{sides[0].rows.height:,} test reviews, {len(left_out):,} of them learnt",
-            cause="the versions were fitted on other splits of the same reviews, or no test review has a label",
-            remedy="give reviews that neither version knows: --input FILES",
-        )
-    return {side.letter: predicted(side.labels, rows[side.letter], documents) for side in sides}
 
 
 def _sentence(b: Mapping[str, Any], confidence: float) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -28,13 +28,17 @@ LABELS_FILE = "labels.parquet"
 NAMES = {"train": "training", "validation": "validation", "test": "test"}
 
 
-class Labelling(Protocol):
-    """Names of the labels in the order of their numbers, and the label of each review."""
+@dataclass(frozen=True)
+class Labelling:
+    """Names of the labels in the order of their numbers, and the label of each review.
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the labels."""
-        ...
+    Args:
+        names: The labels that are predicted; reviews with others are left out.
+        table: The number of the label (`number`) by the first column: stars, or review_id.
+    """
+
+    names: tuple[str, ...]
+    table: pl.DataFrame
 
     def numbers(self, reviews: pl.DataFrame) -> np.ndarray:
         """Return the number of the label of each review (int64); `LEFT_OUT` for a review that has none.
@@ -42,39 +46,22 @@ class Labelling(Protocol):
         Args:
             reviews: With the columns review_id and stars.
         """
-        ...
-
-
-@dataclass(frozen=True)
-class StarLabels:
-    """Labels that follow from the stars: the number for each rating from 0 (unknown) to 5."""
-
-    names: tuple[str, ...]
-    by_stars: tuple[int, ...]
-
-    def numbers(self, reviews: pl.DataFrame) -> np.ndarray:
-        """See `Labelling`."""
-        return np.array(self.by_stars, np.int64)[reviews["stars"].fill_null(0).to_numpy().astype(np.int64)]
-
-
-class FieldLabels:
-    """Labels that are values of a field of the files (stage `labels`).
-
-    Args:
-        names: The labels that are predicted; reviews with others are left out.
-        folder: Folder with the label of each review.
-    """
-
-    def __init__(self, names: Sequence[str], folder: Path) -> None:
-        self.names = tuple(names)
-        numbered = pl.DataFrame({"label": self.names, "number": range(len(self.names))})
-        table = pl.read_parquet(folder / LABELS_FILE).join(numbered, on="label", how="inner")
-        self._number_of = table.select("review_id", "number").unique("review_id")
-
-    def numbers(self, reviews: pl.DataFrame) -> np.ndarray:
-        """See `Labelling`."""
-        numbered = reviews.select("review_id").join(self._number_of, on="review_id", how="left", maintain_order="left")
+        key = self.table.columns[0]
+        keys = reviews.select(pl.col(key).cast(self.table.schema[key]))
+        numbered = keys.join(self.table, on=key, how="left", maintain_order="left")
         return numbered["number"].fill_null(LEFT_OUT).to_numpy().astype(np.int64)
+
+
+def of_stars(names: tuple[str, ...], numbers: Mapping[int, int]) -> Labelling:
+    """Return labels that follow from the stars: *numbers* has the label of each rating that has one."""
+    return Labelling(names, pl.DataFrame({"stars": list(numbers), "number": list(numbers.values())}))
+
+
+def of_field(names: tuple[str, ...], folder: Path) -> Labelling:
+    """Return labels that are values of a field of the files; *folder* is the artifact of the stage `labels`."""
+    numbered = pl.DataFrame({"label": names, "number": range(len(names))})
+    table = pl.read_parquet(folder / LABELS_FILE).join(numbered, on="label", how="inner")
+    return Labelling(names, table.select("review_id", "number").unique("review_id"))
 
 
 def drawn_rows(total: int, count: int, seed: int) -> np.ndarray:
@@ -84,8 +71,8 @@ def drawn_rows(total: int, count: int, seed: int) -> np.ndarray:
 
 
 LABELLINGS: dict[str, Labelling] = {
-    "stars": StarLabels(("1", "2", "3", "4", "5"), (LEFT_OUT, 0, 1, 2, 3, 4)),
-    "polarity": StarLabels(("negative", "positive"), (LEFT_OUT, 0, 0, LEFT_OUT, 1, 1)),
+    "stars": of_stars(("1", "2", "3", "4", "5"), {1: 0, 2: 1, 3: 2, 4: 3, 5: 4}),
+    "polarity": of_stars(("negative", "positive"), {1: 0, 2: 0, 4: 1, 5: 1}),
 }
 """Labels that follow from the stars, by the value of `classification.label`; any other value names a field."""
 
@@ -101,7 +88,7 @@ def labelling_of(label: str, names: Sequence[str], folder: Path | None) -> Label
     Raises:
         InputError: The names are not those of this value.
     """
-    labelling: Labelling = LABELLINGS[label] if folder is None else FieldLabels(names, folder)
+    labelling = LABELLINGS[label] if folder is None else of_field(tuple(names), folder)
     if labelling.names != tuple(names):
         raise InputError(
             "The classifier predicts other labels", where="classification.label", value=label,
@@ -130,44 +117,30 @@ def require_labels(config: RunConfig, labelling: Labelling, reviews: Mapping[str
         InputError: It names the split or the label, and says what helps.
     """
     chosen = config.classification
-    numbers = {split: labelling.numbers(reviews[split]) for split in NAMES}
-    labelled = {split: numbers_D[numbers_D != LEFT_OUT] for split, numbers_D in numbers.items()}
+    labelled = {}
     for split, name in NAMES.items():
+        numbers_D = labelling.numbers(reviews[split])
+        labelled[split] = numbers_D[numbers_D != LEFT_OUT]
         if not len(labelled[split]):
+            needed = {"stars": "stars", "polarity": "stars, or 3"}
             share = "" if split == "train" else f", or a larger share of this split: --set split.{split}=0.2"
             raise InputError(
                 f"No {name} review has a label", where="classification.label", value=chosen.label,
-                cause=f"the {len(reviews[split]):,} {name} reviews have no {_needed(chosen.label)}",
+                cause=f"the {len(reviews[split]):,} {name} reviews have no "
+                + needed.get(chosen.label, f"usable value of the field '{chosen.label}'"),
                 remedy=f"more reviews with a label (--input){share}",
             )
-    _require_each_label(config, labelling.names, labelled["train"])
-
-
-def _needed(label: str) -> str:
-    return {"stars": "stars", "polarity": "stars, or 3"}.get(label, f"usable value of the field '{label}'")
-
-
-def _require_each_label(config: RunConfig, names: tuple[str, ...], labelled_N: np.ndarray) -> None:
-    chosen = config.classification
-    count = chosen.train_reviews or len(labelled_N)
-    all_K, used_K = (
-        np.bincount(numbers, minlength=len(names))
-        for numbers in (labelled_N, labelled_N[drawn_rows(len(labelled_N), count, config.seed)])
-    )
-    missing = np.flatnonzero(used_K == 0)
-    if not len(missing):
-        return
-    counts = ", ".join(f"{name}: {used:,}" for name, used in zip(names, used_K, strict=True))
-    raise InputError(
-        f"The label {names[missing[0]]!r} has no training review", where="classification.label", value=chosen.label,
-        cause=f"a classifier needs one of each label; training reviews by label: {counts}",
-        remedy=_remedy(chosen.label, int(all_K[missing].min()), len(labelled_N)),
-    )
-
-
-def _remedy(label: str, least: int, reviews: int) -> str:
-    """Return what helps; *least* is the smallest number of a missing label among all labelled training reviews."""
-    if least:
-        return f"a larger classification.train_reviews: all {reviews:,} labelled training reviews have every label"
-    other = "; or --set classification.label=polarity, which needs only negative (1, 2) and positive (4, 5) reviews"
-    return "more reviews of this label (--input): the training split has none" + (other if label == "stars" else "")
+    all_N = labelled["train"]
+    used_N = all_N[drawn_rows(len(all_N), chosen.train_reviews or len(all_N), config.seed)]
+    all_K, used_K = (np.bincount(numbers_N, minlength=len(labelling.names)) for numbers_N in (all_N, used_N))
+    if (used_K == 0).any():
+        counts = ", ".join(f"{name}: {used:,}" for name, used in zip(labelling.names, used_K, strict=True))
+        other = "; or --set classification.label=polarity, which needs only negative (1, 2) and positive (4, 5) reviews"
+        more = "more reviews of this label (--input): the training split has none"
+        drawn = f"a larger classification.train_reviews: all {len(all_N):,} labelled training reviews have every label"
+        raise InputError(
+            f"The label {labelling.names[int(used_K.argmin())]!r} has no training review", value=chosen.label,
+            where="classification.label",
+            cause=f"a classifier needs one of each label; training reviews by label: {counts}",
+            remedy=drawn if all_K.all() else more + other * (chosen.label == "stars"),
+        )

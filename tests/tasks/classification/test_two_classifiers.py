@@ -18,7 +18,7 @@ from core.store import Artifact
 from models.classification.bundle import load_classifier, save_classifier
 from tasks.classification import compare, predict
 from tasks.classification.compare import compare_two_classifiers, predicted
-from tasks.classification.labelling import StarLabels
+from tasks.classification.labelling import of_stars
 from tasks.stage import run_stage, store_of
 from tests.models.classification.made_reviews import examples, small, texts, vocabulary
 from training.context import FitContext
@@ -147,7 +147,7 @@ def test_a_bundle_is_wrong_on_reviews_of_a_label_that_it_does_not_know(
     """It knows "negative" and "positive"; the numbers of its answers are those of the labels that are asked for."""
     today = prepared("today", cut(30, 40))
     bundle = classifier(tmp_path / "p", today, ("negative", "positive"))
-    by_stars = StarLabels(("good", "positive", "negative"), (-1, 2, 2, 0, 1, 1))
+    by_stars = of_stars(("good", "positive", "negative"), {1: 2, 2: 2, 3: 0, 4: 1, 5: 1})
     monkeypatch.setattr(predict, "labelling_of", lambda label, names, folder: by_stars)
     config = load_config("classify", ["execution.device=cpu"])
     built = predict.predict_bundle(config, bundle, today, "test", "p", None, by_stars.names)
