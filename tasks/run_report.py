@@ -31,7 +31,6 @@ from evaluation.reports.report_pictures import pictures_of
 from evaluation.reports.report_tables import headline
 from evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, record_of, run_of_bundle
 from evaluation.reports.run_results import ModelResults, RunResults, journal_lines
-from evaluation.statistics.comparison import Floor
 from evaluation.writing.audit import EXPOSURE_FILE, NOVELTY_FILE
 from tasks.data.prepare import Prepared, read_report
 from tasks.evaluation.evaluate import FIGURES_FILE, Measured
@@ -155,14 +154,13 @@ def results_of(
         made: RunPlan of a run for a time budget.
     """
     winner = promotion.challenger if promotion else best_allowed(config, evaluated).name
-    floor = evaluated.floor
     return RunResults(
         models=tuple(_model(model) for model in evaluated.models),
         table=evaluated.table,
         winner=winner,
         baseline=config.baseline,
         confidence=config.evaluation.confidence,
-        floor=Floor(**{name: floor[name] for name in ("reviews", "explained", "nats", "bytes")}) if floor else None,
+        floor=evaluated.floor["bits_per_byte"] if evaluated.floor else None,
         slices=evaluated.slices,
         source=f"{config.source.title}, {dataset.facts['rows']:,} reviews",
         name=config.promotion.model_name,

@@ -270,27 +270,21 @@ class LanguageCase(GateCase):
 
     def slice_losses(self) -> pl.DataFrame:
         """See `GateCase`: a loss of 0.1 means 10 % more bits than the champion needs."""
-        rows, least = self.challenger_rows, self.policy.min_slice_reviews
-        labels = {"stars": rows.select(star_labels())["stars"], **self._facts()}
+        rows, documents = self.challenger_rows, self.evidence.data.reviews
+        labels = {"stars": rows.select(star_labels())["stars"]}
         labels["length"] = pl.Series(np.array(BAND_NAMES)[np.searchsorted(BANDS, rows["words"].to_numpy())])
-        slicings = []
-        for dimension in self.policy.slice_dimensions:
-            if (names := labels.get(dimension)) is not None:
-                order = sorted((names.explode() if names.dtype == pl.List else names).drop_nulls().unique())
-                slicings.append(slicing_of(dimension, names, order, rows["review_id"], least, most=None))
+        if documents is not None:
+            facts = rows.select("review_id").join(
+                documents.unique("review_id"), on="review_id", how="left", maintain_order="left"
+            )
+            if "date" in facts.columns:
+                labels["month"] = facts["date"].dt.strftime("%Y-%m")
+            if "categories" in facts.columns:
+                labels["category"] = facts.select(split_categories())["categories"]
+        slicings = [slicing_of(name, labels[name], self.policy.min_slice_reviews, most=None)
+                    for name in self.policy.slice_dimensions if name in labels]  # fmt: skip
         ours_D, theirs_D = open_nats(rows), open_nats(self.champion_rows)
         return losses_by_slice(slicings, ours_D - theirs_D, theirs_D, self.groups_D, self.policy.confidence)
-
-    def _facts(self) -> dict[str, pl.Series]:
-        """Return the month and the categories of each review, as far as they are known."""
-        documents = self.evidence.data.reviews
-        if documents is None:
-            return {}
-        names = {"date": ("month", pl.col("date").dt.strftime("%Y-%m")), "categories": ("category", split_categories())}
-        chosen = [column.alias(name) for fact, (name, column) in names.items() if fact in documents.columns]
-        facts = documents.unique("review_id").select("review_id", *chosen)
-        rows = self.challenger_rows.select("review_id").join(facts, on="review_id", how="left", maintain_order="left")
-        return {name: rows[name] for name in rows.columns[1:]}
 
     @cached_property
     def champion_loss(self) -> Interval | None:

@@ -27,7 +27,6 @@ from evaluation.reports.canvas import (
     thousands,
     ticks_at,
 )
-from evaluation.statistics.comparison import Floor
 from evaluation.statistics.slice_table import worst_slices
 from evaluation.statistics.slices import slice_name
 from models.base import STATIC
@@ -46,12 +45,12 @@ RULES_OF_WORST = (
 """Rules of `worst_slices`, the column that is drawn, and its axis label. `change` is the gain with its sign turned."""
 
 
-def bits_figure(table: pl.DataFrame, styles: Styles, floor: Floor | None = None, baseline: str = "") -> Figure:
+def bits_figure(table: pl.DataFrame, styles: Styles, floor: float | None = None, baseline: str = "") -> Figure:
     """Draw bits per byte of every model with its interval, best first; adaptive models below a line.
 
     Args:
         table: `evaluation.statistics.comparison.comparison_table`, with its intervals if there are any.
-        floor: Floor of the embedded corpus, if the test text is from it.
+        floor: Bits per byte of the grammar, if it wrote the test text.
         baseline: Name of the model that the dashed line marks.
     """
     adapts = pl.col("adaptation") != STATIC
@@ -72,8 +71,7 @@ def bits_figure(table: pl.DataFrame, styles: Styles, floor: Floor | None = None,
     for row in table.filter(model=baseline).to_dicts():
         axes.axvline(row["open_bits_per_byte"], linestyle="--", color=GREY, linewidth=1, zorder=0, label="baseline")
     if floor is not None:
-        axes.axvline(floor.bits_per_byte, color="#000000", linewidth=1, zorder=0,
-                     label=f"floor {floor.bits_per_byte:.3f}: no model can need less")  # fmt: skip
+        axes.axvline(floor, color="#000000", linewidth=1, zorder=0, label=f"floor {floor:.3f}: no model can need less")
     if 0 < (adapting := int(table.select(adapts.sum()).item())) < len(rows):
         axes.axhline(adapting - 0.5, color=GREY, linewidth=0.8)
     ticks_at(axes.yaxis, [row["model"] for row in rows])

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from evaluation.gate.decision import Decision
-from evaluation.statistics.comparison import Baseline, Floor, baseline_of
+from evaluation.statistics.comparison import Baseline, baseline_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class RunResults:
         winner: The challenger: the model that was best on the validation split.
         baseline: The static model that `gain` is measured against; see `against`.
         confidence: Confidence of the intervals.
-        floor: Floor of the embedded corpus; None if the test reviews are others.
+        floor: Bits per byte of the grammar that wrote the reviews; None if the test reviews are others.
         slices: `evaluation.statistics.slice_table.SLICES`.
         decision: Decision of the gate; None if the gate was not run.
         version: Registered version of the winner; None if none was registered.
@@ -83,7 +83,7 @@ class RunResults:
     winner: str
     baseline: str = ""
     confidence: float = 0.95
-    floor: Floor | None = None
+    floor: float | None = None
     slices: pl.DataFrame | None = None
     decision: Decision | None = None
     version: int | None = None

@@ -163,14 +163,12 @@ POSITIONS = 4_096
 """Positions side by side; bounds memory, does not change the result. On a processor more are not faster."""
 MASS_TOLERANCE = 1e-3
 """Largest distance from 1 of the sum of a distribution, which is computed in float32."""
-SUM_TOLERANCE = 1e-9
-"""Largest difference, absolute and relative, between the nats of a review and the sum of those of its tokens."""
 TOLERANCE = 1e-2
 """Largest difference between a token's nats and the nats from the whole distribution, both absolute and relative."""
 
 
 def observe(
-    bundle: Bundle, stream: TokenStream, reviews: np.ndarray, token_nats: pl.DataFrame, scores: pl.DataFrame,
+    bundle: Bundle, stream: TokenStream, reviews: np.ndarray, token_nats: pl.DataFrame,
     *, tokens_per_batch: int = POSITIONS,
 ) -> pl.DataFrame:  # fmt: skip
     """Return one row per scored token of some reviews, in their order.
@@ -181,7 +179,6 @@ def observe(
         reviews: Positions of the reviews in the stream, ascending.
         token_nats: The table that `evaluation.scoring.score.score_stream` wrote for the same reviews. The nats are
             taken from it, so that they add up to the scores of the reviews.
-        scores: Review_id and nats of each scored review.
         tokens_per_batch: Positions side by side, padding included; does not change the result beyond rounding.
 
     Returns:
@@ -193,7 +190,7 @@ def observe(
 
     Raises:
         ModelError: kind "input": the stream was made with another vocabulary.
-        ReviewLMError: The nats are not those of these reviews, or do not add up to their scores, or the model's
+        ReviewLMError: The nats are not those of these reviews, or the model's
             distributions give other nats or do not sum to 1.
     """
     stream.require(bundle.vocabulary)
@@ -212,7 +209,6 @@ def observe(
         position=pl.col("position") - PREFIX,
         token=pl.col("id").replace_strict(names, return_dtype=pl.String),
     )
-    require_sums(token_nats, scores)
     return _with_nats(judged, token_nats).select(pl.col(name).cast(dtype) for name, dtype in COLUMNS.items())
 
 
@@ -263,19 +259,6 @@ def _require_distributions(mass_N: np.ndarray, part: Predictions, window: Scorin
             where=f"row {window.rows_B[part.text_N[n]]} of the stream, token {part.position_N[n] - PREFIX}",
             cause="its `step` gives no distribution: neither perplexity nor bits mean anything",
         )  # fmt: skip
-
-
-def require_sums(token_nats: pl.DataFrame, scores: pl.DataFrame) -> None:
-    """Raise ReviewLMError unless the nats of the tokens of each observed review add up to the review's nats."""
-    sums = token_nats.group_by("review_id", maintain_order=True).agg(pl.col("nats").sum().alias("sum"))
-    both = sums.join(scores.select("review_id", "nats"), on="review_id", how="left")
-    close = np.isclose(both["sum"].to_numpy(), both["nats"].to_numpy(), rtol=SUM_TOLERANCE, atol=SUM_TOLERANCE)
-    if not close.all():
-        worst = both.row(int(np.flatnonzero(~close)[0]), named=True)
-        raise ReviewLMError(
-            "The scores of a review's tokens do not add up to its score", where=worst["review_id"],
-            value=f"{worst['sum']} and {worst['nats']} nats", remedy="run again with --rebuild score",
-        )
 
 
 def _with_nats(judged: pl.DataFrame, token_nats: pl.DataFrame) -> pl.DataFrame:

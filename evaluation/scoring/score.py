@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from core.errors import InputError, ReviewLMError
+from core.errors import ReviewLMError
 from corpus.splitting.certificate import reviews_digest
 from evaluation.scoring.metrics import Figures, figures_of, policies
 from models.base import adaptation_of
@@ -81,11 +81,9 @@ def score_stream(
 
     Raises:
         models.base.ModelError: The stream was made with another vocabulary or boundary policy.
-        InputError: An observed review is outside the stream.
         ReviewLMError: The scored tokens are not the tokens of the stream.
     """
     stream.require(bundle.vocabulary)
-    _require_inside(observed, stream)
     tokens_D, keep_D, done = np.zeros(len(stream), np.int64), np.zeros(len(stream), bool), 0
     keep_D[list(observed)] = True
     nats_D, kept = np.zeros(len(stream)), list[np.ndarray]()
@@ -222,11 +220,6 @@ def _token_table(stream: TokenStream, columns: Sequence[np.ndarray]) -> pl.DataF
         "position": position_N[order_N].astype(np.int64),
         "nats": nats_N[order_N],
     })  # fmt: skip
-
-
-def _require_inside(reviews: Sequence[int], stream: TokenStream) -> None:
-    if outside := [row for row in reviews if not 0 <= row < len(stream)]:
-        raise InputError("There is no such review in the stream", value=outside[0], remedy=f"0 to {len(stream) - 1}")
 
 
 def _require_each_token_once(tokens_D: np.ndarray, stream: TokenStream) -> None:

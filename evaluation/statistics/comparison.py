@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,16 +82,7 @@ def comparison_table(
         kinds: Kind of each model ("ngram", "lstm" …).
         baseline: The model that `gain` is measured against: 1 − open bits per byte / those of the baseline. Null if
             either is infinite, or a model has no baseline.
-
-    Raises:
-        ReviewLMError: The models were scored on different reviews.
     """
-    if len(texts := {(entry.reviews, entry.bytes) for entry in figures.values()}) > 1:
-        raise ReviewLMError(
-            "Figures of different test sets cannot be compared",
-            value=sorted(texts),
-            remedy="score all models on the same split",
-        )
     bits = {name: entry.open_bits_per_byte for name, entry in figures.items()}
     rows = []
     for name, entry in figures.items():
@@ -125,37 +115,18 @@ JUDGED = pl.Schema({"review_id": pl.String(), "bytes": pl.Int64(), "nats": pl.Fl
 """Columns of judged reviews: `nats` is −log p(text | stars) under the grammar, null if it cannot generate the text."""
 
 
+def floor_of(judged: pl.DataFrame) -> dict[str, float]:
+    """Return the floor of judged reviews (`JUDGED`).
 
-@dataclass(frozen=True)
-class Floor:
-    """Sums over the reviews that the grammar can generate.
-
-    Args:
-        reviews: Reviews that were judged.
-        explained: Reviews that the grammar can generate; the sums are over these.
-        nats: −Σ log p(text | stars) under the grammar.
-        bytes: UTF-8 bytes, including one for each end.
+    Returns:
+        reviews (judged), explained (those that the grammar can generate; the sums are over these), nats
+        (−Σ log p(text | stars) under the grammar), bytes, and bits_per_byte: a lower bound of those of any model, up to
+        the sampling error of these reviews.
     """
-
-    reviews: int
-    explained: int
-    nats: float
-    bytes: int
-
-    @property
-    def bits_per_byte(self) -> float:
-        """Lower bound of the bits per byte of any model, up to the sampling error of these reviews."""
-        return self.nats / LN2 / self.bytes
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the sums and the floor."""
-        return {**asdict(self), "bits_per_byte": self.bits_per_byte}
-
-
-def floor_of(judged: pl.DataFrame) -> Floor:
-    """Add up the rows of judged reviews (`JUDGED`)."""
     explained = judged.drop_nulls("nats")
-    return Floor(len(judged), len(explained), float(explained["nats"].sum()), int(explained["bytes"].sum()))
+    nats, size = float(explained["nats"].sum()), int(explained["bytes"].sum())
+    return {"reviews": len(judged), "explained": len(explained), "nats": nats, "bytes": size,
+            "bits_per_byte": nats / LN2 / size}  # fmt: skip
 
 
 def floor_nats(judged: pl.DataFrame, scores: pl.DataFrame) -> np.ndarray:

@@ -7,6 +7,8 @@ some look bad by chance.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,20 +66,15 @@ def review_slicings(reviews: pl.DataFrame, min_reviews: int, length_bins: int) -
         One slicing per dimension that has slices, or that has some which are left out; rows as in *reviews*.
     """
     labels: dict[str, pl.Series] = {}
-    orders: dict[str, list[str]] = {}
     if "stars" in reviews.columns:
         labels["stars"] = reviews.select(star_labels())["stars"]
-        orders["stars"] = sorted(labels["stars"].unique())
     if "words" in reviews.columns:
         labels["length"] = length_labels(reviews["words"], length_bins)
-        orders["length"] = _in_order(reviews["words"], labels["length"])
     if "date" in reviews.columns:
         labels["month"] = month_labels(reviews["date"], min_reviews)
-        orders["month"] = sorted(labels["month"].drop_nulls().unique())
     if "categories" in reviews.columns:
         labels["category"] = reviews.select(split_categories())["categories"]
-        orders["category"] = sorted(labels["category"].explode().drop_nulls().unique())
-    slicings = [slicing_of(name, labels[name], orders[name], reviews["review_id"], min_reviews) for name in labels]
+    slicings = [slicing_of(dimension, of_reviews, min_reviews) for dimension, of_reviews in labels.items()]
     return [slicing for slicing in slicings if slicing.names or slicing.left_out]
 
 
@@ -178,42 +175,28 @@ def _span(low: int, high: int) -> str:
     return f"{low:,} words" if low == high else f"{low:,}–{high:,} words"
 
 
-def _in_order(values: pl.Series, labels: pl.Series) -> list[str]:
-    """Return the labels, sorted by the smallest value that has them."""
-    return pl.DataFrame({"value": values, "label": labels}).sort("value")["label"].unique(maintain_order=True).to_list()
-
-
-def _reviews_of(review_ids: pl.Series, labels: pl.Series) -> dict[str, int]:
-    """Return the number of reviews of each label; labels may be lists."""
-    frame = pl.DataFrame({"review": review_ids, "label": labels})
-    if labels.dtype == pl.List:
-        frame = frame.explode("label")
-    counted = frame.drop_nulls("label").group_by("label").agg(pl.col("review").n_unique())
-    return dict(counted.iter_rows())
-
-
-def slicing_of(
-    dimension: str, labels: pl.Series, order: Sequence[str], review_ids: pl.Series, min_reviews: int,
-    most: int | None = MOST_SLICES,
-) -> Slicing:  # fmt: skip
-    """Return one dimension, cut into slices.
+def slicing_of(dimension: str, labels: pl.Series, min_reviews: int, most: int | None = MOST_SLICES) -> Slicing:
+    """Return one dimension, cut into slices; the order of their names is that of the first number in them.
 
     Args:
-        labels: Name of each row's slice, or a list of names; null: none.
-        order: Names of the slices, in their order.
-        review_ids: Review of each row.
+        labels: Name of each review's slice, or a list of names; null: none.
         min_reviews: Minimum number of reviews in a slice.
         most: Maximum number of slices; None: all.
     """
-    reviews = _reviews_of(review_ids, labels)
-    large = [name for name in order if reviews.get(name, 0) >= min_reviews]
-    largest = set(sorted(large, key=lambda name: (-reviews[name], name))[:most])
-    names = tuple(name for name in order if name in largest)
-    column = {name: number for number, name in enumerate(names)}
     frame = pl.DataFrame({"row": np.arange(len(labels)), "label": labels})
     if labels.dtype == pl.List:
         frame = frame.explode("label")
+    reviews = dict(frame.drop_nulls("label").group_by("label").len().iter_rows())
+    large = [name for name, count in reviews.items() if count >= min_reviews]
+    largest = sorted(large, key=lambda name: (-reviews[name], name))[:most]
+    names = tuple(sorted(largest, key=_order))
+    column = {name: number for number, name in enumerate(names)}
     labelled = frame.filter(pl.col("label").is_in(list(names)))
     member_NS = np.zeros((len(labels), len(names)), bool)
     member_NS[labelled["row"].to_numpy(), [column[name] for name in labelled["label"]]] = True
     return Slicing(dimension, names, member_NS, len(reviews) - len(names))
+
+
+def _order(name: str) -> tuple[float, str]:
+    number = re.match(r"\d[\d,]*", name)
+    return float(number[0].replace(",", "")) if number else math.inf, name

@@ -119,7 +119,7 @@ def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
     def make(work: Path) -> dict[str, Any]:
         columns = ("review_id", "text", "stars", "bytes")
         judged = judged_reviews(pl.concat(iter_split(prepared.clean.folder, "test")).select(columns))
-        facts = {} if judged is None else floor_of(judged).to_dict()
+        facts: dict[str, Any] = {} if judged is None else dict(floor_of(judged))
         if judged is not None:
             judged.write_parquet(work / JUDGED_FILE)
         (work / FLOOR_FILE).write_text(json.dumps(facts), encoding="utf-8")

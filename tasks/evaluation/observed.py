@@ -16,7 +16,7 @@ from core.config.sections.evaluation import AuditConfig
 from corpus.synthetic.canaries import Canaries
 from evaluation.scoring.metrics import calibration_error, chance_error, reliability
 from evaluation.scoring.observe import observe, usefulness
-from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, drawn_reviews
+from evaluation.scoring.score import TOKEN_NATS, drawn_reviews
 from evaluation.writing.audit import RealText, audit
 from models.bundles.bundle import Bundle
 from models.streams import TokenStream
@@ -39,8 +39,7 @@ def observed(
     """
     test = TokenStream.open(Path(stream))
     reviews = drawn_reviews(test, options["observed_reviews"], options["seed"])
-    token_nats, scored = (pl.read_parquet(Path(scores) / file) for file in (TOKEN_NATS, SCORES_FILE))
-    rows = observe(bundle, test, reviews, token_nats, scored)
+    rows = observe(bundle, test, reviews, pl.read_parquet(Path(scores) / TOKEN_NATS))
     rows.write_parquet(work / TOKEN_SCORES_FILE)
     useful = usefulness(rows, int(test.documents["bytes"].gather(reviews).sum()))
     facts = {"reviews": len(reviews), "tokens": len(rows), **useful, **_calibration(rows, work)}

@@ -118,11 +118,6 @@ def test_the_comparison_table_has_the_best_first_and_gains_over_the_baseline():
     assert table["kind"].to_list() == ["lstm", ""]
 
 
-def test_the_comparison_table_refuses_different_test_sets():
-    with pytest.raises(ReviewLMError, match="different test sets"):
-        comparison_table({"a": figures(), "b": figures(bytes_=301)})
-
-
 @pytest.mark.parametrize("metric", METRICS)
 def test_only_figures_of_the_whole_text_compare_models_of_different_vocabularies(metric):
     assert comparable(metric, figures(vocabulary="a"), figures(90.0, vocabulary="a"))

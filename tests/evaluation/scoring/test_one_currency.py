@@ -183,7 +183,7 @@ def test_the_true_model_has_a_gap_of_zero_in_every_unit(vocabularies, monkeypatc
     for name in ("gap", "gap_lo", "gap_hi", "gap_per_token", "gap_per_token_lo", "gap_per_token_hi"):
         assert table[name].to_list() == pytest.approx([0.0] * len(UNITS), abs=1e-9), name
     assert flagged_below_floor(table) == []
-    assert figures_of(tables["bpe"]).bits_per_byte == pytest.approx(floor_of(judged).bits_per_byte, rel=1e-9)
+    assert figures_of(tables["bpe"]).bits_per_byte == pytest.approx(floor_of(judged)["bits_per_byte"], rel=1e-9)
 
 
 def test_a_model_that_is_too_sure_is_above_the_floor_by_the_same_in_every_unit(vocabularies, monkeypatch):

@@ -5,8 +5,6 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from benchmarks.evaluation.coverage import coverage, figures_of_population, population
 from evaluation.statistics import bootstrap
@@ -151,16 +149,17 @@ def test_intervals_that_take_tokens_for_independent_hold_it_far_too_rarely(table
 
 # --- Which reviews are drawn together, and how much evidence is left
 
-def by_scipy(*keys):
-    """Connected components of the graph of reviews and keys, numbered by their first review."""
-    nodes, edges = len(keys[0]), []
-    for key in keys:
-        numbers = {value: nodes + place for place, value in enumerate(dict.fromkeys(key.drop_nulls()))}
-        edges += [(review, numbers[value]) for review, value in enumerate(key) if value is not None]
-        nodes += len(numbers)
-    rows, columns = np.array(edges, np.int64).reshape(-1, 2).T
-    labels = connected_components(coo_array((np.ones(len(rows)), (rows, columns)), shape=(nodes, nodes)), False)[1]
-    return np.unique(labels[: len(keys[0])], return_inverse=True)[1].tolist()
+def by_search(*keys):
+    """Connected components of the graph of reviews and keys, numbered by their first review: a flood from each."""
+    reviews = range(len(keys[0]))
+    group = [None] * len(keys[0])
+    for start in reviews:
+        waiting, number = [start], len({one for one in group if one is not None})
+        while waiting and group[start] in (None, number):
+            group[one := waiting.pop()] = number
+            waiting += [other for other in reviews if group[other] is None
+                        and any(key[one] is not None and key[one] == key[other] for key in keys)]  # fmt: skip
+    return group
 
 
 @examples(200)
@@ -168,7 +167,7 @@ def by_scipy(*keys):
     st.lists(st.none() | st.integers(0, 6), min_size=reviews, max_size=reviews), min_size=1, max_size=3)))  # fmt: skip
 def test_groups_are_the_connected_components(values):
     keys = [pl.Series("key", column, pl.Int64) for column in values]
-    assert united(*keys).to_list() == by_scipy(*keys)
+    assert united(*keys).to_list() == by_search(*keys)
 
 
 @pytest.mark.parametrize("order", ["ascending", "random"])

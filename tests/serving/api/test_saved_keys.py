@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from evaluation.scoring.observe import SHOWN, observe, usefulness
-from evaluation.scoring.score import SCORES_FILE, TOKEN_NATS, score_stream
+from evaluation.scoring.score import TOKEN_NATS, score_stream
 from models.bundles.bundle import Bundle
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
@@ -108,8 +108,7 @@ def simulated(bundle: Bundle, folder: Path) -> pl.DataFrame:
     write_stream(folder / "stream", bundle.vocabulary, [reviews(HELD_OUT)])
     stream, every = TokenStream.open(folder / "stream"), np.arange(len(HELD_OUT))
     score_stream(bundle, stream, folder, observed=every.tolist())
-    tokens, scores = (pl.read_parquet(folder / file) for file in (TOKEN_NATS, SCORES_FILE))
-    return observe(bundle, stream, every, tokens, scores)
+    return observe(bundle, stream, every, pl.read_parquet(folder / TOKEN_NATS))
 
 
 def by_word(bundle: Bundle, rows: pl.DataFrame) -> list[int]:
