@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from core.errors import ArtifactError, disk_errors
 from core.manifest import MANIFEST
 
 TRASH, WORK, LOCK = ".trash", ".work", ".collecting.lock"
+ONCE = "once-"
+"""Prefix of unfinished builds that cannot be resumed."""
 log = logging.getLogger(__name__)
 
 
@@ -42,14 +44,11 @@ def one_collection(root: Path) -> Iterator[None]:
             ) from error
 
 
-def build_lock(root: Path, digest: str, thread_local: bool = True, timeout: float = -1) -> FileLock:
-    """Return the lock of a digest; a build of it, and a step of its removal, hold it.
-
-    Set *thread_local* to False if another thread than the one that acquires it may release it.
-    """
+def build_lock(root: Path, digest: str, timeout: float = -1) -> FileLock:
+    """Return the lock of a digest; a build of it, and a step of its removal, hold it."""
     folder = root / WORK
     folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{digest}.lock", thread_local=thread_local, timeout=timeout)
+    return FileLock(folder / f"{digest}.lock", timeout=timeout)
 
 
 def last_use(folder: Path) -> int:
@@ -58,6 +57,15 @@ def last_use(folder: Path) -> int:
         with suppress(OSError):
             return file.stat().st_mtime_ns
     return 0
+
+
+def newest_change(folder: Path) -> int:
+    """Return the time of the last change of a folder or anything in it, in nanoseconds since 1970."""
+    newest = 0
+    for path in (folder, *folder.rglob("*")):
+        with suppress(OSError):
+            newest = max(newest, path.lstat().st_mtime_ns)
+    return newest
 
 
 class Removal:
@@ -70,20 +78,11 @@ class Removal:
     def __init__(self, root: Path) -> None:
         self.root, self.trash = root, root / TRASH
 
-    def remove(self, stage: str, digest: str, used: int) -> bool:
-        """Remove a result that was last used at *used*; return False if it is used or built now."""
-        folder = self.root / stage / digest
-        with suppress(Timeout), build_lock(self.root, digest, timeout=0):
-            if last_use(folder) == used and folder.is_dir():
+    def remove(self, folder: Path, used: int, time_of: Callable[[Path], int] = last_use) -> bool:
+        """Remove a result or an unfinished build; return False if *time_of* it is not *used* now, or it is built."""
+        with suppress(Timeout), build_lock(self.root, folder.name.removeprefix(ONCE), timeout=0):
+            if folder.is_dir() and time_of(folder) == used:
                 self._to_trash(folder)
-                return True
-        return False
-
-    def remove_unfinished(self, work: Path, before: int) -> bool:
-        """Remove the folder of a killed build, if no process works in it and nothing in it changed since *before*."""
-        with suppress(Timeout), build_lock(self.root, work.name.removeprefix("once-"), timeout=0):
-            if work.is_dir() and newest_change(work) < before:
-                self._to_trash(work)
                 return True
         return False
 
@@ -92,12 +91,12 @@ class Removal:
         try:
             self._to_trash(folder)
         except OSError:  # it is on another disk than the store
-            self._delete(folder)
+            _delete(folder)
 
     def empty(self) -> None:
         """Delete what was removed."""
         for path in self.trash.glob("*"):
-            self._delete(path)
+            _delete(path)
         with suppress(OSError):
             self.trash.rmdir()
 
@@ -105,20 +104,7 @@ class Removal:
         self.trash.mkdir(parents=True, exist_ok=True)
         folder.rename(self.trash / f"{folder.name}-{time.time_ns()}")
 
-    @staticmethod
-    def _delete(path: Path) -> None:
-        """Delete a folder; what cannot be deleted now stays for the next collection."""
-        shutil.rmtree(path, onerror=_warn)
 
-
-def newest_change(folder: Path) -> int:
-    """Return the time of the last change of a folder or anything in it, in nanoseconds since 1970."""
-    newest = 0
-    for path in (folder, *folder.rglob("*")):
-        with suppress(OSError):
-            newest = max(newest, path.lstat().st_mtime_ns)
-    return newest
-
-
-def _warn(_: object, path: str, error: tuple[object, BaseException, object]) -> None:
-    log.warning("%s cannot be deleted: %s", path, error[1])
+def _delete(path: Path) -> None:
+    """Delete a folder; what cannot be deleted now stays for the next collection."""
+    shutil.rmtree(path, onerror=lambda _, place, error: log.warning("%s cannot be deleted: %s", place, error[1]))

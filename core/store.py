@@ -29,13 +29,11 @@ from filelock import FileLock, Timeout
 
 from core.errors import ArtifactError, Damaged, disk_errors
 from core.manifest import MANIFEST, canonical, differing_files, read_manifest, sha256_of_file, write_manifest
-from core.removal import WORK, build_lock
+from core.removal import ONCE, WORK, build_lock
 
 __all__ = [
     "ASIDE", "DIGEST_LENGTH", "MANIFEST", "Artifact", "Built", "Store", "canonical", "differing_files", "sha256_of_file"
 ]
-ONCE = "once-"
-"""Prefix of unfinished builds that cannot be resumed."""
 ASIDE = ".aside"
 DIGEST_LENGTH = 16
 log = logging.getLogger(__name__)

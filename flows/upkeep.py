@@ -20,4 +20,4 @@ def upkeep(preset: Preset = "small", overrides: Overrides = None, dry_run: bool 
         overrides: Settings as `key=value`, e.g. `upkeep.runs=3`.
         dry_run: Only list what would go.
     """
-    return collect(load_config(preset, overrides or []), dry_run).to_dict()
+    return collect(load_config(preset, overrides or []), dry_run)

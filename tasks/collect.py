@@ -3,20 +3,17 @@
 First everything is listed and decided, then removed: results of the store, then logged models whose fits are gone and
 old versions that the gate refused, then what is left of old runs. Each result is asked for its last
 use once more before it goes (`core/removal.py`), so runs may start at any time.
-
-List the files that old runs left in a home folder, besides results and MLflow's files.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -28,28 +25,25 @@ from core.errors import disk_errors
 from core.lineage import FITS
 from core.processes.crash_log import FOLDER as CRASHES
 from core.removal import WORK, Removal, newest_change, one_collection
+from core.sqlite_files import home_database
 from core.store import ASIDE
 from evaluation.reports.run_record import REPORT_FILE, REPORTS, read_records
 from tasks.holdings import (
+    RECENT,
     RUNNING,
     VERSION,
     Holdings,
     Key,
-    Times,
-    kept_results,
     kept_versions,
+    limits_of,
     refused_versions,
     results_of,
-    times_of,
-    trackers_of,
-    with_inputs,
 )
 from tasks.track import tracker_of
 from tracking.logged_models.unused import (
     BROKEN,
     LoggedFiles,
     Run,
-    VersionKey,
     all_versions,
     models_of,
     registered_models,
@@ -59,14 +53,12 @@ from tracking.logged_models.unused import (
 from tracking.registry.change import registry_lock
 from tracking.registry.registry import Version
 from tracking.runs.open_runs import end_left_runs
+from tracking.runs.record import known_stores
 from tracking.runs.runs import Tracker
 from tracking.tags import BUNDLE_TAG, DATA_TAG
 
 RESULT, MODEL, REFUSED, FILES = "results", "logged models", "refused versions", "files of failed runs"
-log = logging.getLogger(__name__)
-
-UNFINISHED, DAMAGED = "unfinished results", "damaged results"
-REPORT, CRASH = "reports", "crash logs"
+UNFINISHED, DAMAGED, REPORT, CRASH = "unfinished results", "damaged results", "reports", "crash logs"
 
 
 @dataclass(frozen=True)
@@ -75,162 +67,169 @@ class Item:
 
     Args:
         kind: What it is, in words.
-        paths: Its folder or files.
+        path: Its folder or file.
         reason: Why it is kept; "" if it goes.
         remove: Removes it, and returns False if it was used meanwhile.
     """
 
     kind: str
-    paths: tuple[Path, ...]
+    path: Path
     reason: str
-    remove: Callable[[], bool]
+    remove: Callable[[], object]
 
 
-@dataclass
-class Collected:
-    """What was kept and removed, or would be; sizes in bytes."""
-
-    items: list[Item]
-    before: int
-    after: int
-    dry_run: bool
-    notes: list[str] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the outcome as JSON values."""
-        reasons = Counter(item.reason for item in self.items if item.kind == RESULT and item.reason)
-        return {
-            "dry_run": self.dry_run, "bytes_before": self.before, "bytes_after": self.after, "kinds": self.rows,
-            "results_kept_because": dict(sorted(reasons.items())), "notes": self.notes,
-        }
-
-
-def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) -> Collected:
+def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) -> dict[str, Any]:
     """Remove what is not needed, or with *dry_run* only list it; *now* is the time in nanoseconds since 1970.
+
+    Returns:
+        JSON values: bytes before and after; one row for each of the `kinds` with the number and the bytes of what is
+        kept and of what goes; numbers of results by the reason to keep them; notes.
 
     Raises:
         ArtifactError: Another collection is running.
         Damaged: The record of a version that is kept was changed, so it is not known what it needs.
     """
-    store, moment, trackers = config.home / "store", now or time.time_ns(), trackers_of(config)
+    removal, moment, stayed = Removal(config.home / "store"), now or time.time_ns(), 0
     with disk_errors(config.home):
         if dry_run:
-            items, notes = _decide(config, trackers, moment)
-            rows, before = _rows(items), _size([config.home])
-            return Collected(items, before, before - sum(row["gone_bytes"] for row in rows), True, notes, rows)
-        with one_collection(store):
-            (removal := Removal(store)).empty()  # what a killed collection left
-            before = _size([config.home])
-            end_left_runs(config.home)  # else what they began with would stay for ever
-            with registry_lock(tracker_of(config)):  # no alias moves to a version whose results are being removed
-                items, notes = _decide(config, trackers, moment)
-                rows = _rows(items)
-                stayed = _remove(items, RESULT)
-                removal.empty()  # what follows writes a little, which a full disk has no space for
-                stayed += _remove(items, *{item.kind for item in items} - {RESULT})
-            removal.empty()
-        if stayed:
-            notes.append(f"{stayed} were used meanwhile and stay")
-        return Collected(items, before, _size([config.home]), False, notes, rows)
+            items, notes = _decide(config, removal, moment)
+            rows, before = _rows(items), _size(config.home)
+            after = before - sum(row["gone_bytes"] for row in rows)
+        else:
+            with one_collection(removal.root):
+                removal.empty()  # what a killed collection left
+                before = _size(config.home)
+                end_left_runs(config.home)  # else what they began with would stay for ever
+                with registry_lock(tracker_of(config)):  # no alias moves to a version whose results are being removed
+                    items, notes = _decide(config, removal, moment)
+                    rows = _rows(items)
+                    going = [item for item in items if not item.reason]
+                    for first in (True, False):  # results, then all else
+                        stayed += sum(item.remove() is False for item in going if (item.kind == RESULT) is first)
+                        removal.empty()  # what follows writes a little, which a full disk has no space for
+            after = _size(config.home)
+    reasons = Counter(item.reason for item in items if item.kind == RESULT and item.reason)
+    return {
+        "dry_run": dry_run, "bytes_before": before, "bytes_after": after, "kinds": rows,
+        "results_kept_because": dict(sorted(reasons.items())),
+        "notes": [*notes, *([f"{stayed} were used meanwhile and stay"] if stayed else [])],
+    }
 
 
-def _remove(items: Iterable[Item], *kinds: str) -> int:
-    """Remove items of these kinds that are not kept; return how many stay because they were used meanwhile."""
-    stayed = 0
-    for item in items:
-        if item.kind in kinds and not item.reason:
-            log.debug("removing %s", *item.paths[:1])
-            stayed += not item.remove()
-    return stayed
-
-
-def _decide(config: RunConfig, trackers: Sequence[Tracker], now: int) -> tuple[list[Item], list[str]]:
+def _decide(config: RunConfig, removal: Removal, now: int) -> tuple[list[Item], list[str]]:
     """Return everything that may be removed, each with the reason to keep it, if there is one, and notes."""
     store = config.home / "store"
     holdings = Holdings(store)  # listed first: what is used from now on has another time of use
+    trackers = _trackers_of(config)
     runs = {tracker.uri: runs_of(tracker) for tracker in trackers}
     versions = {tracker.uri: all_versions(tracker) for tracker in trackers}
-    chosen = {tracker.uri: kept_versions(versions[tracker.uri], config.upkeep.versions) for tracker in trackers}
-    times = times_of(config, runs, now)
+    chosen = {uri: kept_versions(some, config.upkeep.versions) for uri, some in versions.items()}
+    limits = limits_of(config, runs, now)
+    oldest = min(since for since, _ in limits)  # what is older belongs to no recent run and no running process
     roots: dict[Key, str] = {}
     for tracker in trackers:
         for version in chosen[tracker.uri]:
             roots |= results_of(tracker, holdings, version)
-    reasons = _kept(holdings, roots, chain(*versions.values()), times)
-    removal = Removal(store)
+    reasons = holdings.kept(roots, limits)
+    if holdings.starts_unknown(reasons):  # the gate asks which reviews the earlier champions were trained on
+        every = chain(*versions.values())
+        roots |= {("prepare", version.tags.get(DATA_TAG, "")): VERSION for version in every}
+        reasons = holdings.kept(roots, limits)
     items = [
-        Item(RESULT, (store / stage / digest,), reasons.get((stage, digest), ""),
-             partial(removal.remove, stage, digest, used))
+        Item(RESULT, folder := store / stage / digest, reasons.get((stage, digest), ""),
+             partial(removal.remove, folder, used))
         for (stage, digest), used in holdings.used.items()
     ]  # fmt: skip
-    notes = [] if times.recent else [f"fewer than {config.upkeep.runs} runs have finished: all results count as recent"]
-    listed = {one.uri: models_of(one, registered_models(one, versions[one.uri]))
-              for one in trackers if not one.uri.startswith("http")}  # fmt: skip
+    few = f"fewer than {config.upkeep.runs} runs have finished: all results count as recent"
+    notes = [few] if (0, RECENT) in limits else []
     for tracker in trackers:
-        if tracker.uri not in listed:
+        if tracker.uri.startswith("http"):
             notes.append(f"the files of runs and logged models at {tracker.shown} are that server's: see `mlflow gc`")
         else:
-            newest = max(config.upkeep.refused, config.upkeep.versions)
-            refused = refused_versions(tracker, versions[tracker.uri], newest)
-            items += _models(listed[tracker.uri], tracker, refused, runs[tracker.uri], reasons, times, removal)
-            items += _files(runs[tracker.uri], versions[tracker.uri], times)
+            of_store = runs[tracker.uri], versions[tracker.uri]
+            running = any(reason == RUNNING for _, reason in limits)
+            items += _models(config, tracker, *of_store, reasons, oldest, running, removal)
+            items += _files(*of_store, oldest)
     bundles = {version.tags.get(BUNDLE_TAG, "") for version in chain(*chosen.values())} - {""}
-    for one in leftovers(config.home, times.oldest, bundles):
-        reason = VERSION if one.needed else "recent" if one.changed >= times.oldest else ""
-        items.append(Item(one.kind, (one.path,), reason, one.remove))
-    return items, notes
+    return items + list(_leftovers(config.home, oldest, bundles, removal)), notes
 
 
-def _kept(holdings: Holdings, roots: Mapping[Key, str], versions: Iterable[Version], times: Times) -> dict[Key, str]:
-    """Return the kept results with their reasons; *roots* are those of versions that are kept whole."""
-    reasons = kept_results(holdings, roots, times.limits)
-    if holdings.starts_unknown(reasons):  # the gate asks which reviews the earlier champions were trained on
-        data = {("prepare", version.tags.get(DATA_TAG, "")): VERSION for version in versions}
-        reasons = with_inputs(data | reasons, holdings.made_from)
-    return reasons
+def _trackers_of(config: RunConfig) -> list[Tracker]:
+    """Return the connections to the configured MLflow store and to all others that runs of this home folder wrote to.
+
+    The home folder's own database is left out if it does not exist.
+    """
+    configured = tracker_of(config)
+    others = [] if configured.uri == home_database(config.home) else [configured.uri]
+    uris = dict.fromkeys([*others, *known_stores(config.home)])
+    return [Tracker(uri, configured.experiment, configured.artifact_root) for uri in uris]
 
 
 def _models(
-    models: Iterable[LoggedFiles], tracker: Tracker, refused: Collection[VersionKey], runs: list[Run],
-    reasons: Container[Key], times: Times, removal: Removal,
-) -> Iterable[Item]:
-    """Yield the logged models: those of no version, or of versions that the gate has *refused* long ago, may go.
+    config: RunConfig, tracker: Tracker, runs: Sequence[Run], versions: Sequence[Version], reasons: Mapping[Key, str],
+    oldest: int, running: bool, removal: Removal,
+) -> Iterator[Item]:  # fmt: skip
+    """Yield the logged models: those of no version, or of versions that the gate has refused long ago, may go.
 
     Those of a fit that is in the store stay, because a run that uses the fit links them.
     """
+    refused = refused_versions(tracker, versions, max(config.upkeep.refused, config.upkeep.versions))
     by_id = {run.id: run for run in runs}
-    for model in models:
+    for model in models_of(tracker, registered_models(tracker, list(versions))):
         run = by_id.get(model.run_id)
-        fit = (_stage_of(run.fit, removal.root), run.fit) if run and run.fit else None
+        keys = [(stage, run.fit) for stage in FITS] if run and run.fit else []
         started = max(model.created, run.started if run else 0)
-        reason = "of a kept fit" if fit in reasons else "of a recent run" if started >= times.oldest else ""
-        if model.versions and not model.versions <= set(refused):
+        reason = "of a recent run" if started >= oldest else ""
+        if any(key in reasons for key in keys):
+            reason = "of a kept fit"
+        if model.versions and not model.versions <= refused:
             reason = "of a version"
-        elif model.versions and times.running is not None:
+        elif model.versions and running:
             reason = RUNNING
-        stored = removal.root.joinpath(*fit) if fit else None
-        work = partial(_remove_model, tracker, model, stored, removal)
-        yield Item(REFUSED if model.versions and not reason else MODEL, (model.folder,), reason, work)
+        folders = [removal.root.joinpath(*key) for key in keys]
+        work = partial(_remove_model, tracker, model, folders, removal)
+        yield Item(REFUSED if model.versions and not reason else MODEL, model.folder, reason, work)
 
 
-def _stage_of(fit: str, store: Path) -> str:
-    """Return the stage that made a fit."""
-    return next((stage for stage in FITS if (store / stage / fit).is_dir()), FITS[0])
-
-
-def _remove_model(tracker: Tracker, model: LoggedFiles, fit: Path | None, removal: Removal) -> bool:
+def _remove_model(tracker: Tracker, model: LoggedFiles, fits: Iterable[Path], removal: Removal) -> bool:
     """Remove a logged model, unless its fit was used or a version was given an alias meanwhile."""
-    return not (fit and fit.is_dir()) and remove_model(tracker, model, removal.remove_other)
+    return not any(fit.is_dir() for fit in fits) and remove_model(tracker, model, removal.remove_other)
 
 
-def _files(runs: Iterable[Run], versions: Iterable[Version], times: Times) -> Iterable[Item]:
+def _files(runs: Iterable[Run], versions: Iterable[Version], oldest: int) -> Iterator[Item]:
     """Yield the artifacts of runs that failed or were killed."""
     needed = {version.run_id for version in versions}
     for run in runs:
         if run.status in BROKEN and run.files is not None and run.files.is_dir():
-            reason = "of a version" if run.id in needed else ("of a recent run" if run.started >= times.oldest else "")
-            yield Item(FILES, (run.files,), reason, partial(_done, shutil.rmtree, run.files))
+            reason = "of a version" if run.id in needed else ("of a recent run" if run.started >= oldest else "")
+            yield Item(FILES, run.files, reason, partial(shutil.rmtree, run.files))
+
+
+def _leftovers(home: Path, oldest: int, bundles: set[str], removal: Removal) -> Iterator[Item]:
+    """Yield what runs and deployments left: unfinished and damaged results, reports, crash logs.
+
+    The reports that say how the kept versions with the *bundles* were made, by their SHA-256, are needed.
+    """
+    store, reports, latest = home / "store", home / REPORTS, (home / REPORTS / "latest").resolve()
+
+    def left(kind: str, path: Path, changed: int, remove: Callable[[], object], needed: bool = False) -> Item:
+        return Item(kind, path, VERSION if needed else "recent" if changed >= oldest else "", remove)
+
+    for work in sorted((store / WORK).glob("*")):
+        if work.is_dir():
+            changed = newest_change(work)
+            yield left(UNFINISHED, work, changed, partial(removal.remove, work, changed, newest_change))
+    for folder in sorted((store / ASIDE).glob("*")):
+        name = re.search(r"-(\d{16,})$", folder.name)  # when it was set aside
+        changed = int(name[1]) if name else newest_change(folder)
+        yield left(DAMAGED, folder, changed, partial(removal.remove_other, folder))
+    for run, record in read_records(reports).items():
+        folder = reports / run
+        changed = (folder / REPORT_FILE).stat().st_mtime_ns
+        needed = record.get("bundle") in bundles or folder.resolve() == latest
+        yield left(REPORT, folder, changed, partial(removal.remove_other, folder), needed)
+    for file in sorted((home / CRASHES).glob("*.log")):
+        yield left(CRASH, file, file.stat().st_mtime_ns, partial(file.unlink, missing_ok=True))
 
 
 def _rows(items: Iterable[Item]) -> list[dict[str, Any]]:
@@ -240,75 +239,16 @@ def _rows(items: Iterable[Item]) -> list[dict[str, Any]]:
         empty = {"kind": item.kind, "kept": 0, "kept_bytes": 0, "gone": 0, "gone_bytes": 0}
         row, word = rows.setdefault(item.kind, empty), "kept" if item.reason else "gone"
         row[word] += 1
-        row[f"{word}_bytes"] += _size(item.paths)
+        row[f"{word}_bytes"] += _size(item.path)
     return list(rows.values())
 
 
-def _size(paths: Iterable[Path]) -> int:
-    """Return the bytes of all files below some paths; a file with several names counts as a part for each of them."""
+def _size(folder: Path) -> int:
+    """Return the bytes of all files of a folder, or of a file; one with several names counts in part for each."""
     size = 0.0
-    for path in chain.from_iterable((one, *one.rglob("*")) for one in paths):
+    for path in (folder, *folder.rglob("*")):
         with suppress(OSError):
             about = path.lstat()
             if not S_ISDIR(about.st_mode):
                 size += about.st_size / about.st_nlink
     return round(size)
-
-
-@dataclass(frozen=True)
-class Leftover:
-    """A folder or file with the time of its last change in nanoseconds, and how it is removed; False: it stays."""
-
-    kind: str
-    path: Path
-    changed: int
-    remove: Callable[[], bool]
-    needed: bool = False
-
-
-def leftovers(home: Path, before: int, bundles: set[str]) -> Iterator[Leftover]:
-    """Yield what runs and deployments left: unfinished and damaged results, reports, crash logs.
-
-    Args:
-        before: What changed at or after this time stays; an unfinished result is asked for it once more.
-        bundles: SHA-256 of the bundles of kept versions; the reports that say how they were made are needed.
-    """
-    store = home / "store"
-    removal = Removal(store)
-    for work in _below(store / WORK, "*"):
-        if work.is_dir():
-            changed = newest_change(work)
-            yield Leftover(UNFINISHED, work, changed, partial(removal.remove_unfinished, work, before))
-    for folder in _below(store / ASIDE, "*"):
-        yield Leftover(DAMAGED, folder, _set_aside(folder), partial(_done, removal.remove_other, folder))
-    yield from _reports(home / REPORTS, removal, bundles)
-    for file in _below(home / CRASHES, "*.log"):
-        yield Leftover(CRASH, file, file.stat().st_mtime_ns, partial(_done, _unlink, file))
-
-
-def _reports(reports: Path, removal: Removal, bundles: set[str]) -> Iterator[Leftover]:
-    latest = reports / "latest"
-    for name, record in read_records(reports).items():
-        folder = reports / name
-        needed = record.get("bundle") in bundles or latest.resolve() == folder.resolve()
-        changed = (folder / REPORT_FILE).stat().st_mtime_ns
-        yield Leftover(REPORT, folder, changed, partial(_done, removal.remove_other, folder), needed)
-
-
-def _set_aside(folder: Path) -> int:
-    """Return when a damaged result was set aside: its name ends with the time."""
-    name = re.search(r"-(\d{16,})$", folder.name)
-    return int(name[1]) if name else newest_change(folder)
-
-
-def _below(folder: Path, pattern: str) -> list[Path]:
-    return sorted(folder.glob(pattern)) if folder.is_dir() else []
-
-
-def _unlink(file: Path) -> None:
-    file.unlink(missing_ok=True)
-
-
-def _done(work: Callable[[Path], object], path: Path) -> bool:
-    work(path)
-    return True

@@ -6,11 +6,8 @@ were made from. Nothing is used or checked by it.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,30 +19,30 @@ from core.manifest import MANIFEST, read_manifest
 from core.removal import last_use
 from core.sqlite_files import home_database
 from core.store import Artifact, newest_first
-from evaluation.reports.run_record import REPORTS, read_records
+from evaluation.reports.run_record import REPORTS
 from tasks.embed import START_VECTORS
 from tasks.fitting.warm_start import INPUT as START
 from tasks.gather import Inputs, by_file
-from tasks.stage import MINUTE
-from tasks.track import tracker_of
 from tracking.logged_models.bundles import record_of
 from tracking.logged_models.unused import FINISHED, Run, VersionKey
 from tracking.logged_models.unused import RUNNING as STILL_RUNNING
 from tracking.registry.decisions import fold_events
 from tracking.registry.registry import Registry, Version
 from tracking.registry.versions import REFUSED
-from tracking.runs.record import known_stores
 from tracking.runs.runs import Tracker
 from tracking.tags import BUNDLE_TAG, BY_HAND_WHY, DATA_TAG, OUTCOME, SINCE
 from training.vectors.stored_rows import HEADER
 
 Key = tuple[str, str]
 """Stage and digest of a stored result."""
-VERSION = "lineage of a version"
-RUNNING = "used by a running run"
-RECENT = "used by a recent run"
-YOUNG = "used within a day"
-INPUT = "input of a kept result"
+UsedAfter = tuple[int, str]
+"""A time in nanoseconds since 1970, and the reason to keep what was used at or after it."""
+VERSION, INPUT = "lineage of a version", "input of a kept result"
+RUNNING, RECENT, YOUNG = "used by a running run", "used by a recent run", "used within a day"
+COUNTED = ("retrain", "train", "evaluate")
+"""Flows that count as runs. Others, such as a comparison, may run often and make nothing of their own."""
+HOUR = 3600 * 1_000_000_000
+DAY = 24 * HOUR
 
 
 class Holdings:
@@ -56,12 +53,11 @@ class Holdings:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
         self.artifacts = {(one.stage, one.digest): one for one in _results(root)}
         self.used = {key: last_use(one.folder) for key, one in self.artifacts.items()}
-        self._by_digest: dict[str, list[Key]] = {}
+        self._by_digest = defaultdict[str, list[Key]](list)
         for key in self.artifacts:
-            self._by_digest.setdefault(key[1], []).append(key)
+            self._by_digest[key[1]].append(key)
         self._inputs = Inputs(self._all, lambda stage, digest: self.artifacts.get((stage, digest)))
 
     def made_from(self, key: Key) -> Iterator[Key]:
@@ -78,10 +74,19 @@ class Holdings:
                 maker = self._inputs.weights.get(value)
             if maker is None and key[0] == START_VECTORS and name == "file":
                 maker = self._embedded.get(value)
-            if maker is not None:
-                yield maker.stage, maker.digest
-            else:
-                yield from self._by_digest.get(value, ())
+            yield from self._by_digest.get(value, ()) if maker is None else [(maker.stage, maker.digest)]
+
+    def kept(self, roots: Mapping[Key, str], limits: Sequence[UsedAfter]) -> dict[Key, str]:
+        """Return the kept results with their reasons: roots, results used since one of the times, and their inputs."""
+        used = {key: next((why for time, why in limits if last >= time), "") for key, last in self.used.items()}
+        reasons = {key: why for key, why in used.items() if why} | dict(roots)
+        waiting = deque(reasons)
+        while waiting:
+            for key in self.made_from(waiting.popleft()):
+                if key not in reasons:
+                    reasons[key] = INPUT
+                    waiting.append(key)
+        return reasons
 
     def fits_of(self, bundle: str) -> list[Key]:
         """Return the fit with a bundle, by the SHA-256 of its `spec.json`, and the results that describe the bundle."""
@@ -105,11 +110,6 @@ class Holdings:
         return [one for one in self.artifacts.values() if one.stage == stage and "facts" in one.manifest]
 
 
-def kept_results(holdings: Holdings, roots: Mapping[Key, str], limits: Sequence[UsedAfter]) -> dict[Key, str]:
-    """Return the kept results with their reasons: roots, results used since one of the times, and all their inputs."""
-    return with_inputs(used_since(holdings.used, limits) | dict(roots), holdings.made_from)
-
-
 def _results(root: Path) -> Iterator[Artifact]:
     for stage in sorted(root.iterdir()) if root.is_dir() else ():
         if stage.is_dir() and not stage.name.startswith("."):
@@ -119,39 +119,9 @@ def _results(root: Path) -> Iterator[Artifact]:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
-        manifest = read_manifest(folder / MANIFEST)
-        return {**manifest, "inputs": dict(manifest["inputs"]), "files": dict(manifest["files"])}
+        return {"inputs": {}, **read_manifest(folder / MANIFEST)}
     except (OSError, ValueError, KeyError, TypeError):
         return {"inputs": {}, "files": {}}
-
-
-@dataclass(frozen=True)
-class UsedAfter:
-    """A reason to keep what was used at or after a time, in nanoseconds since 1970."""
-
-    time: int
-    reason: str
-
-
-def used_since(used: Mapping[Key, int], limits: Sequence[UsedAfter]) -> dict[Key, str]:
-    """Return the results that were used since one of the times, each with the first reason that applies."""
-    reasons: dict[Key, str] = {}
-    for limit in limits:
-        for key, last in used.items():
-            if last >= limit.time:
-                reasons.setdefault(key, limit.reason)
-    return reasons
-
-
-def with_inputs(roots: Mapping[Key, str], made_from: Callable[[Key], Iterable[Key]]) -> dict[Key, str]:
-    """Return the kept results and everything that they were made from, at any distance, each with its reason."""
-    reasons, waiting = dict(roots), deque(roots)
-    while waiting:
-        for key in made_from(waiting.popleft()):
-            if key not in reasons:
-                reasons[key] = INPUT
-                waiting.append(key)
-    return reasons
 
 
 def cutoff(starts: Iterable[int], runs: int) -> int:
@@ -160,46 +130,8 @@ def cutoff(starts: Iterable[int], runs: int) -> int:
     return newest[-1] if len(newest) == runs else 0
 
 
-COUNTED = ("retrain", "train", "evaluate")
-"""Flows that count as runs. Others, such as a comparison, may run often and make nothing of their own."""
-SECOND = 1_000_000_000
-HOUR = 3600 * SECOND
-DAY = 24 * HOUR
-
-
-@dataclass(frozen=True)
-class Times:
-    """Since when a use keeps a result, in nanoseconds since 1970; *recent* is 0 if there are too few runs."""
-
-    recent: int
-    young: int
-    running: int | None = None
-
-    @property
-    def limits(self) -> tuple[UsedAfter, ...]:
-        """The times with their reasons."""
-        running = () if self.running is None else (UsedAfter(self.running, RUNNING),)
-        return (*running, UsedAfter(self.recent, RECENT), UsedAfter(self.young, YOUNG))
-
-    @property
-    def oldest(self) -> int:
-        """Everything from before this time belongs to no recent run and no running process."""
-        return min(limit.time for limit in self.limits)
-
-
-def trackers_of(config: RunConfig) -> list[Tracker]:
-    """Return the connections to the configured MLflow store and to all others that runs of this home folder wrote to.
-
-    The home folder's own database is left out if it does not exist.
-    """
-    configured = tracker_of(config)
-    database = home_database(config.home)
-    uris = dict.fromkeys([*([] if configured.uri == database else [configured.uri]), *known_stores(config.home)])
-    return [Tracker(uri, configured.experiment, configured.artifact_root) for uri in uris]
-
-
-def times_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int) -> Times:
-    """Return since when a use keeps a result.
+def limits_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int) -> list[UsedAfter]:
+    """Return since when a use keeps a result, with the reasons; the time of `RECENT` is 0 if there are too few runs.
 
     Runs count by the home folder's own database. Another store may be shared with other home folders, so of its runs
     those with a report in this home folder count. An hour is taken off, because clocks differ.
@@ -214,45 +146,35 @@ def times_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int) -> 
         runs: Runs of each MLflow store, by its address.
         now: Time in nanoseconds since 1970.
     """
-    runs_of_home = runs.get(home_database(config.home), ())
-    starts = _starts_of_reports(config.home / REPORTS, {run.id for run in runs_of_home})
-    starts += [run.started for run in runs_of_home if run.status == FINISHED and run.flow in COUNTED]
-    recent = cutoff((start for start in starts if start <= now), config.upkeep.runs)
+    reports, database = config.home / REPORTS, home_database(config.home)
+    starts = [
+        run.started for store, each in runs.items() for run in each
+        if run.status == FINISHED and run.flow in COUNTED and run.started <= now
+        and (store == database or (reports / run.id).is_dir())
+    ]  # fmt: skip
+    limits = [(max(0, cutoff(starts, config.upkeep.runs) - HOUR), RECENT), (now - DAY, YOUNG)]
     going = [run.started - HOUR for each in runs.values() for run in each if run.status == STILL_RUNNING]
     began = min((time if time <= now else 0 for time in going), default=None)  # 0: it may have used anything since
-    return Times(max(0, recent - HOUR), now - DAY, began)
-
-
-def _starts_of_reports(reports: Path, run_ids: Collection[str]) -> list[int]:
-    """Return when the runs with a report began, without those that are *run_ids*."""
-    starts = []
-    for name, record in read_records(reports).items():
-        with suppress(KeyError, ValueError, TypeError):
-            if name in run_ids:
-                continue
-            begun = datetime.strptime(record["run"]["started"], MINUTE).replace(tzinfo=UTC)
-            starts.append(int(begun.timestamp()) * SECOND)
-    return starts
+    return limits if began is None else [(began, RUNNING), *limits]
 
 
 def kept_versions(versions: Iterable[Version], newest: int) -> list[Version]:
     """Return the versions with an alias, and the newest ones of each registered model."""
-    by_name: dict[str, list[Version]] = {}
+    by_name = defaultdict[str, list[Version]](list)
     for version in sorted(versions, key=lambda one: -one.version):
-        by_name.setdefault(version.name, []).append(version)
+        by_name[version.name].append(version)
     return [one for each in by_name.values() for place, one in enumerate(each) if one.aliases or place < newest]
 
 
-def refused_versions(tracker: Tracker, versions: Iterable[Version], newest: int) -> set[VersionKey]:
+def refused_versions(tracker: Tracker, versions: Sequence[Version], newest: int) -> set[VersionKey]:
     """Return the versions that the gate refused and that were never champion.
 
     Those with an alias and the newest of each model are left out.
     """
-    every = list(versions)
-    retained = {(one.name, one.version) for one in kept_versions(every, newest)}
-    for name in {one.name for one in every}:
+    retained = {(one.name, one.version) for one in kept_versions(versions, newest)}
+    for name in {one.name for one in versions}:
         retained |= {(name, number) for number in fold_events(Registry(tracker, name).events()).past_champions}
-    never = (one for one in every if one.tags.get(OUTCOME) == REFUSED and not one.tags.keys() & {SINCE, BY_HAND_WHY})
+    never = [one for one in versions if one.tags.get(OUTCOME) == REFUSED and not one.tags.keys() & {SINCE, BY_HAND_WHY}]
     return {(one.name, one.version) for one in never} - retained
 
 

@@ -143,7 +143,7 @@ def gc(
     config = configured(preset, set)
     from tasks.collect import collect
 
-    done = collect(config, dry_run).to_dict()
+    done = collect(config, dry_run)
     goes = "would go" if dry_run else "gone"
     terminal.show_rows([
         {"what": row["kind"], "kept": row["kept"], "size": size(row["kept_bytes"]), goes: row["gone"],

@@ -176,7 +176,7 @@ def made(store: Store, number: int = 0) -> Artifact:
 def test_an_unused_result_goes(tmp_path: Path) -> None:
     artifact = made(Store(tmp_path))
     removal = Removal(tmp_path)
-    assert removal.remove("stage", artifact.digest, LONG_AGO)
+    assert removal.remove(artifact.folder, LONG_AGO)
     removal.empty()
     assert not artifact.folder.exists()
     assert not (tmp_path / TRASH).exists()
@@ -186,22 +186,22 @@ def test_a_result_that_was_used_after_the_decision_stays(tmp_path: Path) -> None
     store = Store(tmp_path)
     artifact = made(store)
     store.find("stage", artifact.digest)
-    assert not Removal(tmp_path).remove("stage", artifact.digest, LONG_AGO)
+    assert not Removal(tmp_path).remove(artifact.folder, LONG_AGO)
     assert store.find("stage", artifact.digest) == artifact
 
 
 def test_a_result_that_is_built_now_stays(tmp_path: Path) -> None:
     artifact = made(Store(tmp_path))
     with build_lock(tmp_path, artifact.digest):
-        assert not Removal(tmp_path).remove("stage", artifact.digest, LONG_AGO)
-    assert Removal(tmp_path).remove("stage", artifact.digest, LONG_AGO)
+        assert not Removal(tmp_path).remove(artifact.folder, LONG_AGO)
+    assert Removal(tmp_path).remove(artifact.folder, LONG_AGO)
 
 
 def test_what_a_killed_collection_left_is_emptied_by_the_next(tmp_path: Path) -> None:
     store = Store(tmp_path)
     gone, again = (made(store, number) for number in range(2))
     removal = Removal(tmp_path)
-    assert all(removal.remove("stage", one.digest, LONG_AGO) for one in (gone, again))
+    assert all(removal.remove(one.folder, LONG_AGO) for one in (gone, again))
     made(store, 1)
     Removal(tmp_path).empty()
     assert [one.folder.is_dir() for one in (gone, again)] == [False, True]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.store import MANIFEST, Artifact
-from tasks.collect import Collected, collect
+from tasks.collect import collect
 from tasks.stage import store_of
 from tasks.track import parent_run, tracker_of
 
@@ -43,7 +44,7 @@ def run_at(config: RunConfig, moment: int, monkeypatch: pytest.MonkeyPatch, ende
             return run_id
 
 
-def collected(config: RunConfig, now: int) -> Collected:
+def collected(config: RunConfig, now: int) -> dict[str, Any]:
     return collect(config, now=now)
 
 

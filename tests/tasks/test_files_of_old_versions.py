@@ -7,13 +7,14 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.manifest import MANIFEST
-from tasks.collect import Collected, collect
+from tasks.collect import collect
 from tasks.stage import store_of
 from tasks.track import tracker_of
 from tests.tasks.judged_versions import FILES, judged, registry
@@ -31,7 +32,7 @@ def files(bundle: Path) -> list[str]:
     return sorted(path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file())
 
 
-def collected(config: RunConfig, dry_run: bool = False) -> Collected:
+def collected(config: RunConfig, dry_run: bool = False) -> dict[str, Any]:
     return collect(config, dry_run, now=LATER)
 
 
@@ -50,7 +51,7 @@ def test_refused_versions_go_except_the_newest_and_their_decisions_stay(config: 
     assert not any(bundle.parents[2].exists() for bundle in bundles[3:5])
     assert [version.version for version in registry(config).versions()] == [6, 3, 2, 1]
     assert registry(config).decisions() == decided
-    [row] = [row for row in done.rows if row["kind"] == "refused versions"]
+    [row] = [row for row in done["kinds"] if row["kind"] == "refused versions"]
     assert (row["kept"], row["gone"]) == (0, 2)
 
 
@@ -107,5 +108,5 @@ def test_a_dry_run_says_the_same_and_removes_nothing(config: RunConfig) -> None:
     bundles = judged(config, False, False, False)
     planned = collected(config, dry_run=True)
     assert whole(bundles) == [1, 2, 3]
-    assert planned.rows == collected(config).rows
+    assert planned["kinds"] == collected(config).rows
     assert registry(config).alias(PREVIOUS) is None

@@ -7,6 +7,7 @@ import shutil
 import time
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import Damaged, TrackingUnavailable
 from core.store import MANIFEST, Artifact
-from tasks.collect import Collected, collect
+from tasks.collect import collect
 from tasks.stage import store_of
 from tasks.track import parent_run, tracker_of
 from tracking.runs.runs import Tracker
@@ -41,7 +42,7 @@ def run(config: RunConfig, name: str = "retrain") -> str:
         return run_id
 
 
-def collected(config: RunConfig, dry_run: bool = False) -> Collected:
+def collected(config: RunConfig, dry_run: bool = False) -> dict[str, Any]:
     return collect(config, dry_run, now=LATER)
 
 
@@ -51,9 +52,9 @@ def test_results_from_before_the_newest_runs_go_except_the_inputs_of_others(conf
     run(config)
     done = collected(config)
     assert [one.folder.is_dir() for one in (old, source, new)] == [False, True, True]
-    [row] = [row for row in done.rows if row["kind"] == "results"]
+    [row] = [row for row in done["kinds"] if row["kind"] == "results"]
     assert (row["kept"], row["gone"]) == (2, 1)
-    assert done.to_dict()["results_kept_because"] == {"input of a kept result": 1, "used by a recent run": 1}
+    assert done["results_kept_because"] == {"input of a kept result": 1, "used by a recent run": 1}
 
 
 def test_the_word_vectors_that_a_kept_network_started_from_stay(config: RunConfig) -> None:
@@ -77,7 +78,7 @@ def test_the_word_vectors_that_a_kept_network_started_from_stay(config: RunConfi
 def test_nothing_goes_before_there_are_as_many_runs_as_are_kept(config: RunConfig) -> None:
     old = result(config, "old")
     run(config, "compare")  # makes nothing of its own, so it does not count
-    assert collected(config).notes == ["fewer than 1 runs have finished: all results count as recent"]
+    assert collected(config)["notes"] == ["fewer than 1 runs have finished: all results count as recent"]
     assert old.folder.is_dir()
 
 
@@ -102,7 +103,7 @@ def test_what_was_used_since_a_run_in_progress_began_stays(config: RunConfig) ->
     open_run = tracker_of(config).start_run("retrain")
     _started(config, open_run, LONG_AGO + 2 * DAY)
     used, old = result(config, "used", LONG_AGO + 3 * DAY), result(config, "old", LONG_AGO)
-    assert collected(config).to_dict()["results_kept_because"] == {"used by a running run": 1}
+    assert collected(config)["results_kept_because"] == {"used by a running run": 1}
     assert (used.folder.is_dir(), old.folder.is_dir()) == (True, False)
     tracker_of(config).end_run(open_run)
     collected(config)
@@ -121,7 +122,7 @@ def test_a_dry_run_changes_no_byte_and_says_what_goes(config: RunConfig) -> None
     assert _bytes(config.home) == before
     assert old.folder.is_dir()
     done = collected(config)
-    assert planned.rows == done.rows
+    assert planned["kinds"] == done["kinds"]
     assert not crash.exists()
 
 

@@ -20,11 +20,11 @@ from core.removal import Removal
 from core.store import MANIFEST, Artifact, Store
 from tasks.data.prepare import EARLIER
 from tasks.gather import BUNDLE_SPEC
-from tasks.holdings import INPUT, Holdings, Key, UsedAfter, cutoff, kept_results
+from tasks.holdings import INPUT, Holdings, Key, cutoff
 from tests.examples import examples
 
 STAGES = ("read", "prepare", "vocabulary", "tokens", "fit", "score", "audit", "some other stage")
-RECENT, YOUNG = UsedAfter(600, "recent"), UsedAfter(900, "young")
+RECENT, YOUNG = (600, "recent"), (900, "young")
 
 
 @dataclass
@@ -100,10 +100,10 @@ def test_exactly_what_is_reachable_or_recent_is_kept(drawn: Drawn) -> None:
         root = Path(folder)
         made, wanted = build(drawn, root), reachable(drawn)
         holdings = Holdings(root)
-        kept = kept_results(holdings, roots_of(drawn, made), (RECENT, YOUNG))
+        kept = holdings.kept(roots_of(drawn, made), (RECENT, YOUNG))
         removal = Removal(root)
         for key, used in holdings.used.items():
-            assert key in kept or removal.remove(*key, used)
+            assert key in kept or removal.remove(root.joinpath(*key), used)
         removal.empty()
         store = Store(root)
         for number, artifact in enumerate(made):
@@ -161,10 +161,10 @@ def collect_until_killed(root: Path, roots: dict[Key, str], changes: int) -> boo
             removal = Removal(root)
             removal.empty()
             holdings = Holdings(root)
-            kept = kept_results(holdings, roots, (RECENT, YOUNG))
+            kept = holdings.kept(roots, (RECENT, YOUNG))
             for key, used in holdings.used.items():
                 if key not in kept:
-                    removal.remove(*key, used)
+                    removal.remove(root.joinpath(*key), used)
             removal.empty()
             code = 0
         finally:
@@ -187,7 +187,7 @@ def test_of_equal_vocabularies_only_the_one_of_the_same_data_is_an_input(tmp_pat
     tokens = store.build("tokens", 1, {}, {"vocabulary": "abc", "clean": new.digest}, lambda _: {}).artifact
     for artifact in (old, new, *vocabularies):
         os.utime(artifact.folder / MANIFEST, ns=(1, 1))
-    kept = kept_results(Holdings(tmp_path), {("tokens", tokens.digest): "version"}, (UsedAfter(2**62, "never"),))
+    kept = Holdings(tmp_path).kept({("tokens", tokens.digest): "version"}, ((2**62, "never"),))
     assert kept == {
         ("tokens", tokens.digest): "version", ("vocabulary", vocabularies[1].digest): INPUT,
         ("prepare", new.digest): INPUT,
@@ -233,5 +233,5 @@ def test_a_damaged_result_that_is_needed_stays(tmp_path: Path) -> None:
     (artifact.folder / "manifest.json").write_text("{")
     os.utime(artifact.folder / MANIFEST, ns=(1, 1))
     key = ("prepare", artifact.digest)
-    assert key in kept_results(Holdings(tmp_path), {key: "version"}, ())
-    assert key not in kept_results(Holdings(tmp_path), {}, ())
+    assert key in Holdings(tmp_path).kept({key: "version"}, ())
+    assert key not in Holdings(tmp_path).kept({}, ())
