@@ -14,8 +14,6 @@ from flows.parts import ingest
 from flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolute_paths
 from tasks.data.drift import measure_drift
 from tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
-from tasks.fitting.fit import limits_of_fits
-from tasks.limits import require_limits
 from tasks.run_summary import describe_drift
 from tasks.stage import step
 from tasks.track import CHAMPION, parent_run, settings_of
@@ -33,7 +31,6 @@ def drift(
         overrides: Settings as `key=value`, e.g. `drift.false_alarm=0.05`.
     """
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
-    require_limits(limits_of_fits(config))
     with parent_run(config, "drift") as run_id:
         request, dataset = with_absolute_paths(preset, input, overrides), ingest(config)
         with step("drift", "compare the new reviews with those that the champion knows"):
@@ -54,7 +51,6 @@ def rescore(
         versions: "champion", or "all" for every current and former champion.
     """
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
-    require_limits(limits_of_fits(config))
     chosen = choose_versions(config, versions)
     with parent_run(config, "rescore") as run_id:
         dataset = ingest(config)

@@ -26,10 +26,8 @@ from tasks.classification.report import write_classifier_report
 from tasks.data.prepare import Prepared, check_table, clean_and_split
 from tasks.embed import embed as fit_vectors
 from tasks.embed import require_vocabulary
-from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.job import Fitted
 from tasks.fitting.on_cluster import require_cluster
-from tasks.limits import PROMOTION, require_limits
 from tasks.promotion.promote import promote_challenger
 from tasks.punctuate import MODEL, fit_punctuator
 from tasks.stage import describe_flow_run, step
@@ -50,7 +48,6 @@ def classify(
     """
     config = resolve(preset, input, overrides)
     require_classifiers(config)
-    require_limits([PROMOTION, *limits_of_fits(config)])
     require_cluster(config)
     with parent_run(config, "classify") as run_id:
         dataset = ingest(config)
@@ -151,7 +148,6 @@ def punctuate(
         overrides: Settings as `key=value`.
     """
     config = resolve(preset, input, overrides)
-    require_limits(limits_of_fits(config))
     dataset = ingest(config)
     with step("punctuate", "train a tagger of case and punctuation"):
         clean = clean_and_split(config, dataset)

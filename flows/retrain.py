@@ -29,10 +29,9 @@ from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import log_headline
 from tasks.evaluation.intervals import Evaluated
 from tasks.evaluation.processes import model_processes
-from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.fitting.on_cluster import require_cluster
-from tasks.limits import PROMOTION, RETRAIN, SameRetrainWaits, asked_by_deployment, one_retrain, require_limits
+from tasks.limits import SameRetrainWaits, asked_by_deployment, one_retrain
 from tasks.planning.pace import keep_time
 from tasks.planning.plan import PlanRequest, RunPlan, busy, configuration, make_plan, with_canaries
 from tasks.planning.rule import require_frame
@@ -118,7 +117,6 @@ def run_pipeline(
     """
     if request:
         require_frame(config)
-    require_limits([*([] if until else [PROMOTION, RETRAIN]), *limits_of_fits(config)])
     require_cluster(config, minutes=request is not None)
     alone = nullcontext() if until else one_retrain(config.home, config.title, given)
     with alone, parent_run(config, until or "retrain") as run_id:

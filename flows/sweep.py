@@ -13,10 +13,8 @@ from flows.parts import ingest, prepare
 from flows.retrain import resolve
 from flows.server.parameters import Given, Inputs, Overrides, Preset, on_workers
 from tasks.data.prepare import Prepared
-from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.fitting.on_cluster import require_cluster
-from tasks.limits import require_limits
 from tasks.sweep import (
     Study,
     SweepPlan,
@@ -48,7 +46,6 @@ def sweep(
         overrides: Settings as `key=value`, e.g. `sweep.trials=40`, `sweep.space.hidden=128..512:log`.
     """
     config = resolve(preset, input, overrides)
-    require_limits(limits_of_fits(config))
     require_cluster(config)
     plan = plan_sweep(config)
     prepared = prepare(plan.config, ingest(plan.config))

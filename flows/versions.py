@@ -18,10 +18,8 @@ from core.provenance import differences, made_with
 from flows.parts import prepare, recorded_or_read
 from flows.server.parameters import Inputs, NotNegative, Overrides, Preset, PresetOrNone, Reference
 from tasks.evaluation.compare import compare_two, write_markdown
-from tasks.fitting.fit import limits_of_fits
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.gather import earlier_reviews, find_sources, recorded_version, starting_weights
-from tasks.limits import require_limits
 from tasks.reproduce import Reproduction, make_again, show_verdict, steps_again
 from tasks.stage import describe_flow_run, store_of
 from tasks.track import asking_of, parent_run, settings_of
@@ -43,7 +41,6 @@ def compare(
     """
     chosen = settings_of((first, second), preset, input or [], overrides or [])
     config = chosen.config
-    require_limits(limits_of_fits(config))
     with parent_run(config, f"compare {first} {second}") as run_id:
         prepared = prepare(config, recorded_or_read(chosen), of=chosen.clean)
         pair = compare_two(config, prepared, first, second, run_id)

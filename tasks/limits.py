@@ -1,7 +1,7 @@
 """Wait for a slot of a Prefect concurrency limit: one retrain and one promotion at a time, one training per GPU.
 
 Prefect lets everything run if a limit does not exist. That is right for the server that a command starts for itself
-alone. On a server that others use too, a missing limit is an error, at the start of a run.
+alone. On a server that others use too, a missing limit is created.
 
 Run one retrain at a time: those of deployments, events and commands wait for each other.
 
@@ -24,22 +24,23 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from filelock import FileLock, Timeout
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectAlreadyExists
 from prefect.runtime import deployment, flow_run
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device, home_folder, usable_together, visible_gpu_names
-from core.errors import ConfigError
 from core.output import write_output
 from core.processes import interrupts
 from core.processes.interrupts import during
@@ -51,8 +52,6 @@ from models.classification.spec import ClassifierSpec
 from models.specs import ModelSpec, parts_of, spec_from_dict
 
 GPU, PROMOTION, RETRAIN = LIMITS
-ALL = 200
-
 FOLDER, RUNNING, HOLDER = "retrains", "running.lock", "running.txt"
 LOOK_SECONDS = 0.5
 DIGITS = 16
@@ -64,27 +63,13 @@ def is_shared() -> bool:
     return bool(os.environ.get("PREFECT_API_URL"))
 
 
-def require_limits(names: Collection[str]) -> None:
-    """Refuse a shared server on which one of these limits does not exist.
-
-    Raises:
-        ConfigError: Names the limits, and how to create them.
-    """
-    if not is_shared():
-        return
-    with get_client(sync_client=True) as client:
-        present = {limit.name for limit in client.read_global_concurrency_limits(limit=ALL)}
-    if missing := sorted({*names} - present):
-        raise _lacks(missing)
-
-
-def _lacks(missing: Collection[str]) -> ConfigError:
-    create = "; ".join(f"prefect gcl create {name} --limit {size_of_limit(name)}" for name in missing)
-    return ConfigError(
-        "Prefect's server lacks a concurrency limit", where=os.environ["PREFECT_API_URL"], value=", ".join(missing),
-        cause="without it, runs would not wait for each other",
-        remedy=f"`reviewlm services start` creates it for its own server; for another: {create}",
-    )
+def _created(name: str) -> bool:
+    """Create a limit of the shared server; return False if it is there already, which stays as it is."""
+    limit = GlobalConcurrencyLimitCreate(name=name, limit=size_of_limit(name))
+    with suppress(ObjectAlreadyExists), get_client(sync_client=True) as client:
+        client.create_global_concurrency_limit(limit)
+        return True
+    return False
 
 
 @contextmanager
@@ -95,11 +80,8 @@ def slot(name: str, at_wait: Callable[[], object] = lambda: None) -> Iterator[No
     on if the server is away for longer than that, and another process took the slot meanwhile.
 
     Args:
-        name: Name of the limit.
+        name: Name of the limit, which is created if the server does not have it.
         at_wait: Called once, before the first wait.
-
-    Raises:
-        ConfigError: The server does not have this limit.
     """
     with ExitStack() as held:
         if is_shared():
@@ -107,8 +89,8 @@ def slot(name: str, at_wait: Callable[[], object] = lambda: None) -> Iterator[No
             try:
                 held.enter_context(holding(max_retries=0))
             except ConcurrencySlotAcquisitionError:  # none is free, or there is no such limit
-                require_limits([name])
-                at_wait()
+                if not _created(name):
+                    at_wait()
                 held.enter_context(holding())
         with interrupts.cleaned_up(held.close):
             yield
@@ -136,7 +118,6 @@ def one_retrain(home: Path, name: str, parameters: Mapping[str, Any] | None = No
 
     Raises:
         SameRetrainWaits: As above; the run that waits is not disturbed.
-        ConfigError: A shared server lacks the limit `retrain`.
     """
     folder = home / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -224,31 +205,14 @@ def gpu_slot(device: str, count: int = 1, here: bool = False) -> Iterator[tuple[
 def _own_gpus(names: Sequence[str], count: int) -> Iterator[tuple[int, ...]]:
     folder = home_folder() / "gpus"
     folder.mkdir(parents=True, exist_ok=True)
-    locks = [FileLock(folder / f"{platform.node()}-{re.sub('[^0-9A-Za-z-]', '_', name)}.lock") for name in names]
-    while (held := _taken(locks, min(count, len(locks)))) is None:
+    locks = [folder / f"{platform.node()}-{re.sub('[^0-9A-Za-z-]', '_', name)}.lock" for name in names]
+    while True:
+        with ExitStack() as held:
+            gpus = tuple(islice((index for index, lock in enumerate(locks) if _took(lock, held)), count))
+            if len(gpus) == min(count, len(locks)):
+                yield gpus
+                return
         time.sleep(LOOK_SECONDS)
-    try:
-        yield held
-    finally:
-        for index in held:
-            locks[index].release()
-
-
-def _taken(locks: list[FileLock], count: int) -> tuple[int, ...] | None:
-    """Return the indices of *count* locks that are held now; None, holding nothing, if so many are not free."""
-    held: list[int] = []
-    for index, lock in enumerate(locks):
-        if len(held) < count:
-            try:
-                lock.acquire(timeout=0)
-                held.append(index)
-            except Timeout:
-                pass
-    if len(held) == count:
-        return tuple(held)
-    for index in held:
-        locks[index].release()
-    return None
 
 
 def device_for(config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()) -> str:
@@ -272,7 +236,7 @@ def on_gpu(device: str, gpus: tuple[int, ...]) -> str:
     return f"{device}:{gpus[0]}" if gpus else device
 
 
-class OpenBundle:
+class OpenBundle(ExitStack):
     """A bundle that is opened when it is first asked for; on a GPU it holds a slot, and gives memory back at the end.
 
     Without that, what a flow has scored would stay in the GPU's memory while the next model is fitted. Within the
@@ -284,31 +248,23 @@ class OpenBundle:
     """
 
     def __init__(self, config: RunConfig, folder: Path) -> None:
+        super().__init__()
         self._config, self._folder = config, folder
-        self._held = ExitStack()
         self._bundle: Bundle | None = None
-
-    def __enter__(self) -> Self:
-        return self
 
     def __call__(self) -> Bundle:
         """Return the bundle."""
         if self._bundle is None:
             device = self._device()
-            gpus = self._held.enter_context(gpu_slot(device, here=True))
+            gpus = self.enter_context(gpu_slot(device, here=True))
             if device == "cuda":
                 from models.neural.device import free_cached_memory  # imports torch
 
-                self._held.callback(free_cached_memory)
+                self.callback(free_cached_memory)
+            self.callback(setattr, self, "_bundle", None)
             limit_operations()
             self._bundle = load_bundle(self._folder, on_gpu(device, gpus))
         return self._bundle
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bundle = None
-        self._held.close()
 
     def _device(self) -> str:
         if (device := chosen_device(self._config.execution.device)) != "cuda":

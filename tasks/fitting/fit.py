@@ -38,7 +38,7 @@ from tasks.fitting.job import (
 )
 from tasks.fitting.on_cluster import ClusterRun
 from tasks.fitting.warm_start import INPUT, Start, starting_point
-from tasks.limits import GPU, device_for, gpu_slot, is_neural
+from tasks.limits import device_for, gpu_slot, is_neural
 from tasks.progress import duration, progress
 from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage, store_of
 from tasks.track import JOURNAL, open_model_run
@@ -265,11 +265,6 @@ def made_of(digests: Mapping[str, str]) -> dict[str, Any]:
 def _cluster_of(config: RunConfig, spec: FittedSpec) -> str | None:
     """Return the address of the cluster that counts n-grams; None for other models, and without a cluster."""
     return address_for_children(config.execution.cluster) if spec.kind == "ngram" else None
-
-
-def limits_of_fits(config: RunConfig) -> list[str]:
-    """Return the limits that fits wait for, and the scoring of networks, of which the champion may be one."""
-    return [GPU] if device_of(config) == "cuda" else []
 
 
 def fitted_parts(spec: FittedSpec, fitted: Mapping[str, Fitted]) -> dict[str, Fitted] | None:

@@ -82,11 +82,6 @@ for _ in range(int(sys.argv[3])):
         time.sleep(float(sys.argv[2]))
         print("held", begun, time.time(), flush=True)
 """
-WHOLE = """
-import sys
-from flows.retrain import retrain
-retrain(sys.argv[1])
-"""
 
 
 @pytest.fixture(scope="module")
@@ -169,24 +164,10 @@ def seconds(time: str) -> float:
 def test_retrains_of_two_homes_run_one_after_the_other(
     server: tuple[Services, dict[str, str]], tmp_path: Path
 ) -> None:
-    _, environment = server
+    services, environment = server
+    services.ask("DELETE", "/v2/concurrency_limits/retrain")  # the first of them creates it
     homes = [tmp_path / name for name in ("one", "two")]
     racing = [start(environment, home, RETRAIN, home, 0.5, 2) for home in homes]
     places = [place for process in racing for place in held(process)]
     assert len(places) == 4
     assert_one_after_the_other(places)
-
-
-def test_a_retrain_on_a_server_without_its_limit_ends_before_any_stage(
-    server: tuple[Services, dict[str, str]], tmp_path: Path
-) -> None:
-    services, environment = server
-    services.ask("DELETE", "/v2/concurrency_limits/retrain")
-    try:
-        refused = start(environment, tmp_path, WHOLE, TINY)
-        told = refused.communicate(timeout=300)[0]
-    finally:
-        create(services, "retrain")
-    assert refused.returncode == 1
-    assert "Prefect's server lacks a concurrency limit" in told
-    assert not list(tmp_path.glob("store/*/*"))
