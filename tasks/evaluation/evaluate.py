@@ -164,7 +164,7 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
 
     def make(work: Path) -> dict[str, Any]:
         job = ScoreJob(work=work, label=label, model=bundle_folder, tokens=tokens.folder, **options)
-        with progress(label, len(TokenStream.open(job.tokens)), job.UNIT) as report:
+        with progress(label, len(TokenStream.open(job.tokens)), "reviews") as report:
             if cluster:
                 return {**cluster(job, lambda news: report(news["step"])), MADE_ELSEWHERE: cluster.made_by}
             if in_processes():

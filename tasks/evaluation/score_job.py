@@ -5,15 +5,15 @@ A network that a GPU trained in an hour would be scored for hours by the process
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device
 from core.store import Artifact
-from evaluation.scoring.score import SCORES_FILE, drawn_reviews, record_scores
+from evaluation.scoring.score import drawn_reviews, record_scores
 from models.bundles.bundle import Bundle, load_bundle
 from models.streams import TokenStream
 from models.threads import FanOut
@@ -40,10 +40,8 @@ class ScoreJob(Job):
         seed: Draws these.
     """
 
-    STAGE: ClassVar[str] = "score"
     WORKER: ClassVar[str] = "tasks.evaluation.score_job"
     DEED: ClassVar[Deed] = SCORE
-    UNIT: ClassVar[str] = "reviews"
 
     label: str
     model: Path
@@ -55,20 +53,6 @@ class ScoreJob(Job):
     def name(self) -> str:
         """Name in messages."""
         return self.label
-
-    @property
-    def inputs(self) -> dict[str, Path]:
-        """Files and folders that the process reads, by name."""
-        return {"model": self.model, "tokens": self.tokens}
-
-    def moved(self, inputs: Mapping[str, Path], work: Path) -> Self:
-        """Return the job with other places for all `inputs`, and another work folder."""
-        return replace(self, model=inputs["model"], tokens=inputs["tokens"], work=work)
-
-    @property
-    def result(self) -> Path:
-        """File that is there if and only if the stream was scored."""
-        return self.work / SCORES_FILE
 
 
 def run(job: ScoreJob) -> dict[str, Any]:

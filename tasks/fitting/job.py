@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -76,23 +76,17 @@ class Job(ABC):
         threads: Threads of each process.
         gpus: The GPUs that the job holds, as places among the visible ones; empty: its processes see all.
         ranks: Number of processes that do the job together.
-        rank: The only one of them that runs on this machine; None: all do.
         init_method: Address where the ranks meet ("init_method" of torch.distributed).
     """
 
-    STAGE: ClassVar[str]
-    """Name of the stage that stores what is made."""
     WORKER: ClassVar[str]
     """Module that the processes run; its argument is the file with the job."""
     DEED: ClassVar[Deed]
-    UNIT: ClassVar[str]
-    """What its progress counts."""
 
     work: Path
     device: str = "cpu"
     threads: int = 1
     ranks: int = 1
-    rank: int | None = None
     init_method: str = "env://"
     gpus: tuple[int, ...] = ()
 
@@ -107,18 +101,19 @@ class Job(ABC):
         return "give it more memory"
 
     @property
-    @abstractmethod
-    def result(self) -> Path:
-        """File that is there if and only if the job was done."""
-
-    @property
-    @abstractmethod
     def inputs(self) -> dict[str, Path]:
-        """Files and folders that the processes read, by name."""
+        """Files and folders that the processes read, by the names of their fields; of parts by "part NAME"."""
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "work"}
+        parts = {f"{PART}{name}": folder for name, folder in values.pop("parts", {}).items()}
+        return {name: value for name, value in values.items() if isinstance(value, Path)} | parts
 
-    @abstractmethod
     def moved(self, inputs: Mapping[str, Path], work: Path) -> Self:
         """Return the job with other places for all `inputs`, and another work folder."""
+        changes: dict[str, Any] = {name: path for name, path in inputs.items() if not name.startswith(PART)}
+        if hasattr(self, "parts"):
+            parts = {name: path for name, path in inputs.items() if name not in changes}
+            changes["parts"] = {name.removeprefix(PART): path for name, path in parts.items()}
+        return replace(self, work=work, **changes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +131,6 @@ class FitJob(Job):
     """
 
     DEED: ClassVar[Deed] = FITTING
-    UNIT: ClassVar[str] = "tokens"
 
     spec: Any
     vocabulary: Path
@@ -160,27 +154,9 @@ class FitJob(Job):
         )
 
     @property
-    def inputs(self) -> dict[str, Path]:
-        """Files and folders that the processes read, by name."""
-        parts = {f"{PART}{name}": folder for name, folder in self.parts.items()}
-        vectors = {} if self.vectors is None else {"vectors": self.vectors}
-        return {"vocabulary": self.vocabulary, "train": self.train, "validation": self.validation, **parts, **vectors}
-
-    def moved(self, inputs: Mapping[str, Path], work: Path) -> Self:
-        """Return the job with other places for all `inputs`, and another work folder."""
-        rest: dict[str, Any] = {name: path for name, path in inputs.items() if not name.startswith(PART)}
-        parts = {name.removeprefix(PART): path for name, path in inputs.items() if name.startswith(PART)}
-        return replace(self, parts=parts, work=work, **rest)
-
-    @property
     def bundle(self) -> Path:
         """Folder of the fitted model."""
         return self.work / BUNDLE_FOLDER
-
-    @property
-    def result(self) -> Path:
-        """File that is there if and only if the model was fitted."""
-        return self.bundle / SPEC
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,19 +169,12 @@ class LanguageModelJob(FitJob):
         pace: Time limit, at whose end the training stops before its decay, without a bundle; None: train to the end.
     """
 
-    STAGE: ClassVar[str] = FIT
     WORKER: ClassVar[str] = "tasks.fitting.fit_worker"
 
     spec: ModelSpec
     cluster: str | None = None
     init_weights: Path | None = None
     pace: Pace | None = None
-
-    @property
-    def inputs(self) -> dict[str, Path]:
-        """Files and folders that the processes read, by name."""
-        weights = {} if self.init_weights is None else {"init_weights": self.init_weights}
-        return {**super().inputs, **weights}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +188,6 @@ class ClassifierJob(FitJob):
         seed: Draws these reviews.
     """
 
-    STAGE: ClassVar[str] = FIT_CLASSIFIER
     WORKER: ClassVar[str] = "tasks.classification.fit_worker"
 
     spec: ClassifierSpec
@@ -227,8 +195,3 @@ class ClassifierJob(FitJob):
     labels: Path | None = None
     train_reviews: int | None = None
     seed: int = 1
-
-    @property
-    def inputs(self) -> dict[str, Path]:
-        """Files and folders that the processes read, by name."""
-        return {**super().inputs, **({} if self.labels is None else {"labels": self.labels})}

@@ -11,38 +11,25 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import platform
 import shutil
-import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import gettempdir
 from typing import Any
-from urllib.parse import urlsplit
-
-import psutil
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device
-from core.errors import (
-    ClusterFailed,
-    ConfigError,
-    Damaged,
-    OutOfMemory,
-    RankFailed,
-    RanksLost,
-    ReviewLMError,
-    disk_errors,
-)
+from core.errors import ClusterFailed, ConfigError, Damaged, OutOfMemory, RankFailed, ReviewLMError, disk_errors
+from core.processes.leftovers import claimed_folder, remove_abandoned_folders
 from core.provenance import git_commit, made_with
-from tasks.cluster import LOOPBACK, connect
+from tasks.cluster import connect
 from tasks.code_version import running_code
-from tasks.fitting.fit_process import PATIENCE, interrupted, run_job
+from tasks.fitting.fit_process import interrupted, run_job
 from tasks.fitting.job import Job
+from tasks.fitting.worker import logged_to_parent
 
 ATTEMPTS = 3
 """Nodes that may be lost before a job is given up."""
@@ -50,13 +37,14 @@ BLOCK = 32 << 20
 """Bytes of a file that travel as one object."""
 POLL_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
-WAIT_SECONDS = 60.0
-"""Seconds without a free node after which the run says so."""
+WAIT_POLLS = 60
+"""Polls without an answer after which the run says that no node is free."""
 JOURNALS, UNFINISHED = ".jsonl", ".part"
 """Endings of files that grow in place, which are read last so that they are not older than a checkpoint; and of files
 that will get another name, which are left out."""
 FOLDER = "reviewlm-job-"
-"""Prefix of the folder of a job on its node, before the number of its process."""
+"""Prefix of the folder of a job on its node."""
+LOGGERS = ("models", "training", "tasks")
 Listen = Callable[[dict[str, Any]], None]
 State = tuple[int, int]
 log = logging.getLogger(__name__)
@@ -76,7 +64,7 @@ class News:
     """What an actor has to say: last progress, log messages, files that have changed, and the names of all files."""
 
     progress: dict[str, Any] | None
-    logs: list[tuple[str, int, str]]
+    logs: list[dict[str, Any]]
     changed: list[SentFile]
     names: frozenset[str]
 
@@ -139,16 +127,14 @@ class JobActor:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._progress: dict[str, Any] | None = None
-        self._logs: list[tuple[str, int, str]] = []
+        self._logs: list[dict[str, Any]] = []
         self._sent: dict[str, State] = {}
-        self._folder: Path | None = None
-        self._work: Path | None = None
+        self._folder = self._work = Path()
 
     def run(
-        self, job: Job, code: str, model: str, inputs: Mapping[str, list[SentFile]],
-        so_far: list[SentFile], folders: frozenset[str], device: str, rank: int | None, meeting: str,
+        self, job: Job, code: str, model: str, inputs: Mapping[str, list[SentFile]], so_far: list[SentFile],
+        folders: frozenset[str], device: str,
     ) -> dict[str, Any]:  # fmt: skip
         """Do a job; return its summary, and code, libraries, machine and resources that it was done with.
 
@@ -160,8 +146,6 @@ class JobActor:
             so_far: Files of an earlier attempt in the work folder.
             folders: Names of the inputs that are folders.
             device: Value of `execution.device`.
-            rank: The rank that runs here, if the others are on other nodes.
-            meeting: Where they meet, as `meeting` of the leading one returned it.
 
         Raises:
             ConfigError: This node has other code.
@@ -173,8 +157,9 @@ class JobActor:
                 f"A node of the cluster would {job.DEED.verb} '{job.name}' with other code", where=node, value=here,
                 cause=f"the run asks for {code}", remedy="bring all machines to the same commit",
             )
-        folder = self._folder = _own_folder()
-        with _placed(node), disk_errors(folder), self._heard():
+        remove_abandoned_folders(Path(gettempdir()), FOLDER)
+        folder = self._folder = claimed_folder(Path(gettempdir()), FOLDER)[0]
+        with _placed(node), disk_errors(folder), logged_to_parent(self._logs.append, *LOGGERS):
             places = {}
             for name, files in inputs.items():
                 received(files, folder / "inputs" / name)
@@ -183,71 +168,44 @@ class JobActor:
             work.mkdir()
             received(so_far, work)
             if job.device == "cuda" and (chosen := chosen_device(device)) == "cpu":
-                if rank is not None:
-                    raise ConfigError(
-                        f"The GPU of rank {rank} cannot be used",
-                        remedy="mend the node or take it away: all ranks of a fit need the same kind of device",
-                    )
                 log.warning("%s: the GPU of the node %s cannot be used", job.name, node)
                 job = replace(job, device=chosen)
             self._work = work
-            if rank is not None:
-                job = replace(job, rank=rank, init_method=meeting)
-                if urlsplit(meeting).hostname == LOOPBACK:
-                    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
             summary = run_job(job.moved(places, work), self._report)
         resources = {"device": job.device, "ranks": job.ranks, "threads": job.threads * job.ranks}
         made_by = {**made_with(), "git_commit": git_commit(), "resources": resources}
         return {"summary": dict(summary), "made_by": made_by}
 
-    def meeting(self) -> str:
-        """Return a free address of this node, where the ranks of a fit can meet."""
-        import ray
-
-        host = ray.util.get_node_ip_address()
-        with socket.create_server((host, 0)) as free:
-            return f"tcp://{host}:{free.getsockname()[1]}"
-
     def news(self) -> News:
-        """Return what is new since the last call."""
-        with self._lock:
-            logs, self._logs = self._logs, []
-            progress = self._progress
-        if self._work is None:
-            return News(progress, logs, [], frozenset())
-        changed, names = [], []
-        with TemporaryDirectory(dir=self._work.parent) as held:
-            states = _held(self._work, Path(held))
-            for name, state in states.items():
-                names.append(name)
-                if self._sent.get(name) != state:
-                    changed += sent(Path(held, name), name)
-        self._sent = states
-        return News(progress, logs, changed, frozenset(names))
+        """Return what is new since the last call.
+
+        If an older checkpoint vanishes meanwhile, look again: the newer one is there now, and a list with neither would
+        have the copy elsewhere deleted.
+        """
+        count = len(self._logs)
+        logs, self._logs[:count] = self._logs[:count], []
+        news = News(self._progress, logs, [], frozenset())
+        while self._work != Path():
+            states: dict[str, State] = {}
+            with suppress(FileNotFoundError):
+                for name in _names(self._work):
+                    about = (self._work / name).stat()
+                    states[name] = about.st_mtime_ns, about.st_size
+                    if self._sent.get(name) != states[name]:
+                        news.changed += sent(self._work / name, name)
+                        self._sent[name] = states[name]
+                news.names = frozenset(states)
+                break
+        return news
 
     def close(self) -> None:
         """Remove the files of the job from this node."""
-        self._work = None
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        folder, self._folder, self._work = self._folder, Path(), Path()
+        if folder != Path():
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _report(self, news: dict[str, Any]) -> None:
-        with self._lock:
-            self._progress = news
-
-    @contextmanager
-    def _heard(self) -> Iterator[None]:
-        """Keep the log messages of the job for `news`."""
-        handler, root = logging.Handler(), logging.getLogger()
-        handler.emit = lambda record: self._logs.append((record.name, record.levelno, record.getMessage()))  # type: ignore[method-assign]
-        level = root.level
-        root.addHandler(handler)
-        root.setLevel(logging.INFO)
-        try:
-            yield
-        finally:
-            root.removeHandler(handler)
-            root.setLevel(level)
+        self._progress = news
 
 
 @contextmanager
@@ -262,72 +220,16 @@ def _placed(node: str) -> Iterator[None]:
         ) from error
 
 
-def _own_folder() -> Path:
-    """Return a new folder of this process; remove those of processes that were killed."""
-    for other in Path(gettempdir()).glob(f"{FOLDER}*"):
-        number = other.name.removeprefix(FOLDER)
-        if number.isdigit() and not psutil.pid_exists(int(number)):
-            shutil.rmtree(other, ignore_errors=True)
-    folder = Path(gettempdir(), f"{FOLDER}{os.getpid()}")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
-    return folder
-
-
-def _held(folder: Path, copies: Path) -> dict[str, State]:
-    """Hold the files of a folder as they are now in another one of the same disk; return time and size of each by name.
-
-    A link is enough where a file is never changed in place. If an older checkpoint vanishes meanwhile, look again: the
-    newer one is there now, and a list with neither would have the copy elsewhere deleted.
-    """
-    states: dict[str, State] = {}
-    while True:
-        names = [name for name in _names(folder) if name not in states or name.endswith(JOURNALS)]
-        for name in names:
-            (copies / name).parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):
-                about = (folder / name).stat()
-                if name.endswith(JOURNALS):
-                    shutil.copyfile(folder / name, copies / name)
-                else:
-                    os.link(folder / name, copies / name)
-                states[name] = about.st_mtime_ns, about.st_size
-        if states.keys() >= set(names):
-            return states
-
-
 @contextmanager
-def _actors(ray: Any, resources: dict[str, Any], nodes: int) -> Iterator[list[Any]]:
-    """Start the actors of a job, and end them after the block.
-
-    All of several get their places, or none: so two jobs never wait for each other's nodes.
-    """
-    bundle = {"CPU": resources["num_cpus"], "GPU": resources["num_gpus"]}
-    group = ray.util.placement_group([bundle] * nodes) if nodes > 1 else None
-    strategies = ray.util.scheduling_strategies
-    placed = strategies.PlacementGroupSchedulingStrategy(group) if group else "DEFAULT"
-    options = {**resources, "max_concurrency": 2, "scheduling_strategy": placed}
-    actors = [ray.remote(JobActor).options(**options).remote() for _ in range(nodes)]
+def _actor_with(ray: Any, resources: dict[str, Any]) -> Iterator[Any]:
+    """Start the actor of a job, and end it after the block."""
+    actor = ray.remote(JobActor).options(**resources, max_concurrency=2).remote()
     try:
-        yield actors
+        yield actor
     finally:
         with suppress(ray.exceptions.RayError):
-            ray.get([actor.close.remote() for actor in actors], timeout=CLOSE_SECONDS)
-        for actor in actors:
-            ray.kill(actor)
-        if group:
-            ray.util.remove_placement_group(group)
-
-
-def _error_among(ray: Any, ready: list[Any]) -> Exception | None:
-    """Return the error of an actor that has ended: of a rank that only lost another one, if there is no other."""
-    errors = []
-    for reference in ready:
-        try:
-            ray.get(reference)
-        except ray.exceptions.RayError as error:
-            errors.append(error)
-    return min(errors, key=lambda error: isinstance(getattr(error, "cause", None), RanksLost), default=None)
+            ray.get(actor.close.remote(), timeout=CLOSE_SECONDS)
+        ray.kill(actor)
 
 
 @dataclass
@@ -355,7 +257,7 @@ class ClusterRun:
             ClusterFailed: Several nodes were lost, or this process was interrupted.
         """
         ray = connect(self.config.execution.cluster)
-        job, resources, nodes = self._asked(ray, job)
+        job, resources = self._asked(ray, job)
         inputs = {name: sent(path) for name, path in job.inputs.items()}
         folders = frozenset(name for name, path in job.inputs.items() if path.is_dir())
         code, cause = running_code().version(job.WORKER, self.model), ""
@@ -364,24 +266,15 @@ class ClusterRun:
             if attempt:
                 log.warning("%s: its node is lost (%s); it goes on elsewhere from its checkpoint", job.name, cause)
             try:
-                with _actors(ray, resources, nodes) as actors:
-                    arguments = job, code, self.model, inputs
-                    meeting = actors[0].meeting.remote() if nodes > 1 else ""
-                    ends = [
-                        actor.run.remote(
-                            *arguments, [] if rank else sent(job.work), folders, self.config.execution.device,
-                            rank if nodes > 1 else None, meeting,
-                        )
-                        for rank, actor in enumerate(actors)
-                    ]  # fmt: skip
-                    end = self._followed(ray, actors[0], ends, job, report)
-                self.made_by = end["made_by"]
-                summary: dict[str, Any] = end["summary"]
+                with _actor_with(ray, resources) as actor:
+                    device, so_far = self.config.execution.device, sent(job.work)
+                    end = actor.run.remote(job, code, self.model, inputs, so_far, folders, device)
+                    outcome = self._followed(ray, actor, end, job, report)
+                self.made_by = outcome["made_by"]
+                summary: dict[str, Any] = outcome["summary"]
                 return summary
             except ray.exceptions.RayTaskError as error:
-                if not isinstance(error.cause, RanksLost):
-                    raise self._error_of(error.cause, job) from error
-                cause, failure = str(error.cause), ClusterFailed
+                raise self._error_of(error.cause, job) from error
             except ray.exceptions.RayError as error:
                 cause = str(error).strip().splitlines()[0]
                 memory = any(word in str(error) for word in ("running low on memory", "OOM", "OutOfMemory"))
@@ -391,53 +284,42 @@ class ClusterRun:
             cause=cause, remedy=f"{job.remedy}; without the cluster: --set execution.cluster=",
         )
 
-    def _asked(self, ray: Any, job: Job) -> tuple[Job, dict[str, Any], int]:
-        """Return the job with its device and threads, the options of an actor, and the number of actors.
-
-        One actor has all ranks if a node is large enough for them; otherwise each rank has its own.
+    def _asked(self, ray: Any, job: Job) -> tuple[Job, dict[str, Any]]:
+        """Return the job with its device and threads, and the resources of its actor.
 
         Raises:
-            ConfigError: The cluster has not so many GPUs.
+            ConfigError: No node has so many GPUs or processors.
         """
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         chosen = self.config.execution
-        kind = "GPU" if chosen.device != "cpu" and any(node.get("GPU") for node in nodes) else "CPU"
-        numbers = [node.get(kind, 0) for node in nodes]
-        share = chosen.gpu_share if kind == "GPU" else 1
-        places = sum(int(number / share) for number in numbers)
-        together = job.ranks * share <= max(numbers) or places < job.ranks
-        if chosen.device == "cuda" if kind == "CPU" else places < job.ranks:
+        on_gpu = chosen.device != "cpu" and any(node.get("GPU") for node in nodes)
+        gpus, cores = (max((node.get(kind, 0) for node in nodes), default=0) for kind in ("GPU", "CPU"))
+        shares = job.ranks * chosen.gpu_share if on_gpu else 0
+        if shares > gpus or (not on_gpu and (chosen.device == "cuda" or job.ranks > cores)):
             raise ConfigError(
-                f"The cluster has not the GPUs to {job.DEED.verb} '{job.name}'", where=chosen.cluster,
-                value=job.ranks * chosen.gpu_share, cause=f"its nodes have {[node.get('GPU', 0) for node in nodes]}",
+                f"No node of the cluster can {job.DEED.verb} '{job.name}'", where=chosen.cluster, value=job.ranks,
+                cause=f"its largest has {gpus:g} GPUs and {cores:g} processors for {job.ranks} processes",
                 remedy="lower execution.ranks, or add a node",
             )
-        ranks = job.ranks if together else 1
-        most = max(1, int(max(node.get("CPU", 0) for node in nodes)))
-        threads = max(1, min(job.threads, most // ranks))
-        cores = 1 if kind == "GPU" else min(most, threads * ranks)
-        resources = {"num_cpus": cores, "num_gpus": ranks * share if kind == "GPU" else 0}
-        job = replace(job, device="cuda" if kind == "GPU" else "cpu", threads=threads, gpus=())
-        return job, resources, job.ranks // ranks
+        threads = max(1, min(job.threads, int(cores) // job.ranks))
+        resources = {"num_cpus": 1 if on_gpu else threads * job.ranks, "num_gpus": shares}
+        return replace(job, device="cuda" if on_gpu else "cpu", threads=threads, gpus=()), resources
 
-    def _followed(self, ray: Any, actor: Any, ends: list[Any], job: Job, report: Listen) -> dict[str, Any]:
-        """Forward progress and files of an actor until all have ended; return how that one ended."""
-        waited, begun, last = 0.0, False, None
+    def _followed(self, ray: Any, actor: Any, end: Any, job: Job, report: Listen) -> dict[str, Any]:
+        """Forward progress and files of an actor until its job has ended; return how it ended."""
+        last = None
         while True:
-            ready = ray.wait(ends, num_returns=len(ends), timeout=POLL_SECONDS)[0]
-            ended = len(ready) == len(ends) or _error_among(ray, ready) is not None
+            ended, polls = ray.wait([end], timeout=POLL_SECONDS)[0], 0
+            pending = actor.news.remote()
+            while not (interrupted() or ray.wait([pending], timeout=POLL_SECONDS)[0]):
+                polls += 1
+                if polls == WAIT_POLLS:
+                    log.warning("%s: no node of the cluster is free yet", job.name)
             if interrupted():
                 raise ClusterFailed(f"The {job.DEED.noun} of '{job.name}' was interrupted; its node stops it, too")
-            pending = actor.news.remote()
-            while not ray.wait([pending], timeout=POLL_SECONDS)[0]:
-                if interrupted():
-                    raise ClusterFailed(f"The {job.DEED.noun} of '{job.name}' was interrupted before it began")
-                waited += POLL_SECONDS
-                if not begun and waited == WAIT_SECONDS:
-                    log.warning("%s: no node of the cluster is free yet", job.name)
-            news, begun = ray.get(pending), True
-            for name, level, message in news.logs:
-                logging.getLogger(name).log(level, "%s", message)
+            news = ray.get(pending)
+            for entry in news.logs:
+                logging.getLogger(entry["logger"]).log(entry["level"], "%s", entry["log"])
             received(news.changed, job.work)
             if news.names:
                 for name in set(_names(job.work)) - news.names:
@@ -447,11 +329,8 @@ class ClusterRun:
                 last = news.progress
                 report(last)
             if ended:
-                ready = ray.wait(ends, num_returns=len(ends), timeout=PATIENCE)[0]
-                if error := _error_among(ray, ready):
-                    raise error
-                end: dict[str, Any] = ray.get(ends[0])
-                return end
+                outcome: dict[str, Any] = ray.get(end)
+                return outcome
 
     def _error_of(self, cause: BaseException, job: Job) -> BaseException:
         if isinstance(cause, ReviewLMError):
