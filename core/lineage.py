@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,15 @@ from core.config.sections.data import UNKNOWN
 from core.errors import ArtifactError, Damaged
 from core.manifest import (
     CHANGED,
-    CHECKSUM,
     GONE,
     MANIFEST,
     canonical,
     differing_files,
     flat,
-    from_json,
-    sha256_of_file,
+    hash_of,
+    sealed,
     to_json,
+    unsealed,
 )
 from core.provenance import made_with
 from core.store import Artifact
@@ -120,7 +120,7 @@ class Step:
     @property
     def content(self) -> str:
         """SHA-256 of the names and hashes of its files: equal bytes give an equal value."""
-        return _sha256(self.hashes)
+        return hash_of(self.hashes)
 
     @property
     def bytes(self) -> int:
@@ -130,12 +130,9 @@ class Step:
 
 def step_of(artifact: Artifact, made_by: Mapping[str, str], facts: Mapping[str, Any]) -> Step:
     """Return the step of an artifact."""
-    content = artifact.manifest
-    return Step(
-        artifact.stage, artifact.digest, content["version"], dict(content["options"]), dict(content["inputs"]),
-        dict(made_by), dict(content["files"]), dict(facts), content.get("seconds", 0.0), content.get("created", 0.0),
-        dict(content.get("environment", {})),
-    )
+    names = {one.name for one in fields(Step)} - {"stage", "digest", "facts"}
+    recorded = {name: value for name, value in artifact.manifest.items() if name in names}
+    return Step(artifact.stage, artifact.digest, made_by=dict(made_by), facts=dict(facts), **recorded)
 
 
 @dataclass(frozen=True)
@@ -187,7 +184,7 @@ class Lineage:
         for step in self.steps:
             before = {name: digests.get(step.made_by.get(name, ""), value) for name, value in step.inputs.items()}
             about = {"stage": step.stage, "version": step.version, "options": to_json(step.options)}
-            digests[step.key] = _sha256({**about, "inputs": before, "files": step.hashes})
+            digests[step.key] = hash_of({**about, "inputs": before, "files": step.hashes})
         return digests
 
     @property
@@ -199,29 +196,25 @@ class Lineage:
         sources = sorted((source.kind, source.name, source.sha256) for source in self.sources)
         chosen = {name: section for name, section in self.configuration.items() if name not in APART}
         about = {"format": FORMAT, "model": self.model, "kind": self.kind, "bundle": self.bundle, "fit": self.fit}
-        return _sha256({**about, "links": self.links(), "sources": sources, "configuration": to_json(chosen)})
+        return hash_of({**about, "links": self.links(), "sources": sources, "configuration": to_json(chosen)})
 
     def to_json(self) -> str:
         """Return the record as JSON, with a checksum of all of it."""
-        values = {"format": FORMAT, "root": self.root, **to_json(asdict(self))}
-        return json.dumps({**values, CHECKSUM: _sha256(values)}, indent=1, ensure_ascii=False, allow_nan=False)
+        values = sealed({"format": FORMAT, "root": self.root, **asdict(self)})
+        return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str, where: str = "") -> Lineage:
         """Read and check a record.
 
         Raises:
-            Damaged: The text is no record, has a newer format, or was changed after it was written.
+            Damaged: The text is no record, has another format, or was changed after it was written.
         """
         try:
-            plain = json.loads(text)
-            if plain["format"] != FORMAT:
-                raise ValueError(f"format {plain['format']}; this version reads {FORMAT}")
-            if plain.pop(CHECKSUM) != _sha256(plain):
-                raise ValueError("a line was changed: its checksum differs")
-            values = json.loads(text, object_hook=from_json)
-            for name in ("format", "root", CHECKSUM):
-                del values[name]
+            values = unsealed(text)
+            if (number := values.pop("format")) != FORMAT:
+                raise ValueError(f"format {number}; this version reads {FORMAT}")
+            del values["root"]
             sources = tuple(RecordedSource(**source) for source in values.pop("sources"))
             steps = tuple(Step(**step) for step in values.pop("steps"))
             return cls(**values, sources=sources, steps=steps)
@@ -229,10 +222,6 @@ class Lineage:
             raise Damaged(
                 "The record of a version's lineage cannot be trusted", where=where, cause=str(error)
             ) from error
-
-
-def _sha256(value: object) -> str:
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 FAMILY_TAG, SOURCES_TAG = "family", "family/sources"
@@ -275,19 +264,6 @@ def digest_of_sources(hashes: Iterable[str]) -> str:
 NOT_KNOWN = Family()
 
 
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-
-
-def size_of(count: int) -> str:
-    """Return a number of bytes with a suitable unit."""
-    value = float(count)
-    for unit in UNITS:
-        if value < 1024 or unit == UNITS[-1]:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    raise AssertionError("unreachable")
-
-
 def moment(seconds: float) -> str:
     """Return a time as UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -295,16 +271,15 @@ def moment(seconds: float) -> str:
 
 def step_rows(lineage: Lineage) -> list[dict[str, Any]]:
     """Return one row of plain values per step, for JSON."""
-    links = lineage.links()
+    names, links = ("stage", "digest", "version", "content", "bytes", "seconds", "inputs"), lineage.links()
     return [
         {
-            "stage": step.stage, "label": lineage.label(step), "digest": step.digest, "version": step.version,
-            "content": step.content, "link": links[step.key], "bytes": step.bytes, "files": len(step.files),
-            "created": moment(step.created), "seconds": step.seconds,
-            "git_commit": step.environment.get("git_commit", ""), "inputs": step.inputs,
+            **{name: getattr(step, name) for name in names}, "label": lineage.label(step), "link": links[step.key],
+            "files": len(step.files), "created": moment(step.created),
+            "git_commit": step.environment.get("git_commit", ""),
         }
         for step in lineage.steps
-    ]
+    ]  # fmt: skip
 
 
 SPEC, BUNDLE = "spec.json", "bundle/"
@@ -334,46 +309,28 @@ def present(lineage: Lineage, store: Path) -> list[Defect]:
 def verify(lineage: Lineage, store: Path, bundle: Path, root: str = "") -> list[Defect]:
     """Hash the record, the bundle of the version, the files of every step, and the sources again.
 
+    A source without a path is a file of an artifact or of the version, and is not hashed as a source.
+
     Args:
         store: Folder of the artifacts.
         bundle: Folder of the version's bundle.
         root: Value of the version's lineage tag, "" if it has none.
     """
     defects = [Defect("record", CHANGED, f"tag {LINEAGE_TAG}")] if root and root != lineage.root else []
-    defects += _bundle(lineage, bundle)
-    missing = present(lineage, store)
-    gone = {finding.key for finding in missing}
-    for step in lineage.steps:
-        if step.key not in gone:
-            states = differing_files(store / step.key, step.files)
-            defects += [Defect(step.key, state, str(store / step.key / name)) for name, state in states.items()]
-    return [*defects, *missing, *(finding for source in lineage.sources if (finding := _source(source, store)))]
-
-
-def _bundle(lineage: Lineage, bundle: Path) -> list[Defect]:
-    files = {
-        name.removeprefix(BUNDLE): entry
-        for name, entry in lineage.step(lineage.fit).files.items()
-        if name.startswith(BUNDLE)
-    }
-    states = differing_files(bundle, files)
-    defects = [Defect("bundle", state, str(bundle / name)) for name, state in states.items()]
-    if not defects and sha256_of_file(bundle / SPEC) != lineage.bundle:
+    fit, missing = lineage.step(lineage.fit), present(lineage, store)
+    saved = {name.removeprefix(BUNDLE): fit.files[name] for name in fit.files if name.startswith(BUNDLE)}
+    if saved.get(SPEC, {}).get("sha256") != lineage.bundle:
         defects.append(Defect("bundle", CHANGED, str(bundle / SPEC)))
-    return defects
-
-
-def _source(source: RecordedSource, store: Path) -> Defect | None:
-    """Return whether a raw file is gone or changed.
-
-    A source without a path is a file of an artifact or of the version, and is not checked here.
-    """
-    if not source.path:
-        return None
-    path = source.place(store)
-    if not path.is_file():
-        return Defect(source.sha256, GONE, source.path)
-    return None if sha256_of_file(path) == source.sha256 else Defect(source.sha256, CHANGED, source.path)
+    gone = {finding.key for finding in missing}
+    checked = [("bundle", bundle, saved)]
+    checked += [(step.key, store / step.key, step.files) for step in lineage.steps if step.key not in gone]
+    for source in lineage.sources:
+        if source.path:
+            path = source.place(store)
+            checked.append((source.sha256, path.parent, {path.name: {"sha256": source.sha256}}))
+    for key, folder, files in checked:
+        defects += [Defect(key, state, str(folder / name)) for name, state in differing_files(folder, files).items()]
+    return [*defects, *missing]
 
 
 def require_whole(findings: list[Defect]) -> None:
@@ -438,16 +395,15 @@ def compare(then: Step, now: Step, label: str = "") -> StepComparison:
         for name in FIGURES.get(then.stage, ())
         if name in then.facts and name in now.facts
     }
+    files = tuple(_differing(then.hashes, now.hashes))
     return StepComparison(
-        then.stage, label, then.digest, changed_files(then, now), changed_identity(then, now), then.seconds,
-        now.seconds, figures,
+        then.stage, label, then.digest, files, changed_identity(then, now), then.seconds, now.seconds, figures
     )
 
 
-def changed_files(then: Step, now: Step) -> tuple[str, ...]:
-    """Return the names of files of the result that differ, are new or are missing."""
-    before, after = then.hashes, now.hashes
-    return tuple(name for name in sorted({*before, *after}) if before.get(name) != after.get(name))
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the names whose values differ, are new or are missing."""
+    return [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
 
 
 def changed_identity(then: Step, now: Step) -> tuple[str, ...]:
@@ -455,20 +411,13 @@ def changed_identity(then: Step, now: Step) -> tuple[str, ...]:
     differences = [f"version {then.version} then, {now.version} now"] if then.version != now.version else []
     for what in ("options", "inputs"):
         before, after = (flat(to_json(getattr(step, what))) for step in (then, now))
-        for name in sorted({*before, *after}):
-            if before.get(name) != after.get(name):
-                differences.append(f"{what}: {name} {_shown(before, name)} then, {_shown(after, name)} now")
+        for name in _differing(before, after):
+            differences.append(f"{what}: {name} {_shown(before, name)} then, {_shown(after, name)} now")
     return tuple(differences)
 
 
 def _shown(values: Mapping[str, Any], name: str) -> str:
     return canonical(values[name])[:60] if name in values else "none"
-
-
-def code_then(lineage: Lineage) -> dict[str, Any]:
-    """Return the commit of the recorded code, and whether the present code is the same."""
-    then = lineage.step(lineage.fit).environment
-    return {"git_commit": then.get("git_commit", ""), "same_code": then.get("code") == made_with()["code"]}
 
 
 def conclude(
@@ -484,6 +433,7 @@ def conclude(
         tolerance: Largest relative difference of a figure that counts as agreement on another platform.
     """
     first = next((step for step in compared if not step.equal), None)
+    environment = lineage.step(lineage.fit).environment
     figures: list[dict[str, Any]] = [
         {"split": step.label, "figure": name, "then": then, "now": now}
         for step in compared
@@ -496,6 +446,7 @@ def conclude(
     return {
         "verdict": verdict, "model": lineage.model, "bundle": lineage.bundle, "root": lineage.root,
         "first_difference": None if first is None else {**asdict(first), "file": first.files[0]},
-        "platform": list(platform), **code_then(lineage), "tolerance": tolerance, "figures": figures,
+        "platform": list(platform), "git_commit": environment.get("git_commit", ""),
+        "same_code": environment.get("code") == made_with()["code"], "tolerance": tolerance, "figures": figures,
         "steps": [{**asdict(step), "equal": step.equal} for step in compared],
     }

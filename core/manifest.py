@@ -38,11 +38,41 @@ def from_json(value: dict[str, Any]) -> Any:
     return float(value[NO_NUMBER]) if value.keys() == {NO_NUMBER} else value
 
 
+def hash_of(value: object) -> str:
+    """Return the SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values in the form of JSON, with a checksum of all of them."""
+    plain = json.loads(canonical(to_json(values)))  # turns keys into strings, as they are when read back
+    return {**plain, CHECKSUM: hash_of(plain)}
+
+
+def unsealed(text: str) -> dict[str, Any]:
+    """Return the values of a JSON text whose checksum is right.
+
+    Raises:
+        ValueError: It is no JSON object, or was changed after it was written.
+    """
+    try:
+        plain = json.loads(text)
+        if not isinstance(plain, dict):
+            raise ValueError("it is not a JSON object")
+        if plain.pop(CHECKSUM, None) != hash_of(plain):
+            raise ValueError("it was changed since it was written: its checksum differs")
+        values = dict(json.loads(text, object_hook=from_json))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except (OverflowError, TypeError) as error:  # a number of hundreds of digits where an infinity is expected
+        raise ValueError(f"a value is not a number: {error}") from error
+    del values[CHECKSUM]
+    return values
+
+
 def write_manifest(file: Path, manifest: Mapping[str, Any]) -> None:
     """Write a manifest with its checksum."""
-    plain = json.loads(canonical(to_json(manifest)))  # turns keys into strings, as they are when read back
-    plain[CHECKSUM] = _checksum(plain)
-    file.write_text(canonical(plain) + "\n", encoding="utf-8")
+    file.write_text(canonical(sealed(manifest)) + "\n", encoding="utf-8")
 
 
 def read_manifest(file: Path) -> dict[str, Any]:
@@ -51,20 +81,7 @@ def read_manifest(file: Path) -> dict[str, Any]:
     Raises:
         ValueError: It is no JSON object, was changed after it was written, or lacks the size or SHA-256 of a file.
     """
-    text = file.read_text(encoding="utf-8")
-    try:
-        plain = json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    if not isinstance(plain, dict):
-        raise ValueError("it is not a JSON object")
-    if plain.pop(CHECKSUM, None) != _checksum(plain):
-        raise ValueError("it was changed since it was written")
-    try:
-        manifest = dict(json.loads(text, object_hook=from_json))
-    except (OverflowError, TypeError) as error:  # a number of hundreds of digits where an infinity is expected
-        raise ValueError(f"a value is not a number: {error}") from error
-    manifest.pop(CHECKSUM, None)
+    manifest = unsealed(file.read_text(encoding="utf-8"))
     _require_form(manifest)
     return manifest
 
@@ -81,10 +98,6 @@ def _require_form(manifest: Mapping[str, Any]) -> None:
         right = isinstance(entry, dict) and type(entry.get("bytes")) is int and isinstance(entry.get("sha256"), str)
         if not right:
             raise ValueError(f"it has no size and SHA-256 of {name[:60]!r}")
-
-
-def _checksum(plain: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical(plain).encode()).hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:

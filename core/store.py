@@ -12,7 +12,6 @@ again where the file system says that it has changed since. The use is noted as 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
@@ -23,13 +22,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from core.errors import ArtifactError, Damaged, disk_errors
-from core.manifest import MANIFEST, canonical, differing_files, read_manifest, sha256_of_file, write_manifest
+from core.manifest import MANIFEST, canonical, differing_files, hash_of, read_manifest, sha256_of_file, write_manifest
 from core.removal import ONCE, WORK, build_lock
+
+if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
 
 __all__ = [
     "ASIDE", "DIGEST_LENGTH", "MANIFEST", "Artifact", "Built", "Store", "canonical", "differing_files", "sha256_of_file"
@@ -84,26 +86,14 @@ class Built:
     reused: bool
 
 
-class StoreSettings(Protocol):
-    """What a configuration says of its store."""
-
-    @property
-    def home(self) -> Path: ...
+Stamp = tuple[int, int, int, int]
+"""State of a file as the file system reports it: as long as it is the same, nobody has written to the file."""
 
 
-class Stamp(NamedTuple):
-    """State of a file as the file system reports it: as long as it is the same, nobody has written to the file."""
-
-    inode: int
-    size: int
-    modified: int
-    changed: int
-
-    @classmethod
-    def of(cls, path: Path) -> Stamp:
-        """Return the current stamp of a file."""
-        about = path.stat()
-        return cls(about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+def stamp_of(path: Path) -> Stamp:
+    """Return the current inode, size, and times of modification and change of a file."""
+    about = path.stat()
+    return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 _right: dict[Path, dict[str, Stamp]] = {}
@@ -121,7 +111,7 @@ class Store:
         self.root = Path(root).absolute()
 
     @classmethod
-    def of(cls, config: StoreSettings) -> Store:
+    def of(cls, config: RunConfig) -> Store:
         """Return the store of a configuration."""
         return cls(config.home / "store")
 
@@ -129,7 +119,7 @@ class Store:
     def digest(stage: str, version: str, options: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
         """Return the digest that identifies a result; *inputs* maps names to digests of artifacts or files."""
         identity = {"stage": stage, "version": version, "options": dict(options), "inputs": dict(inputs)}
-        return hashlib.sha256(canonical(identity).encode()).hexdigest()[:DIGEST_LENGTH]
+        return hash_of(identity)[:DIGEST_LENGTH]
 
     def find(self, stage: str, digest: str) -> Artifact | None:
         """Return the artifact if it exists and its content is correct, else None.
@@ -205,7 +195,7 @@ class Store:
         """
         self._note_use(artifact.stage, artifact.digest)
         try:
-            stamps = {name: Stamp.of(artifact.folder / name) for name in artifact.manifest["files"]}
+            stamps = {name: stamp_of(artifact.folder / name) for name in artifact.manifest["files"]}
             if _right.get(artifact.folder) == stamps:
                 return
             bad = differing_files(artifact.folder, artifact.manifest["files"])
@@ -354,8 +344,8 @@ def publish(work: Path, final: Path, manifest: Mapping[str, Any]) -> dict[str, S
     for left in (work / MANIFEST, *work.rglob(".tmp*")):
         left.unlink(missing_ok=True)
     paths = {path.relative_to(work).as_posix(): path for path in sorted(work.rglob("*")) if path.is_file()}
-    stamps = {name: Stamp.of(path) for name, path in paths.items()}
-    files = {name: {"bytes": stamps[name].size, "sha256": sha256_of_file(path)} for name, path in paths.items()}
+    stamps = {name: stamp_of(path) for name, path in paths.items()}
+    files = {name: {"bytes": stamps[name][1], "sha256": sha256_of_file(path)} for name, path in paths.items()}
     write_manifest(work / MANIFEST, {**manifest, "files": files})
     for path in [*paths.values(), work / MANIFEST]:
         _fsync(path)

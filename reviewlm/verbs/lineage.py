@@ -31,7 +31,7 @@ def lineage(
     """Show the origin of a version, back to the raw files: stages, digests, sizes, times, code."""
     config = configured(preset, set)
     from core import lineage as chain
-    from core.lineage import LINEAGE_TAG, moment, size_of, step_rows
+    from core.lineage import LINEAGE_TAG, moment, step_rows
     from tracking.logged_models.bundles import required_record
     from tracking.registry.opening import find
 
@@ -46,14 +46,14 @@ def lineage(
     terminal.say(f"bundle {record.bundle}\nroot   {record.root}")
     states = {finding.key: finding.state for finding in findings}
     rows = [
-        {"stage": step.stage, "of": record.label(step), "digest": step.digest, "size": size_of(step.bytes),
+        {"stage": step.stage, "of": record.label(step), "digest": step.digest, "size": terminal.size(step.bytes),
          "when (UTC)": moment(step.created), "seconds": f"{step.seconds:.1f}", "state": states.get(step.key, "")}
         for step in record.steps
     ]  # fmt: skip
     terminal.show_rows(rows, "Stages, each after those that it was made from", ("seconds", "when (UTC)"))
     sources = [
-        {"source": source.kind, "name": source.name, "sha256": source.sha256[:SHORT], "size": size_of(source.bytes),
-         "state": states.get(source.sha256, "")}
+        {"source": source.kind, "name": source.name, "sha256": source.sha256[:SHORT],
+         "size": terminal.size(source.bytes), "state": states.get(source.sha256, "")}
         for source in record.sources
     ]  # fmt: skip
     terminal.show_rows(sources, "Sources")
