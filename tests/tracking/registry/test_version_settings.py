@@ -10,7 +10,8 @@ import pytest
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import BundleError, ConfigError, Damaged
-from core.lineage import CHECKSUM, LINEAGE_FILE
+from core.lineage import LINEAGE_FILE
+from core.manifest import CHECKSUM, sealed
 from corpus.reading.sources import source_names
 from tests.tracking.registry.made_registry import register
 from tracking.registry.version_settings import (
@@ -158,10 +159,7 @@ def test_a_setting_that_this_code_does_not_know_is_said_to_be_of_then(own_home: 
     record.write_text(json.dumps(told))
     with pytest.raises(Damaged):  # a changed record is not trusted
         settings_of(["champion"])
-    from core.lineage import _sha256
-
-    told[CHECKSUM] = _sha256({name: value for name, value in told.items() if name != CHECKSUM})
-    record.write_text(json.dumps(told))
+    record.write_text(json.dumps(sealed({name: value for name, value in told.items() if name != CHECKSUM})))
     with pytest.raises(ConfigError, match="do not fit this version of the code"):
         settings_of(["champion"])
     assert settings_of(["champion"], preset="small").dataset == "data-1"
