@@ -99,7 +99,7 @@ def _compared(config: RunConfig, prepared: Prepared, run_id: str) -> Compared:
         return on_workers(predict_all, workers)(config, prepared, fitted, run_id)
 
 
-@flow(name="evaluate-classifiers", flow_run_name="{config.title}", persist_result=False)
+@flow(name="evaluate-classifiers", flow_run_name="evaluate-classifiers: {config.source.title}", persist_result=False)
 def predict_all(
     config: Given[RunConfig], prepared: Given[Prepared], fitted: Given[list[Fitted]], parent_run_id: str
 ) -> Compared:

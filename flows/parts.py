@@ -44,7 +44,7 @@ AT_A_TIME = 2
 """Works with models that are done at the same time, where `execution.workers` does not ask for more."""
 
 
-@flow(name="ingest", flow_run_name="{config.title}", persist_result=False)
+@flow(name="ingest", flow_run_name="ingest: {config.source.title}", persist_result=False)
 def ingest(config: Given[RunConfig]) -> Artifact:
     """Return the data set. A critical finding of the suite "raw" stops the run here, before any training."""
     with step("ingest", "read and check the reviews"):
@@ -73,7 +73,7 @@ def prepare(
         return on_workers(prepare_data, config.execution.workers)(config, dataset, names, of)
 
 
-@flow(name="prepare", flow_run_name="{config.title}", persist_result=False)
+@flow(name="prepare", flow_run_name="prepare: {config.source.title}", persist_result=False)
 def prepare_data(
     config: Given[RunConfig], dataset: Given[Artifact], names: Sequence[str], of: str = ""
 ) -> Prepared:  # fmt: skip
@@ -106,7 +106,7 @@ def prepare_data(
     return Prepared(clean, card.result(), vocabularies, tokens, tuple(checks), canaries)
 
 
-@flow(name="fit-models", flow_run_name="{config.title}", persist_result=False)
+@flow(name="fit-models", flow_run_name="fit-models: {config.source.title}", persist_result=False)
 def fit_models(
     config: Given[RunConfig], prepared: Given[Prepared], parent_run_id: str, classifiers: bool = False
 ) -> list[Fitted]:
@@ -173,7 +173,7 @@ def held_out_tokens(prepared: Prepared, fitted: Sequence[Fitted]) -> int:
     return sum(int(stream[split].facts["tokens"]) for stream in streams for split in ("validation", "test"))
 
 
-@flow(name="evaluate", flow_run_name="{config.title}", persist_result=False)
+@flow(name="evaluate", flow_run_name="evaluate: {config.source.title}", persist_result=False)
 def measure_models(
     config: Given[RunConfig], prepared: Given[Prepared], fitted: Given[list[Fitted]], parent_run_id: str
 ) -> Evaluated:  # fmt: skip

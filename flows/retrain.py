@@ -159,7 +159,7 @@ def plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: P
         return keep_time(configuration(config, request, made.settings), request, made, prepared), made
 
 
-@flow(name="promote", flow_run_name="{config.title}", persist_result=False)
+@flow(name="promote", flow_run_name="promote: {config.source.title}", persist_result=False)
 def promote(
     config: Given[RunConfig], prepared: Given[Prepared], evaluated: Given[Evaluated], parent_run_id: str,
     drift: Given[Artifact | None] = None,

@@ -57,7 +57,7 @@ def sweep(
         return summarise_sweep(plan, study, losses, run_id)
 
 
-@flow(name="fit-trials", flow_run_name="{plan.config.title}", persist_result=False)
+@flow(name="fit-trials", flow_run_name="fit-trials: {plan.config.source.title}", persist_result=False)
 def fit_trials(
     plan: Given[SweepPlan], prepared: Given[Prepared], study: Given[Study], parent_run_id: str
 ) -> list[float | None]:

@@ -12,11 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.client.orchestration import get_client
 from prefect.context import TaskRunContext
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -61,6 +62,7 @@ def progress(label: str, total: int, unit: str) -> Iterator[Report]:
         try:
             yield report
         finally:
+            line.end()
             if bars is not None and bar is not None:
                 bars.remove_task(bar)
 
@@ -160,6 +162,12 @@ class _Line:
                 update_progress_artifact(self.artifact, share, news)
         except Exception as error:  # a failed display must not end hours of work
             log.debug("progress of %s is not shown in Prefect: %s", self.label, error)
+
+    def end(self) -> None:
+        """Remove the artifact: how far something got is no result of a run."""
+        if self.artifact is not None:
+            with suppress(Exception), get_client(sync_client=True) as client:
+                client.delete_artifact(self.artifact)
 
 
 def duration(seconds: float) -> str:

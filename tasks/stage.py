@@ -4,7 +4,7 @@ A task resolves its inputs and calls `run_stage` with a function of another room
 Prefect's own result cache is off, so that only the store decides what is finished.
 
 A block may forbid builds: then a stage without a stored result raises NotFinished, which shows whether work is left.
-What a step of a run has made is one table in Prefect, whose server needs some 15 ms for each artifact.
+What a run has made is one table in Prefect, whose server needs some 15 ms for each artifact.
 
 Name the current flow run by its preset and data.
 
@@ -13,6 +13,7 @@ Send events about a registered model to Prefect's server, which trigger alerts a
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,11 +23,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
+from uuid import UUID
 
 from prefect import State, Task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.context import FlowRunContext, TagsContext, TaskRunContext
 from prefect.events import emit_event
 from prefect.states import Completed
@@ -71,11 +74,12 @@ class StageRun:
 
 @dataclass
 class RunRecord:
-    """Stages requested so far, the seconds of each step of the run, and when the run began."""
+    """Stages requested so far, the seconds of each step of the run, when it began, and its table in Prefect."""
 
     stages: list[StageRun] = field(default_factory=list)
     steps: dict[str, float] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    table: UUID | None = None
 
 
 _record: ContextVar[RunRecord | None] = ContextVar("record", default=None)
@@ -196,18 +200,29 @@ def step(name: str, work: str) -> Iterator[None]:
     """
     log.info("%-8s %s", name, work)
     started, token, record = time.monotonic(), _step.set(name), _record.get() or RunRecord()
-    before = len(record.stages)
     try:
         yield
     finally:
         _step.reset(token)
         record.steps[name] = record.steps.get(name, 0.0) + time.monotonic() - started
-    rows = [
-        {"stage": one.stage, "of": one.label, "result": "reused" if one.reused else f"built in {one.seconds:.1f} s",
-         "digest": one.digest, "facts": ", ".join(f"{fact}: {value}" for fact, value in one.facts.items())}
-        for one in record.stages[before:]
+    _show_results(record)
+
+
+def _show_results(record: RunRecord) -> None:
+    """Show the results so far as one table of the flow run, which grows with its steps; outside a flow do nothing."""
+    if FlowRunContext.get() is None:
+        return
+    rows: list[dict[str, Any]] = [
+        {"step": one.step, "stage": one.stage, "of": one.label, "digest": one.digest,
+         "result": "reused" if one.reused else f"built in {one.seconds:.1f} s",
+         "facts": ", ".join(f"{fact}: {value}" for fact, value in one.facts.items())}
+        for one in record.stages
     ]  # fmt: skip
-    show_table(name, rows, f"Results of the step {name}")
+    if record.table is None:
+        record.table = cast(UUID, create_table_artifact(rows, "results", "What each step built or took from the store"))
+    else:
+        with get_client(sync_client=True) as client:
+            client.update_artifact(record.table, ArtifactUpdate(data=json.dumps(rows)))
 
 
 def stages_of_this_run() -> list[tuple[str, bool]]:
@@ -296,13 +311,13 @@ def require_finished(store: Store, stage: str, digest: str, rebuild: bool) -> No
 
 
 def describe_flow_run(config: RunConfig) -> None:
-    """Give the current flow run in Prefect a name and tags that say preset and data; outside a flow do nothing."""
+    """Give the current flow run in Prefect a name and tags that say day, preset and data; outside a flow do nothing."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return
-    run = context.flow_run
-    if run.name != config.title:
-        run.name = config.title
+    run, name = context.flow_run, f"{started():%d %b}, {config.title}"
+    if run.name != name:
+        run.name = name
         tags = {f"preset: {config.preset}", f"data: {config.source.title}"}
         run.tags = sorted({*run.tags, *tags})
         with suppress(Exception), get_client(sync_client=True) as client:  # a name is no reason to fail

@@ -146,7 +146,7 @@ def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]
 def _link_from_prefect(tracker: Tracker, run_id: str) -> None:
     """Add a link to the MLflow run to the flow run's artifacts in Prefect."""
     if FlowRunContext.get() is not None:
-        create_link_artifact(link=tracker.link(run_id), link_text="MLflow run", key="mlflow-run")
+        create_link_artifact(tracker.link(run_id), "MLflow run", "mlflow-run", "Figures and files of this run")
 
 
 def add_to_description(tracker: Tracker, run_id: str, text: str) -> None:

@@ -44,6 +44,8 @@ CANDIDATES, OF_KNOWN, DISTANCE = 8, 3, 2
 MARGINS = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0)
 MOST_WRONG = 0.001
 """Share of right words that may change on the sentences by which the margin is chosen."""
+TUNED = 3
+"""Sentences by which the margin is chosen, for each on which it is measured: changed right words are rare."""
 Change = Callable[[list[str]], list[list[str]]]
 """Returns the words of sentences, corrected."""
 
@@ -260,7 +262,8 @@ def main() -> None:
         (corrupt(word, Random(place).random()), word) for place, word in enumerate(counts) if eligible(word)
     ]
     edit_model, candidates = EditModel(pairs), dictionary({**dict.fromkeys(english_counts(), 1), **counts})
-    tune, test = held_out[: options.sentences], held_out[options.sentences : 2 * options.sentences]
+    tuned = max(0, min(TUNED * options.sentences, len(held_out) - options.sentences))
+    tune, test = held_out[:tuned], held_out[tuned : tuned + options.sentences]
     correctors = {
         name: with_margin(Corrector(bundle, candidates, edit_model), mistyped(tune, injected, options.seed), tune)
         for name, bundle in bundles.items()

@@ -1,37 +1,46 @@
 """End a command's Prefect flow runs as Crashed when their process ends, because the server does not notice that.
 
-A Prefect worker handles the runs that it starts. Runs of the command line carry a tag with the name of their process
+A Prefect worker handles the runs that it starts. Runs of the command line have a label with the name of their process
 instead. An interrupted process ends its own runs. The next run ends those of a killed process.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from prefect import tags
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
-from prefect.client.schemas.objects import StateType
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Crashed
 
 from core.processes import interrupts
 from core.processes.leftovers import is_gone, this_process
 
-PREFIX = "process: "
-OPEN = [StateType.RUNNING, StateType.PENDING]
+LABEL = "reviewlm.process"
+"""Label of a flow run with the name of the process that made it; Prefect's pages do not show labels."""
+OPEN = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
 log = logging.getLogger(__name__)
 
 
-@contextmanager
-def ended_with_process() -> Iterator[None]:
-    """Tag the flow runs of the block with this process, and end them if the process is interrupted."""
-    process_of_block = this_process()
-    interrupts.at_interrupt(lambda: end_runs(lambda process: process == process_of_block, "Interrupted"))
-    with tags(f"{PREFIX}{process_of_block}"):
-        yield
+def ended_with_process(flow: Flow[..., Any]) -> Flow[..., Any]:
+    """Return a flow whose runs have the name of this process and end if the process is interrupted."""
+    process = this_process()
+    interrupts.at_interrupt(lambda: end_runs(lambda other: other == process, "Interrupted"))
+
+    def label(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run_labels(flow_run.id, {LABEL: process})
+
+    return flow.with_options(on_running=[label])
 
 
 def end_left_runs() -> None:
@@ -42,15 +51,18 @@ def end_left_runs() -> None:
 
 
 def end_runs(concerns: Callable[[str], bool], why: str) -> int:
-    """Set the open flow runs of all processes that *concerns* selects to Crashed, and return their number."""
-    state = FlowRunFilterState(type=FlowRunFilterStateType(any_=OPEN))
+    """Set the open flow runs of all processes that *concerns* selects, with their parts, to Crashed; count them."""
     with get_client(sync_client=True) as client:
-        left = [run for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=state)) if concerns(_of(run))]
-        for run in left:
+        runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=OPEN))
+        left = [run for run in runs if concerns(str(run.labels.get(LABEL, "")))]
+        for run in [*_parts(client, left), *left]:
             client.set_flow_run_state(run.id, Crashed(message=why), force=True)
     return len(left)
 
 
-def _of(run: Any) -> str:
-    """Return the name of the process that made a flow run; empty if the run has no such tag."""
-    return next((tag.removeprefix(PREFIX) for tag in run.tags if tag.startswith(PREFIX)), "")
+def _parts(client: SyncPrefectClient, runs: list[FlowRun]) -> list[FlowRun]:
+    """Return the open flow runs that some flow runs have called."""
+    if not runs:
+        return []
+    parents = FlowRunFilterParentFlowRunId(any_=[run.id for run in runs])
+    return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=OPEN, parent_flow_run_id=parents))

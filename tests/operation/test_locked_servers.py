@@ -134,8 +134,7 @@ with private_server() as wait, get_client(sync_client=True) as client:
     settings, found = get_current_settings(), {}
     found |= {"named to children": "PREFECT_API_URL" in os.environ, "heartbeat": settings.flows.heartbeat_frequency}
     found |= {"links": settings.ui_url}
-    with ended_with_process():
-        found["flow"] = doubled()
+    found["flow"] = ended_with_process(doubled)()
     [run] = client.read_flow_runs()
     found["tags of a flow run"] = [tag.partition(":")[0] for tag in run.tags]
     page = {"Origin": "http://evil.example", "Content-Type": "text/plain"}
@@ -157,6 +156,6 @@ def test_the_server_of_a_single_command_is_closed_to_pages_and_open_to_its_flow(
     assert re.fullmatch(r"http://127\.0\.0\.1:42\d\d", found.pop("links"))
     assert found == {
         "flow": 42, "stranger": [401, None], "page": [401, None],
-        "tags of a flow run": ["process"], "tags of a stage": [],  # Prefect asks the server for each tag of a task run
+        "tags of a flow run": [], "tags of a stage": [],  # Prefect asks the server for each tag of a task run
         "named to children": False, "heartbeat": None,
     }  # fmt: skip

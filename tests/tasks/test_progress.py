@@ -6,6 +6,8 @@ import io
 import logging
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -57,17 +59,19 @@ def test_news_comes_now_and_then_only(clock: list[float], caplog: pytest.LogCapt
     assert len(caplog.records) == 9
 
 
-def test_prefect_gets_one_artifact_that_moves(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefect_gets_one_artifact_that_moves_and_goes(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(room.TaskRunContext, "get", lambda: object())
     monkeypatch.setattr(room, "create_progress_artifact", lambda *about: calls.append(("new", *about)) or "id")
     monkeypatch.setattr(room, "update_progress_artifact", lambda *about: calls.append(("moved", *about)))
+    client = SimpleNamespace(delete_artifact=lambda of: calls.append(("gone", of)))
+    monkeypatch.setattr(room, "get_client", lambda **options: nullcontext(client))
     with progress("tokens word train", 1_000, "reviews") as report:
         for second, done in ((6, 250), (12, 500), (18, 1_000)):
             clock[0] = second
             report(done)
     assert [call[:3] for call in calls] == [
-        ("new", 25.0, "tokens-word-train-progress"), ("moved", "id", 50.0), ("moved", "id", 100.0)
+        ("new", 25.0, "tokens-word-train-progress"), ("moved", "id", 50.0), ("moved", "id", 100.0), ("gone", "id"),
     ]
     assert calls[1][3] == "42 reviews/s, 12 s left"
     assert calls[2][3] == "56 reviews/s, 0 s left"

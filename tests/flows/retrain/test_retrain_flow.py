@@ -152,15 +152,28 @@ def test_quarantined_records_keep_their_raw_bytes_source_and_line(ran: Ran) -> N
     assert {"source", "line", "reason", "raw"} <= set(quarantine.columns)
 
 
-def test_prefect_shows_the_results_of_every_step_as_artifacts(ran: Ran) -> None:
+def test_prefect_shows_a_dozen_described_artifacts_and_a_named_run_for_each_step(ran: Ran) -> None:
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+    from prefect.client.schemas import filters
+    from prefect.client.schemas.sorting import FlowRunSort
 
-    wanted = {"ingest", "prepare", "train", "evaluate", "promote", "models", "gate", "samples"}
+    promote = filters.FlowFilter(name=filters.FlowFilterName(any_=["promote"]))
     with get_client(sync_client=True) as client:
-        for key in wanted:
-            found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])), limit=1)
-            assert [artifact.key for artifact in found] == [key]
+        [last] = client.read_flow_runs(flow_filter=promote, sort=FlowRunSort.START_TIME_ASC, limit=1)
+        assert last.parent_task_run_id is not None
+        whole = client.read_flow_run(client.read_task_run(last.parent_task_run_id).flow_run_id)
+        of_whole = filters.FlowRunFilterParentFlowRunId(any_=[whole.id])
+        parts = client.read_flow_runs(flow_run_filter=filters.FlowRunFilter(parent_flow_run_id=of_whole))
+        runs = filters.ArtifactFilterFlowRunId(any_=[whole.id, *(part.id for part in parts)])
+        artifacts = client.read_artifacts(artifact_filter=filters.ArtifactFilter(flow_run_id=runs))
+    assert {part.name.partition(":")[0] for part in parts} == {"ingest", "prepare", "fit-models", "evaluate", "promote"}
+    assert not [tag for run in (whole, *parts) for tag in run.tags if "process" in tag]
+    assert len(artifacts) <= 12
+    assert all(artifact.description for artifact in artifacts)
+    shown = {artifact.key: artifact.data for artifact in artifacts}
+    assert {"results", "models", "gate", "samples", "report", "mlflow-run"} <= shown.keys()
+    steps = {row["step"] for row in json.loads(str(shown["results"]))}
+    assert steps >= {"ingest", "prepare", "train", "evaluate", "promote"}
 
 
 @pytest.mark.slow

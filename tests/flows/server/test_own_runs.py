@@ -8,10 +8,11 @@ import sys
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
 from prefect.states import Completed, Running, State
 
 from core.processes.leftovers import this_machine, this_process
-from flows.server.own_runs import PREFIX, end_left_runs, end_runs, ended_with_process
+from flows.server.own_runs import LABEL, end_left_runs, end_runs, ended_with_process
 
 
 @flow(name="something", persist_result=False)
@@ -22,8 +23,9 @@ def something() -> str:
 def made(process: str, state: State | None = None) -> str:
     """Make a flow run of a process and return its id."""
     with get_client(sync_client=True) as client:
-        tags = [f"{PREFIX}{process}"] if process else []
-        run = client.create_flow_run(something, tags=tags, state=state or Running())
+        run = client.create_flow_run(something, state=state or Running())
+        if process:
+            client.update_flow_run_labels(run.id, {LABEL: process})
         return str(run.id)
 
 
@@ -46,9 +48,24 @@ def test_runs_of_a_dead_process_end_and_no_others(prefect_server: None) -> None:
     assert states(alive, elsewhere) == ["CRASHED", "RUNNING"]
 
 
-def test_a_flow_run_of_the_command_line_carries_the_name_of_its_process(prefect_server: None) -> None:
-    with ended_with_process():
-        state = something(return_state=True)
-    with get_client(sync_client=True) as client:
-        run = client.read_flow_run(state.state_details.flow_run_id)
-    assert f"{PREFIX}{this_process()}" in run.tags
+@flow(name="whole", persist_result=False)
+def whole() -> list[str]:
+    return [*part(), own_state()]
+
+
+@flow(name="part", persist_result=False)
+def part() -> list[str]:
+    assert end_runs(lambda name: name == this_process(), "Interrupted") == 1
+    return [own_state()]
+
+
+def own_state() -> str:
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    assert not context.flow_run.tags
+    return states(str(context.flow_run.id))[0]
+
+
+def test_a_command_s_flow_run_and_what_it_calls_end_together(prefect_server: None) -> None:
+    assert ended_with_process(whole)() == ["CRASHED", "CRASHED"]
