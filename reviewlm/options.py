@@ -18,7 +18,6 @@ from reviewlm import terminal
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
-    from models.bundles.bundle import Bundle
     from tracking.registry.versions import Version
 
 PRESET, SETTING, FILES = {"metavar": "PRESET"}, {"metavar": "KEY=VALUE"}, {"metavar": "FILES"}
@@ -143,7 +142,7 @@ def is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def opened(config: RunConfig, reference: str) -> tuple[Bundle, Version]:
+def opened(config: RunConfig, reference: str) -> tuple[Any, Version]:
     """Return a registered version's bundle, and the version."""
     from tracking.registry.opening import open_version
 

@@ -22,7 +22,7 @@ from evaluation.gate.case import Evidence, GateCase, ModelEvidence
 from models.base import STATIC
 from tasks.data.prepare import Prepared
 from tasks.fitting.job import Fitted
-from tracking.logged_models.forms import Form
+from tracking.logged_models.export import Form
 
 
 def _now() -> str:

@@ -48,6 +48,8 @@ BUNDLE_TAG, DATA_TAG = "bundle", "data"
 VERSION_ADAPTATION, LEAK_CERTIFICATE = "adaptation", "leak_certificate"
 OUTCOME, REASON, RULE = "gate/outcome", "gate/reason", "gate/rule/"
 SCORED_CHALLENGER, SCORED_CHAMPION = "gate/challenger scored", "gate/champion scored"
+DECISION_FIGURES, MADE_FROM = "gate/figures", "gate/made from"
+"""Figures of the decision as JSON, shown text by name; preset and data of the model in words."""
 SINCE = "champion/since"
 BY_HAND_WHY, BY_HAND_WHO = "by_hand/why", "by_hand/who"
 

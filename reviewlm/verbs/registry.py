@@ -175,10 +175,12 @@ def _require_version(registry: Registry, number: int | None) -> None:
 
 
 def _require_opens(config: RunConfig, registry: Registry, version: int) -> None:
-    from tracking.registry.opening import require_opens
+    """Open a version of either family before it becomes champion: its probe texts are scored again."""
+    from tracking.registry.opening import open_champion
+    from tracking.registry.versions import SCHEME
 
     device = "cuda" if config.execution.device == "cuda" else "cpu"
-    require_opens(registry.tracker, registry.name, version, device)
+    open_champion(registry.tracker, f"{SCHEME}{registry.name}/{version}", device, form=None)
 
 
 def _decided(

@@ -26,7 +26,7 @@ from tasks.family import ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.champion import tests_of
 from tasks.stage import store_of
-from tracking.logged_models.forms import CLASSIFIER
+from tracking.logged_models.export import CLASSIFIER
 
 log = logging.getLogger(__name__)
 

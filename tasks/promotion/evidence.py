@@ -30,8 +30,7 @@ from tasks.promotion.ancestry import Past, look_back
 from tasks.stage import store_of
 from tasks.track import registry_of, tracker_of
 from tracking.logged_models.bundles import has_bundle
-from tracking.logged_models.export import smoke_test
-from tracking.logged_models.forms import Form
+from tracking.logged_models.export import Form, smoke_test
 from tracking.registry.registry import CHAMPION
 from tracking.tags import BUNDLE_TAG, FIT_TAG, MODEL_URI_TAG
 

@@ -37,7 +37,7 @@ from tasks.limits import OpenBundle
 from tasks.progress import progress
 from tasks.promotion.choose import passed_over, unfair
 from tasks.stage import store_of
-from tracking.logged_models.forms import LANGUAGE_MODEL
+from tracking.logged_models.export import LANGUAGE_MODEL
 
 log = logging.getLogger(__name__)
 NOTEWORTHY = 0.02

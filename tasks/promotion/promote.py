@@ -5,6 +5,7 @@ Re-run the gate if the champion changed while it was being measured.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from core.services.join import PROMOTED, REFUSED
 from core.store import Artifact
 from corpus.splitting.certificate import CERTIFICATE_FILE
 from evaluation.gate.case import ChampionReviews
-from evaluation.gate.decision import Decision
+from evaluation.gate.decision import UNITS, Decision, shown
 from tasks.data.prepare import Prepared
 from tasks.family import Candidate, Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
@@ -30,7 +31,7 @@ from tasks.promotion.evidence import family_of_run, gather_evidence
 from tasks.stage import announce, show_markdown, stage
 from tasks.track import registry_of, run_name, tracker_of, tracking_was_away
 from tracking import tags as tag
-from tracking.registry.registry import CHAMPION, ChampionChanged, outcome_tags
+from tracking.registry.registry import CHAMPION, ChampionChanged
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +156,7 @@ def decide(
         with slot(PROMOTION):
             registry.settle(
                 version, champion.version if champion else None, decision.promote, described,
-                outcome_tags(decision) | times, run_id=parent_run_id,
+                decision_tags(decision, config.title) | times, run_id=parent_run_id,
             )  # fmt: skip
     _log(config, prepared.clean, decision, spec.name, parent_run_id)
     now = registry.alias(CHAMPION)
@@ -176,6 +177,18 @@ def _log(config: RunConfig, clean: Artifact, decision: Decision, challenger: str
     tracker.set_tags(run_id, {tag.OUTCOME: decision.headline, tag.NOTE: text} | run_name(config, challenger))
     tracker.log_metrics(run_id, {"promoted": float(decision.promote)})
     show_markdown("gate", text, decision.headline)
+
+
+def decision_tags(decision: Decision, title: str) -> dict[str, str]:
+    """Return a decision as tags of its version: the reason, a line for each rule, the figures, preset and data."""
+    figures = {name: shown(value, UNITS.get(name, "")) for name, value in decision.figures.items()}
+    if decision.passed_over:
+        figures["passed over"] = "; ".join(decision.passed_over)
+    return {
+        tag.REASON: decision.reason, tag.MADE_FROM: title,
+        tag.DECISION_FIGURES: json.dumps(figures, ensure_ascii=False),
+        **{f"{tag.RULE}{rule.name}": f"{rule.outcome}: {rule.detail}" for rule in decision.rules},
+    }
 
 
 def retry_on_champion_change(judge: Callable[[], Judged]) -> Judged:

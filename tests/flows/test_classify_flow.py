@@ -20,7 +20,7 @@ from tasks.cluster import is_installed
 from tests.flows.first_run import Ran as Home
 from tests.flows.first_run import artifacts_of, living_in, mlflow_client
 from tests.small_cluster import MISSING, small_cluster
-from tracking.registry.opening import open_classifier, open_version, require_opens, tracker_at
+from tracking.registry.opening import open_champion, open_classifier, open_version, tracker_at
 from tracking.runs.params import metric_name
 from tracking.tags import unpacked
 
@@ -157,7 +157,7 @@ def test_a_field_without_two_labels_is_refused_before_any_fit(done: Home, monkey
 def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_model(done: Home) -> None:
     config = load_config(PRESET)
     with living_in(done.home):
-        require_opens(tracker_at(config), NAME, 1)
+        open_champion(tracker_at(config), f"models:/{NAME}/1", form=None)
         with pytest.raises(BundleError) as refused:
             open_version(config, f"{NAME}/1")
     assert "not a language model" in refused.value.cause

@@ -6,18 +6,14 @@ The lineage record of a version is in the folder of its logged model, so that bo
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-import shutil
 import tempfile
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ArtifactError, BundleError, ReviewLMError, disk_errors
 from core.lineage import LINEAGE_FILE, Lineage
-from models.base import ModelError
-from models.bundles.sealed_folder import verify_files
+from core.manifest import sha256_of_file
 from tracking.client import ABSENT, error_code
 from tracking.logged_models.export import BUNDLE_PATH, PACKAGE, SPEC, facts_of
 from tracking.registry.versions import Reference, Version, contents_of, version_in
@@ -71,22 +67,6 @@ def bundle_in(tracker: Tracker, address: str) -> Path | None:
     )
 
 
-def address_of(tracker: Tracker, name: str, version: int) -> str:
-    """Return the address of a version's files."""
-    if (entry := version_in(tracker, name, version)) is not None and entry.place:
-        return entry.place
-    with tracker.reaching() as client:
-        return str(client.get_model_version_download_uri(name, str(version)))
-
-
-def task_of(folder: Path) -> str:
-    """Return the task that a bundle's `spec.json` names; "" for a language model, or if it cannot be read."""
-    try:
-        return str(json.loads((folder / SPEC).read_text(encoding="utf-8")).get("task", ""))
-    except (OSError, ValueError, AttributeError):
-        return ""
-
-
 def has_bundle(tracker: Tracker, model_uri: str) -> bool:
     """Return whether the bundle of a logged model is still among MLflow's files, and undamaged as far as it is local.
 
@@ -114,10 +94,10 @@ def has_bundle(tracker: Tracker, model_uri: str) -> bool:
 def _is_undamaged(folder: Path) -> bool:
     """Return whether all files that a bundle's description lists have the SHA-256 that it states."""
     try:
-        verify_files(folder, json.loads((folder / SPEC).read_text(encoding="utf-8")).get("files", {}))
-    except (ModelError, OSError, ValueError, AttributeError):
+        files = facts_of(folder).get("files", {})
+        return all(sha256_of_file(folder / name) == digest for name, digest in files.items())
+    except (BundleError, OSError, AttributeError):
         return False
-    return True
 
 
 def download(tracker: Tracker, address: str, name: str, number: int) -> Path:
@@ -128,30 +108,23 @@ def download(tracker: Tracker, address: str, name: str, number: int) -> Path:
     """
     place = hashlib.sha256(f"{tracker.uri}\n{address}".encode()).hexdigest()[:12]
     final = tracker.artifact_root / "downloads" / name / f"{number}-{place}"
-    if not final.exists():
-        import mlflow.artifacts
+    if final.exists():
+        return final
+    import mlflow.artifacts
 
-        unfinished = final.with_name(f"{final.name}.{uuid.uuid4().hex}.partial")
-        with disk_errors(final.parent):
-            unfinished.mkdir(parents=True)
-        try:
+    with disk_errors(final.parent):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"{final.name}.", suffix=".partial", dir=final.parent) as unfinished:
             with tracker.reaching():
                 folder = mlflow.artifacts.download_artifacts(
-                    artifact_uri=address, dst_path=str(unfinished), tracking_uri=tracker.uri
+                    artifact_uri=address, dst_path=unfinished, tracking_uri=tracker.uri
                 )
-            _keep(Path(folder), final)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            try:
+                Path(folder).rename(final)
+            except OSError:
+                if not final.is_dir():  # otherwise another process was faster
+                    raise
     return final
-
-
-def _keep(folder: Path, final: Path) -> None:
-    """Give a folder its final name, unless another process was faster: its download has the same content."""
-    try:
-        folder.rename(final)
-    except OSError:
-        if not final.is_dir():
-            raise
 
 
 @dataclass(frozen=True)
@@ -182,7 +155,11 @@ def bundle_folder(tracker: Tracker, name: str, number: int) -> Path:
     Raises:
         BundleError: The version holds no bundle, or its files are missing.
     """
-    address = address_of(tracker, name, number)
+    version = version_in(tracker, name, number)
+    address = version.place if version else ""
+    if not address:
+        with tracker.reaching() as client:
+            address = str(client.get_model_version_download_uri(name, str(number)))
     return bundle_in(tracker, address) or download(tracker, address, name, number) / BUNDLE_PATH
 
 

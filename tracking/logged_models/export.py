@@ -15,21 +15,21 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BundleError
+from core.manifest import sha256_of_file
 from core.processes import interrupts
 from core.processes.children import run_child
 from core.provenance import absolute, imported, package_of
 from core.sqlite_files import database_file
-from core.store import sha256_of_file
 from tracking.client import Connection
-from tracking.logged_models.forms import LANGUAGE_MODEL, PROGRAM, SMOKE, Form, form_of
 from tracking.runs.params import flatten
 from tracking.runs.record import link_or_copy
 from tracking.tags import BUNDLE_DIGEST_TAG, CODE_TAG, MODEL_KIND, MODEL_URI_TAG, stored_name
@@ -37,6 +37,7 @@ from tracking.tags import BUNDLE_DIGEST_TAG, CODE_TAG, MODEL_KIND, MODEL_URI_TAG
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
+    from mlflow.models import ModelSignature
 
 PACKAGE = Path(__file__).resolve().parents[2] / "models"
 BUNDLE_PATH, SPEC = "artifacts/bundle", "spec.json"
@@ -44,6 +45,109 @@ REQUIRED = ("mlflow", "numpy", "polars", "pydantic", "safetensors", "tokenizers"
 MAX_PARAMS = 90
 REGISTERED = re.compile(r'"(\.\w+(?:\.\w+)*):\w+"')
 """Class that a table of kinds names: ".ngram.lm:NGramLM"."""
+
+
+PROGRAM, SMOKE = Path(__file__).with_name("pyfunc.py"), Path(__file__).with_name("smoke.py")
+"""The pyfunc model of every family, which is copied next to the bundle, and the program that tests a logged model."""
+CLASSIFICATION = "classification"
+"""Value of "task" in the `spec.json` of a classifier; a language model has none."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One family of exported models.
+
+    Args:
+        model_type: Shown in MLflow; tells the programs which family they have.
+        opener: Module of `models` and the function in it that opens a bundle.
+        modules: Names of the other modules of `models` that its program uses.
+        signature: Returns the declared input, output and parameters.
+        example: Returns an example of the input, from the bundle's `spec.json`.
+        streamable: Whether the model has `predict_stream`.
+    """
+
+    model_type: str
+    opener: str
+    modules: tuple[str, ...]
+    signature: Callable[[], ModelSignature]
+    example: Callable[[Mapping[str, Any]], Any]
+    streamable: bool
+
+    def load(self, folder: Path, device: str) -> Any:
+        """Open a bundle with the installed code; raise ModelError if it cannot be opened."""
+        module, _, function = self.opener.partition(":")
+        return getattr(import_module(f"models.{module}"), function)(folder, device=device)
+
+    @property
+    def needed(self) -> list[str]:
+        """Names of all modules of `models` that its program uses."""
+        return [*self.modules, self.opener.partition(":")[0]]
+
+
+def language_model_signature() -> ModelSignature:
+    """Return the declared input, output and parameters; `pyfunc.py` explains them."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array, Object, Property
+
+    from tracking.logged_models.pyfunc import COLUMN, DEFAULTS
+
+    long, double, string = DataType.long, DataType.double, DataType.string
+    word = Object([Property("word", string), Property("probability", double)])
+    token = Object([Property("token", string), Property("nats", double)])
+    answers: list[tuple[str, Any]] = [
+        ("bundle", string), ("texts", Array(string)), ("words", Array(word)), ("rest", double), ("tokens", long),
+        ("bytes", long), ("nats", double), ("oov", long), ("perplexity", double), ("bits_per_byte", double),
+        ("per_token", Array(token)), ("warnings", Array(string)), ("open_bits_per_byte", double),
+        ("spelling_nats", double), ("typed", string), ("finished", double),
+    ]
+    kinds = {str: string, float: double, int: long, type(None): long, list: string}
+    params = [
+        ParamSpec(name, kinds[type(default)], default, (-1,) if isinstance(default, list) else None)
+        for name, default in DEFAULTS.items()
+    ]
+    outputs = [ColSpec(string, COLUMN), *(ColSpec(kind, name, required=False) for name, kind in answers)]
+    return ModelSignature(Schema([ColSpec(string, COLUMN)]), Schema(list(outputs)), ParamSchema(params))
+
+
+def classifier_signature() -> ModelSignature:
+    """Return the declared input and output; `pyfunc.py` explains them."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array, Object, Property
+
+    from tracking.logged_models.pyfunc import COLUMN
+
+    string, double = DataType.string, DataType.double
+    label = Object([Property("label", string), Property("score", double), Property("probability", double)])
+    outputs = [ColSpec(string, COLUMN), ColSpec(string, "label"), ColSpec(Array(label), "labels")]
+    return ModelSignature(Schema([ColSpec(string, COLUMN)]), Schema([*outputs, ColSpec(string, "bundle")]))
+
+
+def _typed(facts: Mapping[str, Any]) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame({"text": ["The food was"]}), {"task": "suggest", "k": 3}
+
+
+def _reviews(facts: Mapping[str, Any]) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame({"text": ["The food was great.", "We waited an hour."]})
+
+
+LANGUAGE_MODEL = Form(
+    "language model", "bundles.bundle:load_bundle", ("base", "sampling"), language_model_signature, _typed,
+    streamable=True,
+)  # fmt: skip
+CLASSIFIER = Form(
+    "classifier", "classification.bundle:load_classifier", ("base",), classifier_signature, _reviews, streamable=False
+)
+
+
+def form_of(facts: Mapping[str, Any]) -> Form:
+    """Return the family of a bundle from its `spec.json`."""
+    return CLASSIFIER if facts.get("task") == CLASSIFICATION else LANGUAGE_MODEL
 
 
 def send_model(tracker: Connection, run_id: str, name: str, bundle: Path, package: Path) -> str:
@@ -88,7 +192,7 @@ def _logged_model(
     run, form = client.get_run(run_id), form_of(facts)
     tags = {
         MODEL_KIND: str(facts.get("kind", "")), BUNDLE_DIGEST_TAG: sha256_of_file(bundle / SPEC),
-        CODE_TAG: code_name(package, form.modules),
+        CODE_TAG: code_name(package, form.needed),
     }
     candidates = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
     model = next((model for model in candidates if model.name == name and tags.items() <= model.tags.items()), None)
@@ -107,7 +211,7 @@ def facts_of(bundle_folder: Path) -> dict[str, Any]:
     """Return what the `spec.json` of a bundle says; raise BundleError if the folder is not a bundle."""
     try:
         return dict(json.loads((bundle_folder / SPEC).read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise BundleError("This is not a bundle", where=bundle_folder, cause=str(error)) from error
 
 
@@ -116,7 +220,7 @@ def _save(work: Path, bundle_folder: Path, package: Path, model: Any, facts: Map
     import mlflow.pyfunc
 
     form = form_of(facts)
-    vendored = vendor(package, work, form.modules)
+    vendored = vendor(package, work, form.needed)
     code = work / f"{vendored.name}_pyfunc.py"
     shutil.copyfile(PROGRAM, code)
     bundle = work / "bundle"

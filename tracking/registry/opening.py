@@ -1,23 +1,21 @@
-"""Open a registered version's bundle with the installed `models`, so that no code from the registry runs.
+"""Find the registered version that a reference means, and open its bundle with the installed `models`.
 
-Programs outside this project open the model with `tracking/logged_models/pyfunc.py`.
+No code from the registry runs. Programs outside this project open the model with `tracking/logged_models/pyfunc.py`.
 """
 
 from __future__ import annotations
 
-import difflib
 import logging
-from collections.abc import Callable
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any
 
 from core.config.run_config import RunConfig
 from core.config.sections.evaluation import OWN_MODEL, demo_of
 from core.environment import chosen_device
 from core.errors import BundleError, InputError
-from tracking.logged_models.bundles import Found, find_version, task_of
-from tracking.logged_models.forms import CLASSIFICATION
+from models.base import ModelError
+from tracking.logged_models.bundles import Found, find_version
+from tracking.logged_models.export import CLASSIFIER, LANGUAGE_MODEL, Form, facts_of, form_of
 from tracking.registry.decisions import lost_champion_of
 from tracking.registry.versions import (
     CHALLENGER,
@@ -35,32 +33,33 @@ from tracking.registry.versions import (
 from tracking.runs.runs import Tracker
 from tracking.tags import OUTCOME, REASON
 
-if TYPE_CHECKING:
-    from models.bundles.bundle import Bundle
-    from models.classification.bundle import ClassifierBundle
-
-Opened = TypeVar("Opened")
 log = logging.getLogger(__name__)
-SURELY_MEANT = 0.85
-"""Likeness (`difflib`) from which a name is taken for a misspelt one; less may be another model, as of classifiers."""
 FIRST = "`make demo` or `reviewlm run` registers a language model, `reviewlm models classify fit` a classifier"
 
 
-def open_version(config: RunConfig, reference: str = CHAMPION) -> tuple[Bundle, Version]:
+def open_version(config: RunConfig, reference: str = CHAMPION) -> tuple[Any, Version]:
     """Open a registered language model; see `locate` for the forms of a reference, and `open_champion` for errors."""
     tracker, address = locate(config, reference)
     return open_champion(tracker, address, chosen_device(config.execution.device))
 
 
+def open_classifier(config: RunConfig, reference: str = CHAMPION) -> tuple[Any, Version]:
+    """Open a registered classifier's bundle; references and errors as in `open_version`."""
+    tracker, address = locate(config.asking(config.classification.model_name), reference)
+    return open_champion(tracker, address, chosen_device(config.execution.device), CLASSIFIER)
+
+
 def open_champion(
-    tracker: Tracker, reference: str = f"{SCHEME}{OWN_MODEL}@{CHAMPION}", device: str = "cpu"
-) -> tuple[Bundle, Version]:
-    """Open a registered language model's bundle.
+    tracker: Tracker, reference: str = f"{SCHEME}{OWN_MODEL}@{CHAMPION}", device: str = "cpu",
+    form: Form | None = LANGUAGE_MODEL,
+) -> tuple[Any, Version]:  # fmt: skip
+    """Open a registered model's bundle: `models.bundles.bundle.Bundle`, or a classifier's.
 
     Args:
         tracker: Tracker of the store that holds the registry.
         reference: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
         device: Device to load the model to.
+        form: Family of the model; None for that of the bundle.
 
     Raises:
         ConfigError: The reference has neither form.
@@ -69,30 +68,20 @@ def open_champion(
         InputError: The device does not exist.
         TrackingUnavailable: MLflow does not answer.
     """
-    return _opened(tracker, reference, lambda folder: _load(folder, device))
-
-
-def open_classifier(config: RunConfig, reference: str = CHAMPION) -> tuple[ClassifierBundle, Version]:
-    """Open a registered classifier's bundle; references and errors as in `open_version`."""
-    tracker, address = locate(config.asking(config.classification.model_name), reference)
-    return _opened(tracker, address, lambda folder: _load_classifier(folder, chosen_device(config.execution.device)))
-
-
-def require_opens(tracker: Tracker, name: str, version: int, device: str = "cpu") -> None:
-    """Open a version of either family, before a user makes it champion: its probe texts are scored again.
-
-    Raises:
-        BundleError: As `open_champion`.
-    """
-    def load(folder: Path) -> object:
-        return _load_classifier(folder, device) if task_of(folder) == CLASSIFICATION else _load(folder, device)
-
-    _opened(tracker, f"{SCHEME}{name}/{version}", load)
-
-
-def use_version(config: RunConfig, reference: str, use: Callable[[Path], Opened]) -> tuple[Opened, Version]:
-    """Return what *use* makes of the folder of a registered version's bundle; see `open_version`."""
-    return _opened(*locate(config, reference), use)
+    entry = find_version(tracker, Reference.parse(reference))
+    if entry is None:
+        raise nothing_registered(tracker, reference)
+    try:
+        return (form or form_of(facts_of(entry.folder))).load(entry.folder, device), entry.version
+    except ModelError as error:
+        if error.kind == "input":  # the version is not at fault
+            raise InputError(str(error), where=reference) from error
+        of = f"--model {Reference.parse(reference).name}"
+        raise BundleError(
+            f"{reference} cannot be opened", where=entry.folder, cause=str(error),
+            remedy=f"choose another version (`reviewlm history {of}`), or go back to the previous champion "
+            f"(`reviewlm rollback {of}`)",
+        ) from error
 
 
 def find(config: RunConfig, reference: str) -> tuple[Tracker, Found]:
@@ -169,85 +158,40 @@ def about(config: RunConfig, reference: str) -> RunConfig:
     return config.asking(Reference.parse(locate(config, reference)[1]).name)
 
 
-def _load(folder: Path, device: str) -> Bundle:
-    from models.bundles.bundle import load_bundle
-
-    return load_bundle(folder, device=device)
-
-
-def _load_classifier(folder: Path, device: str) -> ClassifierBundle:
-    from models.classification.bundle import load_classifier
-
-    return load_classifier(folder, device=device)
-
-
-def _opened(tracker: Tracker, reference: str, load: Callable[[Path], Opened]) -> tuple[Opened, Version]:
-    """Return what *load* makes of a registered version's bundle."""
-    entry = find_version(tracker, Reference.parse(reference))
-    if entry is None:
-        raise nothing_registered(tracker, reference)
-    from models.base import ModelError
-
-    try:
-        return load(entry.folder), entry.version
-    except ModelError as error:
-        if error.kind == "input":  # the version is not at fault
-            raise InputError(str(error), where=reference) from error
-        of = f"--model {Reference.parse(reference).name}"
-        raise BundleError(
-            f"{reference} cannot be opened", where=entry.folder, cause=str(error),
-            remedy=f"choose another version (`reviewlm history {of}`), or go back to the previous champion "
-            f"(`reviewlm rollback {of}`)",
-        ) from error
-
-
 def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
-    """Return the error for a version that does not exist: why, what there is, and what the user probably meant."""
+    """Return the error for a version that does not exist: why, and what there is."""
     target = Reference.parse(reference)
-    name, alias = target.name, target.alias
-    present, aliases = contents_of(tracker, name)
-    versions = [version.version for version in present]
+    name, wanted = target.name, target.alias or target.version
+    versions, aliases = contents_of(tracker, name)
     names, cause = registered_names(tracker), ""
-    near, choices = difflib.get_close_matches(name, names, n=1, cutoff=SURELY_MEANT), FIRST
-    if alias == CHAMPION and (cause := lost_champion_of(tracker, name)):
-        what, choices, near = f"'{name}' has lost its champion", champion_again(tracker, name), []
-    elif versions and alias == CHAMPION:
-        what, near = f"No version of '{name}' is champion yet", []
-        cause, choices = _without_champion(present[-1])
+    if target.alias == CHAMPION and (versions or registered(tracker, name + LOG)):
+        what, cause = f"'{name}' has no champion", lost_champion_of(tracker, name) or _not_promoted(versions[-1])
+        remedy = champion_again(tracker, name)
     elif versions:
-        what = f"There is no version {target.version}"
-        if alias:  # a word without "@" may be meant as the name of a model, see `locate`
-            what = f"'{alias}' is neither an alias of '{name}' nor the name of a registered model"
-        near = difflib.get_close_matches(alias, [*aliases, *names], n=1)
-        choices = f"one of {', '.join([*sorted(aliases), *map(str, versions)])}"
+        what = f"'{name}' has no version {wanted}"
+        remedy = f"one of {', '.join([*sorted(aliases), *(str(version.version) for version in versions)])}"
+        if target.alias:  # a word without "@" may be meant as the name of a model, see `locate`
+            remedy += f", or a registered model: {', '.join(names)}"
     else:
         what = f"Nothing is registered as {reference} yet"
-    meant = f"did you mean '{near[0]}'? " if near else ""
-    demo = demo_of(name)
-    other = f"; `--model {demo}` uses the demo's model" if demo and registered(tracker, demo) else ""
+        remedy = f"{FIRST}; registered are: {', '.join(names) or 'none'}"
     return BundleError(
-        what, where=reference, value=alias or target.version, cause=cause,
-        remedy=f"{meant}{choices}; `reviewlm history --model {name}` shows more{other}",
+        what, where=reference, value=wanted, cause=cause,
+        remedy=f"{remedy}; `reviewlm history --model {name}` shows more",
     )
 
 
-def _without_champion(version: Version) -> tuple[str, str]:
-    """Return why the newest version of a model is not its champion, and the commands that help."""
-    name, newest, refused = version.name, version.version, version.tags.get(OUTCOME) == REFUSED
-    why = version.tags.get(REASON)
-    cause = f"the gate refused version {newest}: {why}" if refused else f"version {newest} is not promoted"
-    promote = promotion_by_hand(name, newest, refused)
-    return cause, f"{promote} makes version {newest} champion; `--model {name}/{newest}` uses it as it is"
+def _not_promoted(version: Version) -> str:
+    if version.tags.get(OUTCOME) == REFUSED:
+        return f"the gate refused version {version.version}: {version.tags.get(REASON)}"
+    return f"version {version.version} is not promoted"
 
 
 def champion_again(tracker: Tracker, name: str) -> str:
-    """Return how a model whose champion is gone gets one."""
+    """Return how a model without a champion gets one."""
     if not (versions := contents_of(tracker, name)[0]):
         return "restore a backup, or let a run register a new version"
-    return f"{promotion_by_hand(name, versions[-1].version, refused=False)} makes a version champion"
-
-
-def promotion_by_hand(name: str, version: int, refused: bool) -> str:
-    """Return the command that makes a version champion, in backquotes."""
-    of = "" if name == OWN_MODEL else f"--model {name} "
-    return f"`reviewlm promote {of}--version {version}{' --force' if refused else ''} --why TEXT`"
+    newest, of = versions[-1], "" if name == OWN_MODEL else f"--model {name} "
+    force = " --force" if newest.tags.get(OUTCOME) == REFUSED else ""
+    promote = f"`reviewlm promote {of}--version {newest.version}{force} --why TEXT`"
+    return f"{promote} makes version {newest.version} champion; `--model {name}/{newest.version}` uses it as it is"

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +35,10 @@ from tracking.registry.versions import (
     DESCRIPTION_LENGTH,
     MODEL_DESCRIPTION,
     PREVIOUS,
+    PROMOTED,
     REFUSED,
     Version,
     contents_of,
-    outcome_tags,
     version_in,
     version_tags,
 )
@@ -49,7 +48,9 @@ from tracking.tags import (
     BY_HAND_WHO,
     BY_HAND_WHY,
     DATA_TAG,
+    DECISION_FIGURES,
     FAMILY_TAG,
+    MADE_FROM,
     MODEL_URI_TAG,
     MODEL_VERSIONS,
     OUTCOME,
@@ -64,17 +65,9 @@ if TYPE_CHECKING:
     from tracking.runs.runs import Tracker
 
 __all__ = [
-    "CHALLENGER", "CHAMPION", "PREVIOUS", "ChampionChanged", "Registry", "Version", "bundle_in", "outcome_tags",
+    "CHALLENGER", "CHAMPION", "PREVIOUS", "ChampionChanged", "Registry", "Version", "bundle_in",
 ]
 log = logging.getLogger(__name__)
-FACT = re.compile(r"^- ([^:\n]{1,60}): (.{1,400})$", re.MULTILINE)
-"""A line of a version's description that states a fact of the decision."""
-COMPARED = re.compile(r"^\| (?:lower|higher) is better \| (.+) \|\n\|[-:|]+\|\n((?:\|.+\|\n?)+)", re.MULTILINE)
-"""The table of figures that both models have: its models, its rows."""
-MADE_FROM = re.compile(r"made with preset and data: (.+?)\.(?: |$)", re.MULTILINE)
-"""What a version's description says about its preset and data."""
-DIGESTS = frozenset({"challenger", "champion", "test set", "scores"})
-"""Facts that name things by their digests; the rest are figures."""
 HISTORY = 50
 """Decisions that a card shows at most, the newest first."""
 
@@ -197,7 +190,7 @@ class Registry:
             expected_champion: The champion that it was compared with; None if there was none.
             promote: Whether the gate accepted it.
             report: The decision as Markdown.
-            tags: See `versions.outcome_tags`.
+            tags: Further tags of the version: the reason, the rules, the figures.
             who: Author; empty for USER@HOST of this process.
             run_id: MLflow run that holds the decision. Repeated calls for the same run are written once.
 
@@ -208,8 +201,10 @@ class Registry:
         """
         self.version(version)
         why = str(tags.get(REASON, ""))
+        outcome = {OUTCOME: PROMOTED if promote else REFUSED}
         self._decide(Event(
-            GATE, promote, version, expected_champion, why, who, run_id, tags=version_tags(tags), report=report
+            GATE, promote, version, expected_champion, why, who, run_id, tags=outcome | version_tags(tags),
+            report=report,
         ))
 
     def promote(
@@ -331,27 +326,17 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
 
     Raises:
         TrackingUnavailable: The registry cannot be read.
-        ReviewLMError: There is no such version.
+        InputError: There is no such version.
     """
-    if (version := version_in(tracker, name, number)) is None:
-        raise ReviewLMError("There is no such version", where=f"{name}/{number}")
-    tags, description = version.tags, version.description
+    registry = Registry(tracker, name)
+    tags = registry.version(number).tags
     rules = [(key.removeprefix(RULE), *text.partition(": ")[::2]) for key, text in tags.items() if key.startswith(RULE)]
-    made = MADE_FROM.search(description)
+    figures = json.loads(tags.get(DECISION_FIGURES, "{}"))
     return {
         "verdict": ": ".join(filter(None, (tags.get(OUTCOME), tags.get(REASON)))),
         "family": tags.get(FAMILY_TAG, ""), "adaptation": tags.get(VERSION_ADAPTATION, ""), "since": tags.get(SINCE),
-        "data": {"made_from": made[1] if made else "", "digest": tags.get(DATA_TAG, "")},
+        "data": {"made_from": tags.get(MADE_FROM, ""), "digest": tags.get(DATA_TAG, "")},
         "rules": [{"rule": rule, "outcome": outcome, "why": why} for rule, outcome, why in rules],
-        "figures": [{"name": name, "value": value} for name, value in _figures(description)],
-        "history": Registry(tracker, name).decisions()[:HISTORY],
+        "figures": [{"name": name, "value": value} for name, value in figures.items()],
+        "history": registry.decisions()[:HISTORY],
     }  # fmt: skip
-
-
-def _figures(description: str) -> Iterator[tuple[str, str]]:
-    """Yield the figures that a version's description states, those that both models have first."""
-    for models, rows in COMPARED.findall(description):
-        for row in rows.splitlines():
-            name, *values = row.strip("| ").split(" | ")
-            yield from ((f"{model}, {name}", value) for model, value in zip(models.split(" | "), values, strict=False))
-    yield from ((name, value) for name, value in FACT.findall(description) if name not in DIGESTS)

@@ -16,10 +16,9 @@ from core.sqlite_files import database_file, read_only
 from models.options import require_name
 from tracking.client import ABSENT, error_code
 from tracking.runs.params import legal_name, shorten
-from tracking.tags import MODEL_KIND, MODEL_URI_TAG, OUTCOME, REASON, RULE, unpacked
+from tracking.tags import MODEL_KIND, MODEL_URI_TAG, OUTCOME, REASON, unpacked
 
 if TYPE_CHECKING:
-    from evaluation.gate.decision import Decision
     from tracking.client import Connection
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
@@ -109,12 +108,6 @@ def _no_address(text: str, cause: str = "") -> ConfigError:
         "This is not the address of a registered model", value=text, cause=cause,
         remedy="write models:/NAME@ALIAS or models:/NAME/VERSION, e.g. models:/reviewlm@champion",
     )
-
-
-def outcome_tags(decision: Decision) -> dict[str, str]:
-    """Return a gate's decision as version tags: outcome, reason and one line per rule."""
-    rules = {f"{RULE}{rule.name}": f"{rule.outcome}: {rule.detail}" for rule in decision.rules}
-    return {OUTCOME: PROMOTED if decision.promote else REFUSED, REASON: decision.reason, **rules}
 
 
 def version_tags(tags: Mapping[str, Any]) -> dict[str, str]:

@@ -16,8 +16,7 @@ from core.errors import StoreFull
 from core.store import sha256_of_file
 from tests.tracking.mlflow_servers import model_folder
 from tracking.logged_models.bundles import log_bundle
-from tracking.logged_models.export import PACKAGE, vendor
-from tracking.logged_models.forms import CLASSIFIER, LANGUAGE_MODEL, Form
+from tracking.logged_models.export import CLASSIFIER, LANGUAGE_MODEL, PACKAGE, Form, vendor
 from tracking.runs.runs import Tracker
 
 HOST = '''
@@ -59,7 +58,7 @@ def test_the_vendored_name_follows_the_code_and_nothing_else(package: Path, tmp_
 
 @pytest.mark.parametrize("form", [LANGUAGE_MODEL, CLASSIFIER])
 def test_a_copy_holds_all_that_its_program_imports_and_nothing_that_fits_models(form: Form, tmp_path: Path):
-    copy = vendor(PACKAGE, tmp_path, form.modules)
+    copy = vendor(PACKAGE, tmp_path, form.needed)
     files = [path for path in copy.rglob("*.py") if path.parent.name != "gpu"]  # those need a GPU's compiler
     names = sorted(".".join(path.relative_to(tmp_path).with_suffix("").parts) for path in files)
     assert len(names) < len(list(PACKAGE.rglob("*.py")))

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from core.errors import BundleError, ConfigError, InputError, ReviewLMError
-from evaluation.gate.decision import Decision, RuleOutcome
 from tracking.logged_models.bundles import find_version
-from tracking.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, outcome_tags
+from tracking.registry.registry import CHALLENGER, CHAMPION, PREVIOUS
 from tracking.registry.versions import Reference, contents_of
 from tracking.runs.runs import Tracker
 
@@ -30,12 +29,7 @@ def state(store: Any) -> list[Any]:
     return [(v.version, v.tags, v.aliases, v.description) for v in store.registry.versions()]
 
 
-def decision(promote: bool, reason: str = "it is better") -> Decision:
-    rules = (RuleOutcome("gain", promote, "0.1 bits per byte"), RuleOutcome("slices", None, "no champion yet"))
-    return Decision(
-        promote=promote, reason=reason, rules=rules, metric="bits per byte", challenger="c", champion=None,
-        test_set="t", figures={},
-    )
+RULES = {"gate/rule/gain": "passed: 0.1 bits per byte", "gate/rule/slices": "not applicable: no champion yet"}
 
 
 def test_a_registered_model_is_the_challenger(store):
@@ -56,8 +50,8 @@ def test_registering_the_same_model_again_changes_nothing(store):
 
 def test_a_promotion_moves_the_aliases_and_writes_the_reasons(store):
     first, second = store.version("a"), store.version("b")
-    store.registry.settle(first, None, True, "**first**", outcome_tags(decision(True)))
-    store.registry.settle(second, first, True, "**second**", outcome_tags(decision(True)))
+    store.registry.settle(first, None, True, "**first**", {"gate/reason": "it is better", **RULES})
+    store.registry.settle(second, first, True, "**second**", {"gate/reason": "it is better", **RULES})
     assert aliases(store) == {CHAMPION: second, PREVIOUS: first}
     champion = store.registry.alias(CHAMPION)
     assert champion.description == "**second**"
@@ -71,7 +65,7 @@ def test_a_promotion_moves_the_aliases_and_writes_the_reasons(store):
 def test_a_refusal_keeps_the_champion_and_says_why(store):
     first, second = store.version("a"), store.version("b")
     store.registry.settle(first, None, True, "", {})
-    store.registry.settle(second, first, False, "worse", outcome_tags(decision(False, "it is worse")))
+    store.registry.settle(second, first, False, "worse", {"gate/reason": "it is worse"})
     assert aliases(store) == {CHAMPION: first}
     row = store.registry.version_rows()[0]
     assert (row["version"], row["outcome"], row["reason"]) == (second, "refused", "it is worse")
