@@ -131,7 +131,7 @@ def tidy(config: RunConfig) -> None:
         what = "an unfinished result" if len(gone) == 1 else f"{len(gone)} unfinished results"
         logging.getLogger(__name__).info("removing %s of interrupted runs; such stages start again", what)
     if any((config.home / "runs").glob("*/*/open.lock")):
-        from tracking.runs.open_runs import end_left_runs  # imports MLflow only if there is a run to end
+        from tracking.runs.runs import end_left_runs  # imports MLflow only if there is a run to end
 
         end_left_runs(config.home)
 

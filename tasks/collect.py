@@ -50,11 +50,9 @@ from tracking.logged_models.unused import (
     remove_model,
     runs_of,
 )
-from tracking.registry.change import registry_lock
-from tracking.registry.registry import Version
-from tracking.runs.open_runs import end_left_runs
+from tracking.registry.registry import Version, registry_lock
 from tracking.runs.record import known_stores
-from tracking.runs.runs import Tracker
+from tracking.runs.runs import Tracker, end_left_runs
 from tracking.tags import BUNDLE_TAG, DATA_TAG
 
 RESULT, MODEL, REFUSED, FILES = "results", "logged models", "refused versions", "files of failed runs"

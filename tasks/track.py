@@ -45,8 +45,7 @@ from tracking.registry.version_settings import on_own_files as on_own_files
 from tracking.registry.version_settings import settings_of as settings_of
 from tracking.registry.version_settings import settings_of_classifiers as settings_of_classifiers
 from tracking.registry.versions import CHAMPION as CHAMPION
-from tracking.runs.open_runs import end_left_runs, reopen_run
-from tracking.runs.runs import Tracker, run_tags
+from tracking.runs.runs import Tracker, end_left_runs, run_tags
 
 log = logging.getLogger(__name__)
 NOTE_LENGTH = 7_500
@@ -127,7 +126,7 @@ def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]
     describe_flow_run(config)
     about = {tag.PRESET: config.preset, tag.FLOW: name, tag.RUN_DATA: config.source.title}
     tags = {**prefect_tags(), **run_tags(git_commit=git_commit(), description=prefect_link()), **about}
-    run_id = earlier if earlier and reopen_run(tracker, earlier) else ""
+    run_id = earlier if earlier and tracker.reopen_run(earlier) else ""
     if run_id:
         tracker.set_tags(run_id, about)
     else:
@@ -265,7 +264,7 @@ def _new_model_run(tracker: Tracker, config: RunConfig, spec: FittedSpec, digest
 def _taken_up(tracker: Tracker, digest: str, parameters: dict[str, Any], parent_run_id: str) -> str | None:
     """Reopen the run of a killed fit as a child of this flow's run and return its id; None if there is none."""
     run_id, _ = _found(tracker, digest, "KILLED")
-    if not run_id or not reopen_run(tracker, run_id):
+    if not run_id or not tracker.reopen_run(run_id):
         return None
     try:
         tracker.log_params(run_id, parameters)

@@ -259,8 +259,6 @@ class Connection:
         self._experiment_id = ""
         self._whole = False
         self._lock = threading.RLock()
-        self.sent_points: dict[str, dict[str, dict[int, float]]] = {}
-        """By run and metric, the values by step that MLflow is known to have."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {"uri": self.uri, "experiment": self.experiment, "artifact_root": self.artifact_root, "_ui": self._ui}

@@ -23,7 +23,7 @@ from core.services import service_list
 from core.sqlite_files import DATABASE, LibraryTables, Revisions, stored_revision
 from tracking.backup import copy_database, write_backup
 from tracking.database import tables_of
-from tracking.runs.open_runs import open_locks
+from tracking.runs.record import open_locks
 
 BACKUP = "{home}-before-upgrade-{time}.tar.gz"
 COPIES = ".upgrade-"

@@ -71,8 +71,7 @@ def check_upgrade(config: RunConfig) -> Iterator[HealthLine]:
 
 def check_writes(config: RunConfig) -> Iterator[HealthLine]:
     """Count runs that killed processes left open, runs that wait for MLflow, and parts of runs that it refused."""
-    from tracking.runs.open_runs import open_locks
-    from tracking.runs.record import waiting_runs
+    from tracking.runs.record import open_locks, waiting_runs
 
     name, lines = "writes to MLflow", list[HealthLine]()
     if left := len(open_locks(config.home, held=False)):

@@ -192,8 +192,8 @@ def _decided(
     would repeat it. If MLflow became unreachable after the decision, the decision is reported as made, with the command
     that repeats it (*again*) without undoing it.
     """
-    from tracking.registry.change import Unfinished
     from tracking.registry.decisions import CARRIED_OUT, PENDING
+    from tracking.registry.registry import Unfinished
 
     try:
         event, state = decide(), CARRIED_OUT

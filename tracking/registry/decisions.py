@@ -15,12 +15,12 @@ import json
 import socket
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from core.errors import ReviewLMError, TrackingUnavailable
-from tracking.client import PRESENT, error_code
+from core.errors import TrackingUnavailable
+from core.manifest import canonical
 from tracking.registry.versions import (
     CHAMPION,
     DESCRIPTION_LENGTH,
@@ -28,25 +28,20 @@ from tracking.registry.versions import (
     SOURCE,
     Version,
     contents_of,
+    create_model,
     registered,
     version_tags,
 )
 from tracking.runs.params import shorten
 from tracking.runs.runs import Tracker
-from tracking.tags import OUTCOME, packed
 
 GATE, MANUAL, ROLLBACK, ADOPTED = "gate", "manual", "rollback", "adopted"
-OWN, DONE_TAG = "event/", "event/carried_out"
+EVENT_TAG, DONE_TAG = "mlflow.event", "event/carried_out"
+"""Tags of an event: itself as JSON, which MLflow's page of the version does not show; when it was carried out."""
 ABANDONED = "abandoned"
 CARRIED_OUT, PENDING, OVERTAKEN, REPEATED = "carried out", "pending", "overtaken", "sent twice"
 WHY_LENGTH = 2000
 BY_HAND = "promoted by hand"
-DECIDED = ("action", "promote", "version", "against", "why", "run_id", "previous")
-"""Fields that make up the decision, beside the tags and the report."""
-SHOWN_IN_LOG = frozenset(
-    {OUTCOME, DONE_TAG, *(f"{OWN}{name}" for name in ("action", "version", "promote", "who", "why"))}
-)
-"""Tags of an event that MLflow's pages show."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +60,9 @@ class Event:
         tags: Tags to set on the version.
         report: Description to set on the version (GATE only).
         key: Unique key of the event.
-        number: Position in the log, from 1; 0 if the event is not in the log yet.
         after: Number and digest of the newest event known to the writer; empty if there was none.
-        digest: SHA-256 of all fields above except the number, at the time of writing.
+        digest: SHA-256 of all fields above, at the time of writing.
+        number: Position in the log, from 1; 0 if the event is not in the log yet.
         when: Time of writing in UTC, by the clock of the registry.
         carried_out: When aliases, tags and description were updated, or why they were not; empty until then.
     """
@@ -83,9 +78,9 @@ class Event:
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
     report: str = ""
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
-    number: int = 0
     after: str = ""
     digest: str = ""
+    number: int = 0
     when: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     carried_out: str = ""
 
@@ -104,14 +99,22 @@ class Event:
             "state": state, "run_id": self.run_id,
         }
 
-    def content(self) -> dict[str, Any]:
-        """Return the fields that are equal if the same decision is written twice."""
-        return {**{name: getattr(self, name) for name in DECIDED}, "tags": dict(self.tags), "report": self.report}
+    def fields(self, *without: str) -> dict[str, Any]:
+        """Return what is written to the log, as JSON values, without the fields named."""
+        later = ("digest", "number", "when", "carried_out", *without)
+        return {name: value for name, value in asdict(self).items() if name not in later}
 
     def computed_digest(self) -> str:
         """Return the digest of the event's current content."""
-        signed = {**self.content(), "who": self.who, "key": self.key, "after": self.after}
-        return hashlib.sha256(json.dumps(signed, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(canonical(self.fields()).encode()).hexdigest()
+
+    def storable(self, after: str = "") -> Event:
+        """Return the event as MLflow will return it, with its digest; *after* as in `Args`."""
+        event = replace(
+            self, after=after, who=shorten(self.who or author(), WHY_LENGTH), why=shorten(self.why, WHY_LENGTH),
+            tags=version_tags(self.tags), report=shorten(self.report, DESCRIPTION_LENGTH),
+        )
+        return replace(event, digest=event.computed_digest())
 
 
 class DecisionLog:
@@ -134,7 +137,7 @@ class DecisionLog:
             seen: The events of the log when the decision was made.
         """
         newest = max(seen, key=lambda one: one.number, default=None)
-        event = _storable(event, f"{newest.number} {newest.digest}" if newest else "")
+        event = event.storable(f"{newest.number} {newest.digest}" if newest else "")
         try:
             return self._create(event)
         except TrackingUnavailable:
@@ -144,25 +147,18 @@ class DecisionLog:
             return arrived[0]
 
     def _create(self, event: Event) -> Event:
+        if not event.after:
+            create_model(self.tracker, self.name, "What was decided, one version per decision.")
         summary = f"{event.outcome}: version {event.version or 'none'}, by {event.who}: {event.why}"
         text = event.report if event.action == GATE else summary
+        done = {DONE_TAG: event.carried_out} if event.carried_out else {}
         with self.tracker.reaching() as client:
-            if event.after == "":
-                self._create_log()
             made = client.create_model_version(
-                self.name, SOURCE, tags=packed({**event.tags, **_own_tags(event)}, SHOWN_IN_LOG),
-                description=shorten(text, DESCRIPTION_LENGTH), await_creation_for=0,
+                self.name, SOURCE, description=shorten(text, DESCRIPTION_LENGTH), await_creation_for=0,
+                tags={EVENT_TAG: canonical({**event.fields("report"), "digest": event.digest}), **done},
             )
         when = datetime.fromtimestamp(made.creation_timestamp / 1000, UTC)
         return replace(event, number=int(made.version), when=when)
-
-    def _create_log(self) -> None:
-        try:
-            with self.tracker.reaching() as client:
-                client.create_registered_model(self.name, description="What was decided, one version per decision.")
-        except ReviewLMError as error:
-            if error_code(error) not in PRESENT:
-                raise
 
     def mark(self, event: Event, how: str = "") -> None:
         """Mark an event as carried out, or as given up (*how*); nothing else is ever added to an event."""
@@ -170,6 +166,16 @@ class DecisionLog:
         self.tracker.upsert(
             lambda client: client.set_model_version_tag(self.name, str(event.number), DONE_TAG, value)
         )
+
+
+def _event_of(entry: Version) -> Event:
+    """Return the event of a version of the log; a damaged one decides nothing, and has no digest."""
+    try:
+        event = Event(**json.loads(entry.tags[EVENT_TAG]), carried_out=entry.tags.get(DONE_TAG, ""))
+    except (KeyError, ValueError, TypeError):
+        event = Event("", False, 0, None, "damaged", carried_out=ABANDONED)
+    report = entry.description if event.action == GATE else ""
+    return replace(event, report=report, number=entry.version, when=entry.created)
 
 
 def author() -> str:
@@ -201,47 +207,9 @@ def same_decision(events: Sequence[Event], event: Event) -> Event | None:
     With an MLflow run, it is the same if run, action, result, version and champion agree: a repeated gate measures its
     times again, so the texts differ. Without a run, only the newest event can be the same decision.
     """
-    if event.run_id:
-        return next((earlier for earlier in reversed(events) if _subject(earlier) == _subject(event)), None)
-    content = _storable(event, "").content()
-    return next((earlier for earlier in events[-1:] if earlier.content() == content), None)
-
-
-def _subject(event: Event) -> tuple[object, ...]:
-    return event.action, event.promote, event.version, event.against, event.run_id
-
-
-def _storable(event: Event, after: str) -> Event:
-    """Return the event in the form that MLflow will return, with its digest."""
-    event = replace(
-        event, after=after, who=shorten(event.who or author(), WHY_LENGTH), why=shorten(event.why, WHY_LENGTH),
-        tags=version_tags(event.tags), report=shorten(event.report, DESCRIPTION_LENGTH),
-    )
-    return replace(event, digest=event.computed_digest())
-
-
-def _own_tags(event: Event) -> dict[str, str]:
-    values = {f"{OWN}{name}": getattr(event, name) for name in (*DECIDED, "who", "key", "after", "digest")}
-    tags = {name: str(value) for name, value in values.items() if value not in (None, "")}
-    return {**tags, DONE_TAG: event.carried_out} if event.carried_out else tags
-
-
-def _event_of(entry: Version) -> Event:
-    tags = entry.tags
-    fields = {name.removeprefix(OWN): value for name, value in tags.items() if name.startswith(OWN)}
-    given = {name: value for name, value in tags.items() if not name.startswith(OWN)}
-    numbers = {name: _number(fields.get(name, "")) for name in ("version", "against", "previous")}
-    texts = {name: fields.get(name, "") for name in ("action", "why", "who", "run_id", "key", "after", "digest")}
-    return Event(
-        **texts, version=numbers["version"] or 0, against=numbers["against"], previous=numbers["previous"],
-        promote=fields.get("promote") == "True", tags=given,
-        report=entry.description if fields.get("action") == GATE else "",
-        number=entry.version, when=entry.created, carried_out=fields.get("carried_out", ""),
-    )
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isdigit() else None
+    texts = ("why", "previous", "tags", "report") if event.run_id else ()
+    earlier, subject = events if event.run_id else events[-1:], event.storable().fields("who", "key", "after", *texts)
+    return next((one for one in reversed(earlier) if one.fields("who", "key", "after", *texts) == subject), None)
 
 
 @dataclass(frozen=True)

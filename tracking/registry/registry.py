@@ -1,27 +1,40 @@
 """Register versions of a model, and carry out promotions, refusals and rollbacks.
 
 Aliases show the role of a version: `challenger` from registration to decision, `champion` for the version in use,
-`previous` for the champion before it. They follow the decision log (`tracking/registry/decisions.py`).
-`tracking/registry/change.py` turns a decision into aliases and tags, also after an interruption. The gate does not read
-scores from the registry: it scores both models itself.
+`previous` for the champion before it. The gate does not read scores from the registry: it scores both models itself.
+
+MLflow has no transaction over aliases, tags and descriptions. So the event in the decision log is the decision
+(`tracking/registry/decisions.py`), and the rest is derived from it. Every step of `Change.carry_out` may be repeated.
+If a process was killed or lost its connection, the next change of the registry finishes its work. The alias `champion`
+is set last, so it always points to the old or the new champion.
+
+On one machine, a file lock allows one change at a time. Between machines, the order of the log decides (see
+`decisions.fold_events`). One gap remains: a process may pause between reading the log and writing an alias, and then
+overwrite a newer alias from another machine. It reads the log again after the write and corrects the alias. If it is
+killed before that, the alias stays wrong until a user changes it; the next change records it in the log as moved.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import InputError, ReviewLMError
-from tracking.client import PRESENT, error_code
-from tracking.logged_models.bundles import bundle_folder, bundle_in
-from tracking.registry.change import ChampionChanged, Change, exclusive_change, registry_lock, retag
+from filelock import FileLock
+
+from core.errors import InputError, ReviewLMError, TrackingUnavailable
+from tracking.logged_models.bundles import bundle_folder
 from tracking.registry.decisions import (
+    ABANDONED,
+    ADOPTED,
+    CARRIED_OUT,
     GATE,
     MANUAL,
     OVERTAKEN,
+    PENDING,
     ROLLBACK,
     DecisionLog,
     Event,
@@ -39,6 +52,7 @@ from tracking.registry.versions import (
     REFUSED,
     Version,
     contents_of,
+    create_model,
     version_in,
     version_tags,
 )
@@ -54,22 +68,208 @@ from tracking.tags import (
     MODEL_URI_TAG,
     MODEL_VERSIONS,
     OUTCOME,
+    PACKED,
     REASON,
     RULE,
+    SHOWN,
     SINCE,
     VERSION_ADAPTATION,
     packed,
 )
 
 if TYPE_CHECKING:
-    from tracking.runs.runs import Tracker
+    from mlflow import MlflowClient
 
-__all__ = [
-    "CHALLENGER", "CHAMPION", "PREVIOUS", "ChampionChanged", "Registry", "Version", "bundle_in",
-]
 log = logging.getLogger(__name__)
+LOOKS = 5
+"""Maximum number of attempts to carry out the log: after that, another process keeps moving the aliases."""
 HISTORY = 50
 """Decisions that a card shows at most, the newest first."""
+
+
+class ChampionChanged(ReviewLMError):
+    """Another version became champion since the decision was made: decide again, against the new champion."""
+
+
+class Unfinished(TrackingUnavailable):
+    """A decision is in the log, but MLflow stopped answering before aliases and tags were confirmed.
+
+    Deciding again would write a second decision. The next change of the registry finishes this one first.
+    `event` is the decision as written in the log. It is not known whether another machine's decision came before it.
+    """
+
+    def __init__(self, event: Event, name: str, error: ReviewLMError) -> None:
+        super().__init__(
+            f"The decision is recorded as event {event.number}; the next command moves the aliases",
+            where=f"models:/{name}",
+            cause=error.cause or error.what, remedy="do not repeat the command; `reviewlm history` shows the outcome",
+        )
+        self.event = event
+
+
+def registry_lock(tracker: Tracker) -> FileLock:
+    """Return the lock that orders the changes of the registry on this machine; it may not be taken twice."""
+    home = tracker.artifact_root.parent
+    home.mkdir(parents=True, exist_ok=True)
+    return FileLock(home / "registry.lock")
+
+
+@contextmanager
+def exclusive_change(tracker: Tracker, name: str) -> Iterator[Change]:
+    """Hold the registry's lock on this machine, and yield a change that starts from the state of the log."""
+    with registry_lock(tracker):
+        change = Change(tracker, name)
+        change.begin()
+        yield change
+
+
+class Change:
+    """The decision log and the aliases of one model, while this process may change them, as last read."""
+
+    def __init__(self, tracker: Tracker, name: str) -> None:
+        self.tracker, self.name, self.log = tracker, name, DecisionLog(tracker, name)
+        self.interrupted: list[Event] = []
+        """Events of interrupted processes, which this one carries out."""
+        self._look()
+
+    def begin(self) -> None:
+        """Finish interrupted changes of other processes, and record in the log if aliases were moved by other means."""
+        seen = None
+        while self.events != seen:  # until two reads of the log agree: no other machine is changing it
+            self.interrupted += self._pending()
+            self.carry_out()
+            if (self.aliases.get(CHAMPION), self.aliases.get(PREVIOUS)) == (self.state.champion, self.state.previous):
+                return
+            seen = self.events
+            self._look()
+        why = "the log begins here" if not self.events else "an alias was set by other means than reviewlm"
+        self.log.append(Event(
+            ADOPTED, False, self.aliases.get(CHAMPION) or 0, self.state.champion, why, who="unknown",
+            previous=self.aliases.get(PREVIOUS), carried_out="found so",
+        ), self.events)
+        self._look()
+
+    def decide(self, event: Event) -> Event:
+        """Write an event to the log, which makes the decision valid, and carry it out.
+
+        Returns:
+            The event as written in the log.
+
+        Raises:
+            ChampionChanged: The champion is another than the one that the event is against.
+            Unfinished: MLflow stopped answering after the event was written.
+            TrackingUnavailable: MLflow stopped answering before the event was written, and nothing was changed; or
+                during the write, and it is not known whether the event is in the log.
+        """
+        if event.promote and self.state.champion not in (event.against, event.version):
+            raise self._champion_changed(event)
+        event = self.log.append(event, self.events)
+        for last in (False, True):
+            try:
+                self._look()
+                self.carry_out()
+                break
+            except TrackingUnavailable as error:
+                if last and self.state.states.get(event.number) != OVERTAKEN:
+                    raise Unfinished(event, self.name, error) from error
+                log.warning("event %d of %s is decided, but MLflow did not answer: %s", event.number, self.name,
+                            error.what)
+        if self.state.states[event.number] == OVERTAKEN:
+            raise self._champion_changed(event)
+        return event
+
+    def _champion_changed(self, event: Event) -> ChampionChanged:
+        return ChampionChanged(
+            "Another version became champion meanwhile; nothing was changed", where=f"models:/{self.name}@champion",
+            value=f"version {self.state.champion}, expected {event.against or 'none'}",
+            remedy="run the promotion again",
+        )
+
+    def carry_out(self) -> None:
+        """Update aliases, tags and descriptions to the state of the log."""
+        wrote = False
+        for _ in range(LOOKS):
+            pending = self._pending()
+            if not pending and (not wrote or self.aliases.get(CHAMPION) == self.state.champion):
+                return
+            gone = [event for event in pending if not self._note(event)]
+            for event in gone:
+                self.log.mark(event, f"{ABANDONED}: version {event.version} is gone")
+            if not gone:  # otherwise the champion may be another one than the log said
+                self._point()
+                wrote = True
+                for event in pending:
+                    self.log.mark(event)
+            self._look()  # another machine may have decided in the meantime, so that our aliases are outdated
+        raise TrackingUnavailable(
+            "The registry's aliases keep changing", where=f"models:/{self.name}",
+            cause="another process is updating them", remedy="try again",
+        )
+
+    def _look(self) -> None:
+        self.events = self.log.read()
+        self.state = fold_events(self.events)
+        versions, self.aliases = contents_of(self.tracker, self.name)
+        self.versions = {version.version: version for version in versions}
+
+    def _pending(self) -> list[Event]:
+        return [event for event in self.events if self.state.states[event.number] == PENDING]
+
+    def _point(self) -> None:
+        """Set the aliases, `champion` last; a deleted version does not get the alias `previous`."""
+        before = self.state.previous
+        self.set_alias(PREVIOUS, before if before in self.versions else None)
+        self.set_alias(CHAMPION, self.state.champion)
+
+    def set_alias(self, alias: str, version: int | None) -> None:
+        """Point an alias at a version, or delete it."""
+        if self.aliases.get(alias) == version:
+            return
+        if version is None:
+            self.tracker.upsert(lambda client: client.delete_registered_model_alias(self.name, alias))
+            del self.aliases[alias]
+        else:
+            self.tracker.upsert(lambda client: client.set_registered_model_alias(self.name, alias, str(version)))
+            self.aliases[alias] = version
+
+    def _note(self, event: Event) -> bool:
+        """Write an event's tags and report to its version; return False if the version was deleted.
+
+        Of several decisions of one kind on a version, the last one in the log applies.
+        """
+        later = [(one.action, one.version) for one in self.events if one.number > event.number]
+        if event.action == ADOPTED or (event.action, event.version) in later:
+            return True
+        if (entry := version_in(self.tracker, self.name, event.version)) is None:
+            return False
+        promoted = event.promote and self.aliases.get(CHAMPION) != event.version
+        tags = {**event.tags, **({SINCE: event.when.isoformat(timespec="seconds")} if promoted else {})}
+        rules = {name for name in entry.tags if event.action == GATE and name.startswith(RULE)}
+        if event.action == GATE and entry.description != event.report:
+            self.tracker.upsert(
+                lambda client: client.update_model_version(self.name, str(event.version), event.report)
+            )
+        retag(self.tracker, entry, tags, rules - tags.keys())  # rules of an earlier decision
+        if event.action in (GATE, MANUAL) and self.aliases.get(CHALLENGER) == event.version:
+            self.set_alias(CHALLENGER, None)
+        return True
+
+
+def retag(tracker: Tracker, entry: Version, tags: Mapping[str, str], gone: Collection[str] = ()) -> None:
+    """Set tags of a version and delete others, in as few writes as possible; see `tracking.tags.packed`."""
+    stored = entry.stored
+    plain = stored.keys() - SHOWN  # set by other means
+    others = {name: value for name, value in entry.tags.items() if name not in gone and name not in plain}
+    wanted = {PACKED: "{}", **packed({**others, **tags})}
+    changed = {name: value for name, value in wanted.items() if stored.get(name) != value}
+
+    def write(client: MlflowClient) -> None:
+        for name, value in changed.items():
+            client.set_model_version_tag(entry.name, str(entry.version), name, value)
+        for name in stored.keys() & set(gone):
+            client.delete_model_version_tag(entry.name, str(entry.version), name)
+
+    tracker.upsert(write)
 
 
 class Registry:
@@ -85,44 +285,24 @@ class Registry:
 
         A repeated call returns the same version. A version that the gate has judged does not become challenger again.
         """
-        self._create_model()
+        create_model(self.tracker, self.name, MODEL_DESCRIPTION.format(name=self.name))
         with exclusive_change(self.tracker, self.name) as change:
             same = next((version for version in self.versions() if version.source == model_uri), None)
+            stored = packed(version_tags({**(tags or {}), MODEL_URI_TAG: model_uri}))
             with self.tracker.reaching() as client:
                 model = client.get_logged_model(model_uri.removeprefix("models:/"))
-            number = same.version if same else self._create_version(model, model_uri, run_id, tags or {}, description)
-            self._link(model, number)
+                # From the model's folder: MLflow would look up `models:/m-…` in its process-wide store.
+                number = same.version if same else int(client.create_model_version(
+                    self.name, model.artifact_location, run_id, stored, model_id=model.model_id,
+                    description=shorten(description, DESCRIPTION_LENGTH),
+                ).version)
+                linked = json.loads(model.tags.get(MODEL_VERSIONS, "[]"))  # as MLflow's own registration notes it
+                if (self.name, str(number)) not in {(entry["name"], str(entry["version"])) for entry in linked}:
+                    entries = [*linked, {"name": self.name, "version": number}]
+                    client.set_logged_model_tags(model.model_id, {MODEL_VERSIONS: json.dumps(entries)})
             if same is None or OUTCOME not in same.tags:
                 change.set_alias(CHALLENGER, number)
         return number
-
-    def _create_model(self) -> None:
-        try:
-            with self.tracker.reaching() as client:
-                client.create_registered_model(self.name, description=MODEL_DESCRIPTION.format(name=self.name))
-        except ReviewLMError as error:
-            if error_code(error) not in PRESENT:
-                raise
-
-    def _create_version(
-        self, model: Any, model_uri: str, run_id: str, tags: Mapping[str, Any], description: str
-    ) -> int:
-        """Create a version from the model's folder: MLflow would look up `models:/m-…` in its process-wide store."""
-        with self.tracker.reaching() as client:
-            created = client.create_model_version(
-                self.name, model.artifact_location, run_id, packed(version_tags({**tags, MODEL_URI_TAG: model_uri})),
-                description=shorten(description, DESCRIPTION_LENGTH), model_id=model.model_id,
-            )
-        return int(created.version)
-
-    def _link(self, model: Any, number: int) -> None:
-        """Note the version in a tag of the logged model, as MLflow's own registration does."""
-        linked = json.loads(model.tags.get(MODEL_VERSIONS, "[]"))
-        if (self.name, str(number)) in {(entry["name"], str(entry["version"])) for entry in linked}:
-            return
-        entries = [*linked, {"name": self.name, "version": number}]
-        with self.tracker.reaching() as client:
-            client.set_logged_model_tags(model.model_id, {MODEL_VERSIONS: json.dumps(entries)})
 
     def alias(self, name: str) -> Version | None:
         """Return the version that an alias points to, or None if the alias or the model does not exist."""
@@ -139,10 +319,18 @@ class Registry:
         remedy = f"`reviewlm history --model {self.name}` lists the versions"
         raise InputError("There is no such version", where=f"models:/{self.name}", value=number, remedy=remedy)
 
+    def versions(self) -> list[Version]:
+        """Return all versions, the newest first; an empty list if the model does not exist."""
+        return contents_of(self.tracker, self.name)[0][::-1]
+
     def version_rows(self) -> list[dict[str, Any]]:
         """Return one row per version, the newest first, for tables and JSON; those in `rolled_back` say so."""
         rows, left = [version.as_row() for version in self.versions()], self.rolled_back()
         return [row | ({"outcome": "rolled back"} if row["version"] in left else {}) for row in rows]
+
+    def events(self) -> list[Event]:
+        """Return the decision log, the oldest event first."""
+        return self.log.read()
 
     def decisions(self) -> list[dict[str, Any]]:
         """Return one row per event of the decision log, the newest first; its state shows whether it counts."""
@@ -155,10 +343,6 @@ class Registry:
         events = {event.number: event for event in self.events()}
         return {version: events[number] for version, number in fold_events(events.values()).left.items()}
 
-    def versions(self) -> list[Version]:
-        """Return all versions, the newest first; an empty list if the model does not exist."""
-        return contents_of(self.tracker, self.name)[0][::-1]
-
     def bundle_folder(self, version: int | Version) -> Path:
         """Return the folder of a version's bundle; download it first if the store is not on this machine.
 
@@ -170,14 +354,7 @@ class Registry:
     def tag(self, number: int, tags: Mapping[str, str]) -> None:
         """Set those tags of a version that it does not have yet with these values."""
         with registry_lock(self.tracker):  # the packed tag is read and written whole
-            version = self.version(number)
-            changes = {name: value for name, value in version_tags(tags).items() if version.tags.get(name) != value}
-            if changes:
-                retag(self.tracker, version, changes)
-
-    def events(self) -> list[Event]:
-        """Return the decision log, the oldest event first."""
-        return self.log.read()
+            retag(self.tracker, self.version(number), version_tags(tags))
 
     def settle(
         self, version: int, expected_champion: int | None, promote: bool, report: str, tags: Mapping[str, Any], *,
@@ -197,7 +374,7 @@ class Registry:
         Raises:
             ChampionChanged: The challenger won against a version that is no longer champion. It is not promoted; its
                 version and the aliases are not changed.
-            ReviewLMError: There is no such version.
+            InputError: There is no such version.
         """
         self.version(version)
         why = str(tags.get(REASON, ""))
@@ -262,7 +439,7 @@ class Registry:
         with exclusive_change(self.tracker, self.name) as change:
             target = self._former_champion(change, to)
             champion = change.state.champion
-            event = self._enter(change, Event(ROLLBACK, True, target, against or champion, why, who))
+            event = change.decide(Event(ROLLBACK, True, target, against or champion, why, who))
         log.info("version %d of %s is champion again (was %s)", target, self.name, champion)
         return event
 
@@ -274,51 +451,35 @@ class Registry:
     def champions(self) -> list[Version]:
         """Return all current and former champions that still exist, the earliest first."""
         with exclusive_change(self.tracker, self.name) as change:
-            past_champions = change.state.past_champions
-        there = {version.version: version for version in self.versions()}
-        return [there[number] for number in past_champions if number in there]
+            past, there = change.state.past_champions, change.versions
+        return [there[number] for number in past if number in there]
 
     def _former_champion(self, change: Change, to: int | None) -> int:
         state = change.state
-        if to is None and (late := [event for event in change.finished if event.action == ROLLBACK]):
-            raise ReviewLMError(
-                f"A rollback to version {late[-1].version} was interrupted and has been completed only now",
-                where=f"models:/{self.name}", value=f"event {late[-1].number}",
-                remedy="if you wanted that, nothing more is needed; `--to N` goes back to another former champion",
-            )
+        late = [one for one in change.interrupted if (one.action, state.states[one.number]) == (ROLLBACK, CARRIED_OUT)]
         target = state.previous if to is None else to
-        if target is None or target == state.champion:
-            raise ReviewLMError(
-                f"{self.name} has no previous champion to go back to" if to is None else
-                f"Version {to} is the champion already", where=f"models:/{self.name}",
-            )
-        if target not in state.past_champions:
-            numbers = ", ".join(map(str, state.past_champions)) or "none"
-            raise ReviewLMError(
-                f"Version {to} of {self.name} was never champion", value=to, cause=f"champions so far: {numbers}",
-                remedy="make it champion with `reviewlm promote --version N --why TEXT`",
-            )
-        return target
+        if to is None and late:
+            what = f"A rollback to version {late[-1].version} was interrupted and has been completed only now"
+            cause, remedy = f"event {late[-1].number}", "`--to N` goes back to another former champion"
+        elif target is None:
+            what, cause, remedy = f"{self.name} has no previous champion to go back to", "", ""
+        elif target == state.champion:
+            what, cause, remedy = f"Version {target} is the champion already", "", ""
+        elif target not in state.past_champions:
+            what = f"Version {target} of {self.name} was never champion"
+            cause = f"champions so far: {', '.join(map(str, state.past_champions)) or 'none'}"
+            remedy = "make it champion with `reviewlm promote --version N --why TEXT`"
+        else:
+            return target
+        raise ReviewLMError(what, where=f"models:/{self.name}", value=to, cause=cause, remedy=remedy)
 
     def _decide(self, event: Event) -> Event:
         """Write a decision to the log and carry it out, unless this was done before and only the answer was lost."""
         with exclusive_change(self.tracker, self.name) as change:
             earlier = same_decision(change.events, event)
             if earlier is None or change.state.states[earlier.number] == OVERTAKEN:
-                return self._enter(change, event)
+                return change.decide(event)
             return earlier
-
-    def _enter(self, change: Change, event: Event) -> Event:
-        champion = change.state.champion
-        if not event.promote or champion in (event.against, event.version):
-            event = change.decide(event)
-            if change.state.states[event.number] != OVERTAKEN:
-                return event
-            champion = change.state.champion
-        raise ChampionChanged(
-            "Another version became champion meanwhile; nothing was changed", where=f"models:/{self.name}@champion",
-            value=f"version {champion}, expected {event.against or 'none'}", remedy="run the promotion again",
-        )
 
 
 def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from core.errors import ConfigError, ReviewLMError
 from core.lineage import FAMILY_TAG
 from core.sqlite_files import database_file, read_only
 from models.options import require_name
-from tracking.client import ABSENT, error_code
+from tracking.client import ABSENT, PRESENT, error_code
 from tracking.runs.params import legal_name, shorten
 from tracking.tags import MODEL_KIND, MODEL_URI_TAG, OUTCOME, REASON, unpacked
 
@@ -40,17 +40,11 @@ Row = tuple[int, str | None, int, str | None, str, str, dict[str, str]]
 TAGS = "SELECT version, key, value FROM model_version_tags WHERE name = ?"
 ALIASES = "SELECT alias, version FROM registered_model_aliases WHERE name = ?"
 NAMES = f"SELECT DISTINCT name FROM model_versions WHERE (source = ?) = ? AND {EXISTS}"
-MODEL_DESCRIPTION = """Language models of reviews, registered by ReviewLM.
-
-| alias | version |
-|---|---|
-| `@champion` | in use: `reviewlm generate --model {name}` loads it |
-| `@challenger` | newest, not decided yet |
-| `@previous` | champion before; `reviewlm rollback --model {name} --why TEXT` goes back to it |
-
-The description of a version says what the promotion gate decided about it, by which figures and rules.
-`reviewlm history --model {name}` lists all decisions; they are kept in the model `{name}-decisions`.
-"""
+MODEL_DESCRIPTION = (
+    "Models of reviews, registered by ReviewLM. `@champion` is in use, `@challenger` is not decided yet, `@previous` "
+    "is what `reviewlm rollback --model {name} --why TEXT` goes back to. The description of a version says what the "
+    "gate decided about it; `reviewlm history --model {name}` lists all decisions (the model `{name}-decisions`)."
+)
 """Description of a registered model in MLflow, for its name."""
 
 
@@ -113,6 +107,16 @@ def _no_address(text: str, cause: str = "") -> ConfigError:
 def version_tags(tags: Mapping[str, Any]) -> dict[str, str]:
     """Return tags with names and lengths that the registry accepts."""
     return {legal_name(name): shorten(str(value), TAG_LENGTH) for name, value in tags.items()}
+
+
+def create_model(tracker: Connection, name: str, description: str) -> None:
+    """Create a registered model, unless it exists."""
+    try:
+        with tracker.reaching() as client:
+            client.create_registered_model(name, description=description)
+    except ReviewLMError as error:
+        if error_code(error) not in PRESENT:
+            raise
 
 
 def contents_of(tracker: Connection, name: str) -> tuple[list[Version], dict[str, int]]:

@@ -3,7 +3,7 @@
 Whatever is written to a run goes into its record on this disk first (`tracking/runs/record.py`) and is then published.
 If MLflow does not answer, the record waits for the next write, the next flow, or `reviewlm home sync`. A request
 may have arrived although its answer was lost. MLflow does not detect all duplicates (a run, a logged model, a point
-without its time): these are searched for first.
+with another time): these are searched for first.
 
 Metric points come from the trainer's journal (`metrics.jsonl`), so that the training loop does not need MLflow.
 """
@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.errors import ArtifactError, ReviewLMError, TrackingUnavailable
 from tracking.client import Connection
@@ -28,10 +28,7 @@ from tracking.runs.params import metric_name
 from tracking.runs.record import PENDING, Record, Records, remember_store
 from tracking.tags import DATASET_USE, KEY, LOGGED_TABLES, MODEL_URI_TAG, stored_name, value_of
 
-if TYPE_CHECKING:
-    from mlflow.entities import Metric
-
-PAUSES = (5.0, 10.0, 30.0, 60.0)
+PAUSE = 30.0
 """Seconds between attempts to reach a store that did not answer: each attempt makes the user wait."""
 WAIT_PAUSE = 2.0
 PER_BATCH = {"metrics": 1000, "params": 100, "tags": 100}
@@ -39,8 +36,8 @@ NOT_METRICS = frozenset({"step", "time"})
 SETTLED = b'"settled": true'
 log = logging.getLogger(__name__)
 LOCAL = re.compile(rf"{PENDING}[0-9a-f]{{32}}")
-_pauses: dict[str, tuple[float, int]] = {}
-"""By store that did not answer this process: when to try again (monotonic clock), and how often it has failed."""
+_away_until: dict[str, float] = {}
+"""By store that did not answer this process: when to try again (monotonic clock)."""
 
 
 class Unknown(TrackingUnavailable):
@@ -49,9 +46,8 @@ class Unknown(TrackingUnavailable):
 
 @dataclass
 class Sent:
-    """What one publication sent: a new run's id, the number of points, a model's address; and why it ended early."""
+    """What one publication sent: the number of points, a model's address; and why it ended early."""
 
-    run_id: str = ""
     points: int = 0
     model: str = ""
     error: TrackingUnavailable | None = None
@@ -63,6 +59,8 @@ class Publisher(Connection):
     def _connect(self) -> None:
         super()._connect()
         self.records = Records(self.artifact_root.parent, self.uri)
+        self.sent_points: dict[str, dict[str, dict[int, float]]] = {}
+        """By run and metric, the values by step that MLflow is known to have."""
 
     def write(self, run: str, **part: Any) -> Sent:
         """Add a part to the record of a run and publish it.
@@ -72,7 +70,7 @@ class Publisher(Connection):
             ReviewLMError: MLflow refuses it, or *run* is no run.
         """
         with self._lock:
-            if self.uri in _pauses and not self.paused:
+            if self.uri in _away_until and not self.paused:
                 self.sync()
             with self.records.lock(run):
                 record = self.records.read(run)
@@ -80,25 +78,22 @@ class Publisher(Connection):
                     if run.startswith(PENDING) and "start" not in part:
                         raise ReviewLMError("MLflow does not know this run", where=self.shown, value=run)
                     record = Record(run, self.experiment, "" if run.startswith(PENDING) else run)
-                return self._publish_part(record, part)
+                before = copy.deepcopy(record)
+                record.merge(part)
+                self.records.write(record)  # a process that is killed from here on loses nothing
+                try:
+                    return self._publish(record, first=not before.waits)
+                except Exception:  # not an interrupt, which ends this process
+                    self.records.write(before)
+                    raise
 
-    def _publish_part(self, record: Record, part: dict[str, Any]) -> Sent:
-        before, again = copy.deepcopy(record), record.waits
-        record.merge(part)
-        if self.paused:
-            return self._keep(record, Sent())
-        self.records.write(record)  # a process that is killed from here on loses nothing
-        try:
-            sent = publish(self, record, again, first=not again)
-        except Exception:  # not an interrupt, which ends this process
-            self.records.write(before)
-            raise
+    def _publish(self, record: Record, first: bool) -> Sent:
+        """Publish a record, and store what is left of it, with copies of the files that it names."""
+        sent = Sent() if self.paused else publish(self, record, first)
         if sent.error is not None and not isinstance(sent.error, Unknown):
-            self._pause(sent.error)
-        return self._keep(record, sent)
-
-    def _keep(self, record: Record, sent: Sent) -> Sent:
-        """Store what is left of a record, with copies of the files that it names."""
+            _away_until[self.uri] = time.monotonic() + PAUSE
+            log.warning("MLflow (%s) cannot be reached (%s); runs wait in %s and are published when it is back",
+                        self.shown, sent.error.cause or sent.error.what, self.records.folder)  # fmt: skip
         if record.waits:
             remember_store(self)
             self.records.keep_files(record)
@@ -108,21 +103,18 @@ class Publisher(Connection):
     def sync(self) -> int:
         """Publish all runs of this store and experiment, and return how many MLflow has not everything of."""
         with self._lock:
-            done = 0
-            for _ in range(2):  # the tag of a parent may name a child that is only now started
-                for named in self.waiting():
-                    with self.records.lock(named.run):
-                        record = self.records.read(named.run)
-                        if record is None or not record.waits:  # another process was faster
-                            continue
-                        sent = self._keep(record, publish(self, record, again=True))
-                    done += not record.waits
-                    if sent.error is not None and not isinstance(sent.error, Unknown) and not self.answers():
-                        self._pause(sent.error)
-                        return len(self.waiting())
-            _pauses.pop(self.uri, None)
+            _away_until.pop(self.uri, None)
+            waited = self.waiting()
+            for named in 2 * waited:  # twice: the tag of a parent may name a child that is only now started
+                with self.records.lock(named.run):
+                    record = self.records.read(named.run)
+                    if record is not None and record.waits:  # otherwise another process was faster
+                        self._publish(record, first=False)
+                if self.paused and not self.answers():
+                    return len(self.waiting())
+                _away_until.pop(self.uri, None)
             left = len(self.waiting())
-            if done:
+            if done := len(waited) - left:
                 log.info("MLflow (%s) has what waited of %d runs; %d still wait", self.shown, done, left)
             return left
 
@@ -133,17 +125,7 @@ class Publisher(Connection):
     @property
     def paused(self) -> bool:
         """Whether the next attempt must still wait because the store did not answer."""
-        until, _ = _pauses.get(self.uri, (0.0, 0))
-        return time.monotonic() < until
-
-    def _pause(self, error: TrackingUnavailable) -> None:
-        failures = _pauses.get(self.uri, (0.0, 0))[1] + 1
-        seconds = PAUSES[min(failures, len(PAUSES)) - 1]
-        _pauses[self.uri] = time.monotonic() + seconds, failures
-        log.warning(
-            "MLflow (%s) cannot be reached (%s); runs wait in %s and are published when it is back; next attempt in "
-            "%.0f s", self.shown, error.cause or error.what, self.records.folder, seconds,
-        )
+        return time.monotonic() < _away_until.get(self.uri, 0.0)
 
     def wait(self, seconds: float = 0.0, sleep: Callable[[float], None] = time.sleep) -> None:
         """Wait until MLflow answers and has all that waited, except for files that are only looked at.
@@ -156,7 +138,6 @@ class Publisher(Connection):
         while True:
             try:
                 self.ask(lambda client: client.search_experiments(max_results=1), patient=False)
-                _pauses.pop(self.uri, None)
                 if self.sync() and (left := sum(record.holds_up for record in self.waiting())):
                     raise TrackingUnavailable("Some runs are not in MLflow yet", where=self.shown, value=left)
                 return
@@ -182,13 +163,12 @@ class Publisher(Connection):
         return record.run_id
 
 
-def publish(tracker: Publisher, record: Record, again: bool = True, first: bool = False) -> Sent:
+def publish(tracker: Publisher, record: Record, first: bool = False) -> Sent:
     """Send what a record holds and remove it from the record; what cannot be sent now stays.
 
     Args:
         tracker: Connection to the store.
         record: The record; the caller holds its lock and stores it afterwards.
-        again: Whether parts of it may have arrived before.
         first: Raise what MLflow refuses, instead of noting it in the record.
 
     Raises:
@@ -198,10 +178,13 @@ def publish(tracker: Publisher, record: Record, again: bool = True, first: bool 
     """
     sent = Sent()
     for kind, send in SENDERS.items():
-        if not getattr(record, kind):
+        if not (part := getattr(record, kind)):
             continue
+        none = None if kind in ("start", "end") else type(part)()
         try:
-            send(tracker, record, again, sent)
+            send(tracker, record, sent)
+            if kind != "tables" or not record.texts:  # the UI learns of tables once their files are there
+                setattr(record, kind, none)
         except TrackingUnavailable as error:
             if not isinstance(error, Unknown) and not tracker.may_come_back(error):
                 raise
@@ -215,34 +198,30 @@ def publish(tracker: Publisher, record: Record, again: bool = True, first: bool 
                 raise
             log.warning("MLflow rejected '%s' of run %s: %s", kind, record.run, error)
             record.refused.append({"kind": kind, "reason": str(error)[:1000]})
-            setattr(record, kind, type(getattr(record, kind))() if kind not in ("start", "end") else None)
+            setattr(record, kind, none)
             if kind == "start":
                 break
     return sent
 
 
-def _start(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+def _start(tracker: Publisher, record: Record, sent: Sent) -> None:
     """Start a run, unless it was started before."""
-    details = dict(record.start or {})
-    run_id = tracker.find_run(KEY, record.run) if again else None
-    if not run_id:
-        tags = _known_tags(tracker, details["tags"])
+    assert record.start is not None
+    tags = {**_known_tags(tracker, record.start["tags"]), stored_name(KEY): record.run}
+    record.run_id = tracker.find_run(KEY, record.run) or ""
+    if not record.run_id:
         with tracker.reaching() as client:
             run = client.create_run(
-                tracker.experiment_id, start_time=details["time"], run_name=details["name"],
-                tags={**tags, stored_name(KEY): record.run},
+                tracker.experiment_id, start_time=record.start["time"], run_name=record.start["name"], tags=tags
             )
-        run_id = str(run.info.run_id)
-    record.run_id = sent.run_id = run_id
-    record.start = None
+        record.run_id = str(run.info.run_id)
 
 
-def _tags(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+def _tags(tracker: Publisher, record: Record, sent: Sent) -> None:
     from mlflow.entities import RunTag
 
     tags = _known_tags(tracker, record.tags)
     _log(tracker, record.run_id, "tags", [RunTag(name, value) for name, value in tags.items()])
-    record.tags = {}
 
 
 def _known_tags(tracker: Publisher, tags: dict[str, str]) -> dict[str, str]:
@@ -255,14 +234,13 @@ def _known_tags(tracker: Publisher, tags: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _params(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+def _params(tracker: Publisher, record: Record, sent: Sent) -> None:
     from mlflow.entities import Param
 
     _log(tracker, record.run_id, "params", [Param(name, value) for name, value in record.params.items()])
-    record.params = {}
 
 
-def _inputs(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+def _inputs(tracker: Publisher, record: Record, sent: Sent) -> None:
     """Record data sets as inputs of a run."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -274,55 +252,45 @@ def _inputs(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None
         for entry in record.inputs
     ]
     tracker.upsert(lambda client: client.log_inputs(record.run_id, datasets=inputs))
-    record.inputs = []
 
 
-def _models(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
-    while record.models:
-        model = record.models[0]
-        sent.model = send_model(
-            tracker, record.run_id, model["name"], Path(model["bundle"]), Path(model["package"])
-        )
-        record.models = record.models[1:]
+def _models(tracker: Publisher, record: Record, sent: Sent) -> None:
+    for model in record.models:
+        sent.model = send_model(tracker, record.run_id, model["name"], Path(model["bundle"]), Path(model["package"]))
 
 
-def _points(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+def _points(tracker: Publisher, record: Record, sent: Sent) -> None:
     """Log the points that the run does not have yet; with a data set, also as metrics of the run's logged model."""
     points = [(Point(*entry[:4]), *entry[4:6]) for entry in record.points.values()]
-    sent.points = send_points(tracker, record.run_id, points, again)
-    record.points = {}
+    sent.points = send_points(tracker, record.run_id, points)
 
 
-def send_points(
-    tracker: Connection, run_id: str, points: list[tuple[Point, str, str]], again: bool = False
-) -> int:
+def send_points(tracker: Publisher, run_id: str, points: list[tuple[Point, str, str]]) -> int:
     """Send the points that a run does not have, and return their number.
 
     Each tracker asks MLflow once for the values of a metric and remembers them; after a failure it asks again.
 
     Args:
         points: Points, each with name and digest of its data set, "" for none.
-        again: Whether some of them may have arrived before.
     """
-    values = tracker.sent_points.pop(run_id, {})
-    values = {} if again else values
-    curves = {point.name for point, _, _ in points if point.step}
-    unknown, model = {point.name for point, _, _ in points} - values.keys(), ""
+    from mlflow.entities import Metric
+
+    values, model = tracker.sent_points.pop(run_id, {}), ""
+    unknown = {point.name for point, _, _ in points} - values.keys()
     if unknown or any(name for _, name, _ in points):
         with tracker.reaching() as client:
             data = client.get_run(run_id).data
             model = value_of(data.tags, MODEL_URI_TAG).removeprefix("models:/")
-            values |= {name: {0: data.metrics[name]} if name in data.metrics else {} for name in unknown}
-            for name in unknown & curves & data.metrics.keys():  # only curves need one more request per metric
-                history = sorted(client.get_metric_history(run_id, name), key=lambda metric: metric.timestamp)
-                values[name] = {metric.step: metric.value for metric in history}
+            for name in unknown:
+                history = client.get_metric_history(run_id, name) if name in data.metrics else []
+                values[name] = {one.step: one.value for one in sorted(history, key=lambda one: one.timestamp)}
     new = [one for one in points if not _same(values[one[0].name].get(one[0].step), one[0].value)]
-    tied = [
-        {"model_id": model, "dataset_name": name, "dataset_digest": digest} if name and model else {}
-        for _, name, digest in new
-    ]
-    entries = [_metric(point, **about) for (point, _, _), about in zip(new, tied, strict=True)]
-    _log(tracker, run_id, "metrics", entries)
+    metrics = []
+    for point, name, digest in new:
+        tied = {"model_id": model, "dataset_name": name, "dataset_digest": digest} if name and model else {}
+        when = int((point.time or time.time()) * 1000)
+        metrics.append(Metric(point.name, point.value, when, point.step, **tied))
+    _log(tracker, run_id, "metrics", metrics)
     for point, _, _ in new:
         values[point.name][point.step] = point.value
     tracker.sent_points[run_id] = values
@@ -336,26 +304,24 @@ def _same(stored: float | None, value: float) -> bool:
     return math.isclose(stored, value, rel_tol=1e-12) or (math.isnan(stored) and math.isnan(value))
 
 
-def _texts(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+def _texts(tracker: Publisher, record: Record, sent: Sent) -> None:
     for path, text in list(record.texts.items()):
         with tracker.reaching() as client:
             client.log_text(record.run_id, text, path)
         del record.texts[path]
 
 
-def _tables(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+def _tables(tracker: Publisher, record: Record, sent: Sent) -> None:
     """Name tables to the UI, once their files are there."""
     if record.texts:
         return
     with tracker.reaching() as client:
         logged = json.loads(client.get_run(record.run_id).data.tags.get(LOGGED_TABLES, "[]"))
         new = [entry for path in record.tables if (entry := {"path": path, "type": "table"}) not in logged]
-        if new:
-            client.set_tag(record.run_id, LOGGED_TABLES, json.dumps([*logged, *new]))
-    record.tables = []
+        client.set_tag(record.run_id, LOGGED_TABLES, json.dumps([*logged, *new]))
 
 
-def _folders(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
+def _folders(tracker: Publisher, record: Record, sent: Sent) -> None:
     for folder, path in list(record.folders.items()):
         if Path(folder).is_dir():
             with tracker.reaching() as client:
@@ -365,26 +331,19 @@ def _folders(tracker: Publisher, record: Record, again: bool, sent: Sent) -> Non
         del record.folders[folder]
 
 
-def _end(tracker: Publisher, record: Record, again: bool, sent: Sent) -> None:
-    details = record.end or {}
+def _end(tracker: Publisher, record: Record, sent: Sent) -> None:
+    assert record.end is not None
     with tracker.reaching() as client:
-        client.set_terminated(record.run_id, status=details["status"], end_time=details["time"])
-    record.end = None
+        client.set_terminated(record.run_id, status=record.end["status"], end_time=record.end["time"])
 
 
-SENDERS: dict[str, Callable[[Publisher, Record, bool, Sent], None]] = {
+SENDERS: dict[str, Callable[[Publisher, Record, Sent], None]] = {
     "start": _start, "tags": _tags, "params": _params, "inputs": _inputs, "models": _models, "points": _points,
     "texts": _texts, "tables": _tables, "folders": _folders, "end": _end,
 }  # fmt: skip
 """By part of a record, in the order in which parts need each other."""
 LOOKED_AT = ("texts", "tables", "folders")
 """Parts that hold up no other: MLflow may keep files at another place, which is away for longer."""
-
-
-def _metric(point: Point, **tied: str) -> Metric:
-    from mlflow.entities import Metric
-
-    return Metric(point.name, point.value, int((point.time or time.time()) * 1000), point.step, **tied)
 
 
 def _log(tracker: Connection, run_id: str, kind: str, entries: list[Any]) -> None:

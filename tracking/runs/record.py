@@ -6,7 +6,7 @@ it; it is no queue. A run that was started while MLflow did not answer keeps its
 (`pending-…`) into MLflow's id.
 
 Files are named by their path while they are sent. What could not be sent gets copies beside the record, because the
-originals may be deleted.
+originals may be deleted. A process that has a run open holds a lock beside its record.
 
 A folder also remembers which stores its runs wrote to, so that every one of them can be asked and caught up.
 """
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from core.errors import Damaged, disk_errors
+from core.processes.leftovers import is_held
 from core.sqlite_files import DATABASE, home_database
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 PENDING = "pending-"
 """Beginning of the local name of a run that MLflow does not know yet."""
 FOLDER, STORES = "runs", "stores"
-FILE, FILES = "record.json", "files"
+FILE, FILES, LOCK = "record.json", "files", "open.lock"
 OWN = "home"
 """Name of the home folder's own database, wherever the folder lies."""
 LOCKS = 16
@@ -51,7 +52,7 @@ class Record:
         run: The name that the pipeline uses: MLflow's id, or the local name.
         experiment: Name of the experiment.
         run_id: MLflow's id; empty while MLflow does not know the run.
-        process: Which process has the run open (`core/processes/leftovers.py`); empty if none has.
+        open: Whether a process has the run open; it holds the lock beside the record.
         start: Name, tags and time; None once MLflow knows the run.
         points: By step and name: a `Point`, with name and digest of its data set.
         inputs: Data sets, as `Tracker.log_datasets` describes them.
@@ -66,7 +67,7 @@ class Record:
     run: str
     experiment: str
     run_id: str = ""
-    process: str = ""
+    open: bool = False
     start: dict[str, Any] | None = None
     tags: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
@@ -93,14 +94,13 @@ class Record:
         """Add what is new; a later value replaces an earlier one."""
         for name, value in part.items():
             before = getattr(self, name)
-            if name == "points":
-                self.points |= {key: point for key, point in value.items() if not same_value(before.get(key), point)}
-            elif isinstance(before, dict) and name not in ("start", "end"):
-                setattr(self, name, before | value)
+            if name == "points":  # logged again without its data set, a figure keeps the one that it has
+                value = {key: one for key, one in value.items() if key not in before or before[key][1] != one[1]}
+            if isinstance(before, dict) and name not in ("start", "end"):
+                value = before | value
             elif isinstance(before, list):
-                setattr(self, name, before + [entry for entry in value if entry not in before])
-            else:
-                setattr(self, name, value)
+                value = before + [entry for entry in value if entry not in before]
+            setattr(self, name, value)
 
 
 class Records:
@@ -110,7 +110,6 @@ class Records:
     """
 
     def __init__(self, home: Path, uri: str) -> None:
-        self.home, self.uri = home, uri
         self.folder = home / FOLDER / store_key(uri, home)
 
     def lock(self, run: str) -> FileLock:
@@ -141,7 +140,7 @@ class Records:
     def write(self, record: Record) -> None:
         """Write a record, or remove it once the run has ended and MLflow has everything and knows it by its own id."""
         folder = self.folder / record.run
-        if not any((record.waits, record.refused, record.process)) and record.run == record.run_id:
+        if not any((record.waits, record.refused, record.open)) and record.run == record.run_id:
             self.forget(record.run)
             return
         with disk_errors(folder):
@@ -156,6 +155,14 @@ class Records:
     def forget(self, run: str) -> None:
         """Remove the record of a run whose local name nobody uses."""
         shutil.rmtree(self.folder / run, ignore_errors=True)
+
+    def is_left(self, record: Record) -> bool:
+        """Return whether the process that had a run open is gone.
+
+        A home that was restored from a backup has no locks. Its runs in a server may go on in the original home.
+        """
+        lock = self.folder / record.run / LOCK
+        return record.open and (not is_open(lock) if lock.exists() else self.folder.name == OWN)
 
     def keep_files(self, record: Record) -> None:
         """Copy the files that a record names and that could not be sent; bundles never change and are linked."""
@@ -177,11 +184,6 @@ def _lock(file: Path, process: int) -> FileLock:
     return FileLock(file, thread_local=True)
 
 
-def same_value(before: list[Any] | None, point: list[Any]) -> bool:
-    """Return whether two entries of `Record.points` have one value."""
-    return before is not None and (before[1] == point[1] or (before[1] != before[1] and point[1] != point[1]))
-
-
 def _kept(folder: str, place: Path, copy: Callable[[str, str], object]) -> str:
     """Copy a folder below *place*, unless it is there already or gone, and return its path."""
     source = Path(folder)
@@ -201,21 +203,30 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
         shutil.copyfile(source, target)
 
 
-def store_key(uri: str, home: Path | None = None) -> str:
+def is_open(lock: Path) -> bool:
+    """Return whether a process has the run of a lock open; a lock of another user that cannot be opened says so."""
+    try:
+        return is_held(lock)
+    except OSError:
+        return True
+
+
+def open_locks(home: Path, held: bool) -> list[Path]:
+    """Return the locks of open runs that a living process holds, or those that none does."""
+    return [file for file in (home / FOLDER).glob(f"*/*/{LOCK}") if is_open(file) == held]
+
+
+def store_key(uri: str, home: Path) -> str:
     """Return the name by which files of a home folder mean a store; its address may hold a password."""
-    if home is not None and uri == home_database(home):
-        return OWN
-    return hashlib.sha256(uri.encode()).hexdigest()[:16]
+    return OWN if uri == home_database(home) else hashlib.sha256(uri.encode()).hexdigest()[:16]
 
 
 def remember_store(tracker: Connection) -> None:
     """Record the address of a store outside the home folder, with its password, for the home folder's owner only."""
     home = tracker.artifact_root.parent
-    if tracker.uri == home_database(home):
-        return
-    file = home / STORES / store_key(tracker.uri)
+    file = home / STORES / store_key(tracker.uri, home)
     with suppress(OSError):  # a full disk must not end a run
-        if not file.exists():
+        if file.name != OWN and not file.exists():
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             part = file.with_name(f"{file.name}.part")
             part.write_text(tracker.uri, encoding="utf-8")
@@ -225,7 +236,7 @@ def remember_store(tracker: Connection) -> None:
 def known_stores(home: Path) -> list[str]:
     """Return the addresses of the home folder's own database, if it exists, and of all remembered stores."""
     of_home = [home_database(home)] if (home / DATABASE).is_file() else []
-    files = sorted((home / STORES).glob("*")) if (home / STORES).is_dir() else []
+    files = sorted((home / STORES).glob("*"))
     return [*of_home, *(file.read_text(encoding="utf-8") for file in files if file.suffix != ".part")]
 
 
@@ -236,15 +247,12 @@ def waiting_runs(home: Path, of: Callable[[str], str] = str) -> list[dict[str, A
         home: The home folder.
         of: Returns the form of a store's address to show.
     """
-    addresses = {store_key(uri, home): uri for uri in (home_database(home), *known_stores(home))}
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for folder in sorted((home / FOLDER).glob("*/")):
-        uri = addresses.get(folder.name, folder.name)
+    for uri in dict.fromkeys((home_database(home), *known_stores(home))):
         for record in Records(home, uri).all():
-            if not (record.waits or record.refused):
-                continue
-            empty = {"store": of(uri), "experiment": record.experiment, "waiting": 0, "refused": 0}
-            row = rows.setdefault((uri, record.experiment), empty)
-            row["waiting"] += record.waits
-            row["refused"] += len(record.refused)
+            if record.waits or record.refused:
+                empty = {"store": of(uri), "experiment": record.experiment, "waiting": 0, "refused": 0}
+                row = rows.setdefault((uri, record.experiment), empty)
+                row["waiting"] += record.waits
+                row["refused"] += len(record.refused)
     return list(rows.values())

@@ -3,6 +3,10 @@
 A flow run is a parent run, and the fit of each model is a child run. Prefect and MLflow link to each other. If MLflow
 does not answer, what was written waits on this disk (`tracking/runs/publish.py`).
 
+Runs end also after an interrupt or a kill of the process that writes them. While a process has a run open, it holds a
+lock beside the record of the run. An interrupted process ends its runs as KILLED. For a killed one, the next command in
+the home folder does so.
+
 Describe a data set for MLflow by source, columns and size, without loading its rows.
 
 Write tables as CSV that a spreadsheet reads as text and numbers, never as formulas. Excel and similar programs run
@@ -17,18 +21,22 @@ import json
 import os
 import re
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import TrackingUnavailable
-from tracking.client import TRAINING_VIEW
-from tracking.runs import open_runs
+from core.errors import ArtifactError, ReviewLMError, TrackingUnavailable, disk_errors
+from core.processes import interrupts
+from core.processes.leftovers import hold
+from tracking.artifacts import ARTIFACTS
+from tracking.client import ABSENT, TRAINING_VIEW, error_code
 from tracking.runs.params import NAME_LENGTH, TAG_LENGTH, flatten, legal_name, metric_name, own_metric_name, shorten
 from tracking.runs.publish import Point, Publisher, read_journal, send_points
-from tracking.runs.record import PENDING
+from tracking.runs.record import LOCK, PENDING, Records, known_stores, remember_store
 from tracking.tags import (
     COMMIT,
     FLOW_RUN,
@@ -48,6 +56,13 @@ if TYPE_CHECKING:
 
 DIGEST_LENGTH = 36
 """Number of characters of a digest that MLflow keeps."""
+STARTING_SECONDS = 1.0
+"""Seconds that an interrupt waits for a run that another thread is starting."""
+KILLED = "Killed: the process that wrote this run is gone"
+_starting = threading.RLock()
+"""Held while a run starts, until it is in `_open`, so that an interrupt ends every started run."""
+_open: dict[Path, tuple[Tracker, str, int | None]] = {}
+"""By lock: the connection, the run and the descriptor of the lock."""
 
 _FORMULA = re.compile(r"[\s\u200b\ufeff\x00]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+|inf)(?:[eE][+-]?\d+)?%?")
@@ -80,16 +95,68 @@ class Tracker(Publisher):
         all_tags |= tags or {}
         details = {"name": shorten(name, NAME_LENGTH), "tags": _tags(all_tags), "time": _now()}
         local = PENDING + uuid.uuid4().hex  # until MLflow gives it an id
-        with open_runs.starting():
-            run_id = open_runs.opened(self, local, start=details).run_id
-            if run_id:
-                open_runs.opened(self, run_id)
-                open_runs.forget(self, local)
-        return run_id or local
+        with _starting:
+            self._open_run(local, start=details)
+            record = self.records.read(local)
+            if record is None or not record.run_id:
+                return local
+            self._open_run(record.run_id)
+            self._forget(local)
+            return record.run_id
 
-    def end_run(self, run_id: str, status: str = "FINISHED") -> None:
-        """End a run as FINISHED, FAILED or KILLED."""
-        open_runs.end(self, run_id, status)
+    def reopen_run(self, run_id: str) -> bool:
+        """Set an earlier process's run back to RUNNING; return False if it does not exist or is marked as deleted."""
+        known_id = self.known_id(run_id)
+        with _starting:
+            try:
+                with self.reaching() as client:
+                    if client.get_run(known_id).info.lifecycle_stage == "deleted":
+                        return False
+                    self._open_run(run_id)  # first: whoever ends the former process's runs looks at it
+                    client.update_run(known_id, status="RUNNING")
+            except ReviewLMError as error:
+                if error_code(error) in ABSENT:
+                    return False
+                raise
+        return True
+
+    def _open_run(self, run: str, **part: Any) -> None:
+        """Record that this process writes a run, together with a part of its record."""
+        remember_store(self)
+        file = self.records.folder / run / LOCK
+        with disk_errors(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _open[file] = self, run, hold(file)
+        try:
+            self.write(run, open=True, **part)
+        except BaseException:
+            self._forget(run)
+            raise
+        interrupts.at_interrupt(end_for_good)
+
+    def _forget(self, run: str) -> None:
+        """Remove the record of a run that has another name, or could not be opened."""
+        _release(self.records.folder / run / LOCK)
+        self.records.forget(run)
+
+    def end_run(self, run_id: str, status: str = "FINISHED", **part: Any) -> None:
+        """End a run as FINISHED, FAILED or KILLED; *part* of its record is written with it."""
+        self.write(run_id, end={"status": status, "time": _now()}, open=False, **part)
+        _release(self.records.folder / run_id / LOCK)
+
+    def end_left(self, run: str) -> None:
+        """End a run as KILLED if the process that has it open is gone."""
+        with self.records.lock(run):
+            record = self.records.read(run)  # another process may have ended it, or gone on with it
+            if record is None or not self.records.is_left(record):
+                return
+            try:
+                self.end_run(run, "KILLED", tags={stored_name(NOTE): KILLED})
+            except TrackingUnavailable:  # of the local database: the next command tries again
+                return
+            except ReviewLMError:  # deleted in MLflow
+                self.records.forget(run)
+            (self.records.folder / run / LOCK).unlink(missing_ok=True)
 
     def set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
         """Set tags; a value that is too long is shortened, with a note at its end."""
@@ -208,6 +275,42 @@ class Tracker(Publisher):
             return f"{self.ui}/#/experiments/{self.experiment_id}/runs/{self.known_id(run_id)}{page}?{TRAINING_VIEW}"
         except TrackingUnavailable:
             return self.ui
+
+
+def _release(file: Path) -> None:
+    _, _, descriptor = _open.pop(file, (None, "", None))
+    if descriptor is not None:
+        file.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def end_for_good() -> None:
+    """End all open runs before the process ends, and block new ones: the lock is not released."""
+    _starting.acquire(timeout=STARTING_SECONDS)
+    end_open_runs()
+
+
+def end_open_runs() -> None:
+    """End all runs that this process has open as KILLED, the newest first, and then add a note with the reason."""
+    left = list(_open.values())[::-1]
+    for tracker, run_id, _ in left:
+        with suppress(ReviewLMError):
+            tracker.end_run(run_id, "KILLED")
+    for tracker, run_id, _ in left:
+        with suppress(ReviewLMError):
+            tracker.write(run_id, tags={stored_name(NOTE): "Interrupted"})
+
+
+def end_left_runs(home: Path) -> None:
+    """End the runs that killed processes of this home folder left open, as KILLED.
+
+    Where MLflow does not answer, their ends wait like all other writes.
+    """
+    for uri in known_stores(home):
+        with suppress(ArtifactError):  # whoever writes the run says what is wrong with its record
+            records = Records(home, uri)
+            for record in filter(records.is_left, records.all()):
+                Tracker(uri, record.experiment, home / ARTIFACTS).end_left(record.run)
 
 
 def _user() -> str:

@@ -23,7 +23,7 @@ from tasks.evaluation.evaluate import score_bundle
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.champion import score_challenger, score_champion
 from tasks.promotion.language import LanguageModels, score_now
-from tracking.registry.registry import bundle_in
+from tracking.logged_models.bundles import bundle_in
 from tracking.tags import BUNDLE_TAG
 from training.context import FitContext
 from training.fit import fit_model

@@ -24,8 +24,7 @@ from tests.tracking.registry.registry_drill import (
     run_and_die,
     state,
 )
-from tracking.registry.change import exclusive_change
-from tracking.registry.registry import ChampionChanged, Registry
+from tracking.registry.registry import ChampionChanged, Registry, exclusive_change
 
 pytestmark = pytest.mark.slow
 AFTERWARDS = {

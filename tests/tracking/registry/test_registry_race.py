@@ -27,8 +27,7 @@ ROUNDS = 5
 RACER = """
 import sys
 from pathlib import Path
-from tracking.registry.change import ChampionChanged
-from tracking.registry.registry import Registry
+from tracking.registry.registry import ChampionChanged, Registry
 from tracking.runs.runs import Tracker
 
 address, home, *versions = sys.argv[1:]

@@ -154,7 +154,7 @@ def test_a_second_home_opens_the_champion_and_its_figures(shared: Shared, tmp_pa
 def test_while_the_bucket_is_away_writes_wait_and_then_arrive(
     shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "PAUSES", (0.0,))
+    monkeypatch.setattr(publish, "PAUSE", 0.0)
     tracker = Tracker(shared.address, "reviewlm", tmp_path / "home" / "mlartifacts")
     run_id = tracker.start_run("fit")
     shared.bucket.delete_bucket(Bucket=BUCKET)
@@ -201,7 +201,7 @@ def test_a_file_that_the_bucket_never_takes_does_not_block_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the bucket answers other requests."""
-    monkeypatch.setattr(publish, "PAUSES", (0.0,))
+    monkeypatch.setattr(publish, "PAUSE", 0.0)
     with bucket_server():
         uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
         open_client(uri).create_experiment("reviewlm", artifact_location=f"s3://{BUCKET}/mlflow")

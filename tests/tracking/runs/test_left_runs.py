@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +14,31 @@ import pytest
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.processes.leftovers import this_machine, this_process
+from core.sqlite_files import home_database
 from reviewlm.options import tidy
-from tasks.track import parent_run
 from tracking.client import open_client
 from tracking.registry.opening import tracker_at
-from tracking.runs import open_runs
-from tracking.runs.open_runs import end_left_runs, end_open_runs, open_locks
+from tracking.runs import runs
 from tracking.runs.publish import Sent
-from tracking.runs.runs import Tracker
+from tracking.runs.record import Record, Records, open_locks
+from tracking.runs.runs import Tracker, end_left_runs, end_open_runs
 
 ROOT = Path(__file__).resolve().parents[3]
 WRITER = """
 import os, signal, sys
 from pathlib import Path
 from core.config.presets import load_config
-from core.processes import leftovers
-if sys.argv[2]:
-    leftovers.this_machine = lambda: sys.argv[2]
 from tracking.registry.opening import tracker_at
 tracker = tracker_at(load_config(sys.argv[1], []))
 for name in ("finished", "left"):
     run_id = tracker.start_run(name)
     if name == "finished":
         tracker.end_run(run_id)
-if sys.argv[3:]:
+if sys.argv[2:]:
     print("open", flush=True)
     sys.stdin.read()
 os.kill(os.getpid(), signal.SIGKILL)
 """
-CONTAINER = "container 4026531836 0b1c2d"
-"""Name of another machine than this one: host, namespace of processes, boot."""
 TINY = str(ROOT / "tests/flows/tiny.toml")
 
 
@@ -61,12 +54,9 @@ def statuses(tracker: Tracker) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.drill("killed at any moment", "kill -9 of a command with open MLflow runs", "the next command ends them")
-@pytest.mark.parametrize("machine", ["", CONTAINER])
-def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(
-    config: RunConfig, machine: str
-) -> None:
+def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(config: RunConfig) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    writer = subprocess.run([sys.executable, "-c", WRITER, TINY, machine], env=environment)
+    writer = subprocess.run([sys.executable, "-c", WRITER, TINY], env=environment)
     assert writer.returncode == -signal.SIGKILL
     assert statuses(tracker_at(config)) == {"finished": "FINISHED", "left": "RUNNING"}
     assert len(open_locks(config.home, held=False)) == 1
@@ -76,19 +66,10 @@ def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(
 
 
 @pytest.mark.slow
-def test_the_next_run_of_a_worker_ends_those_of_a_killed_container(config: RunConfig) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    assert subprocess.run([sys.executable, "-c", WRITER, TINY, CONTAINER], env=environment).returncode
-    with parent_run(config, "retrain"):
-        assert statuses(tracker_at(config))["left"] == "KILLED"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("machine", ["", CONTAINER])
-def test_a_run_is_not_ended_while_its_process_lives_wherever_that_is(config: RunConfig, machine: str) -> None:
+def test_a_run_is_not_ended_while_its_process_lives(config: RunConfig) -> None:
     """Its lock says so, here and in another container with the same home folder."""
     writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, TINY, machine, "wait"], env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", WRITER, TINY, "wait"], env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert writer.stdin is not None
@@ -105,29 +86,18 @@ def test_a_run_is_not_ended_while_its_process_lives_wherever_that_is(config: Run
     assert statuses(tracker)["left"] == "KILLED"
 
 
-@pytest.mark.parametrize(("process", "status"), [
-    (f"{this_machine()} {os.getpid()} 1000", "KILLED"),  # its number was given to another process
-    (this_process(), "RUNNING"), ("written by hand", "RUNNING"),
-], ids=["another process", "this process", "no process"])
-def test_on_one_machine_number_and_start_say_whether_a_process_lives(
-    config: RunConfig, process: str, status: str
+def test_a_restored_home_without_locks_ends_the_runs_of_its_own_store_and_not_those_of_a_shared_one(
+    tmp_path: Path,
 ) -> None:
-    tracker = tracker_at(config)
-    run_id = tracker.start_run("run")
-    record = tracker.records.read(run_id)
-    assert record is not None
-    tracker.records.write(replace(record, process=process))
-    end_left_runs(config.home)
-    assert statuses(tracker) == {"run": status}
-    end_open_runs()
+    run = Record("run", "reviewlm", open=True)
+    assert Records(tmp_path, home_database(tmp_path)).is_left(run)
+    assert not Records(tmp_path, "http://mlflow.invalid:5000").is_left(run)
 
 
 def test_a_run_that_was_deleted_in_mlflow_is_forgotten(config: RunConfig) -> None:
     tracker = tracker_at(config)
     run_id = tracker.start_run("run")
-    record = tracker.records.read(run_id)
-    assert record is not None
-    tracker.records.write(replace(record, process=f"{this_machine()} 1 1000"))
+    (tracker.records.folder / run_id / "open.lock").unlink()
     tracker.client.delete_run(run_id)
     end_left_runs(config.home)
     assert list(tracker.records.all()) == []
@@ -149,7 +119,7 @@ def test_an_interrupted_process_ends_its_own_runs(config: RunConfig) -> None:
 def test_an_interrupt_waits_for_a_run_that_another_thread_is_starting(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(open_runs, "_starting", threading.RLock())  # the true one would be held until this process ends
+    monkeypatch.setattr(runs, "_starting", threading.RLock())  # the true one would be held until this process ends
     tracker = tracker_at(config)
     tracker.end_run(tracker.start_run("first"))  # which also connects, and may take seconds
     writing, answered = threading.Event(), threading.Event()
@@ -164,7 +134,7 @@ def test_an_interrupt_waits_for_a_run_that_another_thread_is_starting(
     starter = threading.Thread(target=tracker.start_run, args=("late",))
     starter.start()
     assert writing.wait(10)
-    ending = threading.Thread(target=open_runs.end_for_good)
+    ending = threading.Thread(target=runs.end_for_good)
     ending.start()
     ending.join(0.3)  # long enough to end what is open, if it did not wait
     answered.set()

@@ -57,7 +57,7 @@ def door() -> Iterator[Door]:
 @pytest.fixture
 def tracker(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(publish, "PAUSES", (0.0,))
+    monkeypatch.setattr(publish, "PAUSE", 0.0)
     return Tracker(door.address, "reviewlm", tmp_path / "home" / "mlartifacts")
 
 

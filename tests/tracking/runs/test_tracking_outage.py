@@ -57,7 +57,7 @@ class Line:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every write tries MLflow again, and no one waits in between."""
-    monkeypatch.setattr(publish, "PAUSES", (0.0,))
+    monkeypatch.setattr(publish, "PAUSE", 0.0)
     monkeypatch.setattr("tracking.client.READ_PAUSES", ())
 
 

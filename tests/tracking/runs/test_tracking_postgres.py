@@ -37,7 +37,7 @@ def test_a_database_that_is_stopped_and_back_has_everything_once(
     cluster: Cluster, tmp_path: Path, pieces: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ):
     """The same runs as in SQLite, with an outage of the database in their midst."""
-    monkeypatch.setattr(publish, "PAUSES", (0.2,))
+    monkeypatch.setattr(publish, "PAUSE", 0.2)
     write_runs(tracker, pieces)
     expected = state(tracker, tracker.artifact_root)
 

@@ -41,7 +41,7 @@ def served(store_home: Path, tmp_path: Path) -> Iterator[Served]:
 def test_a_server_killed_in_the_midst_of_a_run_has_everything_once_when_it_is_back(
     served: Served, tmp_path: Path, pieces: Path, light_models: None, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ):
-    monkeypatch.setattr(publish, "PAUSES", (0.2,))
+    monkeypatch.setattr(publish, "PAUSE", 0.2)
     monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "home"))
     undisturbed = Tracker(served.address, "undisturbed", tmp_path / "home" / "mlartifacts")
     write_runs(undisturbed, pieces)
