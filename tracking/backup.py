@@ -1,10 +1,18 @@
-"""Write a backup of a home folder: a tar of its databases through SQLite's backup function, and of all other files.
+"""Back up, restore and upgrade a home folder.
 
-The manifest, its last member, has size and SHA-256 of all others: an archive without it was cut off.
+A backup is a tar of the databases, copied through SQLite's backup function, and of all other files. Its last member,
+the manifest, has the SHA-256 of all others: an archive without it was cut off. A restored folder appears only after
+every file has matched its checksum.
+
+An upgrade backs the home up, then migrates the databases of MLflow and Prefect. Migrations are slow and not always one
+transaction, so they work on copies. A migrated copy takes the place of its database in one transaction of SQLite's (a
+renamed file would meet the log that a killed process left beside the original). An upgrade that fails or is killed
+leaves each database as it was or migrated; repeat it.
 """
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
@@ -13,19 +21,26 @@ import os
 import shutil
 import sqlite3
 import tarfile
+import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import closing, nullcontext
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
-from core.errors import ConfigError, Damaged, EmptyInput, disk_errors
-from core.output import output_file, require_output
-from core.processes.leftovers import claimed_folder, remove_abandoned_folders
-from core.sqlite_files import read_only
+from core.environment import make_private
+from core.errors import ArtifactError, ConfigError, Damaged, EmptyInput, Unreadable, disk_errors
+from core.manifest import differing_files
+from core.output import output_file, require_folder, require_output
+from core.processes.children import run_child
+from core.services import service_list
+from core.sqlite_files import DATABASE, LibraryTables, Revisions, damage_of, read_only, stored_revision
 from core.store import MANIFEST as RESULT
-from models.atomic_files import written_straight
+from tracking.database import tables_of
+from tracking.runs.record import open_locks
 
 ENDINGS = (".tar", ".tar.gz")
 MANIFEST = "reviewlm-backup.json"
@@ -33,8 +48,8 @@ FORMAT = 1
 LEVEL = 1
 """Of gzip: weights and Parquet become hardly smaller with a higher one, which takes several times as long."""
 LOCK_SECONDS = 30.0
-SCRATCH = ".reviewlm-backup-"
 OWNER_ONLY = 0o600
+BLOCK = 1 << 20
 Report = Callable[[int, int], object]
 """Called with the bytes done and all bytes."""
 
@@ -44,57 +59,19 @@ BESIDE = ("-wal", "-shm", "-journal")
 LEFT_OUT = ("services.json",)
 """Process ids of this machine."""
 UNFINISHED = (".lock", ".part", ".new")
-STORE = "store"
+STORE, PREFECT_DATABASE = "store", Path("prefect", "prefect.db")
+OF_NAMES = (errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
+            errno.ENOTEMPTY)  # fmt: skip
+"""What the operating system says of names in an archive that cannot be files of one folder."""
 
-
-@dataclass
-class _Writer:
-    """Adds files to an archive and notes their sizes and checksums."""
-
-    tar: tarfile.TarFile
-    total: int
-    report: Report
-    done: int = 0
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def add(self, path: Path, name: str) -> None:
-        """Add a file; one that was removed in the meantime is left out.
-
-        A file that grows (a log) is added as long as it was at the beginning.
-        """
-        try:
-            file = path.open("rb")
-        except FileNotFoundError:
-            return
-        with file:
-            about = os.fstat(file.fileno())
-            member = _member(name, about.st_size, about.st_mtime)
-            counted = _Counted(file, about.st_size)
-            self.tar.addfile(member, counted)  # type: ignore[arg-type]
-        if counted.left:
-            raise Damaged("A file became shorter while it was copied", where=path, remedy="make the backup again")
-        self.files[name] = {"bytes": about.st_size, "sha256": counted.digest.hexdigest()}
-        self.done += about.st_size
-        self.report(self.done, self.total)
-
-    def end(self, facts: dict[str, Any]) -> None:
-        """Add the manifest."""
-        text = json.dumps({"format": FORMAT, **facts, "files": self.files}, indent=1).encode()
-        self.tar.addfile(_member(MANIFEST, len(text), time.time()), io.BytesIO(text))
-
-
-class _Counted:
-    """Reads a file up to a size and hashes what it reads."""
-
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        self.file, self.left, self.digest = file, size, hashlib.sha256()
-
-    def read(self, size: int) -> bytes:
-        """Return the next bytes."""
-        block = self.file.read(min(size, self.left))
-        self.left -= len(block)
-        self.digest.update(block)
-        return block
+UPGRADE_BACKUP = "{home}-before-upgrade-{time}.tar.gz"
+COPIES = ".upgrade-"
+NONE = LibraryTables("Prefect", Path(), Revisions(), lambda file: ((), {}))
+LINES = 8
+LONGEST = 86_400.0
+"""Seconds for a migration, which may rewrite gigabytes."""
+PATIENCE = 60.0
+"""Seconds to wait for a process that reads or writes the original."""
 
 
 def write_backup(
@@ -126,49 +103,63 @@ def write_backup(
         raise ConfigError("A backup cannot be in the folder that it is of", where="--to", value=to,
                           remedy="name a file in another folder, best on another disk")  # fmt: skip
     require_output(to, "--to")
-    with _scratch(to.resolve().parent) as scratch:
-        copies = {file: scratch / f"{number}.db" for number, file in enumerate(contents_of(home, without_store)[0])}
-        for database, copy in copies.items():
-            copy_database(database, copy)
-        _, files = contents_of(home, without_store)  # listed now: all that the copied databases name are there
-        part = to if written_straight(to) else scratch / to.name
-        with output_file(part, OWNER_ONLY) as file, _tar_to(file, packed=to.name.endswith(".gz")) as tar:
-            writer = _Writer(tar, sum(map(_size, (*copies, *files))), report)
-            for database, copy in copies.items():
-                writer.add(copy, database.relative_to(home).as_posix())
-            for path in files:
-                writer.add(path, path.relative_to(home).as_posix())
-            writer.end({"created": time.time(), "home": str(home), "without_store": without_store})
-        if part != to:
-            with disk_errors(to):
-                part.replace(to.resolve())  # a link stays a link
+    entries: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as scratch, output_file(to, OWNER_ONLY) as file:
+        members: dict[Path, Path] = {}
+        for database in contents_of(home, without_store)[0]:
+            copy_database(database, copy := Path(scratch, f"{len(members)}.db"))
+            members[database] = copy
+        databases = len(members)
+        # listed now: all that the copied databases name is there
+        members |= {path: path for path in contents_of(home, without_store)[1]}
+        total, done = sum(map(_size, members.values())), 0
+        pack = partial(gzip.GzipFile, mode="wb", compresslevel=LEVEL, filename="")
+        with pack(fileobj=file) if to.suffix == ".gz" else nullcontext(file) as stream, tarfile.open(
+            fileobj=cast(IO[bytes], stream), mode="w|", format=tarfile.PAX_FORMAT
+        ) as tar:
+            for path, source in members.items():
+                name = path.relative_to(home).as_posix()
+                if (entry := _add(tar, source, name)) is not None:
+                    entries[name] = entry
+                    report(done := done + entry["bytes"], total)
+            facts = {"format": FORMAT, "created": time.time(), "home": str(home), "without_store": without_store}
+            text = json.dumps({**facts, "files": entries}, indent=1).encode()
+            tar.addfile(_member(MANIFEST, len(text), time.time()), io.BytesIO(text))
     return {
-        "file": str(to), "bytes": to.stat().st_size, "files": len(writer.files),
-        "content_bytes": writer.done, "databases": len(copies),
-    }
+        "file": str(to), "bytes": to.stat().st_size, "files": len(entries), "content_bytes": done,
+        "databases": databases,
+    }  # fmt: skip
 
 
-@contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside the archive; remove it, and those of backups that were killed."""
-    with disk_errors(folder):
-        remove_abandoned_folders(folder, SCRATCH)
-        scratch, owner = claimed_folder(folder, SCRATCH)
+class _Hashed:
+    """Hashes what is read from a file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes."""
+        block = self.file.read(size)
+        self.digest.update(block)
+        return block
+
+
+def _add(tar: tarfile.TarFile, path: Path, name: str) -> dict[str, Any] | None:
+    """Add a file, as long as it is now (a log may grow), and return its entry; None if it was removed meanwhile."""
     try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        os.close(owner)
+        file = path.open("rb")
+    except FileNotFoundError:
+        return None
+    with file:
+        about = os.fstat(file.fileno())
+        tar.addfile(_member(name, about.st_size, about.st_mtime), hashed := _Hashed(file))  # type: ignore[arg-type]
+    return {"bytes": about.st_size, "sha256": hashed.digest.hexdigest()}
 
 
-@contextmanager
-def _tar_to(file: IO[bytes], packed: bool) -> Iterator[tarfile.TarFile]:
-    """Write an archive into an open file."""
-    zip = gzip.GzipFile(fileobj=file, mode="wb", compresslevel=LEVEL, filename="") if packed else nullcontext(file)
-    with zip as stream, tarfile.open(
-        fileobj=cast(IO[bytes], stream), mode="w|", format=tarfile.PAX_FORMAT
-    ) as tar:
-        yield tar
+def _member(name: str, size: int, changed: float) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size, member.mtime, member.mode = size, int(changed), OWNER_ONLY
+    return member
 
 
 def copy_database(database: Path, copy: Path) -> None:
@@ -178,26 +169,17 @@ def copy_database(database: Path, copy: Path) -> None:
         Damaged: It is damaged.
     """
     try:
-        with (
-            read_only(database, LOCK_SECONDS) as source,
-            closing(sqlite3.connect(copy)) as target,
-        ):
+        with read_only(database, LOCK_SECONDS) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
             target.execute("PRAGMA journal_mode=DELETE")
-            [verdict] = target.execute("PRAGMA quick_check(1)").fetchone()
+        damage = damage_of(copy)
     except sqlite3.Error as error:
-        verdict = str(error)
-    if verdict != "ok":
+        damage = str(error)
+    if damage:
         raise Damaged(
-            "A database cannot be copied", where=database, cause=verdict,
+            "A database cannot be copied", where=database, cause=damage,
             remedy="restore it from an earlier backup, or move it aside (docs/runbook/home.md)",
         )
-
-
-def _member(name: str, size: int, changed: float) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.size, member.mtime, member.mode = size, int(changed), OWNER_ONLY
-    return member
 
 
 def contents_of(home: Path, without_store: bool = False) -> tuple[list[Path], list[Path]]:
@@ -226,14 +208,11 @@ def _below(home: Path, without_store: bool) -> Iterator[Path]:
 def _is_kept(home: Path, folder: Path, without_store: bool) -> bool:
     """Return whether a folder is backed up."""
     store = home / STORE
-    hidden = folder.parent == home and folder.name.startswith(".")  # copies of databases that an upgrade migrates
-    if hidden or (without_store and folder == store):
-        return False
-    if folder.parent == store:
-        return not folder.name.startswith(".")  # unfinished and damaged results, records of file states
-    if folder.parent.parent == store:
-        return (folder / RESULT).is_file()
-    return True
+    if folder == store:
+        return not without_store
+    if folder.parent in (home, store):  # hidden: copies that an upgrade migrates; unfinished and damaged results
+        return not folder.name.startswith(".")
+    return folder.parent.parent != store or (folder / RESULT).is_file()
 
 
 def _is_database(path: Path) -> bool:
@@ -256,3 +235,196 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def restore_backup(archive: Path, home: Path, report: Callable[[int], object] = lambda done: None) -> dict[str, Any]:
+    """Unpack a backup beside *home*, compare every file with the manifest, and rename the folder to *home*.
+
+    Args:
+        archive: Written by `write_backup`.
+        home: A folder that does not exist or is empty.
+        report: Called with the bytes done after each file.
+
+    Returns:
+        home, files, content_bytes, former (the path of the home that was backed up), without_store, runs_commands
+        (whether it has a database of Prefect, whose deployments say which commands a worker runs).
+
+    Raises:
+        ConfigError: The folder is not empty.
+        Unreadable: It is no whole backup, or a name in it leads out of the folder.
+        Damaged: A file differs from its checksum.
+        StoreFull, NotWritable: The disk.
+    """
+    make_private()  # folders too are for their owner only
+    home = home.absolute()
+    if os.path.lexists(home) and (home.is_symlink() or not home.is_dir() or any(home.iterdir())):
+        raise ConfigError("A backup is restored into an empty or new folder only", where="--home", value=home,
+                          remedy="name another folder, or move this one away")  # fmt: skip
+    try:
+        packed = archive.open("rb")
+    except OSError as error:
+        raise Unreadable("The backup cannot be read", where=archive, cause=str(error)) from error
+    require_folder(home.parent, "--home")
+    with packed, disk_errors(home.parent, "name another folder"):
+        scratch = Path(tempfile.mkdtemp(prefix=f".{home.name}-restored-", dir=home.parent))
+        try:
+            facts = _unpacked(packed, archive, scratch, report)
+            os.sync()
+            scratch.rename(home)  # an empty folder with this name is replaced
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return {"home": str(home), **facts, "runs_commands": (home / PREFECT_DATABASE).exists()}
+
+
+def _unpacked(packed: IO[bytes], archive: Path, folder: Path, report: Callable[[int], object]) -> dict[str, Any]:
+    """Unpack all files of an archive, compare them with its manifest, and return facts about it.
+
+    Whoever made an archive that Python or the operating system refuses (names that are too long or are a file and a
+    folder, numbers out of range, text that is none) has not made it with `reviewlm home backup`.
+    """
+    try:
+        manifest, names, done = None, set[str](), 0
+        with tarfile.open(fileobj=packed, mode="r|*", bufsize=BLOCK) as tar:
+            for member in tar:
+                if manifest is not None:
+                    raise ValueError(f"{member.name!r} follows the manifest")
+                if member.name == MANIFEST:
+                    manifest = json.load(tar.extractfile(member) or io.BytesIO())
+                    continue
+                _require_safe(member, folder)
+                tar.extract(member, folder, set_attrs=False, filter="data")
+                names.add(member.name)
+                report(done := done + member.size)
+        if manifest is None or manifest["format"] != FORMAT:
+            raise ValueError(f"it has no manifest of format {FORMAT} at its end")
+        listed = manifest["files"]
+        wrong = dict.fromkeys(listed.keys() ^ names, "in the archive or its manifest alone")
+        wrong = wrong or differing_files(folder, listed)
+        facts = {
+            "files": len(names), "content_bytes": done, "former": str(manifest["home"]),
+            "without_store": bool(manifest["without_store"]),
+        }
+    except OSError as error:
+        if error.errno is not None and error.errno not in OF_NAMES:
+            raise  # of the disk
+        raise _not_a_backup(archive, error) from error
+    except (ValueError, LookupError, AttributeError, OverflowError, TypeError, RecursionError, MemoryError, EOFError,
+            tarfile.TarError, zlib.error) as error:  # fmt: skip
+        raise _not_a_backup(archive, error) from error
+    for name, state in wrong.items():
+        raise Damaged("A file of the backup is damaged", where=f"{archive}: {name}", cause=f"it is {state}",
+                      remedy="use another backup; nothing was restored")  # fmt: skip
+    return facts
+
+
+def _require_safe(member: tarfile.TarInfo, folder: Path) -> None:
+    """Refuse everything but new regular files with plain names below the folder."""
+    safe = tarfile.data_filter(member, str(folder))
+    if not member.isreg() or member.issparse() or "\\" in member.name or safe.name != member.name:
+        raise ValueError(f"{member.name[:200]!r} is no file in the folder")
+    if os.path.lexists(folder / member.name):
+        raise ValueError(f"{member.name[:200]!r} is there twice")
+
+
+def _not_a_backup(path: Path, error: Exception) -> Unreadable:
+    return Unreadable(
+        "This is not a whole backup of reviewlm", where=path, cause=f"{type(error).__name__}: {error}",
+        remedy="use another backup; a copy that was cut off has another size than its original",
+    )
+
+
+def upgrade_home(
+    home: Path, to: Path | None = None, report: Report = lambda done, of: None, prefect: LibraryTables = NONE
+) -> dict[str, Any]:
+    """Back up a home folder and migrate its databases; do nothing if all tables are current.
+
+    Args:
+        home: The home folder. Nothing may use it meanwhile.
+        to: The archive of the backup; default: beside the home, with the time in its name.
+        report: Called with the bytes of the backup that are done, and all.
+        prefect: Prefect's tables in the home.
+
+    Returns:
+        upgraded (whether tables were migrated), before and after (revisions of MLflow's), prefect_before and
+        prefect_after, backup (the archive; empty if nothing was done).
+
+    Raises:
+        ConfigError: Services or commands use the home, or have used it during the upgrade.
+        ArtifactError: A database is of a newer or another program, or its migration failed: nothing was changed.
+        Damaged: A database is damaged.
+    """
+    mlflow, backup = tables_of(home / DATABASE), ""
+    if older := [tables for tables in (mlflow, prefect) if tables.revisions.differ]:
+        running = [service.name for service in service_list.running(home)]
+        if running or open_locks(home, held=True):
+            raise _in_use(home, ", ".join(running) or "a command runs")
+        archive = to or home.with_name(
+            UPGRADE_BACKUP.format(home=home.name, time=f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"))
+        backup = write_backup(home, archive.absolute(), without_store=True, report=report)["file"]
+        for left in home.glob(f"{COPIES}*"):  # of an upgrade that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        for tables in older:
+            with tempfile.TemporaryDirectory(prefix=COPIES, dir=home) as folder:
+                migrate(tables, Path(folder), backup)
+    now = [stored_revision(one.file) if one.revisions.stored else "" for one in (mlflow, prefect)]
+    return {
+        "upgraded": bool(older), "before": mlflow.revisions.stored, "after": now[0],
+        "prefect_before": prefect.revisions.stored, "prefect_after": now[1], "backup": backup,
+    }
+
+
+def migrate(tables: LibraryTables, folder: Path, backup: str) -> None:
+    """Migrate a copy of a database, and put it in the place of the original.
+
+    Args:
+        tables: The database.
+        folder: For the copy.
+        backup: The archive that the message about a failure names.
+
+    Raises:
+        ArtifactError: The migration failed.
+        ConfigError: Another process wrote into the original meanwhile, or locks it; nothing was changed.
+        Damaged: The database is damaged.
+    """
+    copy = folder / tables.file.name
+    with closing(sqlite3.connect(tables.file, timeout=PATIENCE)) as original:
+        before = _changes(original)
+        copy_database(tables.file, copy)
+        program, environment = tables.migration(copy)
+        done = run_child(program, LONGEST, env=dict(environment))
+        after = stored_revision(copy)
+        if done.returncode or after != tables.revisions.installed:
+            output = "\n".join((done.stdout + done.stderr).splitlines()[-LINES:])
+            raise ArtifactError(
+                f"{tables.library} could not migrate its database", where=tables.file, cause=output,
+                value=f"tables of revision {after}",
+                remedy=f"it is as it was; the release before works with it, or reviewlm home restore {backup}",
+            )
+        until = time.monotonic() + PATIENCE
+
+        def require_free(status: int, remaining: int, total: int) -> None:
+            if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > until:
+                raise _in_use(tables.file, "it is locked")
+
+        try:
+            if _changes(original) != before:
+                raise _in_use(tables.file, "it was written to during the upgrade")
+            with closing(sqlite3.connect(copy)) as migrated:
+                migrated.backup(original, progress=require_free)
+        except sqlite3.Error as error:
+            raise ArtifactError(
+                f"{tables.library}'s migrated tables cannot be written", where=tables.file, cause=str(error),
+                remedy="mend that, e.g. free some space; then `reviewlm home upgrade` again",
+            ) from error
+
+
+def _changes(database: sqlite3.Connection) -> int:
+    """Return a number that changes when another connection writes."""
+    return int(database.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _in_use(where: Path, cause: str) -> ConfigError:
+    return ConfigError(
+        "The home folder is in use", where=where, cause=cause,
+        remedy="end what uses it (`make down`), then `reviewlm home upgrade` again",
+    )

@@ -6,7 +6,6 @@ keeps one active run and one tracking address per process. Two flows in one proc
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sqlite3
@@ -35,7 +34,7 @@ from core.services.service_list import address_of
 from core.sqlite_files import database_file
 from tracking.artifacts import ARTIFACTS, folder_of, new_address, register
 from tracking.database import error_of_schema, is_ready, is_unfinished, require_current, require_current_at
-from tracking.tags import EXPERIMENT_KIND, KIND, stored_name
+from tracking.tags import EXPERIMENT_KIND, stored_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,21 +72,6 @@ TRAINING_VIEW = "workflowType=machine_learning"
 """Query of a link. Without it the UI opens pages about agents and traces."""
 TRAINING = "custom_model_development"
 """Kind of the experiment. Without it the UI guesses, and shows models as agent versions, with traces and judges."""
-VIEWS = {
-    "runs": {
-        "selectedColumns": [
-            "metrics.`perplexity`", "metrics.`open_bits_per_byte`", "metrics.`percent_below_baseline`",
-            "metrics.`promoted`", "tags.`gate/outcome`",
-        ],
-    },
-    "models": {  # sorted by a figure, because those sorted by time are folded under their flow's run
-        "searchFilter": f"tags.`{KIND}` ILIKE '%'",
-        "orderByKey": "metrics.`test/open_bits_per_byte`", "orderByAsc": True,
-        "selectedColumns": ["metrics.`test/perplexity`", "metrics.`test/open_bits_per_byte`"],
-    },
-}
-"""Shared views of the experiment, as MLflow's page "Share view" stores them: what a link with their name shows."""
-VIEW_TAGS = {f"mlflow.sharedViewState.{name}": json.dumps(state) for name, state in VIEWS.items()}
 READ_PAUSES = (0.5, 2.0)
 """Seconds before a read request is repeated: a connection may break although nothing is wrong."""
 Answer = TypeVar("Answer")
@@ -124,31 +108,31 @@ def open_client(uri: str, artifact_root: Path | None = None) -> MlflowClient:
         register()
         if file := database_file(uri):
             if not is_ready(file) or is_unfinished(file):
-                _create(uri, file, artifact_root or file.parent / ARTIFACTS)
+                _create(uri, artifact_root or file.parent / ARTIFACTS, file)
             require_current(file)
         elif not uri.startswith("http") and not require_current_at(uri) and artifact_root:
-            _create_tables(uri, artifact_root)
+            _create(uri, artifact_root)
         return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def _create(uri: str, file: Path, artifact_root: Path) -> None:
-    """Create the tables of an empty database under a lock: two migrations at the same time would break each other."""
-    with disk_errors(file.parent):
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise NotWritable("The folder of the tracking database is a file", where=file.parent) from error
-        with FileLock(f"{file}.lock"):
-            with closing(sqlite3.connect(file)) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")  # readers (the UI) and one writer at the same time
-            _create_tables(uri, artifact_root)
+def _create(uri: str, artifact_root: Path, file: Path | None = None) -> None:
+    """Create the tables of an empty database, with the experiment `Default` below an artifact folder.
 
-
-def _create_tables(uri: str, artifact_root: Path) -> None:
-    """Create MLflow's tables, with the experiment `Default` below an artifact folder."""
+    Those of a file are created under a lock: two migrations at the same time would break each other.
+    """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    SqlAlchemyStore(uri, new_address(uri, artifact_root))
+    if file is None:
+        SqlAlchemyStore(uri, new_address(uri, artifact_root))
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotWritable("The folder of the tracking database is a file", where=file.parent) from error
+    with FileLock(f"{file}.lock"):
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")  # readers (the UI) and one writer at the same time
+        SqlAlchemyStore(uri, new_address(uri, artifact_root))
 
 
 def require_whole(uri: str) -> None:
@@ -216,18 +200,13 @@ def _translated(error: Exception, uri: str) -> ReviewLMError:
     )
 
 
-def is_of_bucket(error: TrackingUnavailable) -> bool:
-    """Return whether a bucket of artifacts that this process uses itself has failed, not MLflow."""
-    return isinstance(error.__cause__, Exception) and _is_from(error.__cause__, BUCKETS)
-
-
 def _is_denied(error: Exception, code: str) -> bool:
     """Return whether the credentials are wrong; errors of artifact requests have an HTTP status and no MLflow code."""
     status = getattr(getattr(error, "response", None), "status_code", 0)
     return code in DENIED or status in DENIED_STATUS or any(words in str(error) for words in DENIED_WORDS)
 
 
-def _is_from(error: Exception, origins: tuple[str, ...]) -> bool:
+def _is_from(error: BaseException | None, origins: tuple[str, ...]) -> bool:
     """Return whether the class of an error, or a class that it extends, is from one of these packages."""
     return any(base.__module__.split(".")[0] in origins for base in type(error).__mro__)
 
@@ -276,12 +255,7 @@ class Connection:
     @property
     def runs_page(self) -> str:
         """Address of the page with the runs of the experiment: the figures of each, and what the gate decided."""
-        return f"{self.ui}/#/experiments/{self.experiment_id}/runs?{TRAINING_VIEW}&viewStateShareKey=runs"
-
-    @property
-    def models_page(self) -> str:
-        """Address of the page with the curves and figures of all fitted models beside each other."""
-        return self.runs_page.removesuffix("runs") + "models&compareRunsMode=CHART"
+        return f"{self.ui}/#/experiments/{self.experiment_id}/runs?{TRAINING_VIEW}"
 
     @property
     def shown(self) -> str:
@@ -343,7 +317,7 @@ class Connection:
 
     def may_come_back(self, error: TrackingUnavailable) -> bool:
         """Return whether a write may wait: the store is no local file, or it is locked, or what failed is a bucket."""
-        return database_file(self.uri) is None or "locked" in error.cause or is_of_bucket(error)
+        return database_file(self.uri) is None or "locked" in error.cause or _is_from(error.__cause__, BUCKETS)
 
     def worth_waiting(self, error: TrackingUnavailable) -> bool:
         """Return whether the store may soon answer without user action; False if the credentials are wrong."""
@@ -351,11 +325,10 @@ class Connection:
 
     def answers(self) -> bool:
         """Return whether MLflow answers now."""
-        try:
+        with suppress(ReviewLMError):
             self.ask(lambda client: client.search_experiments(max_results=1), patient=False)
-        except ReviewLMError:
-            return False
-        return True
+            return True
+        return False
 
     @property
     def experiment_id(self) -> str:
@@ -372,16 +345,13 @@ class Connection:
                 return ""
             if experiment.lifecycle_stage == "deleted":
                 client.restore_experiment(experiment.experiment_id)
-            for name, value in {EXPERIMENT_KIND: TRAINING, **VIEW_TAGS}.items():
-                if experiment.tags.get(name) != value:
-                    client.set_experiment_tag(experiment.experiment_id, name, value)
             return str(experiment.experiment_id)
 
     def _create_experiment(self) -> str:
         here = None if self.uri.startswith("http") else new_address(self.uri, self.artifact_root)
         try:
             with self.reaching() as client:
-                tags = {EXPERIMENT_KIND: TRAINING, **VIEW_TAGS}
+                tags = {EXPERIMENT_KIND: TRAINING}
                 return str(client.create_experiment(self.experiment, artifact_location=here, tags=tags))
         except ReviewLMError as error:
             if error_code(error) in PRESENT:  # another process was faster
@@ -401,11 +371,7 @@ class Connection:
         """Return the newest run with this tag (and status), with all its tags, or None if there is none."""
         condition = f" and attributes.status = '{status}'" if status else ""
         quote = '"' if "'" in value else "'"  # MLflow's filter language has no escape character
-        runs = self.search(f"tags.`{stored_name(tag)}` = {quote}{value}{quote}{condition}", most=1)
-        return runs[0] if runs else None
-
-    def search(self, where: str, most: int) -> list[Run]:
-        """Return the newest runs of the experiment that a filter of MLflow selects."""
+        where = f"tags.`{stored_name(tag)}` = {quote}{value}{quote}{condition}"
         order = ["attributes.start_time DESC"]
-        return list(self.ask(lambda client: client.search_runs(
-            [self.experiment_id], where, max_results=most, order_by=order)))
+        runs = self.ask(lambda client: client.search_runs([self.experiment_id], where, max_results=1, order_by=order))
+        return runs[0] if runs else None

@@ -19,7 +19,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError, without_password
-from core.sqlite_files import LibraryTables, Revisions, damage_of, database_address, read_only, revisions_in
+from core.sqlite_files import (
+    LibraryTables,
+    Revisions,
+    damage_of,
+    database_address,
+    read_only,
+    revisions_in,
+    stored_revision,
+)
 from tracking.artifacts import ARTIFACTS
 
 MADE_BY_MLFLOW = "experiments"
@@ -61,7 +69,7 @@ def is_ready(file: Path) -> bool:
             "The tracking database belongs to another application", where=file,
             value=f"tables: {', '.join(sorted(tables)[:5])}", remedy=f"move it aside: {AGAIN}",
         )
-    if revision and not _is_known(revision):
+    if revision and _revisions()[0] and revision not in _revisions()[0]:
         raise newer(str(file), revision)
     return bool(revision)
 
@@ -88,30 +96,21 @@ def _tables(file: Path) -> tuple[set[str], str] | None:
 
 def _asked(file: Path) -> tuple[set[str], str]:
     with read_only(file) as database:
-        tables = {str(name) for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        versioned = "alembic_version" in tables
-        row = database.execute("SELECT version_num FROM alembic_version").fetchone() if versioned else None
-    return tables, str(row[0]) if row else ""
-
-
-def _is_known(revision: str) -> bool:
-    """Return whether the installed MLflow has a migration to this revision, without importing MLflow."""
-    folders = _migrations()
-    return not folders or any(True for folder in folders for _ in folder.glob(f"{revision}_*.py"))
-
-
-def _migrations() -> list[Path]:
-    """Return the folders with the migrations of the installed MLflow, which is not imported."""
-    spec = find_spec("mlflow")
-    places = spec.submodule_search_locations if spec else None
-    folders = [Path(place) / "store" / "db_migrations" / "versions" for place in places or ()]
-    return [folder for folder in folders if folder.is_dir()]
+        names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    return {str(name) for (name,) in names}, stored_revision(file)
 
 
 @cache
+def _revisions() -> tuple[set[str], str]:
+    """Return all revisions of tables that the installed MLflow knows, and the newest, without importing MLflow."""
+    spec = find_spec("mlflow")
+    places = spec.submodule_search_locations if spec else None
+    return revisions_in(Path(place) / "store" / "db_migrations" / "versions" for place in places or ())
+
+
 def head_revision() -> str:
-    """Return the newest revision of tables that the installed MLflow knows, without importing MLflow; "" if unknown."""
-    return revisions_in(_migrations())[1]
+    """Return the newest revision of tables that the installed MLflow knows; "" if unknown."""
+    return _revisions()[1]
 
 
 def revision_of(file: Path) -> str:

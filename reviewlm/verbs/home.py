@@ -78,7 +78,7 @@ def restore(
     json: Json = False,
 ) -> None:
     """Restore a home folder from a backup, after every checksum was compared."""
-    from tracking.restore import restore_backup
+    from tracking.backup import restore_backup
 
     tell = _progress()
     result = restore_backup(file, home, lambda done: tell(done, 0))
@@ -101,7 +101,7 @@ def upgrade(
     """
     from core.config.presets import load_config
     from flows.server.tables import is_elsewhere, tables_of
-    from tracking.upgrade import upgrade_home
+    from tracking.backup import upgrade_home
 
     config = load_config(preset, set or [])
     result = upgrade_home(config.home, to, _progress(), tables_of(config.home))

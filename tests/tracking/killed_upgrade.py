@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from core.sqlite_files import LibraryTables, Revisions, stored_revision
-from tracking import upgrade
+from tracking import backup
 
 TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "sqlite3.connect", "subprocess.Popen"}
 OLD, NEW = ("one", [("a",), ("b",)]), ("two", [("a", 0), ("b", 1)])
@@ -87,10 +87,10 @@ def run(home: str, program: str, at: int = 0, die: int = -1, said: str = "") -> 
             if seen == at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    upgrade.tables_of = lambda file: tables("MLflow")  # type: ignore[assignment]
+    backup.tables_of = lambda file: tables("MLflow")  # type: ignore[assignment]
     prefect = tables("Prefect")
     sys.addaudithook(look)
-    result = upgrade.upgrade_home(base, prefect=prefect)
+    result = backup.upgrade_home(base, prefect=prefect)
     touches = seen
     if said:
         Path(said).write_text(json.dumps({**result, "touches": touches}))

@@ -21,8 +21,7 @@ from core.errors import ArtifactError, ConfigError, Damaged, EmptyInput, ReviewL
 from core.store import Store
 from tests.command_line import call
 from tracking.artifacts import RELATIVE, places_elsewhere
-from tracking.backup import MANIFEST, write_backup
-from tracking.restore import restore_backup
+from tracking.backup import MANIFEST, restore_backup, write_backup
 
 ENDINGS = (".tar", ".tar.gz")
 
@@ -223,7 +222,6 @@ HOSTILE: dict[str, tuple[Sequence[tarfile.TarInfo], Any]] = {
     "a name that is too long": ([entry("x" * 300)], {}),
     "a file that is a folder, too": ([entry("a"), entry("a/b")], {}),
     "a folder that is a file, too": ([entry("a/b"), entry("a")], {}),
-    "infinitely many bytes": ([], {"files": {"a": {"bytes": float("inf"), "sha256": ""}}}),
     "files that are a list": ([], {"files": [1]}),
     "a member without end": ([entry("a", pax_headers={"size": "9" * 30})], {}),
     "a member of negative size": ([entry("a", pax_headers={"size": "-512"})], {}),

@@ -8,12 +8,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import random
 import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -25,8 +21,7 @@ from core.errors import ConfigError
 from core.sqlite_files import LibraryTables, Revisions
 from tests.marked_cases import long_but
 from tests.tracking.killed_upgrade import MIGRATION, NEW, OLD, contents, make_home, run
-from tracking.restore import restore_backup
-from tracking.upgrade import migrated_copy
+from tracking.backup import migrate, restore_backup
 
 pytestmark = pytest.mark.slow
 Started = Callable[..., int]
@@ -105,10 +100,11 @@ def test_a_kill_in_the_midst_of_a_migration_hits_the_copy_only(
     require_upgraded(home)
 
 
-def older_tables(file: Path, folder: Path) -> LibraryTables:
+def older_tables(file: Path, folder: Path, meanwhile: Callable[[], object] = lambda: None) -> LibraryTables:
     (program := folder / "migrate.py").write_text(MIGRATION)
 
     def migration(copy: Path) -> tuple[list[str], dict[str, str]]:
+        meanwhile()
         return [str(program), str(copy), "-1"], dict(os.environ)
 
     return LibraryTables("MLflow", file, Revisions("one", "two"), migration)
@@ -117,16 +113,13 @@ def older_tables(file: Path, folder: Path) -> LibraryTables:
 def test_a_database_that_another_program_locks_stays_as_it_was(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tracking.upgrade.PATIENCE", 0.2)
+    monkeypatch.setattr("tracking.backup.PATIENCE", 0.2)
     file = home / "mlflow.db"
-    with migrated_copy(older_tables(file, tmp_path), tmp_path, "backup.tar") as put_back:
-        with closing(sqlite3.connect(file)) as database:
-            database.execute("BEGIN IMMEDIATE")
-            with pytest.raises(ConfigError, match="in use"):
-                put_back()
-        assert contents(home)["MLflow"] == OLD
-        put_back()
-    assert contents(home)["MLflow"] == NEW
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        with pytest.raises(ConfigError, match="in use"):
+            migrate(older_tables(file, tmp_path), tmp_path, "backup.tar")
+    assert contents(home)["MLflow"] == OLD
 
 
 def test_a_database_that_is_written_to_while_its_copy_is_migrated_keeps_what_was_written(
@@ -134,63 +127,12 @@ def test_a_database_that_is_written_to_while_its_copy_is_migrated_keeps_what_was
 ) -> None:
     """Nothing of ours would write; a program of the user's may."""
     file = home / "mlflow.db"
-    with migrated_copy(older_tables(file, tmp_path), tmp_path, "backup.tar") as put_back:
+
+    def write() -> None:
         with closing(sqlite3.connect(file)) as database, database:
             database.execute("INSERT INTO rows VALUES ('c')")
-        with pytest.raises(ConfigError, match="in use"):
-            put_back()
+
+    with pytest.raises(ConfigError, match="in use"):
+        migrate(older_tables(file, tmp_path, write), tmp_path, "backup.tar")
     with closing(sqlite3.connect(file)) as database:
         assert database.execute("SELECT * FROM rows").fetchall() == [("a",), ("b",), ("c",)]
-
-
-PUT_BACK = """
-import sqlite3, sys
-source, target = map(sqlite3.connect, sys.argv[1:])
-print("ready", flush=True)
-sys.stdin.readline()
-source.backup(target)
-print("done", flush=True)
-"""
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
-def test_a_kill_while_a_copy_is_put_back_leaves_the_old_or_the_new_database(tmp_path: Path, mode: str) -> None:
-    """What `put_back` relies on: SQLite's backup function is one transaction, at any moment and in both modes."""
-    draw, found = random.Random(mode), set()
-    for name, letter in (("old", "o"), ("new", "n")):
-        with closing(sqlite3.connect(tmp_path / f"{name}.db", isolation_level=None)) as database:
-            database.execute(f"PRAGMA journal_mode={mode}")
-            database.execute("CREATE TABLE rows (text TEXT)")
-            database.execute("BEGIN")
-            database.executemany("INSERT INTO rows VALUES (?)", [(letter * 1_000,)] * 40_000)
-            database.execute("COMMIT")
-    took = 0.0
-    for number in range(12):
-        target = tmp_path / "target.db"
-        for left in tmp_path.glob("target.db*"):
-            left.unlink()
-        with closing(sqlite3.connect(tmp_path / "old.db")) as old, closing(sqlite3.connect(target)) as copy:
-            old.backup(copy)
-            copy.execute(f"PRAGMA journal_mode={mode}")
-        child = subprocess.Popen([sys.executable, "-c", PUT_BACK, str(tmp_path / "new.db"), str(target)],
-                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
-        assert child.stdin is not None
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-        began = time.monotonic()
-        child.stdin.write("go\n")
-        child.stdin.flush()
-        if number:
-            time.sleep(draw.uniform(0, took))
-            child.kill()
-        else:
-            assert child.stdout.readline() == "done\n"
-            took = time.monotonic() - began
-        child.communicate()
-        with closing(sqlite3.connect(target)) as database:
-            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            [(letter, rows)] = database.execute("SELECT DISTINCT substr(text, 500, 1), count(*) FROM rows GROUP BY 1")
-        assert rows == 40_000
-        found.add(letter)
-    assert found == {"o", "n"}

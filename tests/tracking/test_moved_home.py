@@ -19,12 +19,11 @@ from core.processes.leftovers import this_process
 from core.services import launch, service_list
 from core.sqlite_files import home_database
 from tests.tracking.mlflow_servers import Served
-from tracking.backup import write_backup
+from tracking.backup import restore_backup, write_backup
 from tracking.logged_models.bundles import find_version, has_bundle
 from tracking.logged_models.unused import models_of, runs_of
 from tracking.registry.registry import Registry
 from tracking.registry.versions import Reference
-from tracking.restore import restore_backup
 from tracking.runs.runs import Tracker
 from tracking.tags import MODEL_URI_TAG
 

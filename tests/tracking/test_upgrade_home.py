@@ -15,10 +15,9 @@ from core.sqlite_files import Revisions, revisions_in
 from flows.server.private_server import private_server
 from flows.server.tables import tables_of
 from tests.tracking.older_databases import make_mlflow_tables, mlflow_revisions
+from tracking.backup import restore_backup, upgrade_home
 from tracking.client import open_client
 from tracking.database import head_revision, require_current, require_current_at, revision_of
-from tracking.restore import restore_backup
-from tracking.upgrade import upgrade_home
 
 
 @pytest.fixture
