@@ -40,16 +40,7 @@ from tasks.holdings import (
     results_of,
 )
 from tasks.track import tracker_of
-from tracking.logged_models.unused import (
-    BROKEN,
-    LoggedFiles,
-    Run,
-    all_versions,
-    models_of,
-    registered_models,
-    remove_model,
-    runs_of,
-)
+from tracking.logged_models.unused import BROKEN, LoggedFiles, Run, all_versions, models_of, remove_model, runs_of
 from tracking.registry.registry import Version, registry_lock
 from tracking.runs.record import known_stores
 from tracking.runs.runs import Tracker, end_left_runs
@@ -173,7 +164,7 @@ def _models(
     """
     refused = refused_versions(tracker, versions, max(config.upkeep.refused, config.upkeep.versions))
     by_id = {run.id: run for run in runs}
-    for model in models_of(tracker, registered_models(tracker, list(versions))):
+    for model in models_of(tracker, versions):
         run = by_id.get(model.run_id)
         keys = [(stage, run.fit) for stage in FITS] if run and run.fit else []
         started = max(model.created, run.started if run else 0)

@@ -24,7 +24,7 @@ import tarfile
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 from functools import partial
@@ -187,32 +187,20 @@ def contents_of(home: Path, without_store: bool = False) -> tuple[list[Path], li
 
     Left out: links, unfinished and damaged results, records of file states, locks, marks of running processes.
     """
-    databases, files = list[Path](), list[Path]()
-    for path in _below(home, without_store):
-        if path.is_file() and not path.is_symlink():
-            (databases if _is_database(path) else files).append(path)
+    store, databases, files = home / STORE, list[Path](), list[Path]()
+    for place, folders, names in os.walk(home):
+        folder, top = Path(place), Path(place) in (home, store)
+        if folder.parent.parent == store and not (folder / RESULT).is_file():
+            folders[:], names = [], []  # no whole result
+        folders[:] = sorted(name for name in folders if not (top and name.startswith(".")))
+        if folder == home and without_store and STORE in folders:
+            folders.remove(STORE)
+        for name in sorted(names):
+            path, hidden = folder / name, folder == home and (name in LEFT_OUT or name.startswith("."))
+            if path.is_file() and not (path.is_symlink() or hidden or name.endswith(UNFINISHED)):
+                (databases if _is_database(path) else files).append(path)
     beside = {f"{database}{ending}" for database in databases for ending in BESIDE}
     return databases, [path for path in files if str(path) not in beside]
-
-
-def _below(home: Path, without_store: bool) -> Iterator[Path]:
-    for place, folders, names in os.walk(home):
-        folder = Path(place)
-        folders[:] = sorted(name for name in folders if _is_kept(home, folder / name, without_store))
-        for name in sorted(names):
-            top = folder == home
-            if not name.endswith(UNFINISHED) and not (top and (name in LEFT_OUT or name.startswith("."))):
-                yield folder / name
-
-
-def _is_kept(home: Path, folder: Path, without_store: bool) -> bool:
-    """Return whether a folder is backed up."""
-    store = home / STORE
-    if folder == store:
-        return not without_store
-    if folder.parent in (home, store):  # hidden: copies that an upgrade migrates; unfinished and damaged results
-        return not folder.name.startswith(".")
-    return folder.parent.parent != store or (folder / RESULT).is_file()
 
 
 def _is_database(path: Path) -> bool:

@@ -33,7 +33,7 @@ from core.errors import (
 from core.services.service_list import address_of
 from core.sqlite_files import database_file
 from tracking.artifacts import ARTIFACTS, folder_of, new_address, register
-from tracking.database import error_of_schema, is_ready, is_unfinished, require_current, require_current_at
+from tracking.database import error_of_schema, is_ready, require_current, require_current_at
 from tracking.tags import EXPERIMENT_KIND, stored_name
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def open_client(uri: str, artifact_root: Path | None = None) -> MlflowClient:
         quiet()  # importing MLflow sets its own log levels
         register()
         if file := database_file(uri):
-            if not is_ready(file) or is_unfinished(file):
+            if not is_ready(file):
                 _create(uri, artifact_root or file.parent / ARTIFACTS, file)
             require_current(file)
         elif not uri.startswith("http") and not require_current_at(uri) and artifact_root:
@@ -142,7 +142,7 @@ def require_whole(uri: str) -> None:
     """
     file = database_file(uri)
     with reaching(uri):
-        if file and is_ready(file) and not is_unfinished(file):
+        if file and is_ready(file):
             require_current(file)
     if not file and not uri.startswith("http"):
         with suppress(TrackingUnavailable), reaching(uri):
@@ -289,16 +289,15 @@ class Connection:
         Raises:
             TrackingUnavailable: MLflow does not answer.
         """
-        for pause in READ_PAUSES if patient else ():
+        for pause in (*(READ_PAUSES if patient else ()), None):
             try:
                 with self.reaching() as client:
                     return question(client)
             except TrackingUnavailable as error:
-                if not self.worth_waiting(error):
+                if pause is None or not self.worth_waiting(error):
                     raise
                 time.sleep(pause)
-        with self.reaching() as client:
-            return question(client)
+        raise AssertionError("unreachable")
 
     def upsert(self, request: Callable[[MlflowClient], object]) -> None:
         """Send a request that sets an entry; try again after a conflict with another process or machine.

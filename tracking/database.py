@@ -40,7 +40,9 @@ AGAIN = "a new one is created, and the next run logs and registers its models ag
 
 
 def is_ready(file: Path) -> bool:
-    """Return whether a database has MLflow's tables; False if they do not exist yet, or if it cannot be opened now.
+    """Return whether a database has all of MLflow's tables, with an experiment; False if it cannot be opened now.
+
+    A process that creates the tables creates the first experiment at its end.
 
     Raises:
         Damaged: The file is not a database, or is truncated or damaged.
@@ -71,7 +73,10 @@ def is_ready(file: Path) -> bool:
         )
     if revision and _revisions()[0] and revision not in _revisions()[0]:
         raise newer(str(file), revision)
-    return bool(revision)
+    if not revision:
+        return False
+    with read_only(file) as database:
+        return database.execute(f"SELECT 1 FROM {MADE_BY_MLFLOW} LIMIT 1").fetchone() is not None
 
 
 def _tables(file: Path) -> tuple[set[str], str] | None:
@@ -149,12 +154,6 @@ def require_current(file: Path) -> None:
         raise damaged(file, damage)
     if Revisions(revision_of(file), head_revision()).differ:
         raise older(database_address(file))
-
-
-def is_unfinished(file: Path) -> bool:
-    """Return whether a process that creates the tables of a database has not come to its end: no experiment yet."""
-    with read_only(file) as database:
-        return database.execute(f"SELECT 1 FROM {MADE_BY_MLFLOW} LIMIT 1").fetchone() is None
 
 
 def require_current_at(uri: str) -> bool:

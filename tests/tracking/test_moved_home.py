@@ -81,7 +81,7 @@ def test_models_and_artifacts_of_a_home_at_another_place_open(way: Any, origin: 
     assert has_bundle(tracker, tracker.tag(run.id, MODEL_URI_TAG))
     assert run.files is not None
     assert (run.files / "tables" / "a.json").is_file()
-    [model] = models_of(tracker, {})
+    [model] = models_of(tracker, [])
     assert model.folder.is_relative_to(home)
     with tracker.reaching() as client:
         assert "a.json" in Path(client.download_artifacts(run.id, "tables/a.json", str(tmp_path))).name

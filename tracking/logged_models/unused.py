@@ -8,14 +8,12 @@ names, such as a bucket: other homes may use it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tracking.registry.registry import Registry, Version
-from tracking.registry.versions import SOURCE
+from tracking.registry.versions import SOURCE, Version, contents_of
 from tracking.runs.runs import Tracker
 from tracking.tags import FIT_TAG, FLOW, PARENT, value_of
 
@@ -71,25 +69,21 @@ class LoggedFiles:
 
 def runs_of(tracker: Tracker) -> list[Run]:
     """Return all runs of all experiments, the newest first."""
-    all_runs = [_run_of(tracker, run) for some in _experiments(tracker) for run in _pages(
-        tracker, partial(_search_runs, some))]
-    return sorted(all_runs, key=lambda run: -run.started)
+    runs = [
+        Run(
+            str(run.info.run_id), run.info.start_time * MILLION, str(run.info.status),
+            "" if PARENT in run.data.tags else value_of(run.data.tags, FLOW), value_of(run.data.tags, FIT_TAG),
+            _folder_below(tracker, run.info.artifact_uri),
+        )
+        for some in _experiments(tracker) for run in _all(tracker, "search_runs", some, max_results=PAGE)
+    ]  # fmt: skip
+    return sorted(runs, key=lambda run: -run.started)
 
 
 def _experiments(tracker: Tracker) -> list[list[str]]:
     """Return the ids of all experiments, in lists that are short enough for a request."""
-    ids = [str(one.experiment_id) for one in _pages(
-        tracker, lambda client, token: client.search_experiments(max_results=PAGE, page_token=token))]
+    ids = [str(one.experiment_id) for one in _all(tracker, "search_experiments", max_results=PAGE)]
     return [ids[first : first + SOME] for first in range(0, len(ids), SOME)]
-
-
-def _run_of(tracker: Tracker, run: Any) -> Run:
-    tags, info = run.data.tags, run.info
-    return Run(
-        str(info.run_id), info.start_time * MILLION, str(info.status),
-        "" if PARENT in tags else value_of(tags, FLOW), value_of(tags, FIT_TAG),
-        _folder_below(tracker, info.artifact_uri),
-    )
 
 
 def _folder_below(tracker: Tracker, address: str) -> Path | None:
@@ -98,47 +92,26 @@ def _folder_below(tracker: Tracker, address: str) -> Path | None:
     return folder if folder is not None and tracker.artifact_root in folder.parents else None
 
 
-def models_of(tracker: Tracker, registered: Mapping[str, set[VersionKey]]) -> list[LoggedFiles]:
-    """Return the logged models with files below the home folder.
-
-    Args:
-        tracker: Connection to the store.
-        registered: Versions by the id of the logged model that they were made from.
-    """
-    entries = [model for some in _experiments(tracker) for model in _pages(tracker, partial(_search_models, some))]
-    places = {str(model.model_id): (model, _folder_below(tracker, model.artifact_location)) for model in entries}
-    return [
-        LoggedFiles(
-            name, folder.parent, str(model.source_run_id or ""), model.creation_timestamp * MILLION,
-            frozenset(registered.get(name, ())),
-        )
-        for name, (model, folder) in sorted(places.items()) if folder is not None
-    ]  # fmt: skip
-
-
-def _search_runs(experiments: list[str], client: Any, token: str | None) -> Any:
-    return client.search_runs(experiments, max_results=PAGE, page_token=token)
-
-
-def _search_models(experiments: list[str], client: Any, token: str | None) -> Any:
-    return client.search_logged_models(experiments, max_results=MODEL_PAGE, page_token=token)
+def models_of(tracker: Tracker, versions: Iterable[Version]) -> list[LoggedFiles]:
+    """Return the logged models with files below the home folder; *versions* are those of all registered models."""
+    versions_of: dict[str, set[VersionKey]] = {}
+    for version in versions:  # by any address that MLflow has of the logged model that it was made from
+        for model_id in MODEL_ID.findall(f"{version.source} {version.place}"):
+            versions_of.setdefault(model_id, set()).add((version.name, version.version))
+    models = []
+    for some in _experiments(tracker):
+        for model in _all(tracker, "search_logged_models", some, max_results=MODEL_PAGE):
+            if (folder := _folder_below(tracker, model.artifact_location)) is not None:
+                name, run = str(model.model_id), str(model.source_run_id or "")
+                created = model.creation_timestamp * MILLION
+                models.append(LoggedFiles(name, folder.parent, run, created, frozenset(versions_of.get(name, ()))))
+    return sorted(models, key=lambda model: model.id)
 
 
 def all_versions(tracker: Tracker) -> list[Version]:
     """Return all versions of all registered models; entries of decision logs are no versions."""
-    names = [model.name for model in _pages(tracker, lambda client, token: client.search_registered_models(
-        max_results=PAGE, page_token=token))]  # fmt: skip
-    return [version for name in names for version in Registry(tracker, name).versions() if version.source != SOURCE]
-
-
-def registered_models(tracker: Tracker, versions: list[Version]) -> dict[str, set[VersionKey]]:
-    """Return versions by the id of the logged model that they were made from, by any address that MLflow has of it."""
-    sources = [(version.name, version.version, f"{version.source} {version.place}") for version in versions]
-    versions_of_model: dict[str, set[VersionKey]] = {}
-    for name, number, source in sources:
-        for model in MODEL_ID.findall(source):
-            versions_of_model.setdefault(model, set()).add((name, number))
-    return versions_of_model
+    names = [model.name for model in _all(tracker, "search_registered_models", max_results=PAGE)]
+    return [version for name in names for version in contents_of(tracker, name)[0][::-1] if version.source != SOURCE]
 
 
 def remove_model(tracker: Tracker, model: LoggedFiles, remove: Callable[[Path], object]) -> bool:
@@ -163,15 +136,11 @@ def remove_model(tracker: Tracker, model: LoggedFiles, remove: Callable[[Path], 
     return True
 
 
-def _pages(tracker: Tracker, page: Callable[[Any, str | None], Any]) -> Iterator[Any]:
-    """Yield the entries of all pages of an answer."""
+def _all(tracker: Tracker, search: str, *where: Any, **options: Any) -> Iterator[Any]:
+    """Yield the entries of all pages of the answer to a search, named as MLflow's client names it."""
     token = None
     while True:
-        entries = tracker.ask(partial(_page, page, token))
+        entries = tracker.ask(lambda client: getattr(client, search)(*where, **options, page_token=token))
         yield from entries
         if not (token := entries.token):
             return
-
-
-def _page(page: Callable[[Any, str | None], Any], token: str | None, client: Any) -> Any:
-    return page(client, token)

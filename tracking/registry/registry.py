@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from core.errors import InputError, ReviewLMError, TrackingUnavailable
+from tracking import tags as tag
 from tracking.logged_models.bundles import bundle_folder
 from tracking.registry.decisions import (
     ABANDONED,
@@ -58,24 +59,6 @@ from tracking.registry.versions import (
 )
 from tracking.runs.params import shorten
 from tracking.runs.runs import Tracker
-from tracking.tags import (
-    BY_HAND_WHO,
-    BY_HAND_WHY,
-    DATA_TAG,
-    DECISION_FIGURES,
-    FAMILY_TAG,
-    MADE_FROM,
-    MODEL_URI_TAG,
-    MODEL_VERSIONS,
-    OUTCOME,
-    PACKED,
-    REASON,
-    RULE,
-    SHOWN,
-    SINCE,
-    VERSION_ADAPTATION,
-    packed,
-)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -243,8 +226,8 @@ class Change:
         if (entry := version_in(self.tracker, self.name, event.version)) is None:
             return False
         promoted = event.promote and self.aliases.get(CHAMPION) != event.version
-        tags = {**event.tags, **({SINCE: event.when.isoformat(timespec="seconds")} if promoted else {})}
-        rules = {name for name in entry.tags if event.action == GATE and name.startswith(RULE)}
+        tags = {**event.tags, **({tag.SINCE: event.when.isoformat(timespec="seconds")} if promoted else {})}
+        rules = {name for name in entry.tags if event.action == GATE and name.startswith(tag.RULE)}
         if event.action == GATE and entry.description != event.report:
             self.tracker.upsert(
                 lambda client: client.update_model_version(self.name, str(event.version), event.report)
@@ -258,9 +241,9 @@ class Change:
 def retag(tracker: Tracker, entry: Version, tags: Mapping[str, str], gone: Collection[str] = ()) -> None:
     """Set tags of a version and delete others, in as few writes as possible; see `tracking.tags.packed`."""
     stored = entry.stored
-    plain = stored.keys() - SHOWN  # set by other means
+    plain = stored.keys() - tag.SHOWN  # set by other means
     others = {name: value for name, value in entry.tags.items() if name not in gone and name not in plain}
-    wanted = {PACKED: "{}", **packed({**others, **tags})}
+    wanted = {tag.PACKED: "{}", **tag.packed({**others, **tags})}
     changed = {name: value for name, value in wanted.items() if stored.get(name) != value}
 
     def write(client: MlflowClient) -> None:
@@ -288,7 +271,7 @@ class Registry:
         create_model(self.tracker, self.name, MODEL_DESCRIPTION.format(name=self.name))
         with exclusive_change(self.tracker, self.name) as change:
             same = next((version for version in self.versions() if version.source == model_uri), None)
-            stored = packed(version_tags({**(tags or {}), MODEL_URI_TAG: model_uri}))
+            stored = tag.packed(version_tags({**(tags or {}), tag.MODEL_URI_TAG: model_uri}))
             with self.tracker.reaching() as client:
                 model = client.get_logged_model(model_uri.removeprefix("models:/"))
                 # From the model's folder: MLflow would look up `models:/m-…` in its process-wide store.
@@ -296,11 +279,11 @@ class Registry:
                     self.name, model.artifact_location, run_id, stored, model_id=model.model_id,
                     description=shorten(description, DESCRIPTION_LENGTH),
                 ).version)
-                linked = json.loads(model.tags.get(MODEL_VERSIONS, "[]"))  # as MLflow's own registration notes it
+                linked = json.loads(model.tags.get(tag.MODEL_VERSIONS, "[]"))  # as MLflow's own registration notes it
                 if (self.name, str(number)) not in {(entry["name"], str(entry["version"])) for entry in linked}:
                     entries = [*linked, {"name": self.name, "version": number}]
-                    client.set_logged_model_tags(model.model_id, {MODEL_VERSIONS: json.dumps(entries)})
-            if same is None or OUTCOME not in same.tags:
+                    client.set_logged_model_tags(model.model_id, {tag.MODEL_VERSIONS: json.dumps(entries)})
+            if same is None or tag.OUTCOME not in same.tags:
                 change.set_alias(CHALLENGER, number)
         return number
 
@@ -377,8 +360,8 @@ class Registry:
             InputError: There is no such version.
         """
         self.version(version)
-        why = str(tags.get(REASON, ""))
-        outcome = {OUTCOME: PROMOTED if promote else REFUSED}
+        why = str(tags.get(tag.REASON, ""))
+        outcome = {tag.OUTCOME: PROMOTED if promote else REFUSED}
         self._decide(Event(
             GATE, promote, version, expected_champion, why, who, run_id, tags=outcome | version_tags(tags),
             report=report,
@@ -407,16 +390,16 @@ class Registry:
         if CHAMPION in self.version(version).aliases:
             return None
         who = who or author()
-        tags = {BY_HAND_WHY: why, BY_HAND_WHO: who} if why else {}
+        tags = {tag.BY_HAND_WHY: why, tag.BY_HAND_WHO: who} if why else {}
         return self._decide(Event(MANUAL, True, version, expected_champion, why, who, tags=version_tags(tags)))
 
     def require_promotable(self, version: int, force: bool = False) -> None:
         """Raise a ReviewLMError if the gate has refused a version (unless *force*), or if it does not exist."""
         entry = self.version(version)
-        if entry.tags.get(OUTCOME) == REFUSED and not force:
+        if entry.tags.get(tag.OUTCOME) == REFUSED and not force:
             raise ReviewLMError(
                 f"The gate has refused version {version}", where=f"models:/{self.name}/{version}",
-                cause=entry.tags.get(REASON, ""), remedy="promote another version, or this one with --force",
+                cause=entry.tags.get(tag.REASON, ""), remedy="promote another version, or this one with --force",
             )
 
     def rollback(self, to: int | None = None, *, against: int | None = None, why: str = "", who: str = "") -> Event:
@@ -491,13 +474,16 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
     """
     registry = Registry(tracker, name)
     tags = registry.version(number).tags
-    rules = [(key.removeprefix(RULE), *text.partition(": ")[::2]) for key, text in tags.items() if key.startswith(RULE)]
-    figures = json.loads(tags.get(DECISION_FIGURES, "{}"))
+    rules = {
+        name.removeprefix(tag.RULE): line.partition(": ") for name, line in tags.items() if name.startswith(tag.RULE)
+    }
+    figures = json.loads(tags.get(tag.DECISION_FIGURES, "{}"))
     return {
-        "verdict": ": ".join(filter(None, (tags.get(OUTCOME), tags.get(REASON)))),
-        "family": tags.get(FAMILY_TAG, ""), "adaptation": tags.get(VERSION_ADAPTATION, ""), "since": tags.get(SINCE),
-        "data": {"made_from": tags.get(MADE_FROM, ""), "digest": tags.get(DATA_TAG, "")},
-        "rules": [{"rule": rule, "outcome": outcome, "why": why} for rule, outcome, why in rules],
+        "verdict": ": ".join(filter(None, (tags.get(tag.OUTCOME), tags.get(tag.REASON)))),
+        "family": tags.get(tag.FAMILY_TAG, ""), "adaptation": tags.get(tag.VERSION_ADAPTATION, ""),
+        "since": tags.get(tag.SINCE),
+        "data": {"made_from": tags.get(tag.MADE_FROM, ""), "digest": tags.get(tag.DATA_TAG, "")},
+        "rules": [{"rule": rule, "outcome": outcome, "why": why} for rule, (outcome, _, why) in rules.items()],
         "figures": [{"name": name, "value": value} for name, value in figures.items()],
         "history": registry.decisions()[:HISTORY],
     }  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 
 from core.config.presets import DEFAULT, change_config, load_config
 from core.config.run_config import RunConfig
-from core.errors import ConfigError, ReviewLMError
+from core.errors import ConfigError
 from core.lineage import Lineage
 from tracking.logged_models.bundles import Found, find_version, record_of
 from tracking.registry.opening import asked_model, find_classifier, locate, tracker_at
@@ -112,26 +112,47 @@ def _settings(
 ) -> VersionSettings:  # fmt: skip
     """Return what `settings_of` returns for the newest of the versions; *where* locates registry and store."""
     record = record_of(entry.folder) if entry is not None else None
-    if preset:
-        given = load_config(preset, overrides).with_input(input)
-        if given.source.input or record is None:
-            return _explicit(given, preset, entry)
-        assert entry is not None
-        source = _source_of(record)
-        config = load_config(preset, overrides, source)
-        return _of_version(config, entry, record, f"preset '{preset}'", _changes_data(overrides))
-    if entry is None or record is None:
-        if input:
-            return _explicit(load_config(DEFAULT, overrides).with_input(input), DEFAULT, entry)
+    if not (preset or input or record):
         raise _nothing_chosen(references, entry)
+    given = load_config(preset or DEFAULT, overrides).with_input(input) if preset or record is None else None
+    settings = f"preset '{preset or DEFAULT}'" if given or entry is None else _name(entry)
+    if entry is None or record is None or (given and given.source.input):
+        assert given is not None
+        config, other_data = given, True
+    else:
+        other_data = bool(input) or any(override.strip().startswith("source.") for override in overrides)
+        if preset:
+            config = load_config(preset, overrides, _source_of(record))
+        else:
+            config = _recorded(record, where, entry, input, overrides)
+    if entry is not None:
+        config = config.asking(entry.version.name)
+    if other_data or entry is None or record is None:
+        return VersionSettings(config, data_said(config), settings, entry)
+    steps = {step.stage: step.digest for step in record.steps}
+    files = [source.name for source in record.sources if source.kind == "file"]
+    data = f"{_name(entry)}: {_several(files) if files else _synthetic(config)}"
+    return VersionSettings(config, data, settings, entry, steps.get("ingest", ""), steps.get("prepare", ""))
+
+
+def _recorded(
+    record: Lineage, where: RunConfig, entry: Found, input: Sequence[str], overrides: Sequence[str]
+) -> RunConfig:
+    """Return the recorded settings of a version, with those that the user gives."""
     options = {**record.configuration, "execution": where.execution.model_dump(mode="json")}
     options["source"] = {**_source_of(record), **({"input": list(input)} if input else {})}
-    options["vectors"] = _named_files(record)
+    vectors = record.configuration.get("vectors", {})
+    options["vectors"] = {name: str(Path(record.folder, path)) for name, path in vectors.items()}
     try:
-        config = change_config(options, overrides)
+        return change_config(options, overrides)
     except ConfigError as error:
-        raise _unknown_today(error, entry, overrides) from error
-    return _of_version(config, entry, record, _name(entry), _changes_data(overrides), list(input))
+        if any(error.where.split(".")[-1] in override for override in overrides) or error.where == "--set":
+            raise  # the user's own setting
+        raise ConfigError(
+            f"The recorded settings of {_name(entry)} do not fit this version of the code: {error.what}",
+            where=error.where, value=error.value, cause="a setting was renamed or removed since then",
+            remedy="name one: --preset NAME",
+        ) from error
 
 
 def where_of(preset: str = "", overrides: Sequence[str] = ()) -> RunConfig:
@@ -162,24 +183,6 @@ def newest(versions: Sequence[Found]) -> Found | None:
     return max(versions, key=lambda entry: entry.version.created, default=None)
 
 
-def _explicit(config: RunConfig, preset: str, entry: Found | None) -> VersionSettings:
-    if entry is not None:
-        config = config.asking(entry.version.name)
-    return VersionSettings(config, data_said(config), f"preset '{preset}'", entry)
-
-
-def _of_version(
-    config: RunConfig, entry: Found, record: Lineage, settings: str, changed: bool, input: Sequence[str] = ()
-) -> VersionSettings:
-    config = config.asking(entry.version.name)
-    if input or changed:
-        return VersionSettings(config, data_said(config), settings, entry)
-    steps = {step.stage: step.digest for step in record.steps}
-    files = [source.name for source in record.sources if source.kind == "file"]
-    data = f"{_name(entry)}: {_several(files) if files else _synthetic(config)}"
-    return VersionSettings(config, data, settings, entry, steps.get("ingest", ""), steps.get("prepare", ""))
-
-
 def data_said(config: RunConfig) -> str:
     """Return a description of the data that a configuration names."""
     return _several(config.source.input) if config.source.input else _synthetic(config)
@@ -198,22 +201,11 @@ def _name(entry: Found) -> str:
     return f"version {entry.version.version}{aliases} of '{entry.version.name}'"
 
 
-def _changes_data(overrides: Sequence[str]) -> bool:
-    return any(override.strip().startswith("source.") for override in overrides)
-
-
 def _source_of(record: Lineage) -> dict[str, Any]:
     """Return the recorded section `source`, with relative paths resolved against the working folder of the run."""
     source: Mapping[str, Any] = record.configuration.get("source", {})
-    input, business = list(source.get("input", ())), [path for path in (source.get("business"),) if path]
-    input, business = ([_below(record.folder, path) for path in paths] for paths in (input, business))
-    return {**source, "input": input, "business": next(iter(business), "")}
-
-
-def _named_files(record: Lineage) -> dict[str, str]:
-    """Return the recorded word vectors, with relative paths resolved against the working folder of the run."""
-    named: Mapping[str, str] = record.configuration.get("vectors", {})
-    return {name: str(Path(record.folder, path)) for name, path in named.items()}
+    input, business = [_below(record.folder, path) for path in source.get("input", ())], source.get("business")
+    return {**source, "input": input, "business": _below(record.folder, business) if business else ""}
 
 
 def _below(folder: str, pattern: str) -> str:
@@ -222,28 +214,12 @@ def _below(folder: str, pattern: str) -> str:
 
 
 def _nothing_chosen(references: Sequence[str], entry: Found | None) -> ConfigError:
-    remedy = (
-        "name them: --input FILES (and --preset NAME for other settings than 'small'), or --preset demo for the "
-        "embedded corpus"
+    names, kind = _several(references), ConfigError if entry else NothingChosen
+    return kind(
+        f"It is not recorded which data and settings {_name(entry)} was made with" if entry else
+        "It is not clear which data and settings to use", where=entry.folder if entry else names,
+        cause="no run registered it" if entry else
+        f"no version is registered as {names}; `reviewlm history` lists the versions",
+        remedy="name them: --input FILES (and --preset NAME for other settings than 'small'), or --preset demo for the "
+        "embedded corpus",
     )
-    if entry is None:
-        names = _several(references)
-        return NothingChosen(
-            "It is not clear which data and settings to use", where=names, remedy=remedy,
-            cause=f"no version is registered as {names}; `reviewlm history` lists the versions",
-        )
-    return ConfigError(
-        f"It is not recorded which data and settings {_name(entry)} was made with", where=entry.folder, remedy=remedy,
-        cause="no run registered it",
-    )
-
-
-def _unknown_today(error: ReviewLMError, entry: Found, overrides: Sequence[str]) -> ReviewLMError:
-    """Return the error for invalid settings: the user's own, or recorded ones that the current code does not accept."""
-    if any(error.where.split(".")[-1] in override for override in overrides) or error.where == "--set":
-        return error
-    return ConfigError(
-        f"The recorded settings of {_name(entry)} do not fit this version of the code: {error.what}", where=error.where,
-        value=error.value, cause="a setting was renamed or removed since then", remedy="name one: --preset NAME",
-    )
-

@@ -32,23 +32,12 @@ from typing import TYPE_CHECKING, Any
 from core.errors import ArtifactError, ReviewLMError, TrackingUnavailable, disk_errors
 from core.processes import interrupts
 from core.processes.leftovers import hold
+from tracking import tags as tag
 from tracking.artifacts import ARTIFACTS
 from tracking.client import ABSENT, TRAINING_VIEW, error_code
 from tracking.runs.params import NAME_LENGTH, TAG_LENGTH, flatten, legal_name, metric_name, own_metric_name, shorten
 from tracking.runs.publish import Point, Publisher, read_journal, send_points
 from tracking.runs.record import LOCK, PENDING, Records, known_stores, remember_store
-from tracking.tags import (
-    COMMIT,
-    FLOW_RUN,
-    FLOW_RUN_URL,
-    NOTE,
-    PARENT,
-    SOURCE_NAME,
-    SOURCE_TYPE,
-    USER,
-    stored_name,
-    value_of,
-)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -72,7 +61,7 @@ def run_tags(
     flow_run_id: str = "", flow_run_url: str = "", git_commit: str = "", description: str = ""
 ) -> dict[str, str]:
     """Return tags for the flow run in Prefect, the git commit and a description for the UI, without empty ones."""
-    tags = {FLOW_RUN: flow_run_id, FLOW_RUN_URL: flow_run_url, COMMIT: git_commit, NOTE: description}
+    tags = {tag.FLOW_RUN: flow_run_id, tag.FLOW_RUN_URL: flow_run_url, tag.COMMIT: git_commit, tag.NOTE: description}
     return {name: value for name, value in tags.items() if value}
 
 
@@ -89,9 +78,9 @@ class Tracker(Publisher):
         self, name: str, tags: Mapping[str, Any] | None = None, parent_run_id: str | None = None
     ) -> str:
         """Start a run and return its id; with a parent, the UI shows it below that run."""
-        all_tags = {USER: _user(), SOURCE_NAME: "reviewlm", SOURCE_TYPE: "PROJECT"}
+        all_tags = {tag.USER: _user(), tag.SOURCE_NAME: "reviewlm", tag.SOURCE_TYPE: "PROJECT"}
         if parent_run_id:
-            all_tags[PARENT] = parent_run_id
+            all_tags[tag.PARENT] = parent_run_id
         all_tags |= tags or {}
         details = {"name": shorten(name, NAME_LENGTH), "tags": _tags(all_tags), "time": _now()}
         local = PENDING + uuid.uuid4().hex  # until MLflow gives it an id
@@ -151,7 +140,7 @@ class Tracker(Publisher):
             if record is None or not self.records.is_left(record):
                 return
             try:
-                self.end_run(run, "KILLED", tags={stored_name(NOTE): KILLED})
+                self.end_run(run, "KILLED", tags={tag.stored_name(tag.NOTE): KILLED})
             except TrackingUnavailable:  # of the local database: the next command tries again
                 return
             except ReviewLMError:  # deleted in MLflow
@@ -165,7 +154,7 @@ class Tracker(Publisher):
     def tag(self, run_id: str, name: str) -> str:
         """Return the value of a run's tag, or "" if the run does not have it."""
         known_id = self.known_id(run_id)
-        return value_of(self.ask(lambda client: client.get_run(known_id).data.tags), legal_name(name))
+        return tag.value_of(self.ask(lambda client: client.get_run(known_id).data.tags), legal_name(name))
 
     def has_tag(self, run_id: str, name: str, value: str) -> bool:
         """Return whether a run has a tag with this value; False also while MLflow does not answer.
@@ -298,7 +287,7 @@ def end_open_runs() -> None:
             tracker.end_run(run_id, "KILLED")
     for tracker, run_id, _ in left:
         with suppress(ReviewLMError):
-            tracker.write(run_id, tags={stored_name(NOTE): "Interrupted"})
+            tracker.write(run_id, tags={tag.stored_name(tag.NOTE): "Interrupted"})
 
 
 def end_left_runs(home: Path) -> None:
@@ -325,7 +314,7 @@ def _now() -> int:
 
 
 def _tags(tags: Mapping[str, Any]) -> dict[str, str]:
-    return {stored_name(legal_name(name)): shorten(str(value), TAG_LENGTH) for name, value in tags.items()}
+    return {tag.stored_name(legal_name(name)): shorten(str(value), TAG_LENGTH) for name, value in tags.items()}
 
 
 def describe(frame: pl.DataFrame | Path) -> dict[str, str]:

@@ -10,19 +10,13 @@ import pytest
 
 from core.errors import ReviewLMError
 from tracking.client import ABSENT, error_code
-from tracking.logged_models.unused import (
-    LoggedFiles,
-    all_versions,
-    models_of,
-    registered_models,
-    remove_model,
-)
+from tracking.logged_models.unused import LoggedFiles, all_versions, models_of, remove_model
 
 pytestmark = pytest.mark.usefixtures("light_models")
 
 
 def listed(store: Any) -> dict[str, LoggedFiles]:
-    found = models_of(store.tracker, registered_models(store.tracker, all_versions(store.tracker)))
+    found = models_of(store.tracker, all_versions(store.tracker))
     return {f"models:/{model.id}": model for model in found}
 
 
