@@ -27,7 +27,7 @@ from reviewlm.options import checked, configured, set_up
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
     from tasks.stage import RunRecord
-    from tracking.registry.version_settings import VersionSettings
+    from tracking.registry.opening import VersionSettings
 
 MODULES = {
     "ingest_only": "ingest", "promote_only": "retrain", "compare": "versions", "reproduce": "versions",
@@ -46,10 +46,10 @@ def settings_of_versions(
 ) -> VersionSettings:  # fmt: skip
     """Return data and settings of a command about registered versions, and set up this process's environment for them.
 
-    Given values win; otherwise the versions decide (`tracking/registry/version_settings.py`). *classifiers* says
+    Given values win; otherwise the versions decide (`tracking/registry/opening.py`). *classifiers* says
     whether they are classifiers, not language models.
     """
-    from tracking.registry.version_settings import settings_of, settings_of_classifiers, where_of
+    from tracking.registry.opening import settings_of, settings_of_classifiers, where_of
 
     set_up(where_of(preset, overrides or []))
     find = settings_of_classifiers if classifiers else settings_of
@@ -238,7 +238,7 @@ def require_versions_or_models(chosen: VersionSettings, references: Sequence[str
     Raises:
         ConfigError: Names the models.
     """
-    from tracking.registry.version_settings import no_such_model, version_called
+    from tracking.registry.opening import no_such_model, version_called
 
     for reference in references:
         models = [spec.name for spec in chosen.config.models]

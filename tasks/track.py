@@ -38,12 +38,12 @@ from tasks.fitting.job import FittedSpec
 from tasks.stage import describe_flow_run, recorded_stages, started
 from tracking import tags as tag
 from tracking.logged_models.bundles import has_bundle, log_bundle
+from tracking.registry.opening import VersionSettings as VersionSettings
 from tracking.registry.opening import about, tracker_at
+from tracking.registry.opening import on_own_files as on_own_files
+from tracking.registry.opening import settings_of as settings_of
+from tracking.registry.opening import settings_of_classifiers as settings_of_classifiers
 from tracking.registry.registry import Registry
-from tracking.registry.version_settings import VersionSettings as VersionSettings
-from tracking.registry.version_settings import on_own_files as on_own_files
-from tracking.registry.version_settings import settings_of as settings_of
-from tracking.registry.version_settings import settings_of_classifiers as settings_of_classifiers
 from tracking.registry.versions import CHAMPION as CHAMPION
 from tracking.runs.runs import Tracker, end_left_runs, run_tags
 

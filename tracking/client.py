@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock
 
@@ -217,39 +217,26 @@ def error_code(error: BaseException | None) -> str:
 
 
 class Connection:
-    """A connection that opens on first use, works in several threads and processes at once, and can be pickled.
+    """A connection that opens on first use, and works in several threads and processes at once.
 
     Args:
         uri: `sqlite:///ABSOLUTE/FILE`, `postgresql://…`, or the address of an MLflow server.
         experiment: Created if it does not exist.
         artifact_root: Artifact folder of a store without a server. Its parent folder also holds the registry's lock and
             the queued writes.
-        ui: Address of the MLflow UI for links. If empty: REVIEWLM_MLFLOW_URL, else the server itself, else the address
-            that `services start` gives it in this home folder.
     """
 
-    def __init__(self, uri: str, experiment: str, artifact_root: Path, ui: str = "") -> None:
+    def __init__(self, uri: str, experiment: str, artifact_root: Path) -> None:
         self.uri, self.experiment, self.artifact_root = uri, experiment, Path(artifact_root).absolute()
-        self._ui = ui
-        self._connect()
-
-    def _connect(self) -> None:
         self._client: MlflowClient | None = None
         self._experiment_id = ""
         self._whole = False
         self._lock = threading.RLock()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"uri": self.uri, "experiment": self.experiment, "artifact_root": self.artifact_root, "_ui": self._ui}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._connect()
-
     @property
     def ui(self) -> str:
-        """Address of the MLflow UI, for links."""
-        named = self._ui or os.environ.get(UI_VARIABLE) or (self.uri if self.uri.startswith("http") else "")
+        """Address of the MLflow UI: REVIEWLM_MLFLOW_URL, else the server, else that of this home's services."""
+        named = os.environ.get(UI_VARIABLE) or (self.uri if self.uri.startswith("http") else "")
         return (named or address_of(self.artifact_root.parent, "mlflow")).rstrip("/")
 
     @property

@@ -34,7 +34,7 @@ from reviewlm.options import (
 
 if TYPE_CHECKING:
     from core.store import Artifact
-    from tracking.registry.version_settings import VersionSettings
+    from tracking.registry.opening import VersionSettings
 
 quarantine_app = typer.Typer(no_args_is_help=True, help="Show and export records that were set aside.")
 checks_app = typer.Typer(no_args_is_help=True, help="Check your own tables with suites of expectations.")
@@ -100,7 +100,7 @@ def quarantine_export(
 def _quarantine(preset: str, input: list[str] | None, overrides: list[str] | None) -> tuple[dict[str, str], Path]:
     """Return the origin of the data and the path of their quarantine file."""
     from corpus.ingestion.parts import QUARANTINE_FILE
-    from tracking.registry.version_settings import where_of
+    from tracking.registry.opening import where_of
 
     set_up(where_of(preset, overrides or []))
     chosen, dataset = _quarantined(preset, input or [], overrides or [])
@@ -117,7 +117,7 @@ def _quarantined(preset: str, input: list[str], overrides: list[str]) -> tuple[V
     from core.config.presets import DEFAULT, load_config
     from core.store import Store
     from corpus.ingestion.quarantine import data_set_of, only_data_set
-    from tracking.registry.version_settings import NothingChosen, VersionSettings, settings_of
+    from tracking.registry.opening import NothingChosen, VersionSettings, settings_of
 
     # Other settings of the section `source`, such as limits, change how files are read, not which files are chosen.
     same_data = [one for one in overrides if one.strip().startswith(DATA) or not one.strip().startswith("source.")]

@@ -46,7 +46,7 @@ def start(
     runs = result["MLflow"]
     folder = config.home / ARTIFACTS
     with suppress(TrackingUnavailable):  # another server may be away: only the link is at stake
-        runs = Tracker(config.tracking_address, config.execution.experiment, folder, ui=runs).runs_page
+        runs = Tracker(config.tracking_address, config.execution.experiment, folder).runs_page
     terminal.say()
     terminal.show_facts({name: value for name, value in result.items() if name != "MLflow"})
     terminal.say(f"\nRuns, in MLflow: {runs}", whole=True)  # its address alone opens a welcome page

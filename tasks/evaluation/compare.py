@@ -40,7 +40,7 @@ from tasks.fitting.fit import bundle_digest, plan_fit
 from tasks.fitting.job import Fitted
 from tasks.stage import show_markdown, show_table, stage, store_of
 from tasks.track import tracker_of
-from tracking.registry.version_settings import no_such_model, version_called
+from tracking.registry.opening import no_such_model, version_called
 from tracking.runs.runs import Tracker
 from tracking.tags import BELOW_TAG, CHECKS, COMPARE_A, COMPARE_B, COMPARED_TAG, NOTE
 

@@ -21,8 +21,7 @@ from tests.flows.first_run import Ran as Home
 from tests.flows.first_run import artifacts_of, living_in, mlflow_client
 from tests.small_cluster import MISSING, small_cluster
 from tracking.registry.opening import open_champion, open_classifier, open_version, tracker_at
-from tracking.runs.params import metric_name
-from tracking.tags import unpacked
+from tracking.tags import metric_name, unpacked
 
 pytestmark = pytest.mark.slow
 PRESET = str(Path(__file__).parent / "tiny_classifiers.toml")

@@ -60,7 +60,7 @@ def reviews(done: Home, digest: str) -> list[tuple[str, str, str]]:
 
 
 def test_the_test_reviews_are_those_of_the_newer_version_without_what_the_older_one_learnt(done: Home) -> None:
-    from tracking.registry.version_settings import settings_of_classifiers
+    from tracking.registry.opening import settings_of_classifiers
 
     with living_in(done.home):
         newer, older = (settings_of_classifiers([number]) for number in ("2", "1"))

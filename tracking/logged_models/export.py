@@ -30,9 +30,8 @@ from core.processes.children import run_child
 from core.provenance import absolute, imported, package_of
 from core.sqlite_files import database_file
 from tracking.client import Connection
-from tracking.runs.params import flatten
 from tracking.runs.record import link_or_copy
-from tracking.tags import BUNDLE_DIGEST_TAG, CODE_TAG, MODEL_KIND, MODEL_URI_TAG, stored_name
+from tracking.tags import BUNDLE_DIGEST_TAG, CODE_TAG, MODEL_KIND, MODEL_URI_TAG, flatten, stored_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

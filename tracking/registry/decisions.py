@@ -32,8 +32,8 @@ from tracking.registry.versions import (
     registered,
     version_tags,
 )
-from tracking.runs.params import shorten
 from tracking.runs.runs import Tracker
+from tracking.tags import shorten
 
 GATE, MANUAL, ROLLBACK, ADOPTED = "gate", "manual", "rollback", "adopted"
 EVENT_TAG, DONE_TAG = "mlflow.event", "event/carried_out"

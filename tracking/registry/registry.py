@@ -57,8 +57,8 @@ from tracking.registry.versions import (
     version_in,
     version_tags,
 )
-from tracking.runs.params import shorten
 from tracking.runs.runs import Tracker
+from tracking.tags import shorten
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -15,8 +15,7 @@ from core.lineage import FAMILY_TAG
 from core.sqlite_files import database_file, read_only
 from models.options import require_name
 from tracking.client import ABSENT, PRESENT, error_code
-from tracking.runs.params import legal_name, shorten
-from tracking.tags import MODEL_KIND, MODEL_URI_TAG, OUTCOME, REASON, unpacked
+from tracking.tags import MODEL_KIND, MODEL_URI_TAG, OUTCOME, REASON, legal_name, shorten, unpacked
 
 if TYPE_CHECKING:
     from tracking.client import Connection

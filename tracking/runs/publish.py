@@ -24,9 +24,8 @@ from typing import Any
 from core.errors import ArtifactError, ReviewLMError, TrackingUnavailable
 from tracking.client import Connection
 from tracking.logged_models.export import send_model
-from tracking.runs.params import metric_name
 from tracking.runs.record import PENDING, Record, Records, remember_store
-from tracking.tags import DATASET_USE, KEY, LOGGED_TABLES, MODEL_URI_TAG, stored_name, value_of
+from tracking.tags import DATASET_USE, KEY, LOGGED_TABLES, MODEL_URI_TAG, metric_name, stored_name, value_of
 
 PAUSE = 30.0
 """Seconds between attempts to reach a store that did not answer: each attempt makes the user wait."""
@@ -56,8 +55,8 @@ class Sent:
 class Publisher(Connection):
     """A connection whose writes go through records, and wait in them while MLflow does not answer."""
 
-    def _connect(self) -> None:
-        super()._connect()
+    def __init__(self, uri: str, experiment: str, artifact_root: Path) -> None:
+        super().__init__(uri, experiment, artifact_root)
         self.records = Records(self.artifact_root.parent, self.uri)
         self.sent_points: dict[str, dict[str, dict[int, float]]] = {}
         """By run and metric, the values by step that MLflow is known to have."""

@@ -35,9 +35,9 @@ from core.processes.leftovers import hold
 from tracking import tags as tag
 from tracking.artifacts import ARTIFACTS
 from tracking.client import ABSENT, TRAINING_VIEW, error_code
-from tracking.runs.params import NAME_LENGTH, TAG_LENGTH, flatten, legal_name, metric_name, own_metric_name, shorten
 from tracking.runs.publish import Point, Publisher, read_journal, send_points
 from tracking.runs.record import LOCK, PENDING, Records, known_stores, remember_store
+from tracking.tags import NAME_LENGTH, TAG_LENGTH, flatten, legal_name, metric_name, own_metric_name, shorten
 
 if TYPE_CHECKING:
     import polars as pl
@@ -167,13 +167,13 @@ class Tracker(Publisher):
             return False
 
     def metrics(self, run_id: str) -> dict[str, float]:
-        """Return the last value of each of a run's metrics, under our names (`tracking.runs.params.metric_name`)."""
+        """Return the last value of each of a run's metrics, under our names (`tracking.tags.metric_name`)."""
         known_id = self.known_id(run_id)
         stored = self.ask(lambda client: client.get_run(known_id).data.metrics)
         return {own_metric_name(name): value for name, value in stored.items()}
 
     def log_params(self, run_id: str, nested: Mapping[str, Any]) -> None:
-        """Log nested settings as dotted parameters (see `tracking.runs.params.flatten`).
+        """Log nested settings as dotted parameters (see `tracking.tags.flatten`).
 
         A parameter never changes: MLflow accepts the same value again, and refuses another value.
         """

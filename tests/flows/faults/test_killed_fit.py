@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from core.errors import RankFailed
 from models.bundles.bundle import load_bundle
 from models.sampling import generate
-from tracking.runs.params import own_metric_name
+from tracking.tags import own_metric_name
 from training.neural.training_metrics import MEASURED
 
 pytestmark = pytest.mark.long

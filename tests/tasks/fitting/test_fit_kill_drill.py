@@ -21,8 +21,8 @@ from models.text.normal_form import NormalForm
 from tasks.fitting.job import LanguageModelJob
 from tests.tasks.fitting.drilled_fit import run
 from tracking.client import open_client
-from tracking.runs.params import own_metric_name
 from tracking.runs.runs import Tracker
+from tracking.tags import own_metric_name
 from training.neural.training_metrics import MEASURED
 from training.vocabularies.learn import learn_vocabulary
 

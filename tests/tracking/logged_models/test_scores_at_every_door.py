@@ -139,10 +139,3 @@ def test_words_are_suggested_and_reviews_written_from_the_fresh_state(folder: Pa
     after = ask("stale stale stale The soup was", task="suggest")
     warm, cold = ({word["word"]: word["probability"] for word in each["words"]} for each in (after, before[0]))
     assert warm["stale"] > cold.get("stale", 0), "the text itself is what the cache remembers"
-
-
-def test_a_text_of_unknown_words_is_dear_by_the_headline_and_cheap_by_the_closed_figure(bundle: Bundle) -> None:
-    gibberish, plain = bundle.score_text(GIBBERISH), bundle.score_text("A soup, they said")
-    assert gibberish.oov == 4
-    assert gibberish.open_bits_per_byte > 2 * plain.open_bits_per_byte
-    assert gibberish.bits_per_byte < gibberish.open_bits_per_byte / 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -64,24 +63,6 @@ def test_answers_that_make_no_sense_are_refused(wrong: dict[str, Any], message: 
     assert said == "perplexity 3.0 per token of the short text 'The food was'; it writes 'The food was fine'"
     with pytest.raises(RuntimeError, match=message):
         answers(lambda text, **params: {**good, **wrong})
-
-
-def test_the_line_for_the_caller_is_json_that_the_gate_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    import mlflow.pyfunc
-
-    from tracking.logged_models import smoke
-
-    class Loaded:
-        def predict(self, rows: Any, params: dict[str, Any] | None) -> list[dict[str, Any]]:
-            text, params = rows["text"][0], params or {}
-            return [{"texts": [f"{text} and so on"] * params.get("n", 1), "words": [], "rest": 1.0, "nats": 1.0,
-                     "perplexity": 2.0}]  # fmt: skip
-
-    monkeypatch.setattr(mlflow.pyfunc, "load_model", lambda uri: Loaded())
-    told = json.loads(smoke.main("models:/any/1", "language model"))
-    assert told["said"].startswith("perplexity 2.0")
-    assert set(told["latency_ms"]) == {"p50", "p95", "word"}
-    assert min(told["latency_ms"].values()) >= 0
 
 
 # A classifier

@@ -14,7 +14,7 @@ from core.lineage import LINEAGE_FILE
 from core.manifest import CHECKSUM, sealed
 from corpus.reading.sources import source_names
 from tests.tracking.registry.made_registry import register
-from tracking.registry.version_settings import (
+from tracking.registry.opening import (
     no_such_model,
     settings_of,
     settings_of_classifiers,

@@ -195,23 +195,3 @@ def test_gc_leaves_the_bucket_alone_and_backup_says_what_it_leaves_out(shared: S
         assert note.startswith(f"not looked at: s3://{BUCKET}/mlflow, outside this home")
         assert f"--backend-store-uri {shared.address}`" in note
         assert "its artifacts" in warning
-
-
-def test_a_file_that_the_bucket_never_takes_does_not_block_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While the bucket answers other requests."""
-    monkeypatch.setattr(publish, "PAUSE", 0.0)
-    with bucket_server():
-        uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-        open_client(uri).create_experiment("reviewlm", artifact_location=f"s3://{BUCKET}/mlflow")
-        tracker = Tracker(uri, "reviewlm", tmp_path / "home" / "mlartifacts")
-        run_id = tracker.start_run("fit")
-        with mock.patch("mlflow.MlflowClient.log_text", side_effect=boto3.exceptions.S3UploadFailedError("too large")):
-            tracker.log_text(run_id, "why", "decision.md")
-            tracker.end_run(run_id)
-            tracker.wait()
-        with tracker.reaching() as client:
-            assert client.get_run(run_id).info.status == "FINISHED"
-        [record] = tracker.waiting()
-        assert list(record.texts) == ["decision.md"]

@@ -6,7 +6,6 @@ import json
 import logging
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 from collections.abc import Callable
@@ -129,7 +128,7 @@ def test_an_outage_of_the_whole_run_and_another_process_that_sends_it(
     assert "cannot be reached" in caplog.text
     for leftover in ("metrics.jsonl", "docs/index.html"):
         (pieces / leftover).unlink()  # what waits has copies
-    another_process = pickle.loads(pickle.dumps(tracker))
+    another_process = Tracker(tracker.uri, tracker.experiment, tracker.artifact_root)
     with caplog.at_level(logging.INFO):
         assert another_process.sync() == 0
         another_process.start_run("later")
@@ -227,7 +226,7 @@ def test_an_interrupt_in_the_midst_of_a_write_can_end_the_run(tracker: Tracker):
 
 def test_threads_of_several_trackers_write_one_record(tracker: Tracker):
     run_id = tracker.start_run("a")
-    same = pickle.loads(pickle.dumps(tracker))
+    same = Tracker(tracker.uri, tracker.experiment, tracker.artifact_root)
     for each in (tracker, same):
         line_of(each, cut=0, length=ALWAYS)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from models.specs import NGramSpec, RecurrentSpec
 from tests.examples import examples
-from tracking.runs.params import PARAM_LENGTH, flatten, legal_name
 from tracking.runs.publish import read_journal
+from tracking.tags import PARAM_LENGTH, flatten, legal_name
 
 
 def test_nested_sections_become_dotted_names():

@@ -75,15 +75,3 @@ def test_two_homes_register_and_promote_through_one_database(cluster: Cluster, t
     with ThreadPoolExecutor(2) as pool:
         folders = list(pool.map(lambda registry: registry.bundle_folder(two), registries))
     assert all((folder / "spec.json").is_file() for folder in folders)
-
-
-def test_the_command_line_opens_the_champion_of_a_shared_store(cluster: Cluster, tmp_path: Path):
-    from tracking.logged_models.bundles import find_version
-    from tracking.registry.versions import Reference
-
-    tracker = Tracker(cluster.uri, "machines", tmp_path / "mlartifacts")
-    found = find_version(tracker, Reference("reviewlm", CHAMPION))
-    assert found is not None
-    assert found.version.version == 1
-    assert (found.folder / "spec.json").is_file()
-    assert find_version(tracker, Reference("nothing of this name", CHAMPION)) is None

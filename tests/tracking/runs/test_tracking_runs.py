@@ -7,7 +7,6 @@ import io
 import json
 import multiprocessing
 import os
-import pickle
 import threading
 from datetime import datetime
 from pathlib import Path
@@ -49,10 +48,10 @@ def test_a_journal_is_forwarded_once_by_however_many_calls_and_processes(tracker
     assert tracker.log_journal(run_id, journal) == 4
     assert tracker.log_journal(run_id, journal) == 0
     append(journal, 3)
-    another_process = pickle.loads(pickle.dumps(tracker))
+    another_process = Tracker(tracker.uri, tracker.experiment, tracker.artifact_root)
     assert another_process.log_journal(run_id, journal) == 2
     assert tracker.log_journal(run_id, journal) == 2  # its memory is older; asked again below
-    fresh = pickle.loads(pickle.dumps(tracker))
+    fresh = Tracker(tracker.uri, tracker.experiment, tracker.artifact_root)
     assert fresh.log_journal(run_id, journal) == 0
 
 

@@ -16,7 +16,7 @@ from core.errors import BundleError, ConfigError
 from models.classification.bundle import ClassifierBundle
 from tests.command_line import exit_code
 from tests.models.classification.made_reviews import examples, small, vocabulary
-from tracking.registry.version_settings import VersionSettings
+from tracking.registry.opening import VersionSettings
 from training.context import FitContext
 from training.labelling.fitting import fit_classifier
 
@@ -194,7 +194,7 @@ def test_compare_takes_the_data_of_the_versions_says_which_and_names_the_reviews
         asked.append((name, preset, *given, arguments))
         return COMPARED
 
-    monkeypatch.setattr("tracking.registry.version_settings.settings_of_classifiers", settings)
+    monkeypatch.setattr("tracking.registry.opening.settings_of_classifiers", settings)
     monkeypatch.setattr("reviewlm.flow_runs._run", run)
     assert call(monkeypatch, "compare", "champion", "previous") == 0
     assert asked == [
