@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -60,16 +60,16 @@ class Form:
         model_type: Shown in MLflow; tells the programs which family they have.
         opener: Module of `models` and the function in it that opens a bundle.
         modules: Names of the other modules of `models` that its program uses.
-        signature: Returns the declared input, output and parameters.
-        example: Returns an example of the input, from the bundle's `spec.json`.
+        texts: An example of the input.
+        params: Parameters of the example.
         streamable: Whether the model has `predict_stream`.
     """
 
     model_type: str
     opener: str
     modules: tuple[str, ...]
-    signature: Callable[[], ModelSignature]
-    example: Callable[[Mapping[str, Any]], Any]
+    texts: list[str]
+    params: Mapping[str, Any]
     streamable: bool
 
     def load(self, folder: Path, device: str) -> Any:
@@ -83,7 +83,17 @@ class Form:
         return [*self.modules, self.opener.partition(":")[0]]
 
 
-def language_model_signature() -> ModelSignature:
+LANGUAGE_MODEL = Form(
+    "language model", "bundles.bundle:load_bundle", ("base", "sampling"),
+    ["The food was"], {"task": "suggest", "k": 3}, streamable=True,
+)  # fmt: skip
+CLASSIFIER = Form(
+    "classifier", "classification.bundle:load_classifier", ("base",),
+    ["The food was great.", "We waited an hour."], {}, streamable=False,
+)  # fmt: skip
+
+
+def signature_of(form: Form) -> ModelSignature:
     """Return the declared input, output and parameters; `pyfunc.py` explains them."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
@@ -92,56 +102,25 @@ def language_model_signature() -> ModelSignature:
     from tracking.logged_models.pyfunc import COLUMN, DEFAULTS
 
     long, double, string = DataType.long, DataType.double, DataType.string
+    text, answers = ColSpec(string, COLUMN), list[Any]()
+    if form is CLASSIFIER:
+        label = Object([Property("label", string), Property("score", double), Property("probability", double)])
+        answers = [text, ColSpec(string, "label"), ColSpec(Array(label), "labels"), ColSpec(string, "bundle")]
+        return ModelSignature(Schema([text]), Schema(answers))
     word = Object([Property("word", string), Property("probability", double)])
     token = Object([Property("token", string), Property("nats", double)])
-    answers: list[tuple[str, Any]] = [
-        ("bundle", string), ("texts", Array(string)), ("words", Array(word)), ("rest", double), ("tokens", long),
-        ("bytes", long), ("nats", double), ("oov", long), ("perplexity", double), ("bits_per_byte", double),
-        ("per_token", Array(token)), ("warnings", Array(string)), ("open_bits_per_byte", double),
-        ("spelling_nats", double), ("typed", string), ("finished", double),
+    outputs: list[tuple[Any, tuple[str, ...]]] = [
+        (string, ("bundle", "typed")), (long, ("tokens", "bytes", "oov")), (Array(string), ("texts", "warnings")),
+        (double, ("rest", "nats", "perplexity", "bits_per_byte", "open_bits_per_byte", "spelling_nats", "finished")),
+        (Array(word), ("words",)), (Array(token), ("per_token",)),
     ]
+    answers = [text, *(ColSpec(kind, name, required=False) for kind, names in outputs for name in names)]
     kinds = {str: string, float: double, int: long, type(None): long, list: string}
     params = [
         ParamSpec(name, kinds[type(default)], default, (-1,) if isinstance(default, list) else None)
         for name, default in DEFAULTS.items()
     ]
-    outputs = [ColSpec(string, COLUMN), *(ColSpec(kind, name, required=False) for name, kind in answers)]
-    return ModelSignature(Schema([ColSpec(string, COLUMN)]), Schema(list(outputs)), ParamSchema(params))
-
-
-def classifier_signature() -> ModelSignature:
-    """Return the declared input and output; `pyfunc.py` explains them."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import Array, Object, Property
-
-    from tracking.logged_models.pyfunc import COLUMN
-
-    string, double = DataType.string, DataType.double
-    label = Object([Property("label", string), Property("score", double), Property("probability", double)])
-    outputs = [ColSpec(string, COLUMN), ColSpec(string, "label"), ColSpec(Array(label), "labels")]
-    return ModelSignature(Schema([ColSpec(string, COLUMN)]), Schema([*outputs, ColSpec(string, "bundle")]))
-
-
-def _typed(facts: Mapping[str, Any]) -> Any:
-    import pandas as pd
-
-    return pd.DataFrame({"text": ["The food was"]}), {"task": "suggest", "k": 3}
-
-
-def _reviews(facts: Mapping[str, Any]) -> Any:
-    import pandas as pd
-
-    return pd.DataFrame({"text": ["The food was great.", "We waited an hour."]})
-
-
-LANGUAGE_MODEL = Form(
-    "language model", "bundles.bundle:load_bundle", ("base", "sampling"), language_model_signature, _typed,
-    streamable=True,
-)  # fmt: skip
-CLASSIFIER = Form(
-    "classifier", "classification.bundle:load_classifier", ("base",), classifier_signature, _reviews, streamable=False
-)
+    return ModelSignature(Schema([text]), Schema(answers), ParamSchema(params))
 
 
 def form_of(facts: Mapping[str, Any]) -> Form:
@@ -217,8 +196,10 @@ def facts_of(bundle_folder: Path) -> dict[str, Any]:
 def _save(work: Path, bundle_folder: Path, package: Path, model: Any, facts: Mapping[str, Any]) -> Path:
     """Write the folder of the MLflow model: a copy of its program, the vendored package and the bundle."""
     import mlflow.pyfunc
+    import pandas as pd
 
     form = form_of(facts)
+    example = pd.DataFrame({"text": form.texts})
     vendored = vendor(package, work, form.needed)
     code = work / f"{vendored.name}_pyfunc.py"
     shutil.copyfile(PROGRAM, code)
@@ -226,9 +207,10 @@ def _save(work: Path, bundle_folder: Path, package: Path, model: Any, facts: Map
     shutil.copytree(bundle_folder, bundle, copy_function=link_or_copy)  # MLflow takes the folder's name and copies it
     mlflow.pyfunc.save_model(
         path=str(work / "model"), python_model=str(code), code_paths=[str(vendored)], artifacts={"bundle": str(bundle)},
-        model_config={"package": vendored.name, "family": form.model_type}, signature=form.signature(),
+        model_config={"package": vendored.name, "family": form.model_type}, signature=signature_of(form),
         pip_requirements=requirements(),
-        input_example=form.example(facts), mlflow_model=model, streamable=form.streamable,
+        input_example=(example, dict(form.params)) if form.params else example, mlflow_model=model,
+        streamable=form.streamable,
     )
     for cache in (work / "model").rglob("__pycache__"):
         shutil.rmtree(cache)

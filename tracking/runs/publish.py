@@ -19,13 +19,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.errors import ArtifactError, ReviewLMError, TrackingUnavailable
 from tracking.client import Connection
 from tracking.logged_models.export import send_model
 from tracking.runs.record import PENDING, Record, Records, remember_store
 from tracking.tags import DATASET_USE, KEY, LOGGED_TABLES, MODEL_URI_TAG, metric_name, stored_name, value_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 PAUSE = 30.0
 """Seconds between attempts to reach a store that did not answer: each attempt makes the user wait."""
@@ -177,13 +180,14 @@ def publish(tracker: Publisher, record: Record, first: bool = False) -> Sent:
     """
     sent = Sent()
     for kind, send in SENDERS.items():
-        if not (part := getattr(record, kind)):
+        part = getattr(record, kind)
+        if not part or (kind == "tables" and record.texts):  # the UI learns of tables once their files are there
             continue
         none = None if kind in ("start", "end") else type(part)()
         try:
-            send(tracker, record, sent)
-            if kind != "tables" or not record.texts:  # the UI learns of tables once their files are there
-                setattr(record, kind, none)
+            with tracker.reaching() as client:
+                send(tracker, client, record, sent)
+            setattr(record, kind, none)
         except TrackingUnavailable as error:
             if not isinstance(error, Unknown) and not tracker.may_come_back(error):
                 raise
@@ -203,24 +207,21 @@ def publish(tracker: Publisher, record: Record, first: bool = False) -> Sent:
     return sent
 
 
-def _start(tracker: Publisher, record: Record, sent: Sent) -> None:
+def _start(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
     """Start a run, unless it was started before."""
     assert record.start is not None
     tags = {**_known_tags(tracker, record.start["tags"]), stored_name(KEY): record.run}
     record.run_id = tracker.find_run(KEY, record.run) or ""
     if not record.run_id:
-        with tracker.reaching() as client:
-            run = client.create_run(
-                tracker.experiment_id, start_time=record.start["time"], run_name=record.start["name"], tags=tags
-            )
-        record.run_id = str(run.info.run_id)
+        experiment, time, name = tracker.experiment_id, record.start["time"], record.start["name"]
+        record.run_id = str(client.create_run(experiment, start_time=time, run_name=name, tags=tags).info.run_id)
 
 
-def _tags(tracker: Publisher, record: Record, sent: Sent) -> None:
+def _tags(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
     from mlflow.entities import RunTag
 
     tags = _known_tags(tracker, record.tags)
-    _log(tracker, record.run_id, "tags", [RunTag(name, value) for name, value in tags.items()])
+    _log(client, record.run_id, "tags", [RunTag(name, value) for name, value in tags.items()])
 
 
 def _known_tags(tracker: Publisher, tags: dict[str, str]) -> dict[str, str]:
@@ -233,32 +234,29 @@ def _known_tags(tracker: Publisher, tags: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _params(tracker: Publisher, record: Record, sent: Sent) -> None:
+def _params(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
     from mlflow.entities import Param
 
-    _log(tracker, record.run_id, "params", [Param(name, value) for name, value in record.params.items()])
+    _log(client, record.run_id, "params", [Param(name, value) for name, value in record.params.items()])
 
 
-def _inputs(tracker: Publisher, record: Record, sent: Sent) -> None:
+def _inputs(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
     """Record data sets as inputs of a run."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    inputs = [
-        DatasetInput(
-            Dataset(name=entry["name"], digest=entry["digest"], source_type="local", **entry["facts"]),
-            [InputTag(DATASET_USE, entry["context"])],
-        )
-        for entry in record.inputs
-    ]
+    inputs = []
+    for entry in record.inputs:
+        dataset = Dataset(name=entry["name"], digest=entry["digest"], source_type="local", **entry["facts"])
+        inputs.append(DatasetInput(dataset, [InputTag(DATASET_USE, entry["context"])]))
     tracker.upsert(lambda client: client.log_inputs(record.run_id, datasets=inputs))
 
 
-def _models(tracker: Publisher, record: Record, sent: Sent) -> None:
+def _models(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
     for model in record.models:
         sent.model = send_model(tracker, record.run_id, model["name"], Path(model["bundle"]), Path(model["package"]))
 
 
-def _points(tracker: Publisher, record: Record, sent: Sent) -> None:
+def _points(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
     """Log the points that the run does not have yet; with a data set, also as metrics of the run's logged model."""
     points = [(Point(*entry[:4]), *entry[4:6]) for entry in record.points.values()]
     sent.points = send_points(tracker, record.run_id, points)
@@ -272,28 +270,28 @@ def send_points(tracker: Publisher, run_id: str, points: list[tuple[Point, str, 
     Args:
         points: Points, each with name and digest of its data set, "" for none.
     """
-    from mlflow.entities import Metric
-
     values, model = tracker.sent_points.pop(run_id, {}), ""
     unknown = {point.name for point, _, _ in points} - values.keys()
-    if unknown or any(name for _, name, _ in points):
-        with tracker.reaching() as client:
+    with tracker.reaching() as client:
+        from mlflow.entities import Metric
+
+        if unknown or any(name for _, name, _ in points):
             data = client.get_run(run_id).data
             model = value_of(data.tags, MODEL_URI_TAG).removeprefix("models:/")
             for name in unknown:
                 history = client.get_metric_history(run_id, name) if name in data.metrics else []
                 values[name] = {one.step: one.value for one in sorted(history, key=lambda one: one.timestamp)}
-    new = [one for one in points if not _same(values[one[0].name].get(one[0].step), one[0].value)]
-    metrics = []
-    for point, name, digest in new:
-        tied = {"model_id": model, "dataset_name": name, "dataset_digest": digest} if name and model else {}
-        when = int((point.time or time.time()) * 1000)
-        metrics.append(Metric(point.name, point.value, when, point.step, **tied))
-    _log(tracker, run_id, "metrics", metrics)
-    for point, _, _ in new:
-        values[point.name][point.step] = point.value
+        metrics = []
+        for point, name, digest in points:
+            if not _same(values[point.name].get(point.step), point.value):
+                tied = {"model_id": model, "dataset_name": name, "dataset_digest": digest} if name and model else {}
+                when = int((point.time or time.time()) * 1000)
+                metrics.append(Metric(point.name, point.value, when, point.step, **tied))
+        _log(client, run_id, "metrics", metrics)
+    for metric in metrics:
+        values[metric.key][metric.step] = metric.value
     tracker.sent_points[run_id] = values
-    return len(new)
+    return len(metrics)
 
 
 def _same(stored: float | None, value: float) -> bool:
@@ -303,40 +301,34 @@ def _same(stored: float | None, value: float) -> bool:
     return math.isclose(stored, value, rel_tol=1e-12) or (math.isnan(stored) and math.isnan(value))
 
 
-def _texts(tracker: Publisher, record: Record, sent: Sent) -> None:
+def _texts(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
     for path, text in list(record.texts.items()):
-        with tracker.reaching() as client:
-            client.log_text(record.run_id, text, path)
+        client.log_text(record.run_id, text, path)
         del record.texts[path]
 
 
-def _tables(tracker: Publisher, record: Record, sent: Sent) -> None:
-    """Name tables to the UI, once their files are there."""
-    if record.texts:
-        return
-    with tracker.reaching() as client:
-        logged = json.loads(client.get_run(record.run_id).data.tags.get(LOGGED_TABLES, "[]"))
-        new = [entry for path in record.tables if (entry := {"path": path, "type": "table"}) not in logged]
-        client.set_tag(record.run_id, LOGGED_TABLES, json.dumps([*logged, *new]))
+def _tables(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
+    """Name tables to the UI."""
+    logged = json.loads(client.get_run(record.run_id).data.tags.get(LOGGED_TABLES, "[]"))
+    new = [entry for path in record.tables if (entry := {"path": path, "type": "table"}) not in logged]
+    client.set_tag(record.run_id, LOGGED_TABLES, json.dumps([*logged, *new]))
 
 
-def _folders(tracker: Publisher, record: Record, sent: Sent) -> None:
+def _folders(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
     for folder, path in list(record.folders.items()):
         if Path(folder).is_dir():
-            with tracker.reaching() as client:
-                client.log_artifacts(record.run_id, folder, path or None)
+            client.log_artifacts(record.run_id, folder, path or None)
         else:
             log.warning("%s is gone and is not shown in MLflow's run %s", folder, record.run)
         del record.folders[folder]
 
 
-def _end(tracker: Publisher, record: Record, sent: Sent) -> None:
+def _end(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
     assert record.end is not None
-    with tracker.reaching() as client:
-        client.set_terminated(record.run_id, status=record.end["status"], end_time=record.end["time"])
+    client.set_terminated(record.run_id, status=record.end["status"], end_time=record.end["time"])
 
 
-SENDERS: dict[str, Callable[[Publisher, Record, Sent], None]] = {
+SENDERS: dict[str, Callable[[Publisher, Any, Record, Sent], None]] = {
     "start": _start, "tags": _tags, "params": _params, "inputs": _inputs, "models": _models, "points": _points,
     "texts": _texts, "tables": _tables, "folders": _folders, "end": _end,
 }  # fmt: skip
@@ -345,13 +337,12 @@ LOOKED_AT = ("texts", "tables", "folders")
 """Parts that hold up no other: MLflow may keep files at another place, which is away for longer."""
 
 
-def _log(tracker: Connection, run_id: str, kind: str, entries: list[Any]) -> None:
+def _log(client: MlflowClient, run_id: str, kind: str, entries: list[Any]) -> None:
     """Log tags, params or metrics in as few requests as MLflow allows."""
     size = PER_BATCH[kind]
-    with tracker.reaching() as client:
-        for start in range(0, len(entries), size):
-            batch: dict[str, Any] = {kind: entries[start : start + size]}
-            client.log_batch(run_id, **batch)
+    for start in range(0, len(entries), size):
+        batch: dict[str, Any] = {kind: entries[start : start + size]}
+        client.log_batch(run_id, **batch)
 
 
 @dataclass(frozen=True)
