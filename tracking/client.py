@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock
 
@@ -285,6 +285,15 @@ class Connection:
                     raise
                 time.sleep(pause)
         raise AssertionError("unreachable")
+
+    def all(self, search: str, *where: object, **options: object) -> Iterator[Any]:
+        """Yield the entries of all pages of the answer to a search, named as MLflow's client names it."""
+        token = None
+        while True:
+            entries = self.ask(lambda client: getattr(client, search)(*where, **options, page_token=token))
+            yield from entries
+            if not (token := entries.token):
+                return
 
     def upsert(self, request: Callable[[MlflowClient], object]) -> None:
         """Send a request that sets an entry; try again after a conflict with another process or machine.

@@ -49,23 +49,18 @@ def is_ready(file: Path) -> bool:
         ArtifactError: It belongs to another application, or to a newer MLflow.
         NotWritable: It is a folder, or cannot be read.
     """
-    try:
-        if not file.exists():
-            return False
-        if not file.stat().st_size:
-            if any((file.parent / ARTIFACTS).glob("*")):
-                raise damaged(file, "it is empty, although runs have left artifacts beside it")
-            return False
-        if file.is_dir() or not os.access(file, os.R_OK):
-            raise PermissionError(f"{file} is a folder, or cannot be read")
-    except PermissionError as error:
-        raise NotWritable(
-            "The tracking database cannot be opened", where=file, cause=str(error),
-            remedy="make it a file that you may read and write, or move it aside",
-        ) from error
-    if (state := _tables(file)) is None:
+    if not file.exists():
         return False
-    tables, revision = state
+    if file.is_dir() or not os.access(file, os.R_OK):
+        raise NotWritable(
+            "The tracking database cannot be opened", where=file, cause="it is a folder, or cannot be read",
+            remedy="make it a file that you may read and write, or move it aside",
+        )
+    if not file.stat().st_size:
+        if any((file.parent / ARTIFACTS).glob("*")):
+            raise damaged(file, "it is empty, although runs have left artifacts beside it")
+        return False
+    tables, revision = _tables(file) or (set(), "")
     if tables and MADE_BY_MLFLOW not in tables:
         raise ArtifactError(
             "The tracking database belongs to another application", where=file,
@@ -88,14 +83,13 @@ def _tables(file: Path) -> tuple[set[str], str] | None:
     Raises:
         Damaged: It is not a complete database.
     """
-    for pause in (0.1, 0.5, 2.0, None):
+    for pause in (0.1, 0.5, 2.0, 0.0):
         try:
             return _asked(file)
         except sqlite3.DatabaseError as error:
             if any(words in str(error) for words in DAMAGED):
                 raise damaged(file, str(error)) from error
-            if pause is not None:
-                time.sleep(pause)
+            time.sleep(pause)
     return None
 
 

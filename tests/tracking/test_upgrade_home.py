@@ -14,10 +14,29 @@ from core.processes.leftovers import hold
 from core.sqlite_files import Revisions, revisions_in
 from flows.server.private_server import private_server
 from flows.server.tables import tables_of
-from tests.tracking.older_databases import make_mlflow_tables, mlflow_revisions
 from tracking.backup import restore_backup, upgrade_home
 from tracking.client import open_client
 from tracking.database import head_revision, require_current, require_current_at, revision_of
+
+
+def mlflow_revisions() -> list[str]:
+    """Return the revisions of MLflow's tables, the newest first."""
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db.utils import _get_alembic_config
+
+    return [script.revision for script in ScriptDirectory.from_config(_get_alembic_config("")).walk_revisions()]
+
+
+def make_mlflow_tables(uri: str, revision: str) -> None:
+    """Create MLflow's tables as they were at a revision, as MLflow does it: the first ones, then its migrations."""
+    from alembic import command
+    from mlflow.store.db.utils import _get_alembic_config
+    from mlflow.store.tracking.dbmodels.initial_models import Base
+    from sqlalchemy import create_engine
+
+    Base.metadata.create_all(engine := create_engine(uri))
+    engine.dispose()
+    command.upgrade(_get_alembic_config(uri), revision)
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ names, such as a bucket: other homes may use it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tracking.registry.versions import SOURCE, Version, contents_of
 from tracking.runs.runs import Tracker
@@ -75,14 +74,14 @@ def runs_of(tracker: Tracker) -> list[Run]:
             "" if PARENT in run.data.tags else value_of(run.data.tags, FLOW), value_of(run.data.tags, FIT_TAG),
             _folder_below(tracker, run.info.artifact_uri),
         )
-        for some in _experiments(tracker) for run in _all(tracker, "search_runs", some, max_results=PAGE)
+        for some in _experiments(tracker) for run in tracker.all("search_runs", some, max_results=PAGE)
     ]  # fmt: skip
     return sorted(runs, key=lambda run: -run.started)
 
 
 def _experiments(tracker: Tracker) -> list[list[str]]:
     """Return the ids of all experiments, in lists that are short enough for a request."""
-    ids = [str(one.experiment_id) for one in _all(tracker, "search_experiments", max_results=PAGE)]
+    ids = [str(one.experiment_id) for one in tracker.all("search_experiments", max_results=PAGE)]
     return [ids[first : first + SOME] for first in range(0, len(ids), SOME)]
 
 
@@ -100,7 +99,7 @@ def models_of(tracker: Tracker, versions: Iterable[Version]) -> list[LoggedFiles
             versions_of.setdefault(model_id, set()).add((version.name, version.version))
     models = []
     for some in _experiments(tracker):
-        for model in _all(tracker, "search_logged_models", some, max_results=MODEL_PAGE):
+        for model in tracker.all("search_logged_models", some, max_results=MODEL_PAGE):
             if (folder := _folder_below(tracker, model.artifact_location)) is not None:
                 name, run = str(model.model_id), str(model.source_run_id or "")
                 created = model.creation_timestamp * MILLION
@@ -110,7 +109,7 @@ def models_of(tracker: Tracker, versions: Iterable[Version]) -> list[LoggedFiles
 
 def all_versions(tracker: Tracker) -> list[Version]:
     """Return all versions of all registered models; entries of decision logs are no versions."""
-    names = [model.name for model in _all(tracker, "search_registered_models", max_results=PAGE)]
+    names = [model.name for model in tracker.all("search_registered_models", max_results=PAGE)]
     return [version for name in names for version in contents_of(tracker, name)[0][::-1] if version.source != SOURCE]
 
 
@@ -134,13 +133,3 @@ def remove_model(tracker: Tracker, model: LoggedFiles, remove: Callable[[Path], 
     with tracker.reaching() as client:
         client.delete_logged_model(model.id)
     return True
-
-
-def _all(tracker: Tracker, search: str, *where: Any, **options: Any) -> Iterator[Any]:
-    """Yield the entries of all pages of the answer to a search, named as MLflow's client names it."""
-    token = None
-    while True:
-        entries = tracker.ask(lambda client: getattr(client, search)(*where, **options, page_token=token))
-        yield from entries
-        if not (token := entries.token):
-            return

@@ -159,18 +159,11 @@ def _by_sql(tracker: Connection, name: str) -> tuple[list[Row], dict[str, int]] 
 
 
 def _from_mlflow(tracker: Connection, name: str) -> tuple[list[Row], dict[str, int]]:
-    entries: list[Any] = []
-    token = None
     try:
         with tracker.reaching() as client:
             aliases = client.get_registered_model(name).aliases
-            while True:
-                page = client.search_model_versions(
-                    f"name = '{name}'", max_results=1000, order_by=["version_number ASC"], page_token=token
-                )
-                entries += page
-                if not (token := page.token):
-                    break
+        order = ["version_number ASC"]
+        entries = list(tracker.all("search_model_versions", f"name = '{name}'", max_results=1000, order_by=order))
     except ReviewLMError as error:
         if error_code(error) in ABSENT:
             return [], {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +61,6 @@ def test_a_promotion_moves_the_aliases_and_writes_the_reasons(store):
 
 
 @pytest.mark.slow
-def test_a_refusal_keeps_the_champion_and_says_why(store):
-    first, second = store.version("a"), store.version("b")
-    store.registry.settle(first, None, True, "", {})
-    store.registry.settle(second, first, False, "worse", {"gate/reason": "it is worse"})
-    assert aliases(store) == {CHAMPION: first}
-    row = store.registry.version_rows()[0]
-    assert (row["version"], row["outcome"], row["reason"]) == (second, "refused", "it is worse")
-
-
-@pytest.mark.slow
 def test_the_champion_is_replaced_only_if_it_is_the_one_that_was_compared(store):
     first, second, third = store.version("a"), store.version("b"), store.version("c")
     store.registry.promote(first, None)
@@ -98,25 +87,6 @@ def test_the_champion_moves_last(store, monkeypatch):
     store.registry.settle(second, first, True, "text", {"gate/outcome": "promoted"})
     assert moved[-1] == CHAMPION
     assert moved.count(CHAMPION) == 1
-
-
-@pytest.mark.slow
-def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(store):
-    first, *others = (store.version(word) for word in "abc")
-    store.registry.promote(first, None)
-
-    def attempt(version: int) -> str:
-        try:
-            store.registry.promote(version, first)
-        except ReviewLMError as error:
-            return error.what
-        return "won"
-
-    with ThreadPoolExecutor(2) as pool:
-        outcomes = sorted(pool.map(attempt, others))
-    assert outcomes[1] == "won"
-    assert outcomes[0].startswith("Another version became champion")
-    assert aliases(store)[PREVIOUS] == first
 
 
 def outcomes(store):
