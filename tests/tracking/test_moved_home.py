@@ -122,7 +122,7 @@ def test_the_pages_of_a_copied_home_show_and_give_its_files(
     server.start()
     try:
         listed = json.loads(ask(f"ajax-api/2.0/mlflow/artifacts/list?run_id={run.id}&path=tables"))
-        assert {file["path"] for file in listed["files"]} == {"tables/a.json", "tables/a.csv"}
+        assert {file["path"] for file in listed["files"]} == {"tables/a.json"}
         assert b'"a"' in ask(f"get-artifact?run_uuid={run.id}&path=tables/a.json")
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USER)
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password_of(home))

@@ -8,10 +8,6 @@ lock beside the record of the run. An interrupted process ends its runs as KILLE
 the home folder does so.
 
 Describe a data set for MLflow by source, columns and size, without loading its rows.
-
-Write tables as CSV that a spreadsheet reads as text and numbers, never as formulas. Excel and similar programs run
-cells that begin with =, +, - or @, also after a tab or a line break, or with a full-width form of these signs. Such a
-text gets an apostrophe in front, which spreadsheets read as "this is text". Numbers are not changed.
 """
 
 from __future__ import annotations
@@ -19,7 +15,6 @@ from __future__ import annotations
 import getpass
 import json
 import os
-import re
 import tempfile
 import threading
 import time
@@ -52,9 +47,6 @@ _starting = threading.RLock()
 """Held while a run starts, until it is in `_open`, so that an interrupt ends every started run."""
 _open: dict[Path, tuple[Tracker, str, int | None]] = {}
 """By lock: the connection, the run and the descriptor of the lock."""
-
-_FORMULA = re.compile(r"[\s\u200b\ufeff\x00]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+|inf)(?:[eE][+-]?\d+)?%?")
 
 
 def run_tags(
@@ -231,10 +223,9 @@ class Tracker(Publisher):
         self.write(run_id, texts={file: text})
 
     def log_table(self, run_id: str, frame: pl.DataFrame, file: str) -> None:
-        """Save a table as `file` (.json, which the UI shows as a table) and as CSV; a repeated call replaces both."""
-        texts = table_texts(frame)
-        csv = Path(file).with_suffix(".csv").as_posix()
-        self.write(run_id, texts={file: texts["json"], csv: texts["csv"]}, tables=[file])
+        """Save a table as `file` (.json), which the UI shows as a table; a repeated call replaces it."""
+        rows = {"columns": frame.columns, "data": [list(row) for row in frame.rows()]}
+        self.write(run_id, texts={file: json.dumps(rows, ensure_ascii=False, default=str)}, tables=[file])
 
     def log_folder(self, run_id: str, folder: Path, path: str) -> None:
         """Copy a folder (e.g. Data Docs, a vocabulary) below *path* of the run's artifacts."""
@@ -327,25 +318,3 @@ def describe(frame: pl.DataFrame | Path) -> dict[str, str]:
     table = pl.scan_parquet(frame) if isinstance(frame, Path) else frame.lazy()
     profile = {"num_rows": int(table.select(pl.len()).collect().item()), "columns": table.collect_schema().names()}
     return {"source": json.dumps(source), "schema": "", "profile": json.dumps(profile)}
-
-
-def table_texts(frame: pl.DataFrame) -> dict[str, str]:
-    """Return a table as JSON in MLflow's form and as CSV."""
-    rows = {"columns": frame.columns, "data": [list(row) for row in frame.rows()]}
-    return {"json": json.dumps(rows, ensure_ascii=False, default=str), "csv": csv_text(frame)}
-
-
-def csv_text(table: pl.DataFrame) -> str:
-    """Return a table as CSV; texts and column names that a spreadsheet would run are marked as text."""
-    import polars as pl
-
-    texts = [name for name, kind in table.schema.items() if kind in (pl.String, pl.Categorical, pl.Enum)]
-    marked = table.with_columns(
-        pl.col(name).cast(pl.String).map_elements(as_text, return_dtype=pl.String, skip_nulls=True) for name in texts
-    )
-    return marked.rename({name: as_text(name) for name in marked.columns}).write_csv()
-
-
-def as_text(cell: str) -> str:
-    """Return the cell, with an apostrophe in front if a spreadsheet would run it as a formula."""
-    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell

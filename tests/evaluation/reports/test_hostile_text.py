@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import logging
@@ -37,7 +36,6 @@ from evaluation.statistics.paired import Pair
 from models.completion.suggestions import Suggestions
 from reviewlm import terminal
 from tests.evaluation.made_results import made_decision, made_results
-from tracking.runs.runs import as_text, csv_text, table_texts
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -221,26 +219,6 @@ def test_a_figure_is_drawn_whatever_a_label_holds():
     assert png(figure)
     shown = [label.get_text() for label in axes.get_yticklabels()]
     assert "$" not in "".join(shown).replace(r"\$", "")
-
-
-FORMULAS = ("=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "=cmd|' /C calc'!A0", "＝1＋1",
-            "-2 stars", "+", "=", "\ufeff=1")  # fmt: skip
-NUMBERS = ("-1.5", "+3", "-1e-3", "-12%", "1,234", "-1,234.5", "")
-
-
-def test_no_cell_of_a_csv_is_a_formula_and_numbers_stay_numbers():
-    table = pl.DataFrame({"=head": [*FORMULAS, *NUMBERS], "value": [-1.5] * (len(FORMULAS) + len(NUMBERS))})
-    rows = list(csv.reader(io.StringIO(csv_text(table))))
-    assert rows[0] == ["'=head", "value"]
-    assert [row[0] for row in rows[1:]] == [*(f"'{text}" for text in FORMULAS), *NUMBERS]
-    assert {row[1] for row in rows[1:]} == {"-1.5"}
-    assert as_text("Great -- 5 = 5 @ home") == "Great -- 5 = 5 @ home"
-
-
-def test_tables_in_mlflow_are_neutral_as_csv_and_whole_as_json():
-    texts = table_texts(pl.DataFrame({"text": ["=1+1", "fine", None], "stars": [1, 2, 3]}))
-    assert texts["csv"].splitlines() == ["text,stars", "'=1+1,1", "fine,2", ",3"]
-    assert '"=1+1"' in texts["json"]
 
 
 def test_a_terminal_obeys_nothing_that_a_text_holds(capsys):

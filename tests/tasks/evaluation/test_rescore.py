@@ -138,7 +138,7 @@ def test_curve_table_and_metrics_by_month_are_kept_in_mlflow(shop: Shop):
     points = client.get_metric_history(shop.run_id, "decay/v1/open_bits_per_byte")
     assert [point.step for point in points] == [202405, 202406]
     assert points[1].value > points[0].value
-    assert {entry.path for entry in client.list_artifacts(shop.run_id)} == {"decay.csv", "decay.json", "plots"}
+    assert {entry.path for entry in client.list_artifacts(shop.run_id)} == {"decay.json", "plots"}
     assert client.get_run(shop.run_id).data.tags["decay"] == "worse"
 
 

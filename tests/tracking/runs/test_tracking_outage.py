@@ -85,7 +85,7 @@ def test_an_undisturbed_run_has_everything_once_and_leaves_no_record(whole: Any,
     assert child["points"]["test/perplexity"] == [(0, 12.5)]
     assert child["tags"]["mlflow.parentRunId"] == "retrain"
     assert len(child["params"]) == 121
-    assert set(child["files"]) == {"docs/index.html", "note.md", "tables/samples.csv", "tables/samples.json"}
+    assert set(child["files"]) == {"docs/index.html", "note.md", "tables/samples.json"}
     [model] = found["models"]
     assert model["status"] == "READY"
     assert model["figures"] == [("hit_at_1", 0.25, "word-test"), ("test/perplexity", 12.5, "word-test")]
