@@ -11,14 +11,11 @@ Five marks are told apart: none , . ? and !; of several the strongest counts ("?
 stop and a colon as a comma, as is usual (Tilk and Alumäe 2016). Quotes, brackets, dashes and signs of emphasis around a
 word are left out, and so is what consists of them and marks alone, such as ":)"; "$20", "50%" and "&" stay. A word of
 mixed case ("iPhone", "McDonald") is "lower" or "Title" by its first letter.
-
-`by_rules` and `UsualTags`, the most frequent tag of a word, need no network: others are compared with them.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 CASES = ("lower", "Title", "UPPER")
@@ -77,40 +74,3 @@ def _written(word: str, case: str) -> str:
         return word
     first = next((place for place, letter in enumerate(word) if letter.lower() != letter.upper()), 0)
     return word[:first] + word[first : first + 1].upper() + word[first + 1 :]
-
-
-TITLE, STOP = CASES.index("Title") * len(MARKS), MARKS.index(".")
-
-
-def by_rules(words: Sequence[str]) -> list[int]:
-    """Return tags: the first word and "I" have a capital, the last word a full stop, and nothing else is written."""
-    tags = [TITLE if place == 0 or word == "i" or word.startswith("i'") else 0 for place, word in enumerate(words)]
-    return _ended(tags)
-
-
-class UsualTags:
-    """The most frequent tag of each word in training texts; of equally frequent ones, the first in the order of `TAGS`.
-
-    Args:
-        texts: Training texts.
-    """
-
-    def __init__(self, texts: Iterable[TaggedWords]) -> None:
-        counts = Counter(pair for text in texts for pair in zip(text.words, text.tags, strict=True))
-        most: dict[str, tuple[int, int]] = {}
-        for (word, tag), count in counts.items():
-            most[word] = min(most.get(word, (0, 0)), (-count, tag))
-        self._tags = {word: tag for word, (_, tag) in most.items()}
-
-    def __call__(self, words: Sequence[str]) -> list[int]:
-        """Return the tags of a text: unknown words are lower, the first has a capital, the last a full stop."""
-        tags = [self._tags.get(word, 0) for word in words]
-        if tags and tags[0] < TITLE:
-            tags[0] += TITLE
-        return _ended(tags)
-
-
-def _ended(tags: list[int]) -> list[int]:
-    if tags and tags[-1] % len(MARKS) == 0:
-        tags[-1] += STOP
-    return tags

@@ -12,14 +12,14 @@ from core.config.run_config import RunConfig
 from core.errors import ArtifactError, InputError, converted_errors
 from core.store import Artifact
 from corpus.splitting.split import iter_split
-from evaluation.scoring.punctuation import scored
+from evaluation.scoring.punctuation import UsualTags, by_rules, scored
 from evaluation.statistics.groups import united
 from models.neural.device import free_cached_memory
 from models.options import stored
 from models.punctuator import Punctuator
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from models.written_words import MARKS, TaggedWords, UsualTags, by_rules, taken_off
+from models.written_words import MARKS, TaggedWords, taken_off
 from tasks.fitting.fit import device_of, remove, threads_of
 from tasks.limits import gpu_slot, on_gpu
 from tasks.progress import progress

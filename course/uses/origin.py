@@ -31,10 +31,10 @@ import numpy as np
 from course.inputs import program, review_table, show
 from models.classification.bundle import ClassifierBundle
 from models.classification.spec import BayesSpec
-from models.neural.labelling.rows import LabelledSequences
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from training.context import FitContext
+from training.labelling.examples import LabelledSequences
 from training.labelling.fitting import fit_classifier
 from training.vocabularies.learn import learn_vocabulary
 

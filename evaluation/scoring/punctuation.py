@@ -1,14 +1,18 @@
-"""Score restored case and punctuation: precision, recall and F1 of each mark and of capitals, with intervals."""
+"""Score restored case and punctuation: precision, recall and F1 of each mark and of capitals, with intervals.
+
+`by_rules` and `UsualTags`, the most frequent tag of a word, need no network: others are compared with them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from evaluation.statistics.bootstrap import Bootstrap
-from models.written_words import MARKS
+from models.written_words import CASES, MARKS, TaggedWords
 
 NAMES = {"comma": ",", "full stop": ".", "question mark": "?", "exclamation mark": "!"}
 MARKS_TOGETHER, CAPITALS = "all four marks", "capitals"
@@ -68,3 +72,40 @@ def _row(boot: Bootstrap, name: str, one: str, baseline: str) -> dict[str, Any]:
     if name == baseline:
         return {**row, "gain": None, "gain_lo": None, "gain_hi": None}
     return row | boot.interval(lambda sums: _f1(name, one)(sums) - _f1(baseline, one)(sums)).named("gain")
+
+
+TITLE, STOP = CASES.index("Title") * len(MARKS), MARKS.index(".")
+
+
+def by_rules(words: Sequence[str]) -> list[int]:
+    """Return tags: the first word and "I" have a capital, the last word a full stop, and nothing else is written."""
+    tags = [TITLE if place == 0 or word == "i" or word.startswith("i'") else 0 for place, word in enumerate(words)]
+    return _ended(tags)
+
+
+class UsualTags:
+    """The most frequent tag of each word in training texts; of equally frequent ones, the first in the order of `TAGS`.
+
+    Args:
+        texts: Training texts.
+    """
+
+    def __init__(self, texts: Iterable[TaggedWords]) -> None:
+        counts = Counter(pair for text in texts for pair in zip(text.words, text.tags, strict=True))
+        most: dict[str, tuple[int, int]] = {}
+        for (word, tag), count in counts.items():
+            most[word] = min(most.get(word, (0, 0)), (-count, tag))
+        self._tags = {word: tag for word, (_, tag) in most.items()}
+
+    def __call__(self, words: Sequence[str]) -> list[int]:
+        """Return the tags of a text: unknown words are lower, the first has a capital, the last a full stop."""
+        tags = [self._tags.get(word, 0) for word in words]
+        if tags and tags[0] < TITLE:
+            tags[0] += TITLE
+        return _ended(tags)
+
+
+def _ended(tags: list[int]) -> list[int]:
+    if tags and tags[-1] % len(MARKS) == 0:
+        tags[-1] += STOP
+    return tags

@@ -8,8 +8,6 @@ Shapes: N reviews, K labels.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -86,38 +84,11 @@ class Classifier(ABC):
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class ClassifierFit:
-    """A fitted classifier and a summary of the fit (numbers only: parameters, seconds, figures on validation …)."""
-
-    model: Classifier
-    summary: Mapping[str, float]
-
-
-def prior(targets_N: np.ndarray, labels: int) -> np.ndarray:
-    """Return the share of each label (K), with 0.5 added to each count."""
-    counts_K = np.bincount(targets_N, minlength=labels) + 0.5
-    shares_K: np.ndarray = counts_K / counts_K.sum()
-    return shares_K
-
-
-def log_softmax(scores_NK: np.ndarray) -> np.ndarray:
-    """Return log softmax of each row."""
-    shifted_NK = scores_NK - scores_NK.max(1, keepdims=True)
-    logs_NK: np.ndarray = shifted_NK - np.log(np.exp(shifted_NK).sum(1, keepdims=True))
-    return logs_NK
-
-
 def softmax(scores_NK: np.ndarray) -> np.ndarray:
     """Return softmax of each row; each sums to 1."""
     exp_NK = np.exp(scores_NK - scores_NK.max(1, keepdims=True))
     shares_NK: np.ndarray = exp_NK / exp_NK.sum(1, keepdims=True)
     return shares_NK
-
-
-def log_loss(scores_NK: np.ndarray, targets_N: np.ndarray) -> float:
-    """Return the mean of −log softmax(scores) of the targets, in nats."""
-    return -float(log_softmax(scores_NK)[np.arange(len(targets_N)), targets_N].mean())
 
 
 def text_rows(sequences: Rows) -> Rows:
@@ -147,19 +118,6 @@ def framed(texts: Rows, longest: int = LONGEST) -> Sequences:
     place_P = np.arange(len(texts.ids_P)) - np.repeat(texts.offsets[:-1], texts.lengths)
     ids_P[of_text_P] = texts.ids_P[place_P < longest]
     return Sequences(ids_P, offsets)
-
-
-def macro_f1(truth_N: np.ndarray, answers_N: np.ndarray, labels: int) -> float:
-    """Return the macro-F1 of answers, see `mean_f1`; 0 if there are none.
-
-    Args:
-        truth_N: Label numbers.
-        answers_N: Label numbers.
-        labels: K.
-    """
-    right_K = np.bincount(truth_N[truth_N == answers_N], minlength=labels)
-    true_K, answered_K = (np.bincount(numbers_N, minlength=labels) for numbers_N in (truth_N, answers_N))
-    return float(mean_f1(true_K, answered_K, right_K))
 
 
 def mean_f1(true_K: Any, answered_K: Any, right_K: Any) -> Any:

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import numpy as np
 
 from models.classification.bundle import save_classifier
-from models.neural.labelling.rows import LabelledSequences, Sequences
+from models.neural.labelling.rows import Sequences
 from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
 from tasks.classification.labelling import LEFT_OUT, Labelling, drawn_rows, labelling_of
 from tasks.fitting.job import PROBES, ClassifierJob
 from tasks.fitting.worker import report_progress
 from training.context import FitContext, FitProgress
+from training.labelling.examples import LabelledSequences
 from training.labelling.fitting import fit_classifier
 
 

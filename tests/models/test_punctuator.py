@@ -17,7 +17,7 @@ from models.punctuator import OVERLAP, WINDOW, Punctuator
 from models.specs import TrainingSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
-from models.written_words import TAGS, TaggedWords, UsualTags, by_rules, put_back, taken_off
+from models.written_words import TAGS, TaggedWords, put_back, taken_off
 from training.context import FitContext
 from training.labelling.networks import fit_punctuator
 from training.vocabularies.learn import learn_vocabulary
@@ -127,18 +127,3 @@ def test_any_text_has_a_tag_for_each_word_and_a_second_pass_changes_nothing(text
 
 def number(tag: str) -> int:
     return TAGS.index(tag)
-
-
-def test_rules_write_the_beginning_i_and_the_end() -> None:
-    words = ["when", "i", "came", "i'll", "say"]
-    assert put_back(words, by_rules(words)) == "When I came I'll say."
-    assert by_rules([]) == []
-    assert put_back(["fine"], by_rules(["fine"])) == "Fine."
-
-
-def test_the_usual_tag_is_the_most_frequent_and_of_equals_the_first() -> None:
-    texts = [taken_off(text) for text in ("We like Chicago, Chicago, chicago", "so so, we We")]
-    usual = UsualTags(texts)
-    words = ["we", "in", "chicago", "so", "new"]
-    assert put_back(words, usual(words)) == "We in Chicago, so new."
-    assert usual([]) == []

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.base import ModelError
-from models.classification.classifier import ClassifierFit, log_loss, macro_f1, prior, text_rows
+from models.classification.classifier import text_rows
 from models.classification.features import FeatureClassifier, TfidfFeatures, ngrams
 from models.classification.spec import BayesSpec, FeatureSpec, TfidfSpec
 from models.neural.labelling.rows import Rows
 from training.context import FitContext, journal
+from training.labelling.examples import ClassifierFit, log_loss, macro_f1, prior
 
 if TYPE_CHECKING:
-    from models.neural.labelling.rows import LabelledSequences
     from models.tokens.vocabulary import Vocabulary
+    from training.labelling.examples import LabelledSequences
 
 KEYS = 1 << 63
 """Keys of n-grams are below this."""

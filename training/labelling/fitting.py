@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.base import ModelError
-from models.classification.classifier import Classifier, ClassifierFit, log_loss, macro_f1
+from models.classification.classifier import Classifier
 from models.classification.spec import ClassifierSpec
 from training.context import FitContext
+from training.labelling.examples import ClassifierFit, log_loss, macro_f1
 
 if TYPE_CHECKING:
-    from models.neural.labelling.rows import LabelledSequences
     from models.tokens.vocabulary import Vocabulary
+    from training.labelling.examples import LabelledSequences
 
 
 FITS = {

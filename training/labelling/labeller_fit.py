@@ -35,17 +35,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.base import ModelError
 from models.neural.architectures import RecurrentNetwork
 from models.neural.device import limited_threads, out_of_memory, require_device, to_device
-from models.neural.labelling.labeller import LOSS, Labeller, input_tensors
+from models.neural.labelling.labeller import Labeller, input_tensors
 from models.neural.labelling.network import LabellingNetwork
-from models.neural.labelling.rows import LabelledBatch, LabelledSequences
+from models.neural.labelling.rows import LabelledBatch
 from models.neural.labelling.spec import LabellingOptions
 from models.neural.network import network_tensors
 from models.neural.output import NOT_SCORED
 from models.neural.spec import TrainingSpec
 from models.options import stored
 from training.context import CHECKPOINTS, FitContext, FitProgress
+from training.labelling.examples import LOSS, LabelledSequences, measure
 from training.neural.callbacks import Curves, ProgressReport, ValidationResult
 from training.neural.checkpoint import Checkpoints, Journal
 from training.neural.checkpointing import BackOff, Checkpointing
@@ -84,7 +86,7 @@ class Rates:
     """The learning rates of a training, and which parts are trained at an update; a function of its number alone.
 
     Args:
-        network: Its parts are `network.groups()`.
+        network: Its parts, for *tuning*, are the head, the layers and the embedding.
         training: Optimiser, rate, and without *tuning* the schedule.
         updates: In the whole training.
         per_epoch: Updates of an epoch.
@@ -95,7 +97,8 @@ class Rates:
         self, network: LabellingNetwork, training: TrainingSpec, updates: int, per_epoch: int, tuning: FineTuning | None
     ) -> None:
         self.training, self.updates, self.per_epoch, self.tuning = training, updates, per_epoch, tuning
-        parts = list(reversed(network.groups())) if tuning else [network]
+        ordered = [network.head, *reversed(network.encoder.layers), network.embedding]  # from the answer to the input
+        parts = ordered if tuning else [network]
         self.parts = [[weight for weight in part.parameters() if weight.requires_grad] for part in parts]
         groups: list[dict[str, Any]] = []
         for depth, parameters in enumerate(self.parts):
@@ -140,7 +143,7 @@ PIECE_POSITIONS = 131_072
 class FittedLabeller(NamedTuple):
     """The model of the best evaluation, and numbers.
 
-    These are parameters, updates, seconds, seconds_per_epoch, divergences, and the result of `Labeller.measure`.
+    These are parameters, updates, seconds, seconds_per_epoch, divergences, and the result of `measure`.
     """
 
     model: Labeller
@@ -168,7 +171,7 @@ def fit(
         tuning: Rates of the parts of a network that starts from a language model; None: the same rate for all.
 
     Raises:
-        ModelError: kind "input": see `LabelledSequences.require`, `LabellingNetwork.take_over`, `start_embedding` and
+        ModelError: kind "input": see `LabelledSequences.require`, `take_over`, `start_embedding` and
             `require_device`; "diverged": a loss or gradient is not a finite number, even at an eighth of the rate;
             "memory".
     """
@@ -184,11 +187,11 @@ def fit(
         if getattr(spec, "vectors", ""):
             start_embedding(network.embedding, spec, context.vectors)
         if start is not None:
-            network.take_over(start)
+            take_over(network, start)
         train_with_own_layers(network)
         model = Labeller(spec, network.to(context.device))
         summary = train_labeller(model, train, validation, context, tuning)
-        return FittedLabeller(model, {**summary, **model.measure(validation)})
+        return FittedLabeller(model, {**summary, **measure(model, validation)})
 
 
 def train_labeller(
@@ -362,7 +365,7 @@ def _evaluate(state: LabellerState, model: Labeller, validation: LabelledSequenc
     state.settle()
     with state.averaged():
         model.network.eval()
-        state.figures = figures = model.measure(validation)
+        state.figures = figures = measure(model, validation)
         model.network.train()
     if not math.isfinite(figures[LOSS]):
         raise Divergence(f"validation loss {figures[LOSS]}")
@@ -383,3 +386,18 @@ def _identity(model: Labeller, tuning: FineTuning | None, *data: LabelledSequenc
             content.update(f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).data)
     values = {"spec": options, "tuning": asdict(tuning) if tuning else None, "content": content.hexdigest()}
     return json.loads(json.dumps(values))  # type: ignore[no-any-return]
+
+
+def take_over(network: LabellingNetwork, trained: RecurrentNetwork) -> None:
+    """Copy embedding and recurrent layers of a language model, which was trained on more text than has labels.
+
+    Raises:
+        ModelError: kind "input": the network also reads from the end, which no language model does; or a shape differs.
+    """
+    if network.encoder.backwards:
+        raise ModelError("a language model reads from the beginning only: bidirectional must be false", "input")
+    for ours, theirs in ((network.embedding, trained.embedding), (network.encoder.layers, trained.layers)):
+        try:
+            ours.load_state_dict(theirs.state_dict())
+        except RuntimeError as error:
+            raise ModelError(f"the language model has another form: {error}", "input") from error

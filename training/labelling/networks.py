@@ -11,17 +11,18 @@ import numpy as np
 
 from models.base import ModelError
 from models.bundles.bundle import load_bundle
-from models.classification.classifier import ClassifierFit, framed, text_rows
+from models.classification.classifier import framed, text_rows
 from models.classification.network import NetworkClassifier
 from models.classification.spec import RecurrentClassifierSpec, unlike_start
 from models.neural.architectures import RecurrentNetwork
-from models.neural.labelling.rows import LabelledSequences, Sequences
+from models.neural.labelling.rows import Sequences
 from models.neural.labelling.spec import TaggingSpec
 from models.neural.output import NOT_SCORED
 from models.punctuator import WINDOW, Punctuator, WordPieces
 from models.tokens.vocabulary import Vocabulary
 from models.written_words import TaggedWords
 from training.context import FitContext
+from training.labelling.examples import ClassifierFit, LabelledSequences
 from training.labelling.labeller_fit import FineTuning, fit
 
 

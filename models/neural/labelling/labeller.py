@@ -1,4 +1,4 @@
-"""Use the network of a fitted classifier or tagger: scores, answers, error rate.
+"""Use the network of a fitted classifier or tagger: scores and answers.
 
 Shapes: see `rows.py`; N = D sequences or P positions.
 """
@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn import functional as F
 
 from ...atomic_files import save_tensors
 from ...base import stored
-from ...classification.classifier import macro_f1
 from ..device import require_device, to_device
 from ..network import fill_network, network_tensors
 from ..spec import WEIGHTS
 from .network import LabellingNetwork, empty_network
-from .rows import LabelledBatch, LabelledSequences, Sequences
+from .rows import LabelledBatch, Sequences
 from .spec import LabellingOptions
 
 if TYPE_CHECKING:
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 
 POSITIONS = 16_384
 """Padded positions that are read at a time in evaluation; does not change an answer beyond rounding."""
-LOSS = "cross_entropy"
-"""Name of the mean of −log softmax(s)_y among the figures of `Labeller.measure`."""
 
 
 class Labeller:
@@ -63,24 +59,6 @@ class Labeller:
     def answers(self, sequences: Sequences) -> np.ndarray:
         """Return the label (int64; `spec.labels` names it) of each sequence or position; of equal scores the first."""
         return self.scores(sequences).argmax(1)
-
-    def measure(self, examples: LabelledSequences) -> dict[str, float]:
-        """Return the mean loss, "error_rate" and "macro_f1" (`models/classification/classifier.py`).
-
-        Every sequence, or for tagging every position with a target, has the same weight.
-
-        Raises:
-            ModelError: kind "input": see `LabelledSequences.require`.
-        """
-        examples.require(self.spec, self.entries)
-        scored = examples.asked()
-        scores_NK = torch.from_numpy(self.scores(examples.sequences)[scored]).double()
-        targets_N, answers_N = examples.targets[scored].astype(np.int64), scores_NK.numpy().argmax(1)
-        return {
-            LOSS: float(F.cross_entropy(scores_NK, torch.from_numpy(targets_N))),
-            "error_rate": float((answers_N != targets_N).mean()),
-            "macro_f1": macro_f1(targets_N, answers_N, len(self.spec.labels)),
-        }
 
     def save(self, folder: Path) -> None:
         """Write all weights."""

@@ -23,7 +23,6 @@ falls to 0 although nothing is learnt (`tests/models/neural/layers/test_bidirect
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,6 @@ from torch import Tensor, nn
 
 from ...base import ModelError
 from ...neural import network
-from ..architectures import RecurrentNetwork
 from ..layers.cells import CELLS
 from ..layers.dropout import Dropout
 from ..layers.recurrent_layers import make_layer, run_layer
@@ -186,25 +184,6 @@ class LabellingNetwork(nn.Module):
         if self.tagging:  # of a mask, a GPU would look up the positions once more in the backward pass
             return h_BTF.flatten(0, 1).index_select(0, inside_BT.flatten().nonzero()[:, 0])
         return torch.cat([last_BF, largest(h_BTF, inside_BT), mean(h_BTF, inside_BT)], 1)
-
-    def groups(self) -> Sequence[nn.Module]:
-        """Return the parts from the input to the answer, for fine-tuning; all but the head are a language model's."""
-        return [self.embedding, *self.encoder.layers, self.head]
-
-    def take_over(self, trained: RecurrentNetwork) -> None:
-        """Copy embedding and recurrent layers of a language model, which was trained on more text than has labels.
-
-        Raises:
-            ModelError: kind "input": this network also reads from the end, which no language model does; or a shape
-                differs.
-        """
-        if self.encoder.backwards:
-            raise ModelError("a language model reads from the beginning only: bidirectional must be false", "input")
-        for ours, theirs in ((self.embedding, trained.embedding), (self.encoder.layers, trained.layers)):
-            try:
-                ours.load_state_dict(theirs.state_dict())
-            except RuntimeError as error:
-                raise ModelError(f"the language model has another form: {error}", "input") from error
 
     def _in_bf16(self) -> bool:
         trains = self.training and self.precision == "bf16"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from models.classification.spec import CLASSIFIERS, ClassifierSpec
-from models.neural.labelling.rows import LabelledSequences, Sequences
+from models.neural.labelling.rows import Sequences
 from models.specs import TrainingSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from training.labelling.examples import LabelledSequences
 from training.vocabularies.learn import learn_vocabulary
 
 LABELS = ("1", "3", "5")

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from models.base import ModelError
-from models.neural.labelling.rows import LabelledSequences, Rows, Sequences
+from models.neural.labelling.rows import Rows, Sequences
 from tests.marked_cases import long_but, slow_but
 from tests.models.classification.made_reviews import MECHANISMS, OPTIONS, examples, small, texts
 from training.context import FitContext
+from training.labelling.examples import LabelledSequences
 from training.labelling.fitting import fit_classifier
 
 QUICK = {"logistic", "bayes", "tfidf"}

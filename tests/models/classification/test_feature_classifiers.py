@@ -12,12 +12,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from models.base import ModelError
-from models.classification.classifier import log_loss, macro_f1
 from models.classification.features import ngrams
 from models.classification.spec import LogisticSpec
 from models.neural.labelling.rows import Rows
 from tests.models.classification.made_reviews import small, texts
 from training.context import FitContext
+from training.labelling.examples import log_loss, macro_f1
 from training.labelling.features import fitted_temperature, learn_features
 from training.labelling.fitting import fit_classifier
 

@@ -15,7 +15,7 @@ import pytest
 from core.config.sections.execution import ServingConfig
 from models.classification.bundle import ClassifierBundle
 from models.classification.spec import LogisticSpec
-from models.neural.labelling.rows import LabelledSequences, Sequences
+from models.neural.labelling.rows import Sequences
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from serving.api.app import create_app
@@ -25,6 +25,7 @@ from serving.versions.classifiers import ClassifierVersions
 from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import served
 from training.context import FitContext
+from training.labelling.examples import LabelledSequences
 from training.labelling.fitting import fit_classifier
 from training.vocabularies.learn import learn_vocabulary
 

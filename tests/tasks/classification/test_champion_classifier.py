@@ -16,7 +16,7 @@ from core.errors import Damaged
 from core.store import Artifact
 from models.classification.bundle import load_classifier, save_classifier
 from models.classification.spec import CLASSIFIERS
-from models.neural.labelling.rows import LabelledSequences, Sequences
+from models.neural.labelling.rows import Sequences
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from tasks.classification.compare import MeasuredClassifier
@@ -28,6 +28,7 @@ from tasks.promotion.promote import register
 from tasks.stage import run_stage
 from tracking.tags import BUNDLE_TAG, DATA_TAG
 from training.context import FitContext
+from training.labelling.examples import LabelledSequences
 from training.labelling.fitting import fit_classifier
 from training.vocabularies.learn import learn_vocabulary
 

@@ -22,7 +22,7 @@ import pytest
 from models.bundles.bundle import Bundle, save_bundle
 from models.classification.bundle import ClassifierBundle, load_classifier, save_classifier
 from models.classification.spec import RecurrentClassifierSpec
-from models.neural.labelling.rows import LabelledSequences, Sequences
+from models.neural.labelling.rows import Sequences
 from models.sampling import generate, suggest
 from models.specs import TrainingSpec, VocabularySpec
 from models.text.normal_form import NormalForm
@@ -34,6 +34,7 @@ from tracking.registry.opening import open_champion
 from tracking.registry.registry import Registry
 from tracking.runs.runs import Tracker
 from training.context import FitContext
+from training.labelling.examples import LabelledSequences
 from training.labelling.fitting import fit_classifier
 from training.vocabularies.learn import learn_vocabulary
 

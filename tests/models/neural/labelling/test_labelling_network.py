@@ -9,7 +9,7 @@ from models.base import ModelError
 from models.classification.spec import RecurrentClassifierSpec
 from models.neural.labelling.network import LabellingNetwork
 from models.neural.labelling.spec import TaggingSpec
-from tests.models.neural.labelling.made_labels import TRAINING, V
+from tests.training.labelling.made_labels import TRAINING, V
 
 H, E = 6, 5
 LENGTHS = np.array([3, 9, 1, 6])

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from models.base import ModelError
-from models.neural.labelling.labeller import Labeller
-from tests.models.neural.labelling.made_labels import QUICK, SMALL, TRAINING, fitted, reviews
+from tests.training.labelling.made_labels import QUICK, SMALL, TRAINING, fitted, reviews
 from training.labelling import labeller_fit as step
+from training.labelling.examples import measure
 from training.labelling.labeller_fit import add_gradients
 from training.neural.tbptt import Sums
 
@@ -61,16 +61,16 @@ def test_it_goes_back_to_the_last_evaluation_with_half_the_rate(data, tmp_path, 
 
 
 def test_a_validation_loss_that_is_not_finite_is_a_divergence(data, tmp_path, monkeypatch):
-    measure, times = Labeller.measure, [0]
+    times = [0]
 
-    def third(self, examples):
+    def third(model, examples):
         times[0] += 1
-        return measure(self, examples) | ({"cross_entropy": math.nan} if times[0] == 3 else {})
+        return measure(model, examples) | ({"cross_entropy": math.nan} if times[0] == 3 else {})
 
     with monkeypatch.context() as patch:
-        patch.setattr(Labeller, "measure", third)
+        patch.setattr(step, "measure", third)
         assert fitted(SPEC, data, data, work=tmp_path).summary["divergences"] == 1
-    monkeypatch.setattr(Labeller, "measure", lambda self, examples: {"cross_entropy": math.nan, "macro_f1": 0.0})
+    monkeypatch.setattr(step, "measure", lambda model, examples: {"cross_entropy": math.nan, "macro_f1": 0.0})
     with pytest.raises(ModelError, match="validation loss nan") as caught:
         fitted(SMALL, data, data)
     assert caught.value.kind == "diverged"

@@ -8,9 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from models.neural.labelling.network import LabellingNetwork
-from models.neural.labelling.rows import LabelledSequences
 from tests.marked_cases import long_but
-from tests.models.neural.labelling.made_labels import (
+from tests.training.labelling.made_labels import (
     SMALL,
     TAGS,
     TRAINING,
@@ -19,6 +18,7 @@ from tests.models.neural.labelling.made_labels import (
     next_word_tags,
     reviews,
 )
+from training.labelling.examples import LabelledSequences, measure
 from training.labelling.labeller_fit import (
     LabellerState,
     LabellerStep,
@@ -46,7 +46,7 @@ def test_a_classifier_learns_which_word_anywhere_decides(labels, bidirectional, 
     train, validation, test = (reviews(count, labels, seed) for count, seed in ((1_500, 1), (200, 2), (400, 3)))
     model, summary = fitted(spec, train, validation)
     assert summary["error_rate"] <= 0.02
-    found = model.measure(test)
+    found = measure(model, test)
     assert found["error_rate"] <= 0.02
     assert found["error_rate"] == (model.answers(test.sequences) != test.targets).mean()
 
@@ -55,8 +55,8 @@ def test_a_classifier_learns_which_word_anywhere_decides(labels, bidirectional, 
 def test_tags_that_need_the_future_are_learned_by_the_bidirectional_encoder_only():
     """The words are drawn independently, so who reads from the beginning can do no better than half."""
     train, validation, test = (next_word_tags(count, seed) for count, seed in ((1_500, 1), (200, 2), (400, 3)))
-    both = fitted(TAGS, train, validation).model.measure(test)
-    forwards = fitted(replace(TAGS, bidirectional=False), train, validation).model.measure(test)
+    both = measure(fitted(TAGS, train, validation).model, test)
+    forwards = measure(fitted(replace(TAGS, bidirectional=False), train, validation).model, test)
     assert both["error_rate"] <= 0.01
     assert forwards["error_rate"] > 0.4
     assert forwards["cross_entropy"] > 0.68

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.neural.labelling.network import LabellingNetwork
-from tests.models.neural.labelling.made_labels import QUICK, SMALL, TAGS, V, fitted, next_word_tags, reviews
+from tests.training.labelling.made_labels import QUICK, SMALL, TAGS, V, fitted, next_word_tags, reviews
 from training.labelling import labeller_fit as step
 from training.labelling.labeller_fit import LabellerState, LabellerStep, SequencePlan, add_gradients, pieces
 

@@ -7,11 +7,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from models.classification.spec import RecurrentClassifierSpec
-from models.neural.labelling.rows import LabelledSequences
 from models.neural.labelling.spec import TaggingSpec
 from models.neural.output import NOT_SCORED
 from models.specs import TrainingSpec
 from training.context import FitContext
+from training.labelling.examples import LabelledSequences
 from training.labelling.labeller_fit import fit
 
 V = 40

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from models.base import ModelError
-from models.neural.labelling.rows import LabelledSequences, Sequences
+from models.neural.labelling.rows import Sequences
 from tests.models.classification.made_reviews import NOISE, TELLING, small
 from training.context import FitContext
+from training.labelling.examples import LabelledSequences
 from training.labelling.fitting import fit_classifier
 from training.vectors.files import keyed, save_vectors, vocabulary_rows
 from training.vectors.stored_rows import save_matrix

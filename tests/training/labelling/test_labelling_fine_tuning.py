@@ -11,7 +11,7 @@ import torch
 from models.neural.architectures import RecurrentNetwork
 from models.neural.labelling.network import LabellingNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec
-from tests.models.neural.labelling.made_labels import SMALL, TRAINING, V, fitted, reviews
+from tests.training.labelling.made_labels import SMALL, TRAINING, V, fitted, reviews
 from training.labelling.labeller_fit import FineTuning, Rates, slanted_triangular
 
 TUNED = replace(SMALL, layers=2, training=replace(TRAINING, epochs=5, learning_rate=1e-2))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.marked_cases import slow_but
-from tests.models.neural.labelling.made_labels import QUICK, QUICK_TAGS, TRAINING, fitted, next_word_tags, reviews
+from tests.training.labelling.made_labels import QUICK, QUICK_TAGS, TRAINING, fitted, next_word_tags, reviews
 from training.labelling.labeller_fit import LabellerStep
 from training.neural import callbacks
 from training.neural.training_metrics import MEASURED

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.classification.spec import RecurrentClassifierSpec
-from models.neural.labelling.rows import LabelledSequences, Sequences
+from models.neural.labelling.rows import Sequences
 from models.neural.labelling.spec import TaggingSpec
+from training.labelling.examples import LabelledSequences
 
 CLASSES = RecurrentClassifierSpec(labels=("bad", "fair", "good"))
 TAGS = TaggingSpec(labels=("in", "out"))

@@ -1,0 +1,137 @@
+"""Hold token sequences with their labels, and measure a classifier or tagger on them.
+
+Shapes: D sequences, P positions of all of them, B of a batch; N = D sequences or P positions, K labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax
+
+from models.base import ModelError
+from models.classification.classifier import Classifier, mean_f1
+from models.neural.labelling.labeller import Labeller
+from models.neural.labelling.rows import Sequences
+from models.neural.labelling.spec import LabellingOptions
+from models.neural.spec import NOT_SCORED
+
+LOSS = "cross_entropy"
+"""Name of the mean of −log softmax(s)_y among the figures of `measure`."""
+
+
+@dataclass(frozen=True)
+class LabelledSequences:
+    """Sequences, and a target for each sequence or for each of their positions.
+
+    Args:
+        sequences: D sequences of P positions.
+        targets: Labels (whole numbers), D of them for classification, P for tagging; the label `NOT_SCORED`
+            (tagging only) leaves a position out of loss and error rate.
+    """
+
+    sequences: Sequences
+    targets: np.ndarray
+
+    @classmethod
+    def of(
+        cls, sequences: Sequence[Sequence[int] | np.ndarray], targets: Sequence[Any] | np.ndarray
+    ) -> LabelledSequences:
+        """Return examples given one by one: a target for each sequence, or a row of targets for each.
+
+        Raises:
+            ModelError: kind "input": a row of targets is not as long as its sequence.
+        """
+        if len(targets) and np.ndim(targets[0]) == 1:
+            rows = [np.asarray(row) for row in targets]
+            for number, (ids, row) in enumerate(zip(sequences, rows, strict=False)):
+                if len(ids) != len(row):
+                    raise ModelError(f"sequence {number} has {len(ids)} positions and {len(row)} labels", "input")
+            return cls(Sequences.of(sequences), np.concatenate(rows))
+        return cls(Sequences.of(sequences), np.asarray(targets))
+
+    def require(self, spec: LabellingOptions, entries: int) -> None:
+        """Refuse examples that do not fit a spec and a vocabulary.
+
+        Raises:
+            ModelError: kind "input": see `Sequences.require`; not one target for each sequence or position; a label
+                that the spec does not have (with its place); no target at all.
+        """
+        self.sequences.require(entries)
+        tagging, targets = spec.task == "tagging", self.targets
+        needed, each = (len(self.sequences.ids_P), "position") if tagging else (len(self.sequences), "sequence")
+        if targets.shape != (needed,):
+            raise ModelError(f"targets are {targets.shape}; one for each {each} is needed, {needed} in all", "input")
+        low = NOT_SCORED if tagging else 0
+        whole = np.issubdtype(targets.dtype, np.integer)
+        right = (targets >= low) & (targets < len(spec.labels)) if whole else np.zeros(needed, bool)
+        if not right.all():
+            wrong = int(np.flatnonzero(~right)[0])
+            place = self.sequences.place(wrong) if tagging else f"sequence {wrong}"
+            allowed = f"a whole number from 0 to {len(spec.labels) - 1}, or {NOT_SCORED} where a tagger is not asked"
+            raise ModelError(f"the target of {place} is {targets[wrong]!r}; it must be {allowed}", "input")
+        if not len(self.asked()):
+            raise ModelError(f"there is nothing to learn: all labels are {NOT_SCORED}", "input")
+
+    def asked(self) -> np.ndarray:
+        """Return the numbers of the sequences or positions that have a target."""
+        return np.flatnonzero(self.targets != NOT_SCORED)
+
+    def of_rows(self, spec: LabellingOptions, rows_B: np.ndarray) -> np.ndarray:
+        """Return the targets of some sequences: one per sequence or, for tagging, one per position."""
+        return self.targets[self.sequences.positions(rows_B) if spec.task == "tagging" else rows_B]
+
+
+@dataclass(frozen=True)
+class ClassifierFit:
+    """A fitted classifier and a summary of the fit (numbers only: parameters, seconds, figures on validation …)."""
+
+    model: Classifier
+    summary: Mapping[str, float]
+
+
+def prior(targets_N: np.ndarray, labels: int) -> np.ndarray:
+    """Return the share of each label (K), with 0.5 added to each count."""
+    counts_K = np.bincount(targets_N, minlength=labels) + 0.5
+    shares_K: np.ndarray = counts_K / counts_K.sum()
+    return shares_K
+
+
+def log_loss(scores_NK: np.ndarray, targets_N: np.ndarray) -> float:
+    """Return the mean of −log softmax(scores) of the targets, in nats."""
+    return -float(log_softmax(scores_NK, 1)[np.arange(len(targets_N)), targets_N].mean())
+
+
+def macro_f1(truth_N: np.ndarray, answers_N: np.ndarray, labels: int) -> float:
+    """Return the macro-F1 of answers, see `mean_f1`; 0 if there are none.
+
+    Args:
+        truth_N: Label numbers.
+        answers_N: Label numbers.
+        labels: K.
+    """
+    right_K = np.bincount(truth_N[truth_N == answers_N], minlength=labels)
+    true_K, answered_K = (np.bincount(numbers_N, minlength=labels) for numbers_N in (truth_N, answers_N))
+    return float(mean_f1(true_K, answered_K, right_K))
+
+
+def measure(model: Labeller, examples: LabelledSequences) -> dict[str, float]:
+    """Return the mean loss, "error_rate" and "macro_f1".
+
+    Every sequence, or for tagging every position with a target, has the same weight.
+
+    Raises:
+        ModelError: kind "input": see `LabelledSequences.require`.
+    """
+    examples.require(model.spec, model.entries)
+    scored = examples.asked()
+    scores_NK = model.scores(examples.sequences)[scored].astype(np.float64)
+    targets_N, answers_N = examples.targets[scored].astype(np.int64), scores_NK.argmax(1)
+    return {
+        LOSS: log_loss(scores_NK, targets_N),
+        "error_rate": float((answers_N != targets_N).mean()),
+        "macro_f1": macro_f1(targets_N, answers_N, len(model.spec.labels)),
+    }
