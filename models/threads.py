@@ -19,18 +19,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Handed(Protocol):
-    """An item in progress, as a future of `concurrent.futures` or of a cluster."""
-
-    def cancel(self) -> object:
-        """Do not begin it, if it has not begun."""
-        ...
-
-    def result(self) -> Any:
-        """Wait for its result and return it, or raise its error."""
-        ...
-
-
 class FanOut(Protocol):
     """An executor of a function for each item of a stream.
 
@@ -79,15 +67,15 @@ def ordered(
         yield from in_order(lambda item: pool.submit(function, item), items, lambda: workers + ahead)
 
 
-def in_order(hand_out: Callable[[Item], Handed], items: Iterable[Item], most: Callable[[], int]) -> Iterator[Any]:
+def in_order(hand_out: Callable[[Item], Any], items: Iterable[Item], most: Callable[[], int]) -> Iterator[Any]:
     """Hand items to workers, and yield the results in the order of the items; errors as for `ordered`.
 
     Args:
-        hand_out: Gives an item to a worker.
+        hand_out: Gives an item to a worker; returns a future, with `result` and `cancel`.
         items: Taken one by one, in the caller's thread.
         most: Returns how many items may be in progress or waiting to be yielded.
     """
-    waiting: deque[Handed] = deque()
+    waiting: deque[Any] = deque()
     source = iter(items)
     failure: Exception | None = None
     try:

@@ -6,8 +6,8 @@ D. MacKay (2002), "Fast hands-free writing by gaze direction", Nature.)
 
 All probable ways to cut the last word into tokens are summed; the text before it counts as cut in the usual way. Each
 character that may follow has an interval, however improbable, so that each text can be written. Characters beyond ASCII
-share one interval, which is divided among them when it is entered; those that begin with an improbable byte (UTF-8)
-share one inside it. With a word vocabulary, case, spaces, quotes and unknown words have the sizes that a score charges.
+share one interval, which is divided by their bytes (UTF-8), one after another, as they are entered. With a word
+vocabulary, case, spaces, quotes and unknown words have the sizes that a score charges.
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ from .word_spellings import WordSpellings
 Kind = Literal["character", "other", "end"]
 NODES = 64
 """Intervals that one call divides at most."""
-RARE = 1e-3
-"""Beginnings of characters beyond ASCII below this share of all of them are not divided at once."""
 SMALLEST = 1e-200
 """Probability of the last word below which it counts as cut in the usual way, too: smaller numbers, times those of the
 next characters, would become 0."""
@@ -222,38 +220,22 @@ def _characters(ways: Spellings, node: Node, curly: Mapping[str, float]) -> list
 def _other_characters(
     ways: Spellings, node: Node, begun: bytes, curly: Mapping[str, float]
 ) -> Search[list[DasherInterval]]:
-    """Return the characters beyond ASCII that begin so: the probable beginnings are followed, byte by byte."""
-    depth, least = len(node.text), -1.0
-    children = [] if begun else [DasherInterval("character", form, mass) for form, mass in curly.items()]
+    """Return the characters beyond ASCII that begin so, and the intervals of those that need more bytes."""
     for byte in begun:
         longer = ways.child(node, byte)
         if longer is None:
             return []
         node = longer
         yield from ways.extend([node])
-    nodes = [node]
-    while nodes:
-        yield from ways.extend(nodes)
-        parts = [part for each in nodes for part in _one_byte_longer(ways, each, depth)]
-        least = RARE * sum(mass for *_, mass in parts) if least < 0 else least
-        nodes = []
-        for each, bytes_, mass in parts:
-            if (char := character_of(bytes_)) in curly:
-                continue
-            if char:
-                children.append(DasherInterval("character", char, mass))
-            elif mass > least and (longer := ways.child(each, bytes_[-1])) is not None:
-                nodes.append(longer)
-            else:
-                children.append(DasherInterval("other", "", mass, begun=bytes_.hex()))
+    children = [] if begun else [DasherInterval("character", form, mass) for form, mass in curly.items()]
+    mass_C = ways.next_bytes(node)
+    for byte in np.flatnonzero(mass_C).tolist():
+        bytes_ = begun + bytes([byte])
+        if char := character_of(bytes_):
+            children += [DasherInterval("character", char, float(mass_C[byte]))] if char not in curly else []
+        elif char is not None:
+            children.append(DasherInterval("other", "", float(mass_C[byte]), begun=bytes_.hex()))
     return children
-
-
-def _one_byte_longer(ways: Spellings, node: Node, depth: int) -> list[tuple[Node, bytes, float]]:
-    """Return the ways in which a character that began after *depth* bytes may go on: its bytes, their probability."""
-    mass_C, begun = ways.next_bytes(node), node.text[depth:]
-    longer = [begun + bytes([byte]) for byte in np.flatnonzero(mass_C).tolist()]
-    return [(node, bytes_, float(mass_C[bytes_[-1]])) for bytes_ in longer if character_of(bytes_) is not None]
 
 
 def _order(interval: DasherInterval) -> tuple[int, str, str]:

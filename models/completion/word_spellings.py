@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import NamedTuple, Protocol
+from functools import lru_cache, partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -86,14 +86,6 @@ class Next(NamedTuple):
     end: float
 
 
-class Speller(Protocol):
-    """The words that are written letter by letter."""
-
-    def after(self, beginning: str) -> Next:
-        """Return how a word that begins so goes on."""
-        ...
-
-
 class Sign(NamedTuple):
     """A way to write the next letter: as it is, as a capital, with the space before the word, or one of its bytes.
 
@@ -134,7 +126,7 @@ class Letters:
     """A word that is written letter by letter.
 
     Args:
-        speller: Which words it may be.
+        after_letters: How a word goes on after its first letters, of those that it may be.
         before: The tokens before it.
         written: It so far.
         folded: The same as it is in the vocabulary.
@@ -142,7 +134,7 @@ class Letters:
         begun: First bytes of its next letter.
     """
 
-    speller: Speller
+    after_letters: Callable[[str], Next]
     before: Ids
     shapes: np.ndarray
     written: str = ""
@@ -227,25 +219,13 @@ class CasedWords:
         after = [self.letters.find(word[size]) for word in self.words[low + ends : high]]
         return low, high, ends, np.array(after, np.int64)
 
-
-class KnownWords:
-    """Words of the vocabulary.
-
-    Args:
-        words: Their list.
-        weight_W: Probability of each.
-    """
-
-    def __init__(self, words: CasedWords, weight_W: np.ndarray) -> None:
-        self._words, self._weight_W = words, weight_W
-
-    def after(self, beginning: str) -> Next:
-        """Return how a word that begins so goes on."""
-        low, high, ends, letter_N = self._words.following(beginning)
-        weight_N = self._weight_W[low:high]
+    def after(self, weight_W: np.ndarray, beginning: str) -> Next:
+        """Return how a word that begins so goes on; *weight_W*: probability of each word."""
+        low, high, ends, letter_N = self.following(beginning)
+        weight_N = weight_W[low:high]
         whole = float(weight_N.sum()) or 1.0
-        p_L = np.bincount(letter_N, weight_N[int(ends) :], minlength=len(self._words.letters)) / whole
-        token, end = (int(self._words.token_W[low]), float(weight_N[0]) / whole) if ends else (UNK, 0.0)
+        p_L = np.bincount(letter_N, weight_N[int(ends) :], minlength=len(self.letters)) / whole
+        token, end = (int(self.token_W[low]), float(weight_N[0]) / whole) if ends else (UNK, 0.0)
         return Next(p_L, 0.0, token, end)
 
 
@@ -369,10 +349,10 @@ class WordSpellings(Spellings):
         sources = [TokenSource(ended.weight, words.forms, _sums(p_E), start, ended.ids, p_E)]
         if words.unit.folds and len(words.known.token_W):
             weight_W = reading.p_V[words.known.token_W] * case[words.known.usual_W, OTHER]
-            known_words = Letters(KnownWords(words.known, weight_W), ended.ids, np.array([0, 0, 0, 1.0]))
+            known_words = Letters(partial(words.known.after, weight_W), ended.ids, np.array([0, 0, 0, 1.0]))
             sources.append(self._letters(known_words, ended.weight * float(weight_W.sum()), start, gap, may_L))
         shapes = case[UNKNOWN, LETTER_SHAPES]
-        unknown = Letters(words.unknown, ended.ids, shapes / shapes.sum())
+        unknown = Letters(words.unknown.after, ended.ids, shapes / shapes.sum())
         sources.append(self._letters(unknown, ended.weight * float(reading.p_V[UNK]), start, gap, may_L))
         return sources
 
@@ -393,13 +373,13 @@ class WordSpellings(Spellings):
         if letters.begun:
             p_S = np.full(len(signs.signs), BYTE)
         else:
-            after = letters.speller.after(letters.folded)
+            after = letters.after_letters(letters.folded)
             p_S = np.where(signs.letter_S >= 0, after.p_L[signs.letter_S], after.other * BYTE)
             p_S = p_S * letters.cases().sum(1)[signs.cased_S]
             may_L = words.may_go_on(letters.folded) if gap is None else may_L
             p_S *= may_L[signs.letter_S] | signs.free_S
             if gap is not None:
-                in_piece = letters.speller.after(" ").p_L[signs.letter_S[signs.in_piece_M]]
+                in_piece = letters.after_letters(" ").p_L[signs.letter_S[signs.in_piece_M]]
                 p_S[signs.in_piece_M] = in_piece * after.p_L[words.space]
                 p_S *= gap[signs.kind_S, signs.spaced_S]
         return LetterSource(weight, signs.index, NOTHING, start, letters.before, p_S, signs.signs, letters=letters)
@@ -412,17 +392,19 @@ class WordSpellings(Spellings):
             return
         letters = source.letters.after(source.signs[entry])
         node.sources.append(self._letters(letters, end.weight, len(node.text)))
-        after = None if letters.begun else letters.speller.after(letters.folded)
+        after = None if letters.begun else letters.after_letters(letters.folded)
         if after and after.end > 0:
             place = self._words.place_after(letters.written)
             node.ended.append(TokenSequence((*letters.before, after.token), end.weight * after.end, place))
 
     def _kept(self, ends: list[SequenceEnd], least: float) -> list[SequenceEnd]:
         """Return the ends that are probable enough, and the best one of each kind of source."""
-        kinds: dict[type, list[SequenceEnd]] = {}
+        kinds: dict[bool | None, list[SequenceEnd]] = {}
         for end in ends:
-            of = end.source.letters.speller if isinstance(end.source, LetterSource) else end.source
-            kinds.setdefault(type(of), []).append(end)
+            kind = None
+            if isinstance(end.source, LetterSource):
+                kind = end.source.letters.after_letters == self._words.unknown.after
+            kinds.setdefault(kind, []).append(end)
         return [end for alike in kinds.values() for end in super(WordSpellings, self)._kept(alike, least)]
 
     def child(self, node: Node, byte: int, whole: float = 0.0) -> Node | None:

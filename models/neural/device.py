@@ -206,24 +206,20 @@ def cudnn_has_bf16(mode: str, device: torch.device) -> bool:
     Args:
         mode: torch.nn's name of the layer's kind: "LSTM", "GRU", "RNN_TANH" or "RNN_RELU".
     """
-    if _cudnn_runs(mode, device, torch.bfloat16):
+    options = {"nonlinearity": mode[4:].lower()} if mode.startswith("RNN_") else {}
+    with torch.random.fork_rng(devices=[]), torch.autocast(device.type, enabled=False), torch.enable_grad():
+        try:
+            layer = getattr(nn, mode.partition("_")[0])(8, 8, **options).to(device, torch.bfloat16)
+            h = layer(torch.zeros(2, 8, 8, device=device, dtype=torch.bfloat16))[0]
+            h.sum().backward()
+            made_by = h.grad_fn
+        except RuntimeError:  # "not implemented for 'BFloat16'", CUDNN_STATUS_NOT_SUPPORTED …
+            made_by = None
+    if _was_made_by("Cudnn", made_by):
         return True
     log.warning("cuDNN has no recurrent layers in bfloat16 here (%s): they train in float32, with products in TF32 "
                 "where the GPU has that", mode)  # fmt: skip
     return False
-
-
-def _cudnn_runs(mode: str, device: torch.device, dtype: torch.dtype) -> bool:
-    options = {"nonlinearity": mode[4:].lower()} if mode.startswith("RNN_") else {}
-    with torch.random.fork_rng(devices=[]), torch.autocast(device.type, enabled=False), torch.enable_grad():
-        try:
-            layer = getattr(nn, mode.partition("_")[0])(8, 8, **options).to(device, dtype)
-            x_TBE = torch.zeros(2, 8, 8, device=device, dtype=dtype)
-            h = layer(x_TBE)[0]
-            h.sum().backward()
-        except RuntimeError:  # "not implemented for 'BFloat16'", CUDNN_STATUS_NOT_SUPPORTED …
-            return False
-    return _was_made_by("Cudnn", h.grad_fn)
 
 
 def _was_made_by(name: str, node: Any) -> bool:

@@ -182,13 +182,3 @@ def require_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     if shapes != given:
         name = min(set(shapes.items()) ^ set(given.items()))[0]
         raise ValueError(f"{name} is {given.get(name, 'absent')} there and {shapes.get(name, 'absent')} in the network")
-
-
-def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors under the names "PREFIX/NAME"."""
-    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
-
-
-def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of one prefix under their names without it."""
-    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + "/")}

@@ -19,7 +19,6 @@ NONE = -1
 
 SHORT = 4_096
 """Number of tokens up to which compiled look-ups are faster than numpy's."""
-_FEW = 8
 _BLOCK = 1 << 22
 
 
@@ -76,9 +75,6 @@ class Followers:
     def find(self, context_Q: np.ndarray, word_Q: np.ndarray) -> np.ndarray:
         """Return the row of each n-gram, given the row of its context and its last word; NONE if it is absent."""
         word_Q = word_Q.astype(self.word_M.dtype, copy=False)
-        if len(context_Q) <= _FEW:
-            rows = [self._find_one(int(context), word) for context, word in zip(context_Q, word_Q, strict=True)]
-            return np.array(rows, np.int64)
         if len(self) == 0:
             return np.full(len(context_Q), NONE, np.int64)
         first_Q, number_Q = self.span(context_Q)
@@ -88,11 +84,6 @@ class Followers:
         row_Q = self._search(word_Q, first_Q, number_Q)
         row_Q[(number_Q == 0) | (self.word_M.take(row_Q, mode="clip") != word_Q)] = NONE
         return row_Q
-
-    def _find_one(self, context: int, word: np.integer) -> int:
-        rows = self.rows(context)
-        row = rows.start + int(self.word_M[rows].searchsorted(word))
-        return row if row < rows.stop and self.word_M[row] == word else NONE
 
     def _search(self, word_Q: np.ndarray, first_Q: np.ndarray, number_Q: np.ndarray) -> np.ndarray:
         """Return, among number_Q rows from first_Q on, the last one whose word is not above word_Q (or the first row).
@@ -111,23 +102,6 @@ class Followers:
                 open_P, word_Q, first_Q, number_Q = (a.take(more) for a in (open_P, word_Q, first_Q, number_Q))
         row_Q[open_P] = first_Q
         return row_Q
-
-
-def find(keys_M: np.ndarray, wanted_Q: np.ndarray) -> np.ndarray:
-    """Return the row of each wanted key among the sorted *keys_M*, NONE if it is absent; (Q,) int64.
-
-    Many queries are sorted first: then consecutive searches read neighbouring memory, which makes a binary search in
-    tens of millions of keys fast.
-    """
-    rows_Q = np.full(len(wanted_Q), NONE, np.int64)
-    if len(keys_M) == 0:
-        return rows_Q
-    order_Q = np.argsort(wanted_Q)
-    sorted_Q = wanted_Q[order_Q]
-    at_Q = np.minimum(np.searchsorted(keys_M, sorted_Q), len(keys_M) - 1)
-    found_Q = keys_M[at_Q] == sorted_Q
-    rows_Q[order_Q[found_Q]] = at_Q[found_Q]
-    return rows_Q
 
 
 def word_type(vocabulary_size: int) -> type:
@@ -201,13 +175,6 @@ def backoff_weights(context_B: np.ndarray, backoff_M: np.ndarray) -> np.ndarray:
 def apart(ids_BL: np.ndarray) -> np.ndarray:
     """Return the sequences with NONE before each, so that they can be concatenated."""
     return np.concatenate([np.full((len(ids_BL), 1), NONE, ids_BL.dtype), ids_BL], axis=1)
-
-
-def ngram_lengths(ids_T: np.ndarray, orders: Sequence[Followers]) -> np.ndarray:
-    """Return the length of the longest seen n-gram that ends at each token, (T,) int64; 0 where there is no token."""
-    seen = [row_T >= 0 for row_T in (ids_T, *follow(ids_T, orders))]
-    length_T: np.ndarray = np.stack(seen).sum(axis=0, dtype=np.int64)
-    return length_T
 
 
 def log_probabilities(

@@ -5,8 +5,9 @@ Shapes: D sequences, P positions of all of them, B of a batch; N = D sequences o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ from models.neural.spec import NOT_SCORED
 
 LOSS = "cross_entropy"
 """Name of the mean of −log softmax(s)_y among the figures of `measure`."""
+
+POOL = 50
+"""Batches whose sequences are sorted by length together, so that padding is short and the order is still random."""
 
 
 @dataclass(frozen=True)
@@ -135,3 +139,14 @@ def measure(model: Labeller, examples: LabelledSequences) -> dict[str, float]:
         "error_rate": float((answers_N != targets_N).mean()),
         "macro_f1": macro_f1(targets_N, answers_N, len(model.spec.labels)),
     }
+
+
+def shuffled(sequences: Sequences, draw: np.random.Generator, size: int) -> Iterator[np.ndarray]:
+    """Yield the numbers of all rows once, *size* at a time, in random order, similar lengths together."""
+    order, groups = draw.permutation(len(sequences)), []
+    for first, last in pairwise([*range(0, len(sequences), POOL * size), len(sequences)]):
+        pool = order[first:last]
+        pool = pool[np.argsort(sequences.lengths[pool], kind="stable")]
+        groups += [pool[i : i + size] for i in range(0, len(pool), size)]
+    for index in draw.permutation(len(groups)):
+        yield groups[index]

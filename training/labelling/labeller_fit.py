@@ -47,7 +47,7 @@ from models.neural.output import NOT_SCORED
 from models.neural.spec import TrainingSpec
 from models.options import stored
 from training.context import CHECKPOINTS, FitContext, FitProgress
-from training.labelling.examples import LOSS, LabelledSequences, measure
+from training.labelling.examples import LOSS, LabelledSequences, measure, shuffled
 from training.neural.callbacks import Curves, ProgressReport, ValidationResult
 from training.neural.checkpoint import Checkpoints, Journal
 from training.neural.checkpointing import BackOff, Checkpointing
@@ -242,7 +242,7 @@ class SequencePlan:
         """Yield the sequences of each update that is left of this epoch, or of the training."""
         epoch, first = divmod(done, self.per_epoch)
         draw = np.random.default_rng([self.training.seed, 2, epoch])
-        groups = list(self.sequences.shuffled(draw, self.training.batch))
+        groups = list(shuffled(self.sequences, draw, self.training.batch))
         for index in range(first, min(self.per_epoch, first + self.updates - done)):
             yield SequenceBatch(groups[index], index, self.per_epoch), None
 

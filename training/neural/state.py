@@ -9,7 +9,7 @@ resume with another number of ranks.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,8 @@ from models.neural.network import (
     Network,
     fill_network,
     network_tensors,
-    prefixed,
     require_weights,
     stored_once,
-    without_prefix,
 )
 from models.neural.spec import TrainingSpec
 from models.options import stored
@@ -176,3 +174,13 @@ class TrainingState:
 def _stream(rank: int) -> str:
     """Return the name of a rank's random streams in a checkpoint."""
     return f"random.{rank}" if rank else "random"
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under the names "PREFIX/NAME"."""
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of one prefix under their names without it."""
+    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + "/")}

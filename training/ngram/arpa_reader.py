@@ -26,7 +26,7 @@ import numpy as np
 import polars as pl
 
 from models.base import ModelError, stored
-from models.ngram.lookup import NONE, find
+from models.ngram.lookup import NONE
 from models.ngram.tables import Tables
 from training.ngram.arpa_writer import GIVEN_NOTE, LN10, MARKS
 from training.ngram.lines.text_corpus import CAPITAL_UNKNOWN
@@ -380,3 +380,20 @@ def _refuse_twice(path: Path, order: int, row: int) -> NoReturn:
 
 def _shown(line: bytes) -> str:
     return line.decode("utf-8", "backslashreplace")[:120]
+
+
+def find(keys_M: np.ndarray, wanted_Q: np.ndarray) -> np.ndarray:
+    """Return the row of each wanted key among the sorted *keys_M*, NONE if it is absent; (Q,) int64.
+
+    Many queries are sorted first: then consecutive searches read neighbouring memory, which makes a binary search in
+    tens of millions of keys fast.
+    """
+    rows_Q = np.full(len(wanted_Q), NONE, np.int64)
+    if len(keys_M) == 0:
+        return rows_Q
+    order_Q = np.argsort(wanted_Q)
+    sorted_Q = wanted_Q[order_Q]
+    at_Q = np.minimum(np.searchsorted(keys_M, sorted_Q), len(keys_M) - 1)
+    found_Q = keys_M[at_Q] == sorted_Q
+    rows_Q[order_Q[found_Q]] = at_Q[found_Q]
+    return rows_Q

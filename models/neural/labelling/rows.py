@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -18,9 +17,6 @@ import numpy as np
 from ...base import ModelError
 from ...streams import side_by_side
 from ...tokens.special import STARS
-
-POOL = 50
-"""Batches whose sequences are sorted by length together, so that padding is short and the order is still random."""
 
 BLOCK = 256
 """Rows whose ids are copied at a time."""
@@ -166,13 +162,3 @@ class Sequences(Rows):
         They are sorted by length, so that padding is short; the batch's `rows_B` has their numbers.
         """
         yield from map(self.batch, side_by_side(self.lengths, positions))
-
-    def shuffled(self, draw: np.random.Generator, size: int) -> Iterator[np.ndarray]:
-        """Yield the numbers of all rows once, *size* at a time, in random order, similar lengths together."""
-        order, groups = draw.permutation(len(self)), []
-        for first, last in pairwise([*range(0, len(self), POOL * size), len(self)]):
-            pool = order[first:last]
-            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
-            groups += [pool[i : i + size] for i in range(0, len(pool), size)]
-        for index in draw.permutation(len(groups)):
-            yield groups[index]

@@ -22,7 +22,7 @@ import numpy as np
 from models.atomic_files import new_folder
 from models.base import ModelError, stored
 from models.ngram.lm import NGramLM, NGramState
-from models.ngram.lookup import log_probabilities, ngram_lengths
+from models.ngram.lookup import Followers, follow, log_probabilities
 from models.ngram.tables import ARRAY, Packed, Precision, Tables, compiled_steps
 from models.ngram.tables import FACTS as TABLE_FACTS
 from models.options import Count
@@ -376,3 +376,10 @@ def _read(model: LineLM, prompt: str, streams: int) -> tuple[torch.Tensor, NGram
     ids_BT = np.tile(ids_T.astype(np.int64), (streams, 1))
     state = model.read(ids_BT[:, :-1], model.start(streams))
     return model.step(ids_BT[:, -1], state)
+
+
+def ngram_lengths(ids_T: np.ndarray, orders: Sequence[Followers]) -> np.ndarray:
+    """Return the length of the longest seen n-gram that ends at each token, (T,) int64; 0 where there is no token."""
+    seen = [row_T >= 0 for row_T in (ids_T, *follow(ids_T, orders))]
+    length_T: np.ndarray = np.stack(seen).sum(axis=0, dtype=np.int64)
+    return length_T
