@@ -198,10 +198,10 @@ ModelSpec = NGramSpec | RecurrentSpec | NPLMSpec | MixtureSpec | CacheSpec | Neu
 
 KINDS: dict[str, tuple[type, str]] = {
     "ngram": (NGramSpec, ".ngram.lm:NGramLM"),
-    "rnn": (RecurrentSpec, ".neural.lm:RecurrentLM"),
-    "gru": (RecurrentSpec, ".neural.lm:RecurrentLM"),
-    "lstm": (RecurrentSpec, ".neural.lm:RecurrentLM"),
-    "nplm": (NPLMSpec, ".neural.lm:NPLM"),
+    "rnn": (RecurrentSpec, ".neural.lm:NeuralLM"),
+    "gru": (RecurrentSpec, ".neural.lm:NeuralLM"),
+    "lstm": (RecurrentSpec, ".neural.lm:NeuralLM"),
+    "nplm": (NPLMSpec, ".neural.lm:NeuralLM"),
     "mixture": (MixtureSpec, ".mixture.lm:MixtureLM"),
     "cache": (CacheSpec, ".mixture.cache:CacheLM"),
     "neural_cache": (NeuralCacheSpec, ".mixture.neural_cache:NeuralCacheLM"),

@@ -33,7 +33,7 @@ from benchmarks.harness import Ratio, Report, arguments, finish, interleave, mea
 from benchmarks.small_text import ask_for_reviews, prepare
 from evaluation.scoring.score import TOKENS_PER_BATCH, drawn_reviews, record_scores, windows
 from models.bundles.bundle import Bundle, load_bundle, save_bundle
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec
 from models.streams import DOCUMENTS, HEADER, IDS, OFFSETS, TokenStream, side_by_side, unigram_counts
 from models.tokens.vocabulary import Vocabulary
@@ -56,8 +56,8 @@ def fit(folder: Path) -> None:
     save_bundle(folder / "ngram", ngram, vocabulary, model, [], {})
     torch.manual_seed(1)
     lstm = RecurrentSpec(hidden=256, embedding=128, objective=ObjectiveSpec(output="softmax"))
-    network = RecurrentLM.build(lstm, torch.from_numpy(unigram_counts(train, vocabulary.size)))
-    save_bundle(folder / "lstm", lstm, vocabulary, RecurrentLM(lstm, network, vocabulary.size), [], {})
+    network = NeuralLM.build(lstm, torch.from_numpy(unigram_counts(train, vocabulary.size)))
+    save_bundle(folder / "lstm", lstm, vocabulary, NeuralLM(lstm, network, vocabulary.size), [], {})
 
 
 def repeat(folder: Path, copies: int) -> None:

@@ -83,10 +83,10 @@ def _documents(vocabulary: Vocabulary) -> Any:
 def _network(vocabulary: Vocabulary) -> tuple[RecurrentSpec, Vocabulary, Any]:
     import torch
 
-    from models.neural.lm import RecurrentLM
+    from models.neural.lm import NeuralLM
 
     spec = RecurrentSpec(hidden=4, embedding=4, objective=ObjectiveSpec(output="softmax", head=1_000))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        network = RecurrentLM.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
-    return spec, vocabulary, RecurrentLM(spec, network, vocabulary.size)
+        network = NeuralLM.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
+    return spec, vocabulary, NeuralLM(spec, network, vocabulary.size)

@@ -30,7 +30,7 @@ from models.mixture.context_weights import ContextWeights
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.specs import MixtureSpec, NGramSpec, RecurrentSpec
 from models.streams import TokenStream
 from models.tokens.special import BOS, CONTEXT_IDS, EOS
@@ -72,10 +72,10 @@ class MadeUp:
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
 
-def untrained(preset: str, vocabulary_size: int) -> RecurrentLM:
+def untrained(preset: str, vocabulary_size: int) -> NeuralLM:
     """Return an untrained LSTM of a preset's size."""
     spec = RecurrentSpec(hidden=SIZES[preset][0], embedding=SIZES[preset][1])
-    return RecurrentLM(spec, RecurrentLM.build(spec, torch.ones(vocabulary_size)), vocabulary_size)
+    return NeuralLM(spec, NeuralLM.build(spec, torch.ones(vocabulary_size)), vocabulary_size)
 
 
 def step_times(bundle: Path | None, text: Path | None, preset: str, streams: int, rounds: int) -> dict[str, float]:

@@ -30,7 +30,7 @@ from benchmarks.serving.serve import step_ms
 from core.config.presets import load_config
 from models.base import LanguageModel
 from models.bundles.bundle import Bundle, in_int8
-from models.neural.lm import NeuralLM, RecurrentLM
+from models.neural.lm import NeuralLM
 from models.sampling import Sampling
 from models.sampling.batch import SampledText, TextBatch, uniforms_of
 from models.specs import ObjectiveSpec, RecurrentSpec
@@ -56,7 +56,7 @@ def with_network(bundle: Bundle, layers: int, hidden: int) -> Bundle:
     size = bundle.vocabulary.size
     spec = RecurrentSpec(layers=layers, hidden=hidden, embedding=hidden, objective=ObjectiveSpec(output="softmax"))
     torch.manual_seed(1)
-    network = RecurrentLM(spec, RecurrentLM.build(spec, torch.ones(size, dtype=torch.int64)), size)
+    network = NeuralLM(spec, NeuralLM.build(spec, torch.ones(size, dtype=torch.int64)), size)
     mixture: Any = bundle.model
     parts = [replace(part, model=network) if isinstance(part.model, NeuralLM) else part for part in mixture.parts]
     return replace(bundle, model=type(mixture).from_facts(parts, mixture.facts()))

@@ -19,7 +19,7 @@ import torch
 from core.environment import prepare_environment
 from corpus.synthetic.synth import write_reviews
 from models.bundles.bundle import INT8_LOSS, Bundle, save_bundle
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import EOS
@@ -49,7 +49,7 @@ def made_bundle(
     vocabulary = learn_vocabulary(texts, VocabularySpec(unit=unit, size=words, min_count=1), NormalForm())
     counts_V = np.bincount(np.concatenate(vocabulary.encode_batch(texts)), minlength=vocabulary.size)
     torch.manual_seed(1)
-    network = RecurrentLM.build(spec, torch.from_numpy(counts_V + 1))
+    network = NeuralLM.build(spec, torch.from_numpy(counts_V + 1))
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if name.startswith("layers."):
@@ -57,7 +57,7 @@ def made_bundle(
         network.output.weight.normal_(0.0, OUTPUT_STD)
         network.output.bias.copy_(torch.from_numpy(np.log(counts_V + 0.1)))
         network.output.bias[EOS] = NEVER
-    return Bundle(spec, vocabulary, RecurrentLM(spec, network, vocabulary.size))
+    return Bundle(spec, vocabulary, NeuralLM(spec, network, vocabulary.size))
 
 
 def make_home(home: Path, bundle: Bundle, name: str = NAME, int8_loss: float | None = None) -> None:

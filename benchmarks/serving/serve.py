@@ -30,7 +30,7 @@ from torch import nn
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from models.base import LanguageModel
 from models.bundles.bundle import Bundle, in_int8
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.sampling import Sampling
 from models.sampling.batch import SampledText, TextBatch, uniforms_of
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
@@ -45,16 +45,16 @@ GOALS = {1: 25.0, 64: 7.0}
 SPEC = RecurrentSpec(layers=2, hidden=650, embedding=650, objective=ObjectiveSpec(output="softmax"))
 
 
-def network(words: int) -> RecurrentLM:
+def network(words: int) -> NeuralLM:
     """Return the untrained network; it never ends a text."""
     torch.manual_seed(1)
-    model = RecurrentLM(SPEC, RecurrentLM.build(SPEC, torch.ones(words, dtype=torch.int64)), words)
+    model = NeuralLM(SPEC, NeuralLM.build(SPEC, torch.ones(words, dtype=torch.int64)), words)
     with torch.no_grad():
         model.network.output.bias[EOS] = -1e9
     return model
 
 
-def eager(model: RecurrentLM, streams: int) -> Callable[[], None]:
+def eager(model: NeuralLM, streams: int) -> Callable[[], None]:
     """Return a step of the usual loop."""
     size = SPEC.hidden
     lstm, output = nn.LSTM(size, size, SPEC.layers, batch_first=True).eval(), nn.Linear(size, model.vocabulary_size)

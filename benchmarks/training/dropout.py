@@ -23,7 +23,7 @@ from typing import Any, cast
 from benchmarks.harness import Report, arguments, finish, measure, say
 from benchmarks.small_text import ask_for_reviews, opened, prepare
 from models.base import perplexity
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from training.context import FitContext
 from training.fit import fit_model
@@ -51,7 +51,7 @@ def fit(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
     vocabulary, train, held_out = opened(folder)
     with tempfile.TemporaryDirectory() as work:
         result = fit_model(spec, vocabulary, train, held_out, FitContext(Path(work)))
-    summary, network = result.summary, cast(RecurrentLM, result.model).network
+    summary, network = result.summary, cast(NeuralLM, result.model).network
     return {
         "train_perplexity": round(perplexity(validation_nats(network, train)[0]), 1),
         "held_out_perplexity": round(summary["validation_perplexity"], 1),

@@ -35,7 +35,7 @@ from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave
 from benchmarks.models.mixture import VOCABULARY
 from benchmarks.training.parallel import made_up
 from core.environment import available_cores
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from training.context import FitContext
@@ -66,7 +66,7 @@ def ours(spec: RecurrentSpec, updates: int, threads: int) -> dict[str, float]:
     training = spec.training
     stream = made_up(updates * training.batch * training.bptt_len, 1)
     torch.manual_seed(training.seed)
-    network = RecurrentLM.build(spec, torch.from_numpy(np.asarray(unigram_counts(stream, VOCABULARY))))
+    network = NeuralLM.build(spec, torch.from_numpy(np.asarray(unigram_counts(stream, VOCABULARY))))
     with tempfile.TemporaryDirectory() as work:
         context = FitContext(Path(work), threads=threads)
         summary = train(network, stream, made_up(2_000, 2), replace(training, epochs=1.0), context)

@@ -21,7 +21,7 @@ from benchmarks.harness import say
 from benchmarks.line_text import chicago_reviews
 from models.neural.architectures import RecurrentNetwork
 from models.neural.device import free_cached_memory
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.sampling import Sampling
 from models.sampling.batch import SampledText, TextBatch, uniforms_of
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
@@ -158,7 +158,7 @@ def writing(hidden: int, texts: int, stream: TokenStream) -> dict[str, Any]:
     torch.manual_seed(1)
     spec, counts_V = spec_of(hidden, 1, POSITIONS), unigram_counts(stream, stream.vocabulary_size)
     network = RecurrentNetwork(spec, torch.from_numpy(np.asarray(counts_V, dtype=np.int64))).to(GPU)
-    model = RecurrentLM(spec, network, stream.vocabulary_size)
+    model = NeuralLM(spec, network, stream.vocabulary_size)
     for length in (WARM, WRITTEN):
         batch: TextBatch[SampledText] = TextBatch(model.step, step_on_device=model.step_on_device)
         begun = [SampledText(Sampling(0.8, top_p=0.95), uniforms_of(1, number, 0, ""), []) for number in range(texts)]

@@ -24,7 +24,7 @@ from benchmarks.harness import say
 from benchmarks.line_text import LANES, LineText
 from benchmarks.processes import environment
 from models.base import LanguageModel, perplexity
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.specs import RecurrentSpec
 from models.streams import TokenStream, unigram_counts
 from models.tokens.special import BOS, CONTEXT_IDS
@@ -67,11 +67,11 @@ def train(streams: Mapping[str, TokenStream], size: int, spec: RecurrentSpec, wo
     """
     torch.set_num_threads(threads)
     torch.manual_seed(spec.training.seed)
-    network = RecurrentLM.build(spec, torch.from_numpy(unigram_counts(streams["train"], size)))
+    network = NeuralLM.build(spec, torch.from_numpy(unigram_counts(streams["train"], size)))
     work.mkdir(parents=True, exist_ok=True)
     context = FitContext(work, threads=threads, report=_Says(work.name))
     summary = dict(trainer.train(network, streams["train"], streams["valid"], spec.training, context))
-    RecurrentLM(spec, network, size).save(work)
+    NeuralLM(spec, network, size).save(work)
     (work / SUMMARY).write_text(json.dumps(summary))
 
 
@@ -91,7 +91,7 @@ class _Says:
 
 def train_side_by_side(
     lines: LineText, documents: int | None, spec: RecurrentSpec, work: Path, members: int, threads: int
-) -> tuple[list[RecurrentLM], dict[str, dict[str, float]]]:
+) -> tuple[list[NeuralLM], dict[str, dict[str, float]]]:
     """Train networks with different seeds at the same time; return them and the numbers of their trainings.
 
     Args:
@@ -125,7 +125,7 @@ def train_side_by_side(
             process.start()
     _wait_for(processes)
     # `load` reads only the size of the vocabulary, so the lines can replace it.
-    models = [RecurrentLM.load(folder, one, lines) for one, folder in zip(specs, folders, strict=True)]  # type: ignore[arg-type]
+    models = [NeuralLM.load(folder, one, lines) for one, folder in zip(specs, folders, strict=True)]  # type: ignore[arg-type]
     numbers = {f"training of {folder.name}": json.loads((folder / SUMMARY).read_text()) for folder in folders}
     together = {"wall_s": time.monotonic() - began, "cpu_s": _cpu_seconds() - before_s}
     return models, numbers | ({"training of all": together} if anew else {})

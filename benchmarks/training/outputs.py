@@ -27,7 +27,7 @@ import torch
 
 from benchmarks.harness import Report, arguments, finish, measure, say
 from benchmarks.small_text import ask_for_reviews, opened, prepare
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.neural.output import CONTEXT_IDS
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
@@ -76,7 +76,7 @@ def train(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
 def output_ms(spec: RecurrentSpec, counts_V: np.ndarray) -> float:
     """Return the CPU milliseconds of loss and gradients of the output layer alone, for one window of all streams."""
     torch.manual_seed(1)
-    network = RecurrentLM.build(spec, torch.from_numpy(counts_V))
+    network = NeuralLM.build(spec, torch.from_numpy(counts_V))
     network.output = training_output(network.output, spec.objective, torch.from_numpy(counts_V))
     network.train()
     share_V = np.where(np.isin(np.arange(len(counts_V)), CONTEXT_IDS), 0, counts_V / counts_V.sum())

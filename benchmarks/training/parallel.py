@@ -31,7 +31,7 @@ import torch
 from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave
 from benchmarks.models.mixture import VOCABULARY, MadeUp
 from core.environment import available_cores
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.specs import RecurrentSpec, TrainingSpec
 from models.streams import TokenStream, unigram_counts
 from tasks.fitting.fit_process import environment_of
@@ -77,7 +77,7 @@ def fit(number: int, threads: int, where: dict[str, Any], spec: RecurrentSpec, u
     training = spec.training
     stream = made_up(updates * training.batch * training.bptt_len, 1)
     torch.manual_seed(training.seed)
-    network = RecurrentLM.build(spec, torch.from_numpy(np.asarray(unigram_counts(stream, VOCABULARY))))
+    network = NeuralLM.build(spec, torch.from_numpy(np.asarray(unigram_counts(stream, VOCABULARY))))
     context = FitContext(threads=threads, **where)
     summary = train(network, stream, made_up(2_000, 2), replace(training, epochs=1.0), context)
     done.put((number, summary["tokens"] / summary["seconds"], summary["train_nats"]))

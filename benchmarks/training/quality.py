@@ -28,7 +28,7 @@ from benchmarks.training.members import MEAN, perplexities, streams_of, train_si
 from models.base import perplexity
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.specs import (
     MixtureSpec,
     NeuralCacheSpec,
@@ -114,7 +114,7 @@ TOLD = ("updates", "tokens", "seconds", "cpu_seconds", "train_nats", "peak_memor
 
 
 def of_reviews(
-    recipe: Recipe, lines: LineText, models: Sequence[RecurrentLM], work: Path
+    recipe: Recipe, lines: LineText, models: Sequence[NeuralLM], work: Path
 ) -> tuple[dict[str, Any], Ratio]:
     """Return the perplexities on reviews of a network, of the 5-gram model and of their mixture, and the ratio."""
     (model,) = models
@@ -127,12 +127,12 @@ def of_reviews(
     return rows, Ratio(round(below / recipe.goal, 3), 1.0, f"{recipe.goal:.0%} below the 5-gram")
 
 
-def fresh_perplexity(model: RecurrentLM, stream: TokenStream) -> float:
+def fresh_perplexity(model: NeuralLM, stream: TokenStream) -> float:
     """Return the perplexity of reviews, each from an initial state, with fixed weights."""
     return round(perplexity(validation_nats(model.network, stream)[0]), 2)
 
 
-def beside_kneser_ney(lines: LineText, model: RecurrentLM) -> dict[str, dict[str, Any]]:
+def beside_kneser_ney(lines: LineText, model: NeuralLM) -> dict[str, dict[str, Any]]:
     """Return perplexities of the network, a modified Kneser–Ney 5-gram and their gated mixture on the test reviews."""
     streams = streams_of(lines, documents=None)
     kn5 = estimate_ngrams(count_ngrams(streams["train"], 5, lines.size, CONTEXT_IDS))
@@ -143,7 +143,7 @@ def beside_kneser_ney(lines: LineText, model: RecurrentLM) -> dict[str, dict[str
 
 
 def of_continuous(
-    recipe: Recipe, lines: LineText, models: Sequence[RecurrentLM]
+    recipe: Recipe, lines: LineText, models: Sequence[NeuralLM]
 ) -> tuple[dict[str, Any], Ratio]:
     """Return the perplexities of the networks and of the mean of their probabilities on a continuous text.
 

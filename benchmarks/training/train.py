@@ -39,7 +39,7 @@ import torch
 from benchmarks.harness import Ratio, Report, arguments, finish, measure, say
 from benchmarks.line_text import LANES, TEXTS, LineText
 from models.base import perplexity
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.neural.network import Network
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
@@ -136,7 +136,7 @@ def ours(lines: LineText, spec: RecurrentSpec, threads: int) -> dict[str, float]
 def _train(lines: LineText, spec: RecurrentSpec, threads: int) -> tuple[Network, Mapping[str, float]]:
     train = lines.stream("train")
     torch.manual_seed(spec.training.seed)
-    network = RecurrentLM.build(spec, torch.from_numpy(unigram_counts(train, lines.size)))
+    network = NeuralLM.build(spec, torch.from_numpy(unigram_counts(train, lines.size)))
     with tempfile.TemporaryDirectory() as work:
         context = FitContext(Path(work), threads=threads)
         return network, trainer.train(network, train, lines.stream("valid", LANES), spec.training, context)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, NamedTuple
@@ -183,38 +183,27 @@ def suggestion_steps(
     Args: as for `suggest`.
     """
     typed, reader = _divided(bundle, prompt, k, stars, readers)
+    vocabulary = bundle.vocabulary
     if not typed.word:
         return (yield from run_together(reader, _next(bundle, typed, k, reader, cutoffs)))[0]
-
-    def whole(finished: float) -> bool:
-        return _is_whole(bundle.vocabulary, typed.word, finished)
-
-    if not both:
-        [completed] = yield from run_together(reader, _completions(bundle, typed, k, reader, cutoffs, unless=whole))
-        if not whole(completed.finished):
-            return completed
-        following = _next(bundle, typed, k, reader, cutoffs.after(completed.finished))
-        [followed] = yield from run_together(reader, following)
-        return replace(followed, finished=completed.finished)
-    completed, followed = yield from _both(bundle, typed, k, reader, cutoffs)
-    if whole(completed.finished):
-        return replace(followed, finished=completed.finished, otherwise=completed)
-    return replace(completed, otherwise=followed)
-
-
-def _both(
-    bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, cutoffs: Cutoffs
-) -> Steps[tuple[Suggestions, Suggestions]]:
-    """Return the completions of the typed word, and the words after it."""
-    if bundle.vocabulary.word_unit:
-        completing = _completions(bundle, typed, k, reader, cutoffs)
+    if vocabulary.word_unit:
+        known = _known_words(vocabulary, vocabulary.word_unit, reader([typed.context])[0].p_V, typed, k)
+        finished, completing = known.finished, _as_search(known)
     else:
-        spelling = spelled_word(bundle.vocabulary, typed, reader, cutoffs)
-        spelled, _ = yield from run_together(reader, spelling, read_beside(typed.ids))
-        completing = _completed(spelled, typed, k, cutoffs)
-        cutoffs = cutoffs.after(spelled.finished) if spelled else cutoffs
-    completed, followed = yield from run_together(reader, completing, _next(bundle, typed, k, reader, cutoffs))
-    return completed, followed
+        beside = [read_beside(typed.ids)] if both else []
+        spelled, *_ = yield from run_together(reader, spelled_word(vocabulary, typed, reader, cutoffs), *beside)
+        finished, completing = spelled.finished if spelled else 0.0, _completed(spelled, typed, k, cutoffs)
+        cutoffs = cutoffs.after(finished) if spelled else cutoffs
+    whole, following = _is_whole(vocabulary, typed.word, finished), _next(bundle, typed, k, reader, cutoffs)
+    first, second = (following, completing) if whole else (completing, following)
+    chosen, *others = yield from run_together(reader, first, *([second] if both else []))
+    return replace(chosen, finished=finished, otherwise=others[0] if both else None)
+
+
+def _as_search(suggestions: Suggestions) -> Search[Suggestions]:
+    """Return what is known as a search that reads nothing."""
+    yield from ()
+    return suggestions
 
 
 def _is_whole(vocabulary: Vocabulary, word: str, finished: float) -> bool:
@@ -283,23 +272,6 @@ def _whole_words(
         shown = writer.shown(vocabulary.token(token))
         masses[shown.strip() or shown] += float(p_V[token])
     return masses, whole
-
-
-def _completions(
-    bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, cutoffs: Cutoffs = EXACT,
-    unless: Callable[[float], bool] = lambda finished: False,
-) -> Search[Suggestions]:  # fmt: skip
-    """Return the words that begin with the typed one.
-
-    Args: as for `suggest`; unless: no words if this is true of the probability that the typed word is finished.
-    """
-    vocabulary = bundle.vocabulary
-    if vocabulary.word_unit:
-        return _known_words(vocabulary, vocabulary.word_unit, reader([typed.context])[0].p_V, typed, k)
-    spelled = yield from spelled_word(vocabulary, typed, reader, cutoffs)
-    if spelled and unless(spelled.finished):
-        return Suggestions([], 1.0, typed.word, finished=spelled.finished)
-    return (yield from _completed(spelled, typed, k, cutoffs))
 
 
 class SpelledWord(NamedTuple):

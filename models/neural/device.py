@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -97,23 +97,6 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-@contextmanager
-def tf32_in_layers(on: bool) -> Iterator[None]:
-    """Within the block, if *on*, let cuDNN's layers in float32 round the factors of their products to TF32.
-
-    It is for a training in bf16 on a GPU whose cuDNN has no such layers. TF32's mantissa is three bits longer than that
-    of bf16. The switch is one of the process, so the threads of the backward pass see it.
-    """
-    if not on:
-        yield
-        return
-    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
-
-
 _ONES: dict[torch.device, Tensor] = {}
 
 
@@ -135,49 +118,6 @@ def free_cached_memory() -> None:
     """Return GPU memory that torch keeps for later tensors to the system, for other processes."""
     gc.collect()
     torch.cuda.empty_cache()
-
-
-class HostCopies:
-    """Copies of tensors in the processor's memory; those of tensors on a GPU are queued, and the host goes on.
-
-    They hold what the tensors hold now, whatever is queued afterwards. Torch puts them into pinned memory, which it
-    keeps for later copies.
-
-    Args:
-        tensors: By name; those of the processor are copied at once.
-        device: Of the others.
-    """
-
-    def __init__(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-        self._copies = {
-            name: tensor.detach().to("cpu", non_blocking=True, copy=True) for name, tensor in tensors.items()
-        }
-        self._done = None
-        if device.type == "cuda":
-            self._done = torch.cuda.Event()
-            self._done.record(torch.cuda.current_stream(device))
-
-    def read(self) -> dict[str, Tensor]:
-        """Return the copies; wait for the work that was queued before them, not for that queued since."""
-        if self._done is not None:
-            self._done.synchronize()
-        return self._copies
-
-
-class Unread:
-    """Numbers that a GPU is still computing. Reading them waits for the work before them, not for that queued since.
-
-    Args:
-        numbers: Scalars on the GPU.
-    """
-
-    def __init__(self, numbers: Sequence[Tensor]) -> None:
-        together = torch.stack([number.double() for number in numbers])
-        self._copies = HostCopies({"numbers": together}, together.device)
-
-    def read(self) -> list[float]:
-        """Return the numbers."""
-        return [float(number) for number in self._copies.read()["numbers"]]
 
 
 def onednn_has_bf16() -> bool:

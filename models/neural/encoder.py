@@ -70,19 +70,10 @@ class Encoder:
         if isinstance(texts, str):
             raise ModelError("texts is one text; it must be a list: [text]", "input")
         vectors_DF = np.zeros((len(texts), self.features), np.float32)
-        for step in self.steps(texts):
+        some_texts = batched(texts, characters=CHARACTERS * POSITIONS)
+        for step in self.read([ids for some in some_texts for ids in self.tokens(some)]):
             vectors_DF[step.rows_B] = step.vectors_BF
         return vectors_DF
-
-    def steps(self, texts: Sequence[str], positions: int = POSITIONS) -> Iterator[EncodedTexts]:
-        """Yield the vectors of some texts at a time, the longest first.
-
-        Args:
-            texts: In any form.
-            positions: As for `read`.
-        """
-        ids = [each for some in batched(texts, characters=CHARACTERS * positions) for each in self.tokens(some)]
-        return self.read(ids, positions)
 
     def tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Return the tokens of texts in any form, without the network."""

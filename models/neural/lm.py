@@ -8,7 +8,6 @@ Shape legend: see `models/base.py`.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -57,7 +56,7 @@ class NeuralState:
 
 
 class NeuralLM:
-    """A fitted neural language model. Subclasses define how their network is built.
+    """A fitted neural language model, of the kinds "rnn", "gru", "lstm" and "nplm".
 
     Scoring is in float32 for every number format of training. The same text gets the same nats (to about 1e-6) in any
     batch and for any way of cutting it.
@@ -78,11 +77,12 @@ class NeuralLM:
         self._reader: Reader | None = None
         self._without_reader = False
 
-    @classmethod
-    @abstractmethod
-    def build(cls, spec: Any, unigram_counts_V: Tensor) -> Network:
+    @staticmethod
+    def build(spec: NeuralSpec, unigram_counts_V: Tensor) -> Network:
         """Return the network that *spec* describes, with new random weights from torch's current random stream."""
-        raise NotImplementedError
+        if isinstance(spec, NPLMSpec):
+            return NPLMNetwork(spec, unigram_counts_V)
+        return RecurrentNetwork(spec, unigram_counts_V)
 
     def start(self, batch: int) -> NeuralState:
         """Return the state of *batch* streams before their first token."""
@@ -246,24 +246,6 @@ class NeuralLM:
             network = cls.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
             fill_from(network, folder)
             return cls(spec, network.to(device), vocabulary.size)
-
-
-class RecurrentLM(NeuralLM):
-    """The models of the kinds "rnn", "gru" and "lstm"."""
-
-    @classmethod
-    def build(cls, spec: RecurrentSpec, unigram_counts_V: Tensor) -> Network:
-        """Return the network that the spec describes, with seeded initial weights."""
-        return RecurrentNetwork(spec, unigram_counts_V)
-
-
-class NPLM(NeuralLM):
-    """The model of kind "nplm"."""
-
-    @classmethod
-    def build(cls, spec: NPLMSpec, unigram_counts_V: Tensor) -> Network:
-        """Return the network that the spec describes, with seeded initial weights."""
-        return NPLMNetwork(spec, unigram_counts_V)
 
 
 def networks_in(model: Any, name: str = "", spec: Any = None) -> Iterator[tuple[str, Any, NeuralLM]]:

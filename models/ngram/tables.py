@@ -22,7 +22,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from itertools import count, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -300,11 +300,6 @@ def _readable(array: np.ndarray, kinds: Sequence[np.dtype]) -> bool:
     return array.dtype in kinds and array.ndim == 1 and array.flags.c_contiguous and array.flags.aligned
 
 
-_SHORT_CALLS = 2_000
-"""Number of short texts after which compiled look-ups are loaded, which takes about as long as they then have saved."""
-_short_calls = count(1)
-
-
 @cache
 def compiled_steps() -> Any:
     """Return the module `step_kernels.py`; None if numba is not installed, as where a stranger opens a model."""
@@ -318,9 +313,6 @@ def compiled_steps() -> Any:
 def short_kernels(tokens: int) -> Any:
     """Return the module `step_kernels.py` for reading so many tokens; None where numpy is to do it.
 
-    The results are equal to the bit. A process that only reads a few short texts does not wait until numba is imported.
+    The results are equal to the bit. A process that takes no step does not wait until numba is imported.
     """
-    if tokens > SHORT:
-        return None
-    loaded = compiled_steps.cache_info().currsize > 0
-    return compiled_steps() if loaded or next(_short_calls) > _SHORT_CALLS else None
+    return compiled_steps() if tokens <= SHORT and compiled_steps.cache_info().currsize else None

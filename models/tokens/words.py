@@ -71,10 +71,7 @@ class WordUnit:
 
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
-        chunks = Chunks.of(pl.Series("text", texts, dtype=pl.String))
-        ids_P, widths_M, _ = self._encode(cut(folded(chunks.distinct, self._fold)))
-        index_N, lengths = chunks.pieces(widths_M)
-        return ids_P[index_N], lengths
+        return self.encode_priced(texts, whole=False)[:2]
 
     def encode(self, text: str) -> np.ndarray:
         """Return the ids (int32) of one text."""

@@ -16,7 +16,7 @@ PROJECT = {
     "models/__init__.py": '"""Hold the models."""\n',
     "models/specs.py": (
         'KINDS = {\n    "ngram": (Spec, ".ngram.lm:NGramLM"),\n'
-        '    "lstm": (Spec, ".neural.recurrent:RecurrentLM"),\n}\n'
+        '    "lstm": (Spec, ".neural.recurrent:NeuralLM"),\n}\n'
         "def model_class(kind): ...\n"
     ),
     "training/fit.py": (

@@ -18,7 +18,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,3 +184,46 @@ def set_random(tensors: Mapping[str, Tensor], device: torch.device) -> None:
 
 def _checksum(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+class HostCopies:
+    """Copies of tensors in the processor's memory; those of tensors on a GPU are queued, and the host goes on.
+
+    They hold what the tensors hold now, whatever is queued afterwards. Torch puts them into pinned memory, which it
+    keeps for later copies.
+
+    Args:
+        tensors: By name; those of the processor are copied at once.
+        device: Of the others.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        self._copies = {
+            name: tensor.detach().to("cpu", non_blocking=True, copy=True) for name, tensor in tensors.items()
+        }
+        self._done = None
+        if device.type == "cuda":
+            self._done = torch.cuda.Event()
+            self._done.record(torch.cuda.current_stream(device))
+
+    def read(self) -> dict[str, Tensor]:
+        """Return the copies; wait for the work that was queued before them, not for that queued since."""
+        if self._done is not None:
+            self._done.synchronize()
+        return self._copies
+
+
+class Unread:
+    """Numbers that a GPU is still computing. Reading them waits for the work before them, not for that queued since.
+
+    Args:
+        numbers: Scalars on the GPU.
+    """
+
+    def __init__(self, numbers: Sequence[Tensor]) -> None:
+        together = torch.stack([number.double() for number in numbers])
+        self._copies = HostCopies({"numbers": together}, together.device)
+
+    def read(self) -> list[float]:
+        """Return the numbers."""
+        return [float(number) for number in self._copies.read()["numbers"]]

@@ -25,9 +25,8 @@ import torch
 from torch import Tensor
 
 from models.base import ModelError
-from models.neural.device import HostCopies
 from training.neural.callbacks import Callback, ValidationResult
-from training.neural.checkpoint import Checkpoint, Checkpoints, Journal
+from training.neural.checkpoint import Checkpoint, Checkpoints, HostCopies, Journal
 from training.neural.state import TrainingState
 from training.neural.step import Divergence
 

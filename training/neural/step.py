@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from models.neural.device import Unread, first_line, free_cached_memory, is_out_of_memory, tf32_in_layers, to_device
+from models.neural.device import first_line, free_cached_memory, is_out_of_memory, to_device
 from training.neural.batches import StreamPiece
-from training.neural.checkpoint import random_tensors, set_random
+from training.neural.checkpoint import Unread, random_tensors, set_random
 from training.neural.fused.captured import CapturedReading, Read, captured
 from training.neural.optimizers import Clipped, scale_and_clip, scale_and_clip_unread
 from training.neural.state import TrainingState
@@ -205,3 +206,20 @@ class TrainingStep(UpdateStep):
         log.warning("not enough GPU memory for a CUDA graph (%s): training goes on without it, more slowly", message)
         self._captured, self._captures = None, False
         self._free_memory()
+
+
+@contextmanager
+def tf32_in_layers(on: bool) -> Iterator[None]:
+    """Within the block, if *on*, let cuDNN's layers in float32 round the factors of their products to TF32.
+
+    It is for a training in bf16 on a GPU whose cuDNN has no such layers. TF32's mantissa is three bits longer than that
+    of bf16. The switch is one of the process, so the threads of the backward pass see it.
+    """
+    if not on:
+        yield
+        return
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

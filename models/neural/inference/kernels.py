@@ -184,23 +184,6 @@ def lstm_step(gates_NG: Any, c_NH: Any, after_NH: Any, h_NH: Any) -> None:
         _lstm_cell(gates_NG[n], c_NH[n], after_NH[n], h_NH[n])
 
 
-@kernel
-def float_lstm_step(gates_NG: Any, past_NG: Any, c_NH: Any, after_NH: Any, h_NH: Any) -> None:
-    """Take a step of an LSTM as `lstm_step` does, from products in float32.
-
-    Args:
-        gates_NG: W_ih x_t and both biases; overwritten.
-        past_NG: W_hh h_{t−1}.
-        c_NH, after_NH, h_NH: As for `lstm_step`.
-    """
-    N, G = gates_NG.shape
-    for n in range(N):
-        gates, past = gates_NG[n], past_NG[n]
-        for g in range(G):
-            gates[g] += past[g]
-        _lstm_cell(gates, c_NH[n], after_NH[n], h_NH[n])
-
-
 @njit(fastmath=FAST, error_model="numpy")  # type: ignore[untyped-decorator]
 def _lstm_cell(gates: Any, before: Any, after: Any, h: Any) -> None:
     """Compute one row of a step from the sums of its gates, which are overwritten."""

@@ -209,7 +209,8 @@ class LSTMLayer(_Layer):
         self, x_BI: np.ndarray, h_BH: np.ndarray, c_BH: np.ndarray, after_BH: np.ndarray, new_BH: np.ndarray
     ) -> None:
         """Write c_t and h_t; overwrite x_BI."""
-        kernels.float_lstm_step(x_BI, self.of_state(torch.from_numpy(h_BH)).numpy(), c_BH, after_BH, new_BH)
+        x_BI += self.of_state(torch.from_numpy(h_BH)).numpy()
+        kernels.lstm_step(x_BI, c_BH, after_BH, new_BH)
 
 
 class LSTMReader(RecurrentReader):

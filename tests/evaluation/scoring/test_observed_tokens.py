@@ -14,7 +14,7 @@ from core.errors import ReviewLMError
 from evaluation.scoring.metrics import calibration_error, chance_error, reliability
 from evaluation.scoring.observe import COLUMNS, observe, usefulness
 from evaluation.scoring.score import TOKEN_NATS, drawn_reviews, score_stream
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
@@ -36,10 +36,10 @@ def network(vocabulary):
     """An untrained LSTM: its numbers are float32, and its features depend on all that was read."""
     spec = RecurrentSpec(kind="lstm", hidden=8, embedding=8, objective=ObjectiveSpec(output="softmax"))
     torch.manual_seed(5)
-    net = RecurrentLM.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
+    net = NeuralLM.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
     for weight in net.parameters():
         torch.nn.init.normal_(weight, 0, 0.5)
-    return SimpleNamespace(vocabulary=vocabulary, model=RecurrentLM(spec, net, vocabulary.size), spec=spec)
+    return SimpleNamespace(vocabulary=vocabulary, model=NeuralLM(spec, net, vocabulary.size), spec=spec)
 
 
 def by_hand(bundle, stream, rows):

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.fuzz.saved_models import save_models
 from models.base import ModelError, stored
 from models.bundles.bundle import Bundle, load_bundle
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.tokens.vocabulary import Vocabulary
 from tests.marked_cases import long_but
 from training.ngram.lines.line_lm import LineLM
@@ -117,7 +117,7 @@ def test_a_network_far_larger_than_its_file_is_refused_before_it_takes_memory(bu
     spec = json.loads((tmp_path / "bundle" / "spec.json").read_text())
     spec["spec"]["hidden"] = 60_000
     (tmp_path / "bundle" / "spec.json").write_text(json.dumps(spec))
-    monkeypatch.setattr(RecurrentLM, "build", lambda *_: pytest.fail("a network of that size was built"))
+    monkeypatch.setattr(NeuralLM, "build", lambda *_: pytest.fail("a network of that size was built"))
     with pytest.raises(ModelError, match="bytes; a model of its options has over"):
         load_bundle(tmp_path / "bundle")
 

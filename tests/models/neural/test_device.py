@@ -8,7 +8,7 @@ from models.base import ModelError
 from models.neural.device import cudnn_has_bf16, require_device
 from models.neural.layers import recurrent_layers as layers
 from models.neural.layers.recurrent_layers import make_layer, run_layer
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from tests.models.neural.made_trainings import SPEC, TRAIN, VALIDATION
 from training.context import FitContext
 from training.fit import fit_model
@@ -29,7 +29,7 @@ def test_a_gpu_that_torch_cannot_use_is_refused_before_anything_is_put_on_it(mon
     fit = [SPEC, None, TRAIN, VALIDATION]
     doors = {
         "fit": lambda: fit_model(*fit, FitContext(tmp_path, "cuda")),
-        "load": lambda: RecurrentLM.load(tmp_path, SPEC, None, "cuda"),
+        "load": lambda: NeuralLM.load(tmp_path, SPEC, None, "cuda"),
     }
     for name, door in doors.items():
         with pytest.raises(ModelError, match=r"device cuda.*set execution\.device to cpu") as caught:

@@ -46,7 +46,7 @@ def test_neither_the_other_texts_nor_the_cut_change_a_vector(texts: list[str], p
     alone_DF = np.concatenate([encoder.encode([text]) for text in texts])
     np.testing.assert_allclose(encoder.encode(texts), alone_DF, atol=1e-5)
     cut_DF = np.full_like(alone_DF, np.nan)
-    for step in encoder.steps(texts, positions):
+    for step in encoder.read(encoder.tokens(texts), positions):
         cut_DF[step.rows_B] = step.vectors_BF
     np.testing.assert_allclose(cut_DF, alone_DF, atol=1e-5)
 

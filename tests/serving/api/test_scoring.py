@@ -13,7 +13,7 @@ from models.bundles.bundle import Bundle
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.specs import RecurrentSpec
 from serving import scoring as module
 from serving.engine.engine import Engine
@@ -31,8 +31,8 @@ SPEC = RecurrentSpec(kind="lstm", name="lstm", embedding=8, hidden=8, layers=1)
 def network(bundle: Bundle) -> Bundle:
     """A small LSTM with random weights."""
     torch.manual_seed(1)
-    weights = RecurrentLM.build(SPEC, torch.ones(bundle.vocabulary.size, dtype=torch.int64))
-    return replace(bundle, spec=SPEC, model=RecurrentLM(SPEC, weights, bundle.vocabulary.size))
+    weights = NeuralLM.build(SPEC, torch.ones(bundle.vocabulary.size, dtype=torch.int64))
+    return replace(bundle, spec=SPEC, model=NeuralLM(SPEC, weights, bundle.vocabulary.size))
 
 
 def parts_of(bundle: Bundle) -> list[Part]:

@@ -16,7 +16,7 @@ from models.mixture.lm import MixtureLM
 from models.mixture.neural_cache import NeuralCacheLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
-from models.neural.lm import NPLM, RecurrentLM
+from models.neural.lm import NeuralLM
 from models.specs import (
     CacheSpec,
     MixtureSpec,
@@ -54,13 +54,12 @@ def network(kind: str, size: int, **options: Any) -> tuple[Any, Any]:
     spec: Any = NPLMSpec(objective=softmax, **options) if kind == "nplm" else RecurrentSpec(
         kind=kind, **{"objective": softmax, "hidden": 37, "embedding": 24, **options}
     )  # type: ignore[arg-type]
-    made = NPLM if kind == "nplm" else RecurrentLM
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        built = made.build(spec, torch.ones(size, dtype=torch.int64))
+        built = NeuralLM.build(spec, torch.ones(size, dtype=torch.int64))
         for weight in built.parameters():
             weight.data += 0.3 * torch.randn_like(weight)
-    return spec, made(spec, built, size)
+    return spec, NeuralLM(spec, built, size)
 
 
 @cache

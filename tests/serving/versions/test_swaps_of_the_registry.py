@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from core.config.section import TEMPERATURE, TOP_P
 from models.bundles.bundle import INT8_LOSS, Bundle, load_bundle, save_bundle
 from models.completion.suggestions import suggest
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.sampling import generate
 from models.specs import RecurrentSpec
 from tests.serving.made_versions import bundle_of, food_of
@@ -90,8 +90,8 @@ def version(number: int) -> Bundle:
     spec = RecurrentSpec(hidden=24, embedding=24)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        network = RecurrentLM.build(spec, torch.ones(made.vocabulary.size, dtype=torch.int64))
-    return replace(made, spec=spec, model=RecurrentLM(spec, network, made.vocabulary.size), facts={INT8_LOSS: 0.0})
+        network = NeuralLM.build(spec, torch.ones(made.vocabulary.size, dtype=torch.int64))
+    return replace(made, spec=spec, model=NeuralLM(spec, network, made.vocabulary.size), facts={INT8_LOSS: 0.0})
 
 
 @pytest.fixture

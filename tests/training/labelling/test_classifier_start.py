@@ -10,7 +10,7 @@ import torch
 from models.base import ModelError
 from models.bundles.bundle import save_bundle
 from models.neural.architectures import RecurrentNetwork
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS
@@ -27,7 +27,7 @@ RECURRENT = RecurrentSpec("lstm", hidden=12, embedding=8, objective=ObjectiveSpe
 def bundle(folder, words, spec=RECURRENT):
     torch.manual_seed(5)
     network = RecurrentNetwork(spec, torch.ones(words.size, dtype=torch.int64))
-    save_bundle(folder, spec, words, RecurrentLM(spec, network, words.size), [("great", 5)], {})
+    save_bundle(folder, spec, words, NeuralLM(spec, network, words.size), [("great", 5)], {})
     return network
 
 

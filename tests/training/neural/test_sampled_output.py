@@ -7,7 +7,7 @@ from scipy import stats
 from torch import nn
 from torch.nn import functional as F
 
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.neural.output import build_output
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.tokens.special import CONTEXT_IDS
@@ -99,7 +99,7 @@ def test_a_fit_that_was_interrupted_goes_on_with_the_samples_it_would_have_drawn
     def fitted(work, report=lambda progress: None):
         torch.manual_seed(1)
         counts_V = torch.ones(30, dtype=torch.int64)
-        network = RecurrentLM.build(spec, counts_V)
+        network = NeuralLM.build(spec, counts_V)
         network.output = training_output(network.output, objective, counts_V)
         train(network, *streams, training, FitContext(tmp_path / work, report=report))
         return network.state_dict()

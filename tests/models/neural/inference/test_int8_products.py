@@ -12,7 +12,7 @@ import torch
 
 from models.neural.inference import int8, vnni
 from models.neural.inference.int8 import Compiled, InFloats, Int8Linear, int8_reader
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 
 ADAPTIVE = {"output": "adaptive", "head": 60, "cutoffs": (150,), "shrink": 1.0}
@@ -85,7 +85,7 @@ def test_a_second_thread_computes_half_of_the_rows_unless_it_cannot_begin(begins
 def test_embeddings_are_those_of_the_network_up_to_rounding(objective, tied):
     spec = RecurrentSpec(hidden=37, embedding=37, tied=tied, objective=ObjectiveSpec(**objective))
     counts_V = torch.from_numpy(np.random.default_rng(8).integers(0, 50, 300))
-    network = RecurrentLM.build(spec, counts_V)
+    network = NeuralLM.build(spec, counts_V)
     rows_VE = network.embedding.weight.detach().numpy()
     found_VE = int8_reader(network).rows(np.arange(300))
     assert (abs(found_VE - rows_VE) <= abs(rows_VE).max(1, keepdims=True) / 254 + 1e-6).all()
@@ -97,12 +97,12 @@ GROWTH = r"""
 import ctypes, gc, re, sys
 import numpy as np, torch
 from models.bundles.bundle import in_int8
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 
 def made(words, size):
     spec = RecurrentSpec(layers=2, hidden=size, embedding=size, objective=ObjectiveSpec(output=sys.argv[1]))
-    return RecurrentLM(spec, RecurrentLM.build(spec, torch.ones(words, dtype=torch.int64)), words)
+    return NeuralLM(spec, NeuralLM.build(spec, torch.ones(words, dtype=torch.int64)), words)
 
 def stepped(model):
     for rows in (1, 4, 32):

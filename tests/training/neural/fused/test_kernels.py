@@ -50,8 +50,8 @@ def test_without_instructions_for_bfloat16_a_processor_trains_in_float32(
 def test_a_recurrent_model_that_is_only_asked_needs_no_numba() -> None:
     ran = in_a_fresh_process(
         "import sys; sys.modules['numba'] = None;"
-        "import torch; from models.specs import RecurrentSpec; from models.neural.architectures import RecurrentLM;"
-        "model = RecurrentLM(RecurrentSpec(), RecurrentLM.build(RecurrentSpec(), torch.ones(20)), 20);"
+        "import torch; from models.specs import RecurrentSpec; from models.neural.architectures import NeuralLM;"
+        "model = NeuralLM(RecurrentSpec(), NeuralLM.build(RecurrentSpec(), torch.ones(20)), 20);"
         "import numpy as np; print(model.score(np.array([[1, 9, 10]]), model.start(1))[0].shape)"
     )
     assert ran.stdout.strip() == "(1, 3)"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.neural.lm import RecurrentLM
+from models.neural.lm import NeuralLM
 from tests.models.neural.made_trainings import (
     SPEC,
     V,
@@ -81,12 +81,12 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights_up_to_rounding(tm
 def test_scores_are_those_of_the_processor_in_any_batch_and_however_a_text_is_cut(tmp_path, kind, cells):
     """To 1e-5; products rounded to TF32 would differ by 1e-4 and more."""
     spec = replace(STILL, kind=kind, cells=cells, hidden=256, embedding=128)
-    model = RecurrentLM(spec, network_of(spec), V)
+    model = NeuralLM(spec, network_of(spec), V)
     with torch.no_grad():
         for parameter in model.network.parameters():
             parameter.mul_(2)  # far from uniform
     model.save(tmp_path)
-    there = RecurrentLM.load(tmp_path, spec, SimpleNamespace(size=V), "cuda:0")
+    there = NeuralLM.load(tmp_path, spec, SimpleNamespace(size=V), "cuda:0")
     ids_BT = np.random.default_rng(1).integers(9, V, (6, 60))
     expected_BT, _ = model.score(ids_BT, model.start(6))
     whole_BT, _ = there.score(ids_BT, there.start(6))
