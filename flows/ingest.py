@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
-from prefect import State, flow
+from prefect import flow
 from prefect.states import Completed
 
 from core.config.run_config import RunConfig
@@ -15,10 +14,8 @@ from core.store import Artifact
 from flows.parts import ingest
 from flows.retrain import resolve
 from flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolute_paths
-from tasks.data.ingest import ingest_files, synthesise
-from tasks.data.prepare import check_table
 from tasks.run_summary import describe_dataset
-from tasks.stage import NotFinished, RunRecord, announce, finished_only, recorded_stages
+from tasks.stage import RunRecord, announce, recorded_stages
 
 MOST_NAMED = 20
 """New files that the event names."""
@@ -29,7 +26,7 @@ log = logging.getLogger(__name__)
 def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None) -> dict[str, Any]:
     """Ingest and check the input; return row count, quarantine count, parts, digest and dates.
 
-    If all files were read before and have passed the check, the run ends at once. New files are an event.
+    If all files were read before and have passed the check, the run says so. New files are an event.
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the champion's own settings.
@@ -39,38 +36,14 @@ def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides:
     """
     config = resolve(preset, input, overrides)
     with recorded_stages() as record:
-        if (read := known_data_set(config, record)) is not None:
-            message = f"Nothing new: all source files ({len(read.facts['sources'])}) were read and checked before"
-            log.info("%s", message)
-            unchanged: Any = Completed(message=message, data=describe_dataset(read))
-            return unchanged  # type: ignore[no-any-return]
         dataset = ingest(config)
+    if all(one.reused for one in record.stages):
+        message = f"Nothing new: all source files ({len(dataset.facts['sources'])}) were read and checked before"
+        log.info("%s", message)
+        unchanged: Any = Completed(message=message, data=describe_dataset(dataset))
+        return unchanged  # type: ignore[no-any-return]
     announce_new_files(config, dataset, record, preset, input, overrides)
     return describe_dataset(dataset)
-
-
-def known_data_set(config: RunConfig, record: RunRecord) -> Artifact | None:
-    """Return the data set if all of it was read before and the check has passed; make no task run and no result.
-
-    Args:
-        record: Stages of this run so far. It stays as it is if something is new, because all stages are asked again.
-
-    Raises:
-        CheckFailed: A critical finding of before: the data set stays refused.
-    """
-    before = len(record.stages)
-    with suppress(NotFinished), finished_only():
-        synthetic = None if config.source.input else _result(synthesise.fn(config))
-        dataset = _result(ingest_files.fn(config, synthetic))
-        check_table.fn(config, "raw", dataset)
-        return dataset
-    del record.stages[before:]
-    return None
-
-
-def _result(returned: Artifact | State[Artifact]) -> Artifact:
-    """Return what a stage's function returns, also if it is wrapped in the state "Reused"."""
-    return cast(Artifact, returned.result()) if isinstance(returned, State) else returned
 
 
 def announce_new_files(

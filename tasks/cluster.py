@@ -1,7 +1,7 @@
 """Connect to a Ray cluster (`execution.cluster`), and run shards and items of large work as its tasks.
 
-Arrays go through Ray's object store: a shared array once for several steps, any other large one once for its step. A
-worker's result returns the same way, and the process that asked puts it in its place. Shards are plain Ray tasks,
+Arrays go through Ray's object store, once for each step. A worker's result returns the same way, and the process that
+asked puts it in its place. Shards are plain Ray tasks,
 because they are too many and too short for Prefect tasks. A shard whose worker or node is lost runs again on another.
 
 Select the executor of parallel work: threads of this process, or the workers of `execution.cluster`.
@@ -9,24 +9,19 @@ Select the executor of parallel work: threads of this process, or the workers of
 
 from __future__ import annotations
 
-import io
 import logging
 import os
-import pickle
 import secrets
 import signal
 import socket
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
-
-import numpy as np
 
 from core.config.run_config import RunConfig
 from core.environment import available_cores, chosen_device
@@ -40,8 +35,6 @@ LOCAL, AUTO = "local", "auto"
 CONNECT_SECONDS = 10.0
 HEAD_FAILURES = 5
 """Vain attempts to reach the head, one after another, until it counts as lost."""
-LARGE = 1 << 16
-"""Size in bytes from which an array is put into the object store by itself."""
 LOOPBACK = "127.0.0.1"
 _lock = threading.Lock()
 
@@ -166,17 +159,6 @@ class RayEngine:
 
     def __init__(self, address: str) -> None:
         self.address, self._ray = address, connect(address)
-        self._shared: dict[int, Any] = {}
-
-    def share(self, array: np.ndarray) -> np.ndarray:
-        """Put the array into the object store, and return it as it lies there, which cannot be written to."""
-        if array.nbytes < LARGE:
-            return array
-        reference = self._ray.put(np.asarray(array))
-        shared: np.ndarray = self._ray.get(reference)
-        self._shared[id(shared)] = reference
-        weakref.finalize(shared, self._shared.pop, id(shared), None).atexit = False
-        return shared
 
     def each(self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int) -> None:
         """Run the shards on workers, in any order, and call *place* with each result as it arrives.
@@ -207,32 +189,26 @@ class RayEngine:
         yield from in_order(lambda item: _Handed(self, submit(item)), items, self._room)
 
     def _submitter(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Return a function that gives an item to a worker, and returns the reference of its result."""
-        file = io.BytesIO()
-        pickler = _Pickler(file, self._ray.put, self._shared)
-        pickler.dump(function)
-        content, run = self._ray.put(file.getvalue()), self._ray.remote(_run).options(num_cpus=1)
-        return lambda item: run.remote(content, item, *pickler.references)
+        """Return a function that gives an item to a worker, and returns the reference of its result.
+
+        The arrays of *function* travel to each node once, and its workers read them where they lie.
+        """
+        content, run = self._ray.put(function), self._ray.remote(_run).options(num_cpus=1)
+        return lambda item: run.remote(content, item)
 
     def _room(self) -> int:
         """Return how many items may be in progress: two for each processor of the cluster."""
         return 2 * max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
     def _result(self, reference: Any) -> Any:
-        errors = self._ray.exceptions
         try:
             return self._ray.get(reference)
-        except errors.RayTaskError as error:
-            if isinstance(error.cause, ImportError | AttributeError):
-                raise ModelError(
-                    f"a worker of the cluster cannot process a shard: {error.cause}; all machines need the same "
-                    "ReviewLM installed"
-                ) from error
+        except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
-        except errors.RayError as error:
+        except self._ray.exceptions.RayError as error:
             raise ModelError(
-                f"the cluster has lost a shard several times: {str(error).splitlines()[0]}; most likely its workers "
-                "ran out of memory, or the cluster has stopped"
+                f"the cluster cannot process a shard: {str(error).splitlines()[0]}; most likely its workers ran out of "
+                "memory, have another ReviewLM installed, or the cluster has stopped"
             ) from error
 
 
@@ -249,45 +225,9 @@ class _Handed:
         self._engine._ray.cancel(self._reference)
 
 
-class _Pickler(pickle.Pickler):
-    """Pickler that replaces large arrays by their places among `references`.
-
-    Args:
-        file: Gets the bytes.
-        put: Puts an array into the object store, and returns its reference.
-        shared: References of the arrays that are there already, by `id`.
-    """
-
-    def __init__(self, file: io.BytesIO, put: Callable[[np.ndarray], Any], shared: dict[int, Any]) -> None:
-        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-        self._put, self._shared, self._places = put, shared, dict[int, int]()
-        self.references: list[Any] = []
-
-    def persistent_id(self, value: Any) -> int | None:
-        """Return the place of a large array; None for anything else."""
-        if not isinstance(value, np.ndarray) or value.nbytes < LARGE or value.dtype.hasobject:
-            return None
-        if id(value) not in self._places:
-            self._places[id(value)] = len(self.references)
-            self.references.append(self._shared.get(id(value)) or self._put(np.asarray(value)))
-        return self._places[id(value)]
-
-
-class _Unpickler(pickle.Unpickler):
-    """Unpickler that puts the arrays back."""
-
-    def __init__(self, content: bytes, arrays: tuple[np.ndarray, ...]) -> None:
-        super().__init__(io.BytesIO(content))
-        self._arrays = arrays
-
-    def persistent_load(self, place: int) -> np.ndarray:
-        """Return the array at a place."""
-        return self._arrays[place]
-
-
-def _run(content: bytes, item: Any, *arrays: np.ndarray) -> Any:
+def _run(function: Callable[[Any], Any], item: Any) -> Any:
     """Apply a function to an item on a worker."""
-    return _Unpickler(content, arrays).load()(item)
+    return function(item)
 
 
 def fan_out(config: RunConfig) -> FanOut:

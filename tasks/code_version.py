@@ -35,7 +35,6 @@ WORKERS = {
 """Modules that make the result of a stage in a process of their own, here or on a node of a cluster."""
 REGISTERED = re.compile(r'^    "(?P<kind>\w+)": .*"(?P<module>[.\w]+):\w+"', re.MULTILINE)
 """Row of a table of kinds: the kind, and the module of its class or of the function that fits it."""
-CALL = re.compile(r'\brun_stage\(\s*\w+,\s*(?:"(?P<name>[\w-]+)"|(?P<constant>\w+))')
 DIGITS = 12
 
 
@@ -71,18 +70,6 @@ class SourceCode:
                 table = self._kinds(registry)
                 waiting += [module for name, module in table.items() if kind in ("", name)]
         return frozenset(modules)
-
-    def makers(self) -> dict[str, str]:
-        """Return the module that makes the result of each stage: that of its call of `run_stage`, or its worker."""
-        makers = {stage: worker for stage, worker in WORKERS.items() if self._file(worker)}
-        for file in sorted((self.folder / "tasks").rglob("*.py")):
-            module = ".".join(file.relative_to(self.folder).with_suffix("").parts)
-            text = file.read_text(encoding="utf-8")
-            for call in CALL.finditer(text) if not RUNS_STAGES.fullmatch(module) else ():
-                constant = re.search(rf'^{call["constant"]}\b.*?= "([\w-]+)"', text, re.MULTILINE)
-                if stage := call["name"] or (constant[1] if constant else ""):  # else a stage of `WORKERS`
-                    makers.setdefault(stage, module)
-        return makers
 
     def _file_of(self, module: str) -> Path | None:
         """Return the file of a module of `ROOMS` that makes results; None for any other."""

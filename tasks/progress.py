@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -36,8 +37,8 @@ NAME, WIDE = 12, 80
 Report = Callable[..., None]
 
 _lock = threading.Lock()
-_bars: Progress | None = None
-_users = 0
+_shared: list[Progress] = []
+"""The live display of this process, shared by all its stages; empty while none runs."""
 
 
 @contextmanager
@@ -50,44 +51,40 @@ def progress(label: str, total: int, unit: str) -> Iterator[Report]:
         unit: "reviews", "bytes" or "tokens".
     """
     line = _Line(label, max(total, 1), unit)
-    with _terminal() as bars:
-        bar = bars.add_task(label, total=max(total, 1), **line.columns(0, {})) if bars else None
+    with _bar(line) as move:
 
         def report(done: int, figures: Mapping[str, float] | None = None, total: int | None = None) -> None:
             line.total = total or line.total
-            if bars is not None and bar is not None:
-                bars.update(bar, completed=done, total=line.total, **line.columns(done, figures or {}))
-            line.tell(done, figures or {}, to_log=bars is None)
+            if move:
+                move(completed=done, total=line.total, **line.columns(done, figures or {}))
+            line.tell(done, figures or {}, to_log=move is None)
 
         try:
             yield report
         finally:
             line.end()
-            if bars is not None and bar is not None:
-                bars.remove_task(bar)
 
 
 @contextmanager
-def _terminal() -> Iterator[Progress | None]:
-    """Yield the live display of this process, shared by all its stages; None without a terminal."""
-    global _bars, _users
+def _bar(line: _Line) -> Iterator[Callable[..., None] | None]:
+    """Yield a function that moves the bar of a stage; None without a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
     with _lock:
-        if _bars is None:
-            _bars = live_display(Console(stderr=True))
-            _bars.start()
-        _users += 1
-        bars = _bars
+        if not _shared:
+            _shared.append(live_display(Console(stderr=True)))
+            _shared[0].start()
+        display = _shared[0]
+        bar = display.add_task(line.label, total=line.total, **line.columns(0, {}))
     try:
-        yield bars
+        yield partial(display.update, bar)
     finally:
         with _lock:
-            _users -= 1
-            if _users == 0 and _bars is not None:
-                _bars.stop()
-                _bars = None
+            display.remove_task(bar)
+            if not display.tasks:
+                display.stop()
+                _shared.clear()
 
 
 def live_display(console: Console) -> Progress:
@@ -122,37 +119,39 @@ class _Line:
     def news(self, done: int, figures: Mapping[str, float]) -> str:
         """Return speed, remaining time and figures as text."""
         left = self._left(done, figures)
-        return self._speed(done, figures) + ("" if left is None else f", {duration(left)} left") + _show(figures)
+        shown = {re.sub("[_/]", " ", name): value for name, value in figures.items() if name not in TOLD_ELSEWHERE}
+        if shown.get("best perplexity") == shown.get("validation perplexity"):
+            shown.pop("best perplexity", None)
+        told = "; " + ", ".join(f"{name} {_short(value)}" for name, value in shown.items()) if shown else ""
+        return self._speed(done, figures) + ("" if left is None else f", {duration(left)} left") + told
 
-    def columns(self, done: int, figures: Mapping[str, float]) -> dict[str, Any]:
+    def columns(self, done: int, figures: Mapping[str, float]) -> dict[str, str]:
         """Return remaining time, speed and perplexity as the text of their columns; the bar shows the rest."""
         left = self._left(done, figures)
         validation = figures.get("validation_perplexity", figures.get("validation/perplexity"))
         shown = {"ppl": figures.get("perplexity"), "val": validation}
         return {
             "left": "" if left is None else f"ETA {str(timedelta(seconds=round(left))).removeprefix('0:')}",
-            "speed": self._speed(done, figures).partition(" (")[0] if done else "",
+            "speed": self._speed(done, figures) if done else "",
             "perplexity": ", ".join(f"{name} {_short(value)}" for name, value in shown.items() if value is not None),
         }
 
     def _left(self, done: int, figures: Mapping[str, float]) -> float | None:
         """Return the remaining seconds; None while they are not known well enough."""
-        if not done or (done < EARLY_SHARE * self.total and self._elapsed() < EARLY_SECONDS):
+        elapsed = time.monotonic() - self.started
+        if not done or (done < EARLY_SHARE * self.total and elapsed < EARLY_SECONDS):
             return None
         # A resumed trainer gives a better estimate.
-        return figures.get("seconds_left", self._elapsed() * max(0, self.total - done) / max(done, 1))
-
-    def _elapsed(self) -> float:
-        return max(time.monotonic() - self.started, 1e-9)
+        return figures.get("seconds_left", elapsed * max(0, self.total - done) / done)
 
     def _speed(self, done: int, figures: Mapping[str, float]) -> str:
-        """Return the speed as text: in tokens or reviews per second if these are counted, else in *unit* per second."""
-        elapsed = self._elapsed()
-        if "tokens_per_second" in figures:
-            return f"{figures['tokens_per_second']:,.0f} tokens/s"
-        if self.unit == "bytes" and "reviews" in figures:
-            return f"{figures['reviews'] / elapsed:,.0f} reviews/s ({done / elapsed / 1e6:,.0f} MB/s)"
-        return f"{done / elapsed:,.0f} {self.unit}/s"
+        """Return the speed as text: in tokens per second if they are counted, else in *unit* per second."""
+        speed = done / max(time.monotonic() - self.started, 1e-9)
+        if self.unit == "bytes":
+            return f"{speed / 1e6:,.0f} MB/s"
+        return f"{figures['tokens_per_second']:,.0f} tokens/s" if "tokens_per_second" in figures else (
+            f"{speed:,.0f} {self.unit}/s"
+        )
 
     def _show_in_prefect(self, share: float, news: str) -> None:
         try:
@@ -182,14 +181,6 @@ def duration(seconds: float) -> str:
 def slug(key: str) -> str:
     """Return *key* in the form that Prefect accepts for artifacts: lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-")
-
-
-def _show(figures: Mapping[str, float]) -> str:
-    shown = {name: value for name, value in figures.items() if name not in TOLD_ELSEWHERE}
-    values = {re.sub("[_/]", " ", name): value for name, value in shown.items()}
-    if values.get("best perplexity") == values.get("validation perplexity"):
-        values.pop("best perplexity", None)
-    return "; " + ", ".join(f"{name} {_short(value)}" for name, value in values.items()) if values else ""
 
 
 def _short(value: float) -> str:

@@ -3,7 +3,6 @@
 A task resolves its inputs and calls `run_stage` with a function of another room. `run_stage` returns an artifact.
 Prefect's own result cache is off, so that only the store decides what is finished.
 
-A block may forbid builds: then a stage without a stored result raises NotFinished, which shows whether work is left.
 What a run has made is one table in Prefect, whose server needs some 15 ms for each artifact.
 
 Name the current flow run by its preset and data.
@@ -55,9 +54,6 @@ MADE_ELSEWHERE, RESOURCES = "made_elsewhere", "resources"
 MINUTE = "%Y-%m-%d %H:%M UTC"
 """How reports and MLflow write the time at which a run began."""
 log = logging.getLogger(__name__)
-
-_only: ContextVar[bool] = ContextVar("only", default=False)
-
 
 @dataclass(frozen=True)
 class StageRun:
@@ -154,7 +150,6 @@ def run_stage(
     """
     store = store_of(config)
     version = running_code().version(WORKERS.get(stage, make.__module__), kind)
-    require_finished(store, stage, store.digest(stage, version, options, inputs), stage in config.execution.rebuild)
     environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json"), **made_with()}
     freed = returned_memory() if stage in WHOLE_DATA else nullcontext()
 
@@ -225,17 +220,11 @@ def _show_results(record: RunRecord) -> None:
             client.update_artifact(record.table, ArtifactUpdate(data=json.dumps(rows)))
 
 
-def stages_of_this_run() -> list[tuple[str, bool]]:
-    """Return (stage, reused) for every artifact requested since `recorded_stages` began."""
-    record = _record.get()
-    return [(one.stage, one.reused) for one in record.stages] if record else []
-
-
 def reuse_of_this_run() -> dict[str, Any]:
     """Return the stages whose results were all `reused`, and the number of `stages`, since `recorded_stages` began."""
-    stages = set(stages_of_this_run())
-    reused = sorted(stage for stage, reused in stages if reused and (stage, False) not in stages)
-    return {"reused": reused, "stages": len({stage for stage, _ in stages})}
+    runs = record.stages if (record := _record.get()) else []
+    built = {one.stage for one in runs if not one.reused}
+    return {"reused": sorted({one.stage for one in runs} - built), "stages": len({one.stage for one in runs})}
 
 
 def build_seconds(stages: Collection[str]) -> float | None:
@@ -243,10 +232,9 @@ def build_seconds(stages: Collection[str]) -> float | None:
 
     None if a stage has no result yet, or if one of its results is from an earlier run.
     """
-    record = _record.get()
-    steps = [one for one in record.stages if one.stage in stages] if record else []
-    built, reused = ({(one.stage, one.label) for one in steps if one.reused is whether} for whether in (False, True))
-    if reused - built or {stage for stage, _ in built} != set(stages):
+    steps = [one for one in record.stages if one.stage in stages] if (record := _record.get()) else []
+    built = {(one.stage, one.label) for one in steps if not one.reused}
+    if {stage for stage, _ in built} != set(stages) or {(one.stage, one.label) for one in steps} != built:
         return None
     return sum(one.seconds for one in steps)
 
@@ -285,29 +273,6 @@ def show_markdown(key: str, markdown: str, description: str = "") -> None:
     """Show a Markdown artifact of the current task run; outside a task run do nothing."""
     if TaskRunContext.get() is not None:
         create_markdown_artifact(key=slug(key), markdown=markdown, description=description or None)
-
-
-class NotFinished(Exception):
-    """A stage has no result yet."""
-
-
-@contextmanager
-def finished_only() -> Iterator[None]:
-    """Let stages of this block return results of the store only, and write nothing.
-
-    The stages themselves compute what they would need, so this cannot disagree with a run that builds.
-    """
-    token = _only.set(True)
-    try:
-        yield
-    finally:
-        _only.reset(token)
-
-
-def require_finished(store: Store, stage: str, digest: str, rebuild: bool) -> None:
-    """Raise NotFinished within `finished_only` if the store lacks this result, or it is to be built again."""
-    if _only.get() and (rebuild or store.find_usable(stage, digest) is None):
-        raise NotFinished(f"{stage} {digest}")
 
 
 def describe_flow_run(config: RunConfig) -> None:

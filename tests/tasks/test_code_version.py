@@ -46,6 +46,7 @@ PROJECT = {
         'from models.specs import model_class\n\nSTAGE = "observe"\nrun_stage(\n    config, STAGE, {}, {}, make)\n'
     ),
 }  # fmt: skip
+MAKERS = {"fit": WORKER, "prepare": "tasks.data.prepare", "observe": "tasks.evaluation.evaluate"}
 Edit = Callable[[str, str, str], set[str]]
 
 
@@ -62,7 +63,7 @@ def project(tmp_path: Path) -> Path:
 def versions(project: Path) -> dict[str, str]:
     code = SourceCode(project)
     fits = {f"fit {kind}": code.version(WORKER, kind) for kind in ("ngram", "lstm")}
-    return fits | {stage: code.version(maker) for stage, maker in code.makers().items()}
+    return fits | {stage: code.version(maker) for stage, maker in MAKERS.items()}
 
 
 @pytest.fixture

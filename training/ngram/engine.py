@@ -12,20 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import numpy as np
-
 from models.threads import THREADS, ordered, return_freed
 
 
 class ShardEngine(Protocol):
     """An executor of shards."""
-
-    def share(self, array: np.ndarray) -> np.ndarray:
-        """Return the array in a form that all workers can read in several steps; do not write to either of them later.
-
-        An array that is bound to one step only need not be shared: the engine shares it during the step.
-        """
-        ...
 
     def each(self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int) -> None:
         """Call `place(shard, work(shard))` for every shard; *work* anywhere, *place* in this process.
@@ -45,10 +36,6 @@ class Threads:
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or THREADS
-
-    def share(self, array: np.ndarray) -> np.ndarray:
-        """Return the array itself, which may still be written to by *place*, shard by shard."""
-        return array
 
     def each(self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int) -> None:
         """Compute and place every shard, both in the same thread."""

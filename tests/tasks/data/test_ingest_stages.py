@@ -19,7 +19,7 @@ from corpus.ingestion.quarantine import export, read_labels
 from corpus.reading import sources as packs
 from tasks.data.ingest import files_of, ingest_files
 from tasks.run_summary import describe_dataset
-from tasks.stage import recorded_stages, stages_of_this_run
+from tasks.stage import recorded_stages
 
 
 def write(path: Path, *names: str, **fields: Any) -> None:
@@ -37,9 +37,10 @@ def config(own_home: Path, tmp_path: Path) -> RunConfig:
 
 def run(task: Any, *arguments: Any) -> tuple[Artifact, list[tuple[str, bool]]]:
     """Run a task's function without a server; return the artifact, and which stages were built or re-used."""
-    with recorded_stages():
+    with recorded_stages() as record:
         result = task.fn(*arguments)
-        return (result if isinstance(result, Artifact) else result.data), stages_of_this_run()
+    stages = [(one.stage, one.reused) for one in record.stages]
+    return (result if isinstance(result, Artifact) else result.data), stages
 
 
 def test_of_a_growing_folder_only_the_new_file_is_read(config: RunConfig, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tasks.data.ingest import files_of, ingest_files
 from tasks.gather import Gathering
 from tasks.reproduce import Reproduction
 from tasks.run_summary import describe_dataset
-from tasks.stage import recorded_stages, stages_of_this_run, store_of
+from tasks.stage import recorded_stages, store_of
 
 FILES = 12
 
@@ -56,9 +56,10 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def run(config: RunConfig) -> tuple[Artifact, list[tuple[str, bool]]]:
-    with recorded_stages():
+    with recorded_stages() as record:
         result: Any = ingest_files.fn(config)
-        return (result if isinstance(result, Artifact) else result.data), stages_of_this_run()
+    stages = [(one.stage, one.reused) for one in record.stages]
+    return (result if isinstance(result, Artifact) else result.data), stages
 
 
 def damage(*files: Path) -> None:

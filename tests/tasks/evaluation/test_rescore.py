@@ -24,7 +24,7 @@ from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from tasks.data.prepare import clean_and_split
 from tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
-from tasks.stage import recorded_stages, run_stage, stages_of_this_run
+from tasks.stage import recorded_stages, run_stage
 from tasks.track import registry_of, tracker_of
 from tracking.tags import DATA_TAG
 from training.context import FitContext
@@ -123,9 +123,9 @@ def test_months_like_those_of_its_data_are_no_decay_and_strange_ones_are(shop: S
 @pytest.mark.slow
 def test_only_the_month_that_is_new_is_scored_again(shop: Shop):
     shop.rescored(lines("2024-05", USUAL))
-    with recorded_stages():
+    with recorded_stages() as record:
         shop.rescored(lines("2024-05", USUAL), lines("2024-06", USUAL))
-        stages = [reused for stage, reused in stages_of_this_run() if stage == "rescore"]
+    stages = [one.reused for one in record.stages if one.stage == "rescore"]
     assert (stages.count(False), stages.count(True)) == (1, 5)
 
 

@@ -226,10 +226,8 @@ def sort_windows(
     edges = np.append(np.searchsorted(first_V, cuts[:-1]), size)
     edges[0] = 0  # words without windows may come first
     rows_NS = np.concatenate([edges[None], np.cumsum(np.concatenate(ngrams), axis=0).T])
-    start_W, shared_W, length_W = (engine.share(array_W) for array_W in arrays[:3])
-    changed_W = None if arrays.changed_W is None else engine.share(arrays.changed_W)
     sorted_windows = SortedWindows(
-        start_W, shared_W, length_W, first_V, np.array(cuts), edges, rows_NS, begins, limit, changed_W
+        *arrays[:3], first_V, np.array(cuts), edges, rows_NS, begins, limit, arrays.changed_W
     )
     return sorted_windows, [growing.finished() for growing in words]
 
