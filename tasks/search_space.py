@@ -22,7 +22,7 @@ from typing import Any, cast
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from core.config.run_config import RunConfig
-from core.errors import ConfigError
+from core.errors import ConfigError, InputError
 from core.manifest import flat
 from models.specs import ModelSpec, NPLMSpec, RecurrentSpec, as_written, to_dict, without_inapplicable
 
@@ -69,11 +69,13 @@ def with_options(spec: ModelSpec, values: Mapping[str, Any]) -> ModelSpec:
     An option that has no effect together with the new ones is set to its default.
 
     Raises:
-        ValueError: The options do not fit together.
+        InputError: The options do not fit together.
     """
-    with as_written():
-        changed = _changed(spec, values)
-    return cast(ModelSpec, without_inapplicable(changed))
+    try:
+        with as_written():
+            return cast(ModelSpec, without_inapplicable(_changed(spec, values)))
+    except ValueError as error:
+        raise InputError(f"The options cannot be combined: {error}") from error
 
 
 def to_write(spec: ModelSpec, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,22 +13,20 @@ there. MLflow gets a run for each fit once it has ended, with its options and cu
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import optuna
 import polars as pl
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from optuna.exceptions import StorageInternalError
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.study import Study as Study
@@ -39,9 +37,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.config.run_config import RunConfig
 from core.errors import ArtifactError, FitError, InputError, disk_errors
+from core.manifest import hash_of
 from core.output import fenced
 from core.sqlite_files import database_address
-from core.store import DIGEST_LENGTH, canonical
+from core.store import DIGEST_LENGTH
 from evaluation.reports.run_results import journal_lines
 from models.base import perplexity
 from models.specs import NPLMSpec, RecurrentSpec, identity
@@ -104,25 +103,18 @@ def study_in(folder: Path, plan: SweepPlan) -> Iterator[Study]:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     chosen = plan.config.sweep
-    lock = FileLock(folder / "study.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("waiting for another run of this sweep")
-        lock.acquire()
-    try:
+    with FileLock(folder / "study.lock"):
         try:
-            study = optuna.create_study(
-                storage=database_address(folder.absolute() / DATABASE), study_name="sweep", load_if_exists=True,
-                pruner=optuna.pruners.MedianPruner(chosen.random_trials, n_warmup_steps=chosen.prune_after),
-            )  # fmt: skip
-        except RuntimeError as error:  # it was made by another version of Optuna
+            try:
+                study = optuna.create_study(
+                    storage=database_address(folder.absolute() / DATABASE), study_name="sweep", load_if_exists=True,
+                    pruner=optuna.pruners.MedianPruner(chosen.random_trials, n_warmup_steps=chosen.prune_after),
+                )  # fmt: skip
+            except RuntimeError as error:  # it was made by another version of Optuna
+                raise _unusable(folder, error) from error
+            yield study
+        except (SQLAlchemyError, StorageInternalError) as error:
             raise _unusable(folder, error) from error
-        yield study
-    except (SQLAlchemyError, StorageInternalError) as error:
-        raise _unusable(folder, error) from error
-    finally:
-        lock.release()
 
 
 def _unusable(folder: Path, error: Exception) -> ArtifactError:
@@ -153,8 +145,7 @@ def study_folder(plan: SweepPlan, prepared: Prepared) -> Path:
         "search": plan.config.sweep.model_dump(include={"random_trials", "prune_after", "seed"}),
         "vectors": vectors.digest if vectors else None,
     }  # fmt: skip
-    digest = hashlib.sha256(canonical(about).encode()).hexdigest()[:DIGEST_LENGTH]
-    return plan.config.home / "sweeps" / digest
+    return plan.config.home / "sweeps" / hash_of(about)[:DIGEST_LENGTH]
 
 
 def trials_to_fit(plan: SweepPlan, study: Study) -> Iterator[optuna.Trial]:
@@ -216,14 +207,11 @@ def _fitted(
     trial: optuna.Trial | None = None,
 ) -> _Fit:  # fmt: skip
     """Fit a model, which *trial* may prune, and log it as a child of the sweep's MLflow run."""
-    state, reason, facts, fit, journal = TrialState.COMPLETE, "", dict[str, float](), None, None
+    state, reason, facts, options, fit, journal = TrialState.COMPLETE, "", dict[str, float](), {}, None, None
     watch = _Watch(trial, plan.base.training.evaluations) if trial else lambda journal: None
     try:
-        try:
-            spec = with_options(plan.base, values)
-        except ValueError as error:
-            raise InputError(f"The options cannot be combined: {error}") from error
-        fit = plan_fit(plan.config, spec, prepared)
+        fit = plan_fit(plan.config, with_options(plan.base, values), prepared)
+        options = parameters_of(plan.config, fit.spec, prepared)
         artifact = build_fit(plan.config, fit, prepared, watch).artifact
         facts, journal = artifact.facts["summary"], artifact.folder / JOURNAL
         watch(journal)
@@ -237,7 +225,6 @@ def _fitted(
     tags = {SWEEP_TRIAL: name, SWEEP_STATE: word, NOTE: f"{word.capitalize()}: {reason}"[:4000], **prefect_tags()}
     tags |= {START_TAG: fit.start.note} if fit and fit.start.note else {}
     run_id = tracker.start_run(name, tags, parent_run_id)
-    options = parameters_of(plan.config, fit.spec, prepared) if fit else {}
     tracker.log_params(run_id, {"sweep": dict(values), **options})
     if journal is not None:
         tracker.log_journal(run_id, journal, settled=False)
@@ -328,10 +315,10 @@ def fresh_figures(losses: Sequence[float | None], confidence: float) -> dict[str
     if ended:
         figures["perplexity"] = perplexity(fmean(ended))
     if len(ended) > 1:
-        from scipy.special import stdtrit  # Student's t quantile; `scipy.stats` takes twice as long to import
+        from scipy import stats  # a sweep alone waits for this import
 
-        half = float(stdtrit(len(ended) - 1, (1 + confidence) / 2)) * stdev(ended) / sqrt(len(ended))
-        figures |= {"low": perplexity(fmean(ended) - half), "high": perplexity(fmean(ended) + half)}
+        ends = stats.t.interval(confidence, len(ended) - 1, fmean(ended), stats.sem(ended))
+        figures |= {name: perplexity(float(end)) for name, end in zip(("low", "high"), ends, strict=True)}
     return figures
 
 
@@ -368,11 +355,7 @@ def _figures(plan: SweepPlan, study: Study) -> Iterator[tuple[str, Any]]:
     shown: dict[str, Any] = {"target": lambda one: perplexity(one.value or 0.0), "target_name": "validation perplexity"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experimental; one value has no range
-        drawn: dict[str, Any] = {
-            "sweep_history": plots.plot_optimization_history(study, **shown),
-            "sweep_slices": plots.plot_slice(study, **shown),
-        }
-        for name, axes in drawn.items():
-            figure = np.atleast_1d(axes).flat[0].figure
+        for name, plot in (("history", plots.plot_optimization_history), ("slices", plots.plot_slice)):
+            figure = np.atleast_1d(plot(study, **shown)).flat[0].figure  # type: ignore[operator]
             pyplot.close(figure)
-            yield name, figure
+            yield f"sweep_{name}", figure

@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,9 +26,10 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.environment import available_cores
 from core.store import Artifact
 from models.specs import ModelSpec, NGramSpec, RecurrentSpec, identity
 from models.streams import TokenStream
@@ -64,10 +64,6 @@ WARM_UP = 0.05
 """Share of the expected updates in which the learning rate rises."""
 SLACK = 4.0
 """A training may have this many times the expected passes, for a machine that becomes less busy."""
-LONG_SCORING, FEWER = 0.5, 0.03
-"""Scoring is long from this share of the training's time on; shares of held-out reviews that are proposed then."""
-MOST_MORE_MINUTES = 120
-"""Where there is no network, the time for one is searched up to this many more minutes."""
 log = logging.getLogger(__name__)
 
 MEASURED = Path(__file__).with_name("measured.json")
@@ -163,9 +159,7 @@ class RunPlan:
         expected: Bits per byte of the validation reviews.
         tokens_per_second: Measured speed of the probe network.
         after: Seconds that are planned for all that follows the training, the start of the fit that ends it included.
-        network_minutes: Time with which there would be a network; None if there is one, or the reviews are too few.
         start: Measured seconds of a short training that were no updates: the start and the end of its process.
-        scoring: Seconds of `after` that the number of held-out reviews decides.
         takes: Minutes of a run without a network, if they are more than those given; None if they are not.
     """
 
@@ -175,9 +169,7 @@ class RunPlan:
     expected: Expectation
     tokens_per_second: float
     after: float
-    network_minutes: int | None = None
     start: float = 0.0
-    scoring: float = 0.0
     takes: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -187,31 +179,17 @@ class RunPlan:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RunPlan:
         """Read the result of `to_dict`."""
-        expected = {name: values["expected"][name] for name in Expectation.__dataclass_fields__}
-        network = ChosenNetwork(**values["network"]) if values["network"] else None
-        return cls(**{**values, "settings": tuple(values["settings"]), "network": network,
-                      "expected": Expectation(**expected)})  # fmt: skip
+        return TypeAdapter(cls).validate_python(values)
 
     def in_words(self) -> str:
         """Return the chosen settings as people read them."""
         if (network := self.network) is None:
-            enough = f"; with about {self.network_minutes} minutes there would be one" if self.network_minutes else ""
-            why = "the time does not suffice" if enough or self.takes else "the reviews are too few"
-            alone = f"; without one the run takes about {self.takes} minutes here" if self.takes else ""
-            return f"{self.minutes:g} min: a Kneser–Ney 5-gram model only; {why} for a network{alone}{enough}"
+            more = f"the run takes about {self.takes} minutes" if self.takes else "or the reviews are too few"
+            return f"{self.minutes:g} min: a Kneser–Ney 5-gram model only; the time is too short for a network, {more}"
         return (
             f"{self.minutes:g} min: a Kneser–Ney 5-gram model, an LSTM of {network.hidden} cells and "
             f"{network.embedding} features trained for {duration(network.seconds)} (about {network.passes:.2g} passes, "
             f"dropout {network.dropout:g}, batch {network.batch}), and their mixture"
-        )
-
-    def advice(self) -> str:
-        """Return how to leave more time for the training, where the held-out reviews take much of it, or ""."""
-        if self.network is None or self.scoring < LONG_SCORING * self.network.seconds:
-            return ""
-        return (
-            f"scoring the held-out reviews takes about {duration(self.scoring)} of the time; fewer of them leave more "
-            f"for the training: --set split.validation={FEWER} --set split.test={FEWER}"
         )
 
 
@@ -281,10 +259,8 @@ def _choose(
     slow = slowness(data, speed, threads_of(config))
     left = request.seconds_left()
     late = seconds_after(None, data, slow) - left
-    for_network = left - 2 * start  # one process trains until the time is nearly over, another one to the end
-    network = _network(data, speed, slow, for_network)
-    more = range(1, MOST_MORE_MINUTES) if network is None else ()
-    enough = next((minutes for minutes in more if _network(data, speed, slow, for_network + 60 * minutes)), None)
+    # One process trains until the time is nearly over, another one to the end.
+    network = _network(data, speed, slow, left - 2 * start)
     settings = [*_of_text(dataset), *_of_network(network, _baseline(config))]
     held_out = streams["validation"]
     summary = fitted["reference" if network else "baseline"].facts["summary"]
@@ -294,16 +270,8 @@ def _choose(
     return RunPlan(
         request.minutes, tuple(settings), network, expected, speed,
         after=seconds_after(network, data, slow) + (start if network else 0.0),
-        network_minutes=enough and math.ceil(request.minutes) + enough, start=start,
-        scoring=seconds_after(network, data, slow) - seconds_after(network, replace(data, held_out_tokens=0), slow),
-        takes=math.ceil(request.minutes + late / 60) if late > 0 else None,
+        start=start, takes=math.ceil(request.minutes + late / 60) if late > 0 else None,
     )  # fmt: skip
-
-
-def busy() -> str:
-    """Return a sentence if other programs keep this machine busy, which makes every measured time longer."""
-    load, cores = os.getloadavg()[0], available_cores()
-    return f"this machine is busy: {load:.0f} processes want its {cores} cores" if load > 2 * cores else ""
 
 
 def _left_out(prepared: Prepared) -> float:
