@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -132,31 +132,29 @@ class Gathering:
         if artifact.stage == "read" and name == "file":
             facts = artifact.facts
             kind = "unreadable file" if SET_ASIDE in facts else "file"
-            path = path_now(self.store, artifact)
-            return RecordedSource(kind, facts["name"], value, int(facts["bytes"]), str(path))
+            return RecordedSource(kind, facts["name"], value, int(facts["bytes"]), str(path_now(self.store, artifact)))
         if artifact.stage == START_VECTORS and name == "file":
-            return self._named("vectors", self.config.vectors, artifact, value)
+            label, path = self._vectors_of(artifact, value)
+            return RecordedSource("vectors", label, value, _size(path), str(path))
         if name == "business":
             path = Path(self.config.source.business).absolute()
             return RecordedSource("business", path.name, value, _size(path), str(path))
-        if name.startswith(EARLIER):
-            return RecordedSource(EARLIER_REVIEWS, "prepared for an earlier champion", value)
         kinds = {"kept": ("vocabulary", "of an earlier champion"), "start": ("weights", WEIGHTS)}
-        kind, label = kinds.get(name, ("unknown", name))
-        return RecordedSource(kind, label, value)
+        earlier = EARLIER_REVIEWS, "prepared for an earlier champion"
+        return RecordedSource(*(earlier if name.startswith(EARLIER) else kinds.get(name, ("unknown", name))), value)
 
-    def _named(self, kind: str, files: Mapping[str, str], artifact: Artifact, sha256: str) -> RecordedSource:
-        """Return the source for a file that has a name in the configuration: the one that has these bytes now.
+    def _vectors_of(self, artifact: Artifact, sha256: str) -> tuple[str, Path]:
+        """Return name and path of the word vectors that have these bytes now.
 
-        A name may have another file since then, or the file another name. If no file has the bytes, it is the recorded
-        one.
+        A name of the configuration may have another file since then, or the file another name. If no file has the
+        bytes, it is the recorded one.
         """
-        recorded = (str(artifact.facts["name"]), str(artifact.facts["path"]))
-        for called, named in (*files.items(), recorded):
+        recorded = str(artifact.facts["name"]), str(artifact.facts["path"])
+        for label, named in (*self.config.vectors.items(), recorded):
             path = vector_file(Path(named)).absolute()
-            if path.is_file() and identify(path, called, self.store.root / ".files").sha256 == sha256:
-                return RecordedSource(kind, called, sha256, _size(path), str(path))
-        return RecordedSource(kind, recorded[0], sha256, 0, recorded[1])
+            if path.is_file() and identify(path, label, self.store.root / ".files").sha256 == sha256:
+                return label, path
+        return recorded[0], Path(recorded[1])
 
 
 def _size(path: Path) -> int:

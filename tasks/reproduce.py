@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from time import time
@@ -36,7 +37,7 @@ from tasks.data.prepare import (
 )
 from tasks.embed import START_VECTORS, rows_of_file
 from tasks.evaluation.evaluate import draw_samples, score_bundle
-from tasks.fitting.fit import LABELS, FitPlan, build_fit, bundle_digest, options_of
+from tasks.fitting.fit import LABELS, build_fit, plan_of
 from tasks.fitting.job import BUNDLE_FOLDER, FIT_CLASSIFIER, Fitted
 from tasks.fitting.warm_start import INPUT, Start
 from tasks.gather import PART, facts_of
@@ -110,19 +111,11 @@ class Reproduction:
         self.config = configuration_of(lineage)
         self.made: dict[str, Artifact] = {}
         self.fitted: dict[str, Fitted] = {}
-        self._makers: dict[str, Callable[[RunConfig, Step], Artifact]] = {
-            "synthesise": self._synthesise, "read": self._read,
-            "ingest": self._ingest, "prepare": self._prepare, "vocabulary": self._vocabulary, "tokens": self._tokens,
-            "canaries": lambda config, step: _built(choose.fn(config, self._clean())),
-            "vectors": self._vectors,
-            "labels": lambda config, step: _built(field_labels.fn(config, self._of(step, "dataset"))),
-            "fit": self._fit, FIT_CLASSIFIER: self._fit,
-            "predict": self._predict, "score": self._score, "samples": self._samples,
-        }
 
     def make(self, step: Step) -> StepComparison:
         """Build one step again from the steps reproduced before, and compare it with its record."""
-        artifact = self._makers[step.stage](executed(self.config, step), step)
+        maker = getattr(self, f"_{step.stage.replace('-', '_')}")
+        artifact = maker(executed(self.config, step), step)
         self.made[step.key] = artifact
         return compare(step, step_of(artifact, {}, facts_of(artifact)), self.lineage.label(step))
 
@@ -179,39 +172,32 @@ class Reproduction:
     def _fit(self, config: RunConfig, step: Step) -> Artifact:
         spec: Any = (classifier_from_dict if step.stage == FIT_CLASSIFIER else spec_from_dict)(step.facts["spec"])
         tokens = {split: self._of(step, split) for split in ("train", "validation")}
-        parts = {name.removeprefix(PART): self._fitted(step, name) for name in step.inputs if name.startswith(PART)}
-        digests = {name: bundle_digest(part.bundle) for name, part in parts.items()}
-        inputs = {split: stream.digest for split, stream in tokens.items()}
-        inputs |= {f"{PART}{name}": digest for name, digest in digests.items()}
-        start = Start()
-        if sha256 := step.inputs.get(INPUT, ""):
-            start, inputs[INPUT] = Start(self.weights[sha256], sha256), sha256
+        of_parts = [name for name in step.inputs if name.startswith(PART)]
+        parts = {name.removeprefix(PART): self.fitted[step.made_by[name]] for name in of_parts}
         made = {name: self._of(step, name) for name in (START_VECTORS, LABELS) if name in step.made_by}
-        inputs |= {name: artifact.digest for name, artifact in made.items()}
-        vectors, labels = (made[name].folder if name in made else None for name in (START_VECTORS, LABELS))
-        plan = FitPlan(spec, options_of(config, spec), inputs, digests, start, vectors, labels)
-        prepared = self._prepared(spec.vocabulary, tokens)
+        plan = plan_of(config, spec, tokens, parts, made)
+        if sha256 := step.inputs.get(INPUT, ""):
+            plan = replace(plan, start=Start(self.weights[sha256], sha256), inputs=plan.inputs | {INPUT: sha256})
+        learned = next(artifact for artifact in self.made.values() if artifact.stage == "vocabulary")
+        # A fit does not use the data card, so it is not reproduced; the clean reviews take its place.
+        prepared = Prepared(self._clean(), self._clean(), {spec.vocabulary: learned}, {spec.vocabulary: tokens})
         artifact = build_fit(config, plan, prepared, lambda journal: None, parts).artifact
         self.fitted[step.key] = Fitted(spec, artifact, "", False)
         return artifact
 
-    def _prepared(self, vocabulary: str, tokens: dict[str, Artifact]) -> Prepared:
-        learned = next(artifact for artifact in self.made.values() if artifact.stage == "vocabulary")
-        clean = self._clean()
-        # A fit does not use the data card, so it is not reproduced; *clean* takes its place.
-        return Prepared(clean, clean, {vocabulary: learned}, {vocabulary: tokens})
+    _fit_classifier = _fit
+
+    def _canaries(self, config: RunConfig, step: Step) -> Artifact:
+        return _built(choose.fn(config, self._clean()))
+
+    def _labels(self, config: RunConfig, step: Step) -> Artifact:
+        return _built(field_labels.fn(config, self._of(step, "dataset")))
 
     def _predict(self, config: RunConfig, step: Step) -> Artifact:
         bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER
-        split = step.options["split"]
-        clean, labels = self._of(step, "clean"), self._labels(step)
-        return predict_bundle(config, bundle, clean, split, self.lineage.model, labels).artifact
-
-    def _labels(self, step: Step) -> Artifact | None:
-        return self._of(step, "labels") if "labels" in step.made_by else None
-
-    def _fitted(self, step: Step, name: str) -> Fitted:
-        return self.fitted[step.made_by[name]]
+        labels = self._of(step, LABELS) if LABELS in step.made_by else None
+        split, model = step.options["split"], self.lineage.model
+        return predict_bundle(config, bundle, self._of(step, "clean"), split, model, labels).artifact
 
     def _score(self, config: RunConfig, step: Step) -> Artifact:
         bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -40,12 +39,17 @@ REPORT_FILE, PAGE_FILE, TABLE_FILE = "drift.json", "drift.html", "drift.md"
 ODD_FILE, ODD_SHOWN = "odd_reviews.parquet", 50
 
 
-@dataclass(frozen=True)
-class NotCompared:
-    """Why there was nothing to compare, and the level at which the log says so."""
+class NotCompared(Exception):
+    """There was nothing to compare.
 
-    reason: str
-    level: int = logging.INFO
+    Args:
+        reason: Why.
+        level: The level at which the log says so.
+    """
+
+    def __init__(self, reason: str, level: int = logging.INFO) -> None:
+        super().__init__(reason)
+        self.reason, self.level = reason, level
 
 
 @stage("drift")
@@ -64,10 +68,35 @@ def measure_drift(
         The artifact with the report; or why nothing can be compared: there is no champion yet, its bundle or its data
         are missing or damaged, or too few reviews are new.
     """
-    if isinstance(comparable := _comparable(config, dataset), NotCompared):
-        log.log(comparable.level, "drift: %s", comparable.reason)
-        return comparable
-    version, folder, reference, seen, new = comparable
+    try:
+        return _measured(config, dataset, parent_run_id, parameters)
+    except (EmptyInput, BundleError) as error:  # too few reviews, or a damaged champion, must not end a retraining
+        why = NotCompared(str(error))
+    except NotCompared as error:
+        why = error
+    log.log(why.level, "drift: %s", why.reason)
+    return why
+
+
+def _measured(
+    config: RunConfig, dataset: Artifact, parent_run_id: str, parameters: Mapping[str, Any] | None
+) -> Artifact:  # fmt: skip
+    """Return the artifact of `measure_drift`.
+
+    Raises:
+        NotCompared, EmptyInput, BundleError: Nothing can be compared.
+    """
+    if (version := registry_of(config).alias(CHAMPION)) is None:
+        raise NotCompared("there is no champion yet, so nothing to compare with")
+    reference = _data_of(config, version)
+    seen = known_ids(store_of(config), reference)
+    if (new := _count_new(dataset, seen)) < FEWEST:
+        few = f"only {new} reviews are new to the champion; {FEWEST} are needed"
+        raise NotCompared(few if new else "no review is new since the champion")
+    try:
+        folder = registry_of(config).bundle_folder(version)
+    except BundleError as error:  # the gate will refuse it too, with a remedy
+        raise NotCompared(f"champion v{version.version} cannot be measured: {error}", logging.WARNING) from error
     options = {**config.drift.model_dump(mode="json"), "seed": config.seed, "business": config.source.business,
                "selection": config.selection.model_dump(mode="json")}
     inputs = {"bundle": bundle_digest(folder), "known": reference.digest, "dataset": dataset.digest}
@@ -88,44 +117,12 @@ def measure_drift(
         outcome = {"sentence": flagged_sentence(report), "drifted": list(report.drifted)}
         return {**outcome, "new": new, "excess": excesses, "odd": odd}
 
-    try:
-        with OpenBundle(config, folder) as opened:
-            built = run_stage(config, "drift", options, inputs, make, f"champion v{version.version}")
-    except (EmptyInput, BundleError) as error:  # too few reviews, or a damaged champion, must not end a retraining
-        log.info("drift: %s", error)
-        return NotCompared(str(error))
+    with OpenBundle(config, folder) as opened:
+        built = run_stage(config, "drift", options, inputs, make, f"champion v{version.version}")
     _show(config, built.artifact, parent_run_id)
     if built.artifact.facts["drifted"] and not built.reused:
         _announce(config, built.artifact, version, parameters)
     return as_task_state(built)
-
-
-class _Comparable(NamedTuple):
-    """The champion, its bundle and its data, the hashes of all reviews that it knows, and the number of new reviews."""
-
-    version: Version
-    folder: Path
-    known: Artifact
-    seen: np.ndarray
-    new: int
-
-
-def _comparable(config: RunConfig, dataset: Artifact) -> _Comparable | NotCompared:
-    """Return what is compared, or why nothing can be."""
-    if (version := registry_of(config).alias(CHAMPION)) is None:
-        return NotCompared("there is no champion yet, so nothing to compare with")
-    if isinstance(reference := _data_of(config, version), NotCompared):
-        return reference
-    seen = known_ids(store_of(config), reference)
-    new = _count_new(dataset, seen)
-    if new < FEWEST:
-        few = f"only {new} reviews are new to the champion; {FEWEST} are needed"
-        return NotCompared(few if new else "no review is new since the champion")
-    try:
-        folder = registry_of(config).bundle_folder(version)
-    except BundleError as error:  # the gate will refuse it too, with a remedy
-        return NotCompared(f"champion v{version.version} cannot be measured: {error}", logging.WARNING)
-    return _Comparable(version, folder, reference, seen, new)
 
 
 def known_ids(store: Store, reference: Artifact) -> np.ndarray:
@@ -159,13 +156,17 @@ def _count_new(dataset: Artifact, seen: np.ndarray) -> int:
     return sum(int(is_new(pl.read_parquet(part, columns=["review_id"])["review_id"]).sum()) for part in parts)
 
 
-def _data_of(config: RunConfig, version: Version) -> Artifact | NotCompared:
-    """Return the prepared data set that the champion was trained on, or why nothing can be compared with it."""
+def _data_of(config: RunConfig, version: Version) -> Artifact:
+    """Return the prepared data set that the champion was trained on.
+
+    Raises:
+        NotCompared: It is not in the store.
+    """
     digest = version.tags.get(DATA_TAG, "")
     reference = store_of(config).find_usable("prepare", digest) if digest else None
     if reference is not None:
         return reference
-    return NotCompared(
+    raise NotCompared(
         f"the data of champion v{version.version} ({digest or 'unknown'}) are not in this store; prepare them with "
         "`reviewlm run --until prepare --input`", logging.WARNING,
     )  # fmt: skip
@@ -192,13 +193,13 @@ def _report(
 
 def _first(clean_folder: Path, splits: tuple[str, ...], count: int) -> pl.DataFrame:
     """Return the first *count* reviews of the splits: a random sample, because rows are in the order of a hash."""
-    batches: list[pl.DataFrame] = []
-    for split in splits:
-        for batch in iter_split(clean_folder, split, count):
-            batches.append(batch)
-            if sum(rows.height for rows in batches) >= count:
-                return pl.concat(batches).head(count)
-    return pl.concat(batches)
+    batches = (batch for split in splits for batch in iter_split(clean_folder, split, count))
+    rows = next(batches)
+    for batch in batches:
+        if rows.height >= count:
+            break
+        rows = pl.concat([rows, batch])
+    return rows.head(count)
 
 
 def _scored(bundle: Bundle, rows: pl.DataFrame, folder: Path, report: Callable[..., None]) -> pl.DataFrame:

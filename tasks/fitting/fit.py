@@ -65,7 +65,6 @@ class FitPlan:
         spec: The model; of a classifier, with the labels.
         options: Options of its stage.
         inputs: Digests of what the fit reads, by name.
-        parts: Digests of the bundles that the model is made of, or starts from, by name.
         start: The weights of a warm start.
         vectors: Folder of the word vectors that its embedding starts from.
         labels: Folder with the labels of a classifier that predicts a field of the files.
@@ -74,7 +73,6 @@ class FitPlan:
     spec: FittedSpec
     options: dict[str, Any]
     inputs: dict[str, str]
-    parts: dict[str, str]
     start: Start = field(default_factory=Start)
     vectors: Path | None = None
     labels: Path | None = None
@@ -146,20 +144,32 @@ def plan_fit(
     Raises:
         TrackingUnavailable: The registry, which knows the champion of a warm start, does not answer.
     """
-    tokens = prepared.tokens[spec.vocabulary]
-    inputs = {split: tokens[split].digest for split in ("train", "validation")}
-    digests = {name: bundle_digest(part.bundle) for name, part in (parts or {}).items()}
-    inputs |= {f"{PART}{name}": digest for name, digest in digests.items()}
-    start = starting_point(config, spec, prepared.vocabularies[spec.vocabulary], inputs)
-    inputs |= {INPUT: start.digest} if start.digest else {}
-    if (vectors := start_vectors(config, spec, prepared)) is not None:
-        inputs[START_VECTORS] = vectors.digest
-    labels = None
     if isinstance(spec, ClassifierOptions):
-        spec, labels = replace(spec, labels=prepared.label_names), prepared.labels
-        inputs |= {LABELS: labels.digest} if labels else {}
-    folders = (artifact.folder if artifact else None for artifact in (vectors, labels))
-    return FitPlan(spec, options_of(config, spec), inputs, digests, start, *folders)
+        spec = replace(spec, labels=prepared.label_names)
+    made = {START_VECTORS: start_vectors(config, spec, prepared)}
+    made |= {LABELS: prepared.labels} if isinstance(spec, ClassifierOptions) else {}
+    plan = plan_of(config, spec, prepared.tokens[spec.vocabulary], parts or {}, made)
+    start = starting_point(config, spec, prepared.vocabularies[spec.vocabulary], plan.inputs)
+    return replace(plan, start=start, inputs=plan.inputs | ({INPUT: start.digest} if start.digest else {}))
+
+
+def plan_of(
+    config: RunConfig, spec: FittedSpec, tokens: Mapping[str, Artifact], parts: Mapping[str, Fitted],
+    made: Mapping[str, Artifact | None],
+) -> FitPlan:  # fmt: skip
+    """Return the plan of a fit with fresh weights.
+
+    Args:
+        tokens: The token streams of each split.
+        parts: The fitted parts of the model by name.
+        made: Word vectors and labels that it reads, by the name of the input.
+    """
+    inputs = {split: tokens[split].digest for split in ("train", "validation")}
+    inputs |= {f"{PART}{name}": bundle_digest(part.bundle) for name, part in parts.items()}
+    inputs |= {name: artifact.digest for name, artifact in made.items() if artifact}
+    folders = {name: artifact.folder for name, artifact in made.items() if artifact}
+    options = options_of(config, spec)
+    return FitPlan(spec, options, inputs, vectors=folders.get(START_VECTORS), labels=folders.get(LABELS))
 
 
 def options_of(config: RunConfig, spec: FittedSpec) -> dict[str, Any]:
@@ -241,7 +251,9 @@ def job_of(
     """Return the job of a planned fit; with *pace*, of the part of its training before the decay."""
     spec, ranks, chosen = plan.spec, ranks_of(config, plan.spec), config.classification
     tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
-    lineage = made_of(plan.parts) | {name: plan.inputs[name] for name in (INPUT, START_VECTORS) if name in plan.inputs}
+    lineage: dict[str, Any] = {name: plan.inputs[name] for name in (INPUT, START_VECTORS) if name in plan.inputs}
+    if made_of := {name.removeprefix(PART): plan.inputs[name] for name in plan.inputs if name.startswith(PART)}:
+        lineage["parts"] = made_of
     shared: dict[str, Any] = {
         "spec": spec, "vocabulary": vocabulary.folder / VOCABULARY_FILE, "train": tokens["train"].folder,
         "validation": tokens["validation"].folder, "work": work,
@@ -254,17 +266,8 @@ def job_of(
         return ClassifierJob(
             **shared, label=chosen.label, labels=plan.labels, train_reviews=chosen.train_reviews, seed=config.seed
         )
-    return LanguageModelJob(**shared, cluster=_cluster_of(config, spec), init_weights=plan.start.folder, pace=pace)
-
-
-def made_of(digests: Mapping[str, str]) -> dict[str, Any]:
-    """Return the fact of a bundle that names its parts, with the digest of each; none for a model without parts."""
-    return {"parts": dict(digests)} if digests else {}
-
-
-def _cluster_of(config: RunConfig, spec: FittedSpec) -> str | None:
-    """Return the address of the cluster that counts n-grams; None for other models, and without a cluster."""
-    return address_for_children(config.execution.cluster) if spec.kind == "ngram" else None
+    cluster = address_for_children(config.execution.cluster) if spec.kind == "ngram" else None  # it counts n-grams
+    return LanguageModelJob(**shared, cluster=cluster, init_weights=plan.start.folder, pace=pace)
 
 
 def fitted_parts(spec: FittedSpec, fitted: Mapping[str, Fitted]) -> dict[str, Fitted] | None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError, converted_errors
-from core.store import Artifact, Store, sha256_of_file
+from core.store import Artifact, Store, canonical, sha256_of_file
 from models.bundles.bundle import SPEC
 from models.neural.spec import WEIGHTS
 from models.specs import ModelSpec, identity
@@ -132,21 +132,13 @@ def _is_kept(config: RunConfig, fit: Artifact) -> bool:
 
 def _fit_of(store: Store, weights: str, spec: Any, inputs: Mapping[str, str]) -> Artifact | None:
     """Return the stored fit of *spec* on *inputs* that produced these weights; None if there is none."""
+    options = json.loads(canonical(identity(spec)))  # as a manifest has them: tuples are lists
     for fit in store.all("fit"):
-        made, options = fit.manifest["inputs"], fit.manifest["options"]
-        entry = fit.manifest["files"].get(WEIGHTS_FILE, {})
+        made, entry = fit.manifest["inputs"], fit.manifest["files"].get(WEIGHTS_FILE, {})
         same = {name: digest for name, digest in made.items() if name != INPUT} == dict(inputs)
-        if entry.get("sha256") == weights and options == _as_stored(identity(spec)) and same:
+        if entry.get("sha256") == weights and fit.manifest["options"] == options and same:
             return fit
     return None
-
-
-def _as_stored(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options in the form that JSON returns them: tuples become lists."""
-    return {
-        name: _as_stored(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
-        for name, value in options.items()
-    }
 
 
 def champion_vocabulary(config: RunConfig, name: str) -> Path | None:
@@ -156,38 +148,27 @@ def champion_vocabulary(config: RunConfig, name: str) -> Path | None:
     the text have changed, or the champion has no matching network.
     """
     specs = [spec for spec in config.models if spec.vocabulary == name and wants_champion(spec)]
-    if not specs:
-        return None
     registry = registry_of(config)
-    version: Version | None = registry.alias(CHAMPION)
-    if version is None:
+    if not specs or (version := registry.alias(CHAMPION)) is None:
         return None
+    form = NormalForm(**config.clean.model_dump())
     try:
         bundle = registry.bundle_folder(version)
         with converted_errors(bundle):
-            return _kept_vocabulary(config, name, specs, bundle, version)
+            theirs = Vocabulary.load(bundle / FILE)
+            if theirs.spec != config.vocabulary[name] or theirs.normal_form.to_dict() != form.to_dict():
+                log.warning("vocabulary '%s' is learnt again: the champion's has other options or normal form", name)
+                return None
+            from training.neural.warm_start import find_network  # imports torch
+
+            folders = (find_network(bundle, spec, theirs.digest)[0] for spec in specs)  # type: ignore[arg-type]
+            if (folder := next(filter(None, folders), None)) is None:
+                return None
+            _weights_as_saved(bundle, folder / WEIGHTS)
     except BundleError as error:
         log.warning("vocabulary '%s' is learnt again: %s", name, _lost(version, error))
         return None
-
-
-def _kept_vocabulary(
-    config: RunConfig, name: str, specs: Sequence[ModelSpec], bundle: Path, version: Version
-) -> Path | None:
-    theirs, form = Vocabulary.load(bundle / FILE), NormalForm(**config.clean.model_dump())
-    if theirs.spec != config.vocabulary[name] or theirs.normal_form.to_dict() != form.to_dict():
-        log.warning("vocabulary '%s' is learnt again: the champion's has other options or another normal form", name)
-        return None
-    from training.neural.warm_start import find_network  # imports torch
-
-    folders = [find_network(bundle, spec, theirs.digest)[0] for spec in specs]  # type: ignore[arg-type]
-    folder = next((folder for folder in folders if folder), None)
-    if folder is None:
-        return None
-    _weights_as_saved(bundle, folder / WEIGHTS)
-    log.info(
-        "vocabulary '%s' is taken from champion v%d, because a model starts from its weights", name, version.version
-    )
+    log.info("vocabulary '%s' is taken from champion v%d: a model starts from its weights", name, version.version)
     return bundle / FILE
 
 
@@ -201,15 +182,14 @@ def warn_of_unknown(name: str, file: Path, tokens: Artifact) -> None:
     """
     before = json.loads((file.parent / SPEC).read_text(encoding="utf-8")).get(TRAINING_TEXT)
     unknown, tokens_per_word = tokens.facts["oov_share"], tokens.facts["fertility"]
-    message = (
-        f"vocabulary '{name}' is the champion's: {tokens.facts['oov']:,} tokens of the new training text "
-        f"({unknown:.2%}) are unknown to it, and a word takes {tokens_per_word:.3f} tokens"
-    )
-    if before:
-        message += f"; of the champion's training text {before['oov_share']:.2%} and {before['fertility']:.3f}"
+    log.info(
+        "vocabulary '%s' is the champion's: %s tokens of the new training text (%.2f%%) are unknown to it, and a word "
+        "takes %.3f tokens", name, f"{tokens.facts['oov']:,}", 100 * unknown, tokens_per_word,
+    )  # fmt: skip
     if before and (
         unknown > MORE_UNKNOWN * before["oov_share"] or tokens_per_word > MORE_TOKENS * before["fertility"]
     ):
-        log.warning("%s. A run with training.start=fresh learns a vocabulary of the new text", message)
-    else:
-        log.info("%s", message)
+        log.warning(
+            "of the champion's training text %.2f%% were unknown and a word took %.3f tokens. A run with "
+            "training.start=fresh learns a vocabulary of the new text", 100 * before["oov_share"], before["fertility"],
+        )  # fmt: skip
