@@ -163,10 +163,6 @@ class Lineage:
         """Return a step by its key."""
         return next(step for step in self.steps if step.key == key)
 
-    def source(self, sha256: str) -> RecordedSource | None:
-        """Return a source by its hash."""
-        return next((source for source in self.sources if source.sha256 == sha256), None)
-
     def label(self, step: Step) -> str:
         """Return a label that distinguishes a step from others of its stage: a file, vocabulary, split or model."""
         if step.stage == "score":

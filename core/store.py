@@ -167,7 +167,7 @@ class Store:
     def all(self, stage: str) -> Iterator[Artifact]:
         """Yield the artifacts of a stage, newest first; damaged ones are skipped with a warning.
 
-        Only names and sizes are checked: call `check` before reading an artifact's files.
+        Only manifests are read: call `check` before reading an artifact's files.
         """
         for path in newest_first(self.root / stage):
             if (artifact := self.listed(stage, path.name)) is not None:
@@ -295,20 +295,16 @@ class Store:
             os.utime(self.root / stage / digest / MANIFEST)
 
     def _listed(self, stage: str, digest: str) -> Artifact | None:
-        """Return the artifact if its manifest is valid and its files exist with the right sizes."""
+        """Return the artifact if its manifest is valid."""
         folder = self.root / stage / digest
         if not digest or not folder.is_dir():
             return None
         try:
-            manifest = read_manifest(folder / MANIFEST)
-            bad = missized(folder, manifest["files"])
+            return Artifact(stage, digest, str(folder), read_manifest(folder / MANIFEST))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             if not folder.is_dir():  # removed just now
                 return None
             raise self._damaged(stage, folder / MANIFEST, str(error) or type(error).__name__) from error
-        if bad and folder.is_dir():
-            raise self._damaged(stage, folder / bad[0], bad[1])
-        return None if bad else Artifact(stage, digest, str(folder), manifest)
 
     def _damaged(self, stage: str, where: Path, cause: str) -> Damaged:
         return Damaged(
@@ -323,18 +319,6 @@ class Store:
             aside.parent.mkdir(exist_ok=True)
             folder.rename(aside)
             log.info("%s: the previous result is kept in %s", stage, aside)
-
-
-def missized(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> tuple[str, str] | None:
-    """Return the first file that is missing or has another size than in its manifest, and the evidence; else None."""
-    for name, entry in files.items():
-        try:
-            size = (folder / name).stat().st_size
-        except OSError as error:
-            return name, f"the file is gone: {error}"
-        if size != entry["bytes"]:
-            return name, f"the file is changed: it has {size} bytes instead of {entry['bytes']}"
-    return None
 
 
 def publish(work: Path, final: Path, manifest: Mapping[str, Any]) -> dict[str, Stamp]:

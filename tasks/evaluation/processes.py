@@ -29,7 +29,6 @@ from core.processes.memory import FEW_HEAPS, limit_operations
 from models.base import ModelError
 from tasks.evaluation.fork_server import ModelWork, Report
 from tasks.fitting.fit_process import Ended, raise_failure
-from tasks.fitting.job import EVALUATE
 from tasks.limits import OpenBundle
 
 PROGRAM = "tasks.evaluation.fork_server"
@@ -104,9 +103,9 @@ class ModelProcess:
         if "kind" in last:  # the stage says where, as for a model in this process
             raise ModelError(last["error"], last["kind"])
         if crash := last.pop("crash", ""):
-            raise_failure(work.name, EVALUATE, "give it more memory", Ended(last, 1, crash))
+            raise_failure(work.name, "evaluation", "give it more memory", Ended(last, 1, crash))
         raise RankFailed(
-            f"The process that {EVALUATE.past} '{work.name}' ended without a message",
+            f"The process of the evaluation of '{work.name}' ended without a message",
             cause="most likely the system killed it because memory ran out", remedy="give it more memory",
         )
 

@@ -17,7 +17,7 @@ from evaluation.scoring.score import drawn_reviews, record_scores
 from models.bundles.bundle import Bundle, load_bundle
 from models.streams import TokenStream
 from models.threads import FanOut
-from tasks.fitting.job import SCORE, Deed, Job
+from tasks.fitting.job import Job
 from tasks.fitting.worker import report_progress
 from training.context import FitProgress
 
@@ -41,7 +41,7 @@ class ScoreJob(Job):
     """
 
     WORKER: ClassVar[str] = "tasks.evaluation.score_job"
-    DEED: ClassVar[Deed] = SCORE
+    DEED: ClassVar[str] = "scoring"
 
     label: str
     model: Path

@@ -31,7 +31,7 @@ from core.processes.children import end_child, start_child
 from core.processes.crash_log import LOWER, says_out_of_memory, write_crash_log
 from core.processes.memory import OPERATIONS
 from models.base import ModelError
-from tasks.fitting.job import Deed, Job
+from tasks.fitting.job import Job
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
 """Settings of glibc's allocator; other C libraries ignore them. By default glibc takes blocks over 32 MiB from the
@@ -214,7 +214,7 @@ class Ended:
     errors: str
 
 
-def raise_failure(name: str, deed: Deed, remedy: str, ended: Ended, rank: int = 0, size: int = 1) -> NoReturn:
+def raise_failure(name: str, deed: str, remedy: str, ended: Ended, rank: int = 0, size: int = 1) -> NoReturn:
     """Raise the error that a failed process reported, or an error that it reported none.
 
     Args:
@@ -228,7 +228,8 @@ def raise_failure(name: str, deed: Deed, remedy: str, ended: Ended, rank: int = 
     if "errno" in last:
         raise OSError(last["errno"], last["error"])
     if last.get("kind") == "peer":
-        raise RankFailed(f"The processes that fitted '{name}' lost their connection", where=which, cause=last["error"])
+        what = f"The processes of the {deed} of '{name}' lost their connection"
+        raise RankFailed(what, where=which, cause=last["error"])
     if "error" in last:
         # All ranks diverge together, so do not name a single rank.
         message = last["error"] if size == 1 or last["kind"] == "diverged" else f"{last['error']} ({which})"
@@ -237,12 +238,11 @@ def raise_failure(name: str, deed: Deed, remedy: str, ended: Ended, rank: int = 
     code, message = ended.code, ended.errors.strip()
     where, words = which if size > 1 else "", message.splitlines()[-1] if message else ""
     if code != KILLED and says_out_of_memory(message):  # some libraries abort the process
-        raise OutOfMemory(f"There is not enough memory to {deed.verb} '{name}'", where=where, cause=words, remedy=LOWER)
+        what = f"There is not enough memory for the {deed} of '{name}'"
+        raise OutOfMemory(what, where=where, cause=words, remedy=LOWER)
     if code != KILLED and message:
-        log = write_crash_log(RuntimeError(f"the process that {deed.past} '{name}' said:\n{message}"), sys.argv[1:])
+        log = write_crash_log(RuntimeError(f"the process of the {deed} of '{name}' said:\n{message}"), sys.argv[1:])
         words = f"{words} (crash log: {log})"
     cause = "killed by the system, most likely because memory ran out" if code == KILLED else words
-    raise RankFailed(
-        f"The process that {deed.past} '{name}' ended with exit code {code}", where=where, cause=cause,
-        remedy=remedy,
-    )
+    what = f"The process of the {deed} of '{name}' ended with exit code {code}"
+    raise RankFailed(what, where=where, cause=cause, remedy=remedy)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 from core.store import Artifact
 from models.bundles.bundle import SPEC
@@ -54,18 +54,6 @@ class Fitted:
         return self.artifact.folder / BUNDLE_FOLDER
 
 
-class Deed(NamedTuple):
-    """Words for what a job does with a model, for messages: "to fit", "it fitted", "the fit of"."""
-
-    verb: str
-    past: str
-    noun: str
-
-
-FITTING, SCORE = Deed("fit", "fitted", "fit"), Deed("score", "scored", "scoring")
-EVALUATE = Deed("evaluate", "evaluated", "evaluation")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Job(ABC):
     """What processes need to know that fit a model or score with it, on this machine or another one.
@@ -81,7 +69,8 @@ class Job(ABC):
 
     WORKER: ClassVar[str]
     """Module that the processes run; its argument is the file with the job."""
-    DEED: ClassVar[Deed]
+    DEED: ClassVar[str]
+    """What is done with the model, for messages: "fit"."""
 
     work: Path
     device: str = "cpu"
@@ -130,7 +119,7 @@ class FitJob(Job):
         vectors: Folder of the word vectors that the embedding starts from; None: the model has none.
     """
 
-    DEED: ClassVar[Deed] = FITTING
+    DEED: ClassVar[str] = "fit"
 
     spec: Any
     vocabulary: Path

@@ -154,7 +154,7 @@ class JobActor:
         node = platform.node()
         if (here := running_code().version(job.WORKER, model)) != code:
             raise ConfigError(
-                f"A node of the cluster would {job.DEED.verb} '{job.name}' with other code", where=node, value=here,
+                f"A node of the cluster has other code for the {job.DEED} of '{job.name}'", where=node, value=here,
                 cause=f"the run asks for {code}", remedy="bring all machines to the same commit",
             )
         remove_abandoned_folders(Path(gettempdir()), FOLDER)
@@ -280,7 +280,7 @@ class ClusterRun:
                 memory = any(word in str(error) for word in ("running low on memory", "OOM", "OutOfMemory"))
                 failure = OutOfMemory if memory else ClusterFailed
         raise failure(
-            f"The {job.DEED.noun} of '{job.name}' has lost {ATTEMPTS} nodes", where=self.config.execution.cluster,
+            f"The {job.DEED} of '{job.name}' has lost {ATTEMPTS} nodes", where=self.config.execution.cluster,
             cause=cause, remedy=f"{job.remedy}; without the cluster: --set execution.cluster=",
         )
 
@@ -297,8 +297,8 @@ class ClusterRun:
         shares = job.ranks * chosen.gpu_share if on_gpu else 0
         if shares > gpus or (not on_gpu and (chosen.device == "cuda" or job.ranks > cores)):
             raise ConfigError(
-                f"No node of the cluster can {job.DEED.verb} '{job.name}'", where=chosen.cluster, value=job.ranks,
-                cause=f"its largest has {gpus:g} GPUs and {cores:g} processors for {job.ranks} processes",
+                f"No node of the cluster has room for the {job.DEED} of '{job.name}'", where=chosen.cluster,
+                value=job.ranks, cause=f"the largest has {gpus:g} GPUs and {cores:g} processors for these processes",
                 remedy="lower execution.ranks, or add a node",
             )
         threads = max(1, min(job.threads, int(cores) // job.ranks))
@@ -316,7 +316,7 @@ class ClusterRun:
                 if polls == WAIT_POLLS:
                     log.warning("%s: no node of the cluster is free yet", job.name)
             if interrupted():
-                raise ClusterFailed(f"The {job.DEED.noun} of '{job.name}' was interrupted; its node stops it, too")
+                raise ClusterFailed(f"The {job.DEED} of '{job.name}' was interrupted; its node stops it, too")
             news = ray.get(pending)
             for entry in news.logs:
                 logging.getLogger(entry["logger"]).log(entry["level"], "%s", entry["log"])
@@ -337,11 +337,11 @@ class ClusterRun:
             return cause
         if isinstance(cause, ImportError | AttributeError | TypeError):
             return ConfigError(
-                f"A node of the cluster cannot {job.DEED.verb} '{job.name}'", cause=str(cause),
+                f"A node of the cluster fails at the {job.DEED} of '{job.name}'", cause=str(cause),
                 where=self.config.execution.cluster, remedy="install the same commit of the project on all machines",
             )
         return RankFailed(
-            f"The process that {job.DEED.past} '{job.name}' has failed", where=self.config.execution.cluster,
+            f"The {job.DEED} of '{job.name}' has failed", where=self.config.execution.cluster,
             cause=f"{type(cause).__name__}: {cause}",
         )
 
