@@ -118,7 +118,7 @@ def run_pipeline(
     if request:
         require_frame(config)
     require_cluster(config, minutes=request is not None)
-    alone = nullcontext() if until else one_retrain(config.home, config.title, given)
+    alone = nullcontext() if until else one_retrain(config.home, given)
     with alone, parent_run(config, until or "retrain") as run_id:
         warn_of_other_family(config)
         dataset = ingest(config)

@@ -8,8 +8,8 @@ Find the inputs of a registered version from outside: raw files, word vectors, w
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -231,7 +231,6 @@ ON_DISK = ("file", "business", "vectors")
 """Kinds of sources that are files on disk."""
 EARLIER_REVIEWS = "reviews"
 """Kind of the prepared data of earlier champions, which are in the store."""
-log = logging.getLogger(__name__)
 
 
 def find_sources(lineage: Lineage, store: Path, given: Sequence[str] = ()) -> dict[str, Path]:
@@ -252,24 +251,17 @@ def find_sources(lineage: Lineage, store: Path, given: Sequence[str] = ()) -> di
                 "It is not known how all inputs of this version were made", where=source.name,
                 value=source.sha256, cause="they were no longer in the store when the record was written",
             )
-        if source.kind not in ON_DISK:
-            continue
-        places = [source.place(store)] if source.path else []
-        places += [path for path in others if not source.bytes or path.stat().st_size == source.bytes]
-        match = next((path for path in places if path.is_file() and sha256_of_file(path) == source.sha256), None)
-        if match is None:
-            raise _lost(source)
-        files[source.sha256] = match
+        if source.kind in ON_DISK:
+            places = [source.place(store)] if source.path else []
+            places += [path for path in others if not source.bytes or path.stat().st_size == source.bytes]
+            same = (path for path in places if path.is_file() and sha256_of_file(path) == source.sha256)
+            if (match := next(same, None)) is None:
+                raise Unreadable(
+                    "A raw file of this version is missing or has changed", where=source.path or source.name,
+                    value=f"SHA-256 {source.sha256}", remedy="name the unchanged file: --input",
+                )
+            files[source.sha256] = match
     return files
-
-
-def _lost(source: RecordedSource) -> Unreadable:
-    changed = bool(source.path) and Path(source.path).is_file()
-    or_folder = "" if source.kind == "vectors" else ", or a folder that has it"
-    return Unreadable(
-        f"A raw file of this version {'has changed' if changed else 'is missing'}", where=source.path or source.name,
-        value=f"SHA-256 {source.sha256}", remedy=f"name the unchanged file{or_folder}: --input",
-    )
 
 
 def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
@@ -280,18 +272,11 @@ def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
     """
     folders: dict[str, Path] = {}
     digests = {source.sha256 for source in lineage.sources if source.kind == "weights"}
-    if not digests:
-        return folders
     registry = registry_of(config)
-    for version in registry.versions():
-        try:
-            folder = registry.bundle_folder(version)
-        except BundleError as error:
-            log.warning("%s", error)
-            continue
-        for file in folder.rglob(WEIGHTS):
-            if (digest := sha256_of_file(file)) in digests:
-                folders[digest] = file.parent
+    for version in registry.versions() if digests else ():
+        with suppress(BundleError):  # another version may have them
+            files = registry.bundle_folder(version).rglob(WEIGHTS)
+            folders |= {sha256_of_file(file): file.parent for file in files}
     if lost := digests - folders.keys():
         raise BundleError(
             "No registered version has the weights that the training started from", value=f"SHA-256 {lost.pop()}",

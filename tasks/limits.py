@@ -37,11 +37,10 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists
-from prefect.runtime import deployment, flow_run
+from prefect.runtime import deployment
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device, home_folder, usable_together, visible_gpu_names
-from core.output import write_output
 from core.processes import interrupts
 from core.processes.interrupts import during
 from core.processes.memory import limit_operations
@@ -52,7 +51,7 @@ from models.classification.spec import ClassifierSpec
 from models.specs import ModelSpec, parts_of, spec_from_dict
 
 GPU, PROMOTION, RETRAIN = LIMITS
-FOLDER, RUNNING, HOLDER = "retrains", "running.lock", "running.txt"
+FOLDER, RUNNING = "retrains", "running.lock"
 LOOK_SECONDS = 0.5
 DIGITS = 16
 log = logging.getLogger(__name__)
@@ -106,13 +105,12 @@ def asked_by_deployment(parameters: Mapping[str, Any]) -> Mapping[str, Any] | No
 
 
 @contextmanager
-def one_retrain(home: Path, name: str, parameters: Mapping[str, Any] | None = None) -> Iterator[None]:
+def one_retrain(home: Path, parameters: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Hold the place of the home's and the server's one retrain in this block; wait until both are free.
 
     A command without a lasting Prefect server takes the place if it is free, but does not wait for it.
 
     Args:
-        name: What those who wait are told about this retrain.
         parameters: Parameters of the run. If one with the same ones waits already, this one is not needed. None: always
             wait.
 
@@ -122,28 +120,24 @@ def one_retrain(home: Path, name: str, parameters: Mapping[str, Any] | None = No
     folder = home / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
-        free = _took(folder / RUNNING, held)
-        if is_shared():
+        if not is_shared():
+            if not _took(folder / RUNNING, held):
+                log.info("another retrain runs in this home")
+        else:
             with _waiting(folder, parameters) as wait:
-                if not free:
-                    wait(f"another retrain has ended: {_holder(folder)}")
+                if not _took(folder / RUNNING, held):
+                    wait("another retrain has ended")
                     held.enter_context(FileLock(folder / RUNNING).acquire(poll_interval=LOOK_SECONDS))
                 held.enter_context(slot(RETRAIN, lambda: wait("the server's place for a retrain is free")))
-            free = True
-        if free:
-            write_output(folder / HOLDER, f"{name} (flow run {flow_run.name or 'unknown'})")
-        else:
-            log.info("another retrain runs in this home: %s", _holder(folder))
         yield
 
 
 def _took(lock: Path, held: ExitStack) -> bool:
     """Return whether a lock was free; it is then held until the stack ends."""
-    try:
+    with suppress(Timeout):
         held.enter_context(FileLock(lock).acquire(timeout=0))
-    except Timeout:
-        return False
-    return True
+        return True
+    return False
 
 
 @contextmanager
@@ -153,15 +147,14 @@ def _waiting(folder: Path, parameters: Mapping[str, Any] | None) -> Iterator[Cal
     The function raises SameRetrainWaits if one with the same parameters waits already.
     """
     with ExitStack() as held:
-        waits = False
+        waits: list[str] = []
 
         def wait(until: str) -> None:
-            nonlocal waits
-            if not waits and parameters is not None and not _took(folder / _name_of(parameters), held):
-                raise SameRetrainWaits("A retrain with the same parameters waits already, so this one ends")
             if not waits:
+                if parameters is not None and not _took(folder / _name_of(parameters), held):
+                    raise SameRetrainWaits("A retrain with the same parameters waits already, so this one ends")
                 held.enter_context(during("wait for another retrain"))
-            waits = True
+            waits.append(until)
             log.info("waiting until %s", until)
 
         yield wait
@@ -171,13 +164,6 @@ def _name_of(parameters: Mapping[str, Any]) -> str:
     """Return the name of the lock of those who wait with these parameters."""
     content = json.dumps(parameters, sort_keys=True, default=str).encode()
     return f"waiting-{hashlib.sha256(content).hexdigest()[:DIGITS]}.lock"
-
-
-def _holder(folder: Path) -> str:
-    try:
-        return (folder / HOLDER).read_text(encoding="utf-8")
-    except OSError:
-        return "not known which"
 
 
 @contextmanager

@@ -60,9 +60,7 @@ MOST_FILES = 20
 """Files that are opened; more would only cost time."""
 
 WIDTH, BATCH, WINDOW, ENTRIES = 16, 8, 20, 600
-EVALUATION = {
-    "resamples": 100, "observed_reviews": 4, "max_tokens": 12,
-}
+EVALUATION = {"resamples": 100, "observed_reviews": 4, "max_tokens": 12}
 AUDIT = {"samples": 10, "max_words": 12, "candidates": 100, "copies": (1,)}
 SHARES = 0.2
 """Share of the validation and of the test split, so that few reviews suffice for all splits."""
@@ -75,7 +73,6 @@ class CheckedStage:
     stage: str
     seconds: float
     result: str = "ok"
-    note: str = ""
 
 
 @dataclass

@@ -175,20 +175,12 @@ def require_frame(config: RunConfig) -> None:
     """
     kinds = {spec.name: spec.kind for spec in config.models}
     schedules = {spec.training.schedule for spec in config.models if isinstance(spec, RecurrentSpec)}
+    units = {name: spec.unit for name, spec in config.vocabulary.items()}
+    vectors = [spec.name for spec in config.models if getattr(spec, "vectors", "")]
     frame = {BASELINE: "ngram", NETWORK: "lstm", MIXTURE: "mixture"}
-    if (kinds, schedules, set(config.vocabulary)) != (frame, {"trapezoid"}, {VOCABULARY}):
+    if (kinds, schedules, units, vectors) != (frame, {"trapezoid"}, {VOCABULARY: "word"}, []):
         raise ConfigError(
             "--minutes chooses the models itself, so it cannot use this preset's", where="--preset",
-            value=config.preset,
-            remedy=f'leave out --preset, or use one that begins with extends = "{FRAME}" and changes no models',
-        )
-    if fixed := [spec.name for spec in config.models if getattr(spec, "vectors", "")]:
-        raise ConfigError(
-            "--minutes chooses the size of the network, so it cannot start from word vectors", where="--preset",
-            value=f"models.{fixed[0]}.vectors", remedy="leave them out, or run without --minutes",
-        )
-    if (unit := config.vocabulary[VOCABULARY].unit) != "word":
-        raise ConfigError(
-            "--minutes needs a vocabulary of words", where=f"vocabulary.{VOCABULARY}.unit", value=unit,
-            cause="the runs that its predictions come from read words", remedy="leave it at 'word'",
+            value=config.preset, remedy=f'leave out --preset, or use one that begins with extends = "{FRAME}" and '
+            "changes no models, starts from no word vectors and has a vocabulary of words",
         )

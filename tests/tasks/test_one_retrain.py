@@ -56,7 +56,8 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 def retrain(home: Path, ended: threading.Event, asked: dict[str, str] | None = None) -> str:
     """Hold the place until *ended*."""
     try:
-        with one_retrain(home, "small, reviews", asked):
+        with one_retrain(home, asked):
+            (home / "begun").touch()
             assert ended.wait(30)
             return "done"
     except SameRetrainWaits:
@@ -81,7 +82,7 @@ def test_a_second_retrain_waits_for_the_first_and_an_equal_third_one_ends(
     first, others = threading.Event(), threading.Event()
     others.set()
     running = threads.submit(retrain, tmp_path, first, WEEKLY)
-    until(lambda: (tmp_path / FOLDER / "running.txt").exists())
+    until(lambda: (tmp_path / "begun").exists())
     second = threads.submit(retrain, tmp_path, others, WEEKLY)
     until(lambda: "waiting until" in caplog.text)  # its lock is taken; the file alone may still be free
     assert retrain(tmp_path, others, WEEKLY) == "not needed"
@@ -90,7 +91,7 @@ def test_a_second_retrain_waits_for_the_first_and_an_equal_third_one_ends(
     assert not second.done()
     first.set()
     assert [future.result(30) for future in (running, second, third)] == ["done"] * 3
-    assert "waiting until another retrain has ended: small, reviews (flow run unknown)" in caplog.messages
+    assert "waiting until another retrain has ended" in caplog.messages
 
 
 def test_a_command_always_waits_and_one_without_a_lasting_server_never(
@@ -99,13 +100,13 @@ def test_a_command_always_waits_and_one_without_a_lasting_server_never(
     first, others = threading.Event(), threading.Event()
     others.set()
     running = threads.submit(retrain, tmp_path, first)
-    until(lambda: (tmp_path / FOLDER / "running.txt").exists())
+    until(lambda: (tmp_path / "begun").exists())
     commands = [threads.submit(retrain, tmp_path, others) for _ in range(2)]
     time.sleep(0.05)
     assert not any(command.done() for command in commands)
     monkeypatch.delenv("PREFECT_API_URL")
     with ExitStack() as stack:
-        stack.enter_context(one_retrain(tmp_path, "alone"))
+        stack.enter_context(one_retrain(tmp_path))
     first.set()
     assert [future.result(30) for future in (running, *commands)] == ["done"] * 3
 
@@ -136,7 +137,7 @@ logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
 import tasks.limits
 from tasks.limits import one_retrain
 tasks.limits.slot = lambda *_: contextlib.nullcontext()  # no server is asked: the lock of the home alone
-with one_retrain(Path(sys.argv[1]), "race"):
+with one_retrain(Path(sys.argv[1])):
     begun = time.time()
     print("holds", flush=True)
     time.sleep(float(sys.argv[2]))

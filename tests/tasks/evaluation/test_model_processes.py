@@ -131,7 +131,7 @@ def test_a_killed_process_is_an_error_and_the_next_work_gets_another(
     before = running.do(bare(tell, made[0]), lambda done: None)["process"]
     with pytest.raises(RankFailed, match="without a message") as raised:
         running.do(bare(work, made[0]), lambda done: None)
-    assert "evaluated 'kn'" in raised.value.what
+    assert "evaluation of 'kn'" in raised.value.what
     assert running.do(bare(tell, made[0]), lambda done: None)["process"] != before
 
 

@@ -15,8 +15,6 @@ import polars as pl
 import psutil
 import pytest
 
-from core.config.presets import parse_config
-from core.config.run_config import RunConfig
 from core.errors import Diverged, RankFailed
 from models.bundles.bundle import load_bundle
 from models.specs import NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
@@ -24,7 +22,6 @@ from models.streams import write_stream
 from models.text.normal_form import NormalForm
 from tasks.cluster import is_installed
 from tasks.fitting import fit_worker, worker
-from tasks.fitting.fit import _cluster_of
 from tasks.fitting.fit_process import environment_of, run_job
 from tasks.fitting.job import LanguageModelJob
 from tests.small_cluster import MISSING
@@ -97,13 +94,6 @@ def test_a_fit_with_a_cluster_of_its_own_gives_the_very_bundle_and_leaves_nothin
         digests.add(load_bundle(tmp_path / name / "bundle").digest)
     assert len(digests) == 1
     assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
-
-
-def test_only_n_gram_fits_count_in_a_cluster_and_only_where_it_is_configured() -> None:
-    alone, shared = RunConfig(), parse_config({"execution": {"cluster": "host:6379"}})
-    assert _cluster_of(alone, NGramSpec()) is None
-    assert _cluster_of(shared, NGramSpec()) == "host:6379"
-    assert _cluster_of(shared, RecurrentSpec()) is None
 
 
 @pytest.mark.long

@@ -144,15 +144,14 @@ def test_a_plan_survives_being_stored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "overrides", "said"),
+    ("preset", "overrides"),
     [
-        ("small", [], "cannot use this preset"),
-        (FRAME, ["vocabulary.word.unit=bpe"], "vocabulary of words"),
-        (FRAME, ["vectors.own=own.vec", "models.lstm.vectors=own"], "cannot start from word vectors"),
+        ("small", []), (FRAME, ["vocabulary.word.unit=bpe"]),
+        (FRAME, ["vectors.own=own.vec", "models.lstm.vectors=own"]),
     ],
 )
-def test_a_preset_that_the_rule_cannot_fill_in_is_refused(preset: str, overrides: list[str], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_a_preset_that_the_rule_cannot_fill_in_is_refused(preset: str, overrides: list[str]) -> None:
+    with pytest.raises(ConfigError, match="cannot use this preset"):
         require_frame(load_config(preset, overrides))
 
 
