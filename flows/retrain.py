@@ -41,9 +41,9 @@ from tasks.promotion.evidence import warn_of_other_family
 from tasks.promotion.language import LanguageModels, tell_provable_gain
 from tasks.promotion.promote import Promotion, promote_challenger
 from tasks.run_report import make_report
-from tasks.run_summary import describe_fitted, describe_prepared, log_settings, summarise
+from tasks.run_summary import describe_fitted, describe_prepared, summarise
 from tasks.stage import announce, describe_flow_run, step
-from tasks.track import CHAMPION, on_own_files, parent_run, settings_of
+from tasks.track import CHAMPION, log_settings, on_own_files, parent_run, settings_of
 
 Until = Literal["prepare", "train", "evaluate"] | None
 """Part of a run after which it ends; None: run to the end."""

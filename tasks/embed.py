@@ -89,19 +89,22 @@ def require_vocabulary(config: RunConfig) -> None:
 
 
 def newest_vectors(config: RunConfig) -> Path:
-    """Return the folder of the word vectors that were fitted last.
+    """Return the folder of the word vectors that were fitted last; errors as for `newest_of`."""
+    remedy = "`reviewlm models embed` trains them; or name a file: --vectors FILE"
+    return newest_of(config, STAGE, "There are no word vectors in the store yet", remedy).folder
+
+
+def newest_of(config: RunConfig, stage_name: str, missing: str, remedy: str) -> Artifact:
+    """Return the newest result of a stage.
 
     Raises:
-        ArtifactError: The store has none.
-        Damaged: Their files have changed.
+        ArtifactError: The store has none: *missing*, with a remedy.
+        Damaged: Its files have changed.
     """
     store = store_of(config)
-    if (newest := store.newest(STAGE)) is None:
-        raise ArtifactError(
-            "There are no word vectors in the store yet", where=store.root,
-            remedy="`reviewlm models embed` trains them; or name a file: --vectors FILE",
-        )
-    return newest.folder
+    if (newest := store.newest(stage_name)) is None:
+        raise ArtifactError(missing, where=store.root, remedy=remedy)
+    return newest
 
 
 START_VECTORS = "vectors"

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import ArtifactError, InputError, converted_errors
+from core.errors import InputError, converted_errors
 from core.store import Artifact
 from corpus.splitting.split import iter_split
 from evaluation.scoring.punctuation import UsualTags, by_rules, scored
@@ -20,10 +20,11 @@ from models.punctuator import Punctuator
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.written_words import MARKS, TaggedWords, taken_off
+from tasks.embed import newest_of
 from tasks.fitting.fit import device_of, remove, threads_of
 from tasks.limits import gpu_slot, on_gpu
 from tasks.progress import progress
-from tasks.stage import as_task_state, run_stage, stage, store_of
+from tasks.stage import as_task_state, run_stage, stage
 from training.context import FitContext, FitProgress
 from training.labelling import networks
 from training.vocabularies.learn import learn_vocabulary
@@ -145,16 +146,6 @@ def _compared(
 
 
 def newest_punctuator(config: RunConfig) -> Artifact:
-    """Return the model that was fitted last.
-
-    Raises:
-        ArtifactError: The store has none.
-        Damaged: Its files have changed.
-    """
-    store = store_of(config)
-    if (newest := store.newest(STAGE)) is None:
-        raise ArtifactError(
-            "There is no model yet that restores punctuation", where=store.root,
-            remedy="`reviewlm models punctuate fit` trains one on reviews",
-        )
-    return newest
+    """Return the model that was fitted last; errors as for `tasks.embed.newest_of`."""
+    remedy = "`reviewlm models punctuate fit` trains one on reviews"
+    return newest_of(config, STAGE, "There is no model yet that restores punctuation", remedy)

@@ -36,10 +36,6 @@ VALIDATION_FIGURES = ("perplexity", "open_bits_per_byte")
 OBSERVED_FIGURES = ("hit@1", "hit@3", "hit@5", "mrr", "keystroke_savings", "ece")
 LABELS = ("model", "kind", "unit", "vocabulary", "boundary", "adaptation", "baseline")
 """Columns of the comparison table that do not hold figures."""
-WORST_COLUMNS = (
-    "model", "relative_to", "rank", "dimension", "slice", "reviews", "open_bits_per_byte", "lo", "hi",
-    "excess", "excess_lo", "excess_hi", "gain", "gain_lo", "gain_hi", "surely_worse", "surely_harder", "looked_at",
-)
 
 
 def summarise(
@@ -116,11 +112,8 @@ def describe_drift(measured: Artifact | NotCompared) -> dict[str, Any]:
 
 def describe_prepared(prepared: Prepared) -> dict[str, Any]:
     """Return the sizes of the splits and of every token stream."""
-    streams = {
-        f"{name}_{split}_tokens": stream.facts["tokens"]
-        for name, splits in prepared.tokens.items()
-        for split, stream in splits.items()
-    }
+    streams = {f"{name}_{split}_tokens": stream.facts["tokens"]
+               for name, splits in prepared.tokens.items() for split, stream in splits.items()}  # fmt: skip
     return {**scalars(prepared.clean.facts), **streams, "digest": prepared.clean.digest}
 
 
@@ -137,13 +130,13 @@ def describe_fitted(fitted: list[Fitted], run_id: str) -> dict[str, Any]:
 def describe_compared(config: RunConfig, evaluated: Evaluated) -> dict[str, Any]:
     """Return the models with confidence intervals, their differences, the grammar floor and the worst slices."""
     facts = evaluated.artifact.facts
-    worst = evaluated.worst.select(WORST_COLUMNS).to_dicts()
     return {
         "models": [_model(model, evaluated.row(model.name)) for model in evaluated.models],
-        "floor": _floor(evaluated),
+        "floor": {**evaluated.floor, "statement": FLOOR_STATEMENT} if evaluated.floor else None,
         "baseline": config.baseline,
         "differences": evaluated.differences.to_dicts(),
-        "slices": {"looked_at": facts["slices"], "left_out": facts["slices_left_out"], "worst": worst},
+        "slices": {"looked_at": facts["slices"], "left_out": facts["slices_left_out"],
+                   "worst": evaluated.worst.to_dicts()},
     }
 
 
@@ -158,17 +151,8 @@ def _model(model: Measured, row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _floor(evaluated: Evaluated) -> dict[str, Any] | None:
-    return {**evaluated.floor, "statement": FLOOR_STATEMENT} if evaluated.floor else None
-
-
 OFF = 0.25
 """Share of the planned passes by which a training may be shorter or longer without a word."""
-
-
-def log_settings(config: RunConfig, run_id: str) -> None:
-    """Log the configuration with all chosen settings, in the place of that of the run's start."""
-    tracker_of(config).log_text(run_id, config.model_dump_json(indent=2), "config.json")
 
 
 def outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
@@ -183,24 +167,19 @@ def outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
     return {**made.to_dict(), "reached": reached}
 
 
-def _passes(planned_run: Mapping[str, Any]) -> dict[str, str]:
-    """Return the passes of the training, if the clock let it make clearly more or fewer than planned."""
-    planned, made = (planned_run.get("network") or {}).get("passes"), planned_run["reached"].get("passes")
-    if not planned or not made or abs(made - planned) < OFF * planned:
-        return {}
-    speed = "slower" if made < planned else "faster"
-    return {"passes": f"{made:.2g} instead of {planned:.2g}: the machine was {speed}"}
-
-
 def in_words(planned_run: Mapping[str, Any]) -> dict[str, str]:
     """Return the result of `outcome` as facts for people."""
     expected, reached = planned_run["expected"], planned_run["reached"]
-    place = "inside the interval" if reached["inside"] else "outside the interval"
-    given = {"time given": f"{planned_run['minutes']:g} min"} | _passes(planned_run)
+    words = {"time given": f"{planned_run['minutes']:g} min"}
+    planned, made = (planned_run.get("network") or {}).get("passes"), reached.get("passes")
+    if planned and made and abs(made - planned) >= OFF * planned:
+        speed = "slower" if made < planned else "faster"
+        words["passes"] = f"{made:.2g} instead of {planned:.2g}: the machine was {speed}"
+    bits = f"{reached['bits']:.3f} open bits/byte"
     if expected["low"] == expected["high"]:  # only the n-gram model, whose figure was measured and not expected
-        return given | {"reached on validation": f"{reached['bits']:.3f} open bits/byte"}
+        return words | {"reached on validation": bits}
     interval = f"{expected['low']:.3f} to {expected['high']:.3f}"
-    return given | {
+    return words | {
         "expected on validation": f"{expected['bits']:.3f} open bits/byte ({interval})",
-        "reached": f"{reached['bits']:.3f} open bits/byte, {place}",
+        "reached": f"{bits}, {'inside' if reached['inside'] else 'outside'} the interval",
     }

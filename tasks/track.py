@@ -39,24 +39,17 @@ from tasks.stage import describe_flow_run, recorded_stages, started
 from tracking import tags as tag
 from tracking.logged_models.bundles import has_bundle, log_bundle
 from tracking.registry.opening import VersionSettings as VersionSettings
-from tracking.registry.opening import about, tracker_at
+from tracking.registry.opening import about as about
 from tracking.registry.opening import on_own_files as on_own_files
 from tracking.registry.opening import settings_of as settings_of
 from tracking.registry.opening import settings_of_classifiers as settings_of_classifiers
+from tracking.registry.opening import tracker_at
 from tracking.registry.registry import Registry
 from tracking.registry.versions import CHAMPION as CHAMPION
 from tracking.runs.runs import Tracker, end_left_runs, run_tags
 
 log = logging.getLogger(__name__)
 NOTE_LENGTH = 7_500
-
-OBJECTIVES = {
-    "ngram": {"output": "relative frequencies with discounts"},
-    "mixture": {"output": "weights tuned on validation"},
-    "cache": {"output": "weights tuned on validation"},
-    "neural_cache": {"output": "theta, window and weights tuned on validation"},
-}
-"""Objective by model kind, for kinds without an output layer."""
 
 
 def tracker_of(config: RunConfig) -> Tracker:
@@ -71,14 +64,6 @@ def registry_of(config: RunConfig) -> Registry:
     if FlowRunContext.get() is not None or TaskRunContext.get() is not None:
         tracker.wait(config.execution.tracking_patience)
     return Registry(tracker, config.promotion.model_name)
-
-
-def asking_of(config: RunConfig, reference: str = CHAMPION) -> RunConfig:
-    """Return the configuration with the registered model of a reference (`tracking.registry.opening.locate`).
-
-    Use it in flows that read a version. A flow that registers a version uses the configured name only.
-    """
-    return about(config, reference)
 
 
 def prefect_tags() -> dict[str, str]:
@@ -124,22 +109,27 @@ def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]
     tracker.wait(config.execution.tracking_patience)  # detect a wrong address now, not after hours of work
     end_left_runs(config.home)  # also those of another container
     describe_flow_run(config)
-    about = {tag.PRESET: config.preset, tag.FLOW: name, tag.RUN_DATA: config.source.title}
-    tags = {**prefect_tags(), **run_tags(git_commit=git_commit(), description=prefect_link()), **about}
+    facts = {tag.PRESET: config.preset, tag.FLOW: name, tag.RUN_DATA: config.source.title}
+    tags = {**prefect_tags(), **run_tags(git_commit=git_commit(), description=prefect_link()), **facts}
     run_id = earlier if earlier and tracker.reopen_run(earlier) else ""
     if run_id:
-        tracker.set_tags(run_id, about)
+        tracker.set_tags(run_id, facts)
     else:
         run_id = tracker.start_run(run_name(config, name)[tag.RUN_NAME], tags, None)
     _link_from_prefect(tracker, run_id)
     with recorded_stages(begun), ended_on_error(tracker, run_id):
         tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed, "models": len(config.models)})
-        tracker.log_text(run_id, config.model_dump_json(indent=2), "config.json")
+        log_settings(config, run_id)
         yield run_id
     add_to_description(tracker, run_id, prefect_link())
     tracker.end_run(run_id, "FINISHED")
     if left := tracker.sync():
         log.warning("%d runs wait for MLflow; the next run or `reviewlm home sync` publishes them", left)
+
+
+def log_settings(config: RunConfig, run_id: str) -> None:
+    """Log the configuration; that of a run for a time budget replaces that of the run's start."""
+    tracker_of(config).log_text(run_id, config.model_dump_json(indent=2), "config.json")
 
 
 def _link_from_prefect(tracker: Tracker, run_id: str) -> None:
@@ -308,7 +298,7 @@ def model_note(spec: ModelSpec, figures: Figures) -> str:
 def parameters_of(config: RunConfig, spec: FittedSpec, prepared: Prepared) -> dict[str, Any]:
     """Return the parameters in four sections: data, architecture, objective, optimiser."""
     architecture = asdict(spec)
-    objective = architecture.pop("objective", OBJECTIVES.get(spec.kind, {}))
+    objective = architecture.pop("objective", {})
     optimiser = architecture.pop("training", {})
     data = {
         "clean": config.clean.model_dump(mode="json"),

@@ -215,7 +215,7 @@ def _model(compared: Compared, row: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class Side(NamedTuple):
+class RegisteredAnswers(NamedTuple):
     """A registered classifier with its answers.
 
     Args:
@@ -275,7 +275,7 @@ def compare_two_classifiers(config: RunConfig, clean: Artifact, first: str, seco
     }  # fmt: skip
 
 
-def _side(config: RunConfig, clean: Artifact, labels: Artifact | None, reference: str) -> Side:
+def _side(config: RunConfig, clean: Artifact, labels: Artifact | None, reference: str) -> RegisteredAnswers:
     classifier, label = find_classifier(config, reference), config.classification.label
     with converted_errors(classifier.folder):
         bundle = load_classifier(classifier.folder)
@@ -293,7 +293,7 @@ def _side(config: RunConfig, clean: Artifact, labels: Artifact | None, reference
     data, problems = learnt_data(config, classifier.folder)
     # The prepared data's own training reviews need no search: no text is in two of its splits.
     learnt = set[str]().union(*(_learnt(then, clean) for digest, then in data.items() if digest != clean.digest))
-    return Side(name, bundle.labels, rows, learnt & set(rows["review_id"]), problems)
+    return RegisteredAnswers(name, bundle.labels, rows, learnt & set(rows["review_id"]), problems)
 
 
 def _learnt(then: Artifact, clean: Artifact) -> set[str]:

@@ -7,7 +7,7 @@ what it costs: parameters, size on disk, seconds of fitting and scoring.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -316,82 +316,51 @@ def log_audit(tracker: Tracker, run_id: str, artifact: Artifact) -> None:
 
 
 OF_FIT = {
-    "fit_cpu_seconds": "cpu_seconds",
     "trained_tokens_per_second": "tokens_per_second",
     "step_seconds_p50": "step_seconds/p50",
-    "step_seconds_p90": "step_seconds/p90",
-    "step_seconds_p99": "step_seconds/p99",
     "peak_memory_megabytes": "peak_memory_megabytes",
     "peak_gpu_memory_megabytes": "peak_gpu_memory_megabytes",
 }
 """Figures that the fit itself measures: column of the cost table → name in the fit's summary."""
-COSTS = (
-    "parameters",
-    "megabytes",
-    "fit_seconds",
-    *OF_FIT,
-    "score_seconds",
-    "tokens_per_second",
-)
+COSTS = ("parameters", "megabytes", "fit_seconds", "fit_cpu_seconds", *OF_FIT, "score_seconds", "tokens_per_second")
 
 
 def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]:
-    """Return the cost of each model by name; None for figures that were not recorded.
+    """Return the cost of each model (`COSTS`) by name; None for figures that were not recorded.
 
-    Returns:
-        parameters (for a model with parts: those of its parts), megabytes (10^6 bytes of the bundle), fit_seconds (see
-        `seconds_of`, parts included), fit_cpu_seconds (processor time of the updates, parts included),
-        trained_tokens_per_second; for neural models quantiles of the update times and peak memory; score_seconds
-        and tokens_per_second (of scoring the test reviews).
+    Of a model with parts, parameters are those of its parts; fit_seconds and fit_cpu_seconds (processor time of the
+    updates, which only networks have) include them, each part once. megabytes: 10^6 bytes of the bundle; score_seconds
+    and tokens_per_second are of the test reviews.
     """
-    parts = {model.name: parts_of(model.fitted.spec) for model in measured}
-    costs = {model.name: cost_of_fit(model.fitted.artifact) | _cost(model) for model in measured}
-    return {name: costs[name] | with_parts(name, costs, parts) for name in costs}
+    models = {model.name: model for model in measured}
+    summaries = {name: model.fitted.artifact.facts.get("summary", {}) for name, model in models.items()}
+    costs = {}
+    for name, model in models.items():
+        whole, files = _within(name, models), model.fitted.artifact.manifest["files"]
+        bundle = [entry["bytes"] for file, entry in files.items() if file.startswith(f"{BUNDLE_FOLDER}/")]
+        leaves = [one for one in whole if not parts_of(models[one].fitted.spec)]
+        updates = [summaries[one].get("cpu_seconds") for one in whole]
+        costs[name] = {
+            **{column: summaries[name].get(key) for column, key in OF_FIT.items()},
+            "parameters": _total(summaries[one].get("parameters") for one in leaves),
+            "megabytes": sum(bundle) / 1e6,
+            "fit_seconds": _total(seconds_of(models[one].fitted.artifact.manifest) for one in whole),
+            "fit_cpu_seconds": _total(seconds for seconds in updates if seconds is not None),
+            **speed_of(model.test),
+        }
+    return costs
 
 
-def cost_of_fit(fit: Artifact) -> dict[str, float | None]:
-    """Return what a fit itself took, without its parts: parameters, fit_seconds and `OF_FIT`; None if not recorded."""
-    summary = fit.facts.get("summary", {})
-    measured = {name: summary.get(key) for name, key in OF_FIT.items()}
-    return {"parameters": summary.get("parameters"), "fit_seconds": seconds_of(fit.manifest), **measured}
-
-
-def with_parts(
-    name: str, costs: Mapping[str, Mapping[str, float | None]], parts: Mapping[str, Sequence[str]]
-) -> dict[str, float | None]:
-    """Return parameters and fit times of a model including its parts, each part counted once.
-
-    Args:
-        costs: By model name, its own parameters, fit_seconds and fit_cpu_seconds, as far as known.
-        parts: By model name, the names of its parts.
-
-    Returns:
-        parameters, fit_seconds, fit_cpu_seconds; None if the value of a part is not known. fit_cpu_seconds sums only
-        the models that have it: it is the processor time of updates, and only networks have updates.
-    """
-    whole = _within(name, parts)
-
-    def total(figure: str, names: Sequence[str]) -> float | None:
-        values = [costs[one].get(figure) if one in costs else None for one in names]
-        return None if not values or None in values else sum(value for value in values if value is not None)
-
-    updated = [one for one in whole if one in costs and costs[one].get("fit_cpu_seconds") is not None]
-    return {
-        "parameters": total("parameters", [one for one in whole if not parts.get(one)]),
-        "fit_seconds": total("fit_seconds", whole), "fit_cpu_seconds": total("fit_cpu_seconds", updated),
-    }
-
-
-def _within(name: str, parts: Mapping[str, Sequence[str]]) -> list[str]:
+def _within(name: str, models: Mapping[str, Measured]) -> list[str]:
     """Return the names of a model and of all its parts, at any depth, each once."""
-    inner = [one for part in parts.get(name, ()) for one in _within(part, parts)]
+    inner = [one for part in parts_of(models[name].fitted.spec) for one in _within(part, models)]
     return list(dict.fromkeys([name, *inner]))
 
 
-def _cost(model: Measured) -> dict[str, float | None]:
-    files = model.fitted.artifact.manifest["files"]
-    bundle = [entry["bytes"] for name, entry in files.items() if name.startswith(f"{BUNDLE_FOLDER}/")]
-    return {"megabytes": sum(bundle) / 1e6, **speed_of(model.test)}
+def _total(values: Iterable[float | None]) -> float | None:
+    """Return the sum; None if there is no value, or one is not known."""
+    known = list(values)
+    return None if not known or None in known else sum(value for value in known if value is not None)
 
 
 def speed_of(test: Artifact) -> dict[str, float | None]:

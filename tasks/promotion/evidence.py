@@ -116,9 +116,10 @@ def look_for_leaks(clean: Artifact, champion: Champion | None) -> Leaks:
 
 def with_past(leaks: Leaks, past: Past) -> Leaks:
     """Return the certificate's result combined with the search in the data behind the start weights."""
-    if not past.clean:
-        return Leaks(False, past.detail if leaks.free else f"{leaks.detail}; {past.detail}", leaks.test)
-    return replace(leaks, detail="; ".join(part for part in (leaks.detail, past.detail) if part))
+    detail = "; ".join(part for part in (leaks.detail, past.detail) if part)
+    if past.clean:
+        return replace(leaks, detail=detail)
+    return Leaks(False, past.detail if leaks.free else detail, leaks.test)
 
 
 def _other_data(clean: Artifact, champion: Champion | None) -> str:
