@@ -38,12 +38,10 @@ from core.config.sections.evaluation import PromotionConfig
 from core.lineage import Family
 from evaluation.gate.case import (
     ChampionReviews,
-    DataEvidence,
     Evidence,
     Latency,
     Leaks,
     ModelEvidence,
-    ServingEvidence,
 )
 from evaluation.gate.decision import Decision
 from evaluation.gate.language import LanguageCase
@@ -108,8 +106,8 @@ def judge(drawn: Drawn, stars_D: np.ndarray, about: pl.DataFrame | None = None, 
     )
     return LanguageCase.judge(POLICY, Evidence(
         challenger, champion, ModelEvidence("challenger"),
-        data=DataEvidence(_known(drawn, about), checks_passed=True, leaks=Leaks(True, test="test")),
-        serving=ServingEvidence(smoke_passed=True, latency=Latency(1, 1, 1)),
+        reviews=_known(drawn, about), checks_passed=True, leaks=Leaks(True, test="test"), smoke_passed=True,
+        latency=Latency(1, 1, 1),
         champion_reviews=ChampionReviews(same=True), audit=dict.fromkeys(AUDITED, 0.0), resamples=resamples, seed=SEED,
     ))
 

@@ -129,10 +129,13 @@ class Leaks:
 
 
 @dataclass(frozen=True)
-class DataEvidence:
-    """Facts about the data of a decision.
+class Evidence(Generic[Measured]):
+    """All facts that a decision about models of any family uses.
 
     Args:
+        challenger: The model that may become champion; its rows are never None.
+        champion: The registered champion; None if there is none yet.
+        baseline: The baseline named in the configuration, on the same reviews; None if there is none.
         reviews: Further facts about the test reviews: review_id, date and categories if there are any, and `group` if
             reviews are not independent (`evaluation/statistics/groups.py`).
         grouped_by: Description of the reason why reviews are one group; empty if each review is a separate group.
@@ -142,44 +145,10 @@ class DataEvidence:
         drift: Whether the newest reviews differ from those that the champion was trained on, or why that is unknown.
         floor: The grammar's nats of the test reviews (`evaluation.statistics.comparison.JUDGED`); None if they were
             not written by the grammar.
-    """
-
-    reviews: pl.DataFrame | None = None
-    grouped_by: str = ""
-    checks_passed: bool | None = None
-    checks_detail: str = ""
-    leaks: Leaks = Leaks()
-    drift: str = ""
-    floor: pl.DataFrame | None = None
-
-
-@dataclass(frozen=True)
-class ServingEvidence:
-    """Facts about the registered challenger in service.
-
-    Args:
-        smoke_passed: Whether the registered model answered in a fresh process; None if this was not tested.
+        smoke_passed: Whether the registered challenger answered in a fresh process; None if this was not tested.
         smoke_detail: Message of the smoke test.
-        latency: Latency of the registered model; None if it was not measured.
-        megabytes: Size of the bundle's files, in millions of bytes.
-    """
-
-    smoke_passed: bool | None = None
-    smoke_detail: str = ""
-    latency: Latency | None = None
-    megabytes: float | None = None
-
-
-@dataclass(frozen=True)
-class Evidence(Generic[Measured]):
-    """All facts that a decision about models of any family uses.
-
-    Args:
-        challenger: The model that may become champion; its rows are never None.
-        champion: The registered champion; None if there is none yet.
-        baseline: The baseline named in the configuration, on the same reviews; None if there is none.
-        data: Facts about the data.
-        serving: Facts about the registered challenger.
+        latency: Latency of the registered challenger; None if it was not measured.
+        megabytes: Size of its bundle's files, in millions of bytes.
         champion_reviews: What both models did on the champion's own test reviews; None if that was not measured.
         rolled_back: Who rolled back from a version of the challenger's fit, when and why; empty if nobody did.
         passed_over: One sentence about each model of the run that is better on validation and was not tried.
@@ -195,8 +164,17 @@ class Evidence(Generic[Measured]):
     challenger: ModelEvidence[Measured]
     champion: ModelEvidence[Measured] | None = None
     baseline: ModelEvidence[Measured] | None = None
-    data: DataEvidence = DataEvidence()
-    serving: ServingEvidence = ServingEvidence()
+    reviews: pl.DataFrame | None = None
+    grouped_by: str = ""
+    checks_passed: bool | None = None
+    checks_detail: str = ""
+    leaks: Leaks = Leaks()
+    drift: str = ""
+    floor: pl.DataFrame | None = None
+    smoke_passed: bool | None = None
+    smoke_detail: str = ""
+    latency: Latency | None = None
+    megabytes: float | None = None
     champion_reviews: ChampionReviews[Measured] | None = None
     rolled_back: str = ""
     passed_over: tuple[str, ...] = ()

@@ -61,8 +61,8 @@ def no_label_given_up(case: ClassifierCase) -> RuleOutcome:
 class ClassifierCase(GateCase):
     """Two classifiers on the same reviews.
 
-    `evidence.data.reviews` has review_id and, as far as they are known, words, date and categories. Groups of dependent
-    reviews are those of the answers; `evidence.data.grouped_by` describes them.
+    `evidence.reviews` has review_id and, as far as they are known, words, date and categories. Groups of dependent
+    reviews are those of the answers; `evidence.grouped_by` describes them.
     """
 
     SECTION: ClassVar[str] = "classification.promotion"
@@ -165,7 +165,7 @@ class ClassifierCase(GateCase):
         """See `GateCase`: losses of accuracy."""
         assert self.champion is not None
         return accuracy_losses(
-            self.challenger, self.champion, self.evidence.data.reviews, dimensions=self.policy.slice_dimensions,
+            self.challenger, self.champion, self.evidence.reviews, dimensions=self.policy.slice_dimensions,
             min_reviews=self.policy.min_slice_reviews, confidence=self.policy.confidence,
         )  # fmt: skip
 

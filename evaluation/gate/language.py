@@ -128,14 +128,14 @@ def drift(case: LanguageCase) -> RuleOutcome:
 
     Drift is a reason to retrain, not a reason to keep an old champion.
     """
-    return RuleOutcome("drift", None, case.evidence.data.drift or "it is not known whether the reviews have drifted")
+    return RuleOutcome("drift", None, case.evidence.drift or "it is not known whether the reviews have drifted")
 
 
 def not_below_floor(case: LanguageCase) -> RuleOutcome:
     """Refuse a model that surely needs fewer bits than the process that wrote the text: a correct model cannot."""
     name, gap = "not below the floor", case.floor_gap
     if gap is None:
-        reason = "these reviews have no known floor" if case.evidence.data.floor is None else NO_INTERVAL
+        reason = "these reviews have no known floor" if case.evidence.floor is None else NO_INTERVAL
         return RuleOutcome(name, None, reason)
     detail = f"{gap.estimate:+.4f} bits per byte above the floor, the {100 * gap.confidence:.4g} % interval is "
     detail += f"{gap.low:+.4f} to {gap.high:+.4f}"
@@ -178,7 +178,7 @@ class LanguageCase(GateCase):
     @cached_property
     def groups_D(self) -> np.ndarray | None:
         """Number of each review's group; None if each review is a separate group."""
-        return groups_of(self.challenger_rows["review_id"], self.evidence.data.reviews)
+        return groups_of(self.challenger_rows["review_id"], self.evidence.reviews)
 
     @cached_property
     def group_sizes(self) -> np.ndarray:
@@ -270,7 +270,7 @@ class LanguageCase(GateCase):
 
     def slice_losses(self) -> pl.DataFrame:
         """See `GateCase`: a loss of 0.1 means 10 % more bits than the champion needs."""
-        rows, documents = self.challenger_rows, self.evidence.data.reviews
+        rows, documents = self.challenger_rows, self.evidence.reviews
         labels = {"stars": rows.select(star_labels())["stars"]}
         labels["length"] = pl.Series(np.array(BAND_NAMES)[np.searchsorted(BANDS, rows["words"].to_numpy())])
         if documents is not None:
@@ -329,9 +329,9 @@ class LanguageCase(GateCase):
         Also None if fewer than two groups of reviews were judged.
         """
         ours_D = open_nats(self.challenger_rows)
-        if self.evidence.data.floor is None or not np.isfinite(ours_D).all():
+        if self.evidence.floor is None or not np.isfinite(ours_D).all():
             return None
-        floor_D = floor_nats(self.evidence.data.floor, self.challenger_rows)
+        floor_D = floor_nats(self.evidence.floor, self.challenger_rows)
         judged_D = ~np.isnan(floor_D)
         bits_D, bytes_D = ((ours_D - floor_D) / LN2)[judged_D], self._bytes[judged_D]
         groups_D = None if self.groups_D is None else np.unique(self.groups_D[judged_D], return_inverse=True)[1]
@@ -360,7 +360,7 @@ class LanguageCase(GateCase):
         ours_D, theirs_D = open_nats(self.challenger_rows), open_nats(other.rows)
         if not np.isfinite(ours_D).all() or not np.isfinite(theirs_D).all() or not (theirs_D > 0).all():
             return ()
-        ids, documents = self.challenger_rows["review_id"], self.evidence.data.reviews
+        ids, documents = self.challenger_rows["review_id"], self.evidence.reviews
         worse = worse_than_allowed_for(ours_D / theirs_D - 1, self.policy.max_review_loss)
         apart = drawn_apart(ours_D, theirs_D, ids, self.groups_D, documents)
         return (*worse, *apart)

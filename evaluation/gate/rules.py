@@ -92,7 +92,7 @@ def same_family(case: GateCase) -> RuleOutcome:
 def enough_reviews(case: GateCase) -> RuleOutcome:
     """Refuse to decide with too few independent groups of reviews."""
     count, limit = len(case.group_sizes), case.policy.min_test_reviews
-    within = f" in {count} groups ({case.evidence.data.grouped_by or 'given'})" if case.grouped else ""
+    within = f" in {count} groups ({case.evidence.grouped_by or 'given'})" if case.grouped else ""
     what = "groups" if case.grouped else "of them"
     detail = f"{case.reviews} test reviews{within}, at least {limit} {what} are needed"
     return RuleOutcome("enough reviews", count >= limit, detail + f"; {MORE_REVIEWS}" * (count < limit), count, limit)
@@ -110,12 +110,12 @@ def finite_figures(case: GateCase) -> RuleOutcome:
 
 def data_checks(case: GateCase) -> RuleOutcome:
     """Refuse if a suite of expectations failed or none was run."""
-    return reported("data checks", case.evidence.data.checks_passed, case.evidence.data.checks_detail)
+    return reported("data checks", case.evidence.checks_passed, case.evidence.checks_detail)
 
 
 def leak_certificate(case: GateCase) -> RuleOutcome:
     """Refuse unless a verified certificate says that none of these test reviews was found in the training data."""
-    name, leaks, tested = "leak certificate", case.evidence.data.leaks, case.evidence.challenger.test
+    name, leaks, tested = "leak certificate", case.evidence.leaks, case.evidence.challenger.test
     if leaks.free is None:
         return RuleOutcome(name, False, leaks.detail or "there is no leak certificate")
     if leaks.free and leaks.test != tested:
@@ -126,14 +126,14 @@ def leak_certificate(case: GateCase) -> RuleOutcome:
 
 def smoke_test(case: GateCase) -> RuleOutcome:
     """Refuse a version that does not answer in a fresh process."""
-    if case.identical and case.evidence.serving.smoke_passed is None:
+    if case.identical and case.evidence.smoke_passed is None:
         return RuleOutcome("smoke test", None, NOTHING_NEW)
-    return reported("smoke test", case.evidence.serving.smoke_passed, case.evidence.serving.smoke_detail)
+    return reported("smoke test", case.evidence.smoke_passed, case.evidence.smoke_detail)
 
 
 def latency(case: GateCase) -> RuleOutcome:
     """Refuse a model that is too slow with its answers."""
-    name, measured, limit = "latency", case.evidence.serving.latency, case.policy.max_latency_ms
+    name, measured, limit = "latency", case.evidence.latency, case.policy.max_latency_ms
     if measured is None and case.identical:
         return RuleOutcome(name, None, NOTHING_NEW)
     if measured is None:
@@ -156,7 +156,7 @@ def _above(value: float) -> str:
 
 def size(case: GateCase) -> RuleOutcome:
     """Refuse a bundle that is larger than the limit."""
-    megabytes = case.evidence.serving.megabytes
+    megabytes = case.evidence.megabytes
     detail = "the size of the bundle is not known" if megabytes is None else f"the bundle has {megabytes:.1f} MB"
     return at_most("size", megabytes, case.policy.max_megabytes, detail)
 

@@ -17,7 +17,7 @@ from core.errors import CheckFailed, Damaged
 from core.lineage import Family, digest_of_sources
 from core.store import Artifact
 from corpus.splitting.certificate import CERTIFICATE_FILE, verify
-from evaluation.gate.case import ChampionReviews, DataEvidence, Evidence, Latency, Leaks, ServingEvidence
+from evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks
 from models.bundles.bundle import SPEC
 from tasks.data.documents import documents_with_words, grouped_by
 from tasks.data.prepare import Prepared, read_report
@@ -64,11 +64,9 @@ def gather_evidence(
         scored.evidence(bundle_digest(bundle), family_of_run(config, clean), challenger.name),
         champion.scored.evidence(champion.digest, champion.family, f"version {champion.version}") if champion else None,
         family.baseline(config, prepared, evaluated, challenger),
-        data=DataEvidence(
-            documents, grouped_by(clean, documents), passed, detail, leaks,
-            drift.facts["sentence"] if drift else NOT_COMPARED,
-        ),
-        serving=served(config, challenger.fitted, version, family.form),
+        reviews=documents, grouped_by=grouped_by(clean, documents), checks_passed=passed, checks_detail=detail,
+        leaks=leaks, drift=drift.facts["sentence"] if drift else NOT_COMPARED,
+        megabytes=megabytes(bundle), **served(config, challenger.fitted, version, family.form),
         champion_reviews=champion_reviews,
         rolled_back=rolled_back(config, challenger.fitted),
         resamples=config.evaluation.resamples, seed=config.evaluation.seed,
@@ -132,18 +130,15 @@ def _other_data(clean: Artifact, champion: Champion | None) -> str:
     return "; the champion was trained on other data, which may contain these test reviews"
 
 
-def served(
-    config: RunConfig, fitted: Fitted, version: int | None, form: Form
-) -> ServingEvidence:
-    """Test the registered model in a fresh process and another folder; return the result, latency and bundle size."""
-    size = megabytes(fitted.bundle)
+def served(config: RunConfig, fitted: Fitted, version: int | None, form: Form) -> dict[str, Any]:
+    """Test the registered model in a fresh process and another folder; return the result and the latency."""
     if version is None:
-        return ServingEvidence(smoke_detail="nothing new was registered", megabytes=size)
+        return {"smoke_detail": "nothing new was registered"}
     end_processes()
     tracker = tracker_of(config)
     smoke = smoke_test(tracker, tracker.tag(fitted.run_id, MODEL_URI_TAG), form=form)
     latency = Latency(**smoke.latency_ms) if smoke.latency_ms else None
-    return ServingEvidence(smoke.passed, smoke.detail, latency, size)
+    return {"smoke_passed": smoke.passed, "smoke_detail": smoke.detail, "latency": latency}
 
 
 log = logging.getLogger(__name__)

@@ -119,7 +119,7 @@ class LanguageModels(ModelFamily):
         theirs = champion.folder if champion else None
         audit = challenger.audit.facts
         return replace(
-            evidence, data=replace(evidence.data, floor=_floor(config, prepared)),
+            evidence, floor=_floor(config, prepared),
             unfair=unfair(challenger.fitted.bundle, theirs),
             audit={name: float(value) for name, value in audit.items() if isinstance(value, int | float)},
             single_reviews=next(iter(models_of_single_reviews(config, challenger.fitted.spec)), ""),

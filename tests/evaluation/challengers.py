@@ -7,15 +7,7 @@ import polars as pl
 
 from core.config.sections.evaluation import PromotionConfig
 from core.lineage import Family
-from evaluation.gate.case import (
-    ChampionReviews,
-    DataEvidence,
-    Evidence,
-    Latency,
-    Leaks,
-    ModelEvidence,
-    ServingEvidence,
-)
+from evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks, ModelEvidence
 from evaluation.gate.language import LanguageCase
 
 HONEST = {"copied_passages": 0.03, "real_copied_passages": 0.02, "longest_copied": 14, "real_longest_copied": 12,
@@ -74,9 +66,7 @@ def nested(**values):
     found = {who: ModelEvidence(**known) if known.get("digest") is not None else None for who, known in models.items()}
     leaks = Leaks(**{field.name: values.pop(f"leak_{field.name}") for field in fields(Leaks)
                      if f"leak_{field.name}" in values})
-    data = {field.name: values.pop(field.name) for field in fields(DataEvidence) if field.name in values}
-    serving = {field.name: values.pop(field.name) for field in fields(ServingEvidence) if field.name in values}
-    return Evidence(**found, data=DataEvidence(**data, leaks=leaks), serving=ServingEvidence(**serving), **values)
+    return Evidence(**found, leaks=leaks, **values)
 
 
 def judge(policy=None, **changes):

@@ -10,15 +10,7 @@ from core.lineage import Family
 from evaluation.classification.compare import accuracy_by_slice, classifier_rows
 from evaluation.classification.figures import Predicted
 from evaluation.classification.report import ClassificationResults
-from evaluation.gate.case import (
-    ChampionReviews,
-    DataEvidence,
-    Evidence,
-    Latency,
-    Leaks,
-    ModelEvidence,
-    ServingEvidence,
-)
+from evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks, ModelEvidence
 from evaluation.gate.classification import ClassifierCase
 
 STARS = ("1", "2", "3", "4", "5")
@@ -55,14 +47,14 @@ DOCUMENTS = pl.DataFrame({"review_id": [f"r{row:04d}" for row in range(REVIEWS)]
 decide = ClassifierCase.judge
 POLICY = ClassificationPromotion(max_latency_ms=100, max_megabytes=50)
 BETTER, WORSE, SIMPLE = drawn(REVIEWS, 0.75, seed=1), drawn(REVIEWS, 0.6, seed=2), drawn(REVIEWS, 0.45, seed=3)
-DATA = DataEvidence(reviews=DOCUMENTS, checks_passed=True, leaks=Leaks(True, "no leak", "test1"))
-SERVING = ServingEvidence(True, "it answered", Latency(3.0, 9.0), megabytes=12.0)
+SOUND = {"reviews": DOCUMENTS, "checks_passed": True, "leaks": Leaks(True, "no leak", "test1"), "smoke_passed": True,
+         "latency": Latency(3.0, 9.0), "megabytes": 12.0}  # fmt: skip
 YELP = Family("yelp")
 EVIDENCE = Evidence(
     ModelEvidence("new", BETTER, "test1", name="lstm", family=YELP),
     ModelEvidence("old", WORSE, "test1", name="bag", family=YELP),
     ModelEvidence("base", SIMPLE, "test1", name="logistic"),
-    data=DATA, serving=SERVING, champion_reviews=ChampionReviews(same=True), resamples=500,
+    champion_reviews=ChampionReviews(same=True), resamples=500, **SOUND,
 )  # fmt: skip
 
 
@@ -143,8 +135,5 @@ def made_classification(**changes):
 def decision(answers):
     sides = {who: ModelEvidence(name, answers[name], "test1", name=name, family=Family("yelp"))
              for who, name in (("challenger", "lstm"), ("champion", "bag"), ("baseline", "logistic"))}  # fmt: skip
-    data = DataEvidence(checks_passed=True, leaks=Leaks(True, "no leak", "test1"))
-    serving = ServingEvidence(True, "it answered", Latency(2.0, 4.0), 1.5)
-    own = ChampionReviews(same=True)
-    evidence = Evidence(**sides, data=data, serving=serving, champion_reviews=own, resamples=500)
+    evidence = Evidence(**sides, champion_reviews=ChampionReviews(same=True), resamples=500, **SOUND)
     return ClassifierCase.judge(ClassificationPromotion(), evidence)

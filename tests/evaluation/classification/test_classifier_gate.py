@@ -16,12 +16,11 @@ from evaluation.gate.classification import ClassifierCase
 from evaluation.gate.rules import better_than_champion
 from tests.evaluation.classification.made_answers import (
     BETTER,
-    DATA,
     EVIDENCE,
     POLICY,
     REVIEWS,
-    SERVING,
     SIMPLE,
+    SOUND,
     STARS,
     WORDS,
     WORSE,
@@ -105,11 +104,11 @@ CASES = {
     ),
     "finite figures": answering(challenger=one_probability_is_nan()),
     "same data family": changed(EVIDENCE, "champion", family=Family("paint names")),
-    "data checks": changed(EVIDENCE, "data", checks_passed=False),
-    "leak certificate": changed(EVIDENCE, "data", leaks=Leaks(True, "no leak", "test2")),
-    "smoke test": changed(EVIDENCE, "serving", smoke_passed=None),
-    "latency": changed(EVIDENCE, "serving", latency=Latency(3.0, 100.1)),
-    "size": changed(EVIDENCE, "serving", megabytes=50.1),
+    "data checks": replace(EVIDENCE, checks_passed=False),
+    "leak certificate": replace(EVIDENCE, leaks=Leaks(True, "no leak", "test2")),
+    "smoke test": replace(EVIDENCE, smoke_passed=None),
+    "latency": replace(EVIDENCE, latency=Latency(3.0, 100.1)),
+    "size": replace(EVIDENCE, megabytes=50.1),
     "better than the majority label": of_unequal_labels(),
     "better than the baseline": answering(baseline=drawn(REVIEWS, 0.74, seed=5)),
     "better than the champion": answering(challenger=better_on_few(), baseline=drawn(REVIEWS, 0.3, seed=3)),
@@ -179,8 +178,8 @@ def test_a_gain_below_the_required_one_is_refused():
 
 
 NOT_NUMBERS = {
-    "latency": changed(EVIDENCE, "serving", latency=Latency(3.0, math.nan)),
-    "size": changed(EVIDENCE, "serving", megabytes=math.nan),
+    "latency": replace(EVIDENCE, latency=Latency(3.0, math.nan)),
+    "size": replace(EVIDENCE, megabytes=math.nan),
     "probabilities": CASES["finite figures"],
     "probabilities of the champion": answering(champion=one_probability_is_nan(), challenger=drawn(REVIEWS, 0.95)),
     "interval": answering(
@@ -236,7 +235,7 @@ def any_evidence(draw):
     for who in draw(st.sets(st.sampled_from(["champion", "baseline"]))):
         sides[who] = None
     own = ChampionReviews(same=True)
-    return Evidence(**sides, data=DATA, serving=SERVING, champion_reviews=own, resamples=100)
+    return Evidence(**sides, champion_reviews=own, resamples=100, **SOUND)
 
 
 @examples(120)

@@ -14,7 +14,7 @@ import pytest
 from core.config.presets import load_config
 from core.config.sections.evaluation import PromotionConfig
 from core.errors import ConfigError
-from evaluation.gate.case import DataEvidence, Evidence, Latency, Leaks, ModelEvidence, ServingEvidence
+from evaluation.gate.case import Evidence, Latency, Leaks, ModelEvidence
 from evaluation.gate.language import LanguageCase
 from evaluation.scoring.score import figures_of_bundle, score_stream
 from models.base import ModelError
@@ -104,8 +104,7 @@ def judged(challenger: pl.DataFrame, baseline: pl.DataFrame) -> Any:
     evidence = Evidence(
         ModelEvidence("new", challenger, "t", departure=0.0),
         baseline=ModelEvidence("base", baseline, "t", name="base"),
-        data=DataEvidence(checks_passed=True, leaks=Leaks(True, test="t")),
-        serving=ServingEvidence(smoke_passed=True, latency=Latency(1, 1, 1)), resamples=100,
+        checks_passed=True, leaks=Leaks(True, test="t"), smoke_passed=True, latency=Latency(1, 1, 1), resamples=100,
     )
     unaudited = {"min_novelty": None, "max_copied_span": None, "max_private_patterns": None}
     return LanguageCase.judge(PromotionConfig(min_test_reviews=2, **unaudited), evidence)

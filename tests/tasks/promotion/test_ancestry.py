@@ -14,7 +14,7 @@ from core.config.run_config import RunConfig
 from core.config.sections.evaluation import PromotionConfig
 from core.errors import BundleError
 from core.store import Artifact, sha256_of_file
-from evaluation.gate.case import DataEvidence, Evidence, Leaks, ModelEvidence
+from evaluation.gate.case import Evidence, Leaks, ModelEvidence
 from evaluation.gate.language import LanguageCase
 from evaluation.gate.rules import leak_certificate
 from tasks.data.prepare import EARLIER
@@ -158,7 +158,7 @@ def test_a_fit_that_has_left_the_store_is_looked_up_among_the_registered_version
 def test_the_rule_fails_where_start_weights_know_test_reviews(today: Artifact) -> None:
     challenger = fitted("second", today, start=fitted("first", prepared("salt", train=["e"])))
     leaks = with_past(Leaks(True, "no text stands in two splits", "t"), look_back(RunConfig(), today, challenger))
-    evidence = Evidence(ModelEvidence("new", test="t"), data=DataEvidence(leaks=leaks))
+    evidence = Evidence(ModelEvidence("new", test="t"), leaks=leaks)
     outcome = leak_certificate(LanguageCase(PromotionConfig(), evidence))
     assert outcome.passed is False
     assert "(e)" in outcome.detail
