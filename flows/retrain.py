@@ -35,7 +35,6 @@ from tasks.limits import SameRetrainWaits, asked_by_deployment, one_retrain
 from tasks.planning.pace import keep_time
 from tasks.planning.plan import PlanRequest, RunPlan, configuration, make_plan, with_canaries
 from tasks.planning.rule import require_frame
-from tasks.promotion.ancestry import warn_of_part
 from tasks.promotion.choose import choose_challenger
 from tasks.promotion.evidence import warn_of_other_family
 from tasks.promotion.language import LanguageModels, tell_provable_gain
@@ -122,7 +121,6 @@ def run_pipeline(
     with alone, parent_run(config, until or "retrain") as run_id:
         warn_of_other_family(config)
         dataset = ingest(config)
-        warn_of_part(config, dataset)
         drift = None if until else measure_drift(config, dataset, run_id)  # for the user; the gate only records it
         if request:
             config = with_canaries(config, request, dataset)

@@ -73,7 +73,6 @@ def figures_of_population(tables: Mapping[str, pl.DataFrame]) -> dict[str, float
         "difference": model.open_bits_per_byte - base.open_bits_per_byte,
         "gain": 1 - model.open_bits_per_byte / base.open_bits_per_byte,
         "gap": gap / model.bytes,
-        "gap_per_token": gap / model.tokens,
         "hit@1": int(tables["model"]["hits"].to_numpy().sum()) / model.tokens,
     }
 
@@ -89,7 +88,7 @@ def intervals(tables: Mapping[str, pl.DataFrame], rows: np.ndarray, resamples: i
     row = compared.interval_table("baseline").row(0, named=True)
     pair = compared.boot.interval(lambda sums: _open(sums, "model") - _open(sums, "baseline"))
     hits = ratio_interval(drawn["model"]["hits"].to_numpy(), drawn["model"]["tokens"].to_numpy(), **how)
-    found = {name: (row[f"{name}_lo"], row[f"{name}_hi"]) for name in (*SHOWN, "gain", "gap", "gap_per_token")}
+    found = {name: (row[f"{name}_lo"], row[f"{name}_hi"]) for name in (*SHOWN, "gain", "gap")}
     return {**found, "difference": (pair.low, pair.high), "hit@1": (hits.low, hits.high)}
 
 

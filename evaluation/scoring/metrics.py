@@ -175,19 +175,6 @@ def figures_of(
     )
 
 
-def star_slices(rows: pl.DataFrame, whole: Figures) -> pl.DataFrame:
-    """Return one row of figures per star rating that occurs (0: unknown), lowest first.
-
-    Args:
-        rows: See `figures_of`; they also need a column stars.
-        whole: Figures of all rows, for the labels.
-    """
-    labels = {name: getattr(whole, name) for name in LABELS}
-    parts = rows.sort("stars").partition_by("stars", as_dict=True, maintain_order=True)
-    slices = [{"stars": stars, **figures_of(part, **labels).to_dict()} for (stars,), part in parts.items()]
-    return pl.DataFrame(slices, infer_schema_length=None)
-
-
 def policies(boundary: str, vocabulary: str, unit: str, adaptation: str = STATIC) -> dict[str, str]:
     """Return the policies without which a set of figures cannot be interpreted."""
     return {

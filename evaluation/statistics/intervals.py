@@ -22,18 +22,16 @@ from evaluation.statistics.bootstrap import Bootstrap, Interval
 from evaluation.statistics.comparison import METRICS, Baseline, baseline_of, comparable, floor_nats
 from evaluation.statistics.groups import groups_of
 
-OWN = ("nats", "spelling_nats", "tokens", "words", "oov", "gap_nats", "gap_tokens")
+OWN = ("nats", "spelling_nats", "tokens", "words", "oov", "gap_nats")
 SHARED = ("bytes", "reviews", "gap_bytes")
 """`OWN`: columns that each model has separately; `SHARED`: columns that are the same for all models."""
 
 BELOW = 1e-9
 """Bits per byte: a gap this close to 0 is rounding."""
 
-GAPS: dict[str, Callable[[Sums], Any]] = {
-    "gap": lambda sums: sums["gap_nats"] / sums["gap_bytes"] / LN2,
-    "gap_per_token": lambda sums: sums["gap_nats"] / sums["gap_tokens"] / LN2,
-}
-"""Bits per byte, and bits per token of the model's own vocabulary, above the grammar's floor."""
+def gap(sums: Sums) -> Any:
+    """Return the bits per byte above the grammar's floor."""
+    return sums["gap_nats"] / sums["gap_bytes"] / LN2
 
 
 class ComparedScores:
@@ -79,9 +77,9 @@ class ComparedScores:
 
         Returns:
             model; `x_lo` and `x_hi` of each figure x of `FIGURES`, in the figure's unit; gain_lo, gain_hi; gap (bits
-            per byte above the floor) and gap_per_token (bits per token) with their ends; below_floor: whether even the
-            upper end of the gap is below 0. Null if there is no interval: the figure is infinite, has no meaning for
-            the unit, or there is one review. Gaps are also null if there is no floor.
+            per byte above the floor) with its ends; below_floor: whether even the upper end of the gap is below 0.
+            Null if there is no interval: the figure is infinite, has no meaning for the unit, or there is one review.
+            Gaps are also null if there is no floor.
         """
         rows = [self._row(name, baseline_of(baseline, name)) for name in self.figures]
         schema = dict.fromkeys(rows[0], pl.Float64()) | {"model": pl.String(), "below_floor": pl.Boolean()}
@@ -113,8 +111,7 @@ class ComparedScores:
             row |= _ends(figure, self.boot.interval(partial(_of, name, of) if meant else _missing))
         compared = partial(_gain_of, name, baseline, FIGURES["open_bits_per_byte"])
         row |= _ends("gain", self.boot.interval(compared if baseline in self.figures else _missing))
-        for gap, of in GAPS.items():
-            row |= self.boot.interval(partial(_of, name, of) if self.judged is not None else _missing).named(gap)
+        row |= self.boot.interval(partial(_of, name, gap) if self.judged is not None else _missing).named("gap")
         above = row["gap_hi"]
         row["below_floor"] = None if above is None else above < -BELOW
         return row
@@ -266,7 +263,6 @@ def _gap_columns(name: str, rows: pl.DataFrame, judged: pl.DataFrame) -> dict[An
     open_D = (rows["nats"] + rows["spelling_nats"]).to_numpy()
     return {
         (name, "gap_nats"): np.where(explained_D, open_D - floor_D, 0.0),
-        (name, "gap_tokens"): np.where(explained_D, rows["tokens"].to_numpy(), 0.0),
         "gap_bytes": np.where(explained_D, rows["bytes"].to_numpy(), 0.0),
     }
 

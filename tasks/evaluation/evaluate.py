@@ -19,7 +19,7 @@ from core.config.run_config import RunConfig
 from core.errors import BundleError, converted_errors
 from core.manifest import seconds_of
 from core.store import Artifact, Built
-from evaluation.scoring.metrics import Figures, star_slices
+from evaluation.scoring.metrics import Figures
 from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE
 from evaluation.writing.audit import SAMPLES_FILE as AUDITED_FILE
 from evaluation.writing.audit import TABLES, make_reference
@@ -226,21 +226,18 @@ def _log_once(tracker: Tracker, model: Measured) -> None:
 
 
 def _log_figures(tracker: Tracker, model: Measured) -> None:
-    """Log test and validation figures, per-star slices, samples and audit to the model's MLflow run."""
+    """Log test and validation figures, samples and audit to the model's MLflow run."""
     run = model.fitted.run_id
     # "final_validation" because "validation/perplexity" is the trainer's curve by step. "observed" because these test
     # reviews are a sample: their nll is not the logarithm of "test/perplexity".
-    stars = star_slices(scores_of(model.test), figures_of_artifact(model.test))
-    by_star = {f"stars_{row['stars']}/open_bits_per_byte": row["open_bits_per_byte"] for row in stars.to_dicts()}
     for name, split, artifact, facts in (
-        ("test", "test", model.test, {**model.test.facts, **by_star}),
+        ("test", "test", model.test, model.test.facts),
         ("observed", "test", model.test, model.observed.facts),
         ("final_validation", "validation", model.validation, model.validation.facts),
     ):
         numbers = {f"{name}/{key}": value for key, value in facts.items() if isinstance(value, int | float)}
         dataset = (f"{model.fitted.spec.vocabulary}-{split}", artifact.manifest["inputs"]["tokens"])
         tracker.log_metrics(run, numbers, dataset=dataset)
-    tracker.log_table(run, stars, "per_star.json")
     tracker.log_text(run, (model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"), FIGURES_FILE)
     for artifact, files in (
         (model.samples, (SAMPLES_FILE, SUGGESTIONS_FILE)), (model.observed, (RELIABILITY_FILE,)),

@@ -34,7 +34,6 @@ from tasks.gather import Inputs
 from tasks.stage import store_of
 from tasks.track import registry_of
 from tracking.registry.registry import CHAMPION
-from tracking.tags import DATA_TAG
 
 REMEDY = 'train it from fresh weights: training.start = "fresh"'
 EXAMPLES = 5
@@ -190,24 +189,6 @@ def compared_before(config: RunConfig, clean: str) -> list[Artifact] | None:
         return None
     artifacts = [store_of(config).find_usable("prepare", digest) for digest in _earlier(then)]
     return None if None in artifacts else [one for one in artifacts if one is not None]
-
-
-def warn_of_part(config: RunConfig, dataset: Artifact) -> None:
-    """Warn if a run with fresh weights reads only the last of the files from which the champion has learnt.
-
-    A run without files reads those of the champion. After a run of new reviews alone these are not all.
-    """
-    version = registry_of(config).alias(CHAMPION)
-    if version is None or any(map(wants_champion, config.models)):
-        return
-    digest = version.tags.get(DATA_TAG)
-    taught = store_of(config).find_usable("prepare", digest) if digest else None
-    if taught and _earlier(taught) and taught.manifest["inputs"].get("dataset") == dataset.digest:
-        log.warning(
-            "champion v%d has learnt from earlier reviews, too, which this run does not read: its models start with "
-            "fresh weights and will know less. Name all files (--input), or set training.start=champion",
-            version.version,
-        )
 
 
 def _of_champion(config: RunConfig) -> tuple[list[Artifact], list[str], int]:

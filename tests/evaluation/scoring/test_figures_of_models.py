@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ReviewLMError
-from evaluation.scoring.metrics import Figures, figures_of, star_slices
+from evaluation.scoring.metrics import Figures, figures_of
 from evaluation.scoring.observe import SHOWN, Keyboard
 from evaluation.scoring.punctuation import CAPITALS, MARKS_TOGETHER, scored
 from evaluation.scoring.score import (
@@ -97,18 +97,6 @@ def test_unknown_words_are_spelt_out_in_open_figures_only(bundle, stream):
 
 def test_an_impossible_token_makes_the_perplexity_infinite():
     assert figures_of(rows_of([math.inf], [3])).perplexity == math.inf
-
-
-def test_slices_by_stars_add_up_to_the_whole(bundle, stream):
-    rows = score_stream(bundle, stream)
-    whole = figures_of_bundle(rows, bundle)
-    slices = star_slices(rows, whole)
-    assert slices["stars"].to_list() == [0, 1, 2, 3, 4, 5]
-    for name in ("reviews", "tokens", "bytes", "oov"):
-        assert slices[name].sum() == getattr(whole, name)
-    assert slices["nats"].sum() == pytest.approx(whole.nats, rel=1e-12)
-    fives = figures_of(rows.filter(pl.col("stars") == 5))
-    assert slices.filter(pl.col("stars") == 5)["perplexity"].item() == pytest.approx(fives.perplexity)
 
 
 def test_the_comparison_table_has_the_best_first_and_gains_over_the_baseline():

@@ -180,7 +180,7 @@ def test_the_true_model_has_a_gap_of_zero_in_every_unit(vocabularies, monkeypatc
     judged = judged_by(GRAMMAR, reviews, monkeypatch)
     tables = scores(vocabularies, probabilities, reviews)
     table = compared(tables, vocabularies, judged)
-    for name in ("gap", "gap_lo", "gap_hi", "gap_per_token", "gap_per_token_lo", "gap_per_token_hi"):
+    for name in ("gap", "gap_lo", "gap_hi"):
         assert table[name].to_list() == pytest.approx([0.0] * len(UNITS), abs=1e-9), name
     assert flagged_below_floor(table) == []
     assert figures_of(tables["bpe"]).bits_per_byte == pytest.approx(floor_of(judged)["bits_per_byte"], rel=1e-9)

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from core.config.sections.evaluation import PromotionConfig
-from evaluation.scoring.metrics import figures_of, policies, star_slices
+from evaluation.scoring.metrics import figures_of, policies
 from evaluation.scoring.score import figures_of_bundle, score_stream
 from evaluation.statistics.comparison import comparison_table, own_baselines
 from evaluation.statistics.intervals import ComparedScores
@@ -25,7 +25,6 @@ def test_figures_of_a_bundle_say_how_it_adapts_and_so_do_its_slices(bundle, stre
     assert figures_of_bundle(rows, bundle).to_dict()["adaptation"] == "static"
     whole = figures_of_bundle(rows, adapting(bundle))
     assert whole.to_dict()["adaptation"] == "continuous cache"
-    assert set(star_slices(rows, whole)["adaptation"]) == {"continuous cache"}
     stated = policies(whole.boundary, whole.vocabulary, whole.unit, whole.adaptation)
     assert stated["adaptation"] == "continuous cache"
 

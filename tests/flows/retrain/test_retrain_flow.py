@@ -88,7 +88,7 @@ def test_figures_data_docs_samples_tokenizer_and_decision_are_in_mlflow(ran: Ran
     assert {"decision.json", "decision.md", "models.json", "config.json", "checks.json"} <= parent
     assert any(path.startswith("data_docs/raw/") and path.endswith("index.html") for path in parent)
     child = artifacts_of(client, ran.result["models"][1]["mlflow_run_id"])
-    assert {"samples.json", "suggestions.json", "per_star.json", "tokenizer/vocabulary.json", "figures.json"} <= child
+    assert {"samples.json", "suggestions.json", "tokenizer/vocabulary.json", "figures.json"} <= child
 
 
 def test_the_version_carries_outcome_and_reasons(ran: Ran) -> None:

@@ -15,7 +15,7 @@ from core.config.run_config import RunConfig
 from core.errors import BundleError
 from core.store import Artifact
 from tasks.data.prepare import EARLIER, cleaning_options
-from tasks.promotion.ancestry import compared_before, earlier_data, warn_of_part
+from tasks.promotion.ancestry import compared_before, earlier_data
 from tasks.stage import run_stage
 from tracking.tags import DATA_TAG
 
@@ -114,24 +114,3 @@ def test_a_version_is_compared_again_with_what_it_was_compared_with(champion: Ch
     assert compared_before(config_of(), "") is compared_before(config_of(), "0" * 16) is None
     (may.folder / "manifest.json").unlink()
     assert compared_before(config_of(), june.digest) is None
-
-
-def test_fresh_weights_on_the_champions_last_file_alone_are_warned_of(
-    champion: Chain, caplog: pytest.LogCaptureFixture
-) -> None:
-    may = prepared("may")
-    june = prepared("june", earlier=(may,))
-
-    def warned(config: RunConfig, dataset: Artifact) -> bool:
-        caplog.clear()
-        warn_of_part(config, dataset)
-        return "champion v3 has learnt from earlier reviews, too" in caplog.text
-
-    champion(june, may)
-    assert warned(config_of("fresh"), data_set("june"))
-    assert not warned(config_of("champion"), data_set("june"))
-    assert not warned(config_of("fresh"), data_set("may", "june"))
-    champion(may)
-    assert not warned(config_of("fresh"), data_set("may"))
-    champion(none=True)
-    assert not warned(config_of("fresh"), data_set("may"))
