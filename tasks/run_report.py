@@ -155,17 +155,13 @@ def results_of(
     """
     winner = promotion.challenger if promotion else best_allowed(config, evaluated).name
     return RunResults(
-        models=tuple(_model(model) for model in evaluated.models),
-        table=evaluated.table,
-        winner=winner,
-        baseline=config.baseline,
+        models=tuple(map(_model, evaluated.models)), table=evaluated.table, winner=winner, baseline=config.baseline,
         confidence=config.evaluation.confidence,
         floor=evaluated.floor["bits_per_byte"] if evaluated.floor else None,
         slices=evaluated.slices,
         source=f"{config.source.title}, {dataset.facts['rows']:,} reviews",
         name=config.promotion.model_name,
-        decision=promotion.decision if promotion else None,
-        version=promotion.version if promotion else None,
+        decision=promotion.decision if promotion else None, version=promotion.version if promotion else None,
         champion=promotion.champion_version if promotion else None,
         data=_data(config, dataset, prepared),
         digests=_digests(dataset, prepared, evaluated),

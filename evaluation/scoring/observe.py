@@ -140,17 +140,10 @@ def usefulness(tokens: pl.DataFrame, bytes_typed: int) -> dict[str, float]:
 
 
 COLUMNS = pl.Schema({
-    "review_id": pl.String(),
-    "position": pl.Int64(),
-    "id": pl.Int64(),
-    "token": pl.String(),
-    "nats": pl.Float64(),
-    "rank": pl.Int64(),
-    "entropy": pl.Float64(),
-    "suggestion": pl.Int64(),
-    "confidence": pl.Float64(),
+    "review_id": pl.String(), "position": pl.Int64(), "id": pl.Int64(), "token": pl.String(), "nats": pl.Float64(),
+    "rank": pl.Int64(), "entropy": pl.Float64(), "suggestion": pl.Int64(), "confidence": pl.Float64(),
     "keys_spared": pl.Int64(),
-})
+})  # fmt: skip
 """Columns of `token_scores.parquet`."""
 JUDGED = {"row": pl.Int64(), "predicted_nats": pl.Float64()} | {
     name: dtype for name, dtype in COLUMNS.items() if name not in ("review_id", "token", "nats")

@@ -47,16 +47,10 @@ class ScoringWindow(NamedTuple):
 
 
 def score_stream(
-    bundle: Bundle,
-    stream: TokenStream,
-    folder: Path | None = None,
-    *,
-    observed: Sequence[int] = (),
-    tokens_per_batch: int = TOKENS_PER_BATCH,
-    report: Callable[[int, int], None] = lambda done, total: None,
-    fan_out: FanOut = map,
-    bundle_folder: Path | None = None,
-) -> pl.DataFrame:
+    bundle: Bundle, stream: TokenStream, folder: Path | None = None, *, observed: Sequence[int] = (),
+    tokens_per_batch: int = TOKENS_PER_BATCH, report: Callable[[int, int], None] = lambda done, total: None,
+    fan_out: FanOut = map, bundle_folder: Path | None = None,
+) -> pl.DataFrame:  # fmt: skip
     """Score every review of a stream.
 
     Texts are read from the memory-mapped stream batch by batch. Only the rows of the result grow with the number of

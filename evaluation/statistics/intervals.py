@@ -51,16 +51,9 @@ class ComparedScores:
     """
 
     def __init__(
-        self,
-        scores: Mapping[str, pl.DataFrame],
-        figures: Mapping[str, Figures],
-        judged: pl.DataFrame | None = None,
-        *,
-        confidence: float,
-        resamples: int,
-        seed: int,
-        documents: pl.DataFrame | None = None,
-    ) -> None:
+        self, scores: Mapping[str, pl.DataFrame], figures: Mapping[str, Figures], judged: pl.DataFrame | None = None,
+        *, confidence: float, resamples: int, seed: int, documents: pl.DataFrame | None = None,
+    ) -> None:  # fmt: skip
         rows = aligned(scores)
         self.figures, self.judged = {name: figures[name] for name in scores}, judged
         columns: dict[Any, np.ndarray] = {}

@@ -27,7 +27,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,14 +52,9 @@ POSITIONS = 1_024
 """Tokens that are scored at a time, as in all scores at most this many. Canaries are short, so batches have many rows
 anyway, and with 4,096 tokens the largest moment of an audit of Kaggle's `small` was here: 482 MiB instead of 437."""
 TABLE = {
-    "canary": pl.String,
-    "copies": pl.Int64,
-    "oov": pl.Int64,
-    "nats": pl.Float64,
-    "rank": pl.Float64,
-    "exposure": pl.Float64,
-    "written": pl.Int64,
-}
+    "canary": pl.String, "copies": pl.Int64, "oov": pl.Int64, "nats": pl.Float64, "rank": pl.Float64,
+    "exposure": pl.Float64, "written": pl.Int64,
+}  # fmt: skip
 """Columns of the table that `measure_exposure` returns: one row for each planted canary."""
 FACTS = ("exposure_max", "exposure_mean", "exposure_once", "exposure_limit")
 
@@ -89,18 +84,11 @@ def measure_exposure(
     planted_P, candidates_R = np.split(nats, [len(texts)])
     planted_P = np.where(rows["oov"].to_numpy()[: len(texts)] > 0, np.nan, planted_P)
     lowered = samples.str.to_lowercase()
-    table = pl.DataFrame(
-        {
-            "canary": texts,
-            "copies": canaries.copies,
-            "oov": rows["oov"].head(len(texts)),
-            "nats": planted_P,
-            "rank": ranks(planted_P, candidates_R),
-            "exposure": exposures(planted_P, candidates_R),
-            "written": [int(lowered.str.contains(text, literal=True).sum()) for text in texts],
-        },
-        schema=TABLE,
-    ).with_columns(pl.col("nats", "rank", "exposure").fill_nan(None))
+    table = pl.DataFrame({
+        "canary": texts, "copies": canaries.copies, "oov": rows["oov"].head(len(texts)), "nats": planted_P,
+        "rank": ranks(planted_P, candidates_R), "exposure": exposures(planted_P, candidates_R),
+        "written": [int(lowered.str.contains(text, literal=True).sum()) for text in texts],
+    }, TABLE).with_columns(pl.col("nats", "rank", "exposure").fill_nan(None))  # fmt: skip
     measured = table.drop_nulls("exposure")
     return table, {
         "canaries": len(texts),
@@ -224,14 +212,9 @@ PATTERNS = {step.name: step for step in MASKS}
 
 
 def audit(
-    bundle: Bundle,
-    reference: RealText,
-    canaries: Canaries | None,
-    config: AuditConfig,
-    tokens_per_word: float,
-    folder: Path,
-    report: Report = lambda done: None,
-) -> dict[str, Any]:
+    bundle: Bundle, reference: RealText, canaries: Canaries | None, config: AuditConfig, tokens_per_word: float,
+    folder: Path, report: Report = lambda done: None,
+) -> dict[str, Any]:  # fmt: skip
     """Audit one model and write tables to *folder*.
 
     Args:
@@ -250,15 +233,12 @@ def audit(
     samples.write_parquet(folder / SAMPLES_FILE)
     texts = word_stream(samples["text"]).cut_at(config.max_words)
     facts = _novelty(samples, texts, reference, config.max_words, folder)
-    for figures in (
-        partial(_passages, texts, facts["copied_8"], reference, config.max_words),
-        partial(_private, samples, reference, folder),
-    ):
-        return_freed()  # each leaves gaps that the next one does not fit
-        facts |= figures()
+    return_freed()  # each of these leaves gaps that the next one does not fit
+    facts |= _passages(texts, facts["copied_8"], reference, config.max_words)
     return_freed()
-    scored = folder / "scored"
-    table, exposed = measure_exposure(bundle, canaries, config.candidates, samples["text"], scored)
+    facts |= _private(samples, reference, folder)
+    return_freed()
+    table, exposed = measure_exposure(bundle, canaries, config.candidates, samples["text"], folder / "scored")
     table.write_parquet(folder / EXPOSURE_FILE)
     return facts | exposed
 

@@ -25,12 +25,8 @@ from tasks.evaluation.observed import TOKEN_SCORES_FILE
 from tasks.stage import run_stage
 
 FLOOR_FILE, JUDGED_FILE = "floor.json", "floor.parquet"
-INTERVALS_FILE, DIFFERENCES_FILE, SLICES_FILE, WORST_FILE = (
-    "intervals.parquet",
-    "differences.parquet",
-    "slices.parquet",
-    "worst_slices.parquet",
-)
+INTERVALS_FILE, DIFFERENCES_FILE = "intervals.parquet", "differences.parquet"
+SLICES_FILE, WORST_FILE = "slices.parquet", "worst_slices.parquet"
 MIN_EXPLAINED = 0.99
 """Minimum share of the reviews that the grammar must be able to generate."""
 

@@ -40,43 +40,11 @@ PATIENCE = 5.0
 _processes: ContextVar[ModelProcesses | None] = ContextVar("processes", default=None)
 
 
-class ForkServer:
-    """The process that forks others."""
-
-    def __init__(self) -> None:
-        limit_operations()
-        self._control, theirs = socket.socketpair()
-        with theirs:
-            self._child: subprocess.Popen[bytes] = start_child(
-                ["-m", PROGRAM, str(theirs.fileno())], group=True, stdout=subprocess.DEVNULL, env=environment(),
-                pass_fds=[theirs.fileno()],
-            )  # fmt: skip
-
-    @property
-    def runs(self) -> bool:
-        """Whether it can start another process."""
-        return self._child.poll() is None
-
-    def forked(self) -> Connection:
-        """Start a process; return the connection to it."""
-        ours, theirs = socket.socketpair()
-        with theirs, suppress(BrokenPipeError):  # then the connection is closed, too
-            socket.send_fds(self._control, [b"+"], [theirs.fileno()])
-        return Connection(ours.detach())
-
-    def end(self) -> None:
-        """End it and the processes that it has forked."""
-        self._control.close()  # then it ends its processes itself, and waits for them, as only their parent can
-        with suppress(subprocess.TimeoutExpired):
-            self._child.wait(PATIENCE)
-        end_child(self._child)
-
-
 class ModelProcess:
     """One process that does one work at a time."""
 
-    def __init__(self, server: ForkServer) -> None:
-        self.model, self._waits, self._connection = Path(), True, server.forked()
+    def __init__(self, connection: Connection) -> None:
+        self.model, self._waits, self._connection = Path(), True, connection
 
     def do(self, work: ModelWork, report: Report) -> dict[str, Any]:
         """Return the facts of a work.
@@ -139,7 +107,7 @@ class ModelProcesses:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._server: ForkServer | None = None
+        self._server: subprocess.Popen[bytes] | None = None
         self._free: list[ModelProcess] = []
 
     def do(self, work: ModelWork, report: Report) -> dict[str, Any]:
@@ -160,11 +128,24 @@ class ModelProcesses:
             self._end([one for one in self._free if not one.runs])
             if not (same := [one for one in self._free if one.model == model]):
                 self._end(self._free[:1])
-                if self._server is None or not self._server.runs:
-                    self._server = ForkServer()
-                return ModelProcess(self._server)
+                return ModelProcess(self._forked())
             self._free.remove(same[0])
             return same[0]
+
+    def _forked(self) -> Connection:
+        """Start a process; return the connection to it. Start the fork server if it does not run."""
+        if self._server is None or self._server.poll() is not None:
+            limit_operations()
+            self._control, theirs = socket.socketpair()
+            with theirs:
+                self._server = start_child(
+                    ["-m", PROGRAM, str(theirs.fileno())], group=True, stdout=subprocess.DEVNULL, env=environment(),
+                    pass_fds=[theirs.fileno()],
+                )  # fmt: skip
+        ours, theirs = socket.socketpair()
+        with theirs, suppress(BrokenPipeError):  # then the connection is closed, too
+            socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+        return Connection(ours.detach())
 
     def _end(self, processes: list[ModelProcess]) -> None:
         for process in processes:
@@ -175,7 +156,10 @@ class ModelProcesses:
         """End all processes, and those at work, too; the next work starts new ones."""
         with self._lock:
             if self._server is not None:
-                self._server.end()
+                self._control.close()  # then it ends its processes itself, and waits for them, as only their parent can
+                with suppress(subprocess.TimeoutExpired):
+                    self._server.wait(PATIENCE)
+                end_child(self._server)
             self._server = None
             self._end(list(self._free))
 
