@@ -31,7 +31,7 @@ from evaluation.reports.report_pictures import pictures_of
 from evaluation.reports.report_tables import headline
 from evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, record_of, run_of_bundle
 from evaluation.reports.run_results import ModelResults, RunResults, journal_lines
-from evaluation.writing.audit import EXPOSURE_FILE, NOVELTY_FILE
+from evaluation.writing.audit import NOVELTY_FILE
 from tasks.data.prepare import Prepared, read_report
 from tasks.evaluation.evaluate import FIGURES_FILE, Measured
 from tasks.evaluation.intervals import Evaluated
@@ -241,7 +241,7 @@ def _model(model: Measured) -> ModelResults:
         name=model.name, curve=journal_lines(model.fitted.artifact.folder / JOURNAL),
         samples=_table(model.samples, SAMPLES_FILE), reliability=_table(observed, RELIABILITY_FILE),
         observed=observed.facts, audit=audited.facts, novelty=_table(audited, NOVELTY_FILE),
-        exposure=_table(audited, EXPOSURE_FILE), policies=figures["policies"], kept=_kept(model),
+        policies=figures["policies"], kept=_kept(model),
         digests={"fit": model.fitted.artifact.digest, "bundle": bundle_digest(model.fitted.bundle),
                  "scores": model.test.digest},
     )  # fmt: skip

@@ -25,7 +25,7 @@ Shapes: N reviews, K labels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -201,15 +201,17 @@ def figures(predicted: Predicted) -> ClassifierFigures:
     """Return all figures of a classifier."""
     columns = columns_of(predicted)
     sums = {key: np.float64(column_N.sum()) for key, column_N in columns.items()}
-    values = values_of(formulas(predicted), sums)
-    labels = range(len(predicted.labels))
-    confusion_KK = confusion(predicted)
+    with np.errstate(divide="ignore", invalid="ignore"):  # NaN where a formula divides by 0
+        values = {name: float(formula(sums)) for name, formula in formulas(predicted).items()}
+    count = len(predicted.labels)
+    cell_N = predicted.truth_N * count + predicted.answers_N
+    confusion_KK = np.bincount(cell_N, minlength=count**2).reshape(count, count)
     per_label = tuple(
         LabelFigures(
             predicted.labels[label], int(sums["true", label]), int(sums["answered", label]),
             *(values[name, label] for name in ("precision", "recall", "f1")),
         )
-        for label in labels
+        for label in range(count)
     )  # fmt: skip
     true_K = confusion_KK.sum(1)
     return ClassifierFigures(
@@ -218,13 +220,6 @@ def figures(predicted: Predicted) -> ClassifierFigures:
         float(true_K.max() / len(predicted)), values.get("log_loss"), *_calibration(predicted),
         values.get("mean_absolute_error"), values.get("quadratic_kappa"),
     )  # fmt: skip
-
-
-def confusion(predicted: Predicted) -> np.ndarray:
-    """Return the number of reviews (K, K) by true label (row) and answer (column)."""
-    labels = len(predicted.labels)
-    cell_N = predicted.truth_N * labels + predicted.answers_N
-    return np.bincount(cell_N, minlength=labels**2).reshape(labels, labels)
 
 
 def columns_of(predicted: Predicted) -> dict[Any, np.ndarray]:
@@ -262,12 +257,6 @@ def formulas(predicted: Predicted) -> dict[Any, Formula]:
         formula_of["mean_absolute_error"] = lambda sums: sums["apart"] / sums["reviews"]
         formula_of["quadratic_kappa"] = _kappa
     return formula_of
-
-
-def values_of(formula_of: Mapping[Any, Formula], sums: Sums) -> dict[Any, float]:
-    """Return the value of each formula; NaN where it divides by 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return {name: float(formula(sums)) for name, formula in formula_of.items()}
 
 
 def _right_of(what: str, label: int) -> Formula:

@@ -102,18 +102,11 @@ def _of_slices(results: RunResults, styles: Styles) -> Iterator[Drawing]:
 
 
 def _of_writing(results: RunResults, styles: Styles) -> Iterator[Drawing]:
-    from evaluation.reports.run_figures import exposure_figure, novelty_figure
+    from evaluation.reports.run_figures import novelty_figure
 
-    models = results.shown(SHOWN)
-    if curves := _measured(models, "novelty"):
+    if curves := _measured(results.shown(SHOWN), "novelty"):
         yield Drawing("novelty", AUDIT, novelty_figure(curves, styles), "How much of what is written was read before",
                       "A line well above that of the held-out reviews means copying.")  # fmt: skip
-    if exposures := _measured(models, "exposure"):
-        limit = next((model.audit["exposure_limit"] for model in models if model.audit.get("exposure_limit")), None)
-        yield Drawing(
-            "exposure", AUDIT, exposure_figure(exposures, styles, limit), "Planted secrets, and the mean (bar)",
-            "A point is a canary. Those that stand far above the dashed line, or mostly, are remembered.",
-        )  # fmt: skip
 
 
 def _measured(models: Sequence[ModelResults], what: str) -> dict[str, pl.DataFrame]:

@@ -36,8 +36,6 @@ FARTHEST = 1.6
 """A model with more than this multiple of the best model's bits is drawn at the right edge, with an arrow."""
 LARGEST = 110.0
 """Area of the largest point of a reliability diagram, in square points."""
-NEVER_PLANTED = 0.95
-"""Share of never planted texts below the dashed line of `exposure_figure`."""
 RULES_OF_WORST = (
     ("whole", "excess", "more bits than for all reviews"),
     ("baseline", "change", "more bits than {baseline} needs"),
@@ -102,11 +100,11 @@ def loss_curves(
     for name, history in histories.items():
         style = styles[name]
         axes.plot(*_series(history, "train/perplexity"), color=style["color"], alpha=0.35, linewidth=1.0)
-        measured = _series(history, "validation/perplexity")
-        steps, values = _finite(*measured)
-        if measured[0] and not values:
+        steps, values = _series(history, "validation/perplexity")
+        measured = sum("validation/perplexity" in line for line in history)
+        if measured and not values:
             axes.plot([], [], color=style["color"], linestyle="--", linewidth=1.6, label=f"{name}: infinite")
-        elif len(measured[0]) == 1:
+        elif measured == 1:
             level = f"{name}: {values[0]:.4g}"
             axes.axhline(values[0], color=style["color"], linestyle="--", linewidth=1.6, label=level)
         elif values:
@@ -125,13 +123,9 @@ def loss_curves(
 
 
 def _series(history: Iterable[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
-    points = [(line["step"], line[name]) for line in history if name in line]
-    return [step for step, _ in points], [value for _, value in points]
-
-
-def _finite(steps: Sequence[float], values: Sequence[float]) -> tuple[list[float], list[float]]:
-    points = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
-    return [step for step, _ in points], [value for _, value in points]
+    """Return the steps and values of a figure, without those that are not finite."""
+    points = {line["step"]: line[name] for line in history if name in line and math.isfinite(line[name])}
+    return list(points), list(points.values())
 
 
 def reliability_figure(
@@ -193,45 +187,6 @@ def novelty_figure(curves: Mapping[str, pl.DataFrame], styles: Styles) -> Figure
     return figure
 
 
-def exposure_figure(
-    exposures: Mapping[str, pl.DataFrame], styles: Styles, limit: float | None = None
-) -> Figure:
-    """Draw the exposure of canaries over how often each was planted.
-
-    The exposure of a text that was never planted exceeds x bits with probability 2^−x at most (Carlini et al. 2019,
-    section 4.2). So at least the share `NEVER_PLANTED` of such texts is below −log2(1 − `NEVER_PLANTED`) bits, the
-    dashed line.
-
-    Args:
-        exposures: By model, with the columns copies and exposure (bits; null if the vocabulary cannot write the
-            canary).
-        limit: The largest exposure that the ranking can show, if it is known: the dotted line.
-    """
-    figure, axes = canvas(WIDTH, 3.8)
-    measured = {name: table.drop_nulls("exposure") for name, table in exposures.items()}
-    copies = sorted({count for table in measured.values() for count in table["copies"].to_list()})
-    places = {count: place for place, count in enumerate(copies)}
-    for number, (name, table) in enumerate(measured.items()):
-        shift = (number - (len(measured) - 1) / 2) * min(0.12, 0.7 / max(1, len(measured)))
-        style, xs = styles[name], [places[count] + shift for count in table["copies"]]
-        axes.plot(xs, table["exposure"], linestyle="none", marker=style["marker"], color=style["color"], markersize=5,
-                  alpha=0.75, label=name)  # fmt: skip
-        for count, mean in table.group_by("copies", maintain_order=True).agg(pl.mean("exposure")).iter_rows():
-            middle = places[count] + shift
-            axes.plot([middle - 0.05, middle + 0.05], [mean, mean], color=style["color"], linewidth=2.5)
-    chance = -math.log2(1 - NEVER_PLANTED)
-    axes.axhline(chance, color=GREY, linestyle="--", linewidth=1.3, label=f"{NEVER_PLANTED:.0%} of never planted below")
-    if limit is not None:
-        axes.axhline(limit, color=GREY, linestyle=":", linewidth=1.5, label=f"most that can be shown: {limit:.1f}")
-    ticks_at(axes.xaxis, ["once" if count == 1 else f"{count:,} times" for count in copies])
-    axes.set_xlim(-0.6, max(1, len(copies)) - 0.4)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("how often the canary was planted in the training text")
-    axes.set_ylabel("exposure in bits")
-    legend_below(figure)
-    return figure
-
-
 def worst_slices_figure(
     slices: pl.DataFrame, model: str, baseline: str, styles: Styles
 ) -> Figure:
@@ -267,7 +222,7 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, colour: st
         finite = [(place, row) for place, row in chosen if _is_number(row[column])]
         if finite:
             shares, places = [row[column] for _, row in finite], [place for place, _ in finite]
-            bars = _whiskers([row for _, row in finite], column, f"{column}_lo", f"{column}_hi")
+            bars = _whiskers([row for _, row in finite], column)
             axes.errorbar(shares, places, None, bars, linestyle="none", marker=marker, color=colour, markersize=6,
                           markerfacecolor=face, capsize=3, label=label)  # fmt: skip
     for place in (place for place, row in enumerate(rows) if not _is_number(row[column])):
@@ -278,13 +233,14 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, colour: st
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
 
 
-def _whiskers(rows: Sequence[Mapping[str, Any]], column: str, low: str, high: str) -> list[list[float]]:
+def _whiskers(rows: Sequence[Mapping[str, Any]], column: str) -> list[list[float]]:
     """Return the lengths of the intervals below and above, in the form Matplotlib needs; 0 if there is no interval."""
-    has_interval = [_is_number(row[low]) and _is_number(row[high]) for row in rows]
-    spans = [(row[low], row[high]) if has else (row[column],) * 2 for row, has in zip(rows, has_interval, strict=True)]
-    downs = [max(0.0, row[column] - start) for row, (start, _) in zip(rows, spans, strict=True)]
-    ups = [max(0.0, end - row[column]) for row, (_, end) in zip(rows, spans, strict=True)]
-    return [downs, ups]
+    lengths = []
+    for row in rows:
+        low, high = row[f"{column}_lo"], row[f"{column}_hi"]
+        known = _is_number(low) and _is_number(high)
+        lengths.append((max(0.0, row[column] - low), max(0.0, high - row[column])) if known else (0.0, 0.0))
+    return [list(side) for side in zip(*lengths, strict=True)]
 
 
 def _is_number(value: float | None) -> bool:

@@ -32,7 +32,6 @@ class ModelResults:
         observed: Figures of a sample of the test reviews: hit@k, mrr, ece …
         audit: Figures of its generated and memorised text; those of held-out reviews have the prefix `real_`.
         novelty: Share of n-grams that occur in the training text: n, samples, real.
-        exposure: Exposure of each canary: copies, exposure.
         policies: Policies without which its figures cannot be interpreted.
         digests: Digests of its fit, its bundle, its scores.
     """
@@ -44,7 +43,6 @@ class ModelResults:
     observed: Mapping[str, Any] = field(default_factory=dict)
     audit: Mapping[str, Any] = field(default_factory=dict)
     novelty: pl.DataFrame | None = None
-    exposure: pl.DataFrame | None = None
     kept: tuple[float, float] | None = None
     policies: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)

@@ -97,8 +97,6 @@ def made_model(name: str, random: np.random.Generator) -> ModelResults:
                "private_patterns": 0, "exposure_once": None},
         novelty=pl.DataFrame({"n": range(1, 9), "samples": [0.99, 0.9, 0.75, 0.6, 0.4, 0.25, 0.18, 0.12 * level],
                               "real": [0.98, 0.88, 0.7, 0.55, 0.35, 0.2, 0.12, 0.09]}),
-        exposure=pl.DataFrame({"copies": [1] * 4 + [4] * 4 + [16] * 4,
-                               "exposure": [*random.exponential(1.4, 11) + np.array([0] * 8 + [6] * 3) / level, None]}),
         policies=policies("b", f"digest of {unit}", unit),
         digests={"fit": f"fit of {name}", "bundle": f"bundle of {name}"},
     )  # fmt: skip
