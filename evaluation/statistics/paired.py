@@ -132,7 +132,7 @@ def compare_pair(a: ComparedModel, b: ComparedModel, documents: pl.DataFrame | N
         pl.col("difference_lo").alias("lo"), pl.col("difference_hi").alias("hi"), "gain", "gain_lo", "gain_hi",
     ).with_columns(verdict())  # fmt: skip
     keys, bits = ("dimension", "slice"), pl.col("open_bits_per_byte")
-    sliced = review_slices(scores, documents, options).table
+    sliced, _ = review_slices(scores, documents, options)
     slices = sliced.filter(model=A).select(*keys, "reviews", bits.alias(A)).join(
         sliced.filter(model=B).select(*keys, bits.alias(B), "gain", "gain_lo", "gain_hi"), on=keys,
         maintain_order="left",

@@ -59,16 +59,12 @@ class SliceOptions:
     seed: int = 1
 
 
-@dataclass(frozen=True)
-class Sliced:
-    """The table of slices, and the number of slices of each dimension that were left out (too small, or too many)."""
-
-    table: pl.DataFrame
-    left_out: dict[str, int]
-
-
-def review_slices(scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | None, options: SliceOptions) -> Sliced:
+def review_slices(
+    scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | None, options: SliceOptions
+) -> tuple[pl.DataFrame, dict[str, int]]:
     """Return the figures of slices of reviews, one row per model and slice.
+
+    The second value has the number of slices of each dimension that were left out (too small, or too many).
 
     Args:
         scores: By name of model: `evaluation.scoring.score.score_stream`, all of the same reviews.
@@ -115,7 +111,7 @@ def review_slices(scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | 
         surely_harder=(pl.col("excess_lo") > 0).fill_null(False) | pl.col("open_bits_per_byte").is_infinite(),
     )
     left_out = {slicing.dimension: slicing.left_out for slicing in slicings}
-    return Sliced(table.select(SLICES.names()).cast(SLICES), left_out)
+    return table.select(SLICES.names()).cast(SLICES), left_out
 
 
 def _sums(slicings: Sequence[Slicing], values: pl.Series) -> pl.Series:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -17,7 +16,6 @@ from core.output import literal, quoted
 from core.store import Artifact
 from evaluation.statistics.paired import A, ComparedModel, Pair, compare_pair
 from evaluation.statistics.slice_table import SliceOptions
-from models.base import STATIC
 from models.bundles.bundle import SPEC
 from models.specs import parts_of
 from models.tokens.vocabulary import Vocabulary
@@ -62,14 +60,8 @@ def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measure
         _log_to_model(tracker, evaluated, model)
     _log_documents(config, [*prepared.checks, *(check for model in measured for check in model.checks)], parent_run_id)
     shown = evaluated.table.select(column for column in TABLE_COLUMNS if column in evaluated.table.columns)
-    static = pl.col("adaptation") == STATIC
-    beside = f"MLflow: {tracker.link(parent_run_id)}"
-    for key, what, rows in (
-        ("models", "Test reviews, best first.", shown.filter(static)),
-        ("models-adapting", "Models that adapt to the review they are measured on, best first.", shown.filter(~static)),
-    ):
-        if len(rows):
-            show_table(key, rows.to_dicts(), f"{what} {beside}")
+    about = "Test reviews: static models, then those that adapt to the review they are measured on, each best first."
+    show_table("models", shown.to_dicts(), f"{about} MLflow: {tracker.link(parent_run_id)}")
     written = "\n\n".join(f"## {literal(model.name)}\n\n{_quoted_samples(model)}" for model in measured)
     show_markdown("samples", written, "Reviews that the models have written")
     return evaluated
@@ -96,23 +88,14 @@ def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> No
     run_id, digest = model.fitted.run_id, evaluated.artifact.digest
     if tracker.has_tag(run_id, COMPARED_TAG, digest):
         return
-    row = numbers_of(evaluated.row(model.name))
+    row = {name: float(value) for name, value in evaluated.row(model.name).items() if isinstance(value, int | float)}
     new = {name: value for name, value in row.items() if name not in model.test.facts and name not in COSTS}
+    observed = {f"{name}{end}" for name in model.observed.facts for end in ("", "_lo", "_hi")}  # of a sample of reviews
+    named = {f"{'observed' if name in observed else 'test'}/{name}": value for name, value in new.items()}
     costs = {f"cost/{name}": row[name] for name in COSTS if name in row}
     dataset = (f"{model.fitted.spec.vocabulary}-test", model.test.manifest["inputs"]["tokens"])
-    named = {f"{_group(name, model)}/{name}": value for name, value in new.items()}
     tracker.log_metrics(run_id, named | costs, dataset=dataset)
     tracker.set_tags(run_id, {COMPARED_TAG: digest})
-
-
-def _group(name: str, model: Measured) -> str:
-    """Return the group of reviews that a figure or interval bound belongs to: "test" (all) or "observed"."""
-    return "observed" if name.removesuffix("_lo").removesuffix("_hi") in model.observed.facts else "test"
-
-
-def numbers_of(row: dict[str, Any]) -> dict[str, float]:
-    """Return the numbers of a comparison row; booleans become 1 and 0, missing values are left out."""
-    return {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
 
 
 def _quoted_samples(model: Measured) -> str:

@@ -16,7 +16,7 @@ from core.store import Artifact, Built
 from corpus.splitting.split import iter_split
 from evaluation.statistics.comparison import JUDGED, Baseline, comparison_table, floor_of, own_baselines
 from evaluation.statistics.intervals import ComparedScores, flagged_below_floor, uncovered_table, usefulness_table
-from evaluation.statistics.slice_table import Sliced, SliceOptions, review_slices, worst_slices
+from evaluation.statistics.slice_table import SliceOptions, review_slices, worst_slices
 from models.specs import parts_of
 from tasks.data.documents import documents_of, grouped_by
 from tasks.data.prepare import Prepared
@@ -179,22 +179,17 @@ def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence
             table = table.join(beside, on="model", how="left", maintain_order="left")
         table.write_parquet(work / INTERVALS_FILE)
         compared.difference_table(baseline).write_parquet(work / DIFFERENCES_FILE)
-        options = SliceOptions(baseline, **limits, **sure)
-        sliced = review_slices(scores, reviews, options)
+        slices, left_out = review_slices(scores, reviews, SliceOptions(baseline, **limits, **sure))
+        slices.write_parquet(work / SLICES_FILE)
+        worst_slices(slices, baseline).write_parquet(work / WORST_FILE)
+        counted = slices.group_by("dimension", maintain_order=True).agg(pl.col("slice").n_unique())
         drawn = {"groups": compared.boot.groups, "grouped_by": grouped_by(prepared.clean, reviews)}
         below = list(flagged_below_floor(table))
-        return {**drawn, "below_floor": below, **_write_slices(work, sliced, baseline)}
+        counts = {"slices": dict(counted.iter_rows()), "slices_left_out": left_out}
+        return {**drawn, "below_floor": below, **counts}
 
     inputs = {f"score {model.name}": model.test.digest for model in measured}
     inputs |= {f"observe {name}": artifact.digest for name, artifact in observed.items()}
     inputs |= {"clean": prepared.clean.digest, "floor": floor.digest}
     options = {"baseline": baseline, **sure, **limits}
     return run_stage(config, "intervals", options, inputs, make, f"{len(measured)} models")
-
-
-def _write_slices(work: Path, sliced: Sliced, baseline: Baseline) -> dict[str, Any]:
-    """Write all slices and the worst ones; return the numbers of slices and of slices left out, by dimension."""
-    sliced.table.write_parquet(work / SLICES_FILE)
-    worst_slices(sliced.table, baseline).write_parquet(work / WORST_FILE)
-    counted = sliced.table.group_by("dimension", maintain_order=True).agg(pl.col("slice").n_unique())
-    return {"slices": dict(counted.iter_rows()), "slices_left_out": sliced.left_out}

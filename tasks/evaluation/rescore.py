@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import polars as pl
@@ -23,7 +24,6 @@ from evaluation.drift.figures import decay_curve
 from evaluation.scoring.score import score_stream
 from models.bundles.bundle import Bundle
 from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.drift import known_ids, unknown_to
 from tasks.data.prepare import VOCABULARY_FILE
@@ -101,36 +101,26 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> A
 
 def _reviews_of(config: RunConfig, folder: Path, reference: Artifact, dataset: Artifact) -> pl.DataFrame:
     """Return held-out and new reviews with month and part; per month, only the first by a hash of their ids."""
-    form = _form(folder)
+    with converted_errors(folder):
+        form = Vocabulary.load(folder / VOCABULARY_FILE).normal_form
+    types = {"stars": pl.Int8, "bytes": pl.Int32, "words": pl.Int32}
+    columns = [pl.col(name).cast(types.get(name, pl.String))
+               for name in ("review_id", "text", "stars", "bytes", "words", "month")]  # fmt: skip
     new = sample_months(dataset.folder, MONTH_REVIEWS, form, unknown_to(known_ids(store_of(config), reference)))
     new, _ = in_languages(new, config.selection)
-    held_out: list[pl.DataFrame] = []
+    held_out = new.clear().select(columns)
     for batch in iter_split(reference.folder, "test"):  # batches are in hash order
         dated = batch.filter(pl.col("date").is_not_null()).with_columns(month_of())
-        held_out = [first_of_months(pl.concat([*held_out, dated.select(_columns(new))]), MONTH_REVIEWS)]
-    parts = [(HELD_OUT, held_out[0] if held_out else new.clear()), (NEW, new)]
-    return pl.concat([
-        rows.select(_columns(new)).with_columns(pl.lit(part).alias("part")) for part, rows in parts
-    ])
-
-
-def _columns(new: pl.DataFrame) -> list[pl.Expr]:
-    types = {"stars": pl.Int8, "bytes": pl.Int32, "words": pl.Int32}
-    return [pl.col(name).cast(types.get(name, pl.String)) for name in
-            ("review_id", "text", "stars", "bytes", "words", "month")]
-
-
-def _form(folder: Path) -> NormalForm:
-    with converted_errors(folder):
-        return Vocabulary.load(folder / VOCABULARY_FILE).normal_form
+        held_out = first_of_months(pl.concat([held_out, dated.select(columns)]), MONTH_REVIEWS).select(columns)
+    parts = {HELD_OUT: held_out, NEW: new.select(columns)}
+    return pl.concat([rows.with_columns(part=pl.lit(part)) for part, rows in parts.items()])
 
 
 def _scored_months(config: RunConfig, folder: Path, rows: pl.DataFrame, version: int) -> pl.DataFrame:
     """Return one row of scores per review, with month and part; take months that were scored before from the store."""
     if rows.is_empty():  # no review has a date
         return rows.select("month", "part")
-    groups = rows.partition_by("month", "part", as_dict=True, maintain_order=True)
-    names = ("nats", "spelling_nats", "bytes", "tokens")
+    groups, names = rows.partition_by("month", "part", as_dict=True), ("nats", "spelling_nats", "bytes", "tokens")
     with OpenBundle(config, folder) as opened:
 
         def bundle() -> Bundle:
@@ -158,9 +148,7 @@ def score_reviews(
         write_stream(work / "stream", opened.vocabulary, [reviews])
         scores = score_stream(opened, TokenStream.open(work / "stream"))
         scores.write_parquet(work / SCORES_FILE)
-        for file in (work / "stream").iterdir():
-            file.unlink()
-        (work / "stream").rmdir()
+        rmtree(work / "stream")
         return {"reviews": scores.height}
 
     inputs = {"bundle": bundle_digest(folder), "reviews": reviews_digest(reviews)}

@@ -53,7 +53,7 @@ def test_gains_and_differences_stay_within_a_kind():
     pairs = compared.difference_table(own).select("model", "other").unique().rows()
     assert set(pairs) == {("lstm", "kn5"), ("lstm+cache", "kn5+cache")}
     assert compared.interval_table(own).filter(model="lstm+cache")["gain_lo"][0] > 0
-    sliced = review_slices(tables, None, SliceOptions(own, min_reviews=5, resamples=50)).table
+    sliced = review_slices(tables, None, SliceOptions(own, min_reviews=5, resamples=50))[0]
     assert sliced.filter(pl.col("model") == "lstm+cache")["gain"].to_numpy() == pytest.approx(1 - 0.7 / 0.9)
 
 

@@ -34,12 +34,12 @@ def of(table, model, dimension, name):
 
 
 def sliced(tables, documents=None, options=OPTIONS):
-    return review_slices(tables, documents, options)
+    return review_slices(tables, documents, options)[0]
 
 
 def test_slices_of_stars_have_the_figures_of_their_reviews():
     rows = scores()
-    table = sliced({"kn5": rows}).table
+    table = sliced({"kn5": rows})
     assert table.schema == SLICES
     for stars in range(1, 6):
         found, own = of(table, "kn5", "stars", str(stars)), figures_of(rows.filter(stars=stars))
@@ -68,7 +68,7 @@ def documents(reviews=60, months=("2019-03", "2020-11"), categories=("Food, Bars
 
 
 def test_a_review_belongs_to_all_categories_of_its_business_and_to_none_without_one():
-    table = sliced({"kn5": scores()}, documents()).table
+    table = sliced({"kn5": scores()}, documents())
     assert of(table, "kn5", "category", "Food")["reviews"] == 40
     assert of(table, "kn5", "category", "Bars")["reviews"] == 20
     assert set(table.filter(dimension="month")["slice"]) == {"2019-03", "2020-11"}
@@ -76,13 +76,13 @@ def test_a_review_belongs_to_all_categories_of_its_business_and_to_none_without_
 
 def test_small_months_are_put_together_as_years():
     months = [f"{year}-{month:02d}" for year in (2018, 2019) for month in range(1, 11)]
-    table = sliced({"kn5": scores()}, documents(months=months)).table.filter(dimension="month")
+    table = sliced({"kn5": scores()}, documents(months=months)).filter(dimension="month")
     assert table["slice"].to_list() == ["2018", "2019"]
     assert month_labels(pl.Series([None], dtype=pl.Datetime("us")), 5).to_list() == [None]
 
 
 def test_the_worst_slices_are_those_farthest_above_the_whole_and_those_of_the_least_gain():
-    table = sliced({"kn5": scores(), "lstm": scores(0.7, worse_at=(2,))}).table
+    table = sliced({"kn5": scores(), "lstm": scores(0.7, worse_at=(2,))})
     worst = worst_slices(table, "kn5", count=2)
     for relative_to in ("whole", "baseline"):
         rows = worst.filter(model="lstm", relative_to=relative_to)
@@ -92,7 +92,7 @@ def test_the_worst_slices_are_those_farthest_above_the_whole_and_those_of_the_le
 
 
 def test_a_slice_that_is_worse_is_found_and_the_others_are_not_accused():
-    table = sliced({"kn5": scores(reviews=200), "lstm": scores(0.9, reviews=200, worse_at=(2,))}).table
+    table = sliced({"kn5": scores(reviews=200), "lstm": scores(0.9, reviews=200, worse_at=(2,))})
     sure = table.filter("surely_worse")
     assert list(zip(sure["model"], sure["dimension"], sure["slice"], strict=True)) == [("lstm", "stars", "2")]
 
@@ -100,9 +100,9 @@ def test_a_slice_that_is_worse_is_found_and_the_others_are_not_accused():
 def test_a_slice_that_only_this_model_calls_impossible_is_surely_worse():
     rows = scores(reviews=200)
     impossible = rows.with_columns(nats=pl.when(stars=2).then(float("inf")).otherwise("nats"))
-    table = sliced({"kn5": rows, "lstm": impossible}).table.filter(dimension="stars")
+    table = sliced({"kn5": rows, "lstm": impossible}).filter(dimension="stars")
     assert table.filter("surely_worse").select("model", "slice").rows() == [("lstm", "2")]
-    assert not sliced({"kn5": impossible, "lstm": impossible}).table["surely_worse"].any()
+    assert not sliced({"kn5": impossible, "lstm": impossible})["surely_worse"].any()
 
 
 def test_among_many_equal_slices_hardly_ever_is_one_called_worse_though_single_intervals_would_call_many():
@@ -126,7 +126,7 @@ def test_each_end_of_an_interval_has_half_of_its_error_shared_by_the_slices(erro
     loss = (loss - loss.mean()) / loss.std() / np.sqrt(len(rows)) * 0.01  # a mean of 0 with an error of 0.01 / 60
     worse = rows.with_columns(nats=80.0 * (1 + loss + errors * 0.01 / len(rows)))
     options = SliceOptions("kn5", min_reviews=60, length_bins=2, resamples=10_000)
-    table = sliced({"kn5": rows, "lstm": worse}, options=options).table.filter(model="lstm")
+    table = sliced({"kn5": rows, "lstm": worse}, options=options).filter(model="lstm")
     assert table["dimension"].to_list() == ["stars", "length"]
     assert table["surely_worse"].to_list() == [sure, sure]
 
@@ -138,8 +138,8 @@ def test_equal_slices_are_hardly_ever_called_harder_and_a_hard_one_is():
     for seed in range(40):
         rows = scores(reviews=150)
         cost = np.random.default_rng(seed).gamma(16, 0.25, len(rows))
-        table = sliced({"kn5": rows.with_columns(nats=cost * rows["bytes"])}, options=options).table
+        table = sliced({"kn5": rows.with_columns(nats=cost * rows["bytes"])}, options=options)
         called += table["surely_harder"].any()
     assert called <= 4
-    hard = sliced({"kn5": scores(reviews=200, worse_at=(2,))}).table.filter("surely_harder")
+    hard = sliced({"kn5": scores(reviews=200, worse_at=(2,))}).filter("surely_harder")
     assert list(zip(hard["dimension"], hard["slice"], strict=True)) == [("stars", "2")]
