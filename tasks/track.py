@@ -90,13 +90,12 @@ def prefect_link() -> str:
     return f"[Prefect run {literal(of[tag.FLOW_RUN_NAME])}]({of[tag.FLOW_RUN_URL]})" if (of := prefect_tags()) else ""
 
 
-def run_name(config: RunConfig, last: str) -> dict[str, str]:
-    """Return the tag with the name of a parent run: day, the flow or the model that it put forward, data, time.
+def run_name(config: RunConfig, what: str) -> dict[str, str]:
+    """Return the tag with the name of a parent run: *what* it does or has decided, data, day and time.
 
-    A list of runs shows some fifteen characters, so what differs most comes first.
+    A list of runs shows some fifteen characters, so what an analyst looks for comes first: "promoted kn5+lstm".
     """
-    begun = started()
-    return {tag.RUN_NAME: f"{begun:%d %b} {last}, {config.source.title}, {begun:%H:%M}"}
+    return {tag.RUN_NAME: f"{what}, {config.source.title}, {started():%d %b %H:%M}"}
 
 
 @contextmanager

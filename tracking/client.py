@@ -6,6 +6,7 @@ keeps one active run and one tracking address per process. Two flows in one proc
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sqlite3
@@ -34,7 +35,7 @@ from core.services.service_list import address_of
 from core.sqlite_files import database_file
 from tracking.artifacts import ARTIFACTS, folder_of, new_address, register
 from tracking.database import error_of_schema, is_ready, require_current, require_current_at
-from tracking.tags import EXPERIMENT_KIND, stored_name
+from tracking.tags import EXPERIMENT_KIND, KIND, stored_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -72,6 +73,21 @@ TRAINING_VIEW = "workflowType=machine_learning"
 """Query of a link. Without it the UI opens pages about agents and traces."""
 TRAINING = "custom_model_development"
 """Kind of the experiment. Without it the UI guesses, and shows models as agent versions, with traces and judges."""
+VIEWS = {
+    "runs": {
+        "selectedColumns": [
+            "metrics.`perplexity`", "metrics.`open_bits_per_byte`", "metrics.`gain_percent`",
+            "metrics.`promoted`", "tags.`gate/outcome`",
+        ],
+    },
+    "models": {  # sorted by a figure, because those sorted by time are folded under their flow's run
+        "searchFilter": f"tags.`{KIND}` ILIKE '%'",
+        "orderByKey": "metrics.`test/open_bits_per_byte`", "orderByAsc": True,
+        "selectedColumns": ["metrics.`test/perplexity`", "metrics.`test/open_bits_per_byte`"],
+    },
+}
+"""Shared views of the experiment, as MLflow's page "Share view" stores them: what a link with their name shows."""
+TAGS = {EXPERIMENT_KIND: TRAINING, **{f"mlflow.sharedViewState.{name}": json.dumps(VIEWS[name]) for name in VIEWS}}
 READ_PAUSES = (0.5, 2.0)
 """Seconds before a read request is repeated: a connection may break although nothing is wrong."""
 Answer = TypeVar("Answer")
@@ -242,7 +258,12 @@ class Connection:
     @property
     def runs_page(self) -> str:
         """Address of the page with the runs of the experiment: the figures of each, and what the gate decided."""
-        return f"{self.ui}/#/experiments/{self.experiment_id}/runs?{TRAINING_VIEW}"
+        return f"{self.ui}/#/experiments/{self.experiment_id}/runs?{TRAINING_VIEW}&viewStateShareKey=runs"
+
+    @property
+    def models_page(self) -> str:
+        """Address of the page with the curves and figures of all fitted models beside each other."""
+        return self.runs_page.removesuffix("runs") + "models&compareRunsMode=CHART"
 
     @property
     def shown(self) -> str:
@@ -340,14 +361,16 @@ class Connection:
                 return ""
             if experiment.lifecycle_stage == "deleted":
                 client.restore_experiment(experiment.experiment_id)
+            for name, value in TAGS.items():
+                if experiment.tags.get(name) != value:
+                    client.set_experiment_tag(experiment.experiment_id, name, value)
             return str(experiment.experiment_id)
 
     def _create_experiment(self) -> str:
         here = None if self.uri.startswith("http") else new_address(self.uri, self.artifact_root)
         try:
             with self.reaching() as client:
-                tags = {EXPERIMENT_KIND: TRAINING}
-                return str(client.create_experiment(self.experiment, artifact_location=here, tags=tags))
+                return str(client.create_experiment(self.experiment, artifact_location=here, tags=TAGS))
         except ReviewLMError as error:
             if error_code(error) in PRESENT:  # another process was faster
                 return self._find_experiment()

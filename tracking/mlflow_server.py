@@ -1,14 +1,19 @@
 """Serve MLflow behind a check of Host, Origin and password (`core/web_guard.py`), for `uvicorn --factory`.
 
 `mlflow server` needs another package for a password, and it accepts requests from web pages of other local ports. So
-this module sets up its application as that command does, without the runner of background jobs, and wraps it in the
-guard.
+this module sets up its application as that command does, without the runner of background jobs and without MLflow's
+assistant, which would run commands on this machine, and wraps it in the guard.
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import cast
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.routing import Mount, Route
 
 from core.credentials import credentials_of
 from core.environment import TRACKING_VARIABLE, home_folder
@@ -16,6 +21,10 @@ from core.sqlite_files import home_database
 from core.web_guard import Application, Guard
 from tracking.artifacts import ARTIFACTS, new_address
 from tracking.client import require_whole
+
+ASSISTANT = "/ajax-api/3.0/mlflow/assistant"
+CLOSED = "<script>localStorage['mlflow.assistant.fab.autoOpenedOnFirstLoad_v1'] ??= 'true'</script>"
+"""Tell MLflow's page that the assistant has been shown before."""
 
 
 def application() -> Guard:
@@ -39,4 +48,13 @@ def application() -> Guard:
     from mlflow.server.handlers import initialize_backend_stores
 
     initialize_backend_stores(store, store, root)
+    app.router.routes[:0] = [Route("/", _first_page), Mount(ASSISTANT, PlainTextResponse("not offered here", 404))]
     return Guard(cast(Application, app), credentials_of(home))
+
+
+def _first_page(request: Request) -> HTMLResponse:
+    """Return MLflow's page, in which the panel of its assistant does not open by itself over a third of the figures."""
+    import mlflow.server
+
+    page = Path(mlflow.server.__file__).parent / mlflow.server.REL_STATIC_DIR / "index.html"
+    return HTMLResponse(page.read_text(encoding="utf-8").replace("<head>", f"<head>{CLOSED}", 1))

@@ -198,6 +198,11 @@ class RunConfig(Section):
         return self.model_copy(update=changes)
 
     @property
+    def experiment(self) -> str:
+        """Name of the experiment in MLflow."""
+        return self.execution.experiment or self.promotion.model_name
+
+    @property
     def title(self) -> str:
         """Preset and data in a few words, for the names of runs: "demo, embedded corpus"."""
         return f"{Path(self.preset).stem}, {self.source.title}"

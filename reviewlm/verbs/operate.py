@@ -32,6 +32,7 @@ def start(
     from flows.server.tables import require_current_tables
     from tracking.artifacts import ARTIFACTS
     from tracking.client import require_whole
+    from tracking.registry.opening import asked_model, tracker_at
     from tracking.runs.runs import Tracker
 
     config = configured(preset, set)
@@ -43,19 +44,22 @@ def start(
     champion = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets] if serve and _has_champion(config) else []
     uri = config.execution.tracking_uri
     result = launch.start(config.home, _show_step, uri, champion, deploy_again=deploy)
-    runs = result["MLflow"]
+    runs = models = result["MLflow"]
     folder = config.home / ARTIFACTS
     with suppress(TrackingUnavailable):  # another server may be away: only the link is at stake
-        runs = Tracker(config.tracking_address, config.execution.experiment, folder).runs_page
+        experiment = config.asking(asked_model(config, tracker_at(config))).experiment
+        tracker = Tracker(config.tracking_address, experiment, folder)
+        runs, models = tracker.runs_page, tracker.models_page
     terminal.say()
     terminal.show_facts({name: value for name, value in result.items() if name != "MLflow"})
-    terminal.say(f"\nRuns, in MLflow: {runs}", whole=True)  # its address alone opens a welcome page
+    terminal.say(f"\nRuns, in MLflow:            {runs}", whole=True)  # its address alone opens a welcome page
+    terminal.say(f"Their models side by side:  {models}", whole=True)
     if sys.stdout.isatty() and not json:  # a password must not end up in a file or a log
         terminal.say()
         terminal.show_facts(_login(config.home))
     if serve and not champion:
         terminal.say("Nothing is served yet, because there is no champion. After a promotion, start again.")
-    terminal.last_line({**result, "runs": runs}, json)
+    terminal.last_line({**result, "runs": runs, "models": models}, json)
 
 
 def _has_champion(config: RunConfig) -> bool:

@@ -80,7 +80,7 @@ def log_headline(config: RunConfig, evaluated: Evaluated, model: str, run_id: st
     """Log the test figures of the model that a run puts forward: the few by which a list of runs is read."""
     row = evaluated.row(model)
     figures = {name: row[name] for name in ("perplexity", "open_bits_per_byte")}
-    tracker_of(config).log_metrics(run_id, figures | {"percent_below_baseline": 100 * row["gain"]})
+    tracker_of(config).log_metrics(run_id, figures | {"gain_percent": 100 * row["gain"]})
 
 
 def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> None:
@@ -196,7 +196,7 @@ def _log(config: RunConfig, pair: Pair, run_id: str) -> None:
         tracker.log_table(run_id, table, f"{name}.json")
     tracker.log_text(run_id, pair.to_markdown(), MARKDOWN_FILE)
     figures = {
-        f"{row['figure'].replace(' ', '_')}/{column}": value
+        f"compared/{row['figure'].replace(' ', '_')}_{column}": value
         for row in pair.figures.to_dicts() for column, value in row.items() if isinstance(value, float)
     }
     tracker.log_metrics(run_id, figures)

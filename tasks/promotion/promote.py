@@ -170,11 +170,12 @@ def decide(
 def _log(config: RunConfig, clean: Artifact, decision: Decision, challenger: str, run_id: str) -> None:
     """Log a decision to the flow's run, and show it in Prefect."""
     tracker, text = tracker_of(config), decision.to_markdown()
+    what = f"{'promoted' if decision.promote else 'refused'} {challenger}"
     tracker.log_text(run_id, decision.to_json(), "decision.json")
     tracker.log_text(run_id, text, "decision.md")
     if (certificate := clean.folder / CERTIFICATE_FILE).exists():
         tracker.log_text(run_id, certificate.read_text(encoding="utf-8"), CERTIFICATE_FILE)
-    tracker.set_tags(run_id, {tag.OUTCOME: decision.headline, tag.NOTE: text} | run_name(config, challenger))
+    tracker.set_tags(run_id, {tag.OUTCOME: decision.headline, tag.NOTE: text} | run_name(config, what))
     tracker.log_metrics(run_id, {"promoted": float(decision.promote)})
     show_markdown("gate", text, decision.headline)
 

@@ -97,7 +97,8 @@ def test_it_has_exercises_with_folded_answers_and_leads_to_the_code(path: Path) 
 def test_its_links_lead_to_files_that_exist(path: Path) -> None:
     text = "\n".join(map(source, cells(path, "markdown")))
     links = {link for link in re.findall(r"\]\(([^)#\s]+)", text) if not link.startswith("http")}
-    assert not [link for link in sorted(links) if not (path.parent / link).exists()]
+    built = {"../reference/cli.md", "../reference/settings.md"}
+    assert not [link for link in sorted(links - built) if not (path.parent / link).exists()]
 
 
 @each

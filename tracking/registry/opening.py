@@ -120,7 +120,7 @@ def find_classifier(config: RunConfig, reference: str) -> Found:
 
 def tracker_at(config: RunConfig) -> Tracker:
     """Return the tracker of a configuration, without creating the home folder."""
-    return Tracker(config.tracking_address, config.execution.experiment, config.home / "mlartifacts")
+    return Tracker(config.tracking_address, config.experiment, config.home / "mlartifacts")
 
 
 def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:

@@ -41,7 +41,7 @@ class ExecutionConfig(Section):
             the parts of large work (cleaning, near-duplicates, words, tokens, n-grams): "HOST:PORT" or "auto" on one of
             its nodes, "ray://HOST:PORT" elsewhere, "local" for one of this machine alone. Empty: none.
         gpu_share: GPU that each process of a fit gets in the cluster; 0.25: four small networks share one.
-        experiment: Experiment in MLflow.
+        experiment: Experiment in MLflow. Empty: the name of the registered model, so data do not mix.
         rebuild: Stages to build again.
     """
 
@@ -55,7 +55,7 @@ class ExecutionConfig(Section):
     tracking_patience: Annotated[Number, Field(ge=0, le=1_000_000)] = 120.0
     cluster: Annotated[Line, Field(pattern=r"^(|local|auto|(ray://)?[^/\s]+:\d+)$")] = ""
     gpu_share: Annotated[Number, Field(gt=0, le=1)] = 1.0
-    experiment: Annotated[Line, Field(min_length=1, max_length=200)] = "reviewlm"
+    experiment: Annotated[Line, Field(max_length=200)] = ""
     rebuild: tuple[Stage, ...] = ()
 
     @model_validator(mode="after")

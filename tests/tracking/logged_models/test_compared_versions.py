@@ -97,8 +97,8 @@ def test_mlflow_gets_every_table_and_the_document(
         "figures.json", "slices.json", "samples.json", "costs.json", "comparison.md",
     }
     metrics = store.tracker.metrics(run_id)
-    assert metrics["open_bits_per_byte/gain"] == pytest.approx(0.5)
-    assert metrics["open_bits_per_byte/lo"] <= metrics["open_bits_per_byte/difference"]
+    assert metrics["compared/open_bits_per_byte_gain"] == pytest.approx(0.5)
+    assert metrics["compared/open_bits_per_byte_lo"] <= metrics["compared/open_bits_per_byte_difference"]
     assert "B is better" in store.tracker.tag(run_id, "mlflow.note.content")
     file = write_markdown(found, tmp_path / "comparisons")
     assert file.name == "version-1--version-2.md"
