@@ -95,6 +95,13 @@ def test_without_the_password_only_the_addresses_of_the_page_on_security_answer(
     assert answered - pages == opened
 
 
+def test_mlflow_s_page_is_served_and_its_assistant_is_not(servers: tuple[Path, dict[str, int]]) -> None:
+    home, port = servers[0], servers[1]["mlflow"]
+    status, headers = ask(port, "GET", "/", Authorization=basic(home))
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert ask(port, "GET", "/ajax-api/3.0/mlflow/assistant/config", Authorization=basic(home))[0] == 404
+
+
 def test_the_password_is_in_no_log_argument_or_list_of_services(servers: tuple[Path, dict[str, int]]) -> None:
     home, _ = servers
     password = password_of(home).encode()

@@ -8,6 +8,7 @@ import os
 import threading
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import polars as pl
 import pytest
@@ -33,6 +34,14 @@ def test_a_figure_logged_again_is_there_once_and_a_new_value_is_the_latest(track
     for _ in range(2):
         tracker.log_curves(run_id, [("curve", 0.5, 0), ("curve", 0.25, 10), ("curve", float("nan"), 20)])
     assert [step for step, _ in history(tracker, run_id, "curve")] == [0, 10, 20]
+
+
+def test_the_links_to_mlflow_name_views_that_the_experiment_has(tracker: Tracker):
+    tags = tracker.client.get_experiment(tracker.experiment_id).tags
+    pages = (tracker.runs_page, tracker.models_page)
+    keys = [parse_qs(page.partition("?")[2])["viewStateShareKey"][0] for page in pages]
+    views = [json.loads(tags[f"mlflow.sharedViewState.{key}"]) for key in keys]
+    assert all("metrics." in column for view in views for column in view["selectedColumns"][:2])
 
 
 def append(journal: Path, *steps: int) -> None:
