@@ -24,7 +24,7 @@ from core.store import Artifact
 from flows.parts import evaluate, held_out_tokens, ingest, prepare, train
 from flows.server.parameters import Given, Inputs, Minutes, Overrides, PresetOrNone
 from tasks.data.card import log_card
-from tasks.data.drift import measure_drift
+from tasks.data.drift import measure_drift, sentence_of
 from tasks.data.prepare import Prepared
 from tasks.evaluation.compare import log_headline
 from tasks.evaluation.intervals import Evaluated
@@ -139,7 +139,7 @@ def run_pipeline(
         evaluated = evaluate(config, prepared, fitted, run_id)
         promotion: Promotion | None = None
         if until is None:
-            promotion = promote(config, prepared, evaluated, run_id, drift if isinstance(drift, Artifact) else None)
+            promotion = promote(config, prepared, evaluated, run_id, "" if drift is None else sentence_of(drift))
         report = make_report(config, dataset, prepared, evaluated, promotion, run_id, made)
         return summarise(config, prepared, evaluated, promotion, run_id, report, made)
 
@@ -156,7 +156,7 @@ def plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: P
 @flow(name="promote", flow_run_name="promote: {config.source.title}", persist_result=False)
 def promote(
     config: Given[RunConfig], prepared: Given[Prepared], evaluated: Given[Evaluated], parent_run_id: str,
-    drift: Given[Artifact | None] = None,
+    drift: str = "",
 ) -> Promotion:  # fmt: skip
     """Register the challenger, run the gate and return the decision. A refused promotion is not an error."""
     held_out = held_out_tokens(prepared, [model.fitted for model in evaluated.models])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from evaluation.reports.document import Picture, png
+from evaluation.reports.report_tables import adapts
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.statistics.comparison import baseline_of
 
@@ -68,7 +69,9 @@ Styles = Mapping[str, Mapping[str, Any]]
 def _of_models(results: RunResults, styles: Styles) -> Iterator[Drawing]:
     from evaluation.reports.run_figures import bits_figure, loss_curves, reliability_figure
 
-    bars = "Bar: interval of the figure. Models below the line adapt to what they read: the two groups do not compare."
+    bars = "Bar: interval of the figure."
+    if any(map(adapts, results.table.to_dicts())):
+        bars += " Models below the line adapt to what they read: the two groups do not compare."
     yield Drawing("bits_per_byte", ANSWER, bits_figure(results.table, styles, results.floor, results.baseline),
                   "Bits per byte of the test reviews", bars)  # fmt: skip
     curves = {model.name: model.curve for model in results.shown(len(styles)) if model.curve}

@@ -215,7 +215,7 @@ def about_models(results: RunResults) -> str:
     return (
         f"{rows[0]['reviews']:,} test reviews, best model first. Bits per byte: unknown words spelt out, so they "
         f"compare all models; lower is better. ±: half of the {results.confidence:.0%} interval."
-        + f" {BASELINE}: change of bits per byte against {results.baseline}." * bool(results.baseline)
+        + f" {BASELINE}: change of bits per byte against {results.baseline}." * bool(results.baseline and len(rows) > 1)
         + " Perplexities compare models of one vocabulary only." * several
         + f" First guess: of {observed:,} observed reviews." * bool(observed)
     )

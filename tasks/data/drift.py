@@ -78,6 +78,13 @@ def measure_drift(
     return why
 
 
+def sentence_of(outcome: Artifact | NotCompared) -> str:
+    """Return what `measure_drift` found, in a sentence for the gate's table."""
+    if isinstance(outcome, NotCompared):
+        return f"not measured: {outcome.reason}"
+    return str(outcome.facts["sentence"])
+
+
 def _measured(
     config: RunConfig, dataset: Artifact, parent_run_id: str, parameters: Mapping[str, Any] | None
 ) -> Artifact:  # fmt: skip

@@ -34,14 +34,10 @@ from tracking.logged_models.export import Form, smoke_test
 from tracking.registry.registry import CHAMPION
 from tracking.tags import BUNDLE_TAG, FIT_TAG, MODEL_URI_TAG
 
-NOT_COMPARED = (
-    "drift was not measured: there is no champion, its data are not in this store, or hardly any review is new to it"
-)
-
 
 def gather_evidence(
     family: ModelFamily, config: RunConfig, prepared: Prepared, evaluated: Any, challenger: Candidate, scored: Scored,
-    champion: Champion | None, version: int | None, drift: Artifact | None = None,
+    champion: Champion | None, version: int | None, drift: str = "",
     champion_reviews: ChampionReviews[Any] | None = None,
 ) -> Evidence[Any]:  # fmt: skip
     """Return the evidence about challenger and champion.
@@ -53,7 +49,7 @@ def gather_evidence(
         scored: What the challenger did.
         champion: The champion with what it did, if there is one.
         version: Number of the registered challenger; None if the challenger is the champion itself.
-        drift: Artifact of the stage "drift", if it ran.
+        drift: Whether new reviews have drifted, in a sentence.
         champion_reviews: Result of `score_champion_reviews`.
     """
     bundle, clean = challenger.fitted.bundle, prepared.clean
@@ -65,7 +61,7 @@ def gather_evidence(
         champion.scored.evidence(champion.digest, champion.family, f"version {champion.version}") if champion else None,
         family.baseline(config, prepared, evaluated, challenger),
         reviews=documents, grouped_by=grouped_by(clean, documents), checks_passed=passed, checks_detail=detail,
-        leaks=leaks, drift=drift.facts["sentence"] if drift else NOT_COMPARED,
+        leaks=leaks, drift=drift or "not measured",
         megabytes=megabytes(bundle), **served(config, challenger.fitted, version, family.form),
         champion_reviews=champion_reviews,
         rolled_back=rolled_back(config, challenger.fitted),

@@ -53,14 +53,14 @@ class Promotion:
 
 def promote_challenger(
     family: ModelFamily, config: RunConfig, prepared: Prepared, evaluated: Any, challenger: Candidate,
-    parent_run_id: str, drift: Artifact | None = None,
+    parent_run_id: str, drift: str = "",
 ) -> Promotion:  # fmt: skip
     """Register the challenger, run the gate and carry out its decision; start again if the champion changes meanwhile.
 
     Args:
         config: `promotion.model_name` is the registered model.
         evaluated: All models of the run.
-        drift: Artifact of the stage "drift", if it ran.
+        drift: Whether new reviews have drifted, in a sentence.
 
     Raises:
         ChampionChanged: The champion changed during each of `ATTEMPTS` decisions.
@@ -122,7 +122,7 @@ def register_fit(
 @during("gate")
 def decide(
     family: ModelFamily, config: RunConfig, prepared: Prepared, evaluated: Any, challenger: Candidate, scored: Scored,
-    champion: Champion | None, version: int | None, parent_run_id: str, drift: Artifact | None = None,
+    champion: Champion | None, version: int | None, parent_run_id: str, drift: str = "",
     champion_reviews: ChampionReviews[Any] | None = None,
 ) -> Promotion:
     """Apply the policy to current evidence, write the outcome to registry and runs, and move the alias if it passed.
