@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, is_dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from core.lineage import FAMILY_TAG
+from core.manifest import flat
 
 # Tags that MLflow's own pages show or read.
 RUN_NAME = "mlflow.runName"
@@ -114,34 +114,12 @@ CHART_SECTIONS = {
 of each group and sorts the sections by name: learning curves, deciding figures, course of training, then details."""
 
 
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return `{"training.batch": "20", "models.0.kind": "lstm", …}`: dotted names, values as short text.
+def flatten(nested: Mapping[str, Any]) -> dict[str, str]:
+    """Return `{"training.batch": "20", "labels": "[1, 2]", …}`: dotted names, values as short text.
 
-    Strings are not changed; all other values are written as JSON (`null`, `true`, `[1, 2]`). The names of entries in a
-    list of sections contain the index.
+    Strings are not changed; all other values are written as JSON (`null`, `true`, `[1, 2]`).
     """
-    return {legal_name(name): shorten(_text(value), PARAM_LENGTH) for name, value in _leaves(nested, prefix)}
-
-
-def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    elif hasattr(value, "model_dump"):
-        value = value.model_dump()
-    sections = isinstance(value, list | tuple) and value and all(_is_section(entry) for entry in value)
-    if isinstance(value, Mapping) and value:
-        children = value.items()
-    elif sections:
-        children = dict(enumerate(value)).items()
-    else:
-        yield name, value
-        return
-    for key, child in children:
-        yield from _leaves(child, f"{name}.{key}" if name else str(key))
-
-
-def _is_section(value: Any) -> bool:
-    return isinstance(value, Mapping) or is_dataclass(value) or hasattr(value, "model_dump")
+    return {legal_name(name): shorten(_text(value), PARAM_LENGTH) for name, value in flat(nested).items()}
 
 
 def _text(value: Any) -> str:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from core.errors import ConfigError, ReviewLMError
 from core.lineage import FAMILY_TAG
 from core.sqlite_files import database_file, read_only
-from models.options import require_name
 from tracking.client import ABSENT, PRESENT, error_code
 from tracking.tags import MODEL_KIND, MODEL_URI_TAG, OUTCOME, REASON, legal_name, shorten, unpacked
 
@@ -23,7 +22,9 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 PROMOTED, REFUSED = "promoted", "refused"
 TAG_LENGTH, DESCRIPTION_LENGTH = 5000, 5000
-REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]{1,255})|/(?P<version>\d{1,9}))")
+REFERENCE = re.compile(
+    r"models:/(?P<name>\w[^/\\@:*?<>|'\"\x00-\x1f]{0,99})(?:@(?P<alias>[\w-]{1,255})|/(?P<version>\d{1,9}))"
+)
 SCHEME = "models:/"
 LOG = "-decisions"
 """End of the name of a decision log."""
@@ -87,20 +88,12 @@ class Reference:
     def parse(cls, text: str) -> Reference:
         """Parse `models:/NAME@ALIAS` or `models:/NAME/VERSION`; raise ConfigError if the text has neither form."""
         if (match := REFERENCE.fullmatch(text)) is None:
-            raise _no_address(text)
-        try:
-            name = require_name(match["name"])
-        except ValueError as error:
-            raise _no_address(text, str(error)) from error
+            raise ConfigError(
+                "This is not the address of a registered model", value=text,
+                remedy="write models:/NAME@ALIAS or models:/NAME/VERSION, e.g. models:/reviewlm@champion",
+            )
         number = match["version"]
-        return cls(name, match["alias"] or "", int(number) if number else None)
-
-
-def _no_address(text: str, cause: str = "") -> ConfigError:
-    return ConfigError(
-        "This is not the address of a registered model", value=text, cause=cause,
-        remedy="write models:/NAME@ALIAS or models:/NAME/VERSION, e.g. models:/reviewlm@champion",
-    )
+        return cls(match["name"], match["alias"] or "", int(number) if number else None)
 
 
 def version_tags(tags: Mapping[str, Any]) -> dict[str, str]:

@@ -16,10 +16,10 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.errors import ArtifactError, ReviewLMError, TrackingUnavailable
 from tracking.client import Connection
@@ -44,6 +44,20 @@ _away_until: dict[str, float] = {}
 
 class Unknown(TrackingUnavailable):
     """A run is named that MLflow does not know yet."""
+
+
+class Point(NamedTuple):
+    """A value of a metric, with name and digest of the data set that it was measured on, "" for none.
+
+    `step` counts training tokens; `time` is seconds since 1970, 0 if unknown.
+    """
+
+    name: str
+    value: float
+    step: int
+    time: float
+    dataset: str = ""
+    digest: str = ""
 
 
 @dataclass
@@ -258,35 +272,31 @@ def _models(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent
 
 def _points(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
     """Log the points that the run does not have yet; with a data set, also as metrics of the run's logged model."""
-    points = [(Point(*entry[:4]), *entry[4:6]) for entry in record.points.values()]
-    sent.points = send_points(tracker, record.run_id, points)
+    sent.points = send_points(tracker, record.run_id, [Point(*entry) for entry in record.points.values()])
 
 
-def send_points(tracker: Publisher, run_id: str, points: list[tuple[Point, str, str]]) -> int:
+def send_points(tracker: Publisher, run_id: str, points: list[Point]) -> int:
     """Send the points that a run does not have, and return their number.
 
     Each tracker asks MLflow once for the values of a metric and remembers them; after a failure it asks again.
-
-    Args:
-        points: Points, each with name and digest of its data set, "" for none.
     """
     values, model = tracker.sent_points.pop(run_id, {}), ""
-    unknown = {point.name for point, _, _ in points} - values.keys()
+    unknown = {point.name for point in points} - values.keys()
     with tracker.reaching() as client:
         from mlflow.entities import Metric
 
-        if unknown or any(name for _, name, _ in points):
+        if unknown or any(point.dataset for point in points):
             data = client.get_run(run_id).data
             model = value_of(data.tags, MODEL_URI_TAG).removeprefix("models:/")
             for name in unknown:
                 history = client.get_metric_history(run_id, name) if name in data.metrics else []
                 values[name] = {one.step: one.value for one in sorted(history, key=lambda one: one.timestamp)}
         metrics = []
-        for point, name, digest in points:
-            if not _same(values[point.name].get(point.step), point.value):
-                tied = {"model_id": model, "dataset_name": name, "dataset_digest": digest} if name and model else {}
-                when = int((point.time or time.time()) * 1000)
-                metrics.append(Metric(point.name, point.value, when, point.step, **tied))
+        for name, value, step, seconds, dataset, digest in points:
+            if not _same(values[name].get(step), value):
+                tied = {"model_id": model, "dataset_name": dataset, "dataset_digest": digest}
+                tied = tied if dataset and model else {}
+                metrics.append(Metric(name, value, int((seconds or time.time()) * 1000), step, **tied))
         _log(client, run_id, "metrics", metrics)
     for metric in metrics:
         values[metric.key][metric.step] = metric.value
@@ -345,20 +355,6 @@ def _log(client: MlflowClient, run_id: str, kind: str, entries: list[Any]) -> No
         client.log_batch(run_id, **batch)
 
 
-@dataclass(frozen=True)
-class Point:
-    """A value of a metric. `step` counts training tokens; `time` is seconds since 1970, 0 if unknown."""
-
-    name: str
-    value: float
-    step: int
-    time: float
-
-    def entry(self, dataset: tuple[str, str] = ("", "")) -> tuple[str, list[Any]]:
-        """Return key and value for `Record.points`."""
-        return f"{self.step} {self.name}", [self.name, self.value, self.step, self.time, *dataset]
-
-
 def read_journal(path: Path, settled: bool = False) -> list[Point]:
     """Return the journal's points in order, one per (name, step); if a point is repeated, the last value counts.
 
@@ -372,25 +368,21 @@ def read_journal(path: Path, settled: bool = False) -> list[Point]:
             to a checkpoint, cuts the journal there and writes other values for the same steps. The checkpoint of the
             last mark may not be written yet; that of the mark before is.
     """
-    points = {(point.name, point.step): point for point in _journal_points(path, settled)} if path.is_file() else {}
-    return list(points.values())
-
-
-def _journal_points(path: Path, settled: bool) -> Iterator[Point]:
-    lines = path.read_bytes().split(b"\n")[:-1]
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
     if settled:
         marks = [number for number, line in enumerate(lines, start=1) if SETTLED in line]
         lines = lines[: marks[-2] if len(marks) > 1 else 0]
+    points: dict[tuple[str, int], Point] = {}
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
-            step = int(entry["step"])
+            step, time = int(entry["step"]), float(entry.get("time", 0.0))
         except (ValueError, KeyError, TypeError):
             if line.strip():
                 log.warning("%s line %d is not a journal entry; skipped", path, number)
             continue
-        time = entry.get("time", 0.0)
-        seconds = float(time) if isinstance(time, int | float) and math.isfinite(time) else 0.0
         for name, value in entry.items():
             if name not in NOT_METRICS and isinstance(value, int | float) and not isinstance(value, bool):
-                yield Point(metric_name(name), float(value), step, seconds)
+                point = Point(metric_name(name), float(value), step, time)
+                points[point.name, step] = point
+    return list(points.values())

@@ -54,7 +54,7 @@ class Record:
         run_id: MLflow's id; empty while MLflow does not know the run.
         open: Whether a process has the run open; it holds the lock beside the record.
         start: Name, tags and time; None once MLflow knows the run.
-        points: By step and name: a `Point`, with name and digest of its data set.
+        points: By step and name: a `Point`.
         inputs: Data sets, as `Tracker.log_datasets` describes them.
         models: Name, bundle and package of each logged model.
         texts: Contents by path.

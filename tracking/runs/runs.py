@@ -189,11 +189,13 @@ class Tracker(Publisher):
         self, run_id: str, points: Iterable[tuple[str, float, int]], dataset: tuple[str, str] | None = None
     ) -> None:
         """Log many points (name, value, step) in as few requests as MLflow allows."""
-        now = time.time()
-        tied = (dataset[0], dataset[1][:DIGEST_LENGTH]) if dataset else ("", "")
-        named = (Point(metric_name(name), float(value), step, now) for name, value, step in points)
-        if entries := dict(point.entry(tied) for point in named):
-            self.write(run_id, points=entries)
+        now, tied = time.time(), (dataset[0], dataset[1][:DIGEST_LENGTH]) if dataset else ()
+        self._write_points(run_id, [Point(metric_name(name), float(value), step, now, *tied)
+                                    for name, value, step in points])  # fmt: skip
+
+    def _write_points(self, run_id: str, points: list[Point]) -> int:
+        entries = {f"{point.step} {point.name}": list(point) for point in points}
+        return self.write(run_id, points=entries).points if entries else 0
 
     def log_journal(self, run_id: str, journal: Path, settled: bool = False) -> int:
         """Send the trainer's journal, and return the number of new points; a repeated call creates no duplicates.
@@ -206,10 +208,10 @@ class Tracker(Publisher):
         """
         points = read_journal(Path(journal), settled)
         if not settled:
-            return self.write(run_id, points=dict(point.entry() for point in points)).points
+            return self._write_points(run_id, points)
         if self.paused:
             raise TrackingUnavailable("MLflow did not answer a moment ago", where=self.shown)
-        return send_points(self, self.known_id(run_id), [(point, "", "") for point in points])
+        return send_points(self, self.known_id(run_id), points)
 
     def log_figure(self, run_id: str, figure: Figure, file: str) -> None:
         """Save a matplotlib figure as an image under the run, e.g. "plots/loss.png"."""

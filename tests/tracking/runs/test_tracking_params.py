@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.specs import NGramSpec, RecurrentSpec
 from tests.examples import examples
 from tracking.runs.publish import read_journal
 from tracking.tags import PARAM_LENGTH, flatten, legal_name
@@ -20,13 +19,6 @@ def test_nested_sections_become_dotted_names():
     assert flatten(nested) == {
         "data.split.test": "0.1", "seed": "1", "name": "kn5", "none": "null", "on": "true", "orders": "[1, 2]",
     }
-
-
-def test_lists_of_sections_and_dataclasses_are_opened():
-    flat = flatten({"models": [RecurrentSpec(hidden=7), NGramSpec(order=3)]})
-    assert flat["models.0.hidden"] == "7"
-    assert flat["models.0.training.batch"] == "20"
-    assert flat["models.1.order"] == "3"
 
 
 def test_a_value_above_the_limit_is_cut_and_says_so():
