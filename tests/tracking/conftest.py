@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from tests.tracking.mlflow_servers import Served
 from tracking.logged_models import export
 from tracking.logged_models.bundles import log_bundle
 from tracking.registry.registry import Registry
@@ -157,17 +154,6 @@ def store(tracker: Tracker, tmp_path: Path) -> Store:
     return Store(tracker, Registry(tracker, "reviewlm"), tracker.start_run("fit"), tmp_path)
 
 
-@contextmanager
-def _started(command: Callable[[int], list[str]], folder: Path, ping: str, **environment: str) -> Iterator[str]:
-    """Start `mlflow COMMAND(port)`, give its address, and stop it."""
-    served = Served(command, folder, ping, **environment)
-    try:
-        served.start()
-        yield served.address
-    finally:
-        served.stop()
-
-
 @pytest.fixture
 def light_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """A logged model of one file: saving a real one takes a second."""
@@ -190,9 +176,3 @@ def pieces(tmp_path: Path) -> Path:
     points = [{"step": step, "time": 1000.0 + step, "train/nats": step / 7} for step in range(5)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
     return folder
-
-
-@pytest.fixture(scope="session")
-def started() -> Callable[..., AbstractContextManager[str]]:
-    """`with started(command, folder, ping, **environment) as address:`: an MLflow server for a while."""
-    return _started

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -44,6 +45,13 @@ class Served:
             )
         _wait_for(f"{self.address}{self._ping}", self._process, self._folder / "log")
 
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def kill(self) -> None:
         """Kill the whole group at once."""
         assert self._process is not None
@@ -76,6 +84,17 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             return
         except subprocess.TimeoutExpired:
             continue
+
+
+def store_server(folder: Path, home: Path) -> Served:
+    """Return a server of the database in *home* that keeps artifacts in `kept` below *folder*."""
+    def command(port: int) -> list[str]:
+        return [
+            "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--backend-store-uri",
+            f"sqlite:///{home / 'mlflow.db'}", "--artifacts-destination", str(folder / "kept"),
+        ]  # fmt: skip
+
+    return Served(command, folder, "/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
 
 
 def model_folder(tracker: Tracker, name: str = "reviewlm", version: int | None = None) -> str:

@@ -186,12 +186,8 @@ def served(name: str, python: Path, tracker: Tracker, folder: Path) -> Iterator[
         where = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
         return ["models", "serve", "-m", model_folder(tracker, name), *where]
 
-    server = Served(command, folder, "/ping", binaries=python.parent, **environment_of(python))
-    server.start()
-    try:
+    with Served(command, folder, "/ping", binaries=python.parent, **environment_of(python)) as server:
         yield server.address
-    finally:
-        server.stop()
 
 
 def answers_of(address: str, texts: list[str], params: dict[str, Any] | None = None) -> list[Any]:

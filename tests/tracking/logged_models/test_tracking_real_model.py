@@ -10,8 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from models.sampling import generate, suggest
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from tests.tracking.mlflow_servers import model_folder
+from tests.tracking.mlflow_servers import Served, model_folder
 from tracking.logged_models.bundles import log_bundle
 from tracking.registry.opening import open_champion
 from tracking.registry.registry import Registry
@@ -32,7 +31,6 @@ from training.context import FitContext
 from training.fit import fit_model
 from training.vocabularies.learn import learn_vocabulary
 
-Started = Callable[..., AbstractContextManager[str]]
 TEXTS = [
     f"The {food} was {taste} and the staff {were} friendly."
     for food in ("pizza", "soup", "burger") for taste in ("good", "cold", "great") for were in ("was", "is")
@@ -97,13 +95,13 @@ def test_a_stranger_gets_the_same_answers_without_our_code(tracker: Tracker, tmp
 
 
 @pytest.fixture(scope="module")
-def server(tracker: Tracker, tmp_path_factory: pytest.TempPathFactory, started: Started) -> Iterator[str]:
+def server(tracker: Tracker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     def command(port: int) -> list[str]:
         where = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
         return ["models", "serve", "-m", model_folder(tracker), *where]
 
-    with started(command, tmp_path_factory.mktemp("server"), "/ping") as address:
-        yield address
+    with Served(command, tmp_path_factory.mktemp("server"), "/ping") as served:
+        yield served.address
 
 
 def post(server: str, body: dict[str, Any]) -> tuple[int, Any]:

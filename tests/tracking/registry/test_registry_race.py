@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tracking.mlflow_servers import Served
+from tests.tracking.mlflow_servers import store_server
 from tracking.registry.decisions import complaints
 from tracking.registry.registry import Registry
 from tracking.registry.versions import CHAMPION, PREVIOUS, SOURCE
@@ -50,17 +50,8 @@ for version in map(int, versions):
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """The address of a new MLflow server."""
-    def command(port: int) -> list[str]:
-        return [
-            "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{tmp_path / 'mlflow.db'}", "--artifacts-destination",
-            str(tmp_path / "kept"),
-        ]  # fmt: skip
-
-    server = Served(command, tmp_path, "/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
-    server.start()
-    yield server.address
-    server.stop()
+    with store_server(tmp_path, tmp_path) as server:
+        yield server.address
 
 
 def registry_at(address: str, home: Path) -> Registry:

@@ -11,8 +11,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from core.errors import TrackingUnavailable
 from tests.flows.first_run import answer
 from tests.marked_cases import long_but
 from tests.s3_server import BUCKET, s3_server
+from tests.tracking.mlflow_servers import Served
 from tests.tracking.tiny_model import fitted
 from tracking.client import open_client
 from tracking.logged_models.bundles import log_bundle
@@ -35,7 +36,6 @@ from tracking.runs.runs import Tracker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 boto3 = pytest.importorskip("boto3", reason="boto3 is not installed: pip install -c constraints.txt -e '.[s3]'")
-Started = Callable[..., AbstractContextManager[str]]
 CREDENTIALS = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
 WAYS = {
     "through the server": ["--artifacts-destination"],
@@ -66,7 +66,7 @@ class Shared:
 
 
 @pytest.fixture(params=long_but(WAYS, ["without a server"]))
-def shared(request: pytest.FixtureRequest, tmp_path: Path, started: Started) -> Iterator[Shared]:
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
     """A store. The credentials are in its server's environment only, unless its clients use the bucket, too."""
     (folder := tmp_path / "server").mkdir()
     way, database = request.param, f"sqlite:///{folder / 'mlflow.db'}"
@@ -83,8 +83,8 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path, started: Started) -> 
             yield Shared(database, bucket)
             return
         alone = without_credentials if way == "through the server" else nullcontext
-        with started(command, folder, "/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false") as address, alone():
-            yield Shared(address, bucket)
+        with Served(command, folder, "/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false") as server, alone():
+            yield Shared(server.address, bucket)
 
 
 @contextmanager
