@@ -44,6 +44,8 @@ from tracking.runs.record import open_locks
 
 ENDINGS = (".tar", ".tar.gz")
 MANIFEST = "reviewlm-backup.json"
+LARGEST_MANIFEST = 1 << 29
+"""Bytes, some three million files: the manifest of an archive from elsewhere must not fill the memory."""
 FORMAT = 1
 LEVEL = 1
 """Of gzip: weights and Parquet become hardly smaller with a higher one, which takes several times as long."""
@@ -104,7 +106,7 @@ def write_backup(
                           remedy="name a file in another folder, best on another disk")  # fmt: skip
     require_output(to, "--to")
     entries: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as scratch, output_file(to, OWNER_ONLY) as file:
+    with output_file(to, OWNER_ONLY) as file, tempfile.TemporaryDirectory(prefix=".backup-", dir=to.parent) as scratch:
         members: dict[Path, Path] = {}
         for database in contents_of(home, without_store)[0]:
             copy_database(database, copy := Path(scratch, f"{len(members)}.db"))
@@ -174,6 +176,8 @@ def copy_database(database: Path, copy: Path) -> None:
             target.execute("PRAGMA journal_mode=DELETE")
         damage = damage_of(copy)
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, str(error), str(copy)) from error
         damage = str(error)
     if damage:
         raise Damaged(
@@ -277,6 +281,8 @@ def _unpacked(packed: IO[bytes], archive: Path, folder: Path, report: Callable[[
                 if manifest is not None:
                     raise ValueError(f"{member.name!r} follows the manifest")
                 if member.name == MANIFEST:
+                    if member.size > LARGEST_MANIFEST:
+                        raise ValueError(f"its manifest has {member.size:,} bytes")
                     manifest = json.load(tar.extractfile(member) or io.BytesIO())
                     continue
                 _require_safe(member, folder)

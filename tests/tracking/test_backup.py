@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import ArtifactError, ConfigError, Damaged, EmptyInput, ReviewLMError, Unreadable
+from core.errors import ArtifactError, ConfigError, Damaged, EmptyInput, ReviewLMError, StoreFull, Unreadable
 from core.store import Store
 from tests.command_line import call
 from tracking.artifacts import RELATIVE, places_elsewhere
@@ -263,7 +263,8 @@ def manifest_with(**about: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("manifest", [
     manifest_with(format=2), {"format": 1}, [],
     manifest_with(files={"gone": {"bytes": 1, "sha256": ""}}),
-], ids=["other-format", "no-keys", "list", "missing-file"])
+    manifest_with(files={"gone": {"bytes": float("inf"), "sha256": ""}}), manifest_with(files={"gone": 1}),
+], ids=["other-format", "no-keys", "list", "missing-file", "endless-file", "no-entry"])
 def test_a_manifest_that_is_not_ours_restores_nothing(manifest: Any, tmp_path: Path) -> None:
     content = json.dumps(manifest).encode()
     with tarfile.open(tmp_path / "odd.tar", "w") as tar:
@@ -271,6 +272,28 @@ def test_a_manifest_that_is_not_ours_restores_nothing(manifest: Any, tmp_path: P
     with pytest.raises(ReviewLMError):
         restore_backup(tmp_path / "odd.tar", tmp_path / "restored")
     assert [path.name for path in tmp_path.iterdir()] == ["odd.tar"]
+
+
+def test_a_manifest_that_would_fill_the_memory_is_not_read(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_backup(filled, tmp_path / "b.tar")
+    monkeypatch.setattr("tracking.backup.LARGEST_MANIFEST", 100)
+    with pytest.raises(Unreadable):
+        restore_backup(tmp_path / "b.tar", tmp_path / "restored")
+    assert not (tmp_path / "restored").exists()
+
+
+def test_a_full_disk_is_no_damaged_database(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def small(database: Path, seconds: float) -> sqlite3.Connection:
+        raise full
+
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+    monkeypatch.setattr("tracking.backup.read_only", small)
+    with pytest.raises(StoreFull):
+        write_backup(filled, tmp_path / "b.tar")
+    assert not list(tmp_path.glob("b.tar*"))
 
 
 def test_the_commands_say_how_to_restore_and_what_a_remote_store_needs(
