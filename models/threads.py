@@ -109,15 +109,6 @@ def return_freed() -> None:
         trim(0)
 
 
-def resident() -> int:
-    """Return the current memory of this process in bytes; if the system does not tell it, the peak memory."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return peak_resident()
-
-
 def peak_resident() -> int:
     """Return the peak memory of this process so far, in bytes.
 

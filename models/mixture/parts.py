@@ -20,11 +20,6 @@ FORMAT = 1
 FOLDER = "parts"
 
 
-def parts_in(model: Any) -> Sequence[Part]:
-    """Return the parts of a fitted model that combines others; none of any other."""
-    return getattr(model, "parts", ()) or tuple(filter(None, [getattr(model, "part", None)]))
-
-
 @dataclass(frozen=True)
 class Part:
     """One of the combined models, with its name and its options.

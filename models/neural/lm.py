@@ -21,7 +21,6 @@ from torch import Tensor
 
 from ..atomic_files import save_tensors
 from ..base import ENTRIES, FirstEntries, ModelError, Predictions
-from ..mixture.parts import parts_in
 from ..specs import NPLMSpec, RecurrentSpec
 from .architectures import NPLMNetwork, RecurrentNetwork
 from .device import POSITIONS, out_of_memory, require_device
@@ -253,5 +252,5 @@ def networks_in(model: Any, name: str = "", spec: Any = None) -> Iterator[tuple[
     if isinstance(model, NeuralLM):
         yield name, spec, model
         return
-    for part in parts_in(model):
+    for part in getattr(model, "parts", ()):
         yield from networks_in(part.model, part.name, part.spec)

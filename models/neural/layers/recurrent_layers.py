@@ -126,7 +126,10 @@ def run_layer(
         h_BTH, every hidden state; and the last state.
     """
     device = state[0].device
-    if trains_in_bf16(layer, device) and (chosen_run := _chosen_run(layer, device, keep_BT is not None)):
+    choose: ChosenRun | None = getattr(layer, "chosen_run", None)
+    if choose and isinstance(layer, nn.RNNBase) and trains_in_bf16(layer, device) and (
+        chosen_run := choose(layer.mode, device, keep_BT is not None)
+    ):  # fmt: skip
         return chosen_run(inputs, state, [weights[name] for name in PARAMETERS], torch.bfloat16, keep_BT)
     x_BTE = inputs.x_BTE if isinstance(inputs, RepeatedInputs) else inputs
     if isinstance(layer, OwnLayer):
@@ -137,12 +140,6 @@ def run_layer(
         cell, options = _equations(layer)
         return unroll(cell, weights, x_BTE, state, keep_BT, **options)
     return _run_fused(layer, weights, x_BTE, state)
-
-
-def _chosen_run(layer: nn.Module, device: torch.device, resets: bool) -> OwnRun | None:
-    """Return what the trainer has chosen for a fused layer in bf16; None if it has chosen nothing."""
-    choose: ChosenRun | None = getattr(layer, "chosen_run", None)
-    return choose(layer.mode, device, resets) if choose and isinstance(layer, nn.RNNBase) else None
 
 
 def trains_in_bf16(layer: nn.Module, device: torch.device) -> bool:

@@ -36,10 +36,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from models.atomic_files import ScratchMap
 from models.base import ModelError
-from models.threads import THREADS, resident, return_freed
+from models.threads import THREADS, return_freed
 
 
 class ArrayAllocator:
@@ -237,3 +238,8 @@ def require_memory(limit: int | None, needed: int) -> None:
             f"of {limit / 2**20:,.0f} MiB; raise the limit, or leave it out",
             kind="input",
         )
+
+
+def resident() -> int:
+    """Return the current memory of this process in bytes."""
+    return int(psutil.Process().memory_info().rss)

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from models.base import ModelError
 from models.ngram.tables import Tables
 from models.specs import NGramSpec, Smoothing
-from models.threads import resident
 from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from tests.marked_cases import long_but
@@ -28,7 +27,7 @@ from training.ngram.counting import counts as documents_of
 from training.ngram.counting import memory, window_counts
 from training.ngram.counting import memory as allocator
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.counting.memory import ArrayAllocator, MemoryPlan, memory_plan
+from training.ngram.counting.memory import ArrayAllocator, MemoryPlan, memory_plan, resident
 from training.ngram.engine import Threads
 from training.ngram.fitting import fit_tables
 from training.ngram.smoothing import by_context, kneser_ney
