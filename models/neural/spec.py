@@ -242,7 +242,7 @@ class RecurrentSpec:
     layers: Annotated[Whole, Field(ge=1, le=256)] = 1
     hidden: Width = 320
     embedding: Width = 256
-    nonlinearity: Literal["tanh", "relu", "sigmoid", "arctan"] = "tanh"
+    nonlinearity: Annotated[Literal["tanh", "relu", "sigmoid", "arctan"], OnlyWith("kind", ("rnn",))] = "tanh"
     cells: Cells = "fused"
     tied: bool = True
     dropout: ShareBelowOne = 0.1
@@ -250,13 +250,13 @@ class RecurrentSpec:
     condition_on_stars: bool = True
     objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)
     training: TrainingSpec = field(default_factory=TrainingSpec)
-    form: Literal["cudnn", "cho"] = "cudnn"
+    form: Annotated[Literal["cudnn", "cho"], OnlyWith("kind", ("gru",))] = "cudnn"
     embedding_dropout: ShareBelowOne = 0.0
     input_dropout: Annotated[ShareBelowOne | None, OrNone] = None
     output_dropout: Annotated[ShareBelowOne | None, OrNone] = None
     weight_drop: ShareBelowOne = 0.0
-    layer_norm: bool = False
-    forget_bias: Annotated[Number, Field(ge=-MOST, le=MOST)] = 1.0
+    layer_norm: Annotated[bool, OnlyWith("cells", ("reference",))] = False
+    forget_bias: Annotated[Number, Field(ge=-MOST, le=MOST), OnlyWith("kind", ("lstm",))] = 1.0
     recurrent_start: Literal["usual", "uniform", "orthogonal", "identity"] = "usual"
     vectors: VectorsName = ""
     freeze_vectors: Frozen = False
@@ -267,15 +267,9 @@ class RecurrentSpec:
         needs_reference = "left as it is, or cells = 'reference': torch's fused layers cannot do that"
         words = self.objective.output != "hierarchical" or not self.tied
         require(words, "tied", self.tied, "false with the hierarchical output, whose rows are choices and not words")
-        possible = self.form == "cudnn" or (reference and self.kind == "gru")
-        require(possible, "form", self.form, "'cudnn', or a GRU with cells = 'reference'")
-        require(reference or not self.layer_norm, "layer_norm", self.layer_norm, needs_reference)
-        choice = self.kind == "rnn" or self.nonlinearity == "tanh"
-        require(choice, "nonlinearity", self.nonlinearity, "'tanh' but for the kind 'rnn': LSTM and GRU have no choice")
+        require(reference or self.form == "cudnn", "form", self.form, needs_reference)
         usual = reference or self.nonlinearity in ("tanh", "relu")
         require(usual, "nonlinearity", self.nonlinearity, needs_reference)
-        gate = self.forget_bias == 1 or self.kind == "lstm"
-        require(gate, "forget_bias", self.forget_bias, "1 but for the kind 'lstm': no other has that gate")
         fits = self.kind == "rnn" or self.recurrent_start != "identity"
         require(fits, "recurrent_start", self.recurrent_start, "another one where there are gates; the identity is for "
                 "the kind 'rnn'")  # fmt: skip
