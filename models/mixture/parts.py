@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..base import LanguageModel, ModelError
+from ..base import LanguageModel, ModelError, stored
 from ..options import require_name
 
 if TYPE_CHECKING:
@@ -107,10 +107,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: kind "bundle": the file is missing, damaged, or from a newer version.
     """
-    try:
+    with stored(str(path)):
         facts = dict(json.loads(path.read_text(encoding="utf-8")))
         if facts["format"] != FORMAT:
             raise ModelError(f"{path}: format {facts['format']}; this version reads {FORMAT}", "bundle")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} cannot be read: {error}", "bundle") from error
-    return facts
+        return facts

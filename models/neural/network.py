@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..base import ModelError
+from ..base import ModelError, stored
 from .device import onednn_has_bf16
 from .spec import WEIGHTS, NPLMSpec, RecurrentSpec
 
@@ -141,14 +140,8 @@ def fill_from(network: Network, folder: Path) -> None:
     Raises:
         ModelError: kind "bundle": the file cannot be read, or belongs to another network.
     """
-    try:
-        weights = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"The weights in {folder / WEIGHTS} cannot be read: {error}", "bundle") from error
-    try:
-        fill_network(network, weights)
-    except ValueError as error:
-        raise ModelError(f"The weights in {folder} do not fit the model's options: {error}", "bundle") from error
+    with stored(f"the weights in {folder / WEIGHTS}"):
+        fill_network(network, load_file(folder / WEIGHTS))
 
 
 def stored_once(network: nn.Module) -> dict[str, Tensor]:
@@ -181,4 +174,5 @@ def require_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if shapes != given:
         name = min(set(shapes.items()) ^ set(given.items()))[0]
-        raise ValueError(f"{name} is {given.get(name, 'absent')} there and {shapes.get(name, 'absent')} in the network")
+        there, here = given.get(name, "absent"), shapes.get(name, "absent")
+        raise ValueError(f"{name} is {there} there and {here} in the network: they do not fit its options")

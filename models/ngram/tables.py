@@ -29,7 +29,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from ..atomic_files import load_array, not_written, save_array
-from ..base import ModelError
+from ..base import ModelError, stored
 from .lookup import SHORT, Followers, apart, log_probabilities, row_type, word_type
 
 FORMAT = 2
@@ -195,7 +195,7 @@ def _write_facts(folder: Path, tables: Tables, precision: Precision) -> None:
 
 def _read_facts(folder: Path) -> dict:
     path = folder / FACTS
-    try:
+    with stored(f"the n-gram model {path}"):
         facts = json.loads(path.read_text(encoding="utf-8"))
         if facts["format"] != FORMAT:
             raise ModelError(f"{path}: format {facts['format']}; this version reads {FORMAT}", kind="bundle")
@@ -208,9 +208,7 @@ def _read_facts(folder: Path) -> dict:
             raise ValueError(f"{facts['ngrams'][0]} unigrams and given ids {given} for V {size}")
         if facts["precision"] not in FLOATS:
             raise ValueError(f"precision {facts['precision']!r}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} cannot be read as an n-gram model: {error}", kind="bundle") from error
-    return facts
+        return dict(facts)
 
 
 def _followers(folder: Path, order: int, lengths: Sequence[int], vocabulary_size: int) -> Followers:

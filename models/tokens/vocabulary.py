@@ -201,11 +201,8 @@ class Vocabulary:
         Raises:
             ModelError: kind "bundle": the file cannot be read, or see `from_json`.
         """
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(f"the vocabulary {path} cannot be read: {error}", "bundle") from error
-        return cls.from_json(text)
+        with stored(f"the vocabulary {path}"):
+            return cls.from_json(path.read_text(encoding="utf-8"))
 
 
 def page(vocabulary: Vocabulary, prompt: str) -> str:
