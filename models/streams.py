@@ -120,18 +120,11 @@ class TokenStream:
         Raises:
             ModelError: kind "input"; the message names both digests or both policies.
         """
-        if self.boundary_policy != vocabulary.boundary_policy:
-            raise ModelError(
-                f"the token stream {self.folder} has the boundary policy {self.boundary_policy!r}, "
-                f"the vocabulary {vocabulary.boundary_policy!r}",
-                "input",
-            )
-        if self.vocabulary_digest != vocabulary.digest:
-            raise ModelError(
-                f"the token stream {self.folder} was made with vocabulary {self.vocabulary_digest}, "
-                f"not with {vocabulary.digest}",
-                "input",
-            )
+        pairs = {"boundary policy": (self.boundary_policy, vocabulary.boundary_policy),
+                 "vocabulary": (self.vocabulary_digest, vocabulary.digest)}  # fmt: skip
+        for name, (ours, theirs) in pairs.items():
+            if ours != theirs:
+                raise ModelError(f"the token stream {self.folder} has the {name} {ours!r}, not {theirs!r}", "input")
 
 
 def write_stream(

@@ -77,9 +77,10 @@ class RecurrentNetwork(Network):
         )
         self.condition_on_stars = spec.condition_on_stars
         self.forgets = not spec.training.stateful
-        self.input_dropout = Dropout(_given(spec.input_dropout, spec.dropout), spec.variational)
-        self.dropout = Dropout(spec.dropout, spec.variational)
-        self.output_dropout = Dropout(_given(spec.output_dropout, spec.dropout), spec.variational)
+        self.input_dropout, self.dropout, self.output_dropout = (
+            Dropout(spec.dropout if share is None else share, spec.variational)
+            for share in (spec.input_dropout, spec.dropout, spec.output_dropout)
+        )
         self.embedding_dropout, self.weight_drop = spec.embedding_dropout, spec.weight_drop
         self.penalised = spec.training.penalises_activations
         projected = spec.tied and spec.hidden != spec.embedding
@@ -176,10 +177,6 @@ class RecurrentNetwork(Network):
         words_NE, stars_SE = x_NE.split([ids_BT.numel(), len(stars_S)])
         chosen_NS = (stars_BT.flatten()[:, None] == stars_S).to(x_NE.dtype)
         return torch.addmm(words_NE, chosen_NS, stars_SE).unflatten(0, ids_BT.shape)
-
-
-def _given(value: float | None, otherwise: float) -> float:
-    return otherwise if value is None else value
 
 
 def stars_so_far(ids_BT: Tensor, before_B: Tensor, keep_BT: Tensor | None = None) -> Tensor:

@@ -92,10 +92,6 @@ class Encoder:
         for batch in Sequences.of(ids).by_length(positions) if ids else ():
             yield from self._read(batch, max(2, positions // len(batch.rows_B)))
 
-    def _nothing(self) -> EncodedTexts:
-        none = np.zeros(0, np.int64)
-        return EncodedTexts(none, np.zeros((0, self.features), np.float32), none)
-
     @torch.no_grad()
     def _read(self, batch: LabelledBatch, width: int) -> Iterator[EncodedTexts]:
         """Read *width* positions at a time; all yields but the last one are empty."""
@@ -110,7 +106,7 @@ class Encoder:
             inside_BT = (at_T >= 1) & (at_T <= last_B[:, None])  # `<bos>` predicts nothing, `<eos>` is not of the text
             total_BF += torch.where(inside_BT[..., None], h_BTF, 0.0).sum(1)
             if begin + width < ids_BT.shape[1]:
-                yield self._nothing()
+                yield EncodedTexts(batch.rows_B[:0], np.zeros((0, self.features), np.float32), batch.rows_B[:0])
         yield EncodedTexts(batch.rows_B, (total_BF / last_B[:, None]).float().cpu().numpy(), batch.lengths_B - FRAME)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -73,8 +74,6 @@ class NeuralLM:
         self.spec, self.network, self.vocabulary_size = spec, network.eval(), vocabulary_size
         self.device = next(network.parameters()).device
         self.normalised = True
-        self._reader: Reader | None = None
-        self._without_reader = False
 
     @staticmethod
     def build(spec: NeuralSpec, unigram_counts_V: Tensor) -> Network:
@@ -100,7 +99,7 @@ class NeuralLM:
     @torch.no_grad()
     def step_on_device(self, ids_B: Tensor, state: NeuralState) -> tuple[Tensor, NeuralState]:
         """Do the same with ids (int64) that are on the model's device: on a GPU the host need not know them."""
-        reader = self.reader()
+        reader = self.reader
         read, logp = (self.network, self.network.output.logp) if reader is None else (reader.read, reader.logp)
         features_BTE, network = read(ids_B[:, None], state.network)
         features_BE = features_BTE[:, 0]
@@ -109,12 +108,12 @@ class NeuralLM:
     @property
     def first_entries(self) -> int:
         """See `first_step`: the head of a two-level softmax, where its entries have the first ids; else 0."""
-        return getattr(getattr(self.reader(), "logp", None), "first_entries", 0)
+        return getattr(getattr(self.reader, "logp", None), "first_entries", 0)
 
     @torch.no_grad()
     def step_first(self, ids_B: np.ndarray, state: NeuralState) -> tuple[FirstEntries, NeuralState]:
         """Read one token of each stream; see `first_step`."""
-        reader: Any = self.reader()
+        reader: Any = self.reader
         features_BTE, network = reader.read(self.ids_tensor(ids_B)[:, None], state.network)
         features_BE = features_BTE[:, 0]
         entries = FirstEntries(reader.logp.first(features_BE), lambda rows_M: reader.logp(features_BE[rows_M]))
@@ -128,15 +127,13 @@ class NeuralLM:
     @torch.no_grad()
     def features(self, ids_BT: np.ndarray, state: NeuralState) -> tuple[Tensor, NeuralState]:
         """Return the features that predict each of T tokens, T at least 1, and the state after them."""
-        reader = self.reader()
+        reader = self.reader
         return self._features(self.ids_tensor(ids_BT), state, self.network if reader is None else reader.read)
 
+    @cached_property
     def reader(self) -> Reader | None:
-        """Return the network packed for steps; None where that is not done (GPU, normalised cells)."""
-        if self._reader is None and not self._without_reader:
-            self._reader = reader_for(self.network)
-            self._without_reader = self._reader is None
-        return self._reader
+        """The network packed for steps; None where that is not done (GPU, normalised cells)."""
+        return reader_for(self.network)
 
     def in_int8(self, normalise: bool, only_quick: bool) -> Self | None:
         """Return this model with steps in int8; see `models.bundles.bundle.in_int8`."""
@@ -150,7 +147,7 @@ class NeuralLM:
     def with_reader(self, reader: Reader) -> Self:
         """Return a model that shares this one's weights, but whose steps use another reader."""
         other = copy(self)
-        other._reader, other.normalised = reader, reader.normalised
+        other.reader, other.normalised = reader, reader.normalised
         return other
 
     @torch.no_grad()
@@ -185,24 +182,18 @@ class NeuralLM:
 
         The network reads many positions at a time; the output layer runs only at the wanted ones.
         """
-        reader, rows = self.reader(), max(1, ENTRIES // self.vocabulary_size)
+        reader, rows = self.reader, max(1, ENTRIES // self.vocabulary_size)
         logp = self.network.output.logp if reader is None else reader.logp
-        for text_N, position_N, features_NE in self._features_at(ids_BT, wanted_BT):
-            for first in range(0, len(text_N), rows):
-                some = slice(first, first + rows)
-                logp_MV = logp(torch.from_numpy(features_NE[some]).to(self.device))
-                yield Predictions(text_N[some], position_N[some], logp_MV.cpu().numpy())
-
-    def _features_at(
-        self, ids_BT: np.ndarray, wanted_BT: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield the rows and positions (N,) of some wanted positions, and the features (N, E) that predict them."""
         state, width = self.start(len(ids_BT)), self._width(len(ids_BT))
         for begin in range(0, ids_BT.shape[1], width):
             part = slice(begin, begin + width)
             before_BTE, state = self._features(self.ids_tensor(ids_BT[:, part]), state)
             text_N, position_N = np.nonzero(wanted_BT[:, part])
-            yield text_N, begin + position_N, before_BTE[text_N, position_N].cpu().numpy()
+            features_NE = before_BTE[text_N, position_N]
+            del before_BTE
+            for first in range(0, len(text_N), rows):
+                some = slice(first, first + rows)
+                yield Predictions(text_N[some], begin + position_N[some], logp(features_NE[some]).cpu().numpy())
 
     def _width(self, batch: int) -> int:
         """Return how many tokens of each stream are read at a time while scoring."""

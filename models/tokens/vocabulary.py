@@ -237,10 +237,6 @@ def _unit(spec: VocabularySpec, values: Mapping[str, Any]) -> WordUnit | Subword
 
 
 def _check_format(values: Mapping[str, Any]) -> None:
-    if values["format"] != FORMAT:
-        raise ModelError(f"the vocabulary has format {values['format']}; this version reads {FORMAT}", "bundle")
-    if values["boundary_policy"] != BOUNDARY_POLICY:
-        raise ModelError(
-            f"the vocabulary's boundary policy is {values['boundary_policy']!r}; this version's is {BOUNDARY_POLICY!r}",
-            "bundle",
-        )
+    for name, ours in (("format", FORMAT), ("boundary_policy", BOUNDARY_POLICY)):
+        if values[name] != ours:
+            raise ModelError(f"the vocabulary has {name} {values[name]!r}; this version reads {ours!r}", "bundle")

@@ -29,7 +29,7 @@ NEURAL = ("lstm", "gru", "rnn", "nplm", "mixture", "neural_cache")
 def test_the_distributions_of_a_stream_have_the_same_bits_in_any_batch(kind):
     exact = network(kind, 997, hidden=101, embedding=67, **({} if kind == "nplm" else {"layers": 2}))[1]
     model = in_int8(exact)
-    assert isinstance(model.reader(), Int8LSTMReader) == (kind == "lstm")
+    assert isinstance(model.reader, Int8LSTMReader) == (kind == "lstm")
     ids_BT = np.random.default_rng(1).integers(9, 997, (64, 6))
     ids_BT[:, 0], ids_BT[:, 1] = 1, np.arange(64) % 6 + 3
     state, near = model.start(64), exact.start(64)
