@@ -15,7 +15,7 @@ MEANINGS = {
     "steps": "Steps of the model, each one token of every text of a group.", "tokens": "Tokens generated.",
     "prefill_tokens": "Prompt tokens read by the model.",
     "cached_tokens": "Prompt tokens that a saved state already covered.",
-    "jobs": "Suggestions, and slices of scores and vectors, done.", "step_seconds": "Seconds spent in steps.",
+    "jobs": "Searches, scores and encodings done.", "step_seconds": "Seconds spent in steps.",
     "busy_seconds": "Seconds not spent waiting for work.", "live": "Texts that are generated now.",
     "queued": "Texts that wait for their turn.", "cache_bytes": "Size of the saved states.",
     "cache_entries": "Number of saved states.",

@@ -13,7 +13,7 @@ from models.bundles.bundle import Bundle
 from models.bundles.text_scores import TextScore, TextsToScore
 from models.mixture.weights import Attribution
 from models.tokens.vocabulary import Vocabulary, batched
-from serving.engine.jobs import Aside, EngineContext, NotDone
+from serving.engine.jobs import EngineContext, NotDone
 
 SLICE = 512
 """Positions of a slice, padding included."""
@@ -88,7 +88,8 @@ class Scoring:
         """
         texts = self._to_score(context.bundle)
         if len(texts) < len(self._texts):
-            raise Aside(lambda: texts.add(next(self._left), self._stars))
+            texts.add(next(self._left), self._stars)
+            raise NotDone
         if self._waiting is None:
             self._waiting = texts.side_by_side(self._positions)
         batch = self._batch = self._batch or self._begun(texts)

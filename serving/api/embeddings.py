@@ -18,7 +18,7 @@ from serving.api.errors import ApiError
 from serving.api.request_schemas import EmbeddingRequest
 from serving.api.response_schemas import EmbeddingAnswer
 from serving.api.work import Services, read_body, require_number, warnings_of, while_connected
-from serving.engine.jobs import Aside, EngineContext
+from serving.engine.jobs import EngineContext, NotDone
 from serving.scoring import CHARACTERS, SLICE
 from serving.versions.open_version import OpenVersion
 
@@ -38,8 +38,7 @@ async def _encoded(request: Request, services: Services, query: EmbeddingRequest
     async with services.leased(request, query.model) as version:
         _require_network(version)
         encoding = Encoding(query.input)
-        while await services.run(version, encoding.advance):
-            pass
+        await services.run(version, encoding)
         warnings = await warnings_of(version, query.input, None)
     vectors = map(_base64, encoding.vectors) if query.encoding_format == "base64" else encoding.vectors
     data = [{"object": "embedding", "index": row, "embedding": vector} for row, vector in enumerate(vectors)]
@@ -61,7 +60,7 @@ def _base64(vector_F: np.ndarray) -> str:
 
 
 class Encoding:
-    """The vectors of some texts, computed by repeated calls of `advance` in the engine's thread.
+    """The vectors of some texts, computed slice by slice in the engine's thread.
 
     Args:
         texts: The texts.
@@ -79,22 +78,23 @@ class Encoding:
 
     @property
     def vectors(self) -> list[np.ndarray]:
-        """The vectors (float32), in the order of the texts, once `advance` has returned False."""
+        """The vectors (float32), in the order of the texts, once the job is done."""
         return [self._found[row] for row in range(len(self._texts))]
 
-    def advance(self, context: EngineContext) -> bool:
-        """Encode the next slice; return whether there is more to do.
+    def __call__(self, context: EngineContext) -> None:
+        """Encode the next slice, as a job of the engine.
 
         Raises:
+            NotDone: There is more to do.
             ModelError: kind "input": the model has no network.
         """
         if self._steps is None:
             encoder = Encoder(context.bundle)
             if len(self._ids) < len(self._texts):
-                raise Aside(lambda: self._ids.extend(encoder.tokens(next(self._left))))
+                self._ids.extend(encoder.tokens(next(self._left)))
+                raise NotDone
             self._steps = encoder.read(self._ids, SLICE)
-        if (step := next(self._steps, None)) is None:
-            return False
-        self._found.update(zip(step.rows_B.tolist(), step.vectors_BF, strict=True))
-        self.tokens += int(step.tokens_B.sum())
-        return True
+        if (step := next(self._steps, None)) is not None:
+            self._found.update(zip(step.rows_B.tolist(), step.vectors_BF, strict=True))
+            self.tokens += int(step.tokens_B.sum())
+            raise NotDone

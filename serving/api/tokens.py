@@ -7,7 +7,6 @@ A harness scores a continuation in four steps: it asks `/tokenizer_info` for the
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,7 +19,6 @@ from serving.api.errors import ApiError
 from serving.api.fact_schemas import DetokenizeAnswer, TokenizeAnswer, TokenizerAnswer
 from serving.api.request_schemas import DetokenizeRequest, TokenizeRequest
 from serving.api.work import Services, read_body
-from serving.engine.jobs import LONG
 from serving.engine.token_places import places_of_ids
 
 router = APIRouter()
@@ -78,12 +76,7 @@ async def tokenize(request: Request) -> Response:
     services.require_length("prompt", [query.prompt])
     async with services.leased(request, query.model) as version:
         vocabulary, prompt = version.bundle.vocabulary, query.prompt
-        if prompt in SPECIAL:
-            ids = [SPECIAL.index(prompt)]
-        elif len(prompt) <= LONG:
-            ids = vocabulary.encode(page(vocabulary, prompt)).tolist()
-        else:
-            ids = (await asyncio.to_thread(lambda: vocabulary.encode(page(vocabulary, prompt)))).tolist()
+        ids = [SPECIAL.index(prompt)] if prompt in SPECIAL else vocabulary.encode(page(vocabulary, prompt)).tolist()
         ids = [BOS, *ids] if query.add_special_tokens else ids
     most = services.settings.max_prompt_characters
     return as_json({"model": version.id, "tokens": ids, "count": len(ids), "max_model_len": most})

@@ -18,7 +18,6 @@ from core.config.sections.execution import ServingConfig
 from models.bundles.bundle import unseen_warnings
 from models.tokens.vocabulary import batched
 from serving.api.errors import ApiError, busy, invalid
-from serving.engine.jobs import LONG
 from serving.metrics import Metrics
 from serving.scoring import CHARACTERS
 from serving.versions.open_version import OpenVersion
@@ -141,12 +140,8 @@ async def warnings_of(version: OpenVersion, texts: list[str], stars: int | None)
     """Return warnings about a rating or a script that the version has never seen; other requests get their turns."""
     warnings: dict[str, None] = {}
     for some in batched(texts, characters=CHARACTERS):
-        text = "\n".join(some)
-        if len(text) > LONG:
-            warnings |= dict.fromkeys(await asyncio.to_thread(unseen_warnings, version.bundle, text, stars))
-        else:
-            warnings |= dict.fromkeys(unseen_warnings(version.bundle, text, stars))
-            await asyncio.sleep(0)
+        warnings |= dict.fromkeys(unseen_warnings(version.bundle, "\n".join(some), stars))
+        await asyncio.sleep(0)
     return list(warnings)
 
 

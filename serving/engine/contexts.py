@@ -1,4 +1,4 @@
-"""Read long prompts in chunks, in turn, between decoding steps (chunked prefill), so that no running text stalls.
+"""Read long contexts in chunks between decoding steps (chunked prefill), so that no running text stalls.
 
 Cache model states by prefix (LRU), so that a text that continues costs one step per new token.
 
@@ -7,7 +7,7 @@ The text itself is the key: whoever sends it again, to any process, finds the sa
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -23,57 +23,6 @@ from models.completion.reading import size_of
 OTHER_MODEL = -1
 """Stands before the tokens that another model than the bundle's has read: its states are saved apart."""
 Read = tuple[torch.Tensor, Any]
-
-
-@dataclass(eq=False)
-class Turn:
-    """Something that is read in pieces.
-
-    Args:
-        advance: Reads at most so many tokens; returns whether there are more.
-        then: Called when all is read.
-        failed: Called with the error if reading fails.
-        is_awaited: Whether somebody still waits for it.
-    """
-
-    advance: Callable[[int], bool]
-    then: Callable[[], None]
-    failed: Callable[[Exception], None]
-    is_awaited: Callable[[], bool]
-
-
-class Turns:
-    """What is read in pieces; each time, the one that has waited longest is advanced by one piece."""
-
-    def __init__(self) -> None:
-        self._turns: deque[Turn] = deque()
-
-    def __len__(self) -> int:
-        return len(self._turns)
-
-    def add(self, turn: Turn) -> None:
-        """Add one; it comes after the others."""
-        self._turns.append(turn)
-
-    def take(self, width: int) -> None:
-        """Read the next piece, of at most *width* tokens."""
-        if not self._turns:
-            return
-        turn = self._turns.popleft()
-        try:
-            more = turn.advance(width)
-        except Exception as error:
-            turn.failed(error)
-        else:
-            if more:
-                self._turns.append(turn)
-            else:
-                turn.then()
-
-    def drop_unwanted(self) -> None:
-        """Drop those that nobody waits for."""
-        if self._turns:
-            self._turns = deque(turn for turn in self._turns if turn.is_awaited())
 
 
 class ContextReading:

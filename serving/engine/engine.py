@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future
 from threading import Condition, RLock, Thread
 from time import monotonic, perf_counter
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 
 from models.bundles.bundle import Bundle
-from serving.engine.jobs import LONG, EngineContext, EngineJob, Jobs
+from serving.engine.jobs import EngineContext, EngineJob, Jobs
 from serving.engine.live_text import LiveText
 from serving.engine.requests import Busy, EngineFigures, EngineLimits, Generation, Reason, StreamEnded
 from serving.engine.scheduler import Scheduler
@@ -22,23 +21,18 @@ from serving.engine.ticket import Ticket, Wakes
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+LONG = 2_048
+"""Characters of prompts after which no other text begins before the next step: tokens of 20,000 take about 12 ms."""
 DRAINED_SECONDS = 5.0
 """Time that the thread gets to end, beyond that for the texts in progress."""
 
 
-@dataclass(eq=False)
-class _Arrival:
-    """A text that waits for a place; a long prompt is made into tokens meanwhile."""
+class _Arrival(NamedTuple):
+    """A text that waits for a place."""
 
     generation: Generation
     ticket: Ticket
     begun: float
-    text: LiveText | None = None
-    failed: bool = False
-
-    def is_late(self, now: float) -> bool:
-        """Whether its time is over."""
-        return self.generation.seconds is not None and now >= self.begun + self.generation.seconds
 
 
 class Engine:
@@ -58,10 +52,8 @@ class Engine:
         self._wakes = Wakes()
         self._scheduler = Scheduler(bundle, self.limits, self._wakes)
         self._changed = Condition(RLock())
-        self._aside = ThreadPoolExecutor(1, f"tokens {bundle.digest[:12]}")
-        self._jobs = Jobs(bundle, self._scheduler, self.limits, self._aside, self._changed)
+        self._jobs = Jobs(bundle, self._scheduler, self.limits)
         self._waiting: deque[_Arrival] = deque()
-        self._arriving: set[_Arrival] = set()
         self._end: float | None = None
         self._busy_seconds = 0.0
         self._thread = Thread(target=self._run, name=f"engine {bundle.digest[:12]}", daemon=True)
@@ -76,16 +68,11 @@ class Engine:
         """
         with self._changed:
             self._require_open()
-            if self._queued + self._scheduler.live >= self.limits.queue + self.limits.live:
+            if len(self._waiting) + self._scheduler.live >= self.limits.queue + self.limits.live:
                 raise Busy(self._retry_after())
-            arrival = _Arrival(generation, Ticket(self._wakes), monotonic())
-            if len(generation.prompt) > LONG:
-                self._arriving.add(arrival)
-                self._aside.submit(self._tokenize, arrival)
-            else:
-                self._waiting.append(arrival)
-                self._changed.notify()
-        return arrival.ticket
+            self._waiting.append(_Arrival(generation, ticket := Ticket(self._wakes), monotonic()))
+            self._changed.notify()
+        return ticket
 
     def run(self, job: Callable[[EngineContext], T], in_order: bool = False) -> Future[T]:
         """Run a short function in the engine's thread, between two steps (see `EngineContext`). From any thread.
@@ -118,7 +105,7 @@ class Engine:
         """Return what the engine does now and has done. From any thread."""
         scheduler = self._scheduler
         return EngineFigures(
-            alive=self._thread.is_alive(), live=scheduler.live, queued=self._queued, jobs=self._jobs.done,
+            alive=self._thread.is_alive(), live=scheduler.live, queued=len(self._waiting), jobs=self._jobs.done,
             **{name: scheduler.counts[name] for name in ("steps", "tokens", "prefill_tokens", "cached_tokens")},
             finished=dict(scheduler.finished), step_seconds=scheduler.step_seconds, busy_seconds=self._busy_seconds,
             cache_bytes=scheduler.cache.bytes + self._jobs.bytes, cache_entries=len(scheduler.cache),
@@ -148,35 +135,14 @@ class Engine:
             raise
         self._give_up("closed", "the server ends")
 
-    @property
-    def _queued(self) -> int:
-        return len(self._waiting) + len(self._arriving)
-
-    @property
-    def _has_work(self) -> bool:
-        return bool(self._waiting or self._jobs.ready or self._scheduler.live or self._scheduler.turns)
-
     def _wait(self) -> bool:
         """Wait for work; return False where the thread is to end."""
         with self._changed:
-            while not self._has_work:
-                left = None if self._end is None else self._end - monotonic()
-                if left is not None and (left <= 0 or not (self._arriving or self._jobs)):
+            while not (self._waiting or self._jobs or self._scheduler.live):
+                if self._end is not None:
                     return False
-                self._changed.wait(left)
+                self._changed.wait()
             return self._end is None or monotonic() < self._end
-
-    def _tokenize(self, arrival: _Arrival) -> None:
-        """Make a long prompt into tokens, in another thread than the engine's, then let the text wait for its place."""
-        try:
-            if not (arrival.ticket.cancelled or arrival.is_late(monotonic())):
-                self._make(arrival)
-        finally:
-            with self._changed:
-                if arrival in self._arriving:
-                    self._arriving.remove(arrival)
-                    self._waiting.append(arrival)
-                    self._changed.notify()
 
     def _admit(self) -> None:
         """Give free places to waiting texts, in the order in which they came; drop those nobody waits for."""
@@ -186,33 +152,31 @@ class Engine:
         with self._changed:
             waiting, self._waiting = self._waiting, deque()
             for one in waiting:
+                seconds = one.generation.seconds
                 if one.ticket.cancelled:
                     self._scheduler.finished["cancelled"] += 1
-                elif one.is_late(now):
-                    one.ticket.end(StreamEnded("deadline", "no place became free within the text's time"))
-                    self._scheduler.finished["deadline"] += 1
-                elif one.failed:
-                    self._scheduler.finished["failed"] += 1
+                elif seconds is not None and now >= one.begun + seconds:
+                    self._refuse(one, "deadline", "no place became free within the text's time")
                 elif len(begin) < free and characters < LONG:
                     begin.append(one)
-                    characters += 0 if one.text else len(one.generation.prompt)
+                    characters += len(one.generation.prompt)
                 else:
                     self._waiting.append(one)
         for one in begin:
-            if one.text is None:
-                self._make(one)
-            if one.text is not None:
-                self._scheduler.admit(one.text)
-            else:
-                self._scheduler.finished["failed"] += 1
+            self._begin(one)
 
-    def _make(self, arrival: _Arrival) -> None:
-        """Make the text of an arrival, or tell its reader why it cannot begin."""
+    def _begin(self, arrival: _Arrival) -> None:
+        """Make the text of an arrival and begin with it, or tell its reader why it cannot begin."""
         try:
-            arrival.text = LiveText.of(self.bundle, arrival.generation, arrival.ticket, arrival.begun)
+            text = LiveText.of(self.bundle, *arrival)
         except Exception as error:
-            arrival.failed = True
-            arrival.ticket.end(StreamEnded("failed", str(error)))
+            self._refuse(arrival, "failed", str(error))
+        else:
+            self._scheduler.admit(text)
+
+    def _refuse(self, arrival: _Arrival, reason: Reason, message: str) -> None:
+        arrival.ticket.end(StreamEnded(reason, message))
+        self._scheduler.finished[reason] += 1
 
     def _give_up(self, reason: Reason, message: str) -> None:
         """Tell everybody who still waits that nothing comes any more."""
@@ -220,9 +184,7 @@ class Engine:
         with self._changed:
             self._end = monotonic() if self._end is None else self._end
             self._scheduler.end_all(reason, message)
-            for arrival in (*self._waiting, *self._arriving):
+            for arrival in self._waiting:
                 arrival.ticket.end(StreamEnded(reason, message))
             self._waiting.clear()
-            self._arriving.clear()
         self._jobs.end(StreamEnded(reason, message))
-        self._aside.shutdown(wait=False, cancel_futures=True)

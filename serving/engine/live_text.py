@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -20,6 +20,7 @@ from serving.engine.requests import Finish, Generation, Piece, TokenLogprob
 from serving.engine.ticket import Ticket
 from serving.engine.token_places import places_of_ids, token_places
 
+Key = TypeVar("Key", bound=Hashable)
 CHARACTER = 4
 """Bytes of the longest character."""
 
@@ -173,64 +174,9 @@ def _places(vocabulary: Vocabulary, generation: Generation, start: TextStart) ->
     return token_places(vocabulary, generation.prompt, start.whole)
 
 
-@dataclass
-class PromptReading:
-    """A prefix while it is read, and the texts that begin with it.
-
-    Args:
-        texts: At least one.
-        done: Number of its tokens that were read.
-        state: The model's state after them.
-    """
-
-    texts: list[LiveText]
-    done: int
-    state: Any
-
-    @property
-    def prefix(self) -> list[int]:
-        """The tokens to read."""
-        return self.texts[0].prefix
-
-
-class Beginning(Protocol):
-    """What happens to texts that can begin, and to those that cannot."""
-
-    def begin(self, text: LiveText) -> None:
-        """Begin with a text."""
-        ...
-
-    def fail(self, texts: Sequence[LiveText], error: Exception) -> None:
-        """End texts."""
-        ...
-
-
-Key = TypeVar("Key", bound=Hashable)
-
-
-class WaitingTexts(Generic[Key]):
-    """Texts that wait until something about their prompts is known; those with the same key wait for the same.
-
-    Args:
-        beginning: What happens to the texts then.
-    """
-
-    def __init__(self, beginning: Beginning) -> None:
-        self._beginning = beginning
-        self._waiting: dict[Key, list[LiveText]] = {}
-
-    @property
-    def texts(self) -> list[LiveText]:
-        """The texts that wait."""
-        return [text for texts in self._waiting.values() for text in texts]
-
-    def drop(self, is_over: Callable[[LiveText], bool]) -> None:
-        """Drop texts that have ended."""
-        for key, texts in list(self._waiting.items()):
-            texts[:] = [text for text in texts if not is_over(text)]
-            if not texts:
-                del self._waiting[key]
-
-    def clear(self) -> None:
-        """Drop all."""
-        self._waiting.clear()
+def drop_ended(waiting: dict[Key, list[LiveText]]) -> None:
+    """Drop texts that have ended from those that wait for something, by what they wait for."""
+    for key, texts in list(waiting.items()):
+        texts[:] = [text for text in texts if not text.over]
+        if not texts:
+            del waiting[key]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -17,10 +18,9 @@ import torch
 from models.base import LanguageModel, ModelError, gives_probabilities, read_on
 from models.bundles.bundle import Bundle
 from models.sampling.batch import Step, TextBatch
-from serving.engine.begun_words import BegunWords
-from serving.engine.contexts import Contexts, PrefixCache, Turns
-from serving.engine.echoes import Echoes
-from serving.engine.live_text import LiveText, PromptReading
+from serving.engine.contexts import Contexts, PrefixCache
+from serving.engine.live_text import LiveText, drop_ended
+from serving.engine.prompts import BegunWords, Echoes
 from serving.engine.requests import EngineLimits, Reason, StreamEnded
 from serving.engine.ticket import Wakes
 
@@ -29,6 +29,16 @@ SAVED_EVERY = 32
 """The states of a prompt are saved about every so many tokens, and before its last one."""
 IDLE_FACTOR = 8
 """How many times as many tokens of a prompt are read between two steps while no text is live."""
+
+
+@dataclass
+class PromptReading:
+    """A prefix while it is read: its texts, its tokens, the number that was read, and the model's state after these."""
+
+    texts: list[LiveText]
+    prefix: list[int]
+    done: int
+    state: Any
 
 
 class Scheduler:
@@ -41,9 +51,9 @@ class Scheduler:
         clock: Gives the time in seconds.
 
     Attributes:
-        live: Number of texts in progress.
+        texts: The texts in progress, by their `id`.
         contexts: Reads contexts of jobs.
-        turns: What is read in pieces beside the prompts.
+        reading: The prefixes that are read.
         counts: Figures that only grow, by their names in `EngineFigures`.
         finished: Ended texts by finish reason or reason.
         text_seconds: Mean seconds from submission to end of the last texts.
@@ -56,16 +66,20 @@ class Scheduler:
         self.cache = PrefixCache(limits.cache_megabytes, limits.cache_seconds, clock)
         writer = bundle.writer.model
         self.batch: TextBatch[LiveText] = TextBatch(self._timed(writer.step), normalised=gives_probabilities(writer))
+        self.texts: dict[int, LiveText] = {}
         self.reading: dict[tuple[int, ...], PromptReading] = {}
         self.counts: Counter[str] = Counter()
         self.contexts = Contexts(bundle, self.cache, self.counts)
-        self.turns = Turns()
-        self.echoes = Echoes(bundle.model, self.turns, self)
-        self.begun_words = BegunWords(bundle, self.contexts, limits.cache_megabytes / 4, self)
+        self.echoes = Echoes(bundle.model, self.begin, self.fail)
+        self.begun_words = BegunWords(bundle, self.contexts, limits.cache_megabytes / 4, self.begin, self.fail)
         self.finished: Counter[str] = Counter()
-        self.live = 0
         self.step_seconds = 0.0
         self.text_seconds = 1.0
+
+    @property
+    def live(self) -> int:
+        """Number of texts in progress."""
+        return len(self.texts)
 
     @property
     def width(self) -> int:
@@ -74,7 +88,7 @@ class Scheduler:
 
     def admit(self, text: LiveText) -> None:
         """Begin with a text: texts with the same prefix read it once."""
-        self.live += 1
+        self.texts[id(text)] = text
         if text.echoes_scores:
             self.echoes.add(text)
         else:
@@ -95,12 +109,11 @@ class Scheduler:
             saved = self.cache.longest(text.prefix)
             if saved is not None:
                 self.counts["cached_tokens"] += len(saved.ids)
-            if saved is not None and saved.logp_1V is not None and len(saved.ids) == len(key):
-                self._join([text], saved.logp_1V, saved.state, [0])
-            elif saved is not None:
-                self.reading[key] = PromptReading([text], len(saved.ids), saved.state)
-            else:
-                self.reading[key] = PromptReading([text], 0, self.bundle.model.start(1))
+                if saved.logp_1V is not None and len(saved.ids) == len(key):
+                    self._join([text], saved.logp_1V, saved.state, [0])
+                    return
+            done, state = (len(saved.ids), saved.state) if saved else (0, self.bundle.model.start(1))
+            self.reading[key] = PromptReading([text], text.prefix, done, state)
         except Exception as error:
             self.fail([text], error)
 
@@ -109,7 +122,7 @@ class Scheduler:
         self._drop_ended()
         self._read_some()
         self.begun_words.advance(self.width)
-        self.turns.take(self.width)
+        self.echoes.advance(self.width)
         if self.batch.texts:
             self._step()
 
@@ -195,21 +208,17 @@ class Scheduler:
     def _drop_ended(self) -> None:
         """Free the places of texts whose readers left or whose time is over."""
         now = self.clock()
-        for key, reading in list(self.reading.items()):
-            reading.texts = [text for text in reading.texts if not self._is_over(text, now)]
-            if not reading.texts:
-                del self.reading[key]
-        self.echoes.drop(lambda text: self._is_over(text, now))
-        self.begun_words.drop(lambda text: self._is_over(text, now))
-        self.turns.drop_unwanted()
-        self.batch.keep([row for row, text in enumerate(self.batch.texts) if not self._is_over(text, now)])
+        for text in list(self.texts.values()):
+            if text.ticket.cancelled:
+                self.end(text, "cancelled", "the reader left")
+            elif now >= text.deadline:
+                self.end(text, "deadline", "the text was not finished within its time")
+        drop_ended(waiting := {key: reading.texts for key, reading in self.reading.items()})
+        self.reading = {key: self.reading[key] for key in waiting}
+        self._keep_live()
 
-    def _is_over(self, text: LiveText, now: float) -> bool:
-        if text.ticket.cancelled:  # may become true at any time: `over` says what was done about it
-            self.end(text, "cancelled", "the reader left")
-        elif now >= text.deadline:
-            self.end(text, "deadline", "the text was not finished within its time")
-        return text.over
+    def _keep_live(self) -> None:
+        self.batch.keep([row for row, text in enumerate(self.batch.texts) if not text.over])
 
     def _guarded(self, readings: Sequence[PromptReading], work: Callable[[], None]) -> None:
         """End the texts that are read if reading fails."""
@@ -226,8 +235,7 @@ class Scheduler:
             log.error("generation failed", exc_info=error)
         for text in texts:
             self.end(text, "failed", str(error) or type(error).__name__)
-        # Some of them may have joined the batch before the failure.
-        self.batch.keep([row for row, text in enumerate(self.batch.texts) if not text.over])
+        self._keep_live()  # some of them may have joined the batch before the failure
 
     def end(self, text: LiveText, reason: Reason, message: str) -> None:
         """Tell a text's reader that it ends without a finish reason."""
@@ -236,21 +244,15 @@ class Scheduler:
 
     def end_all(self, reason: Reason, message: str) -> None:
         """End every text in progress."""
-        texts = [text for reading in self.reading.values() for text in reading.texts]
-        texts += [*self.echoes.texts, *self.begun_words.texts, *self.batch.texts]
-        for text in texts:
+        for text in list(self.texts.values()):
             self.end(text, reason, message)
-        self.reading.clear()
-        self.echoes.clear()
-        self.begun_words.clear()
-        self.batch.keep([])
+        self._drop_ended()
 
     def _count_end(self, text: LiveText, how: str) -> None:
         """Free a text's place, once: a text may end and then be in the way of a failure."""
-        if text.over:
+        if self.texts.pop(id(text), None) is None:
             return
         text.over = True
-        self.live -= 1
         self.finished[how] += 1
         self.text_seconds += (self.clock() - text.begun - self.text_seconds) / 16
 
