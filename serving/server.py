@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import resource
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
-from typing import Any, cast
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from core import credentials
 from core.config.run_config import RunConfig
@@ -22,7 +24,6 @@ from core.errors import BundleError, ConfigError, ReviewLMError
 from core.processes import interrupts
 from serving.api.access import is_loopback
 from serving.api.app import create_app
-from serving.connections import Connections, connections_allowed
 from serving.metrics import Metrics
 from serving.versions.classifiers import classifiers_of
 from serving.versions.open_version import OpenVersion, UnusableVersion
@@ -36,7 +37,50 @@ KEEP_ALIVE = 75
 """Seconds for which an idle connection stays open: more than the 60 of usual proxies, so that they close it first."""
 NOTICE = 0.2
 """Seconds for which `/readyz` says that the server ends; then uvicorn closes the connections that are idle."""
+HEAD_SECONDS = 10.0
+"""Time within which the head of a request must have arrived, from its first byte on or, of a new connection, from its
+beginning on."""
+DESCRIPTORS, SPARE = 1 << 16, 256
+"""File descriptors that the process asks for (the system's limit may be lower), and those that are not connections."""
 log = logging.getLogger(__name__)
+
+
+class Connection(H11Protocol):
+    """A connection that is closed if the head of a request takes longer than `HEAD_SECONDS`."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; the time of a head begins with its first byte."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE or not self.conn.trailing_data[0]:
+            self._stop_waiting()
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the connection."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+def connections_allowed() -> int:
+    """Raise this process's limit of file descriptors, and return how many connections it can have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return max(most - SPARE, most // 2)
 
 
 class _Server(uvicorn.Server):
@@ -145,7 +189,7 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
         drain = config.serving.drain_seconds
         server = _Server(uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, ws="none", lifespan="off", proxy_headers=False,
-            http=cast(Any, Connections(connections_allowed(), metrics)), backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE,
+            http=Connection, limit_concurrency=connections_allowed(), backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=max(1, ceil(drain)),
             loop="asyncio",  # uvloop, which comes with Ray Serve, does not let the process end
         ))
