@@ -23,11 +23,11 @@ from models.sampling import Sampling
 from models.sampling.batch import rating_of
 from models.tokens.vocabulary import Vocabulary, page
 from serving.api.answers import as_json, described, head_of
-from serving.api.errors import ApiError, as_api_error, defect
+from serving.api.errors import as_api_error, defect
 from serving.api.request_schemas import CompletionRequest
 from serving.api.response_schemas import CompletionAnswer, CompletionEvent
 from serving.api.tokens import read_prompt
-from serving.api.work import MOST_LOGPROBS, Services, read_body, warnings_of, while_connected
+from serving.api.work import Services, read_body, warnings_of, while_connected
 from serving.engine.jobs import EngineContext, Search
 from serving.engine.requests import Generation, Piece, TokenLogprob
 from serving.engine.ticket import Ticket
@@ -44,7 +44,8 @@ LATE = 5.0
 async def completions(request: Request) -> Response:
     """Write texts that continue one prompt or several."""
     services, query = Services.of(request), await read_body(request, CompletionRequest)
-    _require_limits(services, query)
+    services.require_length("prompt", query.prompt)
+    services.require_length("stop", query.stop)
     if query.beam:
         return await while_connected(request, services.seconds_left(request), searched(request, services, query))
     if not query.stream:
@@ -52,30 +53,6 @@ async def completions(request: Request) -> Response:
     writing = _writing(request, services, query)
     work = await writing.__aenter__()  # refusals come before the answer begins
     return _Events(_events(services, request, work), writing, services.seconds_left(request) + LATE)
-
-
-MOST_TOKENS, MOST_CHOICES, MOST_STOPS = 4_096, 128, 16
-"""Limits of `max_tokens`, of texts in all, and of stop strings: a request beyond them holds the engine for minutes."""
-
-
-def _require_limits(services: Services, query: CompletionRequest) -> None:
-    """Refuse what is beyond the limits of this server."""
-    numbers = (
-        ("max_tokens", query.max_tokens, MOST_TOKENS), ("stop", len(query.stop), MOST_STOPS),
-        ("logprobs", query.logprobs or 0, MOST_LOGPROBS),
-        ("n", query.n * len(query.prompt), MOST_CHOICES),
-    )  # fmt: skip
-    for name, value, limit in numbers:
-        if value > limit:
-            things = {"stop": "strings", "n": "texts in all"}.get(name, "")
-            verb = "has" if name == "stop" else "asks for" if name == "n" else "is"
-            message = f"{name} {verb} {value:,} {things}".rstrip() + f"; this server allows at most {limit:,}"
-            raise ApiError(400, message, "too_many", name)
-    if "" in query.stop:
-        raise ApiError(400, "stop holds an empty string; each needs one character or more", "invalid_value", "stop")
-    services.require_length("prompt", query.prompt)
-    if query.stop:
-        services.require_length("stop", query.stop)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from serving.api.answers import as_json, described
 from serving.api.errors import ApiError
 from serving.api.request_schemas import EmbeddingRequest
 from serving.api.response_schemas import EmbeddingAnswer
-from serving.api.work import Services, read_body, require_number, warnings_of, while_connected
+from serving.api.work import Services, read_body, warnings_of, while_connected
 from serving.engine.jobs import EngineContext, NotDone
 from serving.scoring import CHARACTERS, SLICE
 from serving.versions.open_version import OpenVersion
@@ -29,7 +29,6 @@ router = APIRouter()
 async def embeddings(request: Request) -> Response:
     """Return the vector of each text; the model must be a network, or a mixture with one."""
     services, query = Services.of(request), await read_body(request, EmbeddingRequest)
-    require_number(services, query.input, "input")
     services.require_length("input", query.input)
     return await while_connected(request, services.seconds_left(request), _encoded(request, services, query))
 

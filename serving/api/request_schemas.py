@@ -14,6 +14,11 @@ from core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from models.options import Count, DrawSeed, NotNegative, Positive, Share, ShareAboveZero, WholeOrZero
 from serving.api.errors import REFUSED
 
+MOST_TEXTS = 256
+"""Texts that one request may hold: a client splits more, and others get their turn."""
+MOST_TOKENS, MOST_CHOICES, MOST_STOPS = 4_096, 128, 16
+"""Limits of `max_tokens`, of texts in all, and of stop strings: a request beyond them holds the engine for minutes."""
+
 
 def _refused(message: str) -> PydanticCustomError:
     """Return a pydantic error whose message is shown as it is."""
@@ -22,16 +27,25 @@ def _refused(message: str) -> PydanticCustomError:
 
 def _texts(value: Any) -> Any:
     """Return one text or several as a list."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
-        return value
-    raise _refused("it must be a text or a list of one or more texts, not tokens")
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not values or not all(isinstance(one, str) for one in values):
+        raise _refused("it must be a text or a list of one or more texts, not tokens")
+    if len(values) > MOST_TEXTS:
+        raise _refused(f"it must be at most {MOST_TEXTS} texts")
+    return values
 
 
 def _strings(value: Any) -> Any:
     """Return one string, several, or none as a list."""
     return [] if value == [] else _texts(value)
+
+
+def _stops(value: Any) -> Any:
+    """Return the strings before which a text ends as a list."""
+    values = _strings(value)
+    if "" in values or len(values) > MOST_STOPS:
+        raise _refused(f"it must be at most {MOST_STOPS} strings, of one character or more")
+    return values
 
 
 def _are_tokens(value: Any) -> bool:
@@ -40,12 +54,9 @@ def _are_tokens(value: Any) -> bool:
 
 def _prompts(value: Any) -> Any:
     """Return one prompt or several, each a text or a list of tokens, as a list."""
-    if isinstance(value, list) and value and _are_tokens(value):
-        return [value]
-    if isinstance(value, list) and value and all(isinstance(one, str) or _are_tokens(one) for one in value):
-        return value
-    if isinstance(value, str):
-        return [value]
+    values = [value] if isinstance(value, str) or (value and _are_tokens(value)) else value
+    if isinstance(values, list) and values and all(isinstance(one, str) or _are_tokens(one) for one in values):
+        return values
     raise _refused("it must be a text, a list of tokens, or a list of one or more of them")
 
 
@@ -64,15 +75,25 @@ def _no_bias(value: Any) -> Any:
     return value
 
 
-TEXTS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
-Texts = Annotated[list[str], BeforeValidator(_texts), WithJsonSchema(TEXTS_SCHEMA)]
-STRINGS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-Strings = Annotated[list[str], BeforeValidator(_strings), WithJsonSchema(STRINGS_SCHEMA)]
+def _one_or_several(one: dict[str, Any], **limits: int) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [one, {"type": "array", "items": one, **limits}]})
+
+
+STRING = {"type": "string"}
+Texts = Annotated[
+    list[str], BeforeValidator(_texts), _one_or_several(STRING, minItems=1, maxItems=MOST_TEXTS)
+]
+Strings = Annotated[list[str], BeforeValidator(_strings), _one_or_several(STRING, maxItems=MOST_TEXTS)]
+Stops = Annotated[
+    list[str], BeforeValidator(_stops), _one_or_several({**STRING, "minLength": 1}, maxItems=MOST_STOPS)
+]
 TOKENS_SCHEMA = {"type": "array", "items": {"type": "integer"}}
-PROMPT_SCHEMA = {"anyOf": [{"type": "string"}, TOKENS_SCHEMA]}
+PROMPT_SCHEMA = {"anyOf": [STRING, TOKENS_SCHEMA]}
 PROMPTS_SCHEMA = {"anyOf": [*PROMPT_SCHEMA["anyOf"], {"type": "array", "items": PROMPT_SCHEMA, "minItems": 1}]}
 Prompts = Annotated[list[str | list[int]], BeforeValidator(_prompts), WithJsonSchema(PROMPTS_SCHEMA)]
 Stars = Annotated[int, Field(ge=0, le=5)]
+Alternatives = Annotated[WholeOrZero, Field(le=20)]
+"""Number of likeliest tokens beside each token: more make answers of megabytes."""
 Zero = Annotated[float, BeforeValidator(_only_zero), WithJsonSchema({"const": 0})]
 NoBias = Annotated[dict[str, float], BeforeValidator(_no_bias), WithJsonSchema({"type": "object", "maxProperties": 0})]
 
@@ -128,7 +149,7 @@ class CompletionRequest(ApiRequest):
     prompt: Prompts = Field(default_factory=lambda: list[str | list[int]]([""]))
     """Beginning of the review, which is kept unchanged; or several beginnings. Each is a text, or a list of tokens as
     `/tokenize` gives them."""
-    max_tokens: WholeOrZero = MAX_TOKENS
+    max_tokens: Annotated[WholeOrZero, Field(le=MOST_TOKENS)] = MAX_TOKENS
     """Longest continuation, in tokens; 0 with `echo` and `logprobs` only scores the prompt."""
     temperature: NotNegative = TEMPERATURE
     """Below 1, likely words become likelier; 0: always the likeliest."""
@@ -140,11 +161,11 @@ class CompletionRequest(ApiRequest):
     """Send the text piece by piece, as server-sent events that end with [DONE]."""
     stream_options: Annotated[StreamOptions, WithJsonSchema(StreamOptions.model_json_schema())] = StreamOptions()
     """Options of a stream."""
-    logprobs: WholeOrZero | None = None
+    logprobs: Alternatives | None = None
     """Send each token's log-probability, and those of this number of likeliest tokens."""
     echo: bool = False
     """Begin each text with its prompt."""
-    stop: Strings = Field(default_factory=list)
+    stop: Stops = Field(default_factory=list)
     """Strings before which a text ends."""
     seed: DrawSeed = SEED
     """Seed of the random draw: the same request gives the same text."""
@@ -178,9 +199,11 @@ class CompletionRequest(ApiRequest):
     """With `beam`: words that each text must contain."""
 
     @model_validator(mode="after")
-    def _best_is_all(self) -> CompletionRequest:
+    def _texts_are_few(self) -> CompletionRequest:
         if self.best_of not in (None, self.n):
             raise _refused(f"best_of is {self.best_of}; it must equal n ({self.n}), because texts are not ranked")
+        if (choices := self.n * len(self.prompt)) > MOST_CHOICES:
+            raise _refused(f"n asks for {choices:,} texts in all; this server allows at most {MOST_CHOICES}")
         return self
 
     @model_validator(mode="after")
@@ -272,5 +295,5 @@ class ScoreRequest(ApiRequest):
     """Star rating of the reviews; 0: a review without one. Default: the average over those of the training."""
     attribution: bool = False
     """Also say which part of a mixture predicted each token."""
-    alternatives: WholeOrZero = 0
+    alternatives: Alternatives = 0
     """Also say which tokens were the likeliest at each token, this number of them; takes longer."""

@@ -15,7 +15,7 @@ from serving.api.answers import as_json, described
 from serving.api.errors import ApiError
 from serving.api.request_schemas import ClassifyRequest, ScoreRequest
 from serving.api.response_schemas import ClassifyAnswer, ScoreAnswer
-from serving.api.work import MOST_LOGPROBS, Services, how_read, read_body, require_number, while_connected
+from serving.api.work import Services, how_read, read_body, while_connected
 from serving.scoring import Scoring
 
 router = APIRouter()
@@ -25,20 +25,11 @@ router = APIRouter()
 async def score(request: Request) -> Response:
     """Return the totals of all texts, and the scores of each with its tokens."""
     services, query = Services.of(request), await read_body(request, ScoreRequest)
-    require_number(services, query.texts)
     services.require_length("texts", query.texts)
-    _require_few_alternatives(services, query)
-    return await while_connected(request, services.seconds_left(request), _scored(request, services, query))
-
-
-def _require_few_alternatives(services: Services, query: ScoreRequest) -> None:
-    """Refuse more alternatives than this server allows, and those of so many texts that the answer would be huge."""
-    if query.alternatives > MOST_LOGPROBS:
-        message = f"alternatives is {query.alternatives:,}; this server allows at most {MOST_LOGPROBS:,}"
-        raise ApiError(400, message, "too_many", "alternatives")
     if query.alternatives and (size := sum(map(len, query.texts))) > (limit := services.settings.max_prompt_characters):
         message = f"texts has {size:,} characters in all; with alternatives it must have at most {limit:,}"
         raise ApiError(400, message, "too_long", "texts")
+    return await while_connected(request, services.seconds_left(request), _scored(request, services, query))
 
 
 async def _scored(request: Request, services: Services, query: ScoreRequest) -> Response:
@@ -64,7 +55,6 @@ async def _scored(request: Request, services: Services, query: ScoreRequest) -> 
 async def classify(request: Request) -> Response:
     """Return the label of each text, and the probability of every label if the classifier has them."""
     services, query = Services.of(request), await read_body(request, ClassifyRequest)
-    require_number(services, query.texts)
     services.require_length("texts", query.texts)
     return await while_connected(request, services.seconds_left(request), _answered(request, services, query))
 

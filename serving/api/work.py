@@ -73,24 +73,11 @@ class Services:
 
     def require_length(self, name: str, texts: Sequence[str | Sequence[int]]) -> None:
         """Refuse a text that is too long, or a list of too many tokens: each may stand for a character."""
-        limit, longest = self.settings.max_prompt_characters, max(texts, key=len)
+        limit, longest = self.settings.max_prompt_characters, max(texts, key=len, default="")
         if len(longest) > limit:
             what = "characters" if isinstance(longest, str) else "tokens"
             message = f"{name} has {len(longest):,} {what}; it must have at most {limit:,}"
             raise ApiError(400, message, "too_long", name)
-
-
-MOST_LOGPROBS = 20
-"""Alternatives to each token that a request may ask for: more make answers of megabytes."""
-MOST_TEXTS = 256
-"""Texts that one request may hold: a client splits more, and others get their turn."""
-
-
-def require_number(services: Services, texts: list[str], name: str = "texts") -> None:
-    """Refuse a request with too many texts."""
-    if len(texts) > (limit := MOST_TEXTS):
-        message = f"{name} has {len(texts):,} texts; it must have at most {limit:,}"
-        raise ApiError(400, message, "too_many", name)
 
 
 async def read_body(request: Request, schema: type[Body]) -> Body:
