@@ -22,12 +22,11 @@ from core.config.sections.evaluation import PromotionConfig
 from core.credentials import AccessTokens
 from core.errors import BundleError, ConfigError, ReviewLMError
 from core.processes import interrupts
-from serving.api.access import is_loopback
 from serving.api.app import create_app
+from serving.api.door import is_loopback
 from serving.metrics import Metrics
 from serving.versions.classifiers import classifiers_of
-from serving.versions.open_version import OpenVersion, UnusableVersion
-from serving.versions.source import RegistrySource
+from serving.versions.open_version import OpenVersion, RegistrySource, UnusableVersion
 from serving.versions.versions import Versions
 from tracking.registry.opening import nothing_registered, tracker_at
 from tracking.registry.versions import CHAMPION, SCHEME
@@ -45,7 +44,7 @@ DESCRIPTORS, SPARE = 1 << 16, 256
 log = logging.getLogger(__name__)
 
 
-class Connection(H11Protocol):
+class TimedConnection(H11Protocol):
     """A connection that is closed if the head of a request takes longer than `HEAD_SECONDS`."""
 
     _head_timer: asyncio.TimerHandle | None = None
@@ -189,7 +188,7 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
         drain = config.serving.drain_seconds
         server = _Server(uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, ws="none", lifespan="off", proxy_headers=False,
-            http=Connection, limit_concurrency=connections_allowed(), backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE,
+            http=TimedConnection, limit_concurrency=connections_allowed(), backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=max(1, ceil(drain)),
             loop="asyncio",  # uvloop, which comes with Ray Serve, does not let the process end
         ))

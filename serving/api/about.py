@@ -12,12 +12,10 @@ from fastapi.responses import PlainTextResponse
 
 from models.bundles.bundle import INT8_LOSS
 from models.specs import to_dict
-from serving.api.answers import as_json, described
-from serving.api.errors import ApiError
-from serving.api.fact_schemas import CardAnswer, HealthAnswer, ModelAnswer, ModelsAnswer, ReadyAnswer
-from serving.api.response_schemas import ErrorAnswer
+from serving.api.answer_schemas import CardAnswer, ErrorAnswer, HealthAnswer, ModelAnswer, ModelsAnswer, ReadyAnswer
+from serving.api.answers import ApiError, as_json, described
 from serving.api.work import Services
-from serving.versions.source import Contents
+from serving.versions.open_version import Contents
 
 router = APIRouter()
 log = logging.getLogger(__name__)

@@ -1,17 +1,128 @@
-"""Build JSON responses, and describe the routes for OpenAPI."""
+"""Build answers in JSON and errors in OpenAI's shape, each with one sentence for its user; describe the routes."""
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
+from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 import orjson
 from fastapi import Response
 from pydantic import BaseModel
 
-from serving.api.response_schemas import ErrorAnswer
-from serving.versions.open_version import OpenVersion
+from models.base import ModelError
+from models.options import explain
+from serving.api.answer_schemas import ErrorAnswer
+from serving.engine.requests import Busy, StreamEnded
+from serving.versions.open_version import OpenVersion, UnknownVersion, UnusableVersion
+
+SHOWN = 80
+"""Characters of a refused value that a message repeats."""
+REFUSED = "refused_value"
+"""Type of pydantic's error for a check of ours, whose message is a whole sentence."""
+OF_PARAMETER = re.compile(r"(\w+) (?:is|only)\b")
+"""Beginning of a model's message about one option, such as "top_k is 0; it must be …"; others are about none."""
+RETRY_AFTER = "Retry-After"
+KINDS = {429: "rate_limit_error", 504: "timeout_error"}
+
+
+class ApiError(Exception):
+    """A request that is not answered.
+
+    Args:
+        status: HTTP status.
+        message: What is wrong and, where it helps, what to do.
+        code: Short name of the reason, for programs.
+        param: The parameter that is at fault, if one is.
+        headers: Further headers, such as Retry-After.
+    """
+
+    def __init__(
+        self, status: int, message: str, code: str, param: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.param, self.headers = status, message, code, param, headers or {}
+
+    def body(self) -> bytes:
+        """Return the body of the answer."""
+        kind = KINDS.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        return orjson.dumps(
+            {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+        )
+
+
+KNOWN: tuple[type[Exception], ...] = (
+    ApiError, UnknownVersion, UnusableVersion, Busy, ModelError, StreamEnded, TimeoutError,
+)  # fmt: skip
+"""Exceptions that `as_api_error` understands."""
+
+
+def as_api_error(error: BaseException) -> ApiError | None:
+    """Return what an exception of models, engine or versions means for a request; None for a defect."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, UnknownVersion):
+        return ApiError(404, str(error), "model_not_found", "model")
+    if isinstance(error, UnusableVersion):
+        return ApiError(503, str(error), "model_not_served", "model", _after(error.retry_after))
+    if isinstance(error, Busy):
+        return busy(error.retry_after)
+    if isinstance(error, ModelError) and error.kind == "input":
+        parameter = OF_PARAMETER.match(str(error))
+        return ApiError(400, str(error), "invalid_value", parameter[1] if parameter else None)
+    reason = error.reason if isinstance(error, StreamEnded) else ""
+    if reason == "deadline" or isinstance(error, TimeoutError):
+        return ApiError(504, "the answer took longer than this server allows", "deadline_exceeded")
+    if reason == "closed":
+        return ApiError(503, "the server is shutting down", "shutting_down", None, _after(5))
+    if reason == "slow reader":
+        return ApiError(408, "the answer was not read fast enough", "slow_reader")
+    return None
+
+
+def defect() -> ApiError:
+    """Return the error for an unexpected exception; the traceback is in the log only."""
+    return ApiError(500, "the server failed to answer; the request's id is in its log", "internal_error")
+
+
+def busy(retry_after: float) -> ApiError:
+    """Return the error for a full queue."""
+    headers = _after(retry_after)
+    message = f"the server is busy and its queue is full; try again in {headers[RETRY_AFTER]} s"
+    return ApiError(429, message, "server_busy", None, headers)
+
+
+def _after(seconds: float) -> dict[str, str]:
+    return {RETRY_AFTER: str(max(1, ceil(seconds)))}
+
+
+def invalid(schema: type[BaseModel], errors: list[Any]) -> ApiError:
+    """Return the error for a body that does not fit its schema, from pydantic's errors."""
+    first = min(errors, key=lambda error: error["type"] != "extra_forbidden")
+    if not first["loc"]:
+        message = first["msg"] if first["type"] == REFUSED else "the body must be a JSON object"
+        return ApiError(400, message, "invalid_body")
+    place, name = ".".join(map(str, first["loc"])), str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        parameters = ", ".join(schema.model_fields) if len(first["loc"]) == 1 else "only what OpenAI documents"
+        message = f"unknown parameter {shown(place)}; this request takes {parameters}"
+        return ApiError(400, message, "unknown_parameter", place[:SHOWN])
+    if first["type"] == "missing":
+        return ApiError(400, f"{place} is missing", "missing_parameter", place)
+    if first["type"] == REFUSED:
+        return ApiError(400, f"{place} is {shown(first['input'])}; {first['msg']}", "invalid_value", name)
+    message = explain(schema, first, shown).replace("'none' to do without", "null")
+    return ApiError(400, message, "invalid_value", name)
+
+
+def shown(value: Any) -> str:
+    """Return a value of a request as a message repeats it: shortened."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
 
 JSON = "application/json"
 ERROR = {"$ref": "#/components/schemas/ErrorAnswer"}

@@ -11,10 +11,8 @@ from core.config.sections.execution import ServingConfig
 from core.credentials import AccessTokens
 from serving.api import about, completions, embeddings, score, suggest
 from serving.api import tokens as about_tokens
-from serving.api.access import Access, is_loopback
-from serving.api.answers import JSON
-from serving.api.door import Door
-from serving.api.errors import KNOWN, ApiError, as_api_error, defect
+from serving.api.answers import JSON, KNOWN, ApiError, as_api_error, defect
+from serving.api.door import Access, Door, is_loopback
 from serving.api.work import Services
 from serving.metrics import Metrics
 from serving.page import routes as page

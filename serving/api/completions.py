@@ -22,15 +22,13 @@ from models.completion.reading import Steps
 from models.sampling import Sampling
 from models.sampling.batch import rating_of
 from models.tokens.vocabulary import Vocabulary, page
-from serving.api.answers import as_json, described, head_of
-from serving.api.errors import as_api_error, defect
+from serving.api.answer_schemas import CompletionAnswer, CompletionEvent
+from serving.api.answers import as_api_error, as_json, defect, described, head_of
 from serving.api.request_schemas import CompletionRequest
-from serving.api.response_schemas import CompletionAnswer, CompletionEvent
 from serving.api.tokens import read_prompt
 from serving.api.work import Services, read_body, warnings_of, while_connected
 from serving.engine.jobs import EngineContext, Search
-from serving.engine.requests import Generation, Piece, TokenLogprob
-from serving.engine.ticket import Ticket
+from serving.engine.requests import Generation, Piece, Ticket, TokenLogprob
 from serving.versions.open_version import OpenVersion
 
 router = APIRouter()

@@ -13,13 +13,11 @@ from fastapi import APIRouter, Request, Response
 
 from models.neural.encoder import EncodedTexts, Encoder, network_in
 from models.tokens.vocabulary import batched
-from serving.api.answers import as_json, described
-from serving.api.errors import ApiError
+from serving.api.answer_schemas import EmbeddingAnswer
+from serving.api.answers import ApiError, as_json, described
 from serving.api.request_schemas import EmbeddingRequest
-from serving.api.response_schemas import EmbeddingAnswer
-from serving.api.work import Services, read_body, warnings_of, while_connected
+from serving.api.work import CHARACTERS, SLICE, Services, read_body, warnings_of, while_connected
 from serving.engine.jobs import EngineContext, NotDone
-from serving.scoring import CHARACTERS, SLICE
 from serving.versions.open_version import OpenVersion
 
 router = APIRouter()

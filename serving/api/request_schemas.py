@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from models.options import Count, DrawSeed, NotNegative, Positive, Share, ShareAboveZero, WholeOrZero
-from serving.api.errors import REFUSED
+from serving.api.answers import REFUSED
 
 MOST_TEXTS = 256
 """Texts that one request may hold: a client splits more, and others get their turn."""

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Request, Response
 from models.completion.dasher import DasherInterval, Inside, interval_steps
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggestion_steps
+from serving.api.answer_schemas import IntervalsAnswer, SuggestAnswer
 from serving.api.answers import as_json, described
 from serving.api.request_schemas import IntervalsRequest, SuggestRequest
-from serving.api.response_schemas import IntervalsAnswer, SuggestAnswer
 from serving.api.work import Services, how_read, read_body, while_connected
 from serving.engine.jobs import Search
 from serving.versions.open_version import OpenVersion

@@ -14,9 +14,8 @@ from fastapi import APIRouter, Request, Response
 
 from models.tokens.special import BOS, CONTEXT_IDS, EOS, SPECIAL, STARS, UNK
 from models.tokens.vocabulary import Vocabulary, page
-from serving.api.answers import as_json, described
-from serving.api.errors import ApiError
-from serving.api.fact_schemas import DetokenizeAnswer, TokenizeAnswer, TokenizerAnswer
+from serving.api.answer_schemas import DetokenizeAnswer, TokenizeAnswer, TokenizerAnswer
+from serving.api.answers import ApiError, as_json, described
 from serving.api.request_schemas import DetokenizeRequest, TokenizeRequest
 from serving.api.work import Services, read_body
 from serving.engine.token_places import places_of_ids

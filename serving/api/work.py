@@ -17,9 +17,8 @@ from pydantic import BaseModel, ValidationError
 from core.config.sections.execution import ServingConfig
 from models.bundles.bundle import unseen_warnings
 from models.tokens.vocabulary import batched
-from serving.api.errors import ApiError, busy, invalid
+from serving.api.answers import ApiError, busy, invalid
 from serving.metrics import Metrics
-from serving.scoring import CHARACTERS
 from serving.versions.open_version import OpenVersion
 from serving.versions.versions import Versions
 
@@ -27,6 +26,10 @@ Result = TypeVar("Result")
 Body = TypeVar("Body", bound=BaseModel)
 JSON_BODY = "application/json"
 UTF8 = re.compile(r"""charset=["']?utf-?8["']?\s*(;|$)""")
+SLICE = 512
+"""Positions of a slice, padding included."""
+CHARACTERS = 4_096
+"""Characters of the texts that are read together before other work gets its turn; a longer text is read alone."""
 
 
 @dataclass

@@ -15,9 +15,8 @@ import torch
 from models.bundles.bundle import Bundle
 from serving.engine.jobs import EngineContext, EngineJob, Jobs
 from serving.engine.live_text import LiveText
-from serving.engine.requests import Busy, EngineFigures, EngineLimits, Generation, Reason, StreamEnded
+from serving.engine.requests import Busy, EngineFigures, EngineLimits, Generation, Reason, StreamEnded, Ticket, Wakes
 from serving.engine.scheduler import Scheduler
-from serving.engine.ticket import Ticket, Wakes
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -16,8 +16,7 @@ from models.sampling.batch import SampledText, rating_of, start_by, uniforms_of
 from models.tokens.special import EOS
 from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST
-from serving.engine.requests import Finish, Generation, Piece, TokenLogprob
-from serving.engine.ticket import Ticket
+from serving.engine.requests import Finish, Generation, Piece, Ticket, TokenLogprob
 from serving.engine.token_places import places_of_ids, token_places
 
 Key = TypeVar("Key", bound=Hashable)

@@ -21,8 +21,7 @@ from models.sampling.batch import Step, TextBatch
 from serving.engine.contexts import Contexts, PrefixCache
 from serving.engine.live_text import LiveText, drop_ended
 from serving.engine.prompts import BegunWords, Echoes
-from serving.engine.requests import EngineLimits, Reason, StreamEnded
-from serving.engine.ticket import Wakes
+from serving.engine.requests import EngineLimits, Reason, StreamEnded, Wakes
 
 log = logging.getLogger(__name__)
 SAVED_EVERY = 32

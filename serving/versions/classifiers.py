@@ -12,8 +12,7 @@ from core.config.sections.execution import ServingConfig
 from models.classification.bundle import ClassifierBundle
 from serving.engine.requests import EngineFigures
 from serving.metrics import Metrics
-from serving.versions.open_version import OpenVersion, UnusableVersion
-from serving.versions.source import RegistrySource
+from serving.versions.open_version import OpenVersion, RegistrySource, UnusableVersion
 from serving.versions.versions import Versions
 from tracking.registry.opening import open_classifier
 from tracking.registry.versions import SCHEME

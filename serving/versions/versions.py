@@ -19,8 +19,17 @@ from time import monotonic
 from core.config.sections.execution import ServingConfig
 from models.bundles.bundle import Bundle
 from serving.metrics import Metrics
-from serving.versions.open_version import OpenVersion, Refusal, UnusableVersion, engine_limits, reason_of, started
-from serving.versions.source import Contents, RegistrySource, number_named
+from serving.versions.open_version import (
+    Contents,
+    OpenVersion,
+    Refusal,
+    RegistrySource,
+    UnusableVersion,
+    engine_limits,
+    number_named,
+    reason_of,
+    started,
+)
 from tracking.registry.versions import CHALLENGER, CHAMPION
 
 RETRY_SECONDS = 60.0

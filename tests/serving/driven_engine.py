@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from serving.engine.live_text import LiveText
-from serving.engine.requests import EngineLimits
+from serving.engine.requests import EngineLimits, Ticket, Wakes
 from serving.engine.scheduler import Scheduler
-from serving.engine.ticket import Ticket, Wakes
 
 
 class Bench:

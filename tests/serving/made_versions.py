@@ -20,7 +20,7 @@ from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from serving.metrics import Metrics
-from serving.versions.source import Contents
+from serving.versions.open_version import Contents
 from serving.versions.versions import Versions
 from training.context import FitContext
 from training.fit import fit_model

@@ -13,7 +13,7 @@ import pytest
 
 from core.config.sections.execution import ServingConfig
 from serving.api.app import create_app
-from serving.server import Connection
+from serving.server import TimedConnection
 from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import served
 
@@ -26,7 +26,7 @@ def answering() -> Iterator[str]:
     """Serve a model on the server's own connections."""
     with running(made_versions(MadeSource(champion=1))) as versions:
         app = create_app(versions, versions.settings, versions.metrics, None)
-        with served(app, http=Connection) as address:
+        with served(app, http=TimedConnection) as address:
             yield address
 
 

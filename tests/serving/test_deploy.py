@@ -12,7 +12,7 @@ import yaml
 
 import reviewlm
 from core.config.presets import load_config
-from serving.api.access import is_loopback
+from serving.api.door import is_loopback
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 IMAGE, HOME, USER = f"reviewlm:{reviewlm.__version__}", "/home/reviewlm", 10001

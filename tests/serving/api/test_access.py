@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from core.credentials import AccessTokens, add_token, remove_token
-from serving.api.access import Access
+from serving.api.answers import ApiError
 from serving.api.app import create_app
-from serving.api.errors import ApiError
+from serving.api.door import Access
 from tests.serving.made_versions import MadeSource, made_versions, running
 
 

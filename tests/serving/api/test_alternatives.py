@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.tokens.special import EOS
-from serving import scoring as module
+from serving.api import score as module
 from tests.serving.made_versions import MadeSource, bundle_of
 from tests.serving.served import answering
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from pydantic import BaseModel
 
 from core.config.sections.execution import ServingConfig
-from serving.api import fact_schemas, response_schemas
+from serving.api import answer_schemas
 from serving.api.app import create_app
 from serving.metrics import Metrics
 from serving.versions.classifiers import ClassifierVersions
@@ -58,28 +58,28 @@ def test_every_described_operation_is_tried_or_left_out_for_a_reason(client: htt
 
 
 ANSWERS: list[tuple[str, dict[str, Any] | None, type[BaseModel]]] = [
-    ("/v1/completions", {"prompt": ["The", "We"], "n": 2, "max_tokens": 4}, response_schemas.CompletionAnswer),
+    ("/v1/completions", {"prompt": ["The", "We"], "n": 2, "max_tokens": 4}, answer_schemas.CompletionAnswer),
     ("/v1/completions", {"prompt": "The soup", "echo": True, "logprobs": 2, "max_tokens": 3},
-     response_schemas.CompletionAnswer),
-    ("/v1/completions", {"prompt": "вкусно", "beam": 2, "n": 2, "max_tokens": 3}, response_schemas.CompletionAnswer),
-    ("/v1/embeddings", {"input": ["The soup", ""]}, response_schemas.EmbeddingAnswer),
-    ("/v1/embeddings", {"input": "The soup", "encoding_format": "base64"}, response_schemas.EmbeddingAnswer),
-    ("/suggest", {"prompt": "the soup wa"}, response_schemas.SuggestAnswer),
-    ("/suggest", {"prompt": "", "stars": 5, "both": False}, response_schemas.SuggestAnswer),
-    ("/intervals", {"prompt": "the soup", "smallest": 0.1}, response_schemas.IntervalsAnswer),
-    ("/score", {"texts": ["The soup was zxqv.", ""]}, response_schemas.ScoreAnswer),
-    ("/score", {"texts": "The soup", "stars": 3, "attribution": True}, response_schemas.ScoreAnswer),
-    ("/score", {"texts": ["The soup", ""], "alternatives": 3}, response_schemas.ScoreAnswer),
-    ("/classify", {"texts": ["The food was great.", ""]}, response_schemas.ClassifyAnswer),
+     answer_schemas.CompletionAnswer),
+    ("/v1/completions", {"prompt": "вкусно", "beam": 2, "n": 2, "max_tokens": 3}, answer_schemas.CompletionAnswer),
+    ("/v1/embeddings", {"input": ["The soup", ""]}, answer_schemas.EmbeddingAnswer),
+    ("/v1/embeddings", {"input": "The soup", "encoding_format": "base64"}, answer_schemas.EmbeddingAnswer),
+    ("/suggest", {"prompt": "the soup wa"}, answer_schemas.SuggestAnswer),
+    ("/suggest", {"prompt": "", "stars": 5, "both": False}, answer_schemas.SuggestAnswer),
+    ("/intervals", {"prompt": "the soup", "smallest": 0.1}, answer_schemas.IntervalsAnswer),
+    ("/score", {"texts": ["The soup was zxqv.", ""]}, answer_schemas.ScoreAnswer),
+    ("/score", {"texts": "The soup", "stars": 3, "attribution": True}, answer_schemas.ScoreAnswer),
+    ("/score", {"texts": ["The soup", ""], "alternatives": 3}, answer_schemas.ScoreAnswer),
+    ("/classify", {"texts": ["The food was great.", ""]}, answer_schemas.ClassifyAnswer),
     ("/v1/completions", {"prompt": [[1, 9, 0], [10]], "echo": True, "logprobs": 2, "max_tokens": 1},
-     response_schemas.CompletionAnswer),
-    ("/tokenize", {"prompt": "The soup"}, fact_schemas.TokenizeAnswer),
-    ("/tokenizer_info", None, fact_schemas.TokenizerAnswer),
-    ("/detokenize", {"tokens": [1, 9, 10, 2]}, fact_schemas.DetokenizeAnswer),
-    ("/v1/models/", None, fact_schemas.ModelsAnswer), ("/v1/models", None, fact_schemas.ModelsAnswer),
-    ("/v1/models/champion", None, fact_schemas.ModelAnswer),
-    ("/models/card", None, fact_schemas.CardAnswer), ("/healthz", None, fact_schemas.HealthAnswer),
-    ("/readyz", None, fact_schemas.ReadyAnswer),
+     answer_schemas.CompletionAnswer),
+    ("/tokenize", {"prompt": "The soup"}, answer_schemas.TokenizeAnswer),
+    ("/tokenizer_info", None, answer_schemas.TokenizerAnswer),
+    ("/detokenize", {"tokens": [1, 9, 10, 2]}, answer_schemas.DetokenizeAnswer),
+    ("/v1/models/", None, answer_schemas.ModelsAnswer), ("/v1/models", None, answer_schemas.ModelsAnswer),
+    ("/v1/models/champion", None, answer_schemas.ModelAnswer),
+    ("/models/card", None, answer_schemas.CardAnswer), ("/healthz", None, answer_schemas.HealthAnswer),
+    ("/readyz", None, answer_schemas.ReadyAnswer),
 ]  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def test_the_events_of_a_stream_hold_what_is_described(client: httpx.Client, opt
     assert lines[-2:] == ["data: [DONE]", ""]
     events = [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
     for event in events:
-        response_schemas.CompletionEvent.model_validate_json(json.dumps(event))
+        answer_schemas.CompletionEvent.model_validate_json(json.dumps(event))
     described = client.get("/openapi.json").json()["paths"]["/v1/completions"]["post"]["responses"]["200"]
     said = described["content"]["text/event-stream"]["schema"]["description"]
     assert all(name in said for event in events for name in event)

@@ -15,9 +15,9 @@ from models.mixture.parts import Part
 from models.mixture.weights import Fixed
 from models.neural.lm import NeuralLM
 from models.specs import RecurrentSpec
-from serving import scoring as module
+from serving.api import score as module
+from serving.api.score import ScoredText, Scoring
 from serving.engine.engine import Engine
-from serving.scoring import ScoredText, Scoring
 from tests.serving.engine import small_models
 from tests.serving.made_versions import FOODS, TASTES, bundle_of
 

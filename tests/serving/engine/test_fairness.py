@@ -15,9 +15,8 @@ import pytest
 from core.config.sections.execution import ServingConfig
 from models.completion.suggestions import suggest
 from models.tokens.special import EOS
-from serving.engine.requests import EngineLimits, Generation, StreamEnded
+from serving.engine.requests import EngineLimits, Generation, StreamEnded, Ticket
 from serving.engine.scheduler import Scheduler
-from serving.engine.ticket import Ticket
 from tests.serving.engine.small_models import TEXTS, bundle_of
 from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering

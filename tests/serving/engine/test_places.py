@@ -13,9 +13,8 @@ from models.bundles.bundle import Bundle
 from models.sampling.batch import TextBatch
 from models.tokens.special import EOS
 from serving.engine.live_text import LiveText
-from serving.engine.requests import EngineLimits, Generation
+from serving.engine.requests import EngineLimits, Generation, Ticket, Wakes
 from serving.engine.scheduler import Scheduler
-from serving.engine.ticket import Ticket, Wakes
 from tests.serving.engine.small_models import bundle_of
 
 LONG = Generation("The soup", 3, max_tokens=10**6, seed=1)

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from models.sampling import Sampling
-from serving.engine.requests import EngineLimits, Generation
+from serving.engine.requests import EngineLimits, Generation, Wakes
 from serving.engine.scheduler import Scheduler
-from serving.engine.ticket import Wakes
 from tests.serving.driven_engine import Bench, Counting
 from tests.serving.engine.small_models import bundle_of
 

@@ -19,7 +19,7 @@ from core.config.presets import load_config
 from models.bundles.bundle import save_bundle
 from serving.api.app import create_app
 from serving.metrics import Metrics
-from serving.versions.source import RegistrySource
+from serving.versions.open_version import RegistrySource
 from serving.versions.versions import Versions
 from tests.serving.engine.small_models import bundle_of
 from tests.serving.processes import LOCAL, version
