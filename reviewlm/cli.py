@@ -3,7 +3,7 @@
 Every command takes --json: standard output is then only one JSON object, even after an error. Every command that needs
 a configuration takes --preset and --set key=value. The exit code of a command is that of its error's class (see
 `core/errors.py`). Heavy libraries are imported only when a command runs. The commands are in `reviewlm/verbs/`; here
-they get their place and their examples.
+they get their place.
 
 Check the numeric options of all commands: finite, and not larger than any computation could use.
 
@@ -46,64 +46,12 @@ from reviewlm.verbs import (
 )
 from reviewlm.verbs.other_models import classify, nearest, punctuate, vectors
 
-EXAMPLES = {
-    "reviewlm": ("demo", "run --input reviews.json --minutes 15", 'suggest "the food was"'),
-    "run": (
-        "--input reviews.json --minutes 15",
-        "--input reviews.json.gz --preset small",
-        "--input reviews.json --until evaluate",
-        "--input reviews.json --set models.lstm.hidden=512 --set seed=7",
-    ),
-    "data ingest": ("--input 'exports/*.csv'",),
-    "models sweep": ("--model lstm --trials 20",),
-    "compare": ("champion previous", "3 4 --json"),
-    "version lineage": ("champion",),
-    "version reproduce": ("champion",),
-    "version rescore": ("--all",),
-    "data drift": ("--input new_reviews.json",),
-    "generate": (
-        "--stars 2 --n 3",
-        '--prompt "the tacos" --temperature 0.6',
-        '--stars 5 --beam 5 --require latte --require "sweet potato fries"',
-    ),
-    "suggest": ('"the food was"',),
-    "score": ("texts.txt", "- --json"),
-    "models classify fit": ("--input reviews.json", "--input reviews.json --set classification.label=polarity"),
-    "models classify predict": ("texts.txt", "- --model reviewlm-polarity@champion"),
-    "models classify weights": ("--model reviewlm-polarity@champion --top 20",),
-    "models classify compare": ("champion previous",),
-    "version export": ("--model reviewlm@champion --to exported", "--part lstm --to exported"),
-    "serve": ("--host 0.0.0.0 --port 8000",),
-    "home alerts set": ("--file addresses.txt", "json://hooks.example.com/reviewlm"),
-    "home tokens add": ("dashboard",),
-    "home tokens remove": ("dashboard",),
-    "promote": ('--version 3 --why "agreed in review"',),
-    "rollback": ("--to 2",),
-    "data checks suggest": ("--table reviews.parquet --out suite.json",),
-    "data checks run": ("--table reviews.parquet --suite suite.json",),
-    "data quarantine show": ("--input reviews.json",),
-    "data quarantine export": ("--out bad.jsonl",),
-    "data synth": ("--out reviews.json --reviews 50000",),
-    "services start": ("--serve",),
-    "home gc": ("--dry-run", "--set upkeep.runs=3"),
-    "doctor": ("--json",),
-    "check": ("--input reviews.json", "--input reviews.csv --preset demo"),
-    "home backup": ("--to backup.tar.gz", "--to small.tar.gz --without-store"),
-    "home restore": ("backup.tar.gz --home restored",),
-    "config show": ("--changed --preset demo", "models.lstm"),
-    "config list": ("dropout",),
-    "config explain": ("promotion.confidence", "models.lstm.hidden"),
-    "models embed": ("--input reviews.json", "--set embedding.kind=cbow --out vectors.vec"),
-    "models neighbours": ("delicious pizza", "--analogy waiter waitress he", "good --vectors glove.txt"),
-    "models nearest": ('"the tacos were cold"', '"rude waiter" --input reviews.json --n 10'),
-    "models punctuate fit": ("--input reviews.json",),
-    "models punctuate write": ('"the food was great"', "plain.txt"),
-    "models ngram fit": ("--text corpus.txt --order 5 --arpa model.arpa",),
-    "models ngram score": ("--arpa model.arpa --text test.txt",),
-    "models ngram suggest": ('"the food was" --arpa model.arpa',),
-    "models ngram generate": ("--arpa model.arpa --n 3",),
-}
-"""Examples by command: what follows its name; those of "reviewlm" are of the first page."""
+EXAMPLES = """\b
+Examples:
+  reviewlm demo
+  reviewlm run --input reviews.json --minutes 15
+  reviewlm suggest "the food was"
+"""
 
 
 class OrderedHelp(TyperGroup):
@@ -125,17 +73,6 @@ def first_sentence(help_text: str | None) -> str:
     text = " ".join((help_text or "").split())
     end = text.find(". ")
     return text if end < 0 else text[: end + 1]
-
-
-def with_examples(command: Any, path: str = "") -> Any:
-    """Put the examples of a command, and of those in it, at the end of their help."""
-    lines = EXAMPLES.get(path or "reviewlm", ())
-    if lines:
-        shown = "\n".join("  " + " ".join(filter(None, ("reviewlm", path, line))) for line in lines)
-        command.epilog = f"\b\nExample{'s' * (len(lines) > 1)}:\n{shown}"
-    for name, inside in getattr(command, "commands", {}).items():
-        with_examples(inside, f"{path} {name}".strip())
-    return command
 
 
 def show_version(enabled: bool) -> None:
@@ -180,7 +117,7 @@ GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...], dict[str, typer.Ty
 
 app = typer.Typer(
     cls=OrderedHelp, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="Train review language models; the best one ships, and is served.",
+    help="Train review language models; the best one ships, and is served.", epilog=EXAMPLES,
 )  # fmt: skip
 for function in TOP:
     app.command()(function)
@@ -205,8 +142,8 @@ def options(
 
 @cache
 def command() -> Any:
-    """Return the whole command line: with examples in its help, and with numbers that are checked."""
-    return with_examples(bounded(typer.main.get_command(app)))
+    """Return the whole command line, with numbers that are checked."""
+    return bounded(typer.main.get_command(app))
 
 
 def main() -> None:

@@ -49,9 +49,10 @@ def cli_page() -> str:
 def _commands(path: str, command: Any) -> Iterator[str]:
     inside = getattr(command, "commands", {})
     if path != ROOT:
-        yield from (f"## {path}", "", inspect.cleandoc(command.help or ""), "")
-        if command.epilog:
-            yield from ("```sh parsed", *EXAMPLE.findall(command.epilog), "```", "")
+        text, _, examples = inspect.cleandoc(command.help or "").partition("\b")
+        yield from (f"## {path}", "", text.strip(), "")
+        if examples:
+            yield from ("```sh parsed", *EXAMPLE.findall(examples), "```", "")
     if not inside:
         shown = [option for option in command.params if not getattr(option, "hidden", False)]
         options = [option for option in shown if option.name != "help"]

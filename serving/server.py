@@ -188,8 +188,8 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
         drain = config.serving.drain_seconds
         server = _Server(uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, ws="none", lifespan="off", proxy_headers=False,
-            http=TimedConnection, limit_concurrency=connections_allowed(), backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=max(1, ceil(drain)),
+            http=TimedConnection, limit_concurrency=connections_allowed(), backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=max(1, ceil(drain)),
             loop="asyncio",  # uvloop, which comes with Ray Serve, does not let the process end
         ))
 

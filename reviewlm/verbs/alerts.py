@@ -25,7 +25,13 @@ def alerts_set(
     silence_days: Annotated[float, typer.Option(min=0.0002, help="Days without a retrain until an alert.")] = 8,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Send alerts to these addresses, and no others; a running server of `services start` takes them over at once."""
+    """Send alerts to these addresses, and no others; a running server of `services start` takes them over at once.
+
+    \b
+    Examples:
+      reviewlm home alerts set --file addresses.txt
+      reviewlm home alerts set json://hooks.example.com/reviewlm
+    """
     from apprise import Apprise
 
     from core.services.join import renew_alerts

@@ -36,6 +36,11 @@ def check(input: Input = None, preset: Preset = "small", set: Set = None, json: 
     """Try every stage on 200 of your reviews, in seconds.
 
     With tiny models; it writes nothing to your home.
+
+    \b
+    Examples:
+      reviewlm check --input reviews.json
+      reviewlm check --input reviews.csv --preset demo
     """
     from core.config.presets import load_config
 
@@ -88,6 +93,10 @@ def doctor(preset: Preset = "small", set: Set = None, json: Json = False) -> Non
     """Check machine, home folder and servers, and say what to do.
 
     Packages, disk, memory, GPU, databases. It changes nothing.
+
+    \b
+    Example:
+      reviewlm doctor --json
     """
     from core.config.presets import load_config
     from reviewlm.doctor.examine import examine

@@ -24,6 +24,11 @@ def compare(
     Figures, slices, samples, cost.
 
     Without --input: the test reviews of the newer version.
+
+    \b
+    Examples:
+      reviewlm compare champion previous
+      reviewlm compare 3 4 --json
     """
     chosen = settings_of_versions([first, second], preset, input, set)
     require_versions_or_models(chosen, [first, second])

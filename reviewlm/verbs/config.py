@@ -43,7 +43,13 @@ def show(
     changed: Annotated[bool, typer.Option("--changed", help="Only settings that differ from their default.")] = False,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Show the values of all settings of a preset, after --set; those that differ from their default have a mark."""
+    """Show the values of all settings of a preset, after --set; those that differ from their default have a mark.
+
+    \b
+    Examples:
+      reviewlm config show --changed --preset demo
+      reviewlm config show models.lstm
+    """
     config = _loaded(preset, set)
     rows = [row for row in _rows(config) if part in row["setting"] and (row["changed"] or not changed)]
     for row in rows:
@@ -57,7 +63,12 @@ def list_settings(
     word: Annotated[str, typer.Argument(help="Only settings with this word in name or meaning. Default: all.")] = "",
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """List settings with the beginning of their meaning; `config explain SETTING` shows all of it."""
+    """List settings with the beginning of their meaning; `config explain SETTING` shows all of it.
+
+    \b
+    Example:
+      reviewlm config list dropout
+    """
     rows = [
         {"setting": key, "default": one.default, "meaning": one.meaning}
         for key, one, _ in _described(_loaded(preset, set))
@@ -73,7 +84,13 @@ def explain(
     setting: Annotated[str, typer.Argument(help="Name as in --set, such as promotion.confidence, models.lstm.hidden.")],
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Explain one setting: its value in the preset, its default, its values and range, and what it is for."""
+    """Explain one setting: its value in the preset, its default, its values and range, and what it is for.
+
+    \b
+    Examples:
+      reviewlm config explain promotion.confidence
+      reviewlm config explain models.lstm.hidden
+    """
     settings = {key: (one, value) for key, one, value in _described(_loaded(preset, set))}
     if setting not in settings:
         inside = [key for key in settings if key.rpartition(".")[2] == setting.rpartition(".")[2]]

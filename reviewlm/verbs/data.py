@@ -51,7 +51,12 @@ def synth(
     duplicates: Annotated[float, typer.Option("--duplicates", min=0, max=0.5, help="Share of repeated reviews.")] = 0.0,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Write synthetic reviews whose exact probability is known."""
+    """Write synthetic reviews whose exact probability is known.
+
+    \b
+    Example:
+      reviewlm data synth --out reviews.json --reviews 50000
+    """
     require_output(out)
     configured(preset, set)
     from corpus.synthetic.synth import write_reviews
@@ -68,6 +73,10 @@ def quarantine_show(
     """Count the rejected records by reason, with an example.
 
     Without --input: of the champion's data, or of the only data set if there is no champion.
+
+    \b
+    Example:
+      reviewlm data quarantine show --input reviews.json
     """
     counts, file = _quarantine(preset, input, set)
     from corpus.ingestion.quarantine import summarise
@@ -88,6 +97,10 @@ def quarantine_export(
     """Write rejected records to a file for correction.
 
     Correct its lines and name the file beside the others (--input). What is not corrected is set aside again.
+
+    \b
+    Example:
+      reviewlm data quarantine export --out bad.jsonl
     """
     require_output(out)
     counts, file = _quarantine(preset, input, set)
@@ -138,7 +151,12 @@ def checks_suggest(
     out: Annotated[Path, typer.Option("--out", help="File to write: a suite as JSON, to be corrected by hand.")],
     json: Json = False,
 ) -> None:
-    """Write a suite of checks that this table meets."""
+    """Write a suite of checks that this table meets.
+
+    \b
+    Example:
+      reviewlm data checks suggest --table reviews.parquet --out suite.json
+    """
     require_output(out)
     require_file(table, "--table")
     from data_checks.suggest import suggest
@@ -159,7 +177,12 @@ def checks_run(
     docs: Annotated[Path, typer.Option("--docs", help="Folder for the Data Docs.")] = Path("data_docs"),
     json: Json = False,
 ) -> None:
-    """Check a table with a suite; a failed critical expectation is an error."""
+    """Check a table with a suite; a failed critical expectation is an error.
+
+    \b
+    Example:
+      reviewlm data checks run --table reviews.parquet --suite suite.json
+    """
     require_file(table, "--table")
     require_file(suite, "--suite")
     from data_checks.suite_runs import check_with
@@ -180,6 +203,10 @@ def drift(
     """Compare new reviews with those that the champion knows; drift is also sent as an event.
 
     Without --input: the files added since then to the folders of the champion's data.
+
+    \b
+    Example:
+      reviewlm data drift --input new_reviews.json
     """
     overrides = with_rebuild(set, rebuild)
     chosen = settings_of_versions(["champion"], preset, input, overrides)

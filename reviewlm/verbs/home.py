@@ -43,7 +43,13 @@ def backup(
     ] = False,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Save the home folder in one file, also while runs go on."""
+    """Save the home folder in one file, also while runs go on.
+
+    \b
+    Examples:
+      reviewlm home backup --to backup.tar.gz
+      reviewlm home backup --to small.tar.gz --without-store
+    """
     from core.config.presets import load_config
     from tracking.artifacts import places_elsewhere
     from tracking.backup import write_backup
@@ -77,7 +83,12 @@ def restore(
     home: Annotated[Path, typer.Option("--home", help="Folder to restore into; it is new or empty.")],
     json: Json = False,
 ) -> None:
-    """Restore a home folder from a backup, after every checksum was compared."""
+    """Restore a home folder from a backup, after every checksum was compared.
+
+    \b
+    Example:
+      reviewlm home restore backup.tar.gz --home restored
+    """
     from tracking.backup import restore_backup
 
     tell = _progress()
@@ -139,6 +150,11 @@ def gc(
     """Remove what no registered version, no recent run and no running process needs.
 
     `--set upkeep.runs=3` keeps what the last three runs used, `--set upkeep.versions=5` the lineages of five versions.
+
+    \b
+    Examples:
+      reviewlm home gc --dry-run
+      reviewlm home gc --set upkeep.runs=3
     """
     config = configured(preset, set)
     from tasks.collect import collect

@@ -28,7 +28,12 @@ def lineage(
     verify: Annotated[bool, typer.Option("--verify", help="Hash everything again; a difference is an error.")] = False,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Show the origin of a version, back to the raw files: stages, digests, sizes, times, code."""
+    """Show the origin of a version, back to the raw files: stages, digests, sizes, times, code.
+
+    \b
+    Example:
+      reviewlm version lineage champion
+    """
     config = configured(preset, set)
     from core import lineage as chain
     from core.lineage import LINEAGE_TAG, moment, step_rows
@@ -102,7 +107,12 @@ def reproduce(
     ] = 0.01,
     preset: Preset = "small", set: Set = None, verbose: Verbose = False, json: Json = False,
 ) -> None:
-    """Make a version again from its raw files and compare every byte; name the first stage that differs."""
+    """Make a version again from its raw files and compare every byte; name the first stage that differs.
+
+    \b
+    Example:
+      reviewlm version reproduce champion
+    """
     def check(config: RunConfig) -> None:
         from tracking.registry.opening import find
 

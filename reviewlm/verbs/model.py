@@ -74,6 +74,12 @@ def generate(
     """Write reviews with the champion.
 
     They are drawn at random, or the likeliest ones (--beam).
+
+    \b
+    Examples:
+      reviewlm generate --stars 2 --n 3
+      reviewlm generate --prompt "the tacos" --temperature 0.6
+      reviewlm generate --stars 5 --beam 5 --require latte --require "sweet potato fries"
     """
     _require_effect(context, beam, require or [], n)
     bundle, version = opened(configured(preset, set), model)
@@ -121,6 +127,10 @@ def suggest(
 
     Or the completions of the word being typed: "the food was gre" is completed; a known word at the end, as in "the
     food was", counts as finished. A space at the end always finishes the word.
+
+    \b
+    Example:
+      reviewlm suggest "the food was"
     """
     bundle, version = opened(configured(preset, set), model)
     from models.bundles.bundle import unseen_warnings
@@ -144,6 +154,11 @@ def score(
     """Score texts with the champion, in open bits per byte.
 
     Each text starts from the fresh state.
+
+    \b
+    Examples:
+      reviewlm score texts.txt
+      reviewlm score - --json
     """
     texts = terminal.read_texts(file)
     config = configured(preset, set)
@@ -175,6 +190,11 @@ def export(
     """Write a neural model as a graph that torch runs without this project, once it gives the same texts and numbers.
 
     The folder has model.pt2 (torch.export), vocabulary.json, and card.json, which describes inputs and outputs.
+
+    \b
+    Examples:
+      reviewlm version export --model reviewlm@champion --to exported
+      reviewlm version export --part lstm --to exported
     """
     bundle, version = opened(configured(preset, [*(set or []), "execution.device=cpu"]), model)
     from reviewlm.loaded_model import PROBES

@@ -88,7 +88,12 @@ def fit(
     threads: Threads = None, pad: Pad = 0, limit_vocabulary: LimitVocabulary = None, cluster: Cluster = "",
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Estimate an n-gram model from a text file."""
+    """Estimate an n-gram model from a text file.
+
+    \b
+    Example:
+      reviewlm models ngram fit --text corpus.txt --order 5 --arpa model.arpa
+    """
     if arpa is None and binary is None:
         raise ConfigError("No output was given", remedy="give --arpa FILE, --binary FOLDER, or both")
     thresholds = whole_numbers(prune, "--prune")
@@ -125,7 +130,12 @@ def score(
     text: Text,
     arpa: Arpa = None, binary: Binary = None, as_json: Json = False,
 ) -> None:
-    """Measure a model's perplexity on a text file, with and without unknown words, like KenLM's `query`."""
+    """Measure a model's perplexity on a text file, with and without unknown words, like KenLM's `query`.
+
+    \b
+    Example:
+      reviewlm models ngram score --arpa model.arpa --text test.txt
+    """
     model = _one_model(arpa, binary)
     from training.ngram.lines.text_files import require_texts, score_text
 
@@ -142,7 +152,12 @@ def suggest(
     k: WordsToSuggest = 5,
     as_json: Json = False,
 ) -> None:
-    """Suggest the next words with their probabilities; a stupid back-off model ranks them by its scores."""
+    """Suggest the next words with their probabilities; a stupid back-off model ranks them by its scores.
+
+    \b
+    Example:
+      reviewlm models ngram suggest "the food was" --arpa model.arpa
+    """
     model = _opened(arpa, binary)
     from training.ngram.lines.line_lm import next_words
 
@@ -162,7 +177,12 @@ def generate(
     seed: DrawSeed = 1,
     as_json: Json = False,
 ) -> None:
-    """Write random lines with the model."""
+    """Write random lines with the model.
+
+    \b
+    Example:
+      reviewlm models ngram generate --arpa model.arpa --n 3
+    """
     model = _opened(arpa, binary)
     from training.ngram.lines.line_lm import write_lines
 

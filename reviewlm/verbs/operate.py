@@ -27,7 +27,12 @@ def start(
     deploy: Annotated[bool, typer.Option("--deploy", help="Deploy all as prefect.yaml says, schedules too.")] = False,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Start Prefect server, MLflow UI and workers, create pools and limits, deploy, and print the addresses."""
+    """Start Prefect server, MLflow UI and workers, create pools and limits, deploy, and print the addresses.
+
+    \b
+    Example:
+      reviewlm services start --serve
+    """
     from core.services import launch
     from flows.server.tables import require_current_tables
     from tracking.artifacts import ARTIFACTS
@@ -125,6 +130,10 @@ def serve(
     OpenAI's completions, suggestions, scores. It follows promotions and rollbacks.
 
     With a registered classifier it also answers `/classify`; without a language model, only that.
+
+    \b
+    Example:
+      reviewlm serve --host 0.0.0.0 --port 8000
     """
     given = [f"serving.{name}={value}" for name, value in (("host", host), ("port", port)) if value is not None]
     overrides = [*(set or []), *given, *([f"promotion.model_name={model}"] if model else [])]
@@ -179,7 +188,12 @@ def _show_address(address: str, facts: dict[str, Any], json: bool) -> None:
 
 @tokens_app.command("add")
 def tokens_add(name: Name, preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Make a token and show it, this once: only its hash is kept. From then on the server needs a token."""
+    """Make a token and show it, this once: only its hash is kept. From then on the server needs a token.
+
+    \b
+    Example:
+      reviewlm home tokens add dashboard
+    """
     from core.credentials import TOKENS_FILE, add_token
 
     file = configured(preset, set).home / TOKENS_FILE
@@ -201,7 +215,12 @@ def tokens_list(preset: Preset = "small", set: Set = None, json: Json = False) -
 
 @tokens_app.command("remove")
 def tokens_remove(name: Name, preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Remove a token; a running server refuses it at once."""
+    """Remove a token; a running server refuses it at once.
+
+    \b
+    Example:
+      reviewlm home tokens remove dashboard
+    """
     from core.credentials import TOKENS_FILE, remove_token
 
     remove_token(configured(preset, set).home / TOKENS_FILE, name)

@@ -56,6 +56,13 @@ def run(
     """Run the pipeline, from reviews to a registered model.
 
     Without --input: on the embedded corpus. Before the end (--until), nothing is registered.
+
+    \b
+    Examples:
+      reviewlm run --input reviews.json --minutes 15
+      reviewlm run --input reviews.json.gz --preset small
+      reviewlm run --input reviews.json --until evaluate
+      reviewlm run --input reviews.json --set models.lstm.hidden=512 --set seed=7
     """
     overrides = with_rebuild(set, rebuild)
     if minutes is None:
@@ -88,7 +95,12 @@ def ingest(
     input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None,
     verbose: Verbose = False, json: Json = False,
 ) -> None:
-    """Read and check reviews; bad records go to the quarantine."""
+    """Read and check reviews; bad records go to the quarantine.
+
+    \b
+    Example:
+      reviewlm data ingest --input 'exports/*.csv'
+    """
     terminal.show_facts(result := run_flow("ingest_only", preset, input, with_rebuild(set, rebuild)))
     terminal.last_line(result, json)
 
@@ -106,6 +118,10 @@ def promote(
     It is compared with the champion.
 
     Without --preset and --input: the champion's configuration. With --version: promote that version by hand.
+
+    \b
+    Example:
+      reviewlm promote --version 3 --why "agreed in review"
     """
     if version is not None:
         if not why.strip():
@@ -133,6 +149,10 @@ def rescore(
     """Score the champion on each month's new reviews, to see if it gets worse.
 
     Without --input: on the files added since then to the folders of the champion's data.
+
+    \b
+    Example:
+      reviewlm version rescore --all
     """
     chosen = settings_of_versions(["champion"], preset, input, set)
     require_champion(chosen)
@@ -154,7 +174,12 @@ def sweep(
     seeds: Annotated[int | None, typer.Option("--seeds", min=0, help="Fresh seeds for the best trial.")] = None,
     input: Input = None, preset: Preset = "small", set: Set = None, verbose: Verbose = False, json: Json = False,
 ) -> None:
-    """Search a model's options. --space replaces the preset's; a rerun continues where the last one stopped."""
+    """Search a model's options. --space replaces the preset's; a rerun continues where the last one stopped.
+
+    \b
+    Example:
+      reviewlm models sweep --model lstm --trials 20
+    """
     given = {"model": model or None, "trials": trials, "seeds": seeds}
     chosen = [f"sweep.{name}={value}" for name, value in given.items() if value is not None]
     if space is not None:

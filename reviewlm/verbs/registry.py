@@ -38,6 +38,10 @@ def rollback(
     """Make a former champion the champion again.
 
     It must open, and score its probe texts as when it was saved.
+
+    \b
+    Example:
+      reviewlm rollback --to 2
     """
     config = configured(preset, set)
     registry = _registry(config, model)

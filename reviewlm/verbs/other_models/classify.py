@@ -32,7 +32,13 @@ def fit(
     input: Input = None, preset: Classes = PRESET, set: Set = None, rebuild: Rebuild = None,
     verbose: Verbose = False, open: Open = False, json: Json = False,
 ) -> None:  # fmt: skip
-    """Fit the classifiers of a preset, compare them on the test reviews, register the best, and run the gate."""
+    """Fit the classifiers of a preset, compare them on the test reviews, register the best, and run the gate.
+
+    \b
+    Examples:
+      reviewlm models classify fit --input reviews.json
+      reviewlm models classify fit --input reviews.json --set classification.label=polarity
+    """
     result = run_flow("classify", preset, input, with_rebuild(set, rebuild), _require_usable)
     _show_table(result)
     promoted = "champion" if result["promoted"] else "not champion"
@@ -67,6 +73,11 @@ def predict(
     """Classify texts with the registered champion: the label of each, with its probability.
 
     Each answer has the number of its line in the file. Lines without a text are left out.
+
+    \b
+    Examples:
+      reviewlm models classify predict texts.txt
+      reviewlm models classify predict - --model reviewlm-polarity@champion
     """
     lines = terminal.read_lines(file)
     texts = [text for _, text in lines]
@@ -90,7 +101,12 @@ def weights(
     top: Annotated[int, typer.Option("--top", min=1, max=1_000, help="Features of each label.")] = 10,
     preset: Classes = PRESET, set: Set = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Show the words that speak most for each label, of a classifier of the kind `logistic` or `bayes`."""
+    """Show the words that speak most for each label, of a classifier of the kind `logistic` or `bayes`.
+
+    \b
+    Example:
+      reviewlm models classify weights --model reviewlm-polarity@champion --top 20
+    """
     config = configured(preset, set)
     from core.errors import InputError
     from models.classification.features import FeatureClassifier
@@ -123,6 +139,10 @@ def compare(
 
     Without --input: the test reviews of the newer version. Reviews that one of the two was fitted or chosen on are left
     out.
+
+    \b
+    Example:
+      reviewlm models classify compare champion previous
     """
     chosen = settings_of_versions([first, second], preset, input, set, classifiers=True)
     require_data_of(chosen)

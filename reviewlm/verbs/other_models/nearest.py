@@ -61,6 +61,11 @@ def nearest(
     """Find the reviews nearest to a text, each with the passage that is nearest to it.
 
     Without --input, the test reviews of the model's run are searched.
+
+    \b
+    Examples:
+      reviewlm models nearest "the tacos were cold"
+      reviewlm models nearest "rude waiter" --input reviews.json --n 10
     """
     if not text.strip():
         raise ConfigError("There is no text", where="nearest", remedy='nearest "the tacos were cold"')

@@ -24,6 +24,10 @@ def fit(
     """Train a tagger on the reviews, and score it on the test reviews.
 
     Its labels come free: every review says how its words are written. The section `punctuation` has the settings.
+
+    \b
+    Example:
+      reviewlm models punctuate fit --input reviews.json
     """
     result = run_flow("punctuate", preset, input, with_rebuild(set, rebuild))
     _show(result["rows"])
@@ -40,7 +44,13 @@ def write(
     ] = None,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Write texts with case and punctuation."""
+    """Write texts with case and punctuation.
+
+    \b
+    Examples:
+      reviewlm models punctuate write "the food was great"
+      reviewlm models punctuate write plain.txt
+    """
     from models.punctuator import Punctuator
 
     if not texts:

@@ -42,6 +42,11 @@ def embed(
     """Fit word vectors on the reviews.
 
     Skip-gram or CBOW: the section `embedding` has the settings.
+
+    \b
+    Examples:
+      reviewlm models embed --input reviews.json
+      reviewlm models embed --set embedding.kind=cbow --out vectors.vec
     """
     if out is not None:
         require_output(out)
@@ -82,7 +87,14 @@ def neighbours(
     vectors: Annotated[str, typer.Option("--vectors", metavar="PATH", help=VECTORS_HELP)] = "",
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Show the words with the nearest vectors, by cosine."""
+    """Show the words with the nearest vectors, by cosine.
+
+    \b
+    Examples:
+      reviewlm models neighbours delicious pizza
+      reviewlm models neighbours --analogy waiter waitress he
+      reviewlm models neighbours good --vectors glove.txt
+    """
     if not words and analogy is None:
         raise ConfigError("No word was given", where="neighbours", remedy="name a word, or three with --analogy A B C")
     from training.vectors import vector_fit as nearest
