@@ -99,7 +99,7 @@ def doctor(preset: Preset = "small", set: Set = None, json: Json = False) -> Non
       reviewlm doctor --json
     """
     from core.config.presets import load_config
-    from reviewlm.doctor.examine import examine
+    from reviewlm.doctor import examine
 
     lines = examine(load_config(preset, set or []))
     for line in lines:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from core.config.presets import load_config
-from reviewlm.doctor.examine import CHECKS, examine
-from reviewlm.doctor.machine import HealthLine
+from reviewlm.doctor import CHECKS, HealthLine, examine
 
 
 def lines(name: str, *overrides: str) -> list[HealthLine]:

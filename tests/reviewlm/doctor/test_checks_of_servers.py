@@ -84,7 +84,7 @@ def test_a_server_of_another_version_and_what_it_lacks_are_named(
     threading.Thread(target=server.serve_forever, daemon=True).start()
     running = [service_list.Service("prefect", "", f"http://127.0.0.1:{server.server_port}")]
     monkeypatch.setattr(service_list, "running", lambda home: running)
-    monkeypatch.setattr("reviewlm.doctor.servers.usable_pools", lambda: ("cpu-pool",))
+    monkeypatch.setattr("reviewlm.doctor.usable_pools", lambda: ("cpu-pool",))
     try:
         assert "does not accept the credentials" in lines("servers")[0].found
         assert not own_home.exists(), "no password was made"
@@ -95,6 +95,6 @@ def test_a_server_of_another_version_and_what_it_lacks_are_named(
         server.shutdown()
         server.server_close()
     assert (found["Prefect server"].state, "version 3.0.0" in found["Prefect server"].found) == ("warning", True)
-    assert found["pools and limits"].found == "missing: limit promotion, deployment weekly"
+    assert found["pools and limits"].found == "missing: concurrency limit promotion, deployment weekly"
     assert found["workers"].found == "not running: worker-cpu-pool"
     assert found["MLflow server"].state == "ok"

@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 
 from core.config.presets import load_config
-from reviewlm.doctor import servers
-from reviewlm.doctor.examine import CHECKS, examine
-from reviewlm.doctor.machine import HealthLine
+from reviewlm import doctor
+from reviewlm.doctor import CHECKS, HealthLine, examine
 
 LOGIN = "jane:a-password-of-the-test"
 
@@ -89,7 +88,7 @@ def test_a_healthy_server_has_only_good_lines_and_no_secret_is_shown(named: Name
 
 
 @pytest.mark.parametrize(
-    ("path", "said"), [("", "does not answer"), ("/", "not as the API"), ("ftp", "not an address")]
+    ("path", "said"), [("", "does not answer"), ("/", "not as the API"), ("ftp", "does not answer")]
 )
 def test_an_address_where_no_prefect_answers_is_one_line_that_says_so(
     named: Named, monkeypatch: pytest.MonkeyPatch, path: str, said: str
@@ -110,7 +109,7 @@ def test_an_address_where_no_prefect_answers_is_one_line_that_says_so(
 def test_a_server_that_never_answers_is_a_line_within_the_time_of_the_checks(
     own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers, "PATIENCE", 0.1)
+    monkeypatch.setattr(doctor, "PATIENCE", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/api")
         [line] = lines().values()

@@ -1,0 +1,382 @@
+"""Check a machine and a home folder for `reviewlm doctor`: nothing is changed and no server is started.
+
+Each check yields lines. A check that fails or takes too long becomes a line of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from core.credentials import PASSWORD_FILE, USER
+from core.environment import driver_problem, present_gpus, torch_cuda, visible_gpus
+from core.errors import ReviewLMError, without_password
+from core.processes.leftovers import lasting_folder
+from core.services import launch, service_list
+from core.services.pools import LIMITS, deployments_of, usable_pools
+from core.sqlite_files import database_file
+from reviewlm.terminal import size
+
+if TYPE_CHECKING:
+    from core.config.run_config import RunConfig
+
+State = Literal["ok", "warning", "problem"]
+SECONDS = 10.0
+"""Time for all checks. A folder of a network disk that is gone can make a check wait for minutes."""
+PATIENCE = 3.0
+"""Seconds to wait for the answer of a server."""
+HOME_BYTES = (200e6, 2e9)
+"""Free space of the home folder below which commands fail (the demo writes 141 MB), and are likely to fail."""
+TEMPORARY_BYTES = (50e6, 500e6)
+MEMORY_BYTES = (500e6, 2e9)
+"""Memory below which importing the frameworks alone fails, and below which training is likely to fail."""
+SECRETS = ("tokens.json", "mlflow.db", "store")
+"""Parts of a home that other users should not read: passwords, reviews, personal data."""
+VERSIONS = {"prefect": "/admin/version", "mlflow": "/version"}
+"""Page with the version of each server, below the address of its API."""
+LOGINS = {
+    "prefect": "set PREFECT_API_AUTH_STRING to USER:PASSWORD (`reviewlm services password` shows it on its machine)",
+    "mlflow": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+}
+URL = "PREFECT_API_URL"
+AGAIN = "`reviewlm services stop`, then `reviewlm services start`"
+
+
+@dataclass(frozen=True)
+class HealthLine:
+    """Result of a check of `reviewlm doctor`.
+
+    Args:
+        check: Name of the check.
+        state: "problem" if commands will fail, "warning" if something may fail or is slower than it could be.
+        found: What was found.
+        remedy: What to do about it; empty if nothing needs to be done.
+    """
+
+    check: str
+    state: State
+    found: str
+    remedy: str = ""
+
+    def in_words(self) -> str:
+        """Return the result as one line of the terminal."""
+        remedy = f". To do: {self.remedy}" if self.remedy else ""
+        return " ".join(f"{self.state:<8} {self.check}: {self.found}{remedy}".splitlines())
+
+
+def check_packages(config: RunConfig) -> Iterator[HealthLine]:
+    """Compare installed packages with the versions that the project declares."""
+    from packaging.requirements import Requirement
+
+    declared = map(Requirement, requires("reviewlm") or [])
+    needed = [one for one in declared if not one.marker or one.marker.evaluate({"extra": ""})]
+    wrong: list[str] = []
+    for one in needed:
+        try:
+            installed = version(one.name)
+        except PackageNotFoundError:
+            installed = ""
+        if not installed or not one.specifier.contains(installed, prereleases=True):
+            wrong.append(f"{one.name} {installed or 'is missing'} (needed: {one.specifier or 'any'})")
+    if wrong:
+        yield HealthLine("packages", "problem", "; ".join(wrong), "pip install -c constraints.txt -e . (make install)")
+    else:
+        found = f"{len(needed)} have the declared versions, for Python {platform.python_version()} ({sys.executable})"
+        yield HealthLine("packages", "ok", found)
+
+
+def check_memory(config: RunConfig) -> Iterator[HealthLine]:
+    """Compare the available memory, also that of a container, with what commands need."""
+    import psutil
+
+    free = float(psutil.virtual_memory().available)
+    with suppress(OSError, ValueError):  # no control group, or "max"
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())
+        free = min(free, limit - int((group / "memory.current").read_text()))
+    yield _amount("memory", free, MEMORY_BYTES, "available", "end other programs, or choose smaller models")
+
+
+def check_disks(config: RunConfig) -> Iterator[HealthLine]:
+    """Check the free space of the home folder and of the temporary folder."""
+    for name, folder, limits, variable in (
+        ("disk", config.home, HOME_BYTES, "REVIEWLM_HOME"),
+        ("temporary files", lasting_folder(), TEMPORARY_BYTES, "TMPDIR"),
+    ):
+        place = next(at for at in (folder, *folder.parents) if at.exists())
+        remedy = f"free some space, or name another folder with {variable}"
+        yield _amount(name, shutil.disk_usage(place).free, limits, f"free in {place}", remedy)
+
+
+def _amount(name: str, free: float, limits: tuple[float, float], what: str, remedy: str) -> HealthLine:
+    fails, tight = limits
+    state: State = "problem" if free < fails else "warning" if free < tight else "ok"
+    return HealthLine(name, state, f"{size(int(free))} {what}", "" if state == "ok" else remedy)
+
+
+def check_gpu(config: RunConfig, devices: Path = Path("/dev")) -> Iterator[HealthLine]:
+    """Say whether a GPU is used, and if not, why. *devices*: folder of device files."""
+    device, present = config.execution.device, present_gpus(devices)
+    if device == "cpu" or not present:
+        needed = device == "cuda"
+        result = "no GPU found" if needed else "none, the processor is used"
+        yield HealthLine("GPU", "problem" if needed else "ok", result, "set execution.device=auto" if needed else "")
+        return
+    reasons = (
+        (not torch_cuda(), "torch is a build for processors only", "install the build for your CUDA driver"),
+        (not visible_gpus(devices), "it is hidden by CUDA_VISIBLE_DEVICES", "unset it"),
+        (bool(driver_problem()), driver_problem(), "load or update the driver, or install torch for an older CUDA"),
+    )
+    for is_so, reason, remedy in reasons:
+        if is_so:
+            state: State = "problem" if device == "cuda" else "warning"
+            yield HealthLine("GPU", state, f"there is one, but {reason}", f"{remedy} (docs/how_to/gpu_worker.md)")
+            return
+    yield HealthLine("GPU", "ok", f"{present}, torch for CUDA {torch_cuda()}")
+
+
+def check_access(config: RunConfig) -> Iterator[HealthLine]:
+    """Check that the home folder and its store can be written, or created."""
+    for folder in (config.home, config.home / "store"):
+        nearest = next(at for at in (folder, *folder.parents) if os.path.lexists(at))
+        if not nearest.is_dir():
+            yield HealthLine("home", "problem", f"{nearest} is not a folder", "move it aside")
+            return
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            remedy = "give yourself write permission, or choose another folder with REVIEWLM_HOME"
+            yield HealthLine("home", "problem", f"{nearest} cannot be written to", remedy)
+            return
+    state = "" if config.home.exists() else ", which the first command creates"
+    yield HealthLine("home", "ok", f"{config.home}{state}")
+
+
+def check_secrets(config: RunConfig) -> Iterator[HealthLine]:
+    """Check that other users cannot read the password and the reviews."""
+    home, group = config.home, config.execution.group_access
+    closed = home.is_dir() and not _open_to_others(home, group)
+    if _open_to_others(home / PASSWORD_FILE, group=False):
+        found = f"other users may read {home / PASSWORD_FILE}"
+        yield HealthLine("secrets", "problem", found, f"delete it; {AGAIN} make a new password")
+    elif exposed := [name for name in SECRETS if not closed and _open_to_others(home / name, group)]:
+        found = f"other users may read {', '.join(exposed)} in {home}"
+        yield HealthLine("secrets", "warning", found, "chmod -R go-rwx on them")
+    else:
+        yield HealthLine("secrets", "ok", "only you may read passwords and reviews of this home")
+
+
+def _open_to_others(path: Path, group: bool) -> bool:
+    """Return whether others may read a file or folder; with *group*, the members of its group may."""
+    return path.exists() and bool(stat.S_IMODE(path.stat().st_mode) & (0o007 if group else 0o077))
+
+
+def check_upgrade(config: RunConfig) -> Iterator[HealthLine]:
+    """Check that Prefect's tables are those of the installed version."""
+    from flows.server.tables import require_current_tables
+
+    require_current_tables(config.home)
+    yield HealthLine("upgrade", "ok", "Prefect's tables are current, or in another database")
+
+
+def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
+    """Check that the tracking database opens and has the tables of the installed MLflow, or that the server answers."""
+    from tracking.client import reaching
+    from tracking.database import is_ready, require_current, require_current_at
+
+    uri = config.tracking_address
+    if uri.startswith("http"):
+        local = any(service.address == uri for service in service_list.running(config.home))
+        user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
+        login = f"{user}:{password}" if user else _login(config.home) if local else ""
+        remedy = "start it, or correct execution.tracking_uri; until then, runs keep their writes in the home folder"
+        yield _server_line("tracking", "mlflow", uri.rstrip("/"), login, remedy)
+        return
+    file = database_file(uri)
+    with reaching(uri):
+        made = is_ready(file) if file else require_current_at(uri)
+        if file and made:
+            require_current(file)
+    found = f"has the tables of MLflow {version('mlflow')}" if made else "has no tables yet: the first run makes them"
+    yield HealthLine("tracking", "ok", f"{without_password(uri)} {found}")
+
+
+def check_champions(config: RunConfig) -> Iterator[HealthLine]:
+    """Check that each champion of the local database that was decided on is still there."""
+    from tracking.registry.decisions import lost_champion_of
+    from tracking.registry.opening import champion_again, tracker_at
+    from tracking.registry.versions import decided_names
+
+    tracker = tracker_at(config)
+    names = decided_names(tracker)
+    lost = {name: how for name in names if (how := lost_champion_of(tracker, name))}
+    for name, how in lost.items():
+        yield HealthLine("champion", "problem", f"'{name}' has lost its champion: {how}", champion_again(tracker, name))
+    if names and not lost:
+        yield HealthLine("champion", "ok", "no alias was taken away, and no champion deleted, in MLflow")
+
+
+def check_writes(config: RunConfig) -> Iterator[HealthLine]:
+    """Count runs that killed processes left open, runs that wait for MLflow, and parts of runs that it refused."""
+    from tracking.runs.record import open_locks, waiting_runs
+
+    left, waiting = len(open_locks(config.home, held=False)), waiting_runs(config.home, without_password)
+    if left:
+        remedy = "nothing to do: the next command that uses this home ends them"
+        yield HealthLine("writes to MLflow", "warning", f"killed processes left {left} runs open", remedy)
+    for row in waiting:
+        found = f"{row['waiting']} runs wait for {row['store']}, {row['refused']} parts of runs were refused"
+        yield HealthLine("writes to MLflow", "warning", found, "`reviewlm home sync` sends them, once MLflow answers")
+    if not left and not waiting:
+        yield HealthLine("writes to MLflow", "ok", "nothing waits, no run was left open")
+
+
+def check_servers(config: RunConfig) -> Iterator[HealthLine]:
+    """Check that the servers that `services start` started run, answer, and have the installed version."""
+    running = {service.name: service for service in service_list.running(config.home)}
+    for name, (title, _, _) in launch.SERVERS.items():
+        if name in running:
+            address = running[name].address + ("/api" if name == "prefect" else "")
+            again = f"{AGAIN}; see {config.home / 'logs' / f'{name}.log'}"
+            yield _server_line(title, name, address, _login(config.home), again, again)
+        else:
+            yield HealthLine(title, "ok", "not running; commands work without it, `reviewlm services start` starts it")
+    if "prefect" in running:
+        if lost := [f"worker-{pool}" for pool in usable_pools() if f"worker-{pool}" not in running]:
+            yield HealthLine("workers", "warning", f"not running: {', '.join(lost)}", "`services start` starts them")
+        yield from _pools_and_limits(config.home, running["prefect"].address)
+
+
+def check_named_server(config: RunConfig) -> Iterator[HealthLine]:
+    """Check that the Prefect server that PREFECT_API_URL names answers, and has a version that fits."""
+    if url := os.environ.get(URL, "").rstrip("/"):
+        login = os.environ.get("PREFECT_API_KEY") or os.environ.get("PREFECT_API_AUTH_STRING", "")
+        remedy = f"start it, unset {URL}, or correct it: it ends in /api, as http://127.0.0.1:4200/api"
+        yield _server_line(URL, "prefect", url, login, remedy)
+
+
+def _server_line(check: str, package: str, address: str, login: str, remedy: str, denied: str = "") -> HealthLine:
+    """Return whether a server answers, accepts the credentials, and has a version that fits the installed package."""
+    import httpx
+
+    shown, installed = without_password(address), version(package)
+    try:
+        there = _asked(address + VERSIONS[package], login).strip().strip('"')
+    except httpx.HTTPStatusError as error:
+        if (status := error.response.status_code) == 401:
+            return HealthLine(check, "problem", f"{shown} does not accept the credentials", denied or LOGINS[package])
+        reason = " ".join(error.response.text[:200].split())
+        return HealthLine(check, "problem", f"{shown} answers with error {status}: {reason}", remedy)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        return HealthLine(check, "problem", f"{shown} does not answer: {error}", remedy)
+    if not re.fullmatch(r"\d+\.\d+\S{0,30}", there):
+        return HealthLine(check, "problem", f"{shown} answers, but not as the API of {package}", remedy)
+    parts = [one.split(".") for one in (there, installed)]
+    state: State = "ok" if parts[0][:2] == parts[1][:2] else "warning" if parts[0][0] == parts[1][0] else "problem"
+    found = f"{shown} answers, version {there} (installed: {installed})"
+    return HealthLine(check, state, found, "" if state == "ok" else "use the same version on both sides")
+
+
+def _pools_and_limits(home: Path, address: str) -> Iterator[HealthLine]:
+    """Compare the pools, limits and deployments of a Prefect server with those that the project needs."""
+    import httpx
+
+    pools = usable_pools()
+    needed = {
+        "work_pools": set(pools), "v2/concurrency_limits": set(LIMITS), "deployments": set(deployments_of(pools))
+    }  # fmt: skip
+    try:
+        missing = [
+            f"{path.rpartition('/')[2][:-1].replace('_', ' ')} {name}" for path, names in needed.items()
+            for name in sorted(names - {str(entry["name"]) for entry in json.loads(
+                _asked(f"{address}/api/{path}/filter", _login(home), {"limit": 200}))})
+        ]  # fmt: skip
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        yield HealthLine("pools and limits", "warning", f"Prefect does not list them: {error}", AGAIN)
+        return
+    if missing:
+        remedy = f"{AGAIN} creates them; without a limit, runs do not wait for each other"
+        yield HealthLine("pools and limits", "problem", f"missing: {', '.join(missing)}", remedy)
+    else:
+        yield HealthLine("pools and limits", "ok", "all pools, limits and deployments are there")
+
+
+def _asked(url: str, login: str, body: Any = None) -> str:
+    """Return the answer of a server.
+
+    Args:
+        url: Page of the server.
+        login: "user:password" of HTTP Basic, a key without a colon, or "".
+        body: Value to send as JSON; None for a GET request.
+
+    Raises:
+        httpx.HTTPError, httpx.InvalidURL: The server does not answer, or answers with an error.
+    """
+    import httpx
+
+    user, basic, password = login.partition(":")
+    headers = {"Authorization": f"Bearer {login}"} if login and not basic else {}
+    answer = httpx.request(
+        "GET" if body is None else "POST", url, json=body, headers=headers, timeout=PATIENCE,
+        auth=(user, password) if basic else None,
+    )  # fmt: skip
+    return answer.raise_for_status().text
+
+
+def _login(home: Path) -> str:
+    """Return "user:password" of this home's servers, "" if there is none; unlike `password_of`, it makes none."""
+    with suppress(OSError, UnicodeDecodeError):
+        return f"{USER}:{(home / PASSWORD_FILE).read_text(encoding='ascii').strip()}"
+    return ""
+
+
+Check = Callable[["RunConfig"], Iterator[HealthLine]]
+CHECKS: Mapping[str, Check] = {
+    "packages": check_packages, "memory": check_memory, "disk": check_disks, "GPU": check_gpu,
+    "home": check_access, "secrets": check_secrets, "upgrade": check_upgrade, "tracking": check_tracking,
+    "champion": check_champions, "writes to MLflow": check_writes,
+    "servers": check_servers, "PREFECT_API_URL": check_named_server,
+}
+"""All checks, in the order in which they are shown."""
+
+
+def examine(config: RunConfig, checks: Mapping[str, Check] = CHECKS, seconds: float = SECONDS) -> list[HealthLine]:
+    """Return the results of all checks, side by side; a check that does not end in time is a problem."""
+    late = "look at the disk or the server that it asks; other commands may hang there, too"
+    lines = {name: [HealthLine(name, "problem", f"no result within {seconds:g} seconds", late)] for name in checks}
+    threads = [
+        threading.Thread(target=lambda n=name, c=check: lines.update({n: _lines(n, c, config)}), daemon=True)
+        for name, check in checks.items()
+    ]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return [line for name in checks for line in lines[name]]
+
+
+def _lines(name: str, check: Check, config: RunConfig) -> list[HealthLine]:
+    """Return the results of a check; an error of the check itself is a problem with its message."""
+    lines: list[HealthLine] = []
+    try:
+        lines.extend(check(config))
+    except ReviewLMError as error:
+        cause, where = without_password(error.cause), without_password(error.where)
+        found = error.what + (f": {cause}" if cause else "") + (f" ({where})" if where else "")
+        lines.append(HealthLine(name, "problem", found, error.remedy))
+    except Exception as error:
+        found = f"the check failed: {type(error).__name__}: {without_password(str(error)) or 'no message'}"
+        lines.append(HealthLine(name, "problem", found, "correct what the message names, then run it again"))
+    return lines
