@@ -9,13 +9,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from itertools import repeat, zip_longest
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from core.errors import ConfigError, EmptyInput, Unreadable
+from core.errors import ConfigError, EmptyInput
 from reviewlm.loaded_model import LoadedModel
 from reviewlm.options import checked
 
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from models.tokens.vocabulary import Vocabulary
 
 __all__ = ["fit"]
-log = logging.getLogger(__name__)
 Unit = Literal["word", "bpe", "unigram", "char"]
 
 
@@ -36,8 +33,8 @@ class _Reviews(NamedTuple):
 
 
 def fit(
-    text: str | Path | Iterable[str], order: int = 5, smoothing: Smoothing = "modified_kneser_ney", unit: Unit = "word",
-    *, stars: Iterable[int | None] | None = None, held_out: str | Path | Iterable[str] | None = None,
+    text: Iterable[str], order: int = 5, smoothing: Smoothing = "modified_kneser_ney", unit: Unit = "word",
+    *, stars: Iterable[int | None] | None = None, held_out: Iterable[str] | None = None,
     min_count: int = 1, vocabulary_size: int = 20_000, lowercase: bool = True, name: str = "ngram", **options: Any,
 ) -> LoadedModel:  # fmt: skip
     """Fit an n-gram model of texts and return it, ready for use.
@@ -46,12 +43,11 @@ def fit(
     stay. The same texts, stars and options give the numbers of a model that the pipeline fits.
 
     Args:
-        text: The texts; or the path of a file, folder or glob with reviews in any format that `reviewlm run --input`
-            reads (a .txt file has one text per line), with their star ratings.
+        text: The texts.
         order: N, the longest n-gram, 1 to 6.
         smoothing: The method of discounting, see the setting `models.NAME.smoothing`.
         unit: What a token is: "word", "bpe", "unigram" or "char".
-        stars: Rating of each text, 1 to 5; None or 0: unknown. Default: those of the file, or unknown.
+        stars: Rating of each text, 1 to 5; None or 0: unknown. Default: unknown.
         held_out: Other texts, for methods that choose parameters on them ("add_k", "jelinek_mercer").
         min_count: Words seen less often become the unknown word.
         vocabulary_size: Maximum number of entries, special tokens included.
@@ -61,7 +57,7 @@ def fit(
             kind ngram` in the reference of settings.
 
     Raises:
-        ReviewLMError: There is no text, a file cannot be read, or an option is unknown or out of its range.
+        ReviewLMError: There is no text, or an option is unknown or out of its range.
     """
     from models.specs import VocabularySpec
     from models.text.normal_form import NormalForm
@@ -122,21 +118,17 @@ def _made(kind: type, options: dict[str, Any]) -> Any:
         raise ConfigError(f"An option is not valid: {error}", remedy="help(reviewlm.ngram.fit)") from error
 
 
-def _reviews(text: str | Path | Iterable[str], stars: Iterable[int | None] | None, normal_form: Any) -> _Reviews:
+def _reviews(texts: Iterable[str], stars: Iterable[int | None] | None, normal_form: Any) -> _Reviews:
     """Return the texts that are not empty in normal form."""
-    if isinstance(text, str | Path):
-        if stars is not None:
-            raise ConfigError("Stars are for a list of texts; a file has its own", where="stars")
-        pairs: Iterable[tuple[str, int]] = _of_files(text)
-    else:
-        pairs = _of_list(text, stars)
-    clean = [(normal, rating) for normal, rating in ((normal_form(one), rating) for one, rating in pairs) if normal]
+    if isinstance(texts, str):
+        raise ConfigError("There must be a list of texts, also for a single one", where="text", remedy="[text]")
+    clean = [(normal, rating) for text, rating in _rated(texts, stars) if (normal := normal_form(text))]
     if not clean:
-        raise EmptyInput("There is no text to learn from", where=text if isinstance(text, str | Path) else "text")
+        raise EmptyInput("There is no text to learn from", where="text")
     return _Reviews(*map(list, zip(*clean, strict=True)))
 
 
-def _of_list(texts: Iterable[str], stars: Iterable[int | None] | None) -> Iterator[tuple[str, int]]:
+def _rated(texts: Iterable[str], stars: Iterable[int | None] | None) -> Iterator[tuple[str, int]]:
     from models.bundles.bundle import require_stars
 
     missing: Any = object()
@@ -148,27 +140,3 @@ def _of_list(texts: Iterable[str], stars: Iterable[int | None] | None) -> Iterat
             raise ConfigError("A text must be a string", where=f"text {number}", value=type(text).__name__)
         checked(lambda: require_stars(rating))  # noqa: B023 (called at once)
         yield text, rating or 0
-
-
-def _of_files(path: str | Path) -> Iterator[tuple[str, int]]:
-    """Yield text and stars of the records of files; those that cannot be used are counted in a warning."""
-    from corpus.reading.readers import Progress, read
-    from corpus.reading.sources import source_names
-    from corpus.schema import Limits, whole_stars
-
-    try:
-        files = source_names([path])
-    except Unreadable as error:
-        remedy = f"{error.remedy}; texts themselves are given as a list, also a single one"
-        raise Unreadable(error.what, where=error.where, cause=error.cause, remedy=remedy) from error
-    bad = unrated = 0
-    for file, name in files.items():
-        for block in read(file, name, Limits(), Progress()):
-            ratings = block.good.select(whole_stars())["stars"]
-            bad += block.bad.height
-            unrated += int((ratings == 0).sum()) - block.good["stars"].null_count()
-            yield from zip(block.good["text"], ratings, strict=True)
-    if unrated:
-        log.warning("%s: %d records count as unrated: their stars are not 1, 2, 3, 4 or 5", path, unrated)
-    if bad:
-        log.warning("%s: %d records cannot be used; `reviewlm data ingest` lists them with the reasons", path, bad)

@@ -47,7 +47,6 @@ Rebuild = Annotated[
 Verbose = Annotated[
     bool, typer.Option("--verbose", callback=terminal.show_details, help="Show a line for every stage.")
 ]
-Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser at the end.")]
 Stars = Annotated[int | None, typer.Option(
     "--stars", min=0, max=5,
     help="Star rating, 0: a review without one. Default: `generate` draws it as in the training data, others average.",

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import webbrowser
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -160,28 +156,10 @@ def _say_plan(plan: Mapping[str, Any]) -> None:
     )
 
 
-def show_report(result: Mapping[str, Any], to_open: bool = False) -> None:
-    """Write the path of the page with all figures, if there is one.
-
-    Args:
-        to_open: Also open the page in the user's browser.
-    """
-    if not (path := result.get("report")):
-        return
-    terminal.say(f"Report: {path}", whole=True)
-    if to_open:
-        open_page(Path(path))
-
-
-def open_page(page: Path) -> None:
-    """Open a page in a browser with a window; say so if there is none, because a browser of text would block."""
-    windows = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
-    try:
-        opened = windows and webbrowser.open(page.resolve().as_uri())
-    except (webbrowser.Error, OSError):
-        opened = False
-    if not opened:
-        terminal.say("Not opened: this machine has no display. Open the file yourself.")
+def show_report(result: Mapping[str, Any]) -> None:
+    """Write the path of the page with all figures, if there is one."""
+    if path := result.get("report"):
+        terminal.say(f"Report: {path}", whole=True)
 
 
 def _show_next_steps(name: str, version: int) -> None:

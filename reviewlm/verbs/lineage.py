@@ -78,9 +78,7 @@ def lineage(
 
 
 def report(
-    version: Version = "champion",
-    open: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    version: Version = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Show the report of the run that made a version."""
     config = configured(preset, set)
@@ -94,7 +92,7 @@ def report(
         raise ArtifactError("There is no report of this version", where=reports, value=registered.version,
                             remedy="`reviewlm run --until evaluate` writes one, with the settings of the version")
     result = {"version": registered.version, "report": str(reports / run["folder"] / REPORT_FILE)}
-    show_report(result, open)
+    show_report(result)
     terminal.last_line(result, json)
 
 

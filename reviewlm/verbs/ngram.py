@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -37,12 +37,12 @@ Text = Annotated[
 Arpa = Annotated[Path | None, typer.Option("--arpa", help="An ARPA file of any toolkit.")]
 Binary = Annotated[Path | None, typer.Option("--binary", help="The folder that `fit --binary` wrote.")]
 Marks = Annotated[
-    str, typer.Option("--marks", help=(
+    Literal["refuse", "skip", "unknown"], typer.Option("--marks", help=(
         "'refuse' <s>, </s> and <unk> in the text as an error, 'skip' them, or 'unknown': count <unk> as the unknown "
         "word, as in texts whose rare words were replaced by it (Penn Treebank)."
     ))
 ]
-Smoothing = Annotated[str, typer.Option("--smoothing", help=f"One of {', '.join(get_args(Methods))}.")]
+Smoothing = Annotated[Methods, typer.Option("--smoothing", help="The method of discounting.")]
 
 Order = Annotated[int, typer.Option("--order", min=1, max=6, help="N, the longest n-gram.")]
 NewArpa = Annotated[
@@ -97,7 +97,6 @@ def fit(
     if arpa is None and binary is None:
         raise ConfigError("No output was given", remedy="give --arpa FILE, --binary FOLDER, or both")
     thresholds = whole_numbers(prune, "--prune")
-    _require_marks(marks)
     if temp is not None and not temp.is_dir():
         raise ConfigError("There is no such folder", where="--temp", value=temp)
     from training.ngram.lines.text_files import checked_spec, fit_text, require_places, require_texts
@@ -109,7 +108,7 @@ def fit(
 
     with disk_errors(arpa or binary or "", ANOTHER_PLACE), converted_errors():
         result = fit_text(
-            text, order, thresholds, smoothing, arpa, binary, entropy=entropy, held_out=held_out, marks=marks,  # type: ignore[arg-type]
+            text, order, thresholds, smoothing, arpa, binary, entropy=entropy, held_out=held_out, marks=marks,
             padded_vocabulary=pad, memory_limit=memory << 20 or None, folder=temp, threads=threads,
             engine=engine_of(cluster), limit_vocabulary=limit_vocabulary,
         )  # fmt: skip
@@ -207,13 +206,6 @@ def _one_model(arpa: Path | None, binary: Path | None) -> Path:
         remedy = "an ARPA file is given as --arpa FILE" if binary.exists() else ""
         raise BundleError("There is no model folder of this name", where=binary, remedy=remedy)
     return model
-
-
-def _require_marks(marks: str) -> None:
-    from training.ngram.lines.text_corpus import Marks as LineMarks
-
-    if marks not in get_args(LineMarks):
-        raise ConfigError(f"--marks must be one of {', '.join(get_args(LineMarks))}", where="--marks", value=marks)
 
 
 @contextmanager

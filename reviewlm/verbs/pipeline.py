@@ -21,7 +21,6 @@ from reviewlm.options import (
     Input,
     Json,
     NeuralModel,
-    Open,
     Preset,
     Rebuild,
     RegisteredModel,
@@ -51,7 +50,7 @@ Until = Annotated[Literal["prepare", "train", "evaluate"] | None, typer.Option("
 def run(
     context: typer.Context, input: Input = None, minutes: Minutes = None, until: Until = None,
     preset: Preset = "small", set: Set = None, rebuild: Rebuild = None,
-    verbose: Verbose = False, open: Open = False, json: Json = False,
+    verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Run the pipeline, from reviews to a registered model.
 
@@ -76,18 +75,17 @@ def run(
         result = run_flow("retrain", FRAME if default else preset, input, overrides, require_frame, minutes=minutes)
     show = {None: shown_results.show_run, "evaluate": shown_results.show_models}.get(until, terminal.show_facts)
     show(result)
-    shown_results.show_report(result, open)
+    shown_results.show_report(result)
     terminal.last_line(result, json)
 
 
 def demo(
-    set: Set = None, rebuild: Rebuild = None, verbose: Verbose = False, open: Open = False,
-    json: Json = False,
+    set: Set = None, rebuild: Rebuild = None, verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Run the pipeline on a small corpus, which is embedded."""
     result = run_flow("retrain", "demo", None, with_rebuild(set, rebuild))
     shown_results.show_run(result)
-    shown_results.show_report(result, open)
+    shown_results.show_report(result)
     terminal.last_line(result, json)
 
 

@@ -97,28 +97,6 @@ def test_a_run_that_built_nothing_is_one_line(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == "2 of 2 results re-used, 24 s\n"
 
 
-@pytest.mark.parametrize(
-    ("display", "opens", "shown"), [(":0", True, ""), (":0", False, "Not opened"), ("", True, "no display")]
-)
-def test_a_report_is_opened_in_a_window_or_one_line_says_why_not(
-    display: str, opens: bool, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    asked: list[str] = []
-    for name in ("WAYLAND_DISPLAY", "BROWSER"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DISPLAY", display)
-    monkeypatch.setattr(shown_results.sys, "platform", "linux")
-    monkeypatch.setattr(shown_results.webbrowser, "open", lambda address: asked.append(address) or opens)
-    page = tmp_path / "report.html"
-    shown_results.show_report({"report": str(page)}, to_open=True)
-    out = capsys.readouterr().out
-    assert out.startswith(f"Report: {page}\n")
-    assert shown in out
-    assert len(out.splitlines()) == 1 + bool(shown)
-    assert asked == ([page.as_uri()] if display else [])
-
-
 @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
 def test_bytes_that_are_not_utf8_are_refused_from_standard_input_too(
     errors: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

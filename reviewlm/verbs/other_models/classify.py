@@ -10,7 +10,7 @@ import typer
 from core.errors import ConfigError
 from reviewlm import terminal
 from reviewlm.flow_runs import require_data_of, run_flow, run_version_flow, settings_of_versions, with_rebuild
-from reviewlm.options import Input, Json, Open, Rebuild, Set, Verbose, VersionInput, VersionPreset, checked, configured
+from reviewlm.options import Input, Json, Rebuild, Set, Verbose, VersionInput, VersionPreset, checked, configured
 from reviewlm.shown_results import show_report, with_interval
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ PRESET = "classify"
 @app.command("fit")
 def fit(
     input: Input = None, preset: Classes = PRESET, set: Set = None, rebuild: Rebuild = None,
-    verbose: Verbose = False, open: Open = False, json: Json = False,
+    verbose: Verbose = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Fit the classifiers of a preset, compare them on the test reviews, register the best, and run the gate.
 
@@ -45,7 +45,7 @@ def fit(
     if (version := result["version"]) is not None:
         terminal.say(f"{result['registered_model']} version {version} ({result['challenger']}): {promoted}.")
     terminal.say(f"Gate: {result['reason']}.")
-    show_report(result, open)
+    show_report(result)
     terminal.last_line(result, json)
 
 

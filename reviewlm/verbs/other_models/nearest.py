@@ -29,15 +29,6 @@ PASSAGES = re.compile(r"(?<=[.!?])\s+|\n+")
 """What is between two passages of a review: sentences and lines."""
 
 
-class Split(StrEnum):
-    """Reviews of a prepared data set."""
-
-    TEST = "test"
-    VALIDATION = "validation"
-    TRAIN = "train"
-    ALL = "all"
-
-
 class CompareBy(StrEnum):
     """What texts are compared by."""
 
@@ -53,7 +44,6 @@ def nearest(
         "--by", help="What texts are compared by: words (query likelihood), or model, the vectors of its network.",
     )] = CompareBy.WORDS,
     input: VersionInput = None,
-    split: Annotated[Split, typer.Option("--split", help="Which reviews of the model's run to search.")] = Split.TEST,
     model: Model = "champion",
     bundle: Annotated[str, typer.Option("--bundle", help="Folder of a fitted model, in place of --model.")] = "",
     preset: Preset = "small", set: Set = None, json: Json = False,
@@ -71,7 +61,6 @@ def nearest(
         raise ConfigError("There is no text", where="nearest", remedy='nearest "the tacos were cold"')
     unused = bool(input) and by is CompareBy.WORDS  # then no model is needed
     for option, beside, idle in (
-        ("split", "with --input", input),
         ("model", "with --bundle", bundle),
         ("model", "with --input, unless --by model", unused),
         ("bundle", "with --input, unless --by model", unused),
@@ -81,7 +70,7 @@ def nearest(
     config = configured(preset, set)
     opened_model, which = (None, {"model": None, "version": None}) if unused else _opened(config, model, bundle)
     compare = _cosine_of(opened_model) if by is CompareBy.MODEL else None  # refused before any file is read
-    reviews, data = _searched(config, opened_model, input, split)
+    reviews, data = _searched(config, opened_model, input)
     about = {**which, "data": data, "reviews": len(reviews)}
     result = {"by": by.value, **_nearest(config, reviews, compare, text, n)}
     _show_reviews(result, about)
@@ -107,17 +96,15 @@ def _cosine_of(bundle: Bundle | None) -> Similarity:
 
 
 def _searched(
-    config: RunConfig, bundle: Bundle | None, input: Sequence[str] | None, split: Split
+    config: RunConfig, bundle: Bundle | None, input: Sequence[str] | None
 ) -> tuple[pl.DataFrame, str]:
     """Return the reviews to search, and a description of them."""
-    from tasks.embed import SPLITS, prepared_reviews, reviews_of_files
+    from tasks.embed import prepared_reviews, reviews_of_files
 
     if input:
         return reviews_of_files(config, input), ", ".join(input)
     assert bundle is not None, "opened without --input"
-    name = "reviews" if split is Split.ALL else f"{split.value} reviews"
-    splits = SPLITS if split is Split.ALL else (split.value,)
-    return prepared_reviews(prepared_of(config, bundle), splits), f"the {name} of '{bundle.spec.name}'"
+    return prepared_reviews(prepared_of(config, bundle), ("test",)), f"the test reviews of '{bundle.spec.name}'"
 
 
 def _nearest(

@@ -134,14 +134,11 @@ def test_without_files_the_test_reviews_of_the_models_run_are_searched(
     facts = call(monkeypatch, capfd, *command).facts
     assert {near["review_id"] for near in facts["nearest"]} == {"r8", "r9", "r10", "r11"}
     assert facts["data"] == "the test reviews of 'lstm'"
-    assert call(monkeypatch, capfd, *command, "--split", "all").facts["reviews"] == 12
-    assert call(monkeypatch, capfd, *command, "--split", "validation").code == 3
 
 
 @pytest.mark.parametrize("arguments", [
     [],
     ["  "],
-    ["cold tacos", "--input", "x.json", "--split", "train"],
     ["cold tacos", "--input", "x.json", "--model", "3"],
     ["cold tacos", "--input", "x.json", "--bundle", "lstm"],
     ["cold tacos", "--model", "3", "--bundle", "lstm"],
