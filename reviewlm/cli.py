@@ -22,7 +22,6 @@ from functools import cache
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from core.config.section import require_numbers
 from core.environment import ROOMS, numpy_features
@@ -52,27 +51,6 @@ Examples:
   reviewlm run --input reviews.json --minutes 15
   reviewlm suggest "the food was"
 """
-
-
-class OrderedHelp(TyperGroup):
-    """Command group whose help page shows its commands, then the groups in it, with whole first sentences."""
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the names and first sentences of the commands."""
-        visible = {name: each for name, each in self.commands.items() if not each.hidden}
-        for title, groups in (("Commands", False), ("Groups", True)):
-            rows = [(name, first_sentence(each.help)) for name, each in visible.items()
-                    if hasattr(each, "commands") is groups]  # fmt: skip
-            if rows:
-                with formatter.section(title):
-                    formatter.write_dl(rows)
-
-
-def first_sentence(help_text: str | None) -> str:
-    """Return the first sentence of a command's help."""
-    text = " ".join((help_text or "").split())
-    end = text.find(". ")
-    return text if end < 0 else text[: end + 1]
 
 
 def show_version(enabled: bool) -> None:
@@ -116,13 +94,13 @@ GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...], dict[str, typer.Ty
 """Groups: what they are for, their commands, and the groups in them; `config` is whole in its own module."""
 
 app = typer.Typer(
-    cls=OrderedHelp, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Train review language models; the best one ships, and is served.", epilog=EXAMPLES,
 )  # fmt: skip
 for function in TOP:
     app.command()(function)
 for name, (text, functions, groups) in GROUPS.items():
-    group = typer.Typer(cls=OrderedHelp, no_args_is_help=True, help=text)
+    group = typer.Typer(no_args_is_help=True, help=text)
     for function in functions:
         group.command()(function)
     for inner, members in groups.items():

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, get_type_hints
-
-from pydantic.fields import FieldInfo
+from dataclasses import dataclass, is_dataclass
+from typing import Any
 
 from core.config.run_config import RunConfig
 from core.config.section import Section
 from models.options import OnlyWith, allowed_values
-from models.specs import KINDS, VocabularySpec
 
 FIXED = {"kind": "Kind of the model."}
+NAMED = ("vocabulary", "models")
+"""Parts of the configuration that hold several entries, each under its name."""
+SECTIONS = re.compile(r"\n(?:Attributes|Args):\n")
 
 
 @dataclass(frozen=True)
@@ -39,71 +38,34 @@ class Setting:
     meaning: str
 
 
-@dataclass(frozen=True)
-class SettingsTable:
-    """The settings of a section, or the options of one kind of model.
-
-    Args:
-        title: Heading.
-        prefix: What `--set` writes before a setting, such as "promotion" or "models.NAME.training"; "" at the top.
-        described: The class that declares the settings.
-        text: What its docstring says as a whole.
-        settings: The settings, without those of sections in it.
-    """
-
-    title: str
-    prefix: str
-    described: type
-    text: str
-    settings: tuple[Setting, ...]
+def is_section(kind: Any) -> bool:
+    """Return whether a type has settings itself: a section of the configuration, or the options of a model."""
+    return isinstance(kind, type) and (issubclass(kind, Section) or is_dataclass(kind))
 
 
-def tables() -> Iterator[SettingsTable]:
-    """Yield the tables of all settings: sections of the configuration, vocabularies, models by kind."""
-    yield from _sections("", RunConfig, ("vocabulary", "models"))
-    yield from _options("vocabulary.NAME", "vocabulary.NAME", VocabularySpec, set())
-    kinds: dict[type, list[str]] = {}
-    for kind, (spec, _) in KINDS.items():
-        kinds.setdefault(spec, []).append(kind)
-    shown: set[type] = set()
-    for spec, names in kinds.items():
-        yield from _options(f"models.NAME with kind {', '.join(names)}", "models.NAME", spec, shown)
+def sections_of(kind: Any) -> dict[str, type]:
+    """Return the sections in a section, by name."""
+    return {name: one.annotation for name, one in kind.__pydantic_fields__.items() if is_section(one.annotation)}
 
 
-def _sections(prefix: str, section: type[Section], left_out: Iterable[str] = ()) -> Iterator[SettingsTable]:
-    """Yield the table of a section, then those of the sections in it."""
-    inner = {name: field for name, field in section.model_fields.items() if _is_section(field.annotation)}
-    names = [name for name in section.model_fields if name not in inner and name not in left_out]
-    yield _table(prefix or "Top level", prefix, section, names)
-    for name, field in inner.items():
-        yield from _sections(f"{prefix}.{name}" if prefix else name, field.annotation)  # type: ignore[arg-type]
+def settings_of(kind: Any) -> list[Setting]:
+    """Return the settings of a section, without those of the sections in it."""
+    meanings, left_out = FIXED | _meanings(kind), {*sections_of(kind), *(NAMED if kind is RunConfig else ())}
+    return [
+        Setting(
+            name, written(field.get_default(call_default_factory=True)),
+            "; ".join(filter(None, allowed_values(field.annotation, field.metadata))),
+            meanings.get(name, "") + "".join(
+                f" Only takes effect {mark}." for mark in field.metadata if isinstance(mark, OnlyWith)
+            ),
+        )
+        for name, field in kind.__pydantic_fields__.items() if name not in left_out
+    ]  # fmt: skip
 
 
-def _options(title: str, prefix: str, spec: type, shown: set[type]) -> Iterator[SettingsTable]:
-    """Yield the table of a model's options, then those of its sections that were not shown yet."""
-    inner: dict[str, Any] = {
-        name: kind for name, kind in get_type_hints(spec).items() if is_dataclass(kind) or _is_section(kind)
-    }
-    yield _table(title, prefix, spec, [entry.name for entry in fields(spec) if entry.name not in inner])
-    for name, section in inner.items():
-        if _is_section(section):
-            yield from _sections(f"{prefix}.{name}", section)
-        elif section not in shown:
-            shown.add(section)
-            yield from _options(f"{prefix}.{name}", f"{prefix}.{name}", section, shown)
-
-
-def _table(title: str, prefix: str, described: Any, names: Iterable[str]) -> SettingsTable:
-    meanings = FIXED | _meanings(described)
-    text = re.split(r"\n(?:Attributes|Args):\n", inspect.cleandoc(described.__doc__ or ""))[0].strip()
-    settings = tuple(_setting(name, described.__pydantic_fields__[name], meanings.get(name, "")) for name in names)
-    return SettingsTable(title, prefix, described, text, settings)
-
-
-def _setting(name: str, field: FieldInfo, meaning: str) -> Setting:
-    effect = next((f" Only takes effect {mark}." for mark in field.metadata if isinstance(mark, OnlyWith)), "")
-    values = "; ".join(filter(None, allowed_values(field.annotation, field.metadata)))
-    return Setting(name, written(field.get_default(call_default_factory=True)), values, meaning + effect)
+def text_of(kind: type) -> str:
+    """Return what the docstring of a section says as a whole."""
+    return SECTIONS.split(inspect.cleandoc(kind.__doc__ or ""))[0].strip()
 
 
 def _meanings(described: type) -> dict[str, str]:
@@ -111,11 +73,11 @@ def _meanings(described: type) -> dict[str, str]:
 
     A class that extends another one describes only what it adds.
     """
-    above = [base for base in described.__bases__ if is_dataclass(base) or _is_section(base)]
+    above = [base for base in described.__bases__ if is_section(base)]
     meanings: dict[str, str] = {name: text for base in above for name, text in _meanings(base).items()}
     text = inspect.cleandoc(described.__doc__ or "")
     name = ""
-    for line in "\n".join(re.split(r"\n(?:Attributes|Args):\n", text)[1:]).split("\n"):
+    for line in "\n".join(SECTIONS.split(text)[1:]).split("\n"):
         if entry := re.match(r" {4}(\w+(?:, \w+)*): (.*)", line):
             name = entry[1]
             meanings |= dict.fromkeys(name.split(", "), entry[2])
@@ -124,10 +86,6 @@ def _meanings(described: type) -> dict[str, str]:
         else:
             name = ""
     return meanings
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def written(value: Any) -> str:

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+from core.config.run_config import RunConfig
 from models.options import allowed_values, range_in_words
-from reviewlm.described_settings import tables
+from models.specs import KINDS, VocabularySpec
+from reviewlm.described_settings import sections_of, settings_of, text_of
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 ROOT = "reviewlm"
@@ -26,13 +28,31 @@ def settings_page() -> str:
         "# Settings", "",
         "Every setting of a preset (TOML) and of `--set section.name=value`.", "",
     ]  # fmt: skip
-    for table in tables():
-        lines += [f"## {table.title}", "", table.text, ""]
+    for title, kind in _sections():
+        lines += [f"## {title}", "", text_of(kind), ""]
         lines += ["| setting | default | values and range | meaning |", "|---|---|---|---|"]
-        for one in table.settings:
-            lines.append(_row(f"`{one.name}`", f"`{one.default}`", one.values, one.meaning))
+        lines += [_row(f"`{one.name}`", f"`{one.default}`", one.values, one.meaning) for one in settings_of(kind)]
         lines.append("")
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _sections() -> Iterator[tuple[str, type]]:
+    """Yield title and class of every section: of the configuration, the vocabularies, the models by kind; each once."""
+    shown: set[type] = set()
+
+    def of(title: str, prefix: str, kind: type) -> Iterator[tuple[str, type]]:
+        if kind not in shown:
+            shown.add(kind)
+            yield title, kind
+            for name, inner in sections_of(kind).items():
+                place = f"{prefix}.{name}".lstrip(".")
+                yield from of(place, place, inner)
+
+    yield from of("Top level", "", RunConfig)
+    yield from of("vocabulary.NAME", "vocabulary.NAME", VocabularySpec)
+    for spec in dict.fromkeys(spec for spec, _ in KINDS.values()):
+        kinds = ", ".join(name for name, (other, _) in KINDS.items() if other is spec)
+        yield from of(f"models.NAME with kind {kinds}", "models.NAME", spec)
 
 
 def _row(*cells: str) -> str:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from reviewlm.described_settings import Setting
 
 app = typer.Typer(no_args_is_help=True, help="Show presets, and the values, ranges and meaning of settings.")
-NAMED = ("models", "vocabulary")
-"""Parts of the configuration that hold several entries, each under its name."""
 IDENTITY = ("kind", "name")
 """Settings that say what an entry is; they have no usual value."""
 
@@ -120,18 +118,14 @@ def _rows(config: RunConfig) -> list[dict[str, Any]]:
 
 def _described(config: RunConfig) -> Iterator[tuple[str, Setting, str]]:
     """Yield name, description and value of every setting, each as `--set` writes it."""
-    from reviewlm.described_settings import tables, written
-
-    by_class = {table.described: table.settings for table in tables()}
+    from reviewlm.described_settings import sections_of, settings_of, written
 
     def of(prefix: str, part: Any) -> Iterator[tuple[str, Setting, str]]:
-        settings = {one.name: one for one in by_class[type(part)]}
-        for name in [name for name in type(part).__pydantic_fields__ if name != "preset"]:  # that of --preset
-            value = getattr(part, name)
-            if name in settings:
-                yield f"{prefix}{name}", settings[name], written(value)
-            elif name not in NAMED:
-                yield from of(f"{prefix}{name}.", value)
+        for one in settings_of(type(part)):
+            if one.name != "preset":  # that of --preset
+                yield f"{prefix}{one.name}", one, written(getattr(part, one.name))
+        for name in sections_of(type(part)):
+            yield from of(f"{prefix}{name}.", getattr(part, name))
 
     yield from of("", config)
     for name, vocabulary in config.vocabulary.items():

@@ -8,9 +8,8 @@ The text itself is the key: whoever sends it again, to any process, finds the sa
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -132,27 +131,23 @@ class SavedState:
         state: The model's state after reading them.
         logp_1V: The distribution of the next token; None if it was not computed.
         bytes: Size of all this.
-        used: When it was stored or found last, in seconds.
     """
 
     ids: tuple[int, ...]
     state: Any
     logp_1V: torch.Tensor | None
     bytes: int = 0
-    used: float = 0.0
 
 
 class PrefixCache:
-    """States by prefix; beyond the limits, those that were not used for longest are dropped. Not thread-safe.
+    """States by prefix; beyond the limit, those that were not used for longest are dropped. Not thread-safe.
 
     Args:
         megabytes: Largest size in all.
-        seconds: A state that was not used for this long is dropped.
-        clock: Gives the time in seconds.
     """
 
-    def __init__(self, megabytes: float, seconds: float, clock: Callable[[], float] = monotonic) -> None:
-        self._most, self._seconds, self._clock = int(megabytes * 1e6), seconds, clock
+    def __init__(self, megabytes: float) -> None:
+        self._most = int(megabytes * 1e6)
         self._entries: OrderedDict[tuple[int, int], SavedState] = OrderedDict()
         self.bytes = 0
 
@@ -161,14 +156,13 @@ class PrefixCache:
 
     def longest(self, ids: Sequence[int]) -> SavedState | None:
         """Return the saved state of the longest prefix of *ids*; of *ids* themselves only with its distribution."""
-        self._expire()
         keys = _keys(ids)
         for key in reversed(keys):
             entry = self._entries.get(key)
             if entry is None or entry.ids != tuple(ids[: key[0]]):
                 continue
             if key[0] < len(ids) or entry.logp_1V is not None:
-                self._touch(key, entry)
+                self._entries.move_to_end(key)
                 return entry
         return None
 
@@ -177,7 +171,7 @@ class PrefixCache:
         key = _keys(ids)[-1]
         before = self._entries.get(key)
         if before is not None and before.ids == tuple(ids) and (logp_1V is None or before.logp_1V is not None):
-            self._touch(key, before)
+            self._entries.move_to_end(key)
             return
         entry = SavedState(tuple(ids), state, logp_1V)
         entry.bytes = OVERHEAD + 8 * len(ids) + size_of(state) + size_of(logp_1V)
@@ -187,21 +181,9 @@ class PrefixCache:
             self.bytes -= before.bytes
         self._entries[key] = entry
         self.bytes += entry.bytes
-        self._touch(key, entry)
-        while self.bytes > self._most:
-            self._drop_oldest()
-
-    def _touch(self, key: tuple[int, int], entry: SavedState) -> None:
-        entry.used = self._clock()
         self._entries.move_to_end(key)
-
-    def _expire(self) -> None:
-        limit = self._clock() - self._seconds
-        while self._entries and next(iter(self._entries.values())).used < limit:
-            self._drop_oldest()
-
-    def _drop_oldest(self) -> None:
-        self.bytes -= self._entries.popitem(last=False)[1].bytes
+        while self.bytes > self._most:
+            self.bytes -= self._entries.popitem(last=False)[1].bytes
 
 
 def _keys(ids: Sequence[int]) -> list[tuple[int, int]]:

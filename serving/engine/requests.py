@@ -124,7 +124,6 @@ class EngineLimits:
             longer.
         cache_megabytes: Largest size of the saved states of prefixes; a quarter as much again for searches for words,
             and while it is searched how the last words of prompts go on.
-        cache_seconds: A saved state that was not used for this long is dropped.
         buffer_tokens: Tokens that may wait for a slow reader; then the text is given up ("slow reader").
         threads: Threads of matrix products.
     """
@@ -133,7 +132,6 @@ class EngineLimits:
     queue: int = 256
     prefill_tokens: int = 8
     cache_megabytes: float = 64.0
-    cache_seconds: float = 600.0
     buffer_tokens: int = 4_096
     threads: int = 1
 

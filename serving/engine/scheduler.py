@@ -62,7 +62,7 @@ class Scheduler:
         self, bundle: Bundle, limits: EngineLimits, wakes: Wakes, clock: Callable[[], float] = monotonic
     ) -> None:
         self.bundle, self.limits, self.wakes, self.clock = bundle, limits, wakes, clock
-        self.cache = PrefixCache(limits.cache_megabytes, limits.cache_seconds, clock)
+        self.cache = PrefixCache(limits.cache_megabytes)
         writer = bundle.writer.model
         self.batch: TextBatch[LiveText] = TextBatch(self._timed(writer.step), normalised=gives_probabilities(writer))
         self.texts: dict[int, LiveText] = {}

@@ -53,11 +53,9 @@ NO_TEXT = ("fit", "--text", "no_such_file", "--arpa", "m")
     ("arguments", "code", "said"),
     [
         (FIT, 2, "No output"),
-        ((*FIT, "--arpa", "m", "--smoothing", "witen_bell"), 2, "witten_bell"),
         ((*FIT, "--arpa", "m", "--order", "2", "--prune", "0,0,1"), 2, "at most 2 thresholds"),
         ((*FIT, "--arpa", "m", "--prune", "0,x"), 2, "whole numbers"),
         ((*FIT, "--arpa", "m", "--smoothing", "add_k"), 2, "there is none"),
-        ((*FIT, "--arpa", "m", "--marks", "eat"), 2, "--marks"),
         ((*FIT, "--arpa", "m", "--smoothing", "stupid_backoff"), 2, "scores, not probabilities"),
         ((*FIT, "--arpa", "m", "--binary", "./m"), 2, "and as the folder"),
         ((*NO_TEXT, "--smoothing", "witten_bell", "--prune", "1,1,2"), 2, "threshold of order 1 must be 0"),

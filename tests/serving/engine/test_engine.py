@@ -119,7 +119,7 @@ def test_a_failing_step_ends_its_texts_and_not_the_engine(gated, engine_of, erro
 def test_saved_states_stay_within_their_bytes_and_the_oldest_go_first():
     state = bundle_of("lstm").model.start(1)
     each = OVERHEAD + 8 * 5 + size_of(state)
-    cache = PrefixCache(each * 3 / 1e6, 60)
+    cache = PrefixCache(each * 3 / 1e6)
     for number in range(5):
         cache.store([1, 3, 9, 9, number], state)
         assert cache.longest([1, 3, 9, 9, 0, 7]) is not None or number > 2
