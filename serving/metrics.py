@@ -15,7 +15,7 @@ MEANINGS = {
     "steps": "Steps of the model, each one token of every text of a group.", "tokens": "Tokens generated.",
     "prefill_tokens": "Prompt tokens read by the model.",
     "cached_tokens": "Prompt tokens that a saved state already covered.",
-    "jobs": "Searches, scores and encodings done.", "step_seconds": "Seconds spent in steps.",
+    "jobs": "Searches, scores, encodings and classifications done.", "step_seconds": "Seconds spent in steps.",
     "busy_seconds": "Seconds not spent waiting for work.", "live": "Texts that are generated now.",
     "queued": "Texts that wait for their turn.", "cache_bytes": "Size of the saved states.",
     "cache_entries": "Number of saved states.",
@@ -52,19 +52,20 @@ class Metrics:
         self._gauges = {
             name: Gauge(f"reviewlm_engine_{name}", MEANINGS[name], registry=registry) for name in GAUGES
         }
-        self._seen: dict[int, EngineFigures] = {}
+        self._seen: dict[tuple[str, int], EngineFigures] = {}
 
-    def observe(self, engines: Mapping[int, EngineFigures]) -> None:
-        """Take over the figures of the open engines, by version; engines that are missing have ended."""
+    def observe(self, model: str, engines: Mapping[int, EngineFigures]) -> None:
+        """Take over the figures of a model's open engines, by version; engines that are missing have ended."""
         for version, now in engines.items():
-            before = self._seen.get(version)
+            before = self._seen.get((model, version), EngineFigures(alive=True))
             for name, counter in self._counts.items():
-                counter.inc(max(0, getattr(now, name) - (getattr(before, name) if before else 0)))
+                counter.inc(max(0, getattr(now, name) - getattr(before, name)))
             for reason, count in now.finished.items():
-                self._finished.labels(reason).inc(max(0, count - (before.finished.get(reason, 0) if before else 0)))
+                self._finished.labels(reason).inc(max(0, count - before.finished.get(reason, 0)))
+        others = {key: figures for key, figures in self._seen.items() if key[0] != model}
+        self._seen = others | {(model, version): figures for version, figures in engines.items()}
         for name, gauge in self._gauges.items():
-            gauge.set(sum(getattr(figures, name) for figures in engines.values()))
-        self._seen = dict(engines)
+            gauge.set(sum(getattr(figures, name) for figures in self._seen.values()))
 
     def text(self) -> bytes:
         """Return all figures in Prometheus' text format."""

@@ -25,8 +25,7 @@ from core.processes import interrupts
 from serving.api.app import create_app
 from serving.api.door import is_loopback
 from serving.metrics import Metrics
-from serving.versions.classifiers import classifiers_of
-from serving.versions.open_version import OpenVersion, RegistrySource, UnusableVersion
+from serving.versions.open_version import ClassifierSource, OpenVersion, RegistrySource
 from serving.versions.versions import Versions
 from tracking.registry.opening import nothing_registered, tracker_at
 from tracking.registry.versions import CHAMPION, SCHEME
@@ -216,15 +215,30 @@ def open_champions(config: RunConfig, metrics: Metrics) -> tuple[Versions, Versi
     Raises:
         BundleError, TrackingUnavailable: As `serve`.
     """
-    versions, classifiers = Versions(RegistrySource(config), config.serving, metrics), None
+    versions = Versions(RegistrySource(config), config.serving, metrics)
+    classifiers = None
     try:
-        classifiers = classifiers_of(config, config.serving, metrics)
-        return versions, classifiers, _started(versions, classifiers if _is_usual(config) else None)
-    except BaseException as error:
+        classifiers = Versions(ClassifierSource(config), config.serving, metrics)
+        classifiers.start()
+        champion = first_of(versions, classifiers if _is_usual(config) else None)
+        if champion is None:
+            raise _unusable(versions, classifiers, config)
+        return versions, classifiers, champion
+    except BaseException:
         close(versions, classifiers)
-        if isinstance(error, UnusableVersion):
-            raise _unusable(versions, classifiers, config, error) from error
         raise
+
+
+def first_of(versions: Versions, classifiers: Versions | None) -> OpenVersion | None:
+    """Return the version that the server is there for: the language model, or the classifier if there is no model.
+
+    A language model that has a champion and cannot be served is an error: its users would get no answers.
+    """
+    champion = versions.start()
+    if champion is None and classifiers and CHAMPION not in versions.contents().aliases:
+        log.info("no language model is served yet")
+        return classifiers.champion
+    return champion
 
 
 def close(versions: Versions, classifiers: Versions | None) -> None:
@@ -234,38 +248,21 @@ def close(versions: Versions, classifiers: Versions | None) -> None:
         classifiers.close()
 
 
-def _unusable(
-    versions: Versions, classifiers: Versions | None, config: RunConfig, error: UnusableVersion
-) -> ReviewLMError:
+def _unusable(versions: Versions, classifiers: Versions, config: RunConfig) -> ReviewLMError:
     """Return why nothing can be served."""
-    if CHAMPION not in versions.contents().aliases and classifiers and (refused := classifiers.refusals()):
+    where = f"{SCHEME}{versions.name}@{CHAMPION}"
+    if refused := versions.refusals():
+        return BundleError(
+            "The model cannot be served", where=where, cause=refused[-1].why,
+            remedy=f"`reviewlm history --model {versions.name}` lists the versions; "
+            f"`reviewlm rollback --model {versions.name}` makes the previous champion the champion again",
+        )
+    if refused := classifiers.refusals():
         where = f"{SCHEME}{classifiers.name}/{refused[-1].number}"
         return BundleError("The classifier cannot be served", where=where, cause=refused[-1].why)
-    if CHAMPION not in versions.contents().aliases:
-        return nothing_registered(tracker_at(config), f"{SCHEME}{versions.name}@{CHAMPION}")
-    return BundleError(
-        "The model cannot be served", where=f"{SCHEME}{versions.name}@{CHAMPION}", cause=str(error),
-        remedy=f"`reviewlm history --model {versions.name}` lists the versions; "
-        f"`reviewlm rollback --model {versions.name}` makes the previous champion the champion again",
-    )
+    return nothing_registered(tracker_at(config), where)
 
 
 def _is_usual(config: RunConfig) -> bool:
     """Return whether the user has named no language model."""
     return config.promotion.model_name == PromotionConfig().model_name
-
-
-def _started(versions: Versions, classifiers: Versions | None) -> OpenVersion:
-    """Return the version that the server is there for: the language model, or the classifier if there is no model.
-
-    A language model that has a champion and cannot be served is an error: its users would get no answers.
-    """
-    try:
-        return versions.start()
-    except UnusableVersion as error:
-        classifier = classifiers.champion if classifiers else None
-        if classifier is None or CHAMPION in versions.contents().aliases:
-            raise
-        log.info("no language model is served yet: %s", error)
-        versions.watch()
-        return classifier

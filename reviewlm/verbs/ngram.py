@@ -15,17 +15,7 @@ import typer
 from core.errors import ANOTHER_PLACE, BundleError, ConfigError, InputError, converted_errors, disk_errors
 from models.specs import Smoothing as Methods
 from reviewlm import terminal
-from reviewlm.options import (
-    DrawSeed,
-    Json,
-    MaxTokens,
-    Number,
-    Temperature,
-    TopK,
-    TopP,
-    WordsToSuggest,
-    checked,
-)
+from reviewlm.options import DrawSeed, Json, MaxTokens, Number, Temperature, TopK, TopP, WordsToSuggest, checked
 
 if TYPE_CHECKING:
     from training.ngram.lines.line_lm import LineLM

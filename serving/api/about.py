@@ -116,6 +116,5 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Return the figures of this process, or of all workers."""
     services = Services.of(request)
-    versions = services.versions
-    services.metrics.observe({one.number: one.engine.figures() for one in versions.open_versions()})
+    services.versions.observe()
     return Response(services.metrics.text(), media_type=services.metrics.content_type)

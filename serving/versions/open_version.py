@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from core.config.run_config import RunConfig
 from core.config.sections.execution import ServingConfig
@@ -21,13 +22,16 @@ from models.completion.suggestions import suggestion_steps
 from models.threads import return_freed
 from serving.engine.engine import Engine
 from serving.engine.jobs import Search
-from serving.engine.requests import EngineLimits, Generation
-from tracking.registry.opening import asked_model, open_champion, tracker_at
+from serving.engine.requests import EngineFigures, EngineLimits, Generation
+from tracking.registry.opening import asked_model, open_champion, open_classifier, tracker_at
 from tracking.registry.registry import recorded_card
 from tracking.registry.versions import CHAMPION, SCHEME, contents_of
 
-if TYPE_CHECKING:
-    from models.bundles.bundle import Bundle
+log = logging.getLogger(__name__)
+WARM_SECONDS = 120.0
+PROBE = "The food was"
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -66,6 +70,18 @@ class RegistrySource:
         return recorded_card(self._tracker, self.name, number)
 
 
+class ClassifierSource(RegistrySource):
+    """The registered classifiers of a configuration; without one of the user's, the demo's."""
+
+    def __init__(self, config: RunConfig) -> None:
+        super().__init__(config.asking(config.classification.model_name))
+        self._config = config
+
+    def open(self, number: int) -> Any:
+        """Open a version's bundle with the installed code, check its files and ask it for its probe texts."""
+        return open_classifier(self._config, f"{SCHEME}{self.name}/{number}")[0]
+
+
 class UnknownVersion(Exception):
     """There is no such model, alias or version; the message names those that there are."""
 
@@ -96,11 +112,6 @@ def number_named(reference: str | None, name: str, contents: Contents) -> int:
         names = ", ".join([*(f"{name}@{alias}" for alias in sorted(contents.aliases)), f"{name}/NUMBER"])
         raise UnknownVersion(f"the model {(reference or '')[:80]!r} does not exist; there are {names}")
     return number
-
-
-log = logging.getLogger(__name__)
-WARM_SECONDS = 120.0
-PROBE = "The food was"
 
 
 class UnusableVersion(Exception):
@@ -176,28 +187,62 @@ def engine_limits(settings: ServingConfig) -> EngineLimits:
     )  # fmt: skip
 
 
-def started(name: str, number: int, bundle: Bundle, limits: EngineLimits) -> OpenVersion:
+class ClassifierThread:
+    """The one thread in which a classifier answers; it has the methods of an engine that `Versions` uses."""
+
+    def __init__(self, bundle: ClassifierBundle) -> None:
+        self.bundle, self._done = bundle, 0
+        self._thread = ThreadPoolExecutor(1, "classifier")
+
+    def run(self, job: Callable[[ClassifierBundle], Result], in_order: bool = True) -> Future[Result]:
+        """Run a job after those that wait; all are in order."""
+
+        def work() -> Result:
+            self._done += 1
+            return job(self.bundle)
+
+        return self._thread.submit(work)
+
+    def figures(self) -> EngineFigures:
+        """Return what it has done; the thread cannot end by itself."""
+        return EngineFigures(alive=True, jobs=self._done)
+
+    def close(self, seconds: float) -> None:
+        """End the thread; jobs that wait are cancelled."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def started(name: str, number: int, bundle: Any, limits: EngineLimits) -> OpenVersion:
     """Start an engine for a bundle and use it once in every way, so that a faulty or cold one answers no request.
 
     Raises:
         UnusableVersion: It does not answer, or with figures that are no numbers.
     """
-    engine = Engine(bundle, limits)
+    is_classifier = isinstance(bundle, ClassifierBundle)
+    engine: Any = ClassifierThread(bundle) if is_classifier else Engine(bundle, limits)
     try:
-        engine.submit(Generation(prompt=PROBE, max_tokens=8, seconds=WARM_SECONDS)).result()
-        engine.run(Search(lambda context: suggestion_steps(
-            context.bundle, PROBE, readers=context.readers, cutoffs=QUICK
-        ))).result(WARM_SECONDS)  # fmt: skip
-        score = engine.run(lambda context: context.bundle.score_text(PROBE)).result(WARM_SECONDS)
-        if not math.isfinite(score.nats):
-            raise UnusableVersion(f"its log-probability of the text {PROBE!r} is not finite")
+        (_classify_once if is_classifier else _write_once)(engine)
     except Exception as error:
         engine.close(0)
         raise error if isinstance(error, UnusableVersion) else UnusableVersion(str(error)) from error
     return_freed()
     opened = OpenVersion(name, number, bundle, engine)
-    log.info("%s: completions are computed in %s: %s", opened.id, *opened.number_format)
+    log.info("%s answers in %s: %s", opened.id, *opened.number_format)
     return opened
+
+
+def _classify_once(thread: ClassifierThread) -> None:
+    thread.run(lambda opened: opened.classify((PROBE, ""))).result(WARM_SECONDS)
+
+
+def _write_once(engine: Engine) -> None:
+    engine.submit(Generation(prompt=PROBE, max_tokens=8, seconds=WARM_SECONDS)).result()
+    engine.run(Search(lambda context: suggestion_steps(
+        context.bundle, PROBE, readers=context.readers, cutoffs=QUICK
+    ))).result(WARM_SECONDS)  # fmt: skip
+    score = engine.run(lambda context: context.bundle.score_text(PROBE)).result(WARM_SECONDS)
+    if not math.isfinite(score.nats):
+        raise UnusableVersion(f"its log-probability of the text {PROBE!r} is not finite")
 
 
 def reason_of(error: Exception) -> str:

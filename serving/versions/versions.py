@@ -4,20 +4,21 @@ A thread looks at the registry. A new champion is loaded and tried beside the ol
 on get the new one, and those in progress finish with the old one. A version that cannot be used is refused: the old
 champion goes on, and the reason is in the log, in the metrics and in `/readyz`.
 
-Choose the versions to evict: unused for too long, or least recently used beyond `serving.max_versions`.
+A language model and a classifier are opened alike. Versions are closed that were unused for too long, or were used
+least recently beyond `serving.max_versions`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from threading import Event, RLock, Thread
 from time import monotonic
 
 from core.config.sections.execution import ServingConfig
-from models.bundles.bundle import Bundle
 from serving.metrics import Metrics
 from serving.versions.open_version import (
     Contents,
@@ -65,26 +66,22 @@ class Versions:
         self._loader = ThreadPoolExecutor(1, "versions")
         self._watch = Thread(target=self._look_again_and_again, name="registry", daemon=True)
 
-    def start(self) -> OpenVersion:
-        """Open the champion, then watch the registry in a thread.
+    def start(self) -> OpenVersion | None:
+        """Open the champion if there is one, and watch the registry in a thread: for the next one, or the first one.
+
+        Returns:
+            The champion; None if there is none, or it cannot be served (see `refusals`).
 
         Raises:
-            UnusableVersion: There is no champion, or it cannot be served.
             Exception: What reading the registry raised.
         """
         self._contents = self.source.contents()
-        number = self._contents.aliases.get(CHAMPION)
-        if number is None:
-            raise UnusableVersion(f"{self.name} has no champion")
-        opened = self._load(number)
-        self._crown(opened)
-        self.watch()
-        return opened
-
-    def watch(self) -> None:
-        """Look at the registry in a thread: for the next champion, or the first one."""
+        if (number := self._contents.aliases.get(CHAMPION)) is not None:
+            with suppress(UnusableVersion):
+                self._crown(self._load(number))
         self.metrics.ready.set(1)
         self._watch.start()
+        return self.champion
 
     @property
     def champion(self) -> OpenVersion | None:
@@ -163,12 +160,24 @@ class Versions:
             return self._loading[number]
 
     def _make_room(self, number: int) -> list[OpenVersion]:
-        """Take a version out of the open ones if *number* would be one too many; see `makes_room`. Needs the lock."""
-        most, roles = self.settings.max_versions, self._roles()
-        others = without_role(self._open.values(), roles)
+        """Take a version out of the open ones if *number* would be one too many. Needs the lock.
+
+        Raises:
+            UnusableVersion: All of them answer requests.
+        """
+        most, roles, others = self.settings.max_versions, self._roles(), self._without_role()
         if number in roles or len(others) + len(self._loading.keys() - roles) < most:
             return []
-        return [self._open.pop(makes_room(others, most, f"{self.name}/{number}").number)]
+        for one in others:
+            if not one.leases:
+                return [self._open.pop(one.number)]
+        reason = f"as many versions as serving.max_versions allows ({most}) are open and answer requests"
+        raise UnusableVersion(f"{self.name}/{number} is not open: {reason}")
+
+    def _without_role(self) -> list[OpenVersion]:
+        """Return the open versions that have no role, the one unused for longest first. Needs the lock."""
+        roles = self._roles()
+        return sorted((one for one in self._open.values() if one.number not in roles), key=lambda one: one.used)
 
     def _roles(self) -> set[int]:
         """Return the numbers of champion, next champion and challenger. Needs the lock."""
@@ -183,7 +192,7 @@ class Versions:
                 self._loading.pop(number, None)
             return already
         try:
-            opened = self._started(number, self.source.open(number))
+            opened = started(self.name, number, self.source.open(number), self._limits)
         except Exception as error:
             refusal = Refusal(number, reason_of(error))
             log.warning("version %d of %s cannot be served: %s", number, self.name, refusal.why)
@@ -199,12 +208,6 @@ class Versions:
             self._loading.pop(number, None)
         self.metrics.versions.labels("opened").inc()
         return opened
-
-    def _started(self, number: int, bundle: Bundle) -> OpenVersion:
-        return started(self.name, number, bundle, self._limits)
-
-    def _observe(self) -> None:
-        self.metrics.observe({one.number: one.engine.figures() for one in self.open_versions()})
 
     def _crown(self, opened: OpenVersion) -> None:
         with self._lock:
@@ -227,7 +230,7 @@ class Versions:
         if champion is not None and champion != self._champion and (opened := self._tried(champion)) is not None:
             self._crown(opened)
         self._close_unused()
-        self._observe()
+        self.observe()
 
     def _read_registry(self) -> None:
         try:
@@ -257,13 +260,21 @@ class Versions:
             return None
 
     def _close_unused(self) -> None:
-        """Close versions that nobody uses; the champion stays."""
+        """Close versions without a role beyond the limit, and those not used for long; the champion stays."""
         with self._lock:
-            others = [one for one in self._open.values() if one.number != self._champion]
-            closed = unused(others, self._roles(), self.settings.max_versions, monotonic() - IDLE_SECONDS)
+            others = self._without_role()
+            beyond = others[: max(0, len(others) - self.settings.max_versions)]
+            closed = [
+                one for one in self._open.values() if one.number != self._champion and not one.leases
+                and (one in beyond or one.used < monotonic() - IDLE_SECONDS)
+            ]  # fmt: skip
             for one in closed:
                 del self._open[one.number]
         self._end(closed)
+
+    def observe(self) -> None:
+        """Count what the engines have done."""
+        self.metrics.observe(self.name, {one.number: one.engine.figures() for one in self.open_versions()})
 
     def _end(self, closed: Sequence[OpenVersion]) -> None:
         for one in closed:
@@ -283,40 +294,3 @@ class Versions:
             self._watch.join(1.0)
         for one in self.open_versions():
             one.engine.close(0)
-
-
-def without_role(versions: Iterable[OpenVersion], roles: Collection[int]) -> list[OpenVersion]:
-    """Return the versions that have no role, the one unused for longest first."""
-    return sorted((one for one in versions if one.number not in roles), key=lambda one: one.used)
-
-
-def unused(versions: Collection[OpenVersion], roles: Collection[int], most: int, since: float) -> list[OpenVersion]:
-    """Return the versions that nobody uses: those not used *since*, and those without a role beyond the limit.
-
-    Args:
-        versions: The open versions that may be closed.
-        roles: Numbers of the versions that do not count: champions and challenger.
-        most: Largest number of versions without a role.
-        since: A time (`time.monotonic`).
-    """
-    others = without_role(versions, roles)
-    beyond = {one.number for one in others[: max(0, len(others) - most)]}
-    return [one for one in versions if not one.leases and (one.number in beyond or one.used < since)]
-
-
-def makes_room(others: Iterable[OpenVersion], most: int, name: str) -> OpenVersion:
-    """Return the version that is closed for another one: of those that nobody uses the one unused for longest.
-
-    Args:
-        others: The open versions without a role, the one unused for longest first; there are *most*.
-        most: Largest number of them.
-        name: The version that needs the room.
-
-    Raises:
-        UnusableVersion: All of them answer requests.
-    """
-    for one in others:
-        if not one.leases:
-            return one
-    reason = f"as many versions as serving.max_versions allows ({most}) are open and answer requests"
-    raise UnusableVersion(f"{name} is not open: {reason}")

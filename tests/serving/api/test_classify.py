@@ -20,8 +20,8 @@ from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from serving.api.app import create_app
 from serving.metrics import Metrics
-from serving.server import _started
-from serving.versions.classifiers import ClassifierVersions
+from serving.server import first_of
+from serving.versions.versions import Versions
 from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import served
 from training.context import FitContext
@@ -65,7 +65,7 @@ def classifying(source: MadeSource | None, **settings: object) -> Iterator[tuple
     """Serve a language model, and the classifiers of a source; give a client and the classifiers."""
     with running(made_versions(MadeSource(champion=1), **settings)) as versions:
         options = ServingConfig.model_validate({"poll_seconds": 3_600, "threads": 1, **settings})
-        classifiers = ClassifierVersions(source, options, Metrics()) if source else None
+        classifiers = Versions(source, options, Metrics()) if source else None
         if classifiers:
             classifiers.start()
         app = create_app(versions, versions.settings, versions.metrics, None, classifiers)
@@ -106,9 +106,9 @@ def test_without_a_language_model_the_classifier_is_served_alone_until_a_first_c
     language, source = MadeSource(), MadeClassifiers(champion=1)
     language.count = 0
     versions = made_versions(language)
-    classifiers = ClassifierVersions(source, versions.settings, Metrics())
+    classifiers = Versions(source, versions.settings, Metrics())
     classifiers.start()
-    assert _started(versions, classifiers).task == "classification"
+    assert first_of(versions, classifiers).task == "classification"
     app = create_app(versions, versions.settings, versions.metrics, None, classifiers)
     try:
         with served(app) as address, httpx.Client(base_url=address, timeout=30) as client:
