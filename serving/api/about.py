@@ -12,7 +12,6 @@ from fastapi.responses import PlainTextResponse
 
 from models.bundles.bundle import INT8_LOSS
 from models.specs import to_dict
-from serving.api.answer_schemas import CardAnswer, ErrorAnswer, HealthAnswer, ModelAnswer, ModelsAnswer, ReadyAnswer
 from serving.api.answers import ApiError, as_json, described
 from serving.api.work import Services
 from serving.versions.open_version import Contents
@@ -22,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 @router.get("/v1/models/", include_in_schema=False)
-@router.get("/v1/models", **described(None, "List the aliases and versions of the model.", ModelsAnswer))
+@router.get("/v1/models", **described(None, "List the aliases and versions of the model."))
 async def models(request: Request) -> Response:
     """Return the aliases first, then all versions, the newest first."""
     versions = Services.of(request).versions
@@ -32,7 +31,7 @@ async def models(request: Request) -> Response:
     return as_json({"object": "list", "data": [_model(versions.name, id, number, contents) for id, number in names]})
 
 
-@router.get("/v1/models/{model:path}", **described(None, "Describe an alias or a version.", ModelAnswer))
+@router.get("/v1/models/{model:path}", **described(None, "Describe an alias or a version."))
 async def model(request: Request, model: str) -> Response:
     """Return which version a name stands for."""
     versions = Services.of(request).versions
@@ -48,7 +47,7 @@ def _model(name: str, id: str, number: int, contents: Contents) -> dict[str, Any
     }  # fmt: skip
 
 
-@router.get("/models/card", **described(None, "Describe a version: model, data, verdict, history.", CardAnswer))
+@router.get("/models/card", **described(None, "Describe a version: model, data, verdict, history."))
 async def card(request: Request, model: str = "") -> Response:
     """Return the facts of the bundle, and what the registry records about the version."""
     services = Services.of(request)
@@ -67,9 +66,7 @@ async def card(request: Request, model: str = "") -> Response:
     return as_json(answer)
 
 
-@router.get("/healthz", **described(
-    None, "Say whether the process works; if not, it must be started again.", HealthAnswer
-))  # fmt: skip
+@router.get("/healthz", **described(None, "Say whether the process works; if not, it must be started again."))
 async def healthz(request: Request) -> Response:
     """Answer 503 if the thread of an engine has ended; which one is in the log, since anybody may ask."""
     dead = [one.id for one in Services.of(request).versions.open_versions() if not one.engine.figures().alive]
@@ -79,10 +76,7 @@ async def healthz(request: Request) -> Response:
     return as_json({"status": "ok"})
 
 
-@router.get("/readyz", **described(
-    None, "Say whether requests should be sent here, and which versions are refused.", ReadyAnswer,
-    unavailable=ReadyAnswer | ErrorAnswer,
-))  # fmt: skip
+@router.get("/readyz", **described(None, "Say whether requests should be sent here, and which versions are refused."))
 async def readyz(request: Request) -> Response:
     """Answer 503 while the server is shutting down, or if the champion's engine has ended.
 
@@ -110,9 +104,7 @@ async def readyz(request: Request) -> Response:
     return as_json(answer, 200 if status == "ready" else 503)
 
 
-@router.get(
-    "/metrics", response_class=PlainTextResponse, **described(None, "Figures in Prometheus' text format.", None)
-)
+@router.get("/metrics", response_class=PlainTextResponse, **described(None, "Figures in Prometheus' text format."))
 async def metrics(request: Request) -> Response:
     """Return the figures of this process, or of all workers."""
     services = Services.of(request)

@@ -15,7 +15,6 @@ from pydantic import BaseModel
 
 from models.base import ModelError
 from models.options import explain
-from serving.api.answer_schemas import ErrorAnswer
 from serving.engine.requests import Busy, StreamEnded
 from serving.versions.open_version import OpenVersion, UnknownVersion, UnusableVersion
 
@@ -125,7 +124,11 @@ def shown(value: Any) -> str:
 
 
 JSON = "application/json"
-ERROR = {"$ref": "#/components/schemas/ErrorAnswer"}
+TEXT = {"type": "string"}
+ERROR = {"type": "object", "properties": {"error": {
+    "type": "object", "required": ["message", "type", "param", "code"],
+    "properties": {"message": TEXT, "type": TEXT, "code": TEXT, "param": {"type": ["string", "null"]}},
+}}}  # fmt: skip
 ERRORS = {
     400: "A parameter is unknown or has a value that is not allowed.", 401: "The access token is missing or unknown.",
     403: "The request comes from another web page, or for another host.", 404: "There is no such model.",
@@ -149,30 +152,22 @@ def head_of(version: OpenVersion) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def described(
-    schema: type[BaseModel] | None, summary: str, answer: type[BaseModel] | None, events: type[BaseModel] | None = None,
-    unavailable: Any = None,
-) -> dict[str, Any]:
-    """Return the keyword arguments that describe a route. Answers are not checked by it: that would take time.
+def described(schema: type[BaseModel] | None, summary: str, streamed: bool = False) -> dict[str, Any]:
+    """Return the keyword arguments that describe a route: its parameters, and with which statuses it answers.
+
+    What answers hold is in the docstrings of the routes and in docs/reference/json.md.
 
     Args:
         schema: What the body of a request holds; None: there is no body.
         summary: What the route is for, in one line.
-        answer: What an answer holds; None: plain text.
-        events: What an event of a streamed answer holds.
-        unavailable: What an answer with status 503 holds; None: an error.
+        streamed: Whether answers may be streams of events.
     """
     responses: dict[int | str, dict[str, Any]] = {200: {"description": "The answer."}}
-    if answer is not None:
-        responses[200]["model"] = answer
-    if events is not None:
-        fields = ", ".join(events.model_fields)
-        stream = f"Events, each `data:` with a JSON object ({fields}); an error as everywhere; the last is `[DONE]`."
-        responses[200]["content"] = {"text/event-stream": {"schema": {"type": "string", "description": stream}}}
-    error: dict[str, Any] = {"model": ErrorAnswer} if answer else {"content": {JSON: {"schema": ERROR}}}
-    responses |= {status: {"description": stream, **error} for status, stream in ERRORS.items()}
-    if unavailable is not None:
-        responses[503]["model"] = unavailable
+    if streamed:
+        events = "Events, each `data:` with a JSON object; an error as everywhere; the last is `[DONE]`."
+        responses[200]["content"] = {"text/event-stream": {"schema": {"type": "string", "description": events}}}
+    error = {"content": {JSON: {"schema": ERROR}}}
+    responses |= {status: {"description": why, **error} for status, why in ERRORS.items()}
     extra: dict[str, Any] = {}
     if schema is not None:
         extra["requestBody"] = {"required": True, "content": {JSON: {"schema": schema.model_json_schema()}}}

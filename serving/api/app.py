@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
@@ -46,23 +44,11 @@ def create_app(
     app.state.services = Services(versions, settings, metrics, classifiers)
     for module in (completions, embeddings, suggest, score, about_tokens, about, page):
         app.include_router(module.router)
-    app.openapi = lambda: _description(app)  # type: ignore[method-assign]
     for kind in (*KNOWN, HTTPException, Exception):
         app.add_exception_handler(kind, _told)
     hosts = settings.hosts if settings.hosts or is_loopback(settings.host) else None
     access = Access(hosts, tokens, settings.requests_per_minute)
     return Door(app, access, metrics, settings.max_body_kilobytes * 1_000, settings.request_seconds)
-
-
-def _description(app: FastAPI) -> dict[str, Any]:
-    """Return the description of the interface, without the framework's own errors: the checks of a request are ours."""
-    if app.openapi_schema is None:
-        schema = FastAPI.openapi(app)
-        for operation in (one for path in schema["paths"].values() for one in path.values()):
-            operation["responses"].pop("422", None)
-        for name in ("HTTPValidationError", "ValidationError"):
-            schema["components"]["schemas"].pop(name, None)
-    return app.openapi_schema or schema
 
 
 async def _told(request: Request, error: Exception) -> Response:

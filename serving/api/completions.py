@@ -22,7 +22,6 @@ from models.completion.reading import Steps
 from models.sampling import Sampling
 from models.sampling.batch import rating_of
 from models.tokens.vocabulary import Vocabulary, page
-from serving.api.answer_schemas import CompletionAnswer, CompletionEvent
 from serving.api.answers import as_api_error, as_json, defect, described, head_of
 from serving.api.request_schemas import CompletionRequest
 from serving.api.tokens import read_prompt
@@ -38,9 +37,15 @@ LATE = 5.0
 """Seconds beyond its time in which an answer can still say that its time is over, also on a very busy machine."""
 
 
-@router.post("/v1/completions", **described(CompletionRequest, "Write reviews.", CompletionAnswer, CompletionEvent))
+@router.post("/v1/completions", **described(CompletionRequest, "Write reviews.", streamed=True))
 async def completions(request: Request) -> Response:
-    """Write texts that continue one prompt or several."""
+    """Write texts that continue one prompt or several.
+
+    Beside OpenAI's fields, `warnings` names what the model has never seen (a rating, a script), and a choice has
+    `stars`, the rating that it was written with (0: a review without one; null for a beam search over all), of a beam
+    search `logp`, the log-probability of what follows the prompt. `logprobs` are before the sampling options and have
+    `token_ids` as `/tokenize` gives them; in `top_logprobs` a token that adds nothing is `token_id:N`.
+    """
     services, query = Services.of(request), await read_body(request, CompletionRequest)
     services.require_length("prompt", query.prompt)
     services.require_length("stop", query.stop)

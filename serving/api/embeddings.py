@@ -13,7 +13,6 @@ from fastapi import APIRouter, Request, Response
 
 from models.neural.encoder import EncodedTexts, Encoder, network_in
 from models.tokens.vocabulary import batched
-from serving.api.answer_schemas import EmbeddingAnswer
 from serving.api.answers import ApiError, as_json, described
 from serving.api.request_schemas import EmbeddingRequest
 from serving.api.work import CHARACTERS, SLICE, Services, read_body, warnings_of, while_connected
@@ -23,9 +22,12 @@ from serving.versions.open_version import OpenVersion
 router = APIRouter()
 
 
-@router.post("/v1/embeddings", **described(EmbeddingRequest, "Encode texts as vectors.", EmbeddingAnswer))
+@router.post("/v1/embeddings", **described(EmbeddingRequest, "Encode texts as vectors."))
 async def embeddings(request: Request) -> Response:
-    """Return the vector of each text; the model must be a network, or a mixture with one."""
+    """Return the vector of each text; the model must be a network, or a mixture with one.
+
+    Beside OpenAI's fields, `bundle` is the digest of the version: vectors of two versions cannot be compared.
+    """
     services, query = Services.of(request), await read_body(request, EmbeddingRequest)
     services.require_length("input", query.input)
     return await while_connected(request, services.seconds_left(request), _encoded(request, services, query))

@@ -19,7 +19,6 @@ from models.bundles.text_scores import TextScore, TextsToScore, sum_of_scores
 from models.classification.bundle import Classified
 from models.mixture.weights import Attribution
 from models.tokens.vocabulary import Vocabulary, batched
-from serving.api.answer_schemas import ClassifyAnswer, ScoreAnswer
 from serving.api.answers import ApiError, as_json, described
 from serving.api.request_schemas import ClassifyRequest, ScoreRequest
 from serving.api.work import CHARACTERS, SLICE, Services, how_read, read_body, while_connected
@@ -28,9 +27,15 @@ from serving.engine.jobs import EngineContext, NotDone
 router = APIRouter()
 
 
-@router.post("/score", **described(ScoreRequest, "Score whole reviews, in open bits per byte first.", ScoreAnswer))
+@router.post("/score", **described(ScoreRequest, "Score whole reviews, in open bits per byte first."))
 async def score(request: Request) -> Response:
-    """Return the totals of all texts, and the scores of each with its tokens."""
+    """Return the totals of all texts, and the scores of each with its tokens.
+
+    `open_bits_per_byte` counts the letters of unknown words: use it to compare. `per_token` has each token with its
+    nats; `attribution` which part of a mixture predicted it (`contributions` sum to the log-probability), and
+    `alternatives` what each token adds to the text (`written`) and which were the likeliest. A number that is not
+    finite is null, such as the nats of a token that a model holds impossible.
+    """
     services, query = Services.of(request), await read_body(request, ScoreRequest)
     services.require_length("texts", query.texts)
     if query.alternatives and (size := sum(map(len, query.texts))) > (limit := services.settings.max_prompt_characters):
@@ -56,9 +61,7 @@ async def _scored(request: Request, services: Services, query: ScoreRequest) -> 
     return as_json({"model": version.id, **sums, **read})
 
 
-@router.post("/classify", **described(
-    ClassifyRequest, "Classify whole reviews: a label, and its probability.", ClassifyAnswer
-))  # fmt: skip
+@router.post("/classify", **described(ClassifyRequest, "Classify whole reviews: a label, and its probability."))
 async def classify(request: Request) -> Response:
     """Return the label of each text, and the probability of every label if the classifier has them."""
     services, query = Services.of(request), await read_body(request, ClassifyRequest)

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Request, Response
 from models.completion.dasher import DasherInterval, Inside, interval_steps
 from models.completion.spellings import EXACT, QUICK
 from models.completion.suggestions import suggestion_steps
-from serving.api.answer_schemas import IntervalsAnswer, SuggestAnswer
 from serving.api.answers import as_json, described
 from serving.api.request_schemas import IntervalsRequest, SuggestRequest
 from serving.api.work import Services, how_read, read_body, while_connected
@@ -21,11 +20,14 @@ Asked = TypeVar("Asked", SuggestRequest, IntervalsRequest)
 router = APIRouter()
 
 
-@router.post("/suggest", **described(
-    SuggestRequest, "Suggest the next words, or complete the word being typed.", SuggestAnswer
-))  # fmt: skip
+@router.post("/suggest", **described(SuggestRequest, "Suggest the next words, or complete the word being typed."))
 async def suggest(request: Request) -> Response:
-    """Return words with their probabilities, and the remaining probability."""
+    """Return words with their probabilities, and the remaining probability (`rest`).
+
+    `typed`: characters at the end of the prompt that an accepted word replaces; `space`: what to write before it;
+    `finished`: probability that the word at the end of the prompt is finished; `otherwise`: the same for the other
+    reading of the prompt's end; `ratings`: those with which it was read.
+    """
 
     async def found(services: Services, version: OpenVersion, query: SuggestRequest) -> dict[str, Any]:
         cutoffs = EXACT if query.exact else QUICK
@@ -37,11 +39,13 @@ async def suggest(request: Request) -> Response:
     return await _after_the_prompt(request, SuggestRequest, found)
 
 
-@router.post("/intervals", **described(
-    IntervalsRequest, "Divide an interval among the next characters (Dasher).", IntervalsAnswer
-))  # fmt: skip
+@router.post("/intervals", **described(IntervalsRequest, "Divide an interval among the next characters (Dasher)."))
 async def intervals(request: Request) -> Response:
-    """Return the characters that may come next with their probabilities, which sum to 1; likely ones divided again."""
+    """Return the characters that may come next with their probabilities, which sum to 1; likely ones divided again.
+
+    Each of the `intervals` has `kind` ("character", "other": beyond ASCII, "end": of the review), `symbol`,
+    `probability`, `children`, and of "other" `begun`: the first bytes of its characters (UTF-8, in hexadecimal).
+    """
 
     async def found(services: Services, version: OpenVersion, query: IntervalsRequest) -> dict[str, Any]:
         intervals: dict[tuple[str, Inside], list[DasherInterval]] = {}

@@ -14,7 +14,6 @@ from fastapi import APIRouter, Request, Response
 
 from models.tokens.special import BOS, CONTEXT_IDS, EOS, SPECIAL, STARS, UNK
 from models.tokens.vocabulary import Vocabulary, page
-from serving.api.answer_schemas import DetokenizeAnswer, TokenizeAnswer, TokenizerAnswer
 from serving.api.answers import ApiError, as_json, described
 from serving.api.request_schemas import DetokenizeRequest, TokenizeRequest
 from serving.api.work import Services, read_body
@@ -68,7 +67,7 @@ def _require_tokens(vocabulary: Vocabulary, name: str, ids: Sequence[int], given
             raise ApiError(400, message, "invalid_value", name)
 
 
-@router.post("/tokenize", **described(TokenizeRequest, "Make a text into tokens.", TokenizeAnswer))
+@router.post("/tokenize", **described(TokenizeRequest, "Make a text into tokens."))
 async def tokenize(request: Request) -> Response:
     """Return the tokens that the model reads for a prompt; a prompt that is the name of a special token is that one."""
     services, query = Services.of(request), await read_body(request, TokenizeRequest)
@@ -81,7 +80,7 @@ async def tokenize(request: Request) -> Response:
     return as_json({"model": version.id, "tokens": ids, "count": len(ids), "max_model_len": most})
 
 
-@router.post("/detokenize", **described(DetokenizeRequest, "Make tokens into their text.", DetokenizeAnswer))
+@router.post("/detokenize", **described(DetokenizeRequest, "Make tokens into their text."))
 async def detokenize(request: Request) -> Response:
     """Return the text of some tokens; special ones and unknown words have none."""
     services, query = Services.of(request), await read_body(request, DetokenizeRequest)
@@ -94,7 +93,7 @@ async def detokenize(request: Request) -> Response:
     return as_json({"model": version.id, "prompt": text})
 
 
-@router.get("/tokenizer_info", **described(None, "Name the special tokens of a version.", TokenizerAnswer))
+@router.get("/tokenizer_info", **described(None, "Name the special tokens of a version."))
 async def tokenizer_info(request: Request, model: str = "") -> Response:
     """Return the unit and size of the vocabulary, and the names of its special tokens."""
     services = Services.of(request)
