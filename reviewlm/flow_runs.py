@@ -162,14 +162,8 @@ def require_device(config: RunConfig) -> None:
     """
     if config.execution.device != "cuda" or chosen_device("auto") == "cuda":
         return
-
-    def ask() -> None:
-        from models.neural.device import require_device as ask_torch
-
-        ask_torch("cuda")
-
     try:
-        checked(ask)
+        checked(lambda: import_module("models.neural.device").require_device("cuda"))
     except ReviewLMError as error:
         raise ConfigError(
             "The requested GPU is not available", where="execution.device", value="cuda", cause=error.what,

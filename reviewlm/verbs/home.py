@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from core.errors import without_password
 from reviewlm import terminal
 from reviewlm.options import Json, Preset, Set, configured
 from reviewlm.terminal import size
@@ -21,8 +22,8 @@ PREFECT_TABLES = (
     "docs/how_to/upkeep.md"
 )
 REMOTE = (
-    "Not part of the backup: runs, registered models and decisions in {where}. Save them there ({how}), at about the "
-    "same time."
+    "Not part of the backup: runs, registered models and decisions in {}. Save them there at about the same time, see "
+    "docs/how_to/upkeep.md"
 )
 ELSEWHERE = (
     "Not part of the backup: {place}, outside this home, where runs of its MLflow database ({count}) and their logged "
@@ -57,25 +58,12 @@ def backup(
     config = load_config(preset, set or [])
     result = write_backup(config.home, to, without_store, _progress())
     terminal.say(f"Saved {result['files']} files ({size(result['content_bytes'])}) in {to} ({size(result['bytes'])}).")
-    warnings = [_remote(config.execution.tracking_uri)] if config.execution.tracking_uri else []
+    warnings = [REMOTE.format(without_password(uri))] if (uri := config.execution.tracking_uri) else []
     places = sorted(places_elsewhere(config.home).items())
     warnings += [ELSEWHERE.format(place=place, count=count) for place, count in places]
     terminal.show_warnings(warnings)
     terminal.say(f"Restore it with: reviewlm home restore {to} --home FOLDER", whole=True)
     terminal.last_line({**result, "without_store": without_store, "warnings": warnings}, json)
-
-
-def _remote(uri: str) -> str:
-    """Return what to do about a tracking store that is not in the home folder."""
-    from core.errors import without_password
-
-    if uri.startswith("sqlite"):
-        how = "copy it with sqlite3 FILE \".backup COPY\", and its artifacts"
-    elif uri.startswith("postgresql"):
-        how = "pg_dump, and the folder or bucket of its artifacts"
-    else:
-        how = "the database and the artifact store of that server, see docs/how_to/upkeep.md"
-    return REMOTE.format(where=without_password(uri), how=how)
 
 
 def restore(
@@ -177,7 +165,6 @@ def gc(
 def sync(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Publish the runs that wait for MLflow. The next run does so too."""
     config = configured(preset, set)
-    from core.errors import without_password
     from tracking.runs.record import waiting_runs
     from tracking.runs.runs import Tracker
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from tracking.registry.decisions import Event
     from tracking.registry.registry import Registry
 
-LONGEST_REASON = 40
-"""Letters of a reason in a table; a longer one is written below the table."""
 FIRST_VERSION = "`reviewlm run` or `make demo` registers the first version."
 AFTER_ROLLBACK = (
     "Version {} is `previous` now. The gate refuses the same fit, but not a new one from other reviews, settings or "
@@ -88,12 +85,8 @@ def history(
 
 
 def _show_decisions(name: str, events: Sequence[Mapping[str, Any]]) -> None:
-    shown = [{name: value for name, value in row.items() if name != "run_id"} for row in _to_the_minute(events)]
-    rows = [row | {"why": _short(row["why"])} for row in shown]
+    rows = [{name: value for name, value in row.items() if name != "run_id"} for row in _to_the_minute(events)]
     terminal.show_rows(rows, f"Decisions about {name}, the newest first", ("state", "against", "who"))
-    for row in shown:
-        if _short(row["why"]) != row["why"]:
-            terminal.say(f"Event {row['event']}: {row['why']}")
 
 
 def _show_versions(name: str, versions: Sequence[Mapping[str, Any]], by_hand: Container[int]) -> None:
@@ -101,16 +94,11 @@ def _show_versions(name: str, versions: Sequence[Mapping[str, Any]], by_hand: Co
     from tracking.registry.decisions import BY_HAND
     from tracking.registry.versions import REFUSED
 
-    rows = [row | {"reason": _short(row["reason"])} for row in _to_the_minute(versions)]
+    rows = _to_the_minute(versions)
     for row in rows:
         if row["outcome"] == REFUSED and row["version"] in by_hand:
             row["outcome"] = f"{REFUSED}, {BY_HAND}"
     terminal.show_rows(rows, f"Versions of {name}", ("run_id", "kind", "family", "created (UTC)"))
-
-
-def _short(reason: str) -> str:
-    """Return the beginning of a reason that is too long for a column of a table."""
-    return textwrap.shorten(reason, LONGEST_REASON, placeholder=" …") if len(reason) > LONGEST_REASON else reason
 
 
 def _to_the_minute(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -99,7 +99,8 @@ NoBias = Annotated[dict[str, float], BeforeValidator(_no_bias), WithJsonSchema({
 
 
 def _nullable(schema: dict[str, Any]) -> None:
-    """State in a JSON schema that a parameter with a default may be null, which means the default."""
+    """State in a JSON schema that a parameter with a default may be null, as an unknown one: it counts as left out."""
+    schema["additionalProperties"] = {"type": "null"}
     for name, each in schema.get("properties", {}).items():
         if name not in schema.get("required", ()):
             notes = {key: each.pop(key) for key in ("default", "title", "description") if key in each}

@@ -66,7 +66,7 @@ def test_a_generated_request_is_answered_as_the_description_says(operation: str)
         not_a_server_error, checks.status_code_conformance, checks.content_type_conformance,
         checks.response_schema_conformance, checks.negative_data_rejection,
     ]  # fmt: skip
-    with application(max_tokens=8) as app:
+    with application() as app:
         described = schemathesis.openapi.from_asgi("/openapi.json", app)
         method, path = operation.split()
         modes = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
