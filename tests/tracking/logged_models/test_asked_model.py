@@ -17,7 +17,7 @@ from core.config.sections.evaluation import DEMO_MODEL, OWN_MODEL
 from core.errors import BundleError
 from reviewlm.cli import app
 from tests.marked_cases import long_but
-from tests.reviewlm.doctor.examined import only
+from tests.reviewlm.examined_homes import only
 from tests.tracking.tiny_model import fitted
 from tracking.logged_models.bundles import find_version, log_bundle
 from tracking.registry import opening, versions

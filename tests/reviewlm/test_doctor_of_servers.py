@@ -17,7 +17,7 @@ from core.errors import Damaged
 from core.services import service_list
 from core.services.pools import deployments_of
 from tests.command_line import call
-from tests.reviewlm.doctor.examined import lines, only
+from tests.reviewlm.examined_homes import lines, only
 from tests.tracking.runs.test_malformed_database import damaged_in_one_table
 from tracking.database import head_revision
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.reviewlm.doctor.examined import only
+from tests.reviewlm.examined_homes import only
 
 
 def test_a_password_that_others_may_read_is_a_problem(own_home: Path) -> None:
