@@ -273,10 +273,6 @@ def open_folder(folder: Path) -> Bundle:
     """
     if not folder.is_dir():
         raise BundleError("There is no such folder", where=folder, remedy="name the folder of a fitted model")
-    return _open(folder / BUNDLE if (folder / BUNDLE).is_dir() else folder)
-
-
-def _open(folder: Path) -> Bundle:
     from models.bundles.bundle import load_bundle
 
-    return checked(lambda: load_bundle(folder))
+    return checked(lambda: load_bundle(folder / BUNDLE if (folder / BUNDLE).is_dir() else folder))

@@ -29,8 +29,6 @@ def show_models(result: Mapping[str, Any]) -> None:
         if impossible := model["test"].get("impossible"):
             reviews = f"{impossible} of {model['test']['reviews']} test reviews"
             terminal.say(f"{model['name']} calls {reviews} impossible (probability 0): its perplexity is infinite.")
-        if (adaptation := model.get("adaptation", "static")) != "static":
-            terminal.say(f"{model['name']} adapts to the text it is measured on ({adaptation}): not a static figure.")
         if model["test"].get("below_floor"):
             wrong = "its figures leave out text or are wrong; do not use them"
             terminal.show_warnings([f"{model['name']} is significantly below the floor: {wrong}"])
@@ -75,7 +73,8 @@ def _adapts(model: Mapping[str, Any]) -> bool:
 
 
 def _bits(model: Mapping[str, Any]) -> float:
-    return _or_infinite(model["test"][BITS])
+    bits = model["test"][BITS]
+    return bits if bits is not None and isfinite(bits) else float("inf")
 
 
 def _row_of_model(model: Mapping[str, Any], baseline: str, floor: Any, compared: bool) -> dict[str, Any]:
@@ -107,10 +106,6 @@ def _change(test: Mapping[str, Any]) -> str:
     return f"{maybe}{-gain:+.1%}"
 
 
-def _or_infinite(value: float | None) -> float:
-    return value if value is not None and isfinite(value) else float("inf")
-
-
 def show_run(result: Mapping[str, Any]) -> None:
     """Write the result of a whole run, without its report."""
     show_models(result)
@@ -128,19 +123,8 @@ def show_run(result: Mapping[str, Any]) -> None:
     terminal.say(f"\n{champion} MLflow run: {result['mlflow_run_id']}")
     if page := result.get("mlflow_page"):
         terminal.say(f"Page of the run, after `make ui`: {page}", whole=True)
-    if result["version"] not in (None, number):
-        _show_ways_to_use_refused(result["registered_model"], result["version"])
-    elif number:
-        _show_next_steps(result["registered_model"], number)
-
-
-def _show_ways_to_use_refused(name: str, version: int) -> None:
-    """Write what to do with a version that the gate refused."""
-    of = "" if name == OWN_MODEL else f"--model {name} "
-    _show_steps(f"\nThe model is registered, but not in use: models:/{name}/{version}. Next:", {
-        f".venv/bin/reviewlm generate --model {name}/{version}": "write a review with it as it is",
-        f".venv/bin/reviewlm promote {of}--version {version} --force --why TEXT": "make it champion anyway",
-    })  # fmt: skip
+    if (version := result["version"] or number) is not None:
+        _show_next_steps(result["registered_model"], version, version == number)
 
 
 def _say_plan(plan: Mapping[str, Any]) -> None:
@@ -162,10 +146,16 @@ def show_report(result: Mapping[str, Any]) -> None:
         terminal.say(f"Report: {path}", whole=True)
 
 
-def _show_next_steps(name: str, version: int) -> None:
-    """Write the commands to try next."""
+def _show_next_steps(name: str, version: int, is_champion: bool) -> None:
+    """Write the commands to try next, or what to do with a version that the gate refused."""
     own = name == OWN_MODEL
     of = "" if own else f"--model {name} "
+    if not is_champion:
+        _show_steps(f"\nThe model is registered, but not in use: models:/{name}/{version}. Next:", {
+            f".venv/bin/reviewlm generate --model {name}/{version}": "write a review with it as it is",
+            f".venv/bin/reviewlm promote {of}--version {version} --force --why TEXT": "make it champion anyway",
+        })  # fmt: skip
+        return
     _show_steps(f"\nThe model is registered: models:/{name}@champion is version {version}. Next:", {
         "make ui": "compare the runs in MLflow, start runs from Prefect",
         f".venv/bin/reviewlm generate {of}--stars 2": "write a review with this champion",

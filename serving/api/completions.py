@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from time import perf_counter
 from typing import Any
 
@@ -88,11 +88,7 @@ async def _writing(request: Request, services: Services, query: CompletionReques
 
 
 def _generations(query: CompletionRequest, vocabulary: Vocabulary, seconds: float) -> list[Generation]:
-    sampling = Sampling(
-        temperature=query.temperature, top_k=query.top_k, top_p=query.top_p, min_p=query.min_p,
-        typical_p=query.typical_p, repetition_penalty=query.repetition_penalty,
-        no_repeat_ngram_size=query.no_repeat_ngram_size, watermark=query.watermark,
-    )  # fmt: skip
+    sampling = Sampling(**{one.name: getattr(query, one.name) for one in fields(Sampling)})
     prompts = [read_prompt(vocabulary, prompt, query.stars) for prompt in query.prompt]
     return [
         Generation(
