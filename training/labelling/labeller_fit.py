@@ -207,9 +207,8 @@ def train_labeller(
     curves, total = Curves(state, journal), round(training.epochs * len(train.asked()))
     report = ProgressReport(state, total, context.report, None)
     callbacks = (BestWeights(state), curves, checkpointing, BackOff(state, checkpointing), report)
-    with checkpointing.writer:
-        step = LabellerStep(state, curves.write, model.spec, train)
-        make_updates(plan, state, step, callbacks, lambda: _evaluate(state, model, validation))
+    step = LabellerStep(state, curves.write, model.spec, train)
+    make_updates(plan, state, step, callbacks, lambda: _evaluate(state, model, validation))
     network.requires_grad_(True)
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),

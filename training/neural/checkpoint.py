@@ -58,14 +58,11 @@ class Checkpoints:
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], good: bool) -> None:
         """Write a checkpoint; after the return it survives the death of the process."""
         # Copies: the format refuses tensors that share memory.
-        self.write({name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}, facts, good)
-
-    def write(self, copies: Mapping[str, Tensor], facts: Mapping[str, Any], good: bool) -> None:
-        """Do the same with tensors of the processor that share no memory."""
+        copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
         number = max((number for number, _ in self._all()), default=0) + 1
         data = self._path(number, "safetensors")
         part = data.with_suffix(".part")
-        save_tensors(save_file, {name: tensor.contiguous() for name, tensor in copies.items()}, part)
+        save_tensors(save_file, copies, part)
         body = {"format": FORMAT, "good": good, "sha256": sha256_of(part), "facts": dict(facts)}
         os.replace(part, data)
         text = json.dumps({"checksum": _checksum(body), "body": body})
@@ -186,33 +183,6 @@ def _checksum(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-class HostCopies:
-    """Copies of tensors in the processor's memory; those of tensors on a GPU are queued, and the host goes on.
-
-    They hold what the tensors hold now, whatever is queued afterwards. Torch puts them into pinned memory, which it
-    keeps for later copies.
-
-    Args:
-        tensors: By name; those of the processor are copied at once.
-        device: Of the others.
-    """
-
-    def __init__(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-        self._copies = {
-            name: tensor.detach().to("cpu", non_blocking=True, copy=True) for name, tensor in tensors.items()
-        }
-        self._done = None
-        if device.type == "cuda":
-            self._done = torch.cuda.Event()
-            self._done.record(torch.cuda.current_stream(device))
-
-    def read(self) -> dict[str, Tensor]:
-        """Return the copies; wait for the work that was queued before them, not for that queued since."""
-        if self._done is not None:
-            self._done.synchronize()
-        return self._copies
-
-
 class Unread:
     """Numbers that a GPU is still computing. Reading them waits for the work before them, not for that queued since.
 
@@ -222,8 +192,11 @@ class Unread:
 
     def __init__(self, numbers: Sequence[Tensor]) -> None:
         together = torch.stack([number.double() for number in numbers])
-        self._copies = HostCopies({"numbers": together}, together.device)
+        self._copies = together.to("cpu", non_blocking=True)
+        self._done = torch.cuda.Event()
+        self._done.record(torch.cuda.current_stream(together.device))
 
     def read(self) -> list[float]:
         """Return the numbers."""
-        return [float(number) for number in self._copies.read()["numbers"]]
+        self._done.synchronize()
+        return [float(number) for number in self._copies]

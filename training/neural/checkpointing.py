@@ -1,7 +1,5 @@
 """Save a training, resume it, and go back to the last good state after a divergence.
 
-On a GPU a thread writes the checkpoints, so that the updates do not wait for the disk.
-
 A checkpoint names the conditions under which two fits can be equal to the last bit. On the CPU, equal options, data and
 seeds give equal weights as long as the kernels sum in the same order. That order depends on the release of torch, the
 kind of CPU, the number of threads and the number of ranks. Fits with the same values of these are in one class of
@@ -15,78 +13,17 @@ which the threads finish (`index_add_`, the embedding's gradient). A class names
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from copy import deepcopy
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from models.base import ModelError
 from training.neural.callbacks import Callback, ValidationResult
-from training.neural.checkpoint import Checkpoint, Checkpoints, HostCopies, Journal
+from training.neural.checkpoint import Checkpoint, Checkpoints, Journal
 from training.neural.state import TrainingState
 from training.neural.step import Divergence
 
-IN_A_THREAD = ("cuda",)
-"""Devices whose trainings have the thread. On the processor it would slow the updates down, and count as theirs."""
 log = logging.getLogger(__name__)
-
-
-class CheckpointWriter:
-    """Writer of checkpoints, one after another in the order given; when its block is left, all are written.
-
-    A checkpoint holds the state at the moment of `write`, whatever happens to the tensors afterwards. Until it is
-    complete the one before is the newest, so a process that is killed meanwhile goes on from there. An error of the
-    thread is raised by the next call of any method, at the latest at the end of the block.
-
-    Args:
-        checkpoints: Of this training. Nothing else may read or write them while `finish` has not returned.
-    """
-
-    def __init__(self, checkpoints: Checkpoints) -> None:
-        self.checkpoints = checkpoints
-        self._thread: ThreadPoolExecutor | None = None
-        self._written: Future[None] | None = None
-
-    def write(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], good: bool, device: torch.device) -> None:
-        """Write a checkpoint (see `Checkpoints.save`) of a training on *device*, after the one before."""
-        self.finish()
-        if device.type not in IN_A_THREAD:
-            self.checkpoints.save(tensors, facts, good)
-            return
-        copies, facts = HostCopies(tensors, device), deepcopy(dict(facts))
-        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._written = self._thread.submit(lambda: self.checkpoints.write(copies.read(), facts, good))
-
-    def look(self) -> None:
-        """Raise the error of a checkpoint that could not be written; do not wait for one that is being written."""
-        if self._written is not None and self._written.done():
-            self.finish()
-
-    def finish(self) -> None:
-        """Wait until all checkpoints are written."""
-        written, self._written = self._written, None
-        if written is not None:
-            written.result()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.finish()
-        except Exception as own:
-            if error is None:
-                raise
-            log.warning("the last checkpoint could not be written: %s", own)  # the other error is the cause to tell
-        finally:
-            if self._thread is not None:
-                self._thread.shutdown()
 
 
 def determinism_class(device: torch.device, ranks: int = 1) -> dict[str, str | int]:
@@ -121,16 +58,11 @@ BACK_OFFS = 3
 class Checkpointing(Callback):
     """Save the state after each evaluation and every `CHECKPOINT_SECONDS`; resume from the newest checkpoint.
 
-    On a GPU a thread writes the checkpoints (`CheckpointWriter`), so a training must be within the writer's block.
-
     Args:
         state: Saved and restored. All ranks take part; only the leading rank reads and writes files.
         checkpoints: Of this training, and perhaps of others in the same folder.
         journal: Cut where it ended when the restored state was saved.
         identity: Equal in all checkpoints of this training (JSON values).
-
-    Attributes:
-        writer: Writes the checkpoints.
     """
 
     def __init__(
@@ -138,7 +70,6 @@ class Checkpointing(Callback):
     ) -> None:
         super().__init__(state)
         self.checkpoints, self.journal, self.identity = checkpoints, journal, identity
-        self.writer = CheckpointWriter(checkpoints)
         self.saved, self.saved_update = state.ranks.clock(), -1
 
     def on_start(self) -> None:
@@ -154,8 +85,6 @@ class Checkpointing(Callback):
         else:
             self._cut(0)
             self.save(good=True)
-            # On a GPU the first update captures a CUDA graph, and no other thread may call CUDA meanwhile.
-            self.writer.finish()
 
     def on_validation(self, measured: ValidationResult) -> None:
         """Save; this callback comes after those that change the state."""
@@ -163,7 +92,6 @@ class Checkpointing(Callback):
 
     def on_window_end(self) -> None:
         """Save if enough time has passed on the leading rank, unless it was done after the evaluation."""
-        self.writer.look()
         fresh = self.saved_update == self.state.metrics.updates
         if not fresh and self.state.ranks.clock() - self.saved > CHECKPOINT_SECONDS:
             self.save(good=False)
@@ -174,13 +102,12 @@ class Checkpointing(Callback):
         tensors = self.state.tensors()
         if self.state.ranks.leads:
             facts = {"journal": self.journal.length, "identity": self.identity, "class": self._class()}
-            self.writer.write(tensors, self.state.facts() | facts, good, self.state.device)
+            self.checkpoints.save(tensors, self.state.facts() | facts, good)
         self.saved, self.saved_update = self.state.ranks.clock(), self.state.metrics.updates
 
     def load(self, good: bool = False) -> Checkpoint | None:
         """Return the newest checkpoint of this training (with *good*: the newest good one), or None."""
         ranks = self.state.ranks
-        self.writer.finish()
         return ranks.same(self.checkpoints.load(self._require_own, good) if ranks.leads else None)
 
     def restore(self, saved: Checkpoint) -> None:

@@ -265,13 +265,12 @@ def train(
         checkpointing = Checkpointing(state, Checkpoints(context.work / CHECKPOINTS), journal, identity)
         callbacks = _callbacks(state, plan, curves, checkpointing, context)
         torch.manual_seed(ranks.seed(training.seed))
-        with checkpointing.writer:
-            try:
-                limit = validation_limit(0 if context.pace else plan.total_tokens, training.evaluations)
-                step = TrainingStep(state, curves.write)
-                make_updates(plan, state, step, callbacks, lambda: _evaluate(state, validation_stream, limit))
-            except Paused as paused:
-                return _pause(paused, plan, checkpointing, context.work / PAUSED)
+        limit = validation_limit(0 if context.pace else plan.total_tokens, training.evaluations)
+        step = TrainingStep(state, curves.write)
+        try:
+            make_updates(plan, state, step, callbacks, lambda: _evaluate(state, validation_stream, limit))
+        except Paused as paused:
+            return _pause(paused, plan, checkpointing, context.work / PAUSED)
         if devices:
             network.zero_grad(set_to_none=True)
             free_cached_memory()  # that of the updates
@@ -307,9 +306,7 @@ def _pause(
     if state.ranks.leads:
         shutil.rmtree(folder, ignore_errors=True)
     identity = checkpointing.identity | {"training": stored(training)}
-    paused_there = Checkpointing(state, Checkpoints(folder), checkpointing.journal, identity)
-    with paused_there.writer:
-        paused_there.save(good=True)
+    Checkpointing(state, Checkpoints(folder), checkpointing.journal, identity).save(good=True)
     return {
         **state.metrics.summary(state.reports_nats), "step_seconds": state.metrics.step_seconds(0.5),
         "epochs": training.epochs, "warmup": training.warmup,
