@@ -4,8 +4,8 @@ A document is `[begin, w1 … wn, end]`, where begin is a token that is given an
 in a text of lines). No n-gram ends with the begin token and none crosses a document. So an order counts exactly the
 positions with enough history, and order 1 counts the predicted tokens.
 
-All windows of N tokens are sorted once (`window_batches.py`). Then the n-grams of every order are read
-from them, each with a link to its suffix (`window_counts.py`), so that the estimators can sum with one `bincount`.
+All windows of N tokens are sorted once, and the n-grams of every order are read from them, each with a link to its
+suffix (`window_counts.py`), so that the estimators can sum with one `bincount`.
 Within a memory limit, text and counts are in temporary files, and memory holds what is worked on at a time.
 
 Documents are read block by block, so that they too may be in a file that is larger than memory.
@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -26,8 +28,7 @@ from models.atomic_files import let_go
 from models.base import ModelError
 from models.ngram.lookup import NONE, Followers, follow
 from training.ngram.counting.memory import IN_MEMORY, ArrayAllocator, memory_plan
-from training.ngram.counting.window_batches import TextInBlocks, sort_windows
-from training.ngram.counting.window_counts import DocumentLimit, count_order
+from training.ngram.counting.window_counts import DocumentLimit, TextInBlocks, count_windows
 from training.ngram.engine import ShardEngine, Threads
 
 _BLOCK = 1 << 20
@@ -92,16 +93,6 @@ def _not_leading(ids_T: np.ndarray, given_V: np.ndarray) -> Iterator[tuple[np.nd
         let_go(ids_T)
 
 
-def _taken(ids_T: np.ndarray, at_Q: np.ndarray) -> np.ndarray:
-    """Return the ids at some positions, ascending; memory holds one block of a text that is in a file."""
-    found_Q = np.empty(len(at_Q), ids_T.dtype)
-    for part in _blocks(len(ids_T)):
-        some = slice(*np.searchsorted(at_Q, (part.start, part.stop)).tolist())
-        found_Q[some] = ids_T[at_Q[some]]
-        let_go(ids_T)
-    return found_Q
-
-
 def _blocks(length: int) -> Iterator[slice]:
     yield from (slice(first, min(first + _BLOCK, length)) for first in range(0, length, _BLOCK))
 
@@ -125,29 +116,6 @@ def begins(ids_T: np.ndarray, given_V: np.ndarray, allocator: ArrayAllocator = I
     return growing.finished()
 
 
-def last_in_suffix_order(ids_T: np.ndarray, given_V: np.ndarray, raw_V: np.ndarray, order: int) -> int:
-    """Return the end position of the N-gram that is greatest when read backwards; NONE if there is no n-gram.
-
-    Histories that are longer than their document are padded with the begin token.
-    """
-    greatest = int(np.flatnonzero(raw_V).max(initial=NONE))
-    if greatest == NONE:
-        return NONE
-    places = []
-    for part in _blocks(len(ids_T)):
-        places.append(np.flatnonzero(ids_T[part] == greatest) + part.start)
-        let_go(ids_T)
-    best = looking = np.concatenate(places)
-    for _ in range(order):
-        words = _taken(ids_T, looking)
-        greatest_word = words == words.max()
-        best, looking = best[greatest_word], looking[greatest_word]
-        if len(best) == 1:
-            break
-        looking = np.where(given_V[words[greatest_word]], looking, looking - 1)
-    return int(best[0])
-
-
 MOST_ORDERS, MOST_TOKENS = 255, (1 << 31) - 1
 
 
@@ -163,8 +131,6 @@ class OrderCounts:
         begins_M: Whether the n-gram begins with a begin token.
         widespread_M: Whether the n-gram occurs in at least `min_documents` documents; None if this was not counted.
         vocabulary_size: V.
-        open_row: The row of the n-gram that `lmplz` has not finished when its stream ends (see `kenlm_exact` of
-            `kneser_ney.counts_of_counts`); NONE if there is none.
     """
 
     followers: Followers | None
@@ -173,7 +139,6 @@ class OrderCounts:
     begins_M: np.ndarray
     widespread_M: np.ndarray | None
     vocabulary_size: int
-    open_row: int = NONE
 
     @property
     def keys_M(self) -> np.ndarray:
@@ -204,6 +169,23 @@ class NGramCounts:
     def predictable(self) -> int:
         """Number of ids that can be predicted: the vocabulary without the given ones."""
         return self.vocabulary_size - len(self.given)
+
+    @cached_property
+    def open_rows(self) -> tuple[int, ...]:
+        """Per order, the row of the n-gram that `lmplz` has not finished when its stream ends; NONE if there is none.
+
+        It is the greatest one read backwards (see `kenlm_exact` of `kneser_ney.counts_of_counts`).
+        """
+        rows = [int(np.flatnonzero(self.orders[0].raw_M).max(initial=NONE))]
+        for below, entry in pairwise(self.orders):
+            row = NONE
+            if rows[-1] != NONE and not below.begins_M[rows[-1]]:
+                for part in _blocks(len(entry)):  # the last one has the greatest first word
+                    at = np.flatnonzero(entry.suffix_M[part] == rows[-1])
+                    row = part.start + int(at[-1]) if len(at) else row
+                    self.allocator.release()
+            rows.append(row)
+        return tuple(rows)
 
     def context(self, order: int) -> np.ndarray:
         """Return the row, at the order below, of every n-gram's context; (M,) int64; 0 (empty context) at order 1."""
@@ -293,37 +275,16 @@ def count_ngrams(
     raw_V = occurrences(ids_T, given_V)
     most_frequent = max(int(raw_V.max(initial=0)), len(documents.offsets) - 1)  # or all begin with one token
     plan = memory_plan(order, vocabulary_size, most_frequent, allocator, threads)
-    last = last_in_suffix_order(ids_T, given_V, raw_V, order)
-    words = OrderCounts(
-        None, raw_V.astype(np.int32), np.zeros(0, np.int32), given_V, None, vocabulary_size,
-        NONE if last == NONE else int(ids_T[last]),
-    )  # fmt: skip
+    orders = [OrderCounts(None, raw_V.astype(np.int32), np.zeros(0, np.int32), given_V, None, vocabulary_size)]
     if order == 1:
-        return NGramCounts((words,), vocabulary_size, tuple(sorted(given)))
+        return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)))
     engine = engine or Threads(plan.threads)
     limit = DocumentLimit(min_documents, begins(ids_T, given_V, allocator)) if min_documents > 1 else None
-    windows, last_words = sort_windows(TextInBlocks(ids_T, given_V, order, plan.windows), plan, engine, limit)
-    orders = [words]
-    for length, word_M in enumerate(last_words, start=2):
-        counted = count_order(windows, length, word_M, ids_T, plan, engine)
-        followers = [one.followers for one in orders if one.followers is not None] + [counted.followers]
-        orders.append(OrderCounts(*counted, vocabulary_size, _open_row(followers, ids_T, given_V, last)))
+    text = TextInBlocks(ids_T, given_V, order, plan.windows)
+    for followers, rows, suffix_M in count_windows(text, plan, engine, limit):
+        widespread_M = rows.widespread_M if limit else None
+        orders.append(OrderCounts(followers, rows.raw_M, suffix_M, rows.begins_M, widespread_M, vocabulary_size))
     return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)), allocator)
-
-
-def _open_row(followers: Sequence[Followers], ids_T: np.ndarray, given_V: np.ndarray, last: int) -> int:
-    """Return the row of the n-gram that ends at a position, or NONE if its document begins after its first word.
-
-    Args:
-        followers: Those of the orders 2 … k of a k-gram.
-    """
-    ids = ids_T[max(last - len(followers), 0) : last + 1]
-    if last < len(followers) or given_V[ids[1:]].any():
-        return NONE
-    row = ids[:1].astype(np.int64)
-    for entry, word in zip(followers, ids[1:], strict=True):
-        row = entry.find(row, np.array([word]))
-    return int(row[0])
 
 
 def unseen_share(counts: NGramCounts, held_out: Documents) -> dict[int, float]:

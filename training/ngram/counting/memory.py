@@ -4,7 +4,7 @@ The rule, for a limit of L bytes, n-grams of N words, and a text of any length:
 
     standing   memory of the process at the start + 24 bytes per word of the vocabulary
     working    110 bytes per window that is being sorted, per thread; as many tokens are read as one block
-    batch      4 N + 32 bytes per window of a batch (`window_batches.py`), at least those of the most frequent word
+    batch      4 N + 32 bytes per window of a batch (`window_counts.py`), at least those of the most frequent word
     windows    sorted at a time: at most 262,144; threads: as many as the rest allows
     ranges     of rows, where a step needs them in any order: three quarters of the memory that is left
 
@@ -129,7 +129,8 @@ class GrowingArray:
     def finished(self) -> np.ndarray:
         """Return the whole array; nothing can be appended afterwards."""
         if self._file is None:
-            return self._parts[0] if len(self._parts) == 1 else np.concatenate([np.empty(0, self.kind), *self._parts])
+            parts, self._parts = self._parts, []  # else both would stay in memory
+            return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, self.kind), *parts])
         with self._allocator._named(self.length * self.kind.itemsize), self._file as file:
             file.flush()
             if not self.length:

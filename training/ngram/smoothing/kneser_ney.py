@@ -165,10 +165,9 @@ def counts_of_counts(
     for part in pieces(adjusted_M):
         n += np.bincount(np.minimum(adjusted_M[part], 5), minlength=6)
         counts.allocator.release()
-    entry = counts.orders[order - 1]
-    if kenlm_exact and order < counts.order and entry.open_row != NONE:
-        n[min(int(adjusted_M[entry.open_row]), 5)] -= 1
-        n[min(int(entry.raw_M[entry.open_row]), 5)] += 1
+    if kenlm_exact and order < counts.order and (row := counts.open_rows[order - 1]) != NONE:
+        n[min(int(adjusted_M[row]), 5)] -= 1
+        n[min(int(counts.orders[order - 1].raw_M[row]), 5)] += 1
     return int(n[1]), int(n[2]), int(n[3]), int(n[4])
 
 

@@ -1,4 +1,4 @@
-"""Sorting all windows of a text: equal to sorting tuples of words, whatever fits into one integer."""
+"""Sorting windows: equal to sorting tuples of words, whatever fits into one integer."""
 
 from __future__ import annotations
 
@@ -8,45 +8,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.examples import examples
-from training.ngram.counting import window_counts as machinery
-from training.ngram.counting.memory import ArrayAllocator, MemoryPlan
-from training.ngram.counting.window_batches import TextInBlocks, sort_windows
-from training.ngram.engine import Threads
+from training.ngram.counting import window_sorting
 
-V = 12
-DOCUMENTS = st.lists(st.lists(st.sampled_from([0, 3, 3, 4, 11]), max_size=8).map(lambda words: [1, *words, 2]))
-
-
-def text_of(documents: list[list[int]], order: int, block: int) -> TextInBlocks:
-    ids = np.array([token for document in documents for token in document], np.int32)
-    return TextInBlocks(ids, np.arange(V) == 1, order, block)
+V, ORDER = 12, 4
+WORDS = st.lists(st.sampled_from([1, 4, 4, 5, 12]), max_size=ORDER - 1)
+NEXT = -2
+"""The code of a begin token: here the window's document has ended."""
 
 
 @pytest.mark.parametrize("bits", [64, 24, 14])
 @examples(60)
-@given(
-    documents=DOCUMENTS, order=st.integers(2, 5), most=st.sampled_from([1, 5, 1000]), threads=st.sampled_from([1, 2])
-)
-def test_windows_come_in_the_order_of_their_words_with_what_they_share(documents, order, most, threads, bits):
+@given(windows=st.lists(st.tuples(st.sampled_from([-2, 4, 5]), WORDS)), most=st.sampled_from([1, 5, 1000]))
+def test_windows_come_in_the_order_of_their_words_with_what_they_share(windows, most, bits):
+    if len(windows) > most:  # then they have one first word
+        windows = [(4, words) for _, words in windows]
+    rows = [(first, *words, NEXT, *[5] * ORDER)[:ORDER] for first, words in windows]
+    code_NP = [np.array(code_P, np.int32) for code_P in zip(*rows, strict=True)] or [np.zeros(0, np.int32)] * ORDER
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(machinery, "WORD_BITS", bits)
-        plan = MemoryPlan(most, threads, ArrayAllocator(), 3 * most)
-        sorted_windows, _ = sort_windows(text_of(documents, order, 2 * most), plan, Threads(threads))
-    flat = [(document[i : i + order], start + i) for start, document in starts(documents) for i in range(len(document))]
-    expected = sorted((window, start) for window, start in flat if len(window) > 1)
-    assert sorted_windows.start_W.tolist() == [start for _, start in expected]
-    before: list[int] = []
-    lengths = zip(sorted_windows.shared_W.tolist(), sorted_windows.length_W.tolist(), strict=True)
-    for (window, _), (shared, length) in zip(expected, lengths, strict=True):
-        assert shared == (order if window == before else common(window, before))
-        assert length == len(window)
+        patch.setattr(window_sorting, "WORD_BITS", bits)
+        order_P, shared_P = window_sorting.sort_windows(code_NP, V, most)
+    texts = [(abs(first), *words) for first, words in windows]
+    assert order_P.tolist() == sorted(range(len(texts)), key=texts.__getitem__)
+    before: tuple[int, ...] = ()
+    for number, shared in zip(order_P.tolist(), shared_P.tolist(), strict=True):
+        window = texts[number]
+        assert shared == (ORDER if window == before else common(window, before))
         before = window
 
 
-def starts(documents: list[list[int]]) -> list[tuple[int, list[int]]]:
-    return [(sum(map(len, documents[:i])), document) for i, document in enumerate(documents)]
-
-
-def common(window: list[int], other: list[int]) -> int:
+def common(window: tuple[int, ...], other: tuple[int, ...]) -> int:
     pairs = zip(window, other, strict=False)
     return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(window), len(other)))
