@@ -1,10 +1,10 @@
 """Write and read checkpoints and the journal of a fit, so that a killed training resumes with the same result.
 
-A checkpoint is two files in one folder, `NUMBER.safetensors` (all tensors) and `NUMBER.json` (all numbers and the
-checksum of the tensors). Each is written under another name and then renamed. The JSON file comes last, so its presence
-means that the checkpoint is complete. A checkpoint that does not match its checksums is skipped in favour of the one
-before. Nothing is pickled. Files are not flushed to the disk: if the process dies, nothing is lost, and after a power
-cut the checksum detects torn files.
+A checkpoint is one file of safetensors: all tensors, and in its header all numbers as JSON. Its name has its number,
+its kind and its checksum: `00000003-good-SHA256.safetensors`. It is written under another name and then renamed, so it
+is complete. A checkpoint that does not match its checksum is skipped in favour of the one before. Nothing is pickled.
+Files are not flushed to the disk: if the process dies, nothing is lost, and after a power cut the checksum detects torn
+files.
 
 The journal is `metrics.jsonl`, one JSON object per line: {"step": tokens seen, "time": seconds since 1970, NAME: value,
 …}. A checkpoint records the journal's length. Resuming cuts the journal there, so that no point is doubled. A line with
@@ -13,18 +13,17 @@ The journal is `metrics.jsonl`, one JSON object per line: {"step": tokens seen, 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -32,7 +31,7 @@ from models.atomic_files import save_tensors
 from models.base import JOURNAL, sha256_of
 
 SETTLED = "settled"
-FORMAT = 2
+GOOD = "good"
 log = logging.getLogger(__name__)
 
 
@@ -59,16 +58,13 @@ class Checkpoints:
         """Write a checkpoint; after the return it survives the death of the process."""
         # Copies: the format refuses tensors that share memory.
         copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-        number = max((number for number, _ in self._all()), default=0) + 1
-        data = self._path(number, "safetensors")
-        part = data.with_suffix(".part")
-        save_tensors(save_file, copies, part)
-        body = {"format": FORMAT, "good": good, "sha256": sha256_of(part), "facts": dict(facts)}
-        os.replace(part, data)
-        text = json.dumps({"checksum": _checksum(body), "body": body})
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, self._path(number, "json"))
-        self._prune()
+        number = max((int(path.name.split("-")[0]) for path in self._all()), default=0) + 1
+        part, header = self.folder / "new.part", {"facts": json.dumps(dict(facts))}
+        save_tensors(lambda values, path: save_file(values, path, header), copies, part)
+        os.replace(part, self.folder / f"{number:08d}-{GOOD if good else 'timed'}-{sha256_of(part)}.safetensors")
+        latest = {*self._all(good=True)[-2:], *self._all()[-1:]}
+        for path in set(self._all()) - latest:
+            path.unlink()
 
     def load(
         self, check: Callable[[Checkpoint], None] = lambda checkpoint: None, good: bool = False
@@ -80,50 +76,27 @@ class Checkpoints:
         """
         for torn in (*self.folder.glob("*.part"), *self.folder.glob(".tmp*")):  # left by a killed process
             torn.unlink()
-        for number, body in sorted(self._all(), key=lambda entry: entry[0], reverse=True):
-            if good and body and not body["good"]:
-                continue
+        for path in reversed(self._all(good)):
             try:
-                checkpoint = self._read(number, body)
+                checkpoint = self._read(path)
                 check(checkpoint)
                 return checkpoint
             except (OSError, SafetensorError, ValueError) as error:
-                log.warning("checkpoint %s cannot be used and is skipped: %s", self._path(number, "json"), error)
-                if isinstance(error, FileNotFoundError) or not isinstance(error, OSError):
-                    self._delete(number)  # a file that cannot be read now may be complete
+                log.warning("checkpoint %s cannot be used and is skipped: %s", path, error)
+                if not isinstance(error, OSError):
+                    path.unlink()  # a file that cannot be read now may be complete
         return None
 
-    def _read(self, number: int, body: dict[str, Any] | None) -> Checkpoint:
-        if body is None:
-            raise ValueError("its description was changed after it was written")
-        data = self._path(number, "safetensors")
-        if sha256_of(data) != body["sha256"]:
-            raise ValueError(f"{data.name} was changed after it was written")
-        return Checkpoint(load_file(data), body["facts"])
+    def _read(self, path: Path) -> Checkpoint:
+        if sha256_of(path) != path.stem.split("-")[2]:
+            raise ValueError("it was changed after it was written")
+        with safe_open(path, "pt") as file:
+            facts = json.loads(file.metadata()["facts"])
+        return Checkpoint(load_file(path), facts)
 
-    def _all(self) -> Iterator[tuple[int, dict[str, Any] | None]]:
-        for path in self.folder.glob("*.json"):
-            try:
-                entry = json.loads(path.read_text(encoding="utf-8"))
-                whole = entry["checksum"] == _checksum(entry["body"]) and entry["body"]["format"] == FORMAT
-            except (OSError, ValueError, KeyError, TypeError):
-                whole = False
-            yield int(path.stem), entry["body"] if whole else None
-
-    def _prune(self) -> None:
-        numbers = {number: body for number, body in self._all() if body}
-        good = sorted(number for number, body in numbers.items() if body["good"])
-        latest = {*good[-2:], max(numbers)}
-        for path in self.folder.iterdir():
-            if path.stem.isdigit() and int(path.stem) not in latest:
-                path.unlink()
-
-    def _delete(self, number: int) -> None:
-        for suffix in ("json", "safetensors"):
-            self._path(number, suffix).unlink(missing_ok=True)
-
-    def _path(self, number: int, suffix: str) -> Path:
-        return self.folder / f"{number:08d}.{suffix}"
+    def _all(self, good: bool = False) -> list[Path]:
+        """Return the checkpoints, the oldest first; with *good* only those."""
+        return sorted(self.folder.glob(f"*-{GOOD if good else '*'}-*.safetensors"))
 
 
 class Journal:
@@ -177,10 +150,6 @@ def set_random(tensors: Mapping[str, Tensor], device: torch.device) -> None:
     torch.set_rng_state(tensors["cpu"])
     if device.type == "cuda" and "cuda" in tensors:
         torch.cuda.set_rng_state(tensors["cuda"], device)
-
-
-def _checksum(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 class Unread:

@@ -75,5 +75,5 @@ def kill(folder, at):
         run(folder, network_of(at))
 
 
-def newest(folder, suffix):
-    return max((folder / CHECKPOINTS).glob(f"*.{suffix}"))
+def newest(folder):
+    return max((folder / CHECKPOINTS).iterdir())

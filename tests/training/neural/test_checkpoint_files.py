@@ -7,7 +7,7 @@ from training.neural.checkpoint import Checkpoints
 
 
 def numbers(checkpoints):
-    return sorted(int(path.stem) for path in checkpoints.folder.glob("*.json"))
+    return sorted(int(path.name[:8]) for path in checkpoints.folder.iterdir())
 
 
 def test_the_two_newest_good_ones_and_the_newest_of_all_are_kept(tmp_path):
@@ -16,12 +16,12 @@ def test_the_two_newest_good_ones_and_the_newest_of_all_are_kept(tmp_path):
     for good, kept in written:
         checkpoints.save({"x": torch.zeros(2)}, {}, good)
         assert numbers(checkpoints) == kept
-        assert len(list(tmp_path.iterdir())) == 2 * len(kept)
 
 
 def test_what_killed_writes_left_is_removed(tmp_path):
     Checkpoints(tmp_path).save({"weight": torch.ones(2)}, {}, good=True)
+    written = list(tmp_path.iterdir())
     for left in ("00000002.part", ".tmpa1B2c3"):  # ours, and that of safetensors
         (tmp_path / left).write_bytes(b"half")
     assert Checkpoints(tmp_path).load() is not None
-    assert {path.name for path in tmp_path.iterdir()} == {"00000001.json", "00000001.safetensors"}
+    assert list(tmp_path.iterdir()) == written

@@ -45,24 +45,20 @@ def flip(path):
 
 
 DAMAGE = {
-    "a flipped bit in the tensors": lambda folder: flip(newest(folder, "safetensors")),
-    "a flipped bit in the description": lambda folder: flip(newest(folder, "json")),
-    "tensors cut short": lambda folder: os.truncate(newest(folder, "safetensors"), 1000),
-    "a description cut short": lambda folder: os.truncate(newest(folder, "json"), 100),
-    "an empty description": lambda folder: os.truncate(newest(folder, "json"), 0),
-    "missing tensors": lambda folder: newest(folder, "safetensors").unlink(),
-    "a missing description": lambda folder: newest(folder, "json").unlink(),
-    "a description that is another JSON": lambda folder: newest(folder, "json").write_text("[1, 2]"),
+    "a flipped bit": lambda folder: flip(newest(folder)),
+    "cut short": lambda folder: os.truncate(newest(folder), 1000),
+    "empty": lambda folder: os.truncate(newest(folder), 0),
+    "missing": lambda folder: newest(folder).unlink(),
     "a journal cut short": lambda folder: os.truncate(folder / "metrics.jsonl", 700),
     "no journal": lambda folder: (folder / "metrics.jsonl").unlink(),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", long_but(DAMAGE, {"a flipped bit in the tensors", "no journal"}))
+@pytest.mark.parametrize("damage", long_but(DAMAGE, {"a flipped bit", "no journal"}))
 def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path, undisturbed, damage, caplog):
     kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
-    assert len(list((tmp_path / CHECKPOINTS).glob("*.json"))) == 2
+    assert len(list((tmp_path / CHECKPOINTS).iterdir())) == 2
     DAMAGE[damage](tmp_path)
     assert_same_as(undisturbed, tmp_path, *run(tmp_path))
-    assert ("is skipped" in caplog.text) == (damage != "a missing description")
+    assert ("is skipped" in caplog.text) == (damage != "missing")

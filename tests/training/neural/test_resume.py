@@ -1,6 +1,5 @@
 """Exact resume: a training that is killed anywhere and started again ends with the same bits and the same journal."""
 
-import json
 import os
 import signal
 import subprocess
@@ -23,11 +22,11 @@ from tests.training.neural.killed_trainings import (
     journal,
     kill,
     network_of,
-    newest,
     run,
     without_clock,
 )
 from training.neural import checkpointing
+from training.neural.checkpoint import Checkpoints
 from training.neural.optimizers import AdamW, learning_rate
 from training.neural.trainer import CHECKPOINTS
 
@@ -49,9 +48,8 @@ def test_a_training_killed_several_times_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rename", long_but(range(1, 10), {6}))
+@pytest.mark.parametrize("rename", long_but(range(1, 6), {3}))
 def test_a_kill_while_a_checkpoint_is_written(tmp_path, undisturbed, monkeypatch, rename):
-    """Between any two renames of files, so also with tensors but without their description."""
     monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
     with killed_at_rename(rename):
         run(tmp_path)
@@ -83,7 +81,7 @@ def test_whatever_the_recipe_remembers_survives_kills(tmp_path, recipe, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(killed_trainings, "SPEC", replace(SPEC, training=training))
         plain, summary = run(tmp_path / "plain", training=training)
-        facts = json.loads(newest(tmp_path / "plain", "json").read_text())["body"]["facts"]
+        facts = Checkpoints(tmp_path / "plain" / CHECKPOINTS).load().facts
         assert recipe != "nt_asgd" or facts["trigger"]["fired"]
         assert recipe != "plateau" or facts["course"]["plateau"] < 0.1
         (tmp_path / "killed").mkdir()
@@ -149,7 +147,7 @@ def test_a_process_killed_with_sigkill(tmp_path, undisturbed):
     root = Path(__file__).parents[3]
     command = [sys.executable, "-c", PROGRAM, str(root), str(tmp_path), "33"]
     assert subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == -signal.SIGKILL
-    assert list((tmp_path / CHECKPOINTS).glob("*.json"))
+    assert list((tmp_path / CHECKPOINTS).glob("*.safetensors"))
     network = network_of()
     kill_free = undisturbed[1]["updates"]
     calls, loss = [0], network.output.loss
