@@ -5,9 +5,6 @@ lanes are equal parts of one continuous stream: a review may begin at the end of
 the next. In `ReviewBatches` every lane holds whole reviews, one after another, so that the model can start each review
 from a fresh state. The lengths of these lanes are as equal as whole reviews allow.
 
-On a GPU, the piece of the stream that windows are cut from is kept there, in 16 bits where the stream's ids have them.
-So a window needs no copy from the processor: it is a slice, widened to the 64 bits that the network's look-ups take.
-
 The plan (windows, epoch by epoch, and when to evaluate) follows from the options and the data alone.
 
 Shapes: B lanes, T positions of a window, D reviews.
@@ -26,7 +23,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.neural.device import to_device
 from models.neural.spec import TrainingSpec
 from models.streams import TokenStream
 from models.threads import in_order
@@ -54,17 +50,12 @@ class Window:
 
     `x_BT` (int64) are the tokens read, `y_BT` (int64) the tokens that follow them, −1 where nothing is scored. The
     window is number `index` of `of` in its epoch.
-
-    Several windows are cut from one `piece_BL` of the lanes, in the stream's own number format: this one begins at its
-    position `begin`. None: it was not cut from any.
     """
 
     x_BT: np.ndarray
     y_BT: np.ndarray
     index: int
     of: int
-    piece_BL: np.ndarray | None = None
-    begin: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,7 +125,7 @@ class TBPTTBatches:
             for index in range(first, stop):
                 begin, end = int(cuts[index] - cuts[first]), int(cuts[index + 1] - cuts[first])
                 read_BT, followed_by_BT = x_BL[:, begin:end], y_BL[:, begin:end]
-                yield Window(read_BT.astype(np.int64), self._target_V[followed_by_BT], index, last, x_BL, begin)
+                yield Window(read_BT.astype(np.int64), self._target_V[followed_by_BT], index, last)
 
     def _order(self, n: int) -> np.ndarray:
         return np.random.default_rng([self._seed, n]).permutation(len(self._stream))
@@ -247,39 +238,6 @@ def count_updates(windows: np.ndarray, epochs: float) -> int:
 def _bounds(lengths: np.ndarray) -> np.ndarray:
     """Return where consecutive items of these lengths begin, and where the last one ends."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-
-
-UNSIGNED_16 = 0xFFFF
-
-
-class StreamPiece:
-    """The latest piece on the GPU.
-
-    torch has few operators for unsigned numbers, so their bits are read as signed ones. Ids of 32 bits are never that
-    large; those of 16 bits are negative from 32,768 on, until a mask takes the copies of the sign away.
-
-    Args:
-        rows: Rows of the batch to keep.
-        device: The GPU.
-    """
-
-    def __init__(self, rows: slice, device: torch.device) -> None:
-        self.rows, self.device = rows, device
-        self._piece_BL: np.ndarray | None = None
-        self._there_BL = torch.empty(0)
-        self._negative = False
-
-    def window(self, window: Window) -> Tensor:
-        """Return the tokens that a window reads (B, T, int64); of the first one of a piece, the piece is copied."""
-        if window.piece_BL is None:
-            return to_device(torch.from_numpy(window.x_BT[self.rows]), self.device)
-        if window.piece_BL is not self._piece_BL:
-            self._piece_BL = window.piece_BL
-            signed_BL = np.ascontiguousarray(window.piece_BL[self.rows]).view(f"i{window.piece_BL.itemsize}")
-            self._negative = bool(signed_BL.size) and int(signed_BL.min()) < 0
-            self._there_BL = to_device(torch.from_numpy(signed_BL), self.device)
-        ids_BT = self._there_BL[:, window.begin : window.begin + window.x_BT.shape[1]].to(torch.int64)
-        return ids_BT.bitwise_and_(UNSIGNED_16) if self._negative else ids_BT
 
 
 RESET_STREAM = 7

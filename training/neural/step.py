@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from models.neural.device import first_line, free_cached_memory, is_out_of_memory, to_device
-from training.neural.batches import StreamPiece
 from training.neural.checkpoint import Unread, random_tensors, set_random
 from training.neural.fused.captured import CapturedReading, Read, captured
 from training.neural.optimizers import Clipped, scale_and_clip, scale_and_clip_unread
@@ -158,7 +157,6 @@ class TrainingStep(UpdateStep):
         super().__init__(state, record)
         self._captured: CapturedReading | None = None
         on_gpu, all_at_once = state.device.type == "cuda", self.training.bptt_grad_len in (None, self.training.bptt_len)
-        self._piece = StreamPiece(state.rows, state.device) if on_gpu else None
         self._captures = on_gpu and all_at_once and not self.training.random_window
 
     def __call__(self, window: Window, keep_B: Tensor | None) -> None:
@@ -169,7 +167,7 @@ class TrainingStep(UpdateStep):
             keep_B: False for streams that are reset before this window; None where none is.
         """
         rows, device = self.state.rows, self.state.device
-        x_BT = self._piece.window(window) if self._piece else torch.from_numpy(window.x_BT[rows])
+        x_BT = to_device(torch.from_numpy(window.x_BT[rows]), device)
         y_BT = torch.from_numpy(window.y_BT[rows])
         keep_B = None if keep_B is None else to_device(keep_B[rows], device)
         sums, self.state.memory = self.gradient(x_BT, y_BT, keep_B)
