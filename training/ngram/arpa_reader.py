@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import logging
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,7 +32,7 @@ from models.ngram.lookup import NONE
 from models.ngram.tables import Tables
 from training.ngram.arpa_writer import GIVEN_NOTE, LN10, MARKS
 from training.ngram.lines.text_corpus import CAPITAL_UNKNOWN
-from training.ngram.lines.text_source import LineSource, opened
+from training.text_source import opened
 
 
 @dataclass
@@ -170,6 +172,47 @@ _FOREIGN = {
 }
 
 
+BLOCK = 1 << 25
+"""Bytes of entries that are parsed at a time."""
+
+
+@dataclass
+class _ArpaText:
+    """The text of a file; *at* is the place of the next line."""
+
+    path: Path
+    text: bytes
+    at: int = 0
+
+    def fail(self, expected: str, actual: object = None, at: int | None = None) -> NoReturn:
+        """Raise the error of a damaged file, with the number of the line at a place (None: the next line)."""
+        line = self.text.count(b"\n", 0, self.at if at is None else at) + 1
+        shown = "" if actual is None else f", found {actual!r}"
+        raise ModelError(f"{self.path}, line {line}: expected {expected}{shown}", kind="input")
+
+    def next_line(self, expected: str) -> tuple[int, bytes]:
+        """Return the place of the next line that is not blank, and the line without blanks around it."""
+        while self.at < len(self.text):
+            begin, end = self.at, self.text.find(b"\n", self.at)
+            self.at = len(self.text) if end < 0 else end + 1
+            if line := self.text[begin : self.at].strip(b" \t\r\n"):
+                return begin, line
+        self.fail(f"{expected}, found the end of the file")
+
+    def entries(self) -> Iterator[tuple[int, bytes]]:
+        """Yield blocks (place, whole lines) up to the next line that begins with a backslash."""
+        end = len(self.text)
+        if self.text.startswith(b"\\", self.at):
+            end = self.at
+        elif (title := self.text.find(b"\n\\", self.at)) >= 0:
+            end = title + 1
+        while self.at < end:
+            begin = self.at
+            cut = self.text.rfind(b"\n", begin, begin + BLOCK) + 1
+            self.at = cut if begin + BLOCK < end and cut else end
+            yield begin, self.text[begin : self.at]
+
+
 def read_arpa(path: Path) -> tuple[Tables, tuple[str, ...]]:
     """Read an ARPA file or pipe, plain or packed, into tables and words: `<unk>`, `<s>`, `</s>`, then the others by id.
 
@@ -180,10 +223,14 @@ def read_arpa(path: Path) -> tuple[Tables, tuple[str, ...]]:
     """
     path = Path(path)
     with stored(str(path), kind="input"), opened(path) as stream:
-        return _read(LineSource(path, stream))
+        try:
+            text = stream.read()
+        except (EOFError, zlib.error) as error:
+            raise ModelError(f"{path}, line 1: expected more of the file ({error})", kind="input") from error
+    return _read(_ArpaText(path, text))
 
 
-def _read(source: LineSource) -> tuple[Tables, tuple[str, ...]]:
+def _read(source: _ArpaText) -> tuple[Tables, tuple[str, ...]]:
     given_names, sizes = _header(source)
     words, unigrams = _unigrams(source, sizes)
     symbols = pl.Enum(words)
@@ -196,44 +243,45 @@ def _read(source: LineSource) -> tuple[Tables, tuple[str, ...]]:
     if sum(entries.positive for entries in orders):
         logger.warning("%s: log p above 0 in %d entries; set to 0", source.path, sum(e.positive for e in orders))
     given = [index for index, word in enumerate(words) if word in given_names]
-    tables = tables_of(orders, len(words), given, lambda order, row: _refuse_twice(source.path, order, row))
+    tables = tables_of(orders, len(words), given, partial(_refuse_twice, source))
     return tables, tuple(words)
 
 
-def _header(source: LineSource) -> tuple[set[str], list[int]]:
+def _header(source: _ArpaText) -> tuple[set[str], list[int]]:
     """Read up to the first section; return the words that are marked as given, and the number of n-grams per order."""
     given = {"<s>"}
-    while (line := source.next_line("\\data\\")) != b"\\data\\":
+    while (found := source.next_line("\\data\\"))[1] != b"\\data\\":
+        at, line = found
         for magic, name in _FOREIGN.items():
             if line.startswith(magic):
-                source.fail(f"ARPA text, found {name}", line=source.line - 1)
+                source.fail(f"ARPA text, found {name}", at=at)
         if line.startswith(GIVEN_NOTE.encode()):
             given |= set(line.decode("utf-8", "replace").removeprefix(GIVEN_NOTE).split())
     sizes: list[int] = []
-    while not (line := source.next_line("ngram 1=…" if not sizes else "\\1-grams:")).startswith(b"\\"):
-        match = _COUNT.fullmatch(line)
+    while not (found := source.next_line("ngram 1=…" if not sizes else "\\1-grams:"))[1].startswith(b"\\"):
+        match = _COUNT.fullmatch(found[1])
         if not match or int(match[1]) != len(sizes) + 1:
-            source.fail(f"ngram {len(sizes) + 1}=…", _shown(line), source.line - 1)
+            source.fail(f"ngram {len(sizes) + 1}=…", _shown(found[1]), found[0])
         sizes.append(int(match[2]))
-    source.back(line)
+    source.at = found[0]
     if not sizes:
-        source.fail("ngram 1=…", _shown(line))
+        source.fail("ngram 1=…", _shown(found[1]))
     return given, sizes
 
 
-def _title(source: LineSource, title: str) -> None:
-    line = source.next_line(title)
+def _title(source: _ArpaText, title: str) -> None:
+    at, line = source.next_line(title)
     if line != title.encode():
-        source.fail(title, _shown(line), source.line - 1)
+        source.fail(title, _shown(line), at)
 
 
-def _unigrams(source: LineSource, sizes: list[int]) -> tuple[list[str], Entries]:
+def _unigrams(source: _ArpaText, sizes: list[int]) -> tuple[list[str], Entries]:
     """Return the words, marks first, and their entries in the same order."""
     parts = list(_rows(source, 1, sizes, None))
     rows = pl.concat(parts) if parts else _columns(b"", ["w1"])
     rows = _one_unknown(source, rows)
     if rows["w1"].is_duplicated().any():
-        _refuse_twice(source.path, 1, int(np.flatnonzero(~rows["w1"].is_first_distinct().to_numpy())[0]))
+        _refuse_twice(source, 1, int(np.flatnonzero(~rows["w1"].is_first_distinct().to_numpy())[0]))
     if "<unk>" not in rows["w1"]:
         logger.warning("%s has no <unk>; it gets log10 p = %g", source.path, _UNKNOWN_MISSING)
         unknown = pl.DataFrame({"p": [_UNKNOWN_MISSING], "w1": ["<unk>"], "backoff": [0.0]}, schema=rows.schema)
@@ -246,7 +294,7 @@ def _unigrams(source: LineSource, sizes: list[int]) -> tuple[list[str], Entries]
     return rows["w1"].to_list(), _entries(rows, np.arange(len(rows))[:, None])
 
 
-def _one_unknown(source: LineSource, rows: pl.DataFrame) -> pl.DataFrame:
+def _one_unknown(source: _ArpaText, rows: pl.DataFrame) -> pl.DataFrame:
     """Return the unigrams with `<UNK>` as `<unk>`; if a file has both, the later one counts, as in KenLM."""
     unknown = rows["w1"].is_in(["<unk>", CAPITAL_UNKNOWN])
     if rows["w1"].filter(unknown).n_unique() > 1:
@@ -259,7 +307,7 @@ def _one_unknown(source: LineSource, rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(pl.col("w1").replace({CAPITAL_UNKNOWN: "<unk>"}))
 
 
-def _section(source: LineSource, order: int, sizes: list[int], symbols: pl.Enum) -> Entries:
+def _section(source: _ArpaText, order: int, sizes: list[int], symbols: pl.Enum) -> Entries:
     names = [f"w{place}" for place in range(1, order + 1)]
     parts = []
     for rows in _rows(source, order, sizes, symbols):
@@ -268,7 +316,7 @@ def _section(source: LineSource, order: int, sizes: list[int], symbols: pl.Enum)
     return Entries.join(parts, order)
 
 
-def _rows(source: LineSource, order: int, sizes: list[int], symbols: pl.Enum | None) -> Iterator[pl.DataFrame]:
+def _rows(source: _ArpaText, order: int, sizes: list[int], symbols: pl.Enum | None) -> Iterator[pl.DataFrame]:
     """Yield the rows of one section block by block; check them and compare their number with the header."""
     _title(source, f"\\{order}-grams:")
     total = 0
@@ -331,12 +379,14 @@ def _entries(rows: pl.DataFrame, ids_MK: np.ndarray) -> Entries:
 
 
 def _find_fault(
-    source: LineSource, first: int, lines: bytes, order: int, symbols: pl.Enum | None, highest: bool
+    source: _ArpaText, first: int, lines: bytes, order: int, symbols: pl.Enum | None, highest: bool
 ) -> NoReturn:
     """Check lines one by one and raise the error of the first line that is not an entry."""
     listed = set() if symbols is None else set(symbols.categories)
     form = f"log10 p, {order} word{'s' * (order > 1)}{'' if highest else ', back-off weight or none'}"
-    for number, raw in enumerate(lines.split(b"\n"), start=first):
+    at = first
+    for raw in lines.split(b"\n"):
+        begin, at = at, at + len(raw) + 1
         fields = raw.translate(_BLANKS).split(b" ")
         fields = [field for field in fields if field]
         if not fields:
@@ -344,15 +394,15 @@ def _find_fault(
         try:
             text = [field.decode("utf-8") for field in fields]
         except UnicodeDecodeError:
-            source.fail("UTF-8", _shown(raw), number)
+            source.fail("UTF-8", _shown(raw), begin)
         for word in text[1 : order + 1]:
             if listed and word not in listed and word != CAPITAL_UNKNOWN:
-                source.fail(f"{form}; {word!r} is not among the 1-grams", _shown(raw), number)
+                source.fail(f"{form}; {word!r} is not among the 1-grams", _shown(raw), begin)
         if not order + 1 <= len(text) <= order + 2 or not all(map(_is_number, text[:1] + text[order + 1 :])):
-            source.fail(form, _shown(raw), number)
+            source.fail(form, _shown(raw), begin)
         if highest and len(text) == order + 2 and float(text[-1]) != 0:
-            source.fail(f"{form}; n-grams of the highest order have no back-off weight", _shown(raw), number)
-    source.fail(f"entries of the form {form}", line=first)
+            source.fail(f"{form}; n-grams of the highest order have no back-off weight", _shown(raw), begin)
+    source.fail(f"entries of the form {form}", at=first)
 
 
 def _is_number(text: str) -> bool:
@@ -362,20 +412,12 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _refuse_twice(path: Path, order: int, row: int) -> NoReturn:
+def _refuse_twice(source: _ArpaText, order: int, row: int) -> NoReturn:
     """Raise the error of an n-gram that is listed twice, the second time in row *row* of its section."""
-    if not path.is_file():  # a pipe cannot be read again
-        raise ModelError(f"{path}, entry {row + 1} of the {order}-grams: expected each n-gram once", kind="input")
-    with opened(path) as stream:
-        inside, left = False, row
-        for number, line in enumerate(stream, start=1):
-            text = line.strip(b" \t\r\n")
-            if inside and text:
-                left -= 1
-            if left < 0:
-                LineSource(path, stream).fail("each n-gram once", _shown(text), number)
-            inside = inside or text == f"\\{order}-grams:".encode()
-    raise ModelError(f"{path}: the {order}-grams hold one of them twice", kind="input")
+    source.at = source.text.index(f"\\{order}-grams:".encode())
+    for _ in range(row + 2):  # the title is a line, too
+        at, line = source.next_line("an entry")
+    source.fail("each n-gram once", _shown(line), at)
 
 
 def _shown(line: bytes) -> str:

@@ -29,7 +29,7 @@ from models.base import ModelError, sha256_of, stored
 from models.tokens.special import UNK
 from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST
-from training.byte_order import UTF8, mark_length
+from training.text_source import UTF8, mark_length
 from training.vectors.stored_rows import HEADER
 from training.vectors.vector_fit import COUNT
 

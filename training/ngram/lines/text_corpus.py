@@ -23,7 +23,7 @@ from models.base import ModelError
 from models.text.normal_form import require_unicode
 from models.threads import ordered
 from training.ngram.counting.memory import IN_MEMORY, ArrayAllocator
-from training.ngram.lines.text_source import opened
+from training.text_source import opened
 
 logger = logging.getLogger(__name__)
 

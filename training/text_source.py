@@ -1,0 +1,76 @@
+"""Open a text file or pipe, packed or not; a byte order mark of UTF-8 is no text, others mean another encoding."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+from models.base import ModelError
+
+UTF8 = b"\xef\xbb\xbf"
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_MAGIC = 4
+
+
+def mark_length(path: Path, begin: bytes) -> int:
+    """Return how many bytes of a file's beginning (3) are a mark and no text.
+
+    Raises:
+        ModelError: kind "input": the mark is of UTF-16 or UTF-32.
+    """
+    if begin.startswith(UTF16) or begin == b"\0\0\xfe":
+        convert = f"iconv -f UTF-16 -t UTF-8 {path.name}"
+        raise ModelError(f"{path} is text in UTF-16 or UTF-32, as its first bytes say; convert it: {convert}", "input")
+    return len(UTF8) if begin.startswith(UTF8) else 0
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file or a pipe, only once; decompress gzip or zstandard, detected by the first bytes; skip UTF-8's mark.
+
+    Raises:
+        OSError: The file cannot be opened or read.
+        ModelError: kind "input": it is text in UTF-16.
+    """
+    with ExitStack() as stack:
+        raw = stack.enter_context(path.open("rb"))
+        magic = raw.read(_MAGIC)
+        if raw.seekable():
+            raw.seek(0)
+        else:
+            raw = stack.enter_context(io.BufferedReader(_FromBegin(magic, raw)))
+        text: IO[bytes] = raw
+        if magic[:2] == b"\x1f\x8b":
+            text = cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=raw, mode="rb")))
+        elif magic == b"\x28\xb5\x2f\xfd":
+            import pyarrow  # only here: only zstandard needs it, until Python 3.14
+
+            text = stack.enter_context(pyarrow.CompressedInputStream(raw, "zstd"))
+        begin = text.read(len(UTF8))
+        mark = mark_length(path, begin)
+        if text is raw and raw.seekable():
+            raw.seek(mark)
+            yield raw
+        else:
+            yield stack.enter_context(io.BufferedReader(_FromBegin(begin[mark:], text)))
+
+
+class _FromBegin(io.RawIOBase):
+    """A pipe whose first bytes have already been read."""
+
+    def __init__(self, read: bytes, rest: IO[bytes]) -> None:
+        self._read, self._rest = read, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        piece = self._read[: len(view)] or self._rest.read(len(view))
+        self._read = self._read[len(piece) :]
+        view[: len(piece)] = piece
+        return len(piece)
