@@ -53,7 +53,7 @@ from training.neural.checkpoint import Checkpoints, Journal
 from training.neural.checkpointing import BackOff, Checkpointing
 from training.neural.embedding_start import start_embedding
 from training.neural.fused.chosen_layers import train_with_own_layers
-from training.neural.optimizers import learning_rate, make_rule
+from training.neural.optimizers import make_rule
 from training.neural.state import TrainingState
 from training.neural.step import Divergence, UpdateStep
 from training.neural.tbptt import Memory, Sums
@@ -80,60 +80,6 @@ def slanted_triangular(update: int, updates: int, peak: float, share: float, rat
     cut = math.floor(updates * share)
     p = update / cut if update < cut else 1 - (update - cut) / (updates - cut)
     return peak * (1 + p * (ratio - 1)) / ratio
-
-
-class Rates:
-    """The learning rates of a training, and which parts are trained at an update; a function of its number alone.
-
-    Args:
-        network: Its parts, for *tuning*, are the head, the layers and the embedding.
-        training: Optimiser, rate, and without *tuning* the schedule.
-        updates: In the whole training.
-        per_epoch: Updates of an epoch.
-        tuning: None: all parts are trained with the same rate, by the schedule of *training*.
-    """
-
-    def __init__(
-        self, network: LabellingNetwork, training: TrainingSpec, updates: int, per_epoch: int, tuning: FineTuning | None
-    ) -> None:
-        self.training, self.updates, self.per_epoch, self.tuning = training, updates, per_epoch, tuning
-        ordered = [network.head, *reversed(network.encoder.layers), network.embedding]  # from the answer to the input
-        parts = ordered if tuning else [network]
-        self.parts = [[weight for weight in part.parameters() if weight.requires_grad] for part in parts]
-        groups: list[dict[str, Any]] = []
-        for depth, parameters in enumerate(self.parts):
-            for matrices, decay in ((True, training.weight_decay), (False, 0.0)):
-                chosen = [parameter for parameter in parameters if (parameter.ndim >= 2) == matrices]
-                if chosen:
-                    groups.append({"params": chosen, "weight_decay": decay, "depth": depth})
-        self.optimizer: torch.optim.Optimizer = make_rule(groups, training)
-
-    def set(self, update: int, factor: float = 1.0) -> float:
-        """Set the rates of an update (from 0), and freeze the parts that are not trained; return the head's rate.
-
-        Args:
-            update: Its number.
-            factor: Multiplies all rates.
-        """
-        peak = self.rate(update) * factor
-        for group in self.optimizer.param_groups:
-            group["lr"] = peak / (self.tuning.rate_decay ** group["depth"] if self.tuning else 1.0)
-        for depth, parameters in enumerate(self.parts):
-            trained = update >= self.begin(depth)
-            for parameter in parameters:
-                parameter.requires_grad_(trained)
-        return peak
-
-    def rate(self, update: int) -> float:
-        """Return the highest rate of all parts at an update."""
-        if self.tuning is None:
-            return learning_rate(self.training, update, self.updates)
-        training = self.training
-        return slanted_triangular(update, self.updates, training.learning_rate, training.warmup, self.tuning.rate_ratio)
-
-    def begin(self, depth: int) -> int:
-        """Return the first update that trains the part *depth* below the head."""
-        return math.ceil(depth * self.tuning.unfreeze_epochs * self.per_epoch) if self.tuning else 0
 
 
 PIECE_POSITIONS = 131_072
@@ -251,7 +197,7 @@ class LabellerState(TrainingState):
 
     Args:
         network: With its initial weights, in training mode.
-        training: The recipe.
+        training: The recipe: optimiser, rate, and without *tuning* the schedule.
         plan: Its updates.
         tuning: Options of fine-tuning; None trains all parts at the same rate.
 
@@ -262,21 +208,40 @@ class LabellerState(TrainingState):
     def __init__(
         self, network: LabellingNetwork, training: TrainingSpec, plan: SequencePlan, tuning: FineTuning | None
     ) -> None:
-        self.rates = Rates(network, training, plan.updates, plan.per_epoch, tuning)
-        self.figures: Mapping[str, float] = {}
-        super().__init__(network, training, plan.updates, optimizer=self.rates.optimizer)  # type: ignore[arg-type]
+        self.per_epoch, self.tuning, self.figures = plan.per_epoch, tuning, dict[str, float]()
+        ordered = [network.head, *reversed(network.encoder.layers), network.embedding]  # from the answer to the input
+        parts = ordered if tuning else [network]
+        self.parts = [[weight for weight in part.parameters() if weight.requires_grad] for part in parts]
+        groups: list[dict[str, Any]] = []
+        for depth, parameters in enumerate(self.parts):
+            for matrices, decay in ((True, training.weight_decay), (False, 0.0)):
+                if chosen := [parameter for parameter in parameters if (parameter.ndim >= 2) == matrices]:
+                    groups.append({"params": chosen, "weight_decay": decay, "depth": depth})
+        super().__init__(network, training, plan.updates, optimizer=make_rule(groups, training))  # type: ignore[arg-type]
 
     def forget(self) -> None:
         """Hold a memory of nothing."""
         self.memory = Memory((), torch.zeros(self.training.batch, 0, dtype=torch.int64, device=self.device))
 
     def rate(self, update: int) -> float:
-        """Return the highest rate of all parts at an update."""
-        return self.rates.rate(update) * self.metrics.rate_factor
+        """Return the highest rate of all parts, the head's, at an update."""
+        if self.tuning is None:
+            return super().rate(update)
+        training, ratio = self.training, self.tuning.rate_ratio
+        peak = slanted_triangular(update, self.total_updates, training.learning_rate, training.warmup, ratio)
+        return peak * self.metrics.rate_factor
 
     def set_rates(self, share: float = 1.0) -> None:
         """Set the rates of all parts for the next update, and freeze those that it does not train."""
-        self.rates.set(self.metrics.updates, self.metrics.rate_factor * share)
+        super().set_rates(share)
+        if self.tuning is None:
+            return
+        for group in self.optimizer.param_groups:
+            group["lr"] /= self.tuning.rate_decay ** group["depth"]
+        for depth, parameters in enumerate(self.parts):
+            trained = self.metrics.updates >= math.ceil(depth * self.tuning.unfreeze_epochs * self.per_epoch)
+            for parameter in parameters:
+                parameter.requires_grad_(trained)
 
     def progress(self, updates: int, total_tokens: int) -> FitProgress:
         """See `TrainingState.progress`."""

@@ -9,21 +9,11 @@ import pytest
 import torch
 
 from models.neural.architectures import RecurrentNetwork
-from models.neural.labelling.network import LabellingNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec
 from tests.training.labelling.made_labels import SMALL, TRAINING, V, fitted, reviews
-from training.labelling.labeller_fit import FineTuning, Rates, slanted_triangular
+from training.labelling.labeller_fit import FineTuning, slanted_triangular
 
 TUNED = replace(SMALL, layers=2, training=replace(TRAINING, epochs=5, learning_rate=1e-2))
-
-
-def network(spec=TUNED):
-    torch.manual_seed(1)
-    return LabellingNetwork(spec, V, np.zeros(0, np.int64))
-
-
-def rates(tuning, updates=50, per_epoch=10):
-    return Rates(network(), TUNED.training, updates, per_epoch, tuning)
 
 
 @pytest.mark.parametrize("updates", [10, 50, 1_000])
