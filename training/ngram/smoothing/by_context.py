@@ -1,7 +1,7 @@
 """Estimate one order of a model in blocks of whole contexts, since the estimate of a context needs no other context.
 
 So blocks run in parallel. Counts and results may be in temporary files (`counting/memory.py`): then memory
-only holds p of the order below, or as much of it as fits, and the current blocks.
+only holds p of the order below, if it fits, and the current blocks.
 
 The result of every smoothing method (`Estimate`) and the discounts from counts of counts, which several methods use,
 are here too.
@@ -19,7 +19,7 @@ import numpy as np
 from models.atomic_files import let_go
 from models.ngram.lookup import Followers
 from training.ngram.counting.counts import NGramCounts
-from training.ngram.counting.memory import ArrayAllocator, ranges_in_memory
+from training.ngram.counting.memory import ranges_in_memory
 from training.ngram.engine import ShardEngine
 
 NGRAMS = 1 << 18
@@ -70,7 +70,7 @@ def estimate_order(
     followers, contexts = entry.followers, 1 if entry.followers is None else len(p_below)
     logp_M, log_gamma = counts.allocator.empty(len(entry), kind), counts.allocator.empty(contexts, kind)
     p_M = counts.allocator.empty(len(entry) if order < counts.order else 0, kind)
-    below = Below.of(counts, p_below, entry.suffix_M)
+    below_M = _in_memory(counts, p_below)
     edges = np.array([0, 1]) if followers is None else context_blocks(followers.first_C, NGRAMS)
 
     def place(number: int, estimates: tuple[np.ndarray, np.ndarray]) -> None:
@@ -84,60 +84,32 @@ def estimate_order(
             log_gamma[part] = np.log(gamma_C)
         counts.allocator.release()
 
-    step = partial(_of_shard, followers, entry.suffix_M, below, edges, work)
+    step = partial(_of_shard, followers, entry.suffix_M, below_M, edges, work)
     engine.each(step, place, len(edges) - 1)
     return logp_M, p_M, log_gamma
 
 
 def _of_shard(
-    followers: Followers | None, suffix_M: np.ndarray, below: Below, edges: np.ndarray, work: Work, number: int
+    followers: Followers | None, suffix_M: np.ndarray, p_below: np.ndarray, edges: np.ndarray, work: Work, number: int
 ) -> tuple[np.ndarray, np.ndarray]:
     part = slice(int(edges[number]), int(edges[number + 1]))
     if followers is None:
-        return work(ContextBlock(part, slice(0, len(below.p)), np.zeros(len(below.p), np.int64), below.p))
+        return work(ContextBlock(part, slice(0, len(p_below)), np.zeros(len(p_below), np.int64), p_below))
     rows, context_P = continuations(followers, part)
-    below_P = below.p[rows] if below.by_ngram else below.p.take(suffix_M[rows])
-    return work(ContextBlock(part, rows, context_P, below_P.astype(np.float64, copy=False)))
+    below_P = p_below.take(suffix_M[rows]).astype(np.float64, copy=False)
+    return work(ContextBlock(part, rows, context_P, below_P))
 
 
-class Below(NamedTuple):
-    """p of the order below: of each of its n-grams, or *by_ngram* of this order, p(w | h') of each."""
-
-    p: np.ndarray
-    by_ngram: bool
-
-    @classmethod
-    def of(cls, counts: NGramCounts, p_below: np.ndarray, suffix_M: np.ndarray) -> Below:
-        """Read p of the order below into memory; if it does not fit, look it up in one pass for each part that does."""
-        allocator = counts.allocator
-        ranges = ranges_in_memory(len(p_below), p_below.itemsize, allocator.limit)
-        if allocator.folder is None or not len(suffix_M):
-            return cls(p_below, by_ngram=False)
-        if len(ranges) == 1:
-            return cls(_read(p_below, ranges[0], allocator), by_ngram=False)
-        found_M = allocator.empty(len(suffix_M), p_below.dtype)
-        for rows in ranges:
-            _look_up(p_below, rows, suffix_M, found_M, allocator)
-        return cls(found_M, by_ngram=True)
-
-
-def _look_up(
-    p_below: np.ndarray, rows: slice, suffix_M: np.ndarray, found_M: np.ndarray, allocator: ArrayAllocator
-) -> None:
-    some = _read(p_below, rows, allocator)
-    for part in pieces(suffix_M):
-        suffix_B = suffix_M[part]
-        inside_B = (suffix_B >= rows.start) & (suffix_B < rows.stop)
-        found_M[part][inside_B] = some.take(suffix_B[inside_B] - rows.start)
+def _in_memory(counts: NGramCounts, p_below: np.ndarray) -> np.ndarray:
+    """Return p of the order below, read from its file into memory if it fits: it is looked up in any order."""
+    allocator = counts.allocator
+    if allocator.folder is None or len(ranges_in_memory(len(p_below), p_below.itemsize, allocator.limit)) > 1:
+        return p_below
+    copy = np.empty_like(p_below)
+    for part in pieces(copy):
+        copy[part] = p_below[part]
         allocator.release()
-
-
-def _read(array: np.ndarray, rows: slice, allocator: ArrayAllocator) -> np.ndarray:
-    some = np.empty(rows.stop - rows.start, array.dtype)
-    for part in pieces(some):
-        some[part] = array[rows.start + part.start : rows.start + part.stop]
-        allocator.release()
-    return some
+    return copy
 
 
 def continuations(followers: Followers, contexts: slice) -> tuple[slice, np.ndarray]:
