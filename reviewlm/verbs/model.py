@@ -187,7 +187,7 @@ def export(
     )] = "",
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
-    """Write a neural model as a graph that torch runs without this project, once it gives the same texts and numbers.
+    """Write a neural model as a graph that torch runs without this project, once it gives the same numbers.
 
     The folder has model.pt2 (torch.export), vocabulary.json, and card.json, which describes inputs and outputs.
 
@@ -203,7 +203,7 @@ def export(
     network = checked(lambda: exportable(bundle, part))
     exported = checked(lambda: write_export(to, network, PROBES, _which(version)))
     facts = {"folder": str(to), "network": network.spec.name, "positions": exported.positions,
-             "largest_difference": exported.largest_difference, "greedy_texts": exported.greedy_texts}  # fmt: skip
+             "largest_difference": exported.largest_difference}  # fmt: skip
     terminal.show_facts(facts)
     terminal.last_line({**_which(version), **facts}, json)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import inf
 from pathlib import Path
@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from models.atomic_files import new_folder
-from models.base import LanguageModel, ModelError
+from models.base import ModelError
 from models.bundles.bundle import Bundle
-from models.neural.lm import NeuralLM, NeuralState, networks_in
+from models.neural.lm import NeuralLM, networks_in
 from models.neural.network import STREAMS, Network
 from models.sampling import generate
 from models.specs import to_dict
@@ -34,6 +34,10 @@ EXAMPLE_BATCH = 3
 """Texts of the example that is traced; torch treats 0 and 1 as special sizes."""
 STATES = {2: ("hidden", "stars"), 3: ("hidden", "cell", "stars"), 1: ("words",)}
 """Names of the state tensors by their number: of RNN and GRU, of the LSTM, of the feed-forward network."""
+
+
+Graph = Callable[..., Sequence[Tensor]]
+"""A function of ids and state tensors, like `StepGraph`."""
 
 
 class StepGraph(nn.Module):
@@ -67,39 +71,11 @@ def export_step(network: Network, file: Path) -> None:
         torch.export.save(program, file)
 
 
-class ExportedLM:
-    """A graph of one step behind the interface of `LanguageModel` that generation needs.
-
-    Args:
-        graph: A function of ids and state tensors, like `StepGraph`.
-        model: The model that it comes from, for its start state.
-    """
-
-    def __init__(self, graph: Callable[..., Sequence[Tensor]], model: NeuralLM) -> None:
-        self._graph, self._begin, self.vocabulary_size = graph, model.network.start, model.vocabulary_size
-
-    @classmethod
-    def load(cls, file: Path, model: NeuralLM) -> ExportedLM:
-        """Open what `export_step` wrote."""
-        with warnings.catch_warnings(action="ignore"):
-            return cls(torch.export.load(file).module(), model)
-
-    def start(self, batch: int) -> NeuralState:
-        """Return the state of *batch* texts before their first token."""
-        return NeuralState(self._begin(batch, "cpu"), torch.empty(batch, 0))
-
-    @torch.no_grad()
-    def step(self, ids_B: np.ndarray, state: NeuralState) -> tuple[Tensor, NeuralState]:
-        """Read one token of each text; see `LanguageModel.step`."""
-        logp_BV, *after = self._graph(torch.from_numpy(np.ascontiguousarray(ids_B, np.int64)), *state.network)
-        return logp_BV, NeuralState(tuple(after), state.features_BE)
-
-    def advance(self, ids_BT: np.ndarray, state: NeuralState) -> NeuralState:
-        """Read T tokens of each text."""
-        for ids_B in ids_BT.T:
-            _, state = self.step(ids_B, state)
-        return state
-
+def load_graph(file: Path) -> Graph:
+    """Open what `export_step` wrote."""
+    with warnings.catch_warnings(action="ignore"):
+        graph: Graph = torch.export.load(file).module()
+    return graph
 
 
 TOLERANCE = 1e-4
@@ -115,38 +91,41 @@ class Parity:
     Args:
         positions: Number of compared distributions, those after the end of a shorter text included.
         largest_difference: Largest absolute difference of two log-probabilities, in nats.
-        greedy_texts: Number of texts that both wrote, taking the likeliest token each time; they are equal.
         probes: Streams of token ids, and the ids that the exported graph must find likeliest after each.
     """
 
     positions: int
     largest_difference: float
-    greedy_texts: int
     probes: list[dict[str, list[int]]]
 
 
-def compare(bundle: Bundle, exported: ExportedLM, probes: Sequence[tuple[str, int]]) -> Parity:
-    """Compare all distributions over given texts and over texts that the model writes, and the texts written greedily.
+def compare(bundle: Bundle, graph: Graph, probes: Sequence[tuple[str, int]]) -> Parity:
+    """Compare all distributions over given texts and over texts that the model writes, drawn and likeliest ones.
 
     Args:
         bundle: The model and its vocabulary.
-        exported: The graph.
+        graph: The exported graph.
         probes: Texts and star ratings.
 
     Raises:
-        ModelError: kind "bundle": a log-probability differs by more than `TOLERANCE`, or a text is another one.
+        ModelError: kind "bundle": a log-probability differs by more than `TOLERANCE`.
     """
-    ratings = bundle.ratings(None)
-    greedy = [(_greedy(bundle, stars), stars) for stars in ratings]
-    drawn = [(generate(bundle, stars=stars, max_tokens=MOST_TOKENS, seed=1)[0], stars) for stars in ratings]
+    written = [
+        (generate(bundle, stars=stars, temperature=temperature, max_tokens=MOST_TOKENS, seed=1)[0], stars)
+        for stars in bundle.ratings(None) for temperature in (0.0, 1.0)
+    ]  # fmt: skip
     streams = [
         [*bundle.vocabulary.prefix(stars), *bundle.vocabulary.encode(text).tolist()]
-        for text, stars in [*probes, *greedy, *drawn]
+        for text, stars in [*probes, *written]
     ]
     longest = max(map(len, streams))
-    ids_BT = np.array([[*stream, *[EOS] * (longest - len(stream))] for stream in streams])
+    ids_BT = np.array([[*stream, *[EOS] * (longest - len(stream))] for stream in streams], np.int64)
     largest, likeliest = 0.0, []
-    for ours_BV, theirs_BV in zip(_distributions(bundle.model, ids_BT), _distributions(exported, ids_BT), strict=True):
+    state, after = bundle.model.start(len(ids_BT)), cast(NeuralLM, bundle.model).network.start(len(ids_BT), "cpu")
+    for ids_B in ids_BT.T:
+        ours_BV, state = bundle.model.step(ids_B, state)
+        with torch.no_grad():
+            theirs_BV, *after = graph(torch.from_numpy(ids_B.copy()), *after)  # type: ignore[assignment]
         largest = max(largest, _difference(ours_BV, theirs_BV))
         likeliest.append(ours_BV.argmax(1).tolist())
     expected = [
@@ -156,23 +135,7 @@ def compare(bundle: Bundle, exported: ExportedLM, probes: Sequence[tuple[str, in
     if largest > TOLERANCE:
         raise ModelError(f"the exported graph's log-probabilities differ by up to {largest:.2g} nats; "
                          f"{TOLERANCE:g} is allowed", "bundle")  # fmt: skip
-    copy = replace(bundle, model=cast(Any, exported))  # has what generation needs
-    for text, stars in greedy:
-        if (written := _greedy(copy, stars)) != text:
-            raise ModelError(f"the exported graph writes another text for {stars} stars: {written!r}, not {text!r}",
-                             "bundle")  # fmt: skip
-    return Parity(ids_BT.size, largest, len(greedy), expected)
-
-
-def _greedy(bundle: Bundle, stars: int) -> str:
-    return generate(bundle, stars=stars, temperature=0.0, max_tokens=MOST_TOKENS)[0]
-
-
-def _distributions(model: LanguageModel | ExportedLM, ids_BT: np.ndarray) -> Iterator[torch.Tensor]:
-    state = model.start(len(ids_BT))
-    for ids_B in ids_BT.T:
-        logp_BV, state = model.step(ids_B, state)
-        yield logp_BV
+    return Parity(ids_BT.size, largest, expected)
 
 
 def _difference(one_BV: torch.Tensor, other_BV: torch.Tensor) -> float:
@@ -181,7 +144,6 @@ def _difference(one_BV: torch.Tensor, other_BV: torch.Tensor) -> float:
     if not torch.equal(possible_BV, torch.isfinite(other_BV)):
         return inf
     return float((one_BV[possible_BV] - other_BV[possible_BV]).abs().max())
-
 
 
 FORMAT = 1
@@ -228,7 +190,7 @@ def write_export(folder: Path, bundle: Bundle, probes: Sequence[tuple[str, int]]
     assert isinstance(model, NeuralLM)
     with new_folder(folder, _require_export) as new:
         export_step(model.network, new / GRAPH)
-        parity = compare(bundle, ExportedLM.load(new / GRAPH, model), probes)
+        parity = compare(bundle, load_graph(new / GRAPH), probes)
         bundle.vocabulary.save(new / FILE)
         text = json.dumps(_card(bundle, model, parity, origin), indent=1, ensure_ascii=False)
         (new / CARD).write_text(text + "\n", encoding="utf-8")
