@@ -37,13 +37,6 @@ def determinism_class(device: torch.device, ranks: int = 1) -> dict[str, str | i
     }
 
 
-def announcement(facts: dict[str, str | int]) -> str:
-    """Return one line that says how far another fit of the same class will agree."""
-    if facts["device"] == "cpu":
-        return f"determinism class: {in_words(facts)}; equal fits in this class are equal bit for bit"
-    return f"determinism class: none on a GPU ({in_words(facts)}); equal fits are equal up to rounding"
-
-
 def in_words(facts: dict[str, str | int]) -> str:
     """Return a class as one line of text."""
     return ", ".join(f"{name} {value}" for name, value in facts.items())
@@ -74,7 +67,6 @@ class Checkpointing(Callback):
 
     def on_start(self) -> None:
         """Resume from the newest checkpoint, or write the first one."""
-        log.debug("%s", announcement(self._class()))
         if saved := self.load():
             self.restore(saved)
             self._compare_class(saved.facts["class"])

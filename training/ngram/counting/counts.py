@@ -72,25 +72,14 @@ def ids_from_begin(
 
 def _without_leading(ids_T: np.ndarray, given_V: np.ndarray, allocator: ArrayAllocator) -> np.ndarray:
     """Drop the given tokens before another one, and at the end of the text."""
-    length = sum(int(np.count_nonzero(kept_B)) for _, kept_B in _not_leading(ids_T, given_V))
-    if length == len(ids_T) and ids_T.dtype == np.int32:
-        return ids_T
-    later_ids, end = allocator.empty(length, np.int32), 0
-    for ids_B, kept_B in _not_leading(ids_T, given_V):
-        some = ids_B[kept_B]
-        later_ids[end : end + len(some)] = some
-        end += len(some)
-        allocator.release()
-    return later_ids
-
-
-def _not_leading(ids_T: np.ndarray, given_V: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    later_ids = allocator.growing(np.int32)
     for part in _blocks(len(ids_T)):
-        ids_B = ids_T[part.start : part.stop + 1]
-        given_B = given_V[ids_B]
+        given_B = given_V[ids_T[part.start : part.stop + 1]]
         next_B = given_B[1:] if part.stop < len(ids_T) else np.append(given_B[1:], True)
-        yield ids_B[: len(next_B)], ~(given_B[: len(next_B)] & next_B)
+        later_ids.append(ids_T[part][~(given_B[: len(next_B)] & next_B)])
         let_go(ids_T)
+    unchanged = later_ids.length == len(ids_T) and ids_T.dtype == np.int32
+    return ids_T if unchanged else later_ids.finished()
 
 
 def _blocks(length: int) -> Iterator[slice]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import resource
-import sys
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from models.atomic_files import not_written
 from models.base import ModelError
 from models.ngram.tables import Precision
 from models.specs import SCORES_ONLY, NGramSpec
+from models.threads import peak_resident
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.counting.memory import ArrayAllocator
 from training.ngram.engine import ShardEngine, Threads
@@ -128,7 +127,7 @@ def fit_text(
         model.save(binary)
     if arpa is not None:
         model.to_arpa(arpa)
-    return report | tokens | {"seconds": time.perf_counter() - began, "peak_mib": _peak_mib()}
+    return report | tokens | {"seconds": time.perf_counter() - began, "peak_mib": peak_resident() / (1 << 20)}
 
 
 def _training_corpus(text: Path, marks: Marks, allocator: ArrayAllocator) -> LineCorpus:
@@ -233,8 +232,3 @@ def score_text(model: Path, text: Path) -> dict[str, Any]:
         "zero_probability_events": scores.impossible,
         "seconds": time.perf_counter() - began,
     }
-
-
-def _peak_mib() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)

@@ -149,6 +149,22 @@ def pieces(rows: Sized) -> Iterator[slice]:
         yield slice(first, min(first + NGRAMS, len(rows)))
 
 
+def below_unigrams(counts: NGramCounts, kept_V: np.ndarray | None = None, padded: int = 0) -> np.ndarray:
+    """Return the distribution below the unigrams, (V,): uniform over the predictable ids that stay."""
+    listed_V = np.ones(counts.vocabulary_size, bool) if kept_V is None else kept_V.copy()
+    listed_V[list(counts.given)] = False
+    return np.where(listed_V, 1.0 / max(int(listed_V.sum()), padded), 0.0)
+
+
+def numbers_of(counts: NGramCounts, count_M: np.ndarray, highest: int) -> np.ndarray:
+    """Return how many n-grams have the count 0, 1, … *highest*, and how many a higher one."""
+    n = np.zeros(highest + 2, np.int64)
+    for part in pieces(count_M):
+        n += np.bincount(np.minimum(count_M[part], highest + 1), minlength=highest + 2)
+        counts.allocator.release()
+    return n
+
+
 FALLBACK = (0.5, 1.0, 1.5)
 
 

@@ -30,7 +30,7 @@ import numpy as np
 
 from training.ngram.counting.counts import NGramCounts
 from training.ngram.engine import Threads
-from training.ngram.smoothing.by_context import ContextBlock, Estimate, estimate_order, pieces
+from training.ngram.smoothing.by_context import ContextBlock, Estimate, below_unigrams, estimate_order, numbers_of
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def build(counts: NGramCounts, method: Method, interpolated: bool = True, **para
         parameters: Further fields of the `Estimate`.
     """
     logp, backoff = [], []
-    p_below = uniform(counts)
+    p_below = below_unigrams(counts)
     for order in range(1, counts.order + 1):
         work = partial(_of_block, counts, order, method, interpolated)
         logp_M, p_below, log_gamma = estimate_order(counts, order, p_below, work, Threads(1))
@@ -104,17 +104,6 @@ def _of_block(
     return (own_M + rest_M if interpolated else np.where(level.count_M > 0, own_M, rest_M)), gamma_C
 
 
-def uniform(counts: NGramCounts) -> np.ndarray:
-    """Return the distribution below the unigrams, (V,): uniform over the predictable ids, 0 for the given ones."""
-    uniform_V = np.full(counts.vocabulary_size, 1.0 / counts.predictable)
-    uniform_V[list(counts.given)] = 0.0
-    return uniform_V
-
-
 def raw_counts_of_counts(counts: NGramCounts, order: int, highest: int) -> tuple[int, ...]:
     """Return n_1 … n_highest: the numbers of n-grams of an order that occurred once, twice, …"""
-    raw_M, n = counts.orders[order - 1].raw_M, np.zeros(highest + 2, np.int64)
-    for part in pieces(raw_M):
-        n += np.bincount(np.minimum(raw_M[part], highest + 1), minlength=highest + 2)
-        counts.allocator.release()
-    return tuple(int(value) for value in n[1 : highest + 1])
+    return tuple(numbers_of(counts, counts.orders[order - 1].raw_M, highest)[1:-1].tolist())

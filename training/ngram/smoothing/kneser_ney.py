@@ -44,7 +44,9 @@ from training.ngram.smoothing.by_context import (
     ContextBlock,
     Discounts,
     Estimate,
+    below_unigrams,
     estimate_order,
+    numbers_of,
     order_discounts,
     pieces,
 )
@@ -88,7 +90,7 @@ def estimate(
         ModelError: The engine failed.
     """
     logp, backoff, discounts, unsure = [], [], [], list[int]()
-    p_below = _below_unigrams(counts, masks[0] if masks else None, padded_vocabulary)
+    p_below = below_unigrams(counts, masks[0] if masks else None, padded_vocabulary)
     for order in range(1, counts.order + 1):
         adjusted_M, kept_M = adjusted_counts(counts, order), masks[order - 1] if masks else None
         n = counts_of_counts(counts, order, adjusted_M, kenlm_exact)
@@ -161,21 +163,11 @@ def counts_of_counts(
     With *kenlm_exact*, the n-gram that `lmplz` has not finished when its sorted stream ends (at most one per order
     below the highest) counts with its raw count, as in `lmplz`. p itself always uses a(g).
     """
-    n = np.zeros(6, np.int64)
-    for part in pieces(adjusted_M):
-        n += np.bincount(np.minimum(adjusted_M[part], 5), minlength=6)
-        counts.allocator.release()
+    n = numbers_of(counts, adjusted_M, 4)
     if kenlm_exact and order < counts.order and (row := counts.open_rows[order - 1]) != NONE:
         n[min(int(adjusted_M[row]), 5)] -= 1
         n[min(int(counts.orders[order - 1].raw_M[row]), 5)] += 1
     return int(n[1]), int(n[2]), int(n[3]), int(n[4])
-
-
-def _below_unigrams(counts: NGramCounts, kept_V: np.ndarray | None, padded: int) -> np.ndarray:
-    """Return the distribution below the unigrams, (V,): uniform over the predictable ids that stay."""
-    listed_V = np.ones(counts.vocabulary_size, bool) if kept_V is None else kept_V.copy()
-    listed_V[list(counts.given)] = False
-    return np.where(listed_V, 1.0 / max(int(listed_V.sum()), padded), 0.0)
 
 
 def interpolate(
