@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,14 +28,9 @@ class WeightAverage:
     Args:
         parameters: Averaged. They are read at every `update` and exchanged within `applied`.
         decay: β of the exponential average, from 0 (only the newest weights) to below 1; None gives all equal weight.
-
-    Raises:
-        ValueError: A decay outside [0, 1).
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], decay: float | None = None) -> None:
-        if decay is not None and not 0 <= decay < 1:
-            raise ValueError(f"decay is {decay!r}; it must be in [0, 1), or None for equal weights")
         self.parameters: list[Tensor] = list(parameters)
         self.decay, self.count = decay, 0
         self.mean = [parameter.detach().clone() for parameter in self.parameters]
@@ -102,18 +96,11 @@ class NonMonotonicTrigger:
         patience: n, 1 or more. It fires at measurement n + 2 at the earliest.
         measured: The measurements so far, lower is better; none are added after it has fired.
         fired: It has fired.
-
-    Raises:
-        ValueError: A patience below 1.
     """
 
     patience: int = 5
     measured: list[float] = field(default_factory=list)
     fired: bool = False
-
-    def __post_init__(self) -> None:
-        if self.patience < 1:
-            raise ValueError(f"patience is {self.patience!r}; it must be at least 1")
 
     def observe(self, nats: float) -> bool:
         """Add a measurement on validation; return True if the trigger fires now (False afterwards)."""
@@ -123,11 +110,3 @@ class NonMonotonicTrigger:
         self.fired = bool(earlier) and nats > min(earlier)
         self.measured.append(nats)
         return self.fired
-
-    def facts(self) -> dict[str, Any]:
-        """Return all values as JSON, for a checkpoint."""
-        return {"measured": list(self.measured), "fired": self.fired}
-
-    def fill(self, facts: Mapping[str, Any]) -> None:
-        """Restore the result of `facts`."""
-        self.measured, self.fired = list(facts["measured"]), facts["fired"]

@@ -138,7 +138,7 @@ class TrainingState:
 
     def facts(self) -> dict[str, Any]:
         """Return all numbers as JSON values, for a checkpoint."""
-        return {"course": asdict(self.metrics), "trigger": self.trigger.facts() if self.trigger else None}
+        return {"course": asdict(self.metrics), "trigger": asdict(self.trigger) if self.trigger else None}
 
     def identity(self, *streams: TokenStream) -> dict[str, Any]:
         """Return the values that must be equal in a checkpoint and this training on these streams (JSON values)."""
@@ -163,7 +163,7 @@ class TrainingState:
         if self.average is not None:
             self.average.fill(without_prefix("average", tensors))
         if self.trigger is not None:
-            self.trigger.fill(saved.facts["trigger"])
+            self.trigger = NonMonotonicTrigger(**saved.facts["trigger"])
         self.memory = Memory.of(without_prefix("memory", tensors), self.device).rows(self.rows)
         if random := without_prefix(_stream(self.ranks.rank), tensors):
             set_random(random, self.device)

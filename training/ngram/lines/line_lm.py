@@ -12,10 +12,10 @@ and lines are sampled in proportion to the scores of each step.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from training.ngram.measure import CHUNK, Scores, total
 if TYPE_CHECKING:
     import torch
 
+Result = TypeVar("Result")
 WORDS = "words.txt"
 FACTS = "lines.json"
 _FIRST_WORDS = "".join(f"{mark}\n" for mark in MARKS)
@@ -120,17 +121,7 @@ class LineLM(NGramLM):
         Raises:
             ModelError: Files are missing, damaged, or do not fit each other; kind "bundle".
         """
-        while True:
-            before = _identity(folder)
-            try:
-                model = cls._open(folder)
-            except ModelError:
-                if _identity(folder) == before:
-                    raise
-            else:
-                if _identity(folder) == before:
-                    return model
-            # Try again: another process has replaced the folder meanwhile.
+        return _unless_replaced(folder, lambda: cls._open(folder))
 
     @classmethod
     def _open(cls, folder: Path) -> Self:
@@ -221,23 +212,37 @@ def require_ours(folder: Path) -> None:
 
     The current folder and its parents are refused too, because the process would be in a deleted folder afterwards.
     """
-    while True:
-        seen = _identity(folder)
-        try:
-            names = {path.name for path in folder.iterdir()}
-        except FileNotFoundError:
-            return
-        except NotADirectoryError:
-            raise ModelError(f"{folder} is an existing file; name another folder", kind="input") from None
-        other = sorted(name for name in names - {TABLE_FACTS, FACTS, WORDS} if not ARRAY.fullmatch(name))
-        if not other and (not names or TABLE_FACTS in names):
-            break
-        if _identity(folder) == seen:  # else another process has replaced it meanwhile: check again
-            content = f"has {other[0]} in it" if other else f"has files in it, but no {TABLE_FACTS}"
-            message = f"{folder} is not a model, so it is not replaced: it {content}; name another folder"
-            raise ModelError(message, kind="input")
+    _unless_replaced(folder, lambda: _require_model(folder))
     if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
         raise ModelError(f"{folder} is the current folder, which cannot be replaced; name a folder in it", kind="input")
+
+
+def _require_model(folder: Path) -> None:
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise ModelError(f"{folder} is an existing file; name another folder", kind="input") from None
+    other = sorted(name for name in names - {TABLE_FACTS, FACTS, WORDS} if not ARRAY.fullmatch(name))
+    if other or (names and TABLE_FACTS not in names):
+        content = f"has {other[0]} in it" if other else f"has files in it, but no {TABLE_FACTS}"
+        message = f"{folder} is not a model, so it is not replaced: it {content}; name another folder"
+        raise ModelError(message, kind="input")
+
+
+def _unless_replaced(folder: Path, read: Callable[[], Result]) -> Result:
+    """Return what *read* returns; read again if another process has replaced the folder meanwhile."""
+    while True:
+        before = _identity(folder)
+        try:
+            result = read()
+        except ModelError:
+            if _identity(folder) == before:
+                raise
+        else:
+            if _identity(folder) == before:
+                return result
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

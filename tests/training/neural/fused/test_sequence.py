@@ -123,3 +123,32 @@ def test_a_fused_layer_that_trains_in_bf16_on_the_processor_is_this_one(kind: st
         unlike, _ = run_layer(layer, weights, x, state)
     assert "SequenceBackward" in h_BTH.grad_fn.next_functions[0][0].name()  # type: ignore[union-attr]
     assert "SequenceBackward" not in unlike.grad_fn.next_functions[0][0].name()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("special", [float("nan"), float("inf"), float("-inf")], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_finite_passes_a_step_as_in_the_equations(kind: str, special: float, dtype: torch.dtype) -> None:
+    """In the gates and in the gradient of a unit, at the first and last place of the vectors and in the rest."""
+    _, x, state, weights = window(kind, torch.float64 if dtype == torch.float64 else torch.float32)
+    x, (W_ih, W_hh, b_ih, b_hh) = x[:, :1].detach(), (weight.detach() for weight in weights)
+    options: dict[str, Any] = {"f": torch.relu} if kind == "RNN_RELU" else {}
+
+    def ours(bias: Tensor) -> Tensor:
+        return SEQUENCES[kind](x, state, [W_ih, W_hh, bias, b_hh], dtype)[0]
+
+    def theirs(bias: Tensor) -> Tensor:
+        named = dict(zip(PARAMETERS, (W_ih, W_hh, bias, b_hh), strict=True))
+        return unroll(CELLS[kind.lower().partition("_")[0]], named, x, state, **options)[0]
+
+    def finite_gradient(h_BTH: Tensor, bias: Tensor, unit: int) -> Tensor:
+        of_h = torch.ones_like(h_BTH)
+        of_h[:, :, unit % H] = special
+        return torch.autograd.grad(h_BTH, bias, of_h)[0].isfinite()
+
+    for unit in (0, H // 2, H - 1, *range(H + H // 2, len(b_ih), H)):
+        bias = b_ih.clone().requires_grad_()
+        assert torch.equal(*(finite_gradient(run(bias), bias, unit) for run in (ours, theirs))), unit
+        changed = b_ih.index_fill(0, torch.tensor([unit]), special)
+        for kind_of in (torch.isnan, torch.isposinf, torch.isneginf):
+            assert torch.equal(kind_of(ours(changed)), kind_of(theirs(changed))), unit
