@@ -51,13 +51,13 @@ from training.labelling.examples import LOSS, LabelledSequences, measure, shuffl
 from training.neural.callbacks import Curves, ProgressReport, ValidationResult
 from training.neural.checkpoint import Checkpoints, Journal
 from training.neural.checkpointing import BackOff, Checkpointing
-from training.neural.embedding_start import start_embedding
 from training.neural.fused.chosen_layers import train_with_own_layers
 from training.neural.optimizers import make_rule
 from training.neural.state import TrainingState
 from training.neural.step import Divergence, UpdateStep
 from training.neural.tbptt import Memory, Sums
 from training.neural.trainer import BestWeights, make_updates
+from training.vectors.stored_rows import start_embedding
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from models.specs import model_class
 from models.streams import unigram_counts
 from models.tokens.special import CONTEXT_IDS, EOS
 from training.context import FitContext, FitResult
-from training.neural.embedding_start import start_embedding
 from training.neural.fused.chosen_layers import train_with_own_layers
 from training.neural.sampled_output import training_output
 from training.neural.trainer import train as train_network
+from training.vectors.stored_rows import start_embedding
 
 if TYPE_CHECKING:
     from models.streams import TokenStream
