@@ -122,13 +122,14 @@ def _tell(folder: str, why: str) -> None:
     )  # fmt: skip
 
 
-def kernel(function: Callable[..., Any], fast: set[str] | bool = FAST) -> Any:
+def kernel(function: Callable[..., Any], fast: set[str] | bool = FAST, nogil: bool = True) -> Any:
     """Compile a kernel at its first call, and cache it for other processes if there is a writable folder for it.
 
     numba looks for it in NUMBA_CACHE_DIR, next to the kernel's file and below the user's home; see `CopyLocator` for
-    logged models. *fast* may change rounding. Other threads run meanwhile.
+    logged models. *fast* may change rounding. *nogil*: other threads run meanwhile. A kernel of a few microseconds
+    keeps them waiting instead, because to get the interpreter back from a busy thread takes up to 5 ms.
     """
-    compiled = njit(fastmath=fast, error_model="numpy", nogil=True)(function)
+    compiled = njit(fastmath=fast, error_model="numpy", nogil=nogil)(function)
     with suppress(RuntimeError):  # no writable folder: a read-only installation
         compiled._cache = KernelCache(function)  # type: ignore[attr-defined]  # `enable_caching` with a cache of ours
     return compiled
@@ -149,11 +150,23 @@ def _number_at(stored: types.Type, wide: types.Type) -> Any:
     return number_at
 
 
-uint16_at, uint32_at, int64_at = (
-    _number_at(stored, types.int64) for stored in (types.uint16, types.uint32, types.int64)
+byte_at, uint16_at, uint32_at, int64_at = (
+    _number_at(stored, types.int64) for stored in (types.uint8, types.uint16, types.uint32, types.int64)
 )
 """Functions, for kernels, that read a whole number of an array, given the array's address: an argument that is an array
 costs each call from Python a tenth of a microsecond, and one that is an address next to nothing. The caller keeps the
 array alive; it is aligned, contiguous and in the machine's order of bytes."""
 float32_at, float64_at = (_number_at(stored, types.float64) for stored in (types.float32, types.float64))
 """The same for other numbers."""
+
+
+def _address_of(typing_context, buffer):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_helper(builder, buffer, arguments[0]).data
+        return builder.ptrtoint(data, context.get_value_type(types.int64))
+
+    return types.int64(buffer), generate
+
+
+address_of: Any = intrinsic(_address_of)
+"""Function, for kernels, that returns the address (int64) of the first byte of some bytes."""

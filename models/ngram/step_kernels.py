@@ -1,7 +1,6 @@
 """Compile the look-ups of single steps and short texts with numba, where numpy's calls cost more than the work itself.
 
-`tables.py` imports this module where it pays. All kernels that call each other are in this file, because numba compiles
-a cached one again only if its own file has changed.
+`tables.py` imports this module where it pays.
 
 Shapes: B streams (U with different contexts), T tokens of each, V vocabulary entries, M n-grams of an order, C their
 contexts; K = N − 1. *tables*: `Packed.address`; the object must stay alive during the call.

@@ -43,6 +43,7 @@ def of_the_text(model: LineLM, sentence: str) -> list[tuple[float, bool]]:
 
 def without_numba(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(line_lm, "compiled_steps", lambda: None)
+    patch.setattr(LineLM, "_compiled", property(LineLM._compiled.func))  # not what the model has made before
 
 
 def only_numpy(model: LineLM, sentence: str) -> tuple[float, list[TokenScore]]:
