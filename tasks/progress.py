@@ -125,7 +125,7 @@ class _Line:
         told = "; " + ", ".join(f"{name} {_short(value)}" for name, value in shown.items()) if shown else ""
         return self._speed(done, figures) + ("" if left is None else f", {duration(left)} left") + told
 
-    def columns(self, done: int, figures: Mapping[str, float]) -> dict[str, str]:
+    def columns(self, done: int, figures: Mapping[str, float]) -> dict[str, Any]:
         """Return remaining time, speed and perplexity as the text of their columns; the bar shows the rest."""
         left = self._left(done, figures)
         validation = figures.get("validation_perplexity", figures.get("validation/perplexity"))

@@ -356,6 +356,7 @@ def _figures(plan: SweepPlan, study: Study) -> Iterator[tuple[str, Any]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experimental; one value has no range
         for name, plot in (("history", plots.plot_optimization_history), ("slices", plots.plot_slice)):
-            figure = np.atleast_1d(plot(study, **shown)).flat[0].figure  # type: ignore[operator]
+            axes: Any = plot(study, **shown)  # type: ignore[operator]
+            figure = np.atleast_1d(axes).flat[0].figure
             pyplot.close(figure)
             yield f"sweep_{name}", figure

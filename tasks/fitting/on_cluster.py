@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
@@ -95,10 +95,9 @@ def received(files: list[SentFile], folder: Path) -> None:
     import ray
 
     for file in sorted(files, key=lambda one: one.name.endswith(".json")):
-        parts = PurePosixPath(file.name)
-        if parts.is_absolute() or ".." in parts.parts or not parts.parts:
+        path, whole = folder / file.name, hashlib.sha256()
+        if folder not in path.parents or ".." in path.parts:
             raise Damaged("A file of a job has a name outside its folder", where=folder, value=file.name)
-        path, whole = folder / parts, hashlib.sha256()
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}{UNFINISHED}")
         try:

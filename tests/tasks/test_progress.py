@@ -51,14 +51,6 @@ def test_a_file_is_measured_in_bytes(clock: list[float], caplog: pytest.LogCaptu
     )
 
 
-def test_news_comes_now_and_then_only(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "tasks.progress"), progress("clean", 1_000, "reviews") as report:
-        for second in range(100):
-            clock[0] = float(second)
-            report(second)
-    assert len(caplog.records) == 9
-
-
 def test_prefect_gets_one_artifact_that_moves_and_goes(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(room.TaskRunContext, "get", lambda: object())

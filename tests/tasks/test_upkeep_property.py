@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
-import sys
 import tempfile
 from dataclasses import dataclass
 from itertools import product
@@ -110,68 +108,6 @@ def test_exactly_what_is_reachable_or_recent_is_kept(drawn: Drawn) -> None:
             assert artifact.folder.is_dir() == (number in wanted)
             if number in wanted:
                 store.verify(artifact)
-
-
-@pytest.mark.drill("killed at any moment", "`reviewlm home gc` killed anywhere", "all that is needed is whole")
-@pytest.mark.long
-@examples(30)
-@given(graphs(), st.data())
-def test_a_collection_killed_anywhere_leaves_all_that_is_needed_whole(drawn: Drawn, data: st.DataObject) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        made, wanted = build(drawn, root), reachable(drawn)
-        roots = roots_of(drawn, made)
-        for _ in range(3):
-            collect_until_killed(root, roots, data.draw(st.integers(1, 60)))
-            store = Store(root)
-            for number, artifact in enumerate(made):
-                found = store.listed(artifact.stage, artifact.digest)
-                if number in wanted:
-                    assert found is not None
-                if found is not None:
-                    assert not differing(found)
-        assert collect_until_killed(root, roots, sys.maxsize)
-        there = {number for number, artifact in enumerate(made) if artifact.folder.is_dir()}
-        assert there == wanted
-        assert not (root / ".trash").exists()
-
-
-def differing(artifact: Artifact) -> list[str]:
-    """Return the files of an artifact that differ from the manifest, without noting a use."""
-    files = artifact.manifest["files"].items()
-    return [name for name, entry in files
-            if hashlib.sha256((artifact.folder / name).read_bytes()).hexdigest() != entry["sha256"]]
-
-
-def collect_until_killed(root: Path, roots: dict[Key, str], changes: int) -> bool:
-    """Collect in a child process that is killed before its *changes*-th change of a folder; return whether it ended."""
-    child = os.fork()
-    if child == 0:
-        left = [changes]
-
-        def count(event: str, _: object) -> None:
-            if event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir"):
-                left[0] -= 1
-                if left[0] == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(count)
-        code = 1
-        try:
-            removal = Removal(root)
-            removal.empty()
-            holdings = Holdings(root)
-            kept = holdings.kept(roots, (RECENT, YOUNG))
-            for key, used in holdings.used.items():
-                if key not in kept:
-                    removal.remove(root.joinpath(*key), used)
-            removal.empty()
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == 0
-    return not os.WIFSIGNALED(status)
 
 
 def test_of_equal_vocabularies_only_the_one_of_the_same_data_is_an_input(tmp_path: Path) -> None:
