@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import sys
 import time
 from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping
@@ -43,10 +42,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished artifact: stage, digest, path and manifest. It never holds the data.
-
-    Pickled, it is a reference: the manifest, which names every source file, is read again from its folder.
-    """
+    """A finished artifact: stage, digest, path and manifest. It never holds the data."""
 
     stage: str
     digest: str
@@ -57,11 +53,6 @@ class Artifact:
         # Prefect looks through all dicts in the arguments of every stage; the manifests of a run are thousands.
         object.__setattr__(self, "manifest", UserDict(self.manifest))
 
-    def __reduce__(self) -> tuple[Callable[..., Artifact], tuple[str, ...]]:
-        place, name = os.path.split(self.path)
-        # Interned strings are pickled once, however many artifacts of a store an object holds.
-        return _unpickled, tuple(map(sys.intern, (self.stage, self.digest, place, name)))
-
     @property
     def folder(self) -> Path:
         """The folder that holds the artifact's files."""
@@ -71,11 +62,6 @@ class Artifact:
     def facts(self) -> dict[str, Any]:
         """Facts that the stage recorded about its result: counts, figures."""
         return dict(self.manifest.get("facts", {}))
-
-
-def _unpickled(stage: str, digest: str, place: str, name: str) -> Artifact:
-    path = os.path.join(place, name)
-    return Artifact(stage, digest, path, read_manifest(Path(path) / MANIFEST))
 
 
 @dataclass(frozen=True)
