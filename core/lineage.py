@@ -265,19 +265,6 @@ def moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def step_rows(lineage: Lineage) -> list[dict[str, Any]]:
-    """Return one row of plain values per step, for JSON."""
-    names, links = ("stage", "digest", "version", "content", "bytes", "seconds", "inputs"), lineage.links()
-    return [
-        {
-            **{name: getattr(step, name) for name in names}, "label": lineage.label(step), "link": links[step.key],
-            "files": len(step.files), "created": moment(step.created),
-            "git_commit": step.environment.get("git_commit", ""),
-        }
-        for step in lineage.steps
-    ]  # fmt: skip
-
-
 SPEC, BUNDLE = "spec.json", "bundle/"
 
 

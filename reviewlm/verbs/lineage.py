@@ -36,7 +36,7 @@ def lineage(
     """
     config = configured(preset, set)
     from core import lineage as chain
-    from core.lineage import LINEAGE_TAG, moment, step_rows
+    from core.lineage import LINEAGE_TAG, moment
     from tracking.logged_models.bundles import required_record
     from tracking.registry.opening import find
 
@@ -64,13 +64,15 @@ def lineage(
     terminal.show_rows(sources, "Sources")
     for finding in findings:
         terminal.say(f"{finding.state}: {finding.where}")
+    links = record.links()
+    steps = [{**vars(step), "label": record.label(step), "link": links[step.key]} for step in record.steps]
     if verify:
         chain.require_whole(findings)
         terminal.say(f"verified: {len(record.steps)} stages and {len(record.sources)} sources are unchanged")
     terminal.last_line(
         {
             "version": opened.version.version, "model": record.model, "bundle": record.bundle, "root": record.root,
-            "steps": step_rows(record), "sources": [vars(source) for source in record.sources],
+            "steps": steps, "sources": [vars(source) for source in record.sources],
             "findings": [vars(finding) for finding in findings], "verified": verify,
         },
         json,
