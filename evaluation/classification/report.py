@@ -77,11 +77,6 @@ class ClassificationResults:
         """The row of the winner."""
         return next(row for row in self.rows if row["name"] == self.winner)
 
-    @property
-    def compared(self) -> list[Row]:
-        """The rows that have a difference from the baseline."""
-        return [row for row in self.rows if "alone_right" in row]
-
 
 def written(row: Row, key: str, sign: str = "") -> str:
     """Return a figure with half the width of its interval; shares in percent."""
@@ -133,6 +128,24 @@ def verdict(row: Row) -> str:
     if low > 0:
         return "surely better"
     return "surely worse" if high < 0 else "the difference may be chance"
+
+
+def per_label(row: Row) -> list[Row]:
+    """Return the figures of each label of a classifier, with intervals."""
+    return [
+        {"label": one["label"], "reviews": one["reviews"], "answered": one["answered"],
+         **{figure: Amount(written(one, figure.lower())) for figure in ("precision", "recall", "F1")}}
+        for one in row["per_label"]
+    ]  # fmt: skip
+
+
+def compared(results: ClassificationResults) -> list[Row]:
+    """Return one row per comparison with the baseline, on the same reviews."""
+    return [
+        {"classifier": row["name"], "alone right": row["alone_right"],
+         "baseline alone right": row["baseline_alone_right"], "accuracy": Amount(written(row, "gain_accuracy", "+")),
+         "verdict on macro-F1": verdict(row)} for row in results.rows if "alone_right" in row
+    ]  # fmt: skip
 
 
 def by_slice(results: ClassificationResults) -> list[Row]:
@@ -205,20 +218,10 @@ def classifier_page(results: ClassificationResults) -> Page:
     table = PageTable.of(shown_columns("classifier", [*results.rows, always], FIRST), about, results.rows.index(best))
     beside: list[PageTable | Picture] = [table, *drawn(ANSWER)]
     answer: list[Part] = [beside, errors[:FIRST_ERRORS]]
-    labels = [
-        {"label": one["label"], "reviews": one["reviews"], "answered": one["answered"],
-         **{figure: Amount(written(one, figure.lower())) for figure in ("precision", "recall", "F1")}}
-        for one in best["per_label"]
-    ]  # fmt: skip
-    pairs = [
-        {"classifier": row["name"], "alone right": row["alone_right"], "baseline alone right":
-         row["baseline_alone_right"], "accuracy": Amount(written(row, "gain_accuracy", "+")),
-         "verdict on macro-F1": verdict(row)} for row in results.compared
-    ]  # fmt: skip
     costs = [{"classifier": name, **of} for name, of in results.costs.items()]
     sections = [
         *decision_sections(results.decision),
-        PageSection("Which labels are confused", [PageTable.of(labels)], "labels", finding_of_confusion(best)),
+        PageSection("Which labels are confused", [PageTable.of(per_label(best))], "labels", finding_of_confusion(best)),
         PageSection("Where it is weak", [
             PageTable.of(by_slice(results), "Accuracy; of a label its recall. Slices overlap, and among many of "
                          "them some look bad by chance."),
@@ -230,7 +233,7 @@ def classifier_page(results: ClassificationResults) -> Page:
         PageSection("More figures", [
             PageTable.of(shown_columns("classifier", results.rows, MORE), "Kappa: higher is better; the others: lower "
                          "is better"),
-            PageTable.of(pairs, f"Against the baseline {results.baseline}, on the same reviews"),
+            PageTable.of(compared(results), f"Against the baseline {results.baseline}, on the same reviews"),
             PageTable.of(costs, "Size and time, measured once"),
         ], "figures"),
         PageSection("Data", [PageTable.facts(results.data)] if results.data else [], "data"),
