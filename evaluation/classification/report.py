@@ -16,9 +16,8 @@ from matplotlib.patches import Rectangle
 
 from evaluation.classification.figures import Predicted
 from evaluation.gate.decision import Decision
-from evaluation.palette import PALETTE
 from evaluation.reports.canvas import WIDTH, canvas, styles_of, ticks_at
-from evaluation.reports.document import Amount, Page, PageSection, PageTable, Part, Picture, Quote
+from evaluation.reports.document import PALETTE, Amount, Page, PageSection, PageTable, Part, Picture, Quote
 from evaluation.reports.report import answer_page, decision_sections
 from evaluation.reports.report_pictures import ANSWER, CALIBRATION, PANELS, Drawing
 from evaluation.reports.report_tables import NONE, Columns, Row, outcome, shown_columns, title

@@ -15,9 +15,8 @@ from matplotlib.figure import Figure
 
 from evaluation.drift.decay import HELD_OUT, NEW, Decay
 from evaluation.drift.report import DriftReport, flagged_sentence
-from evaluation.palette import PALETTE
 from evaluation.reports.canvas import GREY, PALE, canvas, literal, styles_of
-from evaluation.reports.document import Page, PageSection, PageTable, PageText, Picture, png
+from evaluation.reports.document import PALETTE, Page, PageSection, PageTable, PageText, Picture, png
 
 KNOWN_COLOR, NEW_COLOR = PALETTE[0], PALETTE[1]
 SHOWN = 15

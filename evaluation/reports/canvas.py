@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from core.errors import as_html, visible
-from evaluation.palette import PALETTE
+from evaluation.reports.document import PALETTE
 
 GREY, PALE = "#595959", "#E3E3E3"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

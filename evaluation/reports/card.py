@@ -20,8 +20,7 @@ import polars as pl
 from corpus.profile import SAMPLE_WORDS, Profile
 from corpus.splitting.certificate import BINS
 from corpus.splitting.split import TRAIN_FIRST
-from evaluation.palette import PALETTE
-from evaluation.reports.document import Page, PageSection, PageTable, Picture, Quote, png
+from evaluation.reports.document import PALETTE, Page, PageSection, PageTable, Picture, Quote, png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

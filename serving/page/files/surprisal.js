@@ -2,7 +2,7 @@
 import { act, ask, at, chosen, make, percent, readAs } from "/page/api.js";
 
 const SHOWN = 5;
-const EDGES = [1, 3, 6, 10]; // as in reports: evaluation/palette.py
+const EDGES = [1, 3, 6, 10]; // bits at which the next level begins
 const NAMES = ["below 1 bit", "1 to 3", "3 to 6", "6 to 10", "10 bits and more"];
 const level = (bits) => 1 + EDGES.filter((edge) => bits >= edge).length;
 

@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 from matplotlib.colors import to_rgb
 
-from evaluation.palette import ON_DARK, PALETTE
 from evaluation.reports import run_figures as figures
 from evaluation.reports.canvas import canvas, styles_of, svg_of
+from evaluation.reports.document import ON_DARK, PALETTE
 from evaluation.reports.run_figures import bits_figure, novelty_figure
 from evaluation.reports.run_results import journal_lines
 from tests.evaluation.made_results import LEVELS, made_results, made_table
