@@ -1,7 +1,5 @@
 """The report of classifiers: the result first, every figure of the results, and no text that a browser could run."""
 
-from html.parser import HTMLParser
-
 import pytest
 
 from core.errors import as_html
@@ -9,26 +7,9 @@ from evaluation.classification import report
 from evaluation.classification.compare import classifier_rows
 from evaluation.classification.report import classifier_page
 from tests.evaluation.classification.made_answers import HOSTILE, made_classification
+from tests.evaluation.reports.report_pages import Reader
 
 SECTIONS = ["decision", "labels", "slices", "calibration", "errors", "figures", "data"]
-
-
-class Outline(HTMLParser):
-    """Tags with their attributes; fails if a tag is not closed in its turn."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags = [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "br", "img", "link"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +24,7 @@ def page(results):
 
 @pytest.mark.slow
 def test_the_page_is_whole_html_with_every_section_and_drawing(page):
-    outline = Outline(page)
+    outline = Reader(page)
     assert outline.open == []
     assert [attrs["id"] for tag, attrs in outline.tags if tag == "details" and "id" in attrs] == SECTIONS
     assert sum(tag == "svg" for tag, _ in outline.tags) == 2
@@ -87,5 +68,5 @@ def test_the_worst_errors_come_first_and_no_text_is_run_or_hides_its_direction(r
     assert HOSTILE not in page
     assert as_html(HOSTILE) in page
     assert "\u202e" not in page
-    assert [tag for tag, _ in Outline(page).tags].count("script") == 0
+    assert [tag for tag, _ in Reader(page).tags].count("script") == 0
 

@@ -1,7 +1,6 @@
 """The data card: what its figures hold, that nothing in a review can break the page, and that it stands alone."""
 
 import re
-from html.parser import HTMLParser
 
 import polars as pl
 import pytest
@@ -10,6 +9,7 @@ from corpus.cleaning.clean_table import CLEAN
 from corpus.profile import profile_of
 from corpus.splitting.split import TABLE
 from evaluation.reports.card import FIGURES, HTML, LIMITS, MARKDOWN, Origin, draw
+from tests.evaluation.reports.report_pages import Reader
 
 EVIL = '</blockquote><script>alert("x")</script> & "quoted" <img src=http://evil.example/x.png> | `code` $x^2$'
 SIDES = ("train", "train", "train", "validation", "test")
@@ -69,32 +69,16 @@ def card(profile, tmp_path_factory):
     return folder
 
 
-class Elements(HTMLParser):
-    """Counts elements and checks that they are closed in order."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.tags, self.addresses = [], [], []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.addresses += [value for name, value in attributes if name in ("src", "href", "srcset", "data", "action")]
-        if tag not in ("meta", "img", "br", "link"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
 @pytest.mark.slow
 def test_the_page_is_whole_and_needs_nothing_else(card):
     html = (card / HTML).read_text()
-    found = Elements(html)
+    found = Reader(html)
+    tags = [tag for tag, _ in found.tags]
+    addresses = [attrs[name] for _, attrs in found.tags for name in ("src", "href", "srcset") if name in attrs]
     assert found.open == []
-    assert found.tags.count("img") == len(list((card / FIGURES).glob("*.png"))) == 2
-    assert all(address.startswith("data:image/png;base64,") for address in found.addresses)
-    assert not {"script", "link", "iframe"} & set(found.tags)
+    assert tags.count("img") == len(list((card / FIGURES).glob("*.png"))) == 2
+    assert all(address.startswith("data:image/png;base64,") for address in addresses)
+    assert not {"script", "link", "iframe"} & set(tags)
     assert "@import" not in html
     assert "url(" not in html
     assert 'name="viewport"' in html
@@ -136,4 +120,4 @@ def test_a_card_without_facts_dates_or_ratings_is_drawn_too(tmp_path):
     assert {"Splits", "Length", "Known limits"} <= set(titles)
     assert not {"Provenance", "Businesses", "Samples", "Masked personal data"} & set(titles)
     assert "embedded grammar" in page.lead
-    assert Elements((tmp_path / HTML).read_text()).open == []
+    assert Reader((tmp_path / HTML).read_text()).open == []
