@@ -193,7 +193,7 @@ def summarise_classifiers(
     """Return the classifiers with their figures, the decision, and where to look further."""
     first = compared.rows[0]
     return {
-        "models": [_model(compared, row) for row in compared.rows],
+        "models": [_model(compared, compared.row(model.name)) for model in compared.models],
         "label": config.classification.label, "labels": first["labels"], "reviews": first["reviews"],
         "test_reviews": prepared.clean.facts["splits"]["test"]["reviews"],
         "majority": {"label": first["majority_label"], "accuracy": first["majority_accuracy"]},
