@@ -1,6 +1,6 @@
 """Compare the models of a run and log the result: table, intervals, differences, slices, Data Docs.
 
-Compare two models: find them, measure both on the same test reviews, and log the evaluated.
+Compare two models: find them, measure both on the same test reviews, and log the comparison.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def log_headline(config: RunConfig, evaluated: Evaluated, model: str, run_id: st
 
 
 def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> None:
-    """Log a model's intervals, gap and cost to its own run, unless the run has those of this evaluated."""
+    """Log a model's intervals, gap and cost to its own run, unless the run has those of this comparison."""
     run_id, digest = model.fitted.run_id, evaluated.artifact.digest
     if tracker.has_tag(run_id, COMPARED_TAG, digest):
         return
@@ -124,13 +124,13 @@ MARKDOWN_FILE = "comparison.md"
 
 @stage("compare two", run_name="compare {first} {second}")
 def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, parent_run_id: str) -> Pair:
-    """Measure two models on the test reviews of this configuration, and log the evaluated.
+    """Measure two models on the test reviews of this configuration, and log the comparison.
 
     Args:
         prepared: Its prepared data.
         first: Number or alias of a registered version, or the name of a model that this configuration has fitted.
         second: The other model, in the same form.
-        parent_run_id: The MLflow run that gets the evaluated.
+        parent_run_id: The MLflow run that gets the comparison.
 
     Raises:
         ConfigError: There is no such version, alias or model.
