@@ -224,6 +224,10 @@ class RankFailed(FitError):
     """One of several training processes died."""
 
 
+class RanksLost(RankFailed):
+    """The training processes lost each other; which one died, and of what, is known elsewhere."""
+
+
 class BundleError(ReviewLMError):
     """A saved model cannot be opened, or answers differently from when it was saved."""
 

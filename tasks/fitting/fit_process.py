@@ -25,7 +25,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
 from core.environment import VISIBLE, visible_gpu_names
-from core.errors import OutOfMemory, RankFailed, converted_errors
+from core.errors import OutOfMemory, RankFailed, RanksLost, converted_errors
 from core.processes import interrupts
 from core.processes.children import end_child, start_child
 from core.processes.crash_log import LOWER, says_out_of_memory, write_crash_log
@@ -71,7 +71,9 @@ def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "job"
-        file.write_bytes(pickle.dumps(replace(job, init_method=f"file://{folder}/meeting")))
+        if job.rank is None:
+            job = replace(job, init_method=f"file://{folder}/meeting")
+        file.write_bytes(pickle.dumps(job))
         with _started(job, file) as ranks:
             failed = _listen(job.name, ranks, report)
         if failed is not None:
@@ -82,17 +84,20 @@ def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any
 
 
 def environment_of(
-    threads: int, ranks: int = 1, rank: int = 0, device: str = "cpu", gpus: Sequence[int] = ()
-) -> dict[str, str]:
+    threads: int, ranks: int = 1, rank: int = 0, device: str = "cpu", gpus: Sequence[int] = (), alone: bool = False
+) -> dict[str, str]:  # fmt: skip
     """Return the environment of a fit's process: threads, rank, an allocator that keeps freed memory, few operations.
+
+    *alone*: the other ranks are on other machines.
 
     On a GPU also set the cuBLAS workspace size that makes cuDNN's recurrent layers and matrix products deterministic,
     and show only the GPUs that the fit holds.
     """
-    # The host name of this machine may be unknown to DNS, so gloo uses the loopback interface.
-    network = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
+    # Where all ranks are on this machine, its host name may be unknown to DNS, so gloo uses the loopback interface.
+    network = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" and not alone else {}
     buffers = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if device == "cuda" else {}
-    place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
+    here, size = (0, 1) if alone else (rank, ranks)
+    place = {"RANK": str(rank), "LOCAL_RANK": str(here), "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(size)}
     return {
         **KEEP_MEMORY, **dict([OPERATIONS]), **network, **buffers, **os.environ, **shown(gpus),
         **place, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
@@ -134,13 +139,14 @@ def _started(job: Job, file: Path) -> Iterator[list[_Rank]]:
     """Start the processes of a job; end all of them after the block."""
     ranks: list[_Rank] = []
     try:
-        for number in range(job.ranks):
+        for number in range(job.ranks) if job.rank is None else [job.rank]:
             errors = file.with_name(f"stderr.{number}")
             with errors.open("wb") as stderr:
                 process = start_child(
                     ["-m", "tasks.fitting.worker", job.WORKER, str(file)],
-                    stdout=subprocess.PIPE, stderr=stderr, text=True,
-                    env=environment_of(job.threads, job.ranks, number, job.device, job.gpus),
+                    stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment_of(
+                        job.threads, job.ranks, number, job.device, job.gpus, alone=job.rank is not None
+                    ),
                 )  # fmt: skip
             ranks.append(_Rank(number, process, errors))
             _running.add(process)
@@ -229,7 +235,7 @@ def raise_failure(name: str, deed: str, remedy: str, ended: Ended, rank: int = 0
         raise OSError(last["errno"], last["error"])
     if last.get("kind") == "peer":
         what = f"The processes of the {deed} of '{name}' lost their connection"
-        raise RankFailed(what, where=which, cause=last["error"])
+        raise RanksLost(what, where=which, cause=last["error"])
     if "error" in last:
         # All ranks diverge together, so do not name a single rank.
         message = last["error"] if size == 1 or last["kind"] == "diverged" else f"{last['error']} ({which})"

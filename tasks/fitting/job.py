@@ -65,6 +65,7 @@ class Job(ABC):
         gpus: The GPUs that the job holds, as places among the visible ones; empty: its processes see all.
         ranks: Number of processes that do the job together.
         init_method: Address where the ranks meet ("init_method" of torch.distributed).
+        rank: The only rank that runs on this machine; None: all of them.
     """
 
     WORKER: ClassVar[str]
@@ -77,6 +78,7 @@ class Job(ABC):
     threads: int = 1
     ranks: int = 1
     init_method: str = "env://"
+    rank: int | None = None
     gpus: tuple[int, ...] = ()
 
     @property

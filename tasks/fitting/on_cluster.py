@@ -11,23 +11,35 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import platform
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
+from urllib.parse import urlsplit
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device
-from core.errors import ClusterFailed, ConfigError, Damaged, OutOfMemory, RankFailed, ReviewLMError, disk_errors
+from core.errors import (
+    ClusterFailed,
+    ConfigError,
+    Damaged,
+    OutOfMemory,
+    RankFailed,
+    RanksLost,
+    ReviewLMError,
+    disk_errors,
+)
 from core.processes.leftovers import claimed_folder, remove_abandoned_folders
 from core.provenance import git_commit, made_with
-from tasks.cluster import connect
+from tasks.cluster import LOOPBACK, connect
 from tasks.code_version import running_code
-from tasks.fitting.fit_process import interrupted, run_job
+from tasks.fitting.fit_process import PATIENCE, interrupted, run_job
 from tasks.fitting.job import Job
 from tasks.fitting.worker import logged_to_parent
 
@@ -133,7 +145,7 @@ class JobActor:
 
     def run(
         self, job: Job, code: str, model: str, inputs: Mapping[str, list[SentFile]], so_far: list[SentFile],
-        folders: frozenset[str], device: str,
+        folders: frozenset[str], device: str, rank: int | None = None, meeting: str = "",
     ) -> dict[str, Any]:  # fmt: skip
         """Do a job; return its summary, and code, libraries, machine and resources that it was done with.
 
@@ -145,9 +157,11 @@ class JobActor:
             so_far: Files of an earlier attempt in the work folder.
             folders: Names of the inputs that are folders.
             device: Value of `execution.device`.
+            rank: The rank that runs here, if the others are on other nodes.
+            meeting: Where they meet, as `meeting` of the leading one returned it.
 
         Raises:
-            ConfigError: This node has other code.
+            ConfigError: This node has other code, or one of several nodes has lost its GPU.
             ReviewLMError: The error of the job, with this node as its place.
         """
         node = platform.node()
@@ -167,13 +181,30 @@ class JobActor:
             work.mkdir()
             received(so_far, work)
             if job.device == "cuda" and (chosen := chosen_device(device)) == "cpu":
+                if rank is not None:
+                    raise ConfigError(
+                        f"The GPU of rank {rank} cannot be used",
+                        remedy="mend the node or take it away: all ranks of a fit need the same kind of device",
+                    )
                 log.warning("%s: the GPU of the node %s cannot be used", job.name, node)
                 job = replace(job, device=chosen)
             self._work = work
+            if rank is not None:
+                job = replace(job, rank=rank, init_method=meeting)
+                if urlsplit(meeting).hostname == LOOPBACK:
+                    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
             summary = run_job(job.moved(places, work), self._report)
         resources = {"device": job.device, "ranks": job.ranks, "threads": job.threads * job.ranks}
         made_by = {**made_with(), "git_commit": git_commit(), "resources": resources}
         return {"summary": dict(summary), "made_by": made_by}
+
+    def meeting(self) -> str:
+        """Return a free address of this node, where the ranks of a fit can meet."""
+        import ray
+
+        host = ray.util.get_node_ip_address()
+        with socket.create_server((host, 0)) as free:
+            return f"tcp://{host}:{free.getsockname()[1]}"
 
     def news(self) -> News:
         """Return what is new since the last call.
@@ -220,15 +251,37 @@ def _placed(node: str) -> Iterator[None]:
 
 
 @contextmanager
-def _actor_with(ray: Any, resources: dict[str, Any]) -> Iterator[Any]:
-    """Start the actor of a job, and end it after the block."""
-    actor = ray.remote(JobActor).options(**resources, max_concurrency=2).remote()
+def _actors(ray: Any, resources: dict[str, Any], nodes: int) -> Iterator[list[Any]]:
+    """Start the actors of a job, and end them after the block.
+
+    All of several get their places, or none: so two jobs never wait for each other's nodes.
+    """
+    bundle = {"CPU": resources["num_cpus"], "GPU": resources["num_gpus"]}
+    group = ray.util.placement_group([bundle] * nodes) if nodes > 1 else None
+    strategies = ray.util.scheduling_strategies
+    placed = strategies.PlacementGroupSchedulingStrategy(group) if group else "DEFAULT"
+    options = {**resources, "max_concurrency": 2, "scheduling_strategy": placed}
+    actors = [ray.remote(JobActor).options(**options).remote() for _ in range(nodes)]
     try:
-        yield actor
+        yield actors
     finally:
         with suppress(ray.exceptions.RayError):
-            ray.get(actor.close.remote(), timeout=CLOSE_SECONDS)
-        ray.kill(actor)
+            ray.get([actor.close.remote() for actor in actors], timeout=CLOSE_SECONDS)
+        for actor in actors:
+            ray.kill(actor)
+        if group:
+            ray.util.remove_placement_group(group)
+
+
+def _error_among(ray: Any, ready: list[Any]) -> Exception | None:
+    """Return the error of an actor that has ended: of a rank that only lost another one, if there is no other."""
+    errors = []
+    for reference in ready:
+        try:
+            ray.get(reference)
+        except ray.exceptions.RayError as error:
+            errors.append(error)
+    return min(errors, key=lambda error: isinstance(getattr(error, "cause", None), RanksLost), default=None)
 
 
 @dataclass
@@ -256,7 +309,7 @@ class ClusterRun:
             ClusterFailed: Several nodes were lost, or this process was interrupted.
         """
         ray = connect(self.config.execution.cluster)
-        job, resources = self._asked(ray, job)
+        job, resources, nodes = self._asked(ray, job)
         inputs = {name: sent(path) for name, path in job.inputs.items()}
         folders = frozenset(name for name, path in job.inputs.items() if path.is_dir())
         code, cause = running_code().version(job.WORKER, self.model), ""
@@ -265,15 +318,22 @@ class ClusterRun:
             if attempt:
                 log.warning("%s: its node is lost (%s); it goes on elsewhere from its checkpoint", job.name, cause)
             try:
-                with _actor_with(ray, resources) as actor:
-                    device, so_far = self.config.execution.device, sent(job.work)
-                    end = actor.run.remote(job, code, self.model, inputs, so_far, folders, device)
-                    outcome = self._followed(ray, actor, end, job, report)
+                with _actors(ray, resources, nodes) as actors:
+                    asked, device = (job, code, self.model, inputs), self.config.execution.device
+                    meeting = actors[0].meeting.remote() if nodes > 1 else ""
+                    so_far = [sent(job.work), *([[]] * (nodes - 1))]  # rank 0 alone writes and reads checkpoints
+                    ends = [
+                        actor.run.remote(*asked, files, folders, device, rank if nodes > 1 else None, meeting)
+                        for rank, (actor, files) in enumerate(zip(actors, so_far, strict=True))
+                    ]
+                    outcome = self._followed(ray, actors[0], ends, job, report)
                 self.made_by = outcome["made_by"]
                 summary: dict[str, Any] = outcome["summary"]
                 return summary
             except ray.exceptions.RayTaskError as error:
-                raise self._error_of(error.cause, job) from error
+                if not isinstance(error.cause, RanksLost):
+                    raise self._error_of(error.cause, job) from error
+                cause, failure = str(error.cause), ClusterFailed
             except ray.exceptions.RayError as error:
                 cause = str(error).strip().splitlines()[0]
                 memory = any(word in str(error) for word in ("running low on memory", "OOM", "OutOfMemory"))
@@ -283,32 +343,38 @@ class ClusterRun:
             cause=cause, remedy=f"{job.remedy}; without the cluster: --set execution.cluster=",
         )
 
-    def _asked(self, ray: Any, job: Job) -> tuple[Job, dict[str, Any]]:
-        """Return the job with its device and threads, and the resources of its actor.
+    def _asked(self, ray: Any, job: Job) -> tuple[Job, dict[str, Any], int]:
+        """Return the job with its device and threads, the resources of an actor, and the number of actors.
+
+        One actor has all ranks if a node is large enough for them; otherwise each rank has its own.
 
         Raises:
-            ConfigError: No node has so many GPUs or processors.
+            ConfigError: The cluster has not so many GPUs or processors.
         """
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         chosen = self.config.execution
         on_gpu = chosen.device != "cpu" and any(node.get("GPU") for node in nodes)
-        gpus, cores = (max((node.get(kind, 0) for node in nodes), default=0) for kind in ("GPU", "CPU"))
-        shares = job.ranks * chosen.gpu_share if on_gpu else 0
-        if shares > gpus or (not on_gpu and (chosen.device == "cuda" or job.ranks > cores)):
+        gpus, cores = ([node.get(kind, 0) for node in nodes] for kind in ("GPU", "CPU"))
+        share, numbers = (chosen.gpu_share, gpus) if on_gpu else (1, cores)
+        places = sum(int(number / share) for number in numbers)
+        if places < job.ranks or (chosen.device == "cuda" and not on_gpu):
             raise ConfigError(
-                f"No node of the cluster has room for the {job.DEED} of '{job.name}'", where=chosen.cluster,
-                value=job.ranks, cause=f"the largest has {gpus:g} GPUs and {cores:g} processors for these processes",
+                f"The cluster has no room for the {job.DEED} of '{job.name}'", where=chosen.cluster,
+                value=job.ranks, cause=f"its nodes have {gpus} GPUs and {cores} processors for these processes",
                 remedy="lower execution.ranks, or add a node",
             )
-        threads = max(1, min(job.threads, int(cores) // job.ranks))
-        resources = {"num_cpus": 1 if on_gpu else threads * job.ranks, "num_gpus": shares}
-        return replace(job, device="cuda" if on_gpu else "cpu", threads=threads, gpus=()), resources
+        ranks = job.ranks if job.ranks * share <= max(numbers) else 1  # of each actor
+        threads = max(1, min(job.threads, int(max(cores)) // ranks))
+        resources = {"num_cpus": 1 if on_gpu else threads * ranks, "num_gpus": ranks * share if on_gpu else 0}
+        job = replace(job, device="cuda" if on_gpu else "cpu", threads=threads, gpus=())
+        return job, resources, job.ranks // ranks
 
-    def _followed(self, ray: Any, actor: Any, end: Any, job: Job, report: Listen) -> dict[str, Any]:
-        """Forward progress and files of an actor until its job has ended; return how it ended."""
+    def _followed(self, ray: Any, actor: Any, ends: list[Any], job: Job, report: Listen) -> dict[str, Any]:
+        """Forward progress and files of an actor until all have ended; return how that one ended."""
         last = None
         while True:
-            ended, polls = ray.wait([end], timeout=POLL_SECONDS)[0], 0
+            ready, polls = ray.wait(ends, num_returns=len(ends), timeout=POLL_SECONDS)[0], 0
+            ended = len(ready) == len(ends) or _error_among(ray, ready) is not None
             pending = actor.news.remote()
             while not (interrupted() or ray.wait([pending], timeout=POLL_SECONDS)[0]):
                 polls += 1
@@ -328,7 +394,10 @@ class ClusterRun:
                 last = news.progress
                 report(last)
             if ended:
-                outcome: dict[str, Any] = ray.get(end)
+                ready = ray.wait(ends, num_returns=len(ends), timeout=PATIENCE)[0]
+                if (error := _error_among(ray, ready)) is not None:
+                    raise error
+                outcome: dict[str, Any] = ray.get(ends[0])
                 return outcome
 
     def _error_of(self, cause: BaseException, job: Job) -> BaseException:

@@ -213,11 +213,34 @@ def test_a_process_that_is_killed_for_memory_ends_the_fit_with_its_node_and_a_re
 
 
 @pytest.mark.slow
-def test_more_processes_than_a_node_has_room_for_are_refused(cluster: Any, tmp_path: Path) -> None:
+def test_ranks_on_two_nodes_go_on_after_the_loss_of_one_and_fit_what_two_ranks_of_one_machine_do(
+    cluster: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    here, there = home(tmp_path, "here"), home(tmp_path, "there", cluster=cluster.address, device="cpu")
+    alone = replace(job_in(here, LONG, tmp_path / "here" / "work"), ranks=2)
+    run_job(alone, lambda news: None)
+    job = replace(job_in(there, LONG, tmp_path / "there" / "work"), ranks=2)
+    run = ClusterRun(there, "lstm")
+    with ThreadPoolExecutor(1) as thread, caplog.at_level("INFO"):
+        ends = thread.submit(run, job, lambda news: None)
+        with halted(cluster, job) as node:
+            assert sum(bool(fits_of(raylet(one))) for one in cluster.list_all_nodes()) == 2
+            cluster.remove_node(node, allow_graceful=False)
+        cluster.add_node(**NODE)
+        ends.result(240)
+    assert "training resumes after" in caplog.text
+    assert digest(job) == digest(alone)
+
+
+@pytest.mark.slow
+def test_a_gpu_that_refuses_ends_a_fit_whose_ranks_are_on_several_nodes(cluster: Any, tmp_path: Path) -> None:
     config = home(tmp_path, "here", cluster=cluster.address)
-    job = replace(job_in(config, network(), tmp_path / "here" / "work"), ranks=3)
+    job = replace(job_in(config, network(), tmp_path / "here" / "work"), ranks=2)
     with pytest.raises(ConfigError) as refused:
         ClusterRun(config, "lstm")(job, lambda news: None)
+    assert platform.node() in refused.value.where
+    with pytest.raises(ConfigError) as refused:
+        ClusterRun(config, "lstm")(replace(job, ranks=3), lambda news: None)
     assert refused.value.value == 3
 
 
