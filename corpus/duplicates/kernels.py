@@ -7,11 +7,9 @@ uint64 throughout, because numba makes a float of the sum of an int64 and a uint
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import numpy as np
-from numba import config, types
 
 from models.compiled import kernel
 
@@ -19,12 +17,6 @@ _U = np.uint64
 _SPACE, _APOSTROPHE = np.uint8(32), np.uint8(39)
 _MIX_1, _MIX_2 = _U(0xBF58476D1CE4E5B9), _U(0x94D049BB133111EB)
 _HALF = _U(32)
-
-# pread(2) of the C library, as a kernel calls it; without compilation a kernel is Python.
-_pread: Any = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
-if config.DISABLE_JIT:  # type: ignore[attr-defined]
-    _pread = ctypes.CDLL(None).pread
-    _pread.argtypes, _pread.restype = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64), ctypes.c_ssize_t
 
 
 @kernel
@@ -118,14 +110,6 @@ def band_keys(signature_DP: Any, factors_R: Any, keys_BD: Any) -> None:
 
 
 @kernel
-def lowest_bytes(signature_DP: Any, chosen_S: Any, out_DS: Any) -> None:
-    """Write the lowest byte of the chosen values of each signature."""
-    for d in range(out_DS.shape[0]):
-        for s in range(out_DS.shape[1]):
-            out_DS[d, s] = signature_DP[d, chosen_S[s]] & _U(0xFF)
-
-
-@kernel
 def sets(fingerprints_S: Any, offsets_D: Any, table_T: Any, owner_T: Any, found_S: Any, ends_D: Any) -> None:
     """Write the different fingerprints of each text, and where those of each text end.
 
@@ -173,26 +157,6 @@ def places_of(wanted_W: Any, high_D: Any, table_T: Any, place_W: Any) -> None:
         while table_T[at] and high_D[table_T[at] - 1] != wanted_W[w]:
             at = (at + _U(1)) & rest
         place_W[w] = np.int64(table_T[at]) - 1
-
-
-@kernel
-def maybe_shared(keys_D: Any, once: Any, again: Any, found_D: Any) -> int:
-    """Write the numbers of the keys whose slot another key has too; return how many there are.
-
-    Keys are random numbers. once and again (zeros) hold a bit for each slot; their size is a power of two.
-    """
-    rest, to = _U(64 * len(once) - 1), 0
-    for d in range(len(keys_D)):
-        slot = _U(keys_D[d]) & rest
-        word, bit = slot >> _U(6), _U(1) << (slot & _U(63))
-        again[word] |= once[word] & bit
-        once[word] |= bit
-    for d in range(len(keys_D)):
-        slot = _U(keys_D[d]) & rest
-        if (again[slot >> _U(6)] >> (slot & _U(63))) & _U(1):
-            found_D[to] = d
-            to += 1
-    return to
 
 
 @kernel
@@ -275,20 +239,6 @@ def common(sets_S: Any, offsets_D: Any, a_K: Any, b_K: Any, table_T: Any, owner_
                 slot = (slot + _U(1)) & rest
             count += owner_T[slot] == owner
         common_K[k] = count
-
-
-@kernel
-def read(descriptor: Any, begin_K: Any, end_K: Any, out: Any) -> int:
-    """Read stretches of a file one after another; return the number of bytes, fewer if a stretch cannot be read."""
-    to, address = 0, out.ctypes.data
-    for k in range(len(begin_K)):
-        place = begin_K[k]
-        while place < end_K[k]:
-            count = _pread(descriptor, address + to, end_K[k] - place, place)
-            if count <= 0:
-                return to
-            to, place = to + count, place + count
-    return to
 
 
 @kernel

@@ -1,22 +1,17 @@
-"""Find candidates for near-duplicates by MinHash: bands of signatures, and sketches of these.
+"""Find candidates for near-duplicates by MinHash: texts that share a band of their signatures.
 
 Two texts of Jaccard similarity s agree in one value of their signatures with probability s, in all r values of a band
 with s^r, and in at least one of b bands with 1 - (1 - s^r)^b: the S-curve (Leskovec, Rajaraman and Ullman, Mining of
 Massive Datasets, 3rd ed., section 3.4.2). The values are the least of (a x + b) >> 32 over the shingles' fingerprints
 x, with 64-bit a and b drawn for each value (Broder 1997; Dietzfelbinger 1996 for the family of hash functions).
-
-A sketch is one byte of each of some values of a signature (b-bit minwise hashing: Li and Koenig 2010). Two texts of
-Jaccard similarity s agree in each byte with probability s. With millions of reviews most pairs that share a band are
-not similar, and a check of their sketches costs a hundredth of a comparison of their words.
 """
 
 from __future__ import annotations
 
 import errno
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import comb
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,33 +26,25 @@ from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints, mix, part_of, 
 def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Return the bytes from each *begin* (K,) to its *end*, one stretch after another.
 
-    Other threads can work meanwhile; with a call of `os.pread` for each stretch they would wait for Python's lock. The
-    file is not mapped to memory: the system maps up to 2 MB around each stretch, and to unmap them takes longer than
-    to read.
+    The file is not mapped to memory: the system maps up to 2 MB around each stretch, and to unmap them takes longer
+    than to read.
 
     Raises:
         OSError: The file ends before a stretch, or cannot be read.
     """
-    from corpus.duplicates import kernels  # here, because numba's import takes half a second
-
-    buffer = np.empty(int((end - begin).sum()), np.uint8)
+    sizes = (end - begin).tolist()
     with file.open("rb", buffering=0) as opened:
-        count = kernels.read(opened.fileno(), begin, end, buffer)
-    if count < len(buffer):
+        descriptor = opened.fileno()
+        pieces = [os.pread(descriptor, size, at) for at, size in zip(begin.tolist(), sizes, strict=True)]
+    content = np.frombuffer(b"".join(pieces), np.uint8)
+    if len(content) < sum(sizes):
         raise OSError(errno.EIO, "a stretch of the file cannot be read", str(file))
-    return buffer
+    return content
 
 
-def read_numbers(file: Path, kind: type[np.generic], places: np.ndarray, each: int = 1) -> np.ndarray:
-    """Return the numbers of a file at some *places* (K,); with *each*, so many from each place on, (K, each).
-
-    Raises:
-        OSError: As for `read_scattered`.
-    """
-    size = np.dtype(kind).itemsize
-    begin = places.astype(np.int64) * size
-    numbers = read_scattered(file, begin, begin + each * size).view(kind)
-    return numbers if each == 1 else numbers.reshape(-1, each)
+def read_numbers(file: Path, kind: type[np.generic], places: np.ndarray) -> np.ndarray:
+    """Return the numbers of a file at some *places* (K,)."""
+    return np.asarray(np.memmap(file, kind, "r")[places])
 
 
 SEED = 1
@@ -68,15 +55,6 @@ RECALL = 0.98
 
 LOWEST_RECALL = 0.95
 
-SLOTS = 8
-"""Slots for each key, by which most keys that only one text has are recognised before they are sorted."""
-
-COARSE_BYTES, FINE_BYTES = 32, 248
-"""Largest sizes of sketches; the number of equal bytes must fit in a byte."""
-
-OVERLOOKED = 0.0005
-"""Largest share of pairs just at the similarity limit that a sketch may miss."""
-
 STRETCH_BYTES = 8 << 20
 """Bytes of text that are given to a worker at a time, and stored at a time."""
 
@@ -86,15 +64,8 @@ Pairs = tuple[np.ndarray, np.ndarray]
 Stretch = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Keys of some texts, and what `simple_bytes` returns for these."""
 
-_WORD = 8
-"""Bytes that are compared at once; the size of a sketch is a multiple."""
-_ONES = np.uint64(0x0101010101010101)
-_READ_AT_ONCE = 1 << 14
-"""Pairs whose fine sketches are in memory at a time: 2 MB for each side."""
 PERMUTATIONS = 128
 """MinHash values per text: enough to find 95 % of the pairs from a similarity of 0.03 on."""
-_MAPPING = threading.Lock()
-"""Held while a file is mapped. Not in the objects, because they go to the workers of a cluster."""
 
 
 @dataclass(frozen=True)
@@ -155,135 +126,14 @@ class Bands:
 def buckets(keys_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return texts that share a key: members (M,), ordered by bucket and number, and B + 1 bucket offsets.
 
-    Keys of only one text are left out, most of them before the others are sorted. It takes about 24 bytes per key.
+    Keys of only one text are left out. It takes about 24 bytes per key.
     """
-    from corpus.duplicates import kernels  # here, because numba's import takes half a second
-
-    size = max(1, 1 << (SLOTS * len(keys_D) // 64).bit_length())
-    order = np.empty(len(keys_D), np.int64)
-    order = order[: kernels.maybe_shared(keys_D, np.zeros(size, np.uint64), np.zeros(size, np.uint64), order)]
-    order = order[np.argsort(keys_D[order])]  # not stable, which is slower; the few that share a key are sorted below
-    sorted_keys = keys_D[order]
-    again = sorted_keys[1:] == sorted_keys[:-1]
-    shared = np.zeros(len(order), bool)
-    shared[1:] = again
-    shared[:-1] |= again
-    first = shared.copy()
-    first[1:] &= ~again
-    members, starts, shared_keys = order[shared], np.flatnonzero(first[shared]), sorted_keys[shared]
-    del order, sorted_keys
-    members = members[np.lexsort((members, shared_keys))]
-    return members, np.append(starts, len(members))
-
-
-@dataclass(frozen=True)
-class Sketch:
-    """One byte of each of *size* values of a signature; a pair is worth comparing if enough of the bytes agree."""
-
-    size: int
-
-    @classmethod
-    def coarse_and_fine(cls, values: int) -> tuple[Sketch, Sketch]:
-        """Return a small sketch of signatures with so many values, at least 8, and one of most of them."""
-        fine = min(values, FINE_BYTES) // _WORD * _WORD
-        return cls(min(COARSE_BYTES, fine)), cls(fine)
-
-    def least(self, similarity: float) -> int:
-        """Return the highest number of equal bytes that at most `OVERLOOKED` of the pairs so similar do not reach."""
-        total = np.cumsum([self._share(similarity, equal) for equal in range(self.size)])
-        return int(np.searchsorted(total, OVERLOOKED, side="right"))
-
-    def overlooked(self, similarity: float) -> float:
-        """Return the share of pairs of this similarity of which fewer than `least` bytes agree."""
-        return sum(self._share(similarity, equal) for equal in range(self.least(similarity)))
-
-    def _share(self, similarity: float, equal: int) -> float:
-        """Return the share of pairs of which exactly so many bytes agree (binomial).
-
-        Different values can have the same byte. This is ignored; it only makes the share that is overlooked smaller.
-        """
-        return comb(self.size, equal) * similarity**equal * (1 - similarity) ** (self.size - equal)
-
-    def cut(self, signature_DP: np.ndarray) -> np.ndarray:
-        """Return the sketches (D, size) as uint8, from values spread over the signatures."""
-        from corpus.duplicates import kernels  # here, because numba's import takes half a second
-
-        chosen = np.arange(self.size) * signature_DP.shape[1] // self.size
-        sketch_DS = np.empty((len(signature_DP), self.size), np.uint8)
-        kernels.lowest_bytes(signature_DP, chosen, sketch_DS)
-        return sketch_DS
-
-    def alike(self, left_PS: np.ndarray, right_PS: np.ndarray, least: int) -> np.ndarray:
-        """Return a mask of the pairs of sketches (P, size) of which *least* bytes agree."""
-        equal = (left_PS == right_PS).view(np.uint64)  # bytes 0 and 1, eight in a number; their sum fits in a byte
-        total = sum(equal[:, word] for word in range(self.size // _WORD)) * _ONES >> np.uint64(56)
-        return total.astype(np.uint8) >= least
-
-
-class Sketches:
-    """The sketches of texts, in files: a coarse one, mapped to memory, and a fine one for pairs that pass the first.
-
-    Args:
-        work: Folder of the files.
-        values: Number of values of a signature, at least 8.
-        similarity: Least Jaccard similarity of near-duplicates.
-    """
-
-    def __init__(self, work: Path, values: int, similarity: float) -> None:
-        self.coarse, self.fine = Sketch.coarse_and_fine(values)
-        self._coarse_file, self._fine_file = work / "coarse.u8", work / "fine.u8"
-        self._mapped: np.ndarray | None = None
-        self._least = [sketch.least(similarity) for sketch in (self.coarse, self.fine)]
-
-    def limits(self) -> list[dict[str, int]]:
-        """Return the size of each sketch, and the least number of equal bytes."""
-        pairs = zip((self.coarse, self.fine), self._least, strict=True)
-        return [{"size": sketch.size, "least": least} for sketch, least in pairs]
-
-    def overlooked(self, similarity: float) -> float:
-        """Return the largest share of pairs of this similarity that the two checks miss."""
-        return self.coarse.overlooked(similarity) + self.fine.overlooked(similarity)
-
-    def append(self, coarse: np.ndarray, fine: np.ndarray) -> None:
-        """Append the sketches of texts, as `Sketch.cut` returns them, to the files."""
-        self.unmap()
-        for file, values in ((self._coarse_file, coarse), (self._fine_file, fine)):
-            with file.open("ab") as out:
-                values.tofile(out)
-
-    def unmap(self) -> None:
-        """Give back the pages of the file, which count as resident memory; the next search maps it again."""
-        self._mapped = None
-
-    def similar(self, pairs: Pairs) -> np.ndarray:
-        """Return a mask of the pairs (P,) that may be as similar as near-duplicates."""
-        stored = self._map()
-        left, right = (stored.take(numbers, axis=0) for numbers in pairs)  # ten times as fast as indexing
-        mask = self.coarse.alike(left, right, self._least[0])
-        mask[mask] = self._finely_alike([numbers[mask] for numbers in pairs])
-        return mask
-
-    def _map(self) -> np.ndarray:
-        """Return the coarse sketches mapped to memory, once for all threads: each mapping counts as memory."""
-        with _MAPPING:
-            if self._mapped is None:
-                self._mapped = np.memmap(self._coarse_file, np.uint8, "r").reshape(-1, self.coarse.size)
-            return self._mapped
-
-    def _finely_alike(self, pairs: Sequence[np.ndarray]) -> np.ndarray:
-        """Return a mask of the pairs (P,) whose fine sketches agree often enough."""
-        mask = np.empty(len(pairs[0]), bool)
-        for start in range(0, len(mask), _READ_AT_ONCE):
-            some = slice(start, start + _READ_AT_ONCE)
-            left, right = (self._fine(numbers[some]) for numbers in pairs)
-            mask[some] = self.fine.alike(left, right, self._least[1])
-        return mask
-
-    def _fine(self, numbers: np.ndarray) -> np.ndarray:
-        size = self.fine.size
-        texts, row = np.unique(numbers, return_inverse=True)
-        read = read_scattered(self._fine_file, texts * size, texts * size + size)
-        return read.reshape(-1, size).take(row, axis=0)
+    sorted_D = np.sort(keys_D.astype(np.uint64) << np.uint64(32) | np.arange(len(keys_D), dtype=np.uint64))
+    again = np.diff(sorted_D >> np.uint64(32)) == 0
+    follows = np.concatenate([[False], again])
+    shared = follows | np.concatenate([again, [False]])
+    starts = np.flatnonzero(~follows[shared])
+    return sorted_D[shared].astype(np.uint32), np.append(starts, np.count_nonzero(shared))
 
 
 class Hashed(NamedTuple):
@@ -296,9 +146,6 @@ class Hashed(NamedTuple):
     """Bytes of the word forms, one after another."""
     lengths: np.ndarray
     """Bytes of each word form (D,)."""
-    coarse: np.ndarray
-    """Coarse sketches (D, bytes)."""
-    fine: np.ndarray
     band_keys: np.ndarray
     """(D, bands)."""
 
@@ -310,13 +157,11 @@ class Hashing:
     Args:
         fingerprints: Fingerprints of shingles.
         bands: Cut of the signatures.
-        sketches: Coarse and fine sketch.
         least_words: Texts with fewer words are not compared.
     """
 
     fingerprints: Fingerprints
     bands: Bands
-    sketches: tuple[Sketch, Sketch]
     least_words: int
 
     def __call__(self, stretch: Stretch) -> Hashed:
@@ -329,8 +174,7 @@ class Hashing:
         data, offsets, words = word_bytes(data, offsets, self.least_words)
         long = words >= self.least_words
         signatures = self.bands.signatures(*self.fingerprints.of(data, offsets))
-        coarse, fine = (sketch.cut(signatures) for sketch in self.sketches)
-        return Hashed(keys[long], keys[~long], data, np.diff(offsets), coarse, fine, self.bands.keys(signatures).T)
+        return Hashed(keys[long], keys[~long], data, np.diff(offsets), self.bands.keys(signatures).T)
 
 
 def stretches(batches: Iterable[tuple[np.ndarray, pl.Series]]) -> Iterator[Stretch]:

@@ -1,13 +1,13 @@
-"""Find near-duplicates among millions of texts: MinHash, bands, sketches, and an exact comparison of the candidates.
+"""Find near-duplicates among millions of texts: MinHash, bands, and an exact comparison of the candidates.
 
     search = NearDuplicates(folder, config, threads)
     search.add(keys, texts)                        # batch by batch
     pairs = search.pairs(sides)                    # a, b, similarity
 
 Texts are near-duplicates if the Jaccard similarity of their sets of word shingles reaches the limit. Texts that share a
-band of their signatures are candidates (`corpus.duplicates.minhash`); those with similar sketches are compared. Files
-hold what grows with the texts: words, signatures' bands and sketches. Memory: about 27 bytes per text and thread while
-bands are sorted, and 32 bytes of the files per text while pairs are checked.
+band of their signatures are candidates (`corpus.duplicates.minhash`), and all of them are compared. Files hold what
+grows with the texts: words and the bands of signatures. Memory: about 27 bytes per text and thread while bands are
+sorted.
 
 No library is used, because none compares candidates exactly, or limits the comparisons of ten thousand copies of one
 letter. `benchmarks/data/near_duplicates.py` compares time, memory, recall and false candidates with those of rensa,
@@ -33,7 +33,6 @@ from corpus.duplicates.minhash import (
     Hashed,
     Hashing,
     Pairs,
-    Sketches,
     buckets,
     read_numbers,
     read_scattered,
@@ -96,7 +95,6 @@ class NearDuplicates:
         self.examined = 0
         """Number of pairs that the last search compared exactly."""
         self._similarity, self._shingle, self._least_words = config.similarity, config.shingle, config.shingle + 2
-        self.sketches = Sketches(work, self.bands.count * self.bands.rows, self._similarity)
         self._fingerprints = Fingerprints(config.shingle)
         self._threads = min(threads, MOST_THREADS)
         self._fan_out = fan_out or partial(ordered, workers=self._threads)
@@ -110,7 +108,7 @@ class NearDuplicates:
     @property
     def recall(self) -> float:
         """Expected share of pairs just at the similarity limit that are compared."""
-        return self.bands.recall(self._similarity) * (1 - self.sketches.overlooked(self._similarity))
+        return self.bands.recall(self._similarity)
 
     @property
     def keys(self) -> np.ndarray:
@@ -142,8 +140,7 @@ class NearDuplicates:
         Args:
             batches: (D,) uint64, a unique key for each text; the D texts in normal form.
         """
-        both = self.sketches.coarse, self.sketches.fine
-        hashing = Hashing(self._fingerprints, self.bands, both, self._least_words)
+        hashing = Hashing(self._fingerprints, self.bands, self._least_words)
         for hashed in self._fan_out(hashing, stretches(batches)):
             self._store(hashed)
 
@@ -154,7 +151,6 @@ class NearDuplicates:
         self._append("short.u64", hashed.short)
         self._append("words.utf8", hashed.data)
         self._append("offsets.u64", (self._end + np.cumsum(hashed.lengths)).astype(np.uint64))
-        self.sketches.append(hashed.coarse, hashed.fine)
         for number, keys in enumerate(np.ascontiguousarray(hashed.band_keys.T)):
             self._append(_band(number), keys)
         self.texts, self._end = self.texts + len(hashed.lengths), self._end + len(hashed.data)
@@ -163,9 +159,9 @@ class NearDuplicates:
         """Return the method with its parameters, and what the last search has done."""
         return {
             "pairs": self.examined, "shorter": len(self.short),
-            "method": "MinHash, bands, sketches, exact Jaccard of shingles", "sketches": self.sketches.limits(),
-            "seed": SEED, "bands": self.bands.count, "rows": self.bands.rows, "recall": round(self.recall, 6),
-            "similarity": self._similarity, "shingle": self._shingle,
+            "method": "MinHash, bands, exact Jaccard of shingles", "seed": SEED, "bands": self.bands.count,
+            "rows": self.bands.rows, "recall": round(self.recall, 6), "similarity": self._similarity,
+            "shingle": self._shingle,
         }
 
     def pairs(self, sides: Callable[[np.ndarray], np.ndarray] | None = None) -> pl.DataFrame:
@@ -189,7 +185,6 @@ class NearDuplicates:
             first, second = (read_numbers(self.work / "keys.u64", np.uint64, texts) for texts in (a, b))
             columns = {"a": np.minimum(first, second), "b": np.maximum(first, second), "similarity": similarity}
             tables.append(pl.DataFrame(columns, schema=PAIRS))
-        self.sketches.unmap()
         return pl.concat(tables).sort("a", "b")
 
     def _near(self, rounds: Iterable[Round]) -> Iterator[Near]:
@@ -214,14 +209,14 @@ class NearDuplicates:
         missing = [number for number in range(self.bands.count) if not self._met_file(number).exists()]
         sorted_bands = ordered(self._buckets, missing, min(self._threads, SORTED_AT_ONCE))
         for number, (members, starts) in zip(missing, sorted_bands, strict=True):
-            np.savez(self._met_file(number), members=members.astype(np.uint32), starts=starts)
+            np.savez(self._met_file(number), members=members, starts=starts)
 
     def _buckets(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         return buckets(np.fromfile(self.work / _band(number), np.uint32))
 
     def _of_band(self, band: int, pairs: Pairs) -> np.ndarray:
-        """Return a mask of the pairs with similar sketches that do not share an earlier band."""
-        new = self.sketches.similar(pairs)
+        """Return a mask of the pairs that do not share an earlier band."""
+        new = np.ones(len(pairs[0]), bool)
         for number in range(band):
             a, b = (read_numbers(self.work / _band(number), np.uint32, texts[new]) for texts in pairs)
             new[new] = a != b
@@ -289,7 +284,7 @@ class Comparison:
 
     def _bounds(self, texts: np.ndarray) -> np.ndarray:
         """Return where the words of each text begin and end, (2, D)."""
-        return np.ascontiguousarray(read_numbers(self._offsets, np.uint64, texts, 2).T, np.int64)
+        return read_numbers(self._offsets, np.int64, np.stack([texts, texts + 1]))
 
 
 class Round:

@@ -1,4 +1,4 @@
-"""Shingles, bands and sketches against their formulas, and scattered reads."""
+"""Shingles and bands against their formulas, and scattered reads."""
 
 from __future__ import annotations
 
