@@ -13,17 +13,24 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import polars as pl
+from pydantic import AfterValidator, ConfigDict
 
 from core.errors import Unreadable
-from data_checks.report import CRITICAL
+from data_checks.report import CRITICAL, Severity
 from data_checks.text_runs import RUNS, TOGETHER, runs_of
 
 EXAMPLES = 5
 TEXT = "text"
 """Column of which `RUNS` are measured, as columns of their own."""
+
+
+def _require_kind(kind: str) -> str:
+    if kind not in (kinds := (*OF_ROWS, *OF_COLUMN)):
+        raise ValueError(f"it must be one of {', '.join(kinds)}")
+    return kind
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,8 @@ class Check:
         description: The expectation in words.
     """
 
-    kind: str
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    kind: Annotated[str, AfterValidator(_require_kind)]  # in files; a stage's suite may judge facts, too
     column: str = ""
     min: Any = None
     max: Any = None
@@ -50,7 +58,7 @@ class Check:
     pattern: str = ""
     other: str = ""
     mostly: float = 1.0
-    severity: str = CRITICAL
+    severity: Severity = CRITICAL
     description: str = ""
 
     def options(self) -> dict[str, Any]:

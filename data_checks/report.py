@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
+
+from pydantic import TypeAdapter
 
 from core.errors import CheckFailed, ReviewLMError
 from core.output import code, literal
 
-CRITICAL, WARNING, INFO = "critical", "warning", "info"
+Severity = Literal["critical", "warning", "info"]
+CRITICAL: Severity = "critical"
+WARNING: Severity = "warning"
+INFO: Severity = "info"
 """A failed critical expectation stops the run, a warning is shown with the run's result, an info is only logged."""
 
 log = logging.getLogger(__name__)
@@ -26,14 +30,18 @@ class ExpectationResult:
         severity: "critical", "warning" or "info".
         passed: Whether the data meet it.
         observed: Share, count or value that was found, as text.
-        sentence: The expectation in words, with the observed value.
+        sentence: The expectation in words, with the observed value and examples of failing ones.
+        column: Column, or columns; empty for the whole table.
+        options: Limits of the expectation, as text.
     """
 
     expectation: str
-    severity: str
+    severity: Severity
     passed: bool
     observed: str
     sentence: str
+    column: str = ""
+    options: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,13 +76,17 @@ class CheckReport:
         return tuple(result for result in self.results if not result.passed and result.severity == WARNING)
 
     @property
+    def counted(self) -> str:
+        """The number of expectations that passed, and of all."""
+        held = sum(result.passed for result in self.results)
+        return f"{held} of {len(self.results) + len(self.broken)} expectations of '{self.stage}' hold"
+
+    @property
     def summary(self) -> str:
         """One line: the number of expectations that passed, and the sentences of the others."""
-        held = sum(result.passed for result in self.results)
-        line = f"{held} of {len(self.results)} expectations of '{self.stage}' hold"
         complaints = [f"broken: {name}" for name in self.broken]
         complaints += [f"{result.severity}: {result.sentence}" for result in self.results if not result.passed]
-        return "; ".join([line, *complaints])
+        return "; ".join([self.counted, *complaints])
 
     def located(self, folder: Path) -> CheckReport:
         """Return the report with the full path of its page; *folder* is the parent of the documentation folder."""
@@ -110,14 +122,12 @@ class CheckReport:
 
     def to_json(self) -> str:
         """Return the report as JSON text."""
-        return json.dumps({**asdict(self), "report_path": self.report_path.as_posix()}, indent=2, ensure_ascii=False)
+        return _JSON.dump_json(self, indent=2).decode()
 
     @classmethod
     def from_json(cls, text: str) -> CheckReport:
         """Read a report that `to_json` wrote."""
-        values: dict[str, Any] = json.loads(text)
-        values["results"] = tuple(ExpectationResult(**result) for result in values["results"])
-        return cls(**{**values, "report_path": Path(values["report_path"]), "broken": tuple(values["broken"])})
+        return _JSON.validate_json(text)
 
     def to_markdown(self) -> str:
         """Return the expectations as a Markdown table, failed ones first."""
@@ -127,3 +137,6 @@ class CheckReport:
             outcome = "held" if result.passed else "**failed**"
             lines.append(f"| {outcome} | {result.severity} | {literal(result.sentence)} |")
         return "\n".join([*lines, *(f"\nBroken check: {literal(name)}" for name in self.broken)]) + "\n"
+
+
+_JSON = TypeAdapter(CheckReport)

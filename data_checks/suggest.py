@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,11 @@ FEW, FEW_NUMBERS = 20, 6
 
 There must also be `ROWS_OF_EACH` rows per value on average. The limit for numbers is lower, since small counts look
 like a set until there are more rows."""
-FAR = 5.0
-"""Number of standard deviations: a maximum further above the mean shows a long tail, which grows with more rows."""
 ROWS_OF_EACH = 10
-EXACT = 1e-12
-"""Share of a number below which its limits are not rounded."""
 LONG = 60
 """Longest text, in characters, of a column that reports may quote."""
-QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
+HALF = 0.45
+"""Least share of the texts that are as short, or as long, as half of them are in the table."""
 DAYS = 31
 ID_CHARACTERS = {"digits": "0-9", "hexadecimal digits": "0-9a-f", "letters, digits, - and _": "A-Za-z0-9_-"}
 FAMILIES = (INTEGERS, FLOATS, TEXTS)
@@ -45,7 +41,7 @@ def suggest(source: Path | pl.DataFrame, stage: str) -> Suite:
     """
     table = Table.of(source)
     figures = {column: _figures(table, column, kind) for column, kind in table.schema.items()}
-    private = tuple(name for name in table.stored if figures[name].get("longest", 0) > LONG)
+    private = tuple(name for name in table.stored if (figures[name].get("longest") or 0) > LONG)
     least, words = min(1, table.height), "The table has rows" if table.height else "The table may be empty"
     checks = [Check("rows", min=least, description=words)]
     for column, kind in table.schema.items():
@@ -60,7 +56,7 @@ def _family(kind: pl.DataType) -> tuple[str, ...]:
 
 
 def _figures(table: Table, column: str, kind: pl.DataType) -> dict[str, Any]:
-    """Return the figures of a column; `lengths` are `QUANTILES`, from `shortest` to `longest`."""
+    """Return the figures of a column."""
     values = values_of(column, kind)
     wanted = {"count": values.count()}
     if kind.is_numeric() or kind in (pl.Boolean(), pl.String()):
@@ -73,14 +69,11 @@ def _figures(table: Table, column: str, kind: pl.DataType) -> dict[str, Any]:
         wanted["distinct"] = values.drop_nulls().hash().n_unique()
     if kind == pl.String():
         lengths = values.str.len_chars()
-        wanted |= {f"length {q}": lengths.quantile(q, "nearest") for q in (0, *QUANTILES, 1)}
+        wanted |= {"shortest": lengths.min(), "median": lengths.quantile(0.5, "nearest"), "longest": lengths.max()}
         patterns = {"invisible": INVISIBLE, "mojibake": MOJIBAKE}
         patterns |= {name: f"[^{members}]" for name, members in ID_CHARACTERS.items()}
         wanted |= {name: values.str.contains(pattern).sum() for name, pattern in patterns.items()}
-    row = table.rows([column]).select(**wanted).collect(engine="streaming").row(0, named=True)
-    if kind == pl.String() and row["count"]:
-        row["shortest"], *row["lengths"], row["longest"] = (int(row[f"length {q}"]) for q in (0, *QUANTILES, 1))
-    return row
+    return table.rows([column]).select(**wanted).collect(engine="streaming").row(0, named=True)
 
 
 def _of_column(column: str, kind: pl.DataType, rows: int, figures: dict[str, Any], private: bool) -> list[Check]:
@@ -135,47 +128,24 @@ def _share_below(part: int, whole: int) -> float:
 
 
 def _numbers(column: str, kind: pl.DataType, count: int, figures: dict[str, Any]) -> list[Check]:
-    """Return the limits of numbers and of their mean; a side on which they are infinite has none."""
-    lower, upper = _limits(column, kind, figures["least"], figures["greatest"])
+    """Return the limits of numbers, with margins around them, and of their mean; infinite numbers set no limit."""
+    lower, upper = least, greatest = figures["least"], figures["greatest"]
+    spread = greatest - least
+    if math.isfinite(spread):
+        below, above = (spread // 4, -(-max(spread, 1) // 2)) if kind.is_integer() else (spread / 4, max(spread, 1) / 2)
+        lower = max(least - below, 0) if least >= 0 else least - below
+        upper = greatest + (max(spread, 1) if column in RUNS else above)
+    checks = []
+    if limits := {name: limit for name, limit in (("min", lower), ("max", upper)) if math.isfinite(limit)}:
+        words = f"{column} is from {lower:g} to {upper:g}"
+        checks.append(Check("between", column, **limits, severity=WARNING, description=words))
     mean, deviation = figures["mean"], figures["deviation"] or 0.0
-    at_least = Check("between", column, min=lower, severity=WARNING, description=f"{column} is at least {lower:g}")
-    at_most = Check("between", column, max=upper, severity=WARNING, description=f"{column} is at most {upper:g}")
-    if math.isfinite(lower) and math.isfinite(upper):
-        both = replace(at_most, min=lower, description=f"{column} is from {lower:g} to {upper:g}")
-        rare = replace(at_most, mostly=0.99, description=f"{column} is at most {upper:g} in 99% of rows")
-        checks = [at_least, rare] if figures["greatest"] > mean + FAR * deviation else [both]
-    else:
-        checks = [one for one, limit in ((at_least, lower), (at_most, upper)) if math.isfinite(limit)]
     margin = max(0.3 * deviation, 5 * deviation / math.sqrt(count))
-    is_known = all(map(math.isfinite, (mean - margin, mean + margin)))
-    if deviation and is_known and figures.get("distinct") != count:
-        lowest, highest = _rounded(mean - margin, mean + margin)
+    lowest, highest = mean - margin, mean + margin
+    if deviation and math.isfinite(lowest) and math.isfinite(highest) and figures.get("distinct") != count:
         checks.append(Check("mean", column, min=lowest, max=highest, severity=WARNING,
                             description=f"The mean of {column} is from {lowest:g} to {highest:g}"))  # fmt: skip
     return checks
-
-
-def _limits(column: str, kind: pl.DataType, least: float, greatest: float) -> tuple[float, float]:
-    """Return limits with margins around the numbers of a column; an infinite number is its own limit."""
-    spread = greatest - least
-    if not math.isfinite(spread):  # a number is infinite, or the two are as far apart as a float can be
-        return least, greatest
-    if kind.is_integer():  # exact, also beyond the digits of a float
-        above = max(spread, 1) if column in RUNS else -(-max(spread, 1) // 2)
-        lower = least + -spread // 4
-        return max(lower, 0) if least >= 0 else lower, greatest + above
-    lower, upper = least - 0.25 * spread, greatest + 0.5 * max(spread, 1)
-    lower = max(lower, 0) if least >= 0 else lower
-    return _rounded(lower, upper) if math.isfinite(upper - lower) else (least, greatest)
-
-
-def _rounded(lower: float, upper: float) -> tuple[float, float]:
-    """Round the limits outwards, to about three digits of their distance."""
-    unit = 10.0 ** (math.floor(math.log10(upper - lower)) - 2) if upper > lower else 1e-6
-    if unit <= EXACT * max(abs(lower), abs(upper)):  # these digits are not in the numbers
-        return lower, upper
-    digits = max(0, -math.floor(math.log10(unit)))
-    return round(math.floor(lower / unit) * unit, digits), round(math.ceil(upper / unit) * unit, digits)
 
 
 def _texts(column: str, count: int, figures: dict[str, Any], private: bool) -> list[Check]:
@@ -189,7 +159,10 @@ def _texts(column: str, count: int, figures: dict[str, Any], private: bool) -> l
     longest = 2 * greatest + 1
     checks = [Check("length", column, min=min(least, 1), max=longest,
                     description=f"{column} has {min(least, 1)} to {longest:,} characters")]  # fmt: skip
-    checks += _lengths(column, figures["lengths"])
+    shorter, longer = math.floor(figures["median"] / 1.1), math.ceil(figures["median"] * 1.1)
+    for limits, words in (({"min": shorter}, f"at least {shorter:,}"), ({"max": longer}, f"at most {longer:,}")):
+        checks.append(Check("length", column, **limits, mostly=HALF, severity=WARNING,
+                            description=f"{HALF:.0%} of {column} have {words} characters"))  # fmt: skip
     for name, pattern, words in (
         ("invisible", INVISIBLE, "control or invisible characters"),
         ("mojibake", MOJIBAKE, "traces of a wrong encoding"),
@@ -197,23 +170,6 @@ def _texts(column: str, count: int, figures: dict[str, Any], private: bool) -> l
         mostly = 1.0 if not figures[name] else _share_below(count - figures[name], count)
         words = f"{column} shows no {words}" + (f" in at least {mostly:.1%} of rows" if mostly < 1 else "")
         checks.append(Check("free_of", column, pattern=pattern, mostly=mostly, severity=WARNING, description=words))
-    return checks
-
-
-def _lengths(column: str, quantiles: list[int]) -> list[Check]:
-    """Return the quantiles of the lengths as checks of shares of rows, such as half up to the median."""
-    checks = []
-    for share, length in zip(QUANTILES, quantiles, strict=True):
-        margin = min(0.05, share / 2, (1 - share) / 2)
-        longest, shortest = math.ceil(length * 1.1), math.floor(length / 1.1)
-        if share >= 0.5:
-            words = f"At least {share - margin:.1%} of {column} have at most {longest:,} characters"
-            checks.append(Check("length", column, max=longest, mostly=round(share - margin, 3), severity=WARNING,
-                                description=words))  # fmt: skip
-        if share <= 0.5 and shortest:
-            words = f"At least {1 - share - margin:.1%} of {column} have at least {shortest:,} characters"
-            checks.append(Check("length", column, min=shortest, mostly=round(1 - share - margin, 3), severity=WARNING,
-                                description=words))  # fmt: skip
     return checks
 
 

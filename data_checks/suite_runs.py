@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from core.config.sections.data import ChecksConfig
 from core.errors import ConfigError
 from core.output import write_output
 from data_checks import gx
-from data_checks.checks import OF_COLUMN, OF_ROWS, RUNS, SHARES, TEXT, Check, MeasuredCheck, Table, measure
-from data_checks.page import CheckPage, ShownResult
+from data_checks.checks import RUNS, SHARES, TEXT, Check, MeasuredCheck, Table, measure
+from data_checks.page import render
 from data_checks.report import CRITICAL, CheckReport, ExpectationResult
 from data_checks.suites import COLUMNS, PRIVATE, suite_of
-from models.options import as_name, require_name
+from models.options import require_name
 from models.streams import DOCUMENTS, TokenStream
 from models.tokens.special import UNK
 
@@ -40,7 +41,8 @@ LIMITS = (
     "If the data are as they should be, change a limit: `reviewlm config list checks` lists them, and "
     "`--set checks.NAME=VALUE` sets one. All other limits are in data_checks/suites.py."
 )
-FORMAT, LONGEST = 2, 300
+FORMAT: Literal[2] = 2
+LONGEST = 300
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,15 @@ class Suite:
         private: Columns whose values no report may quote.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
     name: str
     checks: Sequence[Check]
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     private: tuple[str, ...] = ()
+    format: Literal[2] = FORMAT
+
+
+_JSON = TypeAdapter(Suite)
 
 
 def check(
@@ -86,7 +93,7 @@ def check(
     checks, known = suite_of(stage, limits, facts or {})
     suite = Suite(stage, checks, COLUMNS[stage], PRIVATE)
     advice = [*ADVICE.get(stage, ()), LIMITS]
-    return _checked(suite, Table.of(frame, PRIVATE), docs_folder, name, name, advice, known, data)
+    return _checked(suite, Table.of(frame, PRIVATE), docs_folder, name, advice, known, data)
 
 
 def check_with(file: Path, table: Path | pl.DataFrame, docs_folder: Path, name: str = "") -> CheckReport:
@@ -103,13 +110,12 @@ def check_with(file: Path, table: Path | pl.DataFrame, docs_folder: Path, name: 
     """
     suite = load_suite(file)
     advice = [f"If the data are as they should be, change the limit of the check in the suite, {file}."]
-    opened = Table.of(table, suite.private)
-    return _checked(suite, opened, docs_folder, name or suite.name, as_name(name, suite.name), advice, {})
+    return _checked(suite, Table.of(table, suite.private), docs_folder, name or suite.name, advice, {})
 
 
 def _checked(
-    suite: Suite, table: Table, docs_folder: Path, name: str, title: str, advice: Sequence[str],
-    facts: Mapping[str, Any], data: str = "",
+    suite: Suite, table: Table, docs_folder: Path, name: str, advice: Sequence[str], facts: Mapping[str, Any],
+    data: str = "",
 ) -> CheckReport:  # fmt: skip
     _require_docs_folder(docs_folder)
     types = {column: str(kind.base_type()) for column, kind in table.schema.items()}
@@ -118,24 +124,24 @@ def _checked(
     usable = [one for one in suite.checks if unusable.isdisjoint((one.column, one.other))]
     measured = [*_columns(suite, types), *measure(table, usable, facts)]
     judged = [(one, gx.judge(one)) for one in measured if not one.error]
-    broken = tuple((one.check.description, one.error) for one in measured if one.error)
-    findings = [_shown(one, bool(result.success), table) for one, result in judged]
-    page = CheckPage(
-        title, datetime.now(UTC), gx.great_expectations().__version__, suite.name, table.height, tuple(table.schema),
-        findings, broken, advice, {"Suite": suite.name, "Data": data},
+    broken = tuple(f"{one.check.description} ({one.error})" for one in measured if one.error)
+    results = tuple(_result(one, bool(result.success)) for one, result in judged)
+    critical = any(not result.passed and result.severity == CRITICAL for result in results)
+    report = CheckReport(
+        suite.name, name, not critical and not broken, results, Path(docs_folder.name) / PAGE, broken
     )
+    about = {
+        "Suite": suite.name, "Data": data, "Checked": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "Table": f"{table.height:,} rows (columns: {', '.join(table.schema)})",
+        "Judged by": f"Great Expectations {gx.great_expectations().__version__}, measured with Polars",
+    }
     docs_folder.mkdir(parents=True, exist_ok=True)
     (docs_folder / MARKER).touch()
-    (docs_folder / PAGE).write_text(page.to_html(), encoding="utf-8")
-    whole = gx.suite_result(suite.name, title, table.height, list(table.schema), [result for _, result in judged])
+    (docs_folder / PAGE).write_text(render(report, about, advice), encoding="utf-8")
+    whole = gx.suite_result(suite.name, name, table.height, list(table.schema), [result for _, result in judged])
     written = json.dumps(whole.to_json_dict(), indent=1, default=str)
     (docs_folder / RESULTS).write_text(written, encoding="utf-8")
-    results = tuple(finding.result for finding in findings)
-    critical = any(not result.passed and result.severity == CRITICAL for result in results)
-    return CheckReport(
-        suite.name, name, not critical and not broken, results, Path(docs_folder.name) / PAGE,
-        tuple(f"{words} ({error})" for words, error in broken),
-    )
+    return report
 
 
 def _columns(suite: Suite, types: Mapping[str, str]) -> list[MeasuredCheck]:
@@ -150,30 +156,27 @@ def _columns(suite: Suite, types: Mapping[str, str]) -> list[MeasuredCheck]:
     return [MeasuredCheck(figure, (count - len(wrong)) / count, count, len(wrong), tuple(wrong))]
 
 
-def _shown(measured: MeasuredCheck, passed: bool, table: Table) -> ShownResult:
-    check = measured.check
-    examples = tuple(dict.fromkeys(_as_text(value) for value in measured.examples))
+def _result(measured: MeasuredCheck, passed: bool) -> ExpectationResult:
+    check, value = measured.check, measured.value
     if measured.of_rows:
-        observed = f"{measured.failing:,} of {measured.judged:,} rows fail" + (
-            f", e.g. {', '.join(examples)}" if examples else "")
+        observed = f"{measured.failing:,} of {measured.judged:,} rows fail"
+        if examples := list(dict.fromkeys(map(_as_text, measured.examples))):
+            observed += f", e.g. {', '.join(examples)}"
     elif check.kind in SHARES:
-        observed = f"{measured.value:.4%}"
+        observed = f"{value:.4%}"
     else:
-        observed = _as_text(f"{measured.value:,}" if isinstance(measured.value, int) else f"{measured.value:,.6g}"
-                            if isinstance(measured.value, float) else measured.value)  # fmt: skip
-    sentence = f"{check.description} (observed: {observed})"
-    share = measured.failing / max(1, measured.judged)
-    return ShownResult(
-        ExpectationResult(check.kind, check.severity, passed, observed, sentence), check.description,
+        observed = f"{value:,}" if isinstance(value, int) else _as_text(value)
+    return ExpectationResult(
+        check.kind, check.severity, passed, observed, f"{check.description} (observed: {observed})",
         ", ".join(filter(None, (check.column, check.other))),
         "; ".join(f"{name} = {value}" for name, value in check.options().items())[:LONGEST],
-        f"{measured.failing:,} of {measured.judged:,} ({share:.2%})" if measured.of_rows else "", examples,
-        not table.private.isdisjoint((check.column, check.other)),
     )
 
 
 def _as_text(value: Any) -> str:
-    return "missing" if value is None or value != value else str(value)[:60]
+    if value is None or value != value:
+        return "missing"
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)[:60]
 
 
 def _require_docs_folder(folder: Path) -> None:
@@ -214,18 +217,7 @@ def token_table(stream: TokenStream) -> tuple[Path, dict[str, Any]]:
 
 def save_suite(suite: Suite, file: Path) -> None:
     """Write a suite as JSON; values that are defaults are left out."""
-    default = asdict(Check(""))
-    checks = [{name: value for name, value in asdict(one).items() if value != default[name]} for one in suite.checks]
-    content = {"format": FORMAT, "name": suite.name, "private": suite.private, "columns": suite.columns,
-               "checks": checks}  # fmt: skip
-    words = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=_iso)
-    write_output(file, words + "\n")
-
-
-def _iso(value: Any) -> str:
-    if isinstance(value, date):
-        return value.isoformat()
-    raise TypeError(f"{value!r} cannot be written")
+    write_output(file, _JSON.dump_json(suite, indent=1, exclude_defaults=True).decode() + "\n")
 
 
 def load_suite(file: Path) -> Suite:
@@ -235,27 +227,14 @@ def load_suite(file: Path) -> Suite:
         ConfigError: The file is not a suite, or one of its checks has an unknown kind or option.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']}; this version reads {FORMAT}")
-        listed = list(content["checks"])
-        columns = {str(name): tuple(kinds) for name, kinds in content.get("columns", {}).items()}
-        name, private = require_name(str(content["name"])), tuple(content.get("private", ()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        cause = f"{type(error).__name__}: {error}"
-        raise ConfigError("This is not a suite of checks", where=file, cause=cause) from error
-    return Suite(name, [_declared(file, number, one) for number, one in enumerate(listed, start=1)], columns, private)
-
-
-def _declared(file: Path, number: int, written: Any) -> Check:
-    kinds = (*OF_ROWS, *OF_COLUMN)
-    try:
-        one = Check(**{**written, "values": tuple(written.get("values", ()))})
-        if one.kind not in kinds or one.severity not in ("critical", "warning", "info"):
-            raise ValueError(f"kind must be one of {', '.join(kinds)}; severity critical, warning or info")
-        return one if one.description else Check(**{**asdict(one), "description": f"{one.kind} {one.column}"})
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            "There is no such check", where=f"{file}, check {number}", value=written,
-            cause=f"{type(error).__name__}: {error}",
-        ) from error
+        suite = _JSON.validate_json(file.read_bytes())
+        require_name(suite.name)
+    except (OSError, ValueError) as error:
+        where, cause = str(file), str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            where += f", check {first['loc'][1] + 1}" if first["loc"][0:1] == ("checks",) else ""  # type: ignore[operator]
+            cause = f"{'.'.join(map(str, first['loc']))} {first['input']}: {first['msg']}"
+        raise ConfigError("This is not a suite of checks", where=where, cause=cause) from error
+    named = [replace(one, description=one.description or f"{one.kind} {one.column}") for one in suite.checks]
+    return replace(suite, checks=named)

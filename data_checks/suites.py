@@ -22,7 +22,7 @@ from typing import Any
 from core.config.sections.data import ChecksConfig
 from core.errors import ReviewLMError
 from data_checks.checks import Check
-from data_checks.report import INFO, WARNING
+from data_checks.report import INFO, WARNING, Severity
 from data_checks.text_runs import MOJIBAKE
 from models.text.normal_form import CHARACTERS
 from models.tokens.special import SPECIAL
@@ -67,7 +67,7 @@ _IDENTIFIED = (
 )
 
 
-def _different(severity: str) -> Check:
+def _different(severity: Severity) -> Check:
     return Check("different", "text", min=MIN_DIFFERENT, severity=severity,
                  description=f"At least {MIN_DIFFERENT:.0%} of the texts are different")  # fmt: skip
 
