@@ -1,6 +1,7 @@
-"""Serve Prefect behind `core.web_guard.Guard`, for `uvicorn --factory`.
+"""Serve Prefect behind `core.web_guard.Guard`, for `uvicorn --factory`; or its API alone, for one command.
 
-Prefect checks the password itself, but not the Host header.
+Prefect checks the password itself, but not the Host header. `python -m flows.server.prefect_server FD` serves at a
+socket that a command has opened (`private_server.py`).
 
 SQLite transactions of the server begin with the write lock, so that none fails as locked. Prefect begins most of them
 as deferred ones, which take the lock with their first write. Where such a transaction reads first and another one
@@ -12,22 +13,27 @@ for the others instead.
 
 from __future__ import annotations
 
+import socket
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import cast
 
-from prefect.server.database.configurations import AioSqliteConfiguration
-from prefect.server.database.dependencies import set_database_config
-from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
-from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
-
+from core.processes.memory import lasting_objects
 from core.web_guard import Application, Guard
+
+with lasting_objects():
+    import uvicorn
+    from prefect.server.api.server import create_app
+    from prefect.server.database.configurations import AioSqliteConfiguration
+    from prefect.server.database.dependencies import set_database_config
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
+    from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+    from uvicorn.main import STARTUP_FAILURE
 
 
 def application() -> Guard:
     """Return Prefect's server (API and web pages), which accepts requests from its own pages only."""
-    from prefect.server.api.server import create_app
-
     from flows.server import automations  # noqa: F401  # the server sends the alerts, so it must know their block
 
     lock_first()
@@ -51,3 +57,18 @@ def lock_first() -> None:
     address = PREFECT_API_DATABASE_CONNECTION_URL.value()
     if address.startswith("sqlite"):
         set_database_config(LockFirstSqlite(connection_url=address))
+
+
+def serve_api(listening: socket.socket) -> None:
+    """Serve Prefect's API, without pages and scheduled services, until SIGTERM."""
+    lock_first()
+    application = create_app(ephemeral=True, final=True)
+    server = uvicorn.Server(uvicorn.Config(application, lifespan="on", log_level="error"))
+    server.run(sockets=[listening])
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+if __name__ == "__main__":
+    with socket.socket(fileno=int(sys.argv[1])) as given:
+        serve_api(given)

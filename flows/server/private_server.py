@@ -13,15 +13,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
-import threading
+import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any
 from urllib.request import urlopen
 
 from filelock import FileLock, Timeout
@@ -33,10 +30,8 @@ from core.processes.children import end_child, start_child
 from core.services.service_list import address_of
 from flows.server.tables import database_file, require_current_tables
 
-PROGRAM = "flows.server.private_program"
+PROGRAM = "flows.server.prefect_server"
 log = logging.getLogger(__name__)
-LINES = 2_000
-"""Lines of a start that are kept; the tracebacks of one error have some 800."""
 REFUSALS: Mapping[str, type[StoreFull | NotWritable]] = {
     "disk is full": StoreFull, "No space left": StoreFull, "quota exceeded": StoreFull,
     "readonly database": NotWritable, "unable to open database file": NotWritable, "Read-only file": NotWritable,
@@ -46,9 +41,6 @@ REFUSALS: Mapping[str, type[StoreFull | NotWritable]] = {
 WAITING = 128
 """Requests that may wait until the server answers."""
 READY_SECONDS, ASK_SECONDS, PAUSE_SECONDS, END_SECONDS = 180.0, 1.0, 0.1, 10.0
-START_FAILED, STARTS = 3, 5
-"""Exit code of uvicorn if the application does not start, as where two processes make one database's tables; and how
-often it is started."""
 URL = "PREFECT_API_URL"
 GIVEN = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
 WITHOUT = {
@@ -121,48 +113,48 @@ class _PrivateServer:
     """
 
     def __init__(self, environment: Mapping[str, str], database: Path | None = None) -> None:
-        self._environment = environment
-        self._database, self._said, self._answers = database, deque[bytes](maxlen=LINES), False
+        self._folder = database.parent if database else home_folder()
         self._making_tables = _turn_to_make(database) if database else None
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=WAITING)
         self.address = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-        self._process = self._started()
+        self._messages = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the server)
+        number = self._listening.fileno()
+        command = ["-m", PROGRAM, str(number)]
+        self._process = start_child(command, pass_fds=[number], env=environment, stderr=self._messages)
 
     def wait(self) -> None:
-        """Wait until the server answers; start it again where its start failed, as beside another first command.
+        """Wait until the server answers.
 
         Raises:
             StoreFull, NotWritable: The disk refused what it wrote.
             TrackingUnavailable: It ended, or does not answer.
         """
+        health, until = f"{self.address}/api/health", time.monotonic() + READY_SECONDS
         try:
-            self._wait()
+            while self._process.poll() is None and time.monotonic() < until:
+                with suppress(OSError, HTTPException), urlopen(health, timeout=ASK_SECONDS):
+                    self._listening.close()  # so that a request fails if the server is gone
+                    return
+                time.sleep(PAUSE_SECONDS)
+            raise self._error()
         finally:
             if self._making_tables:
                 self._making_tables.release()
 
-    def _wait(self) -> None:
-        health, until, starts = f"{self.address}/api/health", time.monotonic() + READY_SECONDS, 1
-        while time.monotonic() < until:
-            if (code := self._process.poll()) is not None:
-                if code != START_FAILED or starts == STARTS or self._refusal():
-                    break
-                self._process, starts = self._started(), starts + 1
-            with suppress(OSError, HTTPException), urlopen(health, timeout=ASK_SECONDS) as answer:
-                if answer.status == 200:
-                    self._answers = True
-                    self._listening.close()  # so that a request fails if the server is gone
-                    return
-            time.sleep(PAUSE_SECONDS)
+    def _error(self) -> ReviewLMError:
+        """Return why the server does not answer, by its last message or by what the disk refused."""
         code = self._process.poll()
-        if refusal := self._refusal():
-            raise refusal
+        self._messages.seek(0)
+        lines = [line.strip() for line in self._messages.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        log.debug("the server wrote:\n%s", "\n".join(lines))
+        for words, kind in REFUSALS.items():
+            if cause := next((line for line in lines if words in line), ""):
+                what = "No space is left on the disk" if kind is StoreFull else "The folder cannot be written to"
+                remedy = "free some space" if kind is StoreFull else "give yourself write permission"
+                return kind(what, where=self._folder, cause=cause, remedy=remedy)
         why = f"it ended with exit code {code}" if code is not None else f"no answer in {READY_SECONDS:.0f} seconds"
-        lines = self._told()
-        log.debug("the server told:\n%s", "\n".join(lines))
-        why += f": {lines[-1].strip()}" if lines else ""
-        raise TrackingUnavailable(
-            "The command's own Prefect server does not answer", where=health, cause=why,
+        return TrackingUnavailable(
+            "The command's own Prefect server does not answer", where=self.address, cause=": ".join([why, *lines[-1:]]),
             remedy="run the command again; what it has finished is kept",
         )
 
@@ -176,39 +168,7 @@ class _PrivateServer:
             self._process.wait(END_SECONDS)
         end_child(self._process)
         self._listening.close()
-
-    def _started(self) -> subprocess.Popen[Any]:
-        number = self._listening.fileno()
-        command = ["-m", PROGRAM, str(number)]
-        process = start_child(command, pass_fds=[number], env=self._environment, stderr=subprocess.PIPE)
-        self._reader = threading.Thread(target=self._read, args=(process.stderr,), daemon=True)
-        self._reader.start()
-        return process
-
-    def _read(self, lines: IO[bytes]) -> None:
-        """Pass on what the server says on standard error once it answers; a failed start is said in one sentence."""
-        for line in lines:
-            if self._answers:
-                sys.stderr.write(line.decode("utf-8", "replace"))
-            else:
-                self._said.append(line)
-
-    def _told(self) -> list[str]:
-        """Return the lines that it has said before it answered."""
-        lines = (line.decode("utf-8", "replace").rstrip() for line in list(self._said))
-        return [line for line in lines if line]
-
-    def _refusal(self) -> ReviewLMError | None:
-        """Return the error of the disk that a server which has ended has told; None if it has told none."""
-        self._reader.join(END_SECONDS)
-        for words, kind in REFUSALS.items():
-            if cause := next((line.strip() for line in self._told() if words in line), ""):
-                what = "No space is left on the disk" if kind is StoreFull else "The folder cannot be written to"
-                return kind(
-                    what, where=self._database.parent if self._database else home_folder(), cause=cause,
-                    remedy="free some space" if kind is StoreFull else "give yourself write permission",
-                )
-        return None
+        self._messages.close()
 
 
 def _turn_to_make(database: Path) -> FileLock:

@@ -86,7 +86,7 @@ def runs(*words: str) -> Callable[[Terminal], bool]:
 def test_ctrl_c_while_the_server_starts_and_during_a_fit(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with started(home, "none", False, *RUN) as (terminal, _):
-        terminal.wait_for(lambda: runs("flows.server.private_program")(terminal))
+        terminal.wait_for(lambda: runs("flows.server.prefect_server")(terminal))
         check(terminal.press(), f"Interrupted during start-up; {RESUME}")
     ended = interrupted_in(home, "fit lstm", False, runs("tasks.fitting.fit_worker"), (*RUN, *LONG_FIT))
     check(ended, f"Interrupted during .*fit .*; {RESUME}")  # the floor may be estimated beside it
