@@ -3,8 +3,8 @@
 The read parts themselves do not change. Parts without repeated ids get a second name (a hard link); the others are
 written again. `dataset.json` is written last.
 
-Repeated review_ids are found with little memory. The first pass uses only 64-bit hashes of the ids: 8 bytes per row,
-sorted in place. Only rows whose hash occurs twice are fetched and compared by their ids, in groups.
+Repeated review_ids are found with little memory. The first pass uses only 64-bit hashes of the ids: 8 bytes per row.
+Only rows whose hash occurs twice are fetched and compared by their ids.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +43,6 @@ from corpus.reading.sources import Listed, originals
 from corpus.schema import COLUMNS, FIELDS, QUARANTINE, Reason
 from models.threads import ordered
 
-FETCHED = 1 << 19
-"""Approximate number of rows with repeated ids compared at once; all rows of one id are in the same group."""
-
-_FETCHED_SCHEMA: dict[str, pl.DataType] = {
-    "review_id": pl.String(), "date": pl.Datetime("us"), "row": pl.Int64(), "content": pl.UInt64(),
-}
-
 
 @dataclass(frozen=True)
 class RepeatedIds:
@@ -78,7 +70,7 @@ class RepeatedIds:
         return bool(self.losers.size or self.renamed.size)
 
 
-def find_repeats(paths: Sequence[Path], rows: Sequence[int]) -> RepeatedIds:
+def find_repeats(paths: Sequence[Path]) -> RepeatedIds:
     """Find repeated ids.
 
     Of records that share an id from the source, the newest by date is kept. An unknown date counts as older than any
@@ -86,60 +78,16 @@ def find_repeats(paths: Sequence[Path], rows: Sequence[int]) -> RepeatedIds:
 
     Args:
         paths: Parts with at least `FIELDS`, in order.
-        rows: Number of rows of each part.
     """
-    starts = np.concatenate([[0], np.cumsum(rows)]).tolist()
-    repeats: list[tuple[np.ndarray, ...]] = []
-    for group in _groups(*_repeated_hashes(paths, sum(rows))):
-        repeats.append(_compare(_fetch(paths, starts, group)))
-    losers, identical, renamed, occurrence = (
-        np.concatenate([each[index] for each in repeats]) if repeats else np.empty(0, dtype)
-        for index, dtype in enumerate((np.int64, np.bool_, np.int64, np.int32))
+    table, name = pl.scan_parquet(list(paths), row_index_name="row"), pl.col("review_id").hash()
+    hashes = np.sort(table.select(name).collect(engine="streaming").to_series().to_numpy())
+    repeated = pl.Series(np.unique(hashes[1:][hashes[1:] == hashes[:-1]]))
+    rows = table.filter(name.is_in(repeated.implode())).select(
+        "review_id", "date", pl.col("row").cast(pl.Int64), content=pl.struct(FIELDS).hash()
     )
-    by_loser, by_name = np.argsort(losers), np.argsort(renamed)
-    return RepeatedIds(losers[by_loser], identical[by_loser], renamed[by_name], occurrence[by_name])
-
-
-def _hashes(path: Path) -> np.ndarray:
-    return pl.read_parquet(path, columns=["review_id"])["review_id"].hash().to_numpy()
-
-
-def _repeated_hashes(paths: Sequence[Path], rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the hashes that occur more than once, ascending, and the repeats after the first of each."""
-    hashes, filled = np.empty(rows, dtype=np.uint64), 0
-    for path in paths:
-        part = _hashes(path)
-        hashes[filled : filled + part.size] = part
-        filled += part.size
-    hashes.sort()
-    again = np.flatnonzero(hashes[1:] == hashes[:-1])
-    return np.unique(hashes[again], return_counts=True)
-
-
-def _groups(hashes: np.ndarray, counts: np.ndarray) -> Iterator[np.ndarray]:
-    """Split repeated hashes into groups of about `FETCHED` rows; *counts* are the repeats after the first."""
-    if hashes.size:
-        yield from np.split(hashes, np.flatnonzero(np.diff(np.cumsum(counts + 1) // FETCHED)) + 1)
-
-
-def _fetch(paths: Sequence[Path], starts: Sequence[int], hashes: np.ndarray) -> pl.DataFrame:
-    """Return id, date, row number and content hash of all rows whose id has one of the *hashes* hashes."""
-    frames = ordered(partial(_fetch_of, hashes), zip(paths, starts, strict=False), workers=2, ahead=0)
-    return pl.concat([pl.DataFrame(schema=_FETCHED_SCHEMA), *frames])
-
-
-def _fetch_of(repeated: np.ndarray, part: tuple[Path, int]) -> pl.DataFrame:
-    """Return the result of `_fetch` for one part, given with the number of its first row."""
-    path, start = part
-    hashes = _hashes(path)
-    place = np.minimum(np.searchsorted(repeated, hashes), repeated.size - 1)
-    chosen = np.flatnonzero(repeated[place] == hashes)
-    if not chosen.size:
-        return pl.DataFrame(schema=_FETCHED_SCHEMA)
-    frame = pl.read_parquet(path, columns=list(FIELDS))[chosen]
-    row = pl.Series("row", chosen + start, dtype=pl.Int64)
-    content = frame.select(FIELDS).hash_rows().alias("content")
-    return frame.select("review_id", "date").with_columns(row, content)
+    losers, identical, renamed, occurrence = _compare(rows.collect(engine="streaming"))
+    by_loser = np.argsort(losers)
+    return RepeatedIds(losers[by_loser], identical[by_loser], renamed, occurrence)
 
 
 def _compare(rows: pl.DataFrame) -> tuple[np.ndarray, ...]:
@@ -191,10 +139,7 @@ def assemble(folder: Path, sources: Sequence[Listed], readings: Mapping[str, Sou
     (folder / DATASET_FILE).unlink(missing_ok=True)  # while files are replaced, there must be no valid data set
     shutil.rmtree(folder / PARTS, ignore_errors=True)
     (folder / PARTS).mkdir(parents=True)
-    repeats = find_repeats(
-        [path for reading in used for path in reading.paths],
-        [part["rows"] for reading in used for part in reading.facts["parts"]],
-    )
+    repeats = find_repeats([path for reading in used for path in reading.paths])
     settled: dict[str, dict[str, Any]] = {}
     with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
         writer = _Parts(folder / PARTS, repeats, quarantine)

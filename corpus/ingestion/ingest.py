@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,8 +51,7 @@ ROW_BYTES = 200
 class PartWriter:
     """A writer that cuts the stream of blocks into parts, and passes bad records on to a quarantine.
 
-    A part has *part_rows* rows, or fewer if they reach `PART_BYTES` first. While the next part is read, one thread
-    writes a part and another describes it; only one part is written at a time.
+    A part has *part_rows* rows, or fewer if they reach `PART_BYTES` first.
 
     Args:
         folder: Folder of the parts.
@@ -72,14 +70,6 @@ class PartWriter:
         self.good: list[pl.DataFrame] = []
         self.bad: list[pl.DataFrame] = []
         self.rows = self.good_bytes = self.bad_bytes = 0  # totals of the lists, because the lists can be long
-        self.threads = ThreadPoolExecutor(2, thread_name_prefix="part")
-        self.saving: tuple[Future[None], Future[dict[str, Any]]] | None = None
-
-    def __enter__(self) -> PartWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.threads.shutdown()
 
     def add(self, block: Block) -> None:
         """Take the next block."""
@@ -101,11 +91,10 @@ class PartWriter:
             self.rows, self.good_bytes = rest.height, _bytes(rest, "text")
 
     def finish(self) -> None:
-        """Write what remains, and wait until all is written."""
+        """Write what remains."""
         if self.rows:
             self._save(pl.concat(self.good))
         self._spill()
-        self._wait()
 
     def _spill(self) -> None:
         for bad in self.bad:
@@ -115,18 +104,8 @@ class PartWriter:
         self.bad, self.bad_bytes = [], 0
 
     def _save(self, rows: pl.DataFrame) -> None:
-        self._wait()
-        path = self.folder / f"{part_name(len(self.described))}.parquet"
-        written = self.threads.submit(lambda: write_whole(path, parquet_bytes(rows)))
-        self.saving = written, self.threads.submit(describe, rows)
-
-    def _wait(self) -> None:
-        """Wait for the part that is being written; raise its error if it failed."""
-        if self.saving is not None:
-            written, described = self.saving
-            written.result()
-            self.described.append(described.result())
-            self.saving = None
+        write_whole(self.folder / f"{part_name(len(self.described))}.parquet", parquet_bytes(rows))
+        self.described.append(describe(rows))
 
 
 def _bytes(frame: pl.DataFrame, column: str) -> int:
@@ -227,10 +206,8 @@ def read_source(
         shutil.rmtree(folder, ignore_errors=True)
         (folder / PARTS).mkdir(parents=True)
         path, progress = _with_pack(source, folder), Progress()
-        with (
-            QuarantineWriter(folder / QUARANTINE_FILE) as quarantine,
-            PartWriter(folder / PARTS, quarantine, config.part_rows) as writer,
-        ):
+        with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
+            writer = PartWriter(folder / PARTS, quarantine, config.part_rows)
             try:
                 for block in read(path, source.name, limits_of(config, now), progress):
                     progress.records += block.records
