@@ -18,7 +18,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -285,7 +284,7 @@ def chosen_device(configured: str, devices: Path = Path("/dev")) -> str:
     """
     if configured != "auto":
         return configured
-    if not (devices / "nvidiactl").exists() or not visible_gpus(devices) or _torch_is_for_processors():
+    if not (devices / "nvidiactl").exists() or not visible_gpus(devices) or not torch_cuda():
         return "cpu"
     if problem := driver_problem():
         _warn_of_gpu(problem)
@@ -301,13 +300,6 @@ def _warn_of_gpu(problem: str) -> None:
 def visible_gpus(devices: Path = Path("/dev")) -> int:
     """Return the number of GPUs that a fit could use; see `visible_gpu_names`."""
     return len(visible_gpu_names(devices))
-
-
-def _torch_is_for_processors() -> bool:
-    try:
-        return version("torch").endswith("+cpu")
-    except PackageNotFoundError:
-        return True
 
 
 def make_private(group: bool = False) -> None:

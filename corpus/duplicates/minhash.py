@@ -141,7 +141,7 @@ class Hashed(NamedTuple):
 
     keys: np.ndarray
     short: np.ndarray
-    """Keys of the other texts."""
+    """Numbers of the other texts, of each part of these."""
     data: np.ndarray
     """Bytes of the word forms, one after another."""
     lengths: np.ndarray
@@ -174,7 +174,7 @@ class Hashing:
         data, offsets, words = word_bytes(data, offsets, self.least_words)
         long = words >= self.least_words
         signatures = self.bands.signatures(*self.fingerprints.of(data, offsets))
-        return Hashed(keys[long], keys[~long], data, np.diff(offsets), self.bands.keys(signatures).T)
+        return Hashed(keys[long], np.array([np.sum(~long)]), data, np.diff(offsets), self.bands.keys(signatures).T)
 
 
 def stretches(batches: Iterable[tuple[np.ndarray, pl.Series]]) -> Iterator[Stretch]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,6 @@ from corpus.duplicates.minhash import (
     stretches,
 )
 from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints, Forms, hash_table, sets, slices
-from models.atomic_files import load_arrays
 from models.threads import FanOut, ordered
 
 log = logging.getLogger(__name__)
@@ -92,6 +91,8 @@ class NearDuplicates:
         self.bands = Bands.of(config)
         self.texts = 0
         """Number of texts that are long enough to compare."""
+        self.short = 0
+        """Number of texts with fewer than `shingle + 2` words, which are not compared."""
         self.examined = 0
         """Number of pairs that the last search compared exactly."""
         self._similarity, self._shingle, self._least_words = config.similarity, config.shingle, config.shingle + 2
@@ -102,7 +103,7 @@ class NearDuplicates:
         work.mkdir(parents=True)
         self._end = 0
         self._append("offsets.u64", np.zeros(1, np.uint64))
-        for file in ("keys.u64", "short.u64", "words.utf8"):
+        for file in ("keys.u64", "words.utf8"):
             self._append(file, np.zeros(0, np.uint64))
 
     @property
@@ -114,11 +115,6 @@ class NearDuplicates:
     def keys(self) -> np.ndarray:
         """Keys (`texts`,) of the texts that are long enough to compare, in the order of `add`."""
         return np.fromfile(self.work / "keys.u64", np.uint64)
-
-    @property
-    def short(self) -> np.ndarray:
-        """Keys of the texts with fewer than `shingle + 2` words, which are not compared."""
-        return np.fromfile(self.work / "short.u64", np.uint64)
 
     def forms(self, chosen_D: np.ndarray) -> Iterator[Forms]:
         """Yield the word forms of the chosen texts, given by a mask of `keys`, some at a time and in their order."""
@@ -145,10 +141,8 @@ class NearDuplicates:
             self._store(hashed)
 
     def _store(self, hashed: Hashed) -> None:
-        for file in self.work.glob("met-*.npz"):
-            file.unlink()  # these buckets are without the new texts
         self._append("keys.u64", hashed.keys)
-        self._append("short.u64", hashed.short)
+        self.short += int(hashed.short.sum())
         self._append("words.utf8", hashed.data)
         self._append("offsets.u64", (self._end + np.cumsum(hashed.lengths)).astype(np.uint64))
         for number, keys in enumerate(np.ascontiguousarray(hashed.band_keys.T)):
@@ -158,7 +152,7 @@ class NearDuplicates:
     def about(self) -> dict[str, Any]:
         """Return the method with its parameters, and what the last search has done."""
         return {
-            "pairs": self.examined, "shorter": len(self.short),
+            "pairs": self.examined, "shorter": self.short,
             "method": "MinHash, bands, exact Jaccard of shingles", "seed": SEED, "bands": self.bands.count,
             "rows": self.bands.rows, "recall": round(self.recall, 6), "similarity": self._similarity,
             "shingle": self._shingle,
@@ -178,21 +172,19 @@ class NearDuplicates:
             return pl.DataFrame(schema=PAIRS)
         if self.texts > MANY:
             log.info("searching %s texts for near-duplicates: this takes some minutes", f"{self.texts:,}")
-        self._meet()
+        met = list(ordered(self._buckets, range(self.bands.count), min(self._threads, SORTED_AT_ONCE)))
         self.examined = 0
         tables = [pl.DataFrame(schema=PAIRS)]
-        for a, b, similarity in self._near(self._rounds(sides)):
+        for a, b, similarity in self._near(self._rounds(sides), met):
             first, second = (read_numbers(self.work / "keys.u64", np.uint64, texts) for texts in (a, b))
             columns = {"a": np.minimum(first, second), "b": np.maximum(first, second), "similarity": similarity}
             tables.append(pl.DataFrame(columns, schema=PAIRS))
         return pl.concat(tables).sort("a", "b")
 
-    def _near(self, rounds: Iterable[Round]) -> Iterator[Near]:
+    def _near(self, rounds: Iterable[Round], met: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[Near]:
         for each in rounds:
-            for number in range(self.bands.count):
-                met = load_arrays(self._met_file(number))
-                members = met["members"].astype(np.int64)
-                yield from each.pairs(members, met["starts"], partial(self._of_band, number))
+            for number, (members, starts) in enumerate(met):
+                yield from each.pairs(members.astype(np.int64), starts, partial(self._of_band, number))
             self.examined += each.examined
 
     def _rounds(self, sides: Callable[[np.ndarray], np.ndarray] | None) -> Iterator[Round]:
@@ -204,13 +196,6 @@ class NearDuplicates:
         for side in [*present[:-1].tolist(), None]:
             yield Round(side_D, near_D, side, comparison)
 
-    def _meet(self) -> None:
-        """Write the buckets of each band to a file, once."""
-        missing = [number for number in range(self.bands.count) if not self._met_file(number).exists()]
-        sorted_bands = ordered(self._buckets, missing, min(self._threads, SORTED_AT_ONCE))
-        for number, (members, starts) in zip(missing, sorted_bands, strict=True):
-            np.savez(self._met_file(number), members=members, starts=starts)
-
     def _buckets(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         return buckets(np.fromfile(self.work / _band(number), np.uint32))
 
@@ -221,9 +206,6 @@ class NearDuplicates:
             a, b = (read_numbers(self.work / _band(number), np.uint32, texts[new]) for texts in pairs)
             new[new] = a != b
         return new
-
-    def _met_file(self, number: int) -> Path:
-        return self.work / f"met-{number:03d}.npz"
 
     def _append(self, name: str, values: np.ndarray) -> None:
         with (self.work / name).open("ab") as out:

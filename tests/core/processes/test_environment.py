@@ -91,7 +91,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The device files of a machine with two GPUs, whose torch has CUDA and whose driver starts."""
     monkeypatch.setattr(environment, "driver_problem", lambda: "")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(environment, "version", lambda name: "2.13.0+cu130")
+    monkeypatch.setattr(environment, "torch_cuda", lambda: "13.0")
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
         (tmp_path / name).touch()
     return tmp_path

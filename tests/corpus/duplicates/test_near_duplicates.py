@@ -157,4 +157,4 @@ def test_near_duplicates_are_found_in_scripts_that_put_no_space_between_words(fi
     others = ["".join(chr(ord(first) + n) for n in random.integers(0, 30, 80)) for _ in range(20)]
     near = finder(tmp_path, [signs, f"{signs[:40]}{first}{signs[41:]}", *others])
     assert found_by(near).keys() == {(0, 1)}
-    assert len(near.short) == 0
+    assert near.short == 0
