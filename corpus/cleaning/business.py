@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +17,7 @@ import orjson
 import polars as pl
 
 from core.errors import EmptyInput, MissingColumn, Unreadable
-from corpus.reading.archives import BOM, BUFFER, DAMAGED, Unpacked, is_tar, library, opened, tar_members, unpacker_of
+from corpus.reading.archives import BOM, BUFFER, DAMAGED, is_tar, library, tar_members, uncompressed_stream
 from corpus.reading.convert import one_form
 from corpus.schema import Limits
 
@@ -31,7 +30,6 @@ BUSINESS: dict[str, pl.DataType] = {
 }
 """Columns that a review gets from its business. `categories` are separated by ", ", as in Yelp's file."""
 
-LAYERS = 4
 FIELDS = ("business_id", "name", "city", "categories")
 KEY = "business_id"
 
@@ -109,32 +107,22 @@ def _content(path: Path, limits: Limits) -> bytes:
         return "business" in name and not name.startswith((".", "_"))
 
     try:
-        with path.open("rb") as file, ExitStack() as streams, library():
+        with path.open("rb") as file, library():
             room = limits.room(os.fstat(file.fileno()).st_size)
-            stream = file
-            for _ in range(LAYERS):
-                head = stream.peek(512)
-                if unpacker := unpacker_of(head):
-                    unpacked = streams.enter_context(opened(unpacker, stream))
-                    stream = io.BufferedReader(Unpacked(unpacked, path.name, limits, room), BUFFER)
-                elif is_tar(head):
-                    member = next((content for _, content in tar_members(stream, path.name, is_wanted)), None)
-                    if member is None:
-                        raise EmptyInput(
-                            "The archive holds no businesses", where=path, value=", ".join(met)[:200], remedy=_REMEDY
-                        )
-                    stream = io.BufferedReader(cast(io.RawIOBase, member), BUFFER)
-                else:
+            with uncompressed_stream(file, path.name, limits, room) as stream:
+                if not is_tar(stream.peek(512)):
                     return stream.read()
+                for _, content in tar_members(stream, path.name, is_wanted):
+                    member = io.BufferedReader(cast(io.RawIOBase, content), BUFFER)
+                    with uncompressed_stream(member, path.name, limits, room) as table:
+                        return table.read()
     except DAMAGED as error:
         gone = isinstance(error, OSError) and error.filename is not None
         raise Unreadable(
             f"The table of businesses {'cannot be read' if gone else 'is damaged or was cut off'}", where=path,
             cause=str(error) or type(error).__name__, remedy=_REMEDY if gone else "fetch or copy the file again",
         ) from error
-    raise Unreadable(
-        "The file is compressed too many times", where=path, value=f"{LAYERS} layers", remedy="unpack it first"
-    )
+    raise EmptyInput("The archive holds no businesses", where=path, value=", ".join(met)[:200], remedy=_REMEDY)
 
 
 def _json_lines(content: bytes, path: Path, limits: Limits) -> tuple[pl.DataFrame, list[str]]:

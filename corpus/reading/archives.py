@@ -26,7 +26,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import PurePosixPath
 from typing import IO, Any, cast
@@ -37,6 +37,8 @@ from core.errors import InputError, Unreadable, disk_errors
 from corpus.schema import Limits, Problem, Reason
 
 BUFFER = 1 << 20
+LAYERS = 8
+"""Largest number of nested packings of a file; some archives contain themselves."""
 ZIP = b"PK\x03\x04"
 JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\{\s*"|\[\s*\{)')
 
@@ -116,6 +118,36 @@ class Unpacked(io.RawIOBase):
         if self.given > self.room:
             raise self.limits.too_much(self.source, self.room)
         return len(content)
+
+
+@contextmanager
+def uncompressed_stream(
+    stream: io.BufferedReader[Any], name: str, limits: Limits, room: int
+) -> Iterator[io.BufferedReader[Any]]:
+    """Yield a stream without its layers of compression, none of which may give more than *room* bytes.
+
+    Args:
+        name: Name of the packed file.
+
+    Raises:
+        Unreadable: There are more than `LAYERS`.
+    """
+    with ExitStack() as streams:
+        for _ in range(LAYERS + 1):
+            if not (unpacker := unpacker_of(stream.peek(512))):
+                yield stream
+                return
+            content = streams.enter_context(opened(unpacker, stream))
+            stream = io.BufferedReader(Unpacked(content, name, limits, room), BUFFER)
+        raise too_many_layers(name)
+
+
+def too_many_layers(name: str) -> Unreadable:
+    """Return the error for a file that is packed in itself."""
+    return Unreadable(
+        "The file is compressed too many times", where=name, value=f"more than {LAYERS} layers",
+        cause="it may be a decompression bomb", remedy="unpack it first, if you trust it",
+    )
 
 
 def _gzip(stream: IO[bytes]) -> IO[bytes]:

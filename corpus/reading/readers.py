@@ -23,6 +23,7 @@ from corpus.reading.archives import (
     BOM,
     BUFFER,
     DAMAGED,
+    LAYERS,
     PACK_MARK,
     ZIP,
     Unpacked,
@@ -33,11 +34,12 @@ from corpus.reading.archives import (
     library,
     looks_like_data,
     may_be_data,
-    opened,
     printable,
     seekable,
     tar_members,
     tell_left_out,
+    too_many_layers,
+    uncompressed_stream,
     unpacker_of,
 )
 from corpus.reading.convert import folder_fields
@@ -49,8 +51,6 @@ ENCRYPTED = 0x1
 """Flag of a zip member (APPNOTE 4.4.4, bit 0)."""
 NAMED = 20
 """Largest number of members listed in an error."""
-LAYERS = 8
-"""Largest number of nested packings of a file; some archives contain themselves."""
 
 
 @dataclass
@@ -78,15 +78,12 @@ class _Place:
     room: int
     layers: int = LAYERS
 
-    def inside(self, name: str = "", room: int | None = None) -> _Place:
-        """Return the place one layer deeper; raise Unreadable if there are too many layers."""
+    def inside(self, name: str, room: int | None = None) -> _Place:
+        """Return the place one archive deeper; raise Unreadable if there are too many."""
         if not self.layers:
-            raise Unreadable(
-                "The file is compressed too many times", where=self.name, value=f"more than {LAYERS} layers",
-                cause="it may be a decompression bomb", remedy="unpack it first, if you trust it",
-            )
+            raise too_many_layers(self.name)
         room = self.room if room is None else room
-        return replace(self, name=name or self.name, room=room, layers=self.layers - 1)
+        return replace(self, name=name, room=room, layers=self.layers - 1)
 
 
 def read(path: Path, name: str, limits: Limits, progress: Progress) -> Iterator[Block]:
@@ -135,17 +132,14 @@ def _guarded(path: Path, progress: Progress, blocks: Callable[[], Iterator[Block
 
 def _unpack(file: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
     """Check the first bytes and unpack one layer after another; no layer may give more bytes than `place.room`."""
-    stream = _buffered(file)
-    head = stream.peek(512)
-    if unpacker := unpacker_of(head):
-        with opened(unpacker, stream) as content:
-            yield from _unpack(Unpacked(content, place.name, place.limits, place.room), place.inside())
-    elif is_tar(head):
-        yield from _pack(stream, place) if is_pack(head) else _tar(stream, place)
-    elif head.startswith(ZIP):
-        yield from _zip(stream, place)
-    else:
-        yield from read_stream(stream, place.name, place.limits)
+    with uncompressed_stream(_buffered(file), place.name, place.limits, place.room) as stream:
+        head = stream.peek(512)
+        if is_tar(head):
+            yield from _pack(stream, place) if is_pack(head) else _tar(stream, place)
+        elif head.startswith(ZIP):
+            yield from _zip(stream, place)
+        else:
+            yield from read_stream(stream, place.name, place.limits)
 
 
 def _buffered(file: IO[bytes] | io.RawIOBase) -> io.BufferedReader:
