@@ -15,7 +15,7 @@ from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 
@@ -84,31 +84,25 @@ def _remedy(place: tuple[str, ...], options: Mapping[str, Any]) -> str:
 
 def _all_keys(options: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield section and name of every possible setting of this configuration, with its models and vocabularies."""
-    yield from _keys_of_section((), RunConfig)
+    yield from _keys((), RunConfig)
     models = options.get("models", [])
     for number, model in enumerate(models if isinstance(models, list | tuple) else []):
         kind = model.get("kind") if isinstance(model, Mapping) else None
         if isinstance(kind, str) and kind in KINDS:
-            yield from _keys_of_spec(("models", str(number)), KINDS[kind][0])
+            yield from _keys(("models", str(number)), KINDS[kind][0])
     vocabularies = options.get("vocabulary", {})
     for name in vocabularies if isinstance(vocabularies, Mapping) else ():
-        yield from _keys_of_spec(("vocabulary", name), VocabularySpec)
+        yield from _keys(("vocabulary", name), VocabularySpec)
 
 
-def _keys_of_section(section: tuple[str, ...], kind: type[BaseModel]) -> Iterator[tuple[tuple[str, ...], str]]:
-    for name, field in kind.model_fields.items():
-        yield section, name
-        for inside in (field.annotation, *get_args(field.annotation)):
-            if isinstance(inside, type) and issubclass(inside, BaseModel):
-                yield from _keys_of_section((*section, name), inside)
-
-
-def _keys_of_spec(section: tuple[str, ...], kind: type) -> Iterator[tuple[tuple[str, ...], str]]:
+def _keys(section: tuple[str, ...], kind: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield section and name of the settings of a class, and of the classes that are in it by one name."""
     hints = get_type_hints(kind)
-    for entry in fields(kind):
-        yield section, entry.name
-        if is_dataclass(hints[entry.name]):
-            yield from _keys_of_spec((*section, entry.name), hints[entry.name])
+    for name in kind.model_fields if issubclass(kind, BaseModel) else [field.name for field in fields(kind)]:
+        yield section, name
+        for inside in () if get_origin(hints[name]) in (dict, tuple) else (hints[name], *get_args(hints[name])):
+            if isinstance(inside, type) and (issubclass(inside, BaseModel) or is_dataclass(inside)):
+                yield from _keys((*section, name), inside)
 
 
 def _at(options: Any, place: Sequence[str]) -> Any:

@@ -9,16 +9,16 @@ it records how `corpus.duplicates` looked for them, and which share that method 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from pydantic import ConfigDict, TypeAdapter
 
 from core.errors import CheckFailed, Damaged, disk_errors
 from corpus.duplicates.exact import PASSAGE, SPAN, STOCK, distinct, hash_texts
@@ -26,7 +26,6 @@ from corpus.splitting.split import SPLITS, TABLE, add_texts
 from models.threads import ordered
 
 CERTIFICATE_FILE = "leak_certificate.json"
-FORMAT = 2
 PARTLY = 0.25
 """Coverage from which on held-out reviews are counted; all figures are also given without these."""
 BINS = 20
@@ -66,6 +65,7 @@ class Certificate:
             are not a leak, but not independent evidence either.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
     sides: dict[str, CertifiedSplit]
     test_digest: str
     test_reviews: str
@@ -73,25 +73,21 @@ class Certificate:
     near: dict[str, Any] | None
     coverage: dict[str, Any] | None
     code: str
-    format: int = FORMAT
+    format: Literal[2] = 2
     copies: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """Return the certificate as JSON text with sorted keys."""
-        return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        """Return the certificate as JSON text."""
+        return _JSON.dump_json(self, indent=2).decode() + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Certificate:
         """Return the certificate that `to_json` wrote.
 
         Raises:
-            ValueError, TypeError, KeyError: The text is not a certificate.
+            ValueError: The text is not a certificate.
         """
-        values = json.loads(text)
-        if values["format"] != FORMAT:
-            raise ValueError(f"format {values['format']!r}; known is {FORMAT}")
-        sides = {name: CertifiedSplit(**values["sides"][name]) for name in SPLITS}
-        return cls(**{**values, "sides": sides})
+        return _JSON.validate_json(text)
 
     @property
     def digest(self) -> str:
@@ -121,6 +117,9 @@ class Certificate:
         return "; ".join(parts)
 
 
+_JSON = TypeAdapter(Certificate)
+
+
 def spread(coverage_D: np.ndarray) -> dict[str, Any]:
     """Return the distribution of the coverage of reviews (D,).
 
@@ -148,7 +147,7 @@ def read(folder: Path) -> Certificate:
     file = folder / CERTIFICATE_FILE
     try:
         return Certificate.from_json(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise Damaged(
             "There is no readable leak certificate", where=file, cause=f"{type(error).__name__}: {error}",
             remedy="run with --rebuild prepare",

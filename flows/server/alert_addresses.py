@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from core.errors import Unreadable
 from core.output import write_output
@@ -35,6 +36,9 @@ class AlertSettings:
         return [_shown(*one.split("://", 1)) for one in self.addresses]
 
 
+_JSON = TypeAdapter(AlertSettings)
+
+
 def _shown(kind: str, rest: str) -> str:
     host = re.split("[/?]", rest)[0].rpartition("@")[2] if kind in WITH_HOST else ""
     return f"{kind}://{host}/…" if re.fullmatch(r"[\w.-]+(:\d+)?", host) else f"{kind}://…"
@@ -48,11 +52,10 @@ def read_alerts(home: Path) -> AlertSettings:
     """
     file = home / FILE
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-        return AlertSettings(tuple(map(str, settings["addresses"])), float(settings["silence_days"]))
+        return _JSON.validate_json(file.read_bytes())
     except FileNotFoundError:
         return AlertSettings()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise Unreadable(
             "The addresses of alerts cannot be read", where=file, cause=str(error),
             remedy="set them again with `reviewlm home alerts set`",
@@ -63,5 +66,5 @@ def write_alerts(home: Path, addresses: Sequence[str], silence_days: float) -> A
     """Replace the settings of a home folder; only the owner may read them."""
     settings = AlertSettings(tuple(addresses), silence_days)
     home.mkdir(parents=True, exist_ok=True)
-    write_output(home / FILE, json.dumps(asdict(settings)), 0o600)
+    write_output(home / FILE, _JSON.dump_json(settings), 0o600)
     return settings

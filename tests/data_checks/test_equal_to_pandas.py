@@ -13,13 +13,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import strategies as st
 
-from core.config.sections.data import ChecksConfig
-from data_checks.checks import OF_COLUMN, OF_ROWS, Check, Table, measure
+from data_checks.checks import Check, Table, measure
 from data_checks.gx import great_expectations, judge, quiet
-from data_checks.suites import suite_of
-from tests.data_checks.review_tables import planted, varied_reviews
 from tests.examples import examples
-from tests.marked_cases import slow_but
 
 CHECKS = [
     *(Check("present", column, mostly=mostly) for column in ("i", "f", "s", "d") for mostly in (1, 0.5)),
@@ -33,8 +29,6 @@ CHECKS = [
     *(Check("different", column, min=0.5) for column in ("i", "f", "s")), Check("mean", "i", min=0, max=1),
     Check("sum", "i", min=0, max=5), Check("rows", min=3),
 ]  # fmt: skip
-ONLY_OURS = {"count_of", "share_of", "straddling", "ratio"}
-"""Kinds without a counterpart; `test_suites.py` has a planted defect for each."""
 TEXTS = st.one_of(st.none(), st.sampled_from(["", "a", "b", "é", "aa", "a c", "ab c"]))
 DATES = st.sampled_from([datetime(1999, 12, 31), datetime(2010, 1, 1), datetime(2015, 6, 1, 12), datetime(2021, 1, 1)])
 ROW = st.fixed_dictionaries({
@@ -64,37 +58,6 @@ def test_any_small_table_gets_the_same_verdicts(rows):
     table = pl.DataFrame(rows, schema=SCHEMA)
     # Of a column without any value pandas forgets the type.
     assert_equal(table, [check for check in CHECKS if not check.column or table[check.column].count()])
-
-
-CORRUPTED = {
-    "raw": [planted("review_id", None), planted("stars", 7.0, 9).cast(pl.Float32), planted("stars", None, 9),
-            planted("text", "", 9), planted("text", "TrÃ¨s\x07 bon", 9), planted("date", datetime(1999, 1, 1), 9)],
-    "clean": [planted("stars", 6).cast(pl.Int8), planted("text", "\u200b"), planted("split", "holdout"),
-              planted("bytes", 1).cast(pl.UInt32), planted("text", "no " * 50, 3)],
-    "tokens": [planted("tokens", 0), planted("oov", -1), planted("review_id", "9" * 22, 2)],
-    "predictions": [planted("nats", math.nan), planted("nats", math.inf), planted("tokens", 0)],
-    "samples": [planted("text", "so " * 2_000), planted("text", "a <eos>"), planted("text", None)],
-}  # fmt: skip
-FACTS = {"rows": 200, "quarantined": 0, "tokens": 1600, "disagreeing": 0, "unknown": 0, "largest_id": 1,
-         "vocabulary_size": 9}  # fmt: skip
-
-
-@pytest.mark.parametrize("stage", slow_but(CORRUPTED, {"tokens", "samples"}))
-def test_the_suites_judge_good_and_corrupted_tables_as_on_pandas(stage):
-    table = varied_reviews(200).with_columns(
-        bytes=pl.col("text").str.len_bytes() + 1, tokens=pl.lit(8), oov=pl.lit(0), nats=pl.lit(40.0),
-        split=pl.Series(["train", "validation", "test", "train"] * 50), **{"stars": pl.col("stars").cast(pl.Float32)})
-    if stage in ("clean", "samples"):
-        table = table.with_columns(pl.col("stars").cast(pl.Int8))
-    checks = [check for check in suite_of(stage, ChecksConfig(), FACTS)[0]
-              if check.kind in {*OF_ROWS, *OF_COLUMN} - ONLY_OURS]  # fmt: skip
-    assert_equal(table, checks)
-    # All at once: columns that two corruptions touch keep the later one.
-    for defects in (CORRUPTED[stage][::2], CORRUPTED[stage][1::2]):
-        broken = table
-        for defect in defects:
-            broken = broken.with_columns(defect)
-        assert_equal(broken, checks)
 
 
 @pytest.mark.parametrize("check", [

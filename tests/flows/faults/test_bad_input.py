@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import subprocess
@@ -50,44 +49,6 @@ def assert_refused(done: Done, code: int, *said: str) -> None:
     for words in said:
         assert words in message
     assert "Traceback" not in message
-
-
-def empty_file(folder: Path) -> Path:
-    (folder / "empty.jsonl").touch()
-    return folder / "empty.jsonl"
-
-
-def folder_without_reviews(folder: Path) -> Path:
-    (folder / "nothing").mkdir()
-    (folder / "nothing" / "notes.md").write_text("no reviews here")
-    return folder / "nothing"
-
-
-def truncated_gzip(folder: Path) -> Path:
-    whole = gzip.compress("\n".join(json.dumps(row) for row in reviews(500)).encode())
-    (folder / "cut.jsonl.gz").write_bytes(whole[: len(whole) // 2])
-    return folder / "cut.jsonl.gz"
-
-
-def csv_without_text(folder: Path) -> Path:
-    (folder / "columns.csv").write_text("review_id,stars,date\na,5,2019-01-01\n")
-    return folder / "columns.csv"
-
-
-@pytest.mark.parametrize(
-    ("make", "said"),
-    [
-        (empty_file, "empty.jsonl"),
-        pytest.param(folder_without_reviews, "nothing", marks=pytest.mark.long),
-        (truncated_gzip, "cut.jsonl.gz"),
-        pytest.param(csv_without_text, "text", marks=pytest.mark.long),
-    ],
-)
-def test_input_that_cannot_be_used_is_named_and_nothing_is_left_that_looks_whole(
-    reviewlm: Callable[..., Done], tmp_path: Path, make: Callable[[Path], Path], said: str
-) -> None:
-    assert_refused(reviewlm("data ingest", make(tmp_path)), 3, said)
-    assert not list((tmp_path / "home" / "store" / "ingest").glob("*"))
 
 
 @pytest.mark.drill("poison file", "three unusable records among 300", "3 in quarantine with their bytes, 297 used")
