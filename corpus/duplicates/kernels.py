@@ -160,67 +160,6 @@ def places_of(wanted_W: Any, high_D: Any, table_T: Any, place_W: Any) -> None:
 
 
 @kernel
-def opposite(
-    members_M: Any, starts_B: Any, near_D: Any, side_D: Any, stays: Any, side: Any, chosen_M: Any, bucket_M: Any,
-    begin_M: Any, end_M: Any
-) -> int:
-    """Write the members of the buckets with pairs, those of the side first, and the range of each one's partners.
-
-    The partners of a text of the side are those of later sides in its bucket. Return the number of members.
-    """
-    to = 0
-    for b in range(len(starts_B) - 1):
-        low = to
-        for m in range(starts_B[b], starts_B[b + 1]):
-            d = members_M[m]
-            if near_D[d] == stays and side_D[d] == side:
-                chosen_M[to] = d
-                to += 1
-        first = to
-        for m in range(starts_B[b], starts_B[b + 1]):
-            d = members_M[m]
-            if near_D[d] == stays and side_D[d] > side:
-                chosen_M[to] = d
-                to += 1
-        if not low < first < to:
-            to = low  # no pair
-        for m in range(low, to):
-            bucket_M[m], begin_M[m], end_M[m] = b, first, to if m < first else first
-    return to
-
-
-@kernel
-def following(
-    members_M: Any, starts_B: Any, near_D: Any, side_D: Any, stays: Any, sides: Any, crowd: Any, neighbours: Any,
-    chosen_M: Any, bucket_M: Any, begin_M: Any, end_M: Any
-) -> int:
-    """Write the members of the buckets with pairs, side by side, and the range of each one's partners.
-
-    The partners of a text are the texts of its side that follow it; in a bucket with more than *crowd* pairs, at most
-    *neighbours* of them. Return the number of members.
-    """
-    to = 0
-    for b in range(len(starts_B) - 1):
-        low, pairs = to, 0
-        for side in range(sides):
-            first = to
-            for m in range(starts_B[b], starts_B[b + 1]):
-                d = members_M[m]
-                if near_D[d] == stays and side_D[d] == side:
-                    chosen_M[to], bucket_M[to], begin_M[to] = d, b, to + 1
-                    to += 1
-            pairs += (to - first) * (to - first - 1) // 2
-            for m in range(first, to):
-                end_M[m] = to
-        if not pairs:
-            to = low
-        if pairs > crowd:
-            for m in range(low, to):
-                end_M[m] = min(end_M[m], begin_M[m] + neighbours)
-    return to
-
-
-@kernel
 def common(sets_S: Any, offsets_D: Any, a_K: Any, b_K: Any, table_T: Any, owner_T: Any, common_K: Any) -> None:
     """Write the number of fingerprints that the sets of each pair of texts share; for the table see `sets`."""
     rest, owner = _U(len(table_T) - 1), 0

@@ -63,7 +63,6 @@ CROWD = 256
 NEIGHBOURS = 16
 """Number of texts of its own side with which a text of a crowd is compared."""
 
-_PAIRS_AT_ONCE = 1 << 18
 _SCOUTS = 1
 _BLOCK = 512
 
@@ -301,32 +300,22 @@ class Round:
             starts: (B + 1,) where the buckets begin and the last one ends.
             worthwhile: Returns a mask of the pairs to compare, without those compared before.
         """
-        members, bucket, begin, end = self._opposite(members, starts)
-        crowded = _crowded(bucket, begin, end) if self._side is not None else np.zeros(len(bucket), bool)
-        for pairs in _ranges(members, begin, np.where(crowded, begin, end)):
-            chosen = worthwhile(pairs)
-            yield from self._compared(pairs[0][chosen], pairs[1][chosen])
-        for number in np.unique(bucket[crowded]):
-            low, high = np.searchsorted(bucket, [number, number + 1])
-            first = int(begin[low])
-            yield from self._crowd(members[low:first], members[first:high], worthwhile)
-
-    def _opposite(self, members: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """Return (4, M): members, their buckets, and for each the range of members with which it is compared.
-
-        In the round of a side its texts are compared with those of later sides in the bucket. In the round within sides
-        they are compared with the texts of their own side that follow them, in a crowd with `NEIGHBOURS` of them.
-        """
-        from corpus.duplicates import kernels  # here, because numba's import takes half a second
-
-        chosen = np.empty((4, len(members)), np.int64)
+        bucket = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        table = pl.DataFrame({"bucket": bucket, "text": members, "side": self._side_D[members]})
+        table = table.filter(self._near_D[members] == STAYS)
         if self._side is None:
-            sides = 1 + int(self._side_D[self._side_D != ABSENT].max(initial=0))
-            rule = sides, CROWD, NEIGHBOURS
-            count = kernels.following(members, starts, self._near_D, self._side_D, STAYS, *rule, *chosen)
-        else:
-            count = kernels.opposite(members, starts, self._near_D, self._side_D, STAYS, self._side, *chosen)
-        return chosen[:, :count]
+            for neighbours in _neighbours(table):
+                yield from self._compared(neighbours, worthwhile)
+            return
+        both = table.filter(pl.col("side") == self._side), table.filter(pl.col("side") > self._side)
+        sizes = both[0].group_by("bucket").len().join(both[1].group_by("bucket").len("others"), on="bucket")
+        crowded = sizes.filter(pl.col("len") * pl.col("others") > CROWD)["bucket"].implode()
+        others = both[1].filter(~pl.col("bucket").is_in(crowded))
+        yield from self._compared(_as_pairs(both[0].join(others, on="bucket")), worthwhile)
+        crowds = (each.filter(pl.col("bucket").is_in(crowded)).partition_by("bucket", as_dict=True) for each in both)
+        protected, others_of = crowds
+        for number, texts in protected.items():
+            yield from self._crowd(texts["text"].to_numpy(), others_of[number]["text"].to_numpy(), worthwhile)
 
     def _crowd(
         self, protected: np.ndarray, others: np.ndarray, worthwhile: Callable[[Pairs], np.ndarray]
@@ -336,12 +325,12 @@ class Round:
             others = others[self._near_D[others] == STAYS]
             for first in range(0, len(others), _BLOCK):
                 block = others[first : first + _BLOCK]
-                a, b = np.repeat(some, len(block)), np.tile(block, len(some))
-                chosen = worthwhile((a, b))
-                yield from self._compared(a[chosen], b[chosen])
+                yield from self._compared((np.repeat(some, len(block)), np.tile(block, len(some))), worthwhile)
 
-    def _compared(self, a: np.ndarray, b: np.ndarray) -> Iterator[Near]:
-        """Yield the pairs that are near-duplicates; in the round of a side, drop text b of each."""
+    def _compared(self, pairs: Pairs, worthwhile: Callable[[Pairs], np.ndarray]) -> Iterator[Near]:
+        """Yield the worthwhile pairs that are near-duplicates; in the round of a side, drop text b of each."""
+        chosen = worthwhile(pairs)
+        a, b = pairs[0][chosen], pairs[1][chosen]
         similarity, near = self._comparison.pairs(a, b)
         self.examined += len(a)
         if near.any():
@@ -350,21 +339,18 @@ class Round:
             yield a[near], b[near], similarity[near]
 
 
-def _crowded(bucket: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Return a mask of the texts whose bucket has more than `CROWD` pairs."""
-    return np.bincount(bucket, end - begin)[bucket] > CROWD if len(bucket) else np.zeros(0, bool)
+def _as_pairs(joined: pl.DataFrame) -> Pairs:
+    return joined["text"].to_numpy(), joined["text_right"].to_numpy()
 
 
-def _ranges(members: np.ndarray, begin: np.ndarray, end: np.ndarray) -> Iterator[Pairs]:
-    """Yield pairs of each member with the members in its range from begin to end, some at a time."""
-    counts = end - begin
-    ends = np.cumsum(counts)
-    start = 0
-    while start < len(members):
-        before = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + _PAIRS_AT_ONCE, side="right")))
-        some = counts[start:stop]
-        if total := int(some.sum()):
-            inside = np.arange(total) - np.repeat(np.cumsum(some) - some, some)
-            yield np.repeat(members[start:stop], some), members[np.repeat(begin[start:stop], some) + inside]
-        start = stop
+def _neighbours(table: pl.DataFrame) -> Iterator[Pairs]:
+    """Yield the pairs of texts of one side in a bucket; in a crowd, of a text with the next `NEIGHBOURS` ones."""
+    group = ["bucket", "side"]
+    table = table.sort(group, maintain_order=True).with_columns(others=pl.len().over(group).cast(pl.Int64) - 1)
+    crowded = pl.col("others").sum().over("bucket") > 2 * CROWD
+    table = table.with_columns(reach=pl.when(crowded).then(pl.min_horizontal("others", NEIGHBOURS)).otherwise("others"))
+    for distance in range(1, 1 + int(table["reach"].to_numpy().max(initial=0))):
+        near = table.filter(pl.col("reach") >= distance).with_columns(
+            text_right=pl.col("text").shift(-distance).over(group)
+        )
+        yield _as_pairs(near.drop_nulls("text_right"))
