@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,7 @@ class NearDuplicates:
             return pl.DataFrame(schema=PAIRS)
         if self.texts > MANY:
             log.info("searching %s texts for near-duplicates: this takes some minutes", f"{self.texts:,}")
-        met = list(ordered(self._buckets, range(self.bands.count), min(self._threads, SORTED_AT_ONCE)))
+        met = pl.concat(ordered(self._buckets, range(self.bands.count), min(self._threads, SORTED_AT_ONCE)))
         self.examined = 0
         tables = [pl.DataFrame(schema=PAIRS)]
         for a, b, similarity in self._near(self._rounds(sides), met):
@@ -180,10 +180,9 @@ class NearDuplicates:
             tables.append(pl.DataFrame(columns, schema=PAIRS))
         return pl.concat(tables).sort("a", "b")
 
-    def _near(self, rounds: Iterable[Round], met: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[Near]:
+    def _near(self, rounds: Iterable[Round], met: pl.DataFrame) -> Iterator[Near]:
         for each in rounds:
-            for number, (members, starts) in enumerate(met):
-                yield from each.pairs(members.astype(np.int64), starts, partial(self._of_band, number))
+            yield from each.pairs(met)
             self.examined += each.examined
 
     def _rounds(self, sides: Callable[[np.ndarray], np.ndarray] | None) -> Iterator[Round]:
@@ -195,16 +194,11 @@ class NearDuplicates:
         for side in [*present[:-1].tolist(), None]:
             yield Round(side_D, near_D, side, comparison)
 
-    def _buckets(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        return buckets(np.fromfile(self.work / _band(number), np.uint32))
-
-    def _of_band(self, band: int, pairs: Pairs) -> np.ndarray:
-        """Return a mask of the pairs that do not share an earlier band."""
-        new = np.ones(len(pairs[0]), bool)
-        for number in range(band):
-            a, b = (read_numbers(self.work / _band(number), np.uint32, texts[new]) for texts in pairs)
-            new[new] = a != b
-        return new
+    def _buckets(self, number: int) -> pl.DataFrame:
+        """Return the texts of a band that share a bucket, as columns bucket and text."""
+        members, starts = buckets(np.fromfile(self.work / _band(number), np.uint32))
+        bucket = np.repeat(np.arange(len(starts) - 1), np.diff(starts)) * self.bands.count + number
+        return pl.DataFrame({"bucket": bucket, "text": members.astype(np.int64)})
 
     def _append(self, name: str, values: np.ndarray) -> None:
         with (self.work / name).open("ab") as out:
@@ -290,47 +284,38 @@ class Round:
         self.examined = 0
         """Pairs compared so far."""
 
-    def pairs(
-        self, members: np.ndarray, starts: np.ndarray, worthwhile: Callable[[Pairs], np.ndarray]
-    ) -> Iterator[Near]:
+    def pairs(self, met: pl.DataFrame) -> Iterator[Near]:
         """Yield the near-duplicates among the texts that share buckets, some at a time.
 
         Args:
-            members: (M,) texts, bucket by bucket.
-            starts: (B + 1,) where the buckets begin and the last one ends.
-            worthwhile: Returns a mask of the pairs to compare, without those compared before.
+            met: Columns bucket and text.
         """
-        bucket = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-        table = pl.DataFrame({"bucket": bucket, "text": members, "side": self._side_D[members]})
-        table = table.filter(self._near_D[members] == STAYS)
+        texts = met["text"].to_numpy()
+        table = met.with_columns(side=self._side_D[texts]).filter(self._near_D[texts] == STAYS)
         if self._side is None:
-            for neighbours in _neighbours(table):
-                yield from self._compared(neighbours, worthwhile)
+            yield from self._compared(_unique(_neighbours(table)))
             return
         both = table.filter(pl.col("side") == self._side), table.filter(pl.col("side") > self._side)
         sizes = both[0].group_by("bucket").len().join(both[1].group_by("bucket").len("others"), on="bucket")
         crowded = sizes.filter(pl.col("len") * pl.col("others") > CROWD)["bucket"].implode()
         others = both[1].filter(~pl.col("bucket").is_in(crowded))
-        yield from self._compared(_as_pairs(both[0].join(others, on="bucket")), worthwhile)
+        yield from self._compared(_unique(both[0].join(others, on="bucket")))
         crowds = (each.filter(pl.col("bucket").is_in(crowded)).partition_by("bucket", as_dict=True) for each in both)
         protected, others_of = crowds
-        for number, texts in protected.items():
-            yield from self._crowd(texts["text"].to_numpy(), others_of[number]["text"].to_numpy(), worthwhile)
+        for number, own in protected.items():
+            yield from self._crowd(own["text"].to_numpy(), others_of[number]["text"].to_numpy())
 
-    def _crowd(
-        self, protected: np.ndarray, others: np.ndarray, worthwhile: Callable[[Pairs], np.ndarray]
-    ) -> Iterator[Near]:
+    def _crowd(self, protected: np.ndarray, others: np.ndarray) -> Iterator[Near]:
         for start in (0, *range(_SCOUTS, len(protected), _BLOCK)):
             some = protected[start : start + _BLOCK] if start else protected[:_SCOUTS]
             others = others[self._near_D[others] == STAYS]
             for first in range(0, len(others), _BLOCK):
                 block = others[first : first + _BLOCK]
-                yield from self._compared((np.repeat(some, len(block)), np.tile(block, len(some))), worthwhile)
+                yield from self._compared((np.repeat(some, len(block)), np.tile(block, len(some))))
 
-    def _compared(self, pairs: Pairs, worthwhile: Callable[[Pairs], np.ndarray]) -> Iterator[Near]:
-        """Yield the worthwhile pairs that are near-duplicates; in the round of a side, drop text b of each."""
-        chosen = worthwhile(pairs)
-        a, b = pairs[0][chosen], pairs[1][chosen]
+    def _compared(self, pairs: Pairs) -> Iterator[Near]:
+        """Yield the pairs that are near-duplicates; in the round of a side, drop text b of each."""
+        a, b = pairs
         similarity, near = self._comparison.pairs(a, b)
         self.examined += len(a)
         if near.any():
@@ -339,18 +324,20 @@ class Round:
             yield a[near], b[near], similarity[near]
 
 
-def _as_pairs(joined: pl.DataFrame) -> Pairs:
-    return joined["text"].to_numpy(), joined["text_right"].to_numpy()
+def _unique(joined: pl.DataFrame) -> Pairs:
+    """Return the pairs of text and text_right, each once whatever buckets it shares, by text."""
+    pairs = joined.select("text", "text_right").unique().sort("text", "text_right")
+    return pairs["text"].to_numpy(), pairs["text_right"].to_numpy()
 
 
-def _neighbours(table: pl.DataFrame) -> Iterator[Pairs]:
-    """Yield the pairs of texts of one side in a bucket; in a crowd, of a text with the next `NEIGHBOURS` ones."""
+def _neighbours(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the pairs of texts of one side in a bucket; in a crowd, of a text with the next `NEIGHBOURS` ones."""
     group = ["bucket", "side"]
     table = table.sort(group, maintain_order=True).with_columns(others=pl.len().over(group).cast(pl.Int64) - 1)
     crowded = pl.col("others").sum().over("bucket") > 2 * CROWD
     table = table.with_columns(reach=pl.when(crowded).then(pl.min_horizontal("others", NEIGHBOURS)).otherwise("others"))
+    pairs = [table.head(0).with_columns(text_right="text")]
     for distance in range(1, 1 + int(table["reach"].to_numpy().max(initial=0))):
-        near = table.filter(pl.col("reach") >= distance).with_columns(
-            text_right=pl.col("text").shift(-distance).over(group)
-        )
-        yield _as_pairs(near.drop_nulls("text_right"))
+        near = table.filter(pl.col("reach") >= distance)
+        pairs.append(near.with_columns(text_right=pl.col("text").shift(-distance).over(group)).drop_nulls("text_right"))
+    return pl.concat(pairs)
