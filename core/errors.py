@@ -17,6 +17,7 @@ ReviewLMError (1)
 │   ├── Diverged             the loss is not a finite number
 │   ├── OutOfMemory          the device does not have enough memory
 │   └── RankFailed           one of several processes died
+│       └── RanksLost        the processes lost each other
 ├── BundleError (7)          a saved model cannot be opened or answers differently from when it was saved
 ├── TrackingUnavailable (8)  MLflow cannot be reached; trying again may help
 │   └── NotAuthorized        MLflow rejects the credentials; waiting does not help

@@ -33,7 +33,7 @@ from tasks.fitting.fit_process import interruptible_fits
 from tasks.fitting.on_cluster import require_cluster
 from tasks.limits import SameRetrainWaits, asked_by_deployment, one_retrain
 from tasks.planning.pace import keep_time
-from tasks.planning.plan import PlanRequest, RunPlan, configuration, make_plan, with_canaries
+from tasks.planning.plan import PlanRequest, RunPlan, busy, configuration, make_plan, with_canaries
 from tasks.planning.rule import require_frame
 from tasks.promotion.choose import choose_challenger
 from tasks.promotion.evidence import warn_of_other_family
@@ -147,6 +147,8 @@ def run_pipeline(
 def plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared) -> tuple[RunConfig, RunPlan]:
     """Return the configuration with all chosen settings, and the plan; the network is trained up to its decay."""
     with step("plan", "measure the speed, choose the settings, train as long as the time allows"), interruptible_fits():
+        if sentence := busy():
+            log.warning("plan: %s, so times are longer than usual", sentence)
         made = make_plan(config, request, dataset, prepared)
         log.info("plan: %s", made.in_words())
         log.info("expected on validation: %s", made.expected.in_words())

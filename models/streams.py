@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -22,9 +22,6 @@ from .atomic_files import load_array
 from .base import ModelError, sha256_of, stored
 from .threads import FanOut
 from .tokens.special import CONTEXT_IDS, EncodedDocuments
-
-if TYPE_CHECKING:
-    from .tokens.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +111,7 @@ class TokenStream:
         """One row per review: `review_id, stars, bytes, words, tokens, oov, spelling_nats, surface_nats`."""
         return pl.read_parquet(self.folder / DOCUMENTS)
 
-    def require(self, vocabulary: Vocabulary) -> None:
+    def require(self, vocabulary: TokenEncoder) -> None:
         """Raise unless *vocabulary* is the one that encoded this stream, with the same boundary policy.
 
         Raises:
@@ -128,7 +125,7 @@ class TokenStream:
 
 
 def write_stream(
-    folder: Path | str, vocabulary: Vocabulary, batches: Iterable[pl.DataFrame], whole: bool = True,
+    folder: Path | str, vocabulary: TokenEncoder, batches: Iterable[pl.DataFrame], whole: bool = True,
     fan_out: FanOut = map,
 ) -> dict[str, Any]:
     """Encode reviews and write them as a stream. Memory: one batch for each worker, and 8 bytes per review.
@@ -187,7 +184,7 @@ def _bounded(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         yield from batch.iter_slices(max(1, -(-batch.height // slices)))
 
 
-def _encoded(vocabulary: Vocabulary, whole: bool, dtype: str, batch: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:
+def _encoded(vocabulary: TokenEncoder, whole: bool, dtype: str, batch: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:
     """Return the ids of all reviews of a batch, one after another, and one row of `ROWS` for each."""
     encoded = vocabulary.encode_documents(batch["text"], batch["stars"].fill_null(0).to_numpy(), whole)
     return encoded.ids.astype(dtype), _rows(batch, encoded)
@@ -250,3 +247,18 @@ def stars_prior(stream: TokenStream) -> list[float]:
     stars = pl.read_parquet(stream.folder / DOCUMENTS, columns=["stars"])["stars"]
     counts = np.bincount(stars.to_numpy(), minlength=6).astype(float)
     return [float(share) for share in counts / max(counts.sum(), 1.0)]
+
+
+class TokenEncoder(Protocol):
+    """What a stream needs of a `Vocabulary`, so that readers of streams import no vocabulary."""
+
+    size: int
+    lossless: bool
+    boundary_policy: str
+
+    @property
+    def digest(self) -> str:
+        """Identify the table and its rules."""
+
+    def encode_documents(self, texts: pl.Series, stars: np.ndarray, whole: bool = True) -> EncodedDocuments:
+        """Encode reviews."""

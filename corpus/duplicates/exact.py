@@ -221,6 +221,9 @@ PASSAGE = 16
 STOCK = 8
 """Runs that occur more often in the training texts are stock phrases; at most 13, because a count has four bits."""
 
+MOST_RUNS = (1 << 26) - 1
+"""Runs of held-out texts that are counted in one pass."""
+
 MOST_KEPT = 1 << 23
 """Runs of held-out texts, and a few more, that are compared in one pass."""
 
@@ -262,20 +265,32 @@ def _hashed(stream: Stream, threads: int) -> Iterator[Forms]:
     return ordered(lambda forms: fingerprints.of(*forms), stream(), threads)
 
 
-def _rare_runs(held_out: Stream, learnt: Stream, threads: int) -> Iterator[np.ndarray]:
-    """Yield, as packed bits for each item of *held_out*, which runs occur in train and are no stock phrases."""
+def _rare_runs(held_out: Stream, learnt: Stream, threads: int) -> list[np.ndarray]:
+    """Return, as packed bits for each item of *held_out*, which runs occur in train and are no stock phrases."""
     from corpus.duplicates import kernels  # here, because numba's import takes half a second
 
-    words = sum(int(np.count_nonzero(data == ord(" "))) + len(offsets) for data, offsets in held_out())
-    table = np.zeros(1 << (2 * words).bit_length(), np.uint32)  # a text has fewer runs than words
-    for values, _ in _hashed(held_out, threads):
-        kernels.add_runs(values, table)
-    for values, _ in _hashed(learnt, threads):
-        kernels.count_runs(values, STOCK, table)
-    for values, _ in _hashed(held_out, threads):
-        rare_S = np.ones(len(values), bool)
-        kernels.mark_rare(values, STOCK, table, rare_S)
-        yield np.packbits(rare_S)
+    words = [int(np.count_nonzero(data == ord(" "))) + len(offsets) for data, offsets in held_out()]
+    portions = max(1, -(-sum(words) // MOST_RUNS))  # a text has fewer runs than words
+    size, rare = sum(words) // portions, list[np.ndarray]()
+    for portion in range(portions):
+        table = np.zeros(1 << (2 * size).bit_length(), np.uint32)
+        for values, _ in _hashed(held_out, threads):
+            kernels.add_runs(values[_of_portion(values, portion, portions)], table)
+        for values, _ in _hashed(learnt, threads):
+            kernels.count_runs(values[_of_portion(values, portion, portions)], STOCK, table)
+        for item, (values, _) in enumerate(_hashed(held_out, threads)):
+            rare_S = _of_portion(values, portion, portions)
+            kernels.mark_rare(values, STOCK, table, rare_S)
+            if portion:
+                rare[item] |= np.packbits(rare_S)
+            else:
+                rare.append(np.packbits(rare_S))
+    return rare
+
+
+def _of_portion(values: np.ndarray, portion: int, portions: int) -> np.ndarray:
+    """Return a mask of the runs that belong to a portion of all runs."""
+    return values % np.uint64(portions) == portion if portions > 1 else np.ones(len(values), bool)
 
 
 def _covered(parts: Sequence[_Runs], learnt: Stream, threads: int) -> np.ndarray:

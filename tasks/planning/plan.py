@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +31,7 @@ from pydantic import TypeAdapter
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
+from core.environment import available_cores
 from core.store import Artifact
 from models.specs import ModelSpec, NGramSpec, RecurrentSpec, identity
 from models.streams import TokenStream
@@ -272,6 +274,12 @@ def _choose(
         after=seconds_after(network, data, slow) + (start if network else 0.0),
         start=start, takes=math.ceil(request.minutes + late / 60) if late > 0 else None,
     )  # fmt: skip
+
+
+def busy() -> str:
+    """Return a sentence if other programs keep this machine busy, which makes every measured time longer."""
+    load, cores = os.getloadavg()[0], available_cores()
+    return f"this machine is busy: {load:.0f} processes want its {cores} cores" if load > 2 * cores else ""
 
 
 def _left_out(prepared: Prepared) -> float:
