@@ -57,7 +57,7 @@ def _loss_of_int8(
 ) -> dict[str, float]:
     """Return the fact that says what int8 would lose; empty where the model has no network for int8."""
     from models.neural.device import limited_threads  # these import torch
-    from training.neural.training_metrics import loss_of_int8
+    from training.neural.int8_loss import loss_of_int8
 
     with limited_threads(job.threads):
         if job.device != "cpu":

@@ -19,7 +19,7 @@ from tasks.fitting.job import LanguageModelJob
 from tests.serving.engine.small_models import TEXTS, bundle_of, network
 from training.context import FitContext
 from training.fit import fit_model
-from training.neural.training_metrics import loss_of_int8
+from training.neural.int8_loss import loss_of_int8
 from training.vocabularies.learn import learn_vocabulary
 
 NEURAL = ("lstm", "gru", "rnn", "nplm", "mixture", "neural_cache")

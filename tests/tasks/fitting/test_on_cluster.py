@@ -144,7 +144,7 @@ def has_begun(checkpoints: Iterable[Path]) -> bool:
 
 def has_updates(node: Any) -> bool:
     """Return whether a process of the node has written such a checkpoint; no other job runs."""
-    return bool(fits_of(raylet(node))) and has_begun(Path(gettempdir()).glob(f"{FOLDER}*/work/checkpoints/*.json"))
+    return bool(fits_of(raylet(node))) and has_begun(Path(gettempdir()).glob(f"{FOLDER}*/*/checkpoints/*.json"))
 
 
 @contextmanager
