@@ -52,7 +52,9 @@ def read_alerts(home: Path) -> AlertSettings:
     """
     file = home / FILE
     try:
-        return _JSON.validate_json(file.read_bytes())
+        if b'"addresses"' not in (content := file.read_bytes()):
+            raise ValueError("it has no addresses")
+        return _JSON.validate_json(content)
     except FileNotFoundError:
         return AlertSettings()
     except (OSError, ValueError) as error:

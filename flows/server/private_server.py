@@ -146,12 +146,12 @@ class _PrivateServer:
         code = self._process.poll()
         self._messages.seek(0)
         lines = [line.strip() for line in self._messages.read().decode("utf-8", "replace").splitlines() if line.strip()]
-        log.debug("the server wrote:\n%s", "\n".join(lines))
         for words, kind in REFUSALS.items():
             if cause := next((line for line in lines if words in line), ""):
                 what = "No space is left on the disk" if kind is StoreFull else "The folder cannot be written to"
                 remedy = "free some space" if kind is StoreFull else "give yourself write permission"
                 return kind(what, where=self._folder, cause=cause, remedy=remedy)
+        log.debug("the server wrote:\n%s", "\n".join(lines))
         why = f"it ended with exit code {code}" if code is not None else f"no answer in {READY_SECONDS:.0f} seconds"
         return TrackingUnavailable(
             "The command's own Prefect server does not answer", where=self.address, cause=": ".join([why, *lines[-1:]]),

@@ -82,7 +82,7 @@ def test_a_cancelled_run_leaves_no_process_and_the_next_one_goes_on(ours: Servic
     record_property("seconds until cancelled", ours.wait_for(run, "Cancelled"))
     until(lambda: len(ours.processes()) <= before, lambda: str([one.cmdline() for one in ours.processes()]))
     kept = max(len(file.read_bytes().splitlines()) for file in ours._journals())
-    assert list(ours.home.glob("store/.work/*/checkpoints/*.json"))
+    assert list(ours.home.glob("store/.work/*/checkpoints/*.safetensors"))
     again = ours.run_of("retrain/demo", LONG_FIT)
     ours.wait_for(again, "Completed")
     record_property("lines of the journal kept", kept)

@@ -108,6 +108,6 @@ def test_a_fit_killed_under_the_flow_goes_on_with_the_next_run(prefect_server: N
         run_in(killed)
     killer.join(10)
     assert killer.killed
-    assert list(killed.glob("store/.work/*/checkpoints/*.json"))
+    assert list(killed.glob("store/.work/*/checkpoints/*.safetensors"))
     run_in(killed)
     assert left_by(killed) == undisturbed

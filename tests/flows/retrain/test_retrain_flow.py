@@ -60,7 +60,7 @@ def test_mlflow_has_a_parent_with_one_child_per_model_and_links_to_prefect(ran: 
     assert {run.info.run_name for run in children} == {"kn2", "lstm", "gru-char", "mix"}
     for run in children:
         sections = {name.split(".")[0] for name in run.data.params}
-        assert {"data", "architecture", "objective", "optimiser"} - sections <= {"optimiser"}
+        assert {"data", "architecture", "objective", "optimiser"} - sections <= {"objective", "optimiser"}
         wanted = {"test/perplexity", "x_test/tokens", "x_test/oov", "test/open_bits_per_byte"}
         assert wanted <= run.data.metrics.keys()
         observed = {"reviews", "nll", "ece", "hit_at_1", "hit_at_3", "hit_at_5", "hit_at_5_lo"}

@@ -12,6 +12,7 @@ import random
 import numpy as np
 import polars as pl
 import pytest
+from safetensors import safe_open
 
 from models.bundles.bundle import load_bundle
 from models.sampling import generate
@@ -100,8 +101,11 @@ def history(tracker, run_id):
 
 def updates_so_far(home):
     """Return the update that the newest restart point of a killed fit lies after; 0 where there is none."""
-    files = sorted((home / "store" / ".work").glob("*/checkpoints/*.json"))
-    return json.loads(files[-1].read_text())["body"]["facts"]["course"]["updates"] if files else 0
+    files = sorted((home / "store" / ".work").glob("*/checkpoints/*.safetensors"))
+    if not files:
+        return 0
+    with safe_open(files[-1], "pt") as file:
+        return json.loads(file.metadata()["facts"])["course"]["updates"]
 
 
 def result(home):

@@ -139,12 +139,12 @@ def busy_node(cluster: Any) -> Any:
 
 def has_begun(checkpoints: Iterable[Path]) -> bool:
     """Return whether one of the checkpoints is not that of the initial state."""
-    return any(int(path.stem) > 1 for path in checkpoints)
+    return any(int(path.stem.split("-")[0]) > 1 for path in checkpoints)
 
 
 def has_updates(node: Any) -> bool:
     """Return whether a process of the node has written such a checkpoint; no other job runs."""
-    return bool(fits_of(raylet(node))) and has_begun(Path(gettempdir()).glob(f"{FOLDER}*/*/checkpoints/*.json"))
+    return bool(fits_of(raylet(node))) and has_begun(Path(gettempdir()).glob(f"{FOLDER}*/*/checkpoints/*.safetensors"))
 
 
 @contextmanager
@@ -154,7 +154,7 @@ def halted(cluster: Any, job: LanguageModelJob) -> Iterator[Any]:
     processes = fits_of(raylet(node))
     for process in processes:
         process.suspend()
-    until(lambda: has_begun(job.work.glob("checkpoints/*.json")))
+    until(lambda: has_begun(job.work.glob("checkpoints/*.safetensors")))
     try:
         yield node
     finally:
@@ -209,7 +209,7 @@ def test_a_process_that_is_killed_for_memory_ends_the_fit_with_its_node_and_a_re
             ends.result(120)
     assert platform.node() in failed.value.where
     assert "memory" in failed.value.cause
-    assert list(job.work.glob("checkpoints/*.json")), "a rerun goes on from here"
+    assert list(job.work.glob("checkpoints/*.safetensors")), "a rerun goes on from here"
 
 
 @pytest.mark.slow

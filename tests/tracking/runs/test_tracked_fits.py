@@ -29,7 +29,7 @@ SPEC = spec_from_dict({"kind": "ngram", "name": "kn2", "order": 2})
 @pytest.fixture
 def config(store_home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("REVIEWLM_HOME", str(store_home))
-    return load_config(str(TINY), ["execution.tracking_patience=0"])
+    return load_config(str(TINY), ["execution.tracking_patience=0", "execution.experiment=reviewlm"])
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
         run_id = write_model_run(config, prepared, fitted, parent)
     run, above = tracker.client.get_run(run_id), tracker.client.get_run(parent)
     assert (run.info.status, above.info.status) == ("FINISHED", "FINISHED")
-    assert re.fullmatch(r"\d\d [A-Z][a-z]+ retrain, embedded corpus, \d\d:\d\d", above.info.run_name)
+    assert re.fullmatch(r"retrain, embedded corpus, \d\d [A-Z][a-z]+ \d\d:\d\d", above.info.run_name)
     assert (above.data.tags["reviewlm.flow"], above.data.tags["reviewlm.data"]) == ("retrain", "embedded corpus")
     assert {name: run.data.tags[f"reviewlm.{name}"] for name in ("kind", "unit", "preset")} == {
         "kind": "ngram", "unit": "word", "preset": config.preset,
