@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from tracking.registry.versions import Version
 
 BITS = "open_bits_per_byte"
+log = logging.getLogger(__name__)
 
 SAMPLING = (
     "seed", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size", "stop",
@@ -102,6 +104,8 @@ def generate(
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
     for rating, text in zip(ratings, texts, strict=True):
         terminal.show_review(rating, text)
+    if not beam and not is_given(context, "seed"):
+        log.info("drawn with seed %d: the same command gives the same text; --seed %d gives another", seed, seed + 1)
     terminal.last_line({**_which(version), "texts": texts, "stars": ratings, **facts, "warnings": warnings}, json)
 
 
