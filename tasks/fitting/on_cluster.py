@@ -98,7 +98,8 @@ def sent(path: Path, name: str = "") -> list[SentFile]:
 def received(files: list[SentFile], folder: Path) -> None:
     """Write files from the object store into a folder; a file appears there when it is complete.
 
-    JSON files appear last: a checkpoint or a bundle is there as soon as its JSON file is.
+    Tensors appear after journals, since a checkpoint needs its journal, and JSON files last: a bundle is there as soon
+    as its JSON file is.
 
     Raises:
         Damaged: A file has not the content that was sent, or a name leads out of the folder.
@@ -106,7 +107,7 @@ def received(files: list[SentFile], folder: Path) -> None:
     """
     import ray
 
-    for file in sorted(files, key=lambda one: one.name.endswith(".json")):
+    for file in sorted(files, key=lambda one: (one.name.endswith(".json"), one.name.endswith(".safetensors"))):
         path, whole = folder / file.name, hashlib.sha256()
         if folder not in path.parents or ".." in path.parts:
             raise Damaged("A file of a job has a name outside its folder", where=folder, value=file.name)
