@@ -35,7 +35,6 @@ from core.manifest import (
     unsealed,
 )
 from core.provenance import made_with
-from core.store import Artifact
 
 FORMAT = 1
 LINEAGE_FILE = "lineage.json"
@@ -128,11 +127,13 @@ class Step:
         return sum(entry["bytes"] for entry in self.files.values())
 
 
-def step_of(artifact: Artifact, made_by: Mapping[str, str], facts: Mapping[str, Any]) -> Step:
-    """Return the step of an artifact."""
+def step_of(
+    stage: str, digest: str, manifest: Mapping[str, Any], made_by: Mapping[str, str], facts: Mapping[str, Any]
+) -> Step:
+    """Return the step of an artifact, by its stage, its digest and its manifest."""
     names = {one.name for one in fields(Step)} - {"stage", "digest", "facts"}
-    recorded = {name: value for name, value in artifact.manifest.items() if name in names}
-    return Step(artifact.stage, artifact.digest, made_by=dict(made_by), facts=dict(facts), **recorded)
+    recorded = {name: value for name, value in manifest.items() if name in names}
+    return Step(stage, digest, made_by=dict(made_by), facts=dict(facts), **recorded)
 
 
 @dataclass(frozen=True)

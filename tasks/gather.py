@@ -124,7 +124,7 @@ class Gathering:
                 else:
                     made_by[name] = self.add(maker)
             self.store.check(artifact)  # artifacts from `Store.all` are not checked yet
-            self.steps[key] = step_of(artifact, made_by, facts_of(artifact))
+            self.steps[key] = step_of(artifact.stage, artifact.digest, artifact.manifest, made_by, facts_of(artifact))
         return key
 
     def _source(self, artifact: Artifact, name: str, value: str) -> RecordedSource:

@@ -117,7 +117,8 @@ class Reproduction:
         maker = getattr(self, f"_{step.stage.replace('-', '_')}")
         artifact = maker(executed(self.config, step), step)
         self.made[step.key] = artifact
-        return compare(step, step_of(artifact, {}, facts_of(artifact)), self.lineage.label(step))
+        again = step_of(artifact.stage, artifact.digest, artifact.manifest, {}, facts_of(artifact))
+        return compare(step, again, self.lineage.label(step))
 
     def _of(self, step: Step, name: str) -> Artifact:
         return self.made[step.made_by[name]]

@@ -39,11 +39,11 @@ def made_lineage(home: Path, weights: str = "1 2 3", raw: str = "The food was gr
     score = build(
         store, "score", {"bundle": bundle, "tokens": tokens.digest}, {"scores": weights}, bits_per_byte=1.25
     )
-    steps = [
-        step_of(read, {}, read.facts), step_of(tokens, {"clean": f"read/{read.digest}"}, tokens.facts),
-        step_of(fit, {"train": f"tokens/{tokens.digest}"}, fit.facts),
-        step_of(score, {"bundle": f"fit/{fit.digest}", "tokens": f"tokens/{tokens.digest}"}, score.facts),
+    made_by: list[tuple[Any, dict[str, str]]] = [
+        (read, {}), (tokens, {"clean": f"read/{read.digest}"}), (fit, {"train": f"tokens/{tokens.digest}"}),
+        (score, {"bundle": f"fit/{fit.digest}", "tokens": f"tokens/{tokens.digest}"}),
     ]  # fmt: skip
+    steps = [step_of(one.stage, one.digest, one.manifest, made, one.facts) for one, made in made_by]
     configuration = {"seed": 1, "execution": {"home": str(home)}}
     record = Lineage("lstm", "lstm", bundle, f"fit/{fit.digest}", configuration, (source,), tuple(steps))
     return record, fit.folder / "bundle"

@@ -180,7 +180,7 @@ def test_a_version_can_be_made_again_when_the_file_is_mended_or_gone(
     monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "new"))
     again = Reproduction._read(cast(Any, SimpleNamespace(sources={})), config, step)
     assert Path(again.path).is_relative_to(tmp_path / "new")
-    assert step_of(again, {}, {}).hashes == step.hashes
+    assert step_of(again.stage, again.digest, again.manifest, {}, {}).hashes == step.hashes
 
 
 def test_a_command_that_looks_first_follows_the_same_rule(folder: Path) -> None:
