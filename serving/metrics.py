@@ -52,9 +52,9 @@ class Metrics:
         self._gauges = {
             name: Gauge(f"reviewlm_engine_{name}", MEANINGS[name], registry=registry) for name in GAUGES
         }
-        self._seen: dict[tuple[str, int], EngineFigures] = {}
+        self._seen: dict[tuple[str, str], EngineFigures] = {}
 
-    def observe(self, model: str, engines: Mapping[int, EngineFigures]) -> None:
+    def observe(self, model: str, engines: Mapping[str, EngineFigures]) -> None:
         """Take over the figures of a model's open engines, by version; engines that are missing have ended."""
         for version, now in engines.items():
             before = self._seen.get((model, version), EngineFigures(alive=True))

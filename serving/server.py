@@ -258,7 +258,7 @@ def _unusable(versions: Versions, classifiers: Versions, config: RunConfig) -> R
             f"`reviewlm rollback --model {versions.name}` makes the previous champion the champion again",
         )
     if refused := classifiers.refusals():
-        where = f"{SCHEME}{classifiers.name}/{refused[-1].number}"
+        where = f"{SCHEME}{classifiers.name}/{refused[-1].key}"
         return BundleError("The classifier cannot be served", where=where, cause=refused[-1].why)
     return nothing_registered(tracker_at(config), where)
 

@@ -53,6 +53,10 @@ OUTCOME, REASON, RULE = "gate/outcome", "gate/reason", "gate/rule/"
 SCORED_CHALLENGER, SCORED_CHAMPION = "gate/challenger scored", "gate/champion scored"
 DECISION_FIGURES, MADE_FROM = "gate/figures", "gate/made from"
 """Figures of the decision as JSON, shown text by name; preset and data of the model in words."""
+RUN_MODELS = "run/models"
+RUN_PAGE = "run/page"
+"""The other models of the run that judged a version, as a JSON object of addresses of logged models by model name; the
+path of that run's report in the MLflow UI."""
 SINCE = "champion/since"
 BY_HAND_WHY, BY_HAND_WHO = "by_hand/why", "by_hand/who"
 

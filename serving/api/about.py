@@ -23,27 +23,27 @@ log = logging.getLogger(__name__)
 @router.get("/v1/models/", include_in_schema=False)
 @router.get("/v1/models", **described(None, "List the aliases and versions of the model."))
 async def models(request: Request) -> Response:
-    """Return the aliases first, then all versions, the newest first."""
+    """Return the aliases first, then all versions, the newest first, each with the other models of its run."""
     versions = Services.of(request).versions
     contents = versions.contents()
-    names = [(f"{versions.name}@{alias}", number) for alias, number in sorted(contents.aliases.items())]
-    names += [(f"{versions.name}/{number}", number) for number in sorted(contents.created, reverse=True)]
-    return as_json({"object": "list", "data": [_model(versions.name, id, number, contents) for id, number in names]})
+    names = [(f"{versions.name}@{alias}", key) for alias, key in sorted(contents.aliases.items())]
+    names += [(f"{versions.name}/{key}", key) for key in contents.created]
+    return as_json({"object": "list", "data": [_model(versions.name, id, key, contents) for id, key in names]})
 
 
 @router.get("/v1/models/{model:path}", **described(None, "Describe an alias or a version."))
 async def model(request: Request, model: str) -> Response:
     """Return which version a name stands for."""
     versions = Services.of(request).versions
-    return as_json(_model(versions.name, model, versions.number_of(model), versions.contents()))
+    return as_json(_model(versions.name, model, versions.key_of(model), versions.contents()))
 
 
-def _model(name: str, id: str, number: int, contents: Contents) -> dict[str, Any]:
-    created: datetime = contents.created[number]
-    aliases = sorted(alias for alias, target in contents.aliases.items() if target == number)
+def _model(name: str, id: str, key: str, contents: Contents) -> dict[str, Any]:
+    created: datetime = contents.created[key]
+    aliases = sorted(alias for alias, target in contents.aliases.items() if target == key)
     return {
         "id": id, "object": "model", "created": int(created.timestamp()), "owned_by": "reviewlm",
-        "version": f"{name}/{number}", "aliases": aliases,
+        "version": f"{name}/{key}", "aliases": aliases,
     }  # fmt: skip
 
 
@@ -52,7 +52,7 @@ async def card(request: Request, model: str = "") -> Response:
     """Return the facts of the bundle, and what the registry records about the version."""
     services = Services.of(request)
     async with services.leased(request, model) as version:
-        recorded = await asyncio.to_thread(services.versions.source.card, version.number)
+        recorded = await asyncio.to_thread(services.versions.source.card, version.key)
         bundle = version.bundle
         answer: dict[str, Any] = {
             "model": version.id, "bundle": bundle.digest, "name": bundle.spec.name, "kind": bundle.spec.kind,
@@ -96,7 +96,7 @@ async def readyz(request: Request) -> Response:
         "since": champion and champion.opened.isoformat(timespec="seconds"),
         "open": sorted(one.id for one in versions.open_versions()),
         "refused": [
-            {"version": f"{versions.name}/{one.number}", "why": one.why, "when": one.when.isoformat(timespec="seconds")}
+            {"version": f"{versions.name}/{one.key}", "why": one.why, "when": one.when.isoformat(timespec="seconds")}
             for one in versions.refusals()
         ],
         "registry": versions.registry_error or "ok",

@@ -35,10 +35,16 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Contents:
-    """What the registry holds of a model: version by alias, and the time of registration by version."""
+    """What the registry holds of a model.
 
-    aliases: Mapping[str, int] = field(default_factory=dict)
-    created: Mapping[int, datetime] = field(default_factory=dict)
+    Args:
+        aliases: Key of a version by alias.
+        created: Time of registration by key, the newest version first. The key of a version is its number: "3"; that
+            of another model of its run has the model's name besides: "3/kn5".
+    """
+
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    created: Mapping[str, datetime] = field(default_factory=dict)
 
 
 class RegistrySource:
@@ -59,15 +65,24 @@ class RegistrySource:
     def contents(self) -> Contents:
         """Return the model's aliases and versions as they are now."""
         versions, aliases = contents_of(self._tracker, self.name)
-        return Contents(aliases, {version.version: version.created for version in versions})
+        created = {
+            "/".join((str(version.version), *model)): version.created
+            for version in reversed(versions) for model in ((), *((name,) for name in version.siblings))
+        }  # fmt: skip
+        return Contents({alias: str(number) for alias, number in aliases.items()}, created)
 
-    def open(self, number: int) -> Bundle:
-        """Open a version's bundle with the installed code, check its files and score its probe texts."""
-        return open_champion(self._tracker, f"{SCHEME}{self.name}/{number}", self._device)[0]
+    def open(self, key: str) -> Bundle:
+        """Open a bundle with the installed code, check its files and score its probe texts."""
+        return open_champion(self._tracker, f"{SCHEME}{self.name}/{key}", self._device)[0]
 
-    def card(self, number: int) -> dict[str, Any]:
+    def card(self, key: str) -> dict[str, Any]:
         """Return the verdict of the gate with its rules and figures, and the decisions about all versions."""
-        return recorded_card(self._tracker, self.name, number)
+        number, _, model = key.partition("/")
+        recorded = recorded_card(self._tracker, self.name, int(number))
+        if model:  # the gate has judged the version, not this model of its run
+            verdict = f"not registered: a model of the run of version {number}"
+            recorded |= {"verdict": verdict, "since": None, "rules": [], "figures": []}
+        return recorded
 
 
 class ClassifierSource(RegistrySource):
@@ -77,17 +92,19 @@ class ClassifierSource(RegistrySource):
         super().__init__(config.asking(config.classification.model_name))
         self._config = config
 
-    def open(self, number: int) -> Any:
-        """Open a version's bundle with the installed code, check its files and ask it for its probe texts."""
-        return open_classifier(self._config, f"{SCHEME}{self.name}/{number}")[0]
+    def open(self, key: str) -> Any:
+        """Open a bundle with the installed code, check its files and ask it for its probe texts."""
+        return open_classifier(self._config, f"{SCHEME}{self.name}/{key}")[0]
 
 
 class UnknownVersion(Exception):
     """There is no such model, alias or version; the message names those that there are."""
 
 
-def number_named(reference: str | None, name: str, contents: Contents) -> int:
-    """Return the version that a request names: NAME, NAME@ALIAS, NAME/3, an alias or a number; None: the champion.
+def key_named(reference: str | None, name: str, contents: Contents) -> str:
+    """Return the key of the version that a request names; None names the champion.
+
+    A request names NAME, NAME@ALIAS, NAME/3, NAME/3/MODEL, or the same without NAME.
 
     Args:
         reference: What the request says.
@@ -102,16 +119,17 @@ def number_named(reference: str | None, name: str, contents: Contents) -> int:
         version = CHAMPION
     for mark in "@/":
         version = version.removeprefix(f"{name}{mark}")
-    is_number = version.isascii() and version.isdigit() and len(version) < 10
-    number = int(version) if is_number else contents.aliases.get(version)
-    if number is None or number not in contents.created:
+    key = contents.aliases.get(version, version)
+    if key not in contents.created:
         if not contents.created:
             raise UnknownVersion(f"no version of {name} is registered yet")
         if version == CHAMPION:
             raise UnknownVersion(f"{name} has no champion yet; {name}/NUMBER names a version")
         names = ", ".join([*(f"{name}@{alias}" for alias in sorted(contents.aliases)), f"{name}/NUMBER"])
+        if siblings := [f"{name}/{one}" for one in contents.created if one.startswith(f"{version.partition('/')[0]}/")]:
+            names = ", ".join(siblings)
         raise UnknownVersion(f"the model {(reference or '')[:80]!r} does not exist; there are {names}")
-    return number
+    return key
 
 
 class UnusableVersion(Exception):
@@ -130,14 +148,14 @@ class UnusableVersion(Exception):
 class Refusal:
     """A version that cannot be served, and why."""
 
-    number: int
+    key: str
     why: str
     when: datetime = field(default_factory=lambda: datetime.now(UTC))
     clock: float = field(default_factory=monotonic)
 
     def as_error(self, model: str, seconds: float) -> UnusableVersion:
         """Return the error for a request that names the version before it is tried again, in so many seconds."""
-        return UnusableVersion(f"{model}/{self.number} was refused: {self.why}", seconds)
+        return UnusableVersion(f"{model}/{self.key} was refused: {self.why}", seconds)
 
 
 @dataclass
@@ -145,7 +163,7 @@ class OpenVersion:
     """A version in use. `Versions` guards the fields that change."""
 
     name: str
-    number: int
+    key: str
     bundle: Bundle
     engine: Engine
     opened: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -155,7 +173,7 @@ class OpenVersion:
     @property
     def id(self) -> str:
         """The version's name in answers: "reviewlm/3"."""
-        return f"{self.name}/{self.number}"
+        return f"{self.name}/{self.key}"
 
     @property
     def task(self) -> str:
@@ -212,7 +230,7 @@ class ClassifierThread:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-def started(name: str, number: int, bundle: Any, limits: EngineLimits) -> OpenVersion:
+def started(name: str, key: str, bundle: Any, limits: EngineLimits) -> OpenVersion:
     """Start an engine for a bundle and use it once in every way, so that a faulty or cold one answers no request.
 
     Raises:
@@ -226,7 +244,7 @@ def started(name: str, number: int, bundle: Any, limits: EngineLimits) -> OpenVe
         engine.close(0)
         raise error if isinstance(error, UnusableVersion) else UnusableVersion(str(error)) from error
     return_freed()
-    opened = OpenVersion(name, number, bundle, engine)
+    opened = OpenVersion(name, key, bundle, engine)
     log.info("%s answers in %s: %s", opened.id, *opened.number_format)
     return opened
 

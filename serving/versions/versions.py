@@ -27,7 +27,7 @@ from serving.versions.open_version import (
     RegistrySource,
     UnusableVersion,
     engine_limits,
-    number_named,
+    key_named,
     reason_of,
     started,
 )
@@ -57,10 +57,10 @@ class Versions:
         self.registry_error = ""
         self._limits = engine_limits(settings)
         self._contents = Contents()
-        self._champion = 0
-        self._open: dict[int, OpenVersion] = {}
-        self._refused: dict[int, Refusal] = {}
-        self._loading: dict[int, Future[OpenVersion]] = {}
+        self._champion = ""
+        self._open: dict[str, OpenVersion] = {}
+        self._refused: dict[str, Refusal] = {}
+        self._loading: dict[str, Future[OpenVersion]] = {}
         self._lock = RLock()
         self._ended = Event()
         self._loader = ThreadPoolExecutor(1, "versions")
@@ -76,9 +76,9 @@ class Versions:
             Exception: What reading the registry raised.
         """
         self._contents = self.source.contents()
-        if (number := self._contents.aliases.get(CHAMPION)) is not None:
+        if (key := self._contents.aliases.get(CHAMPION)) is not None:
             with suppress(UnusableVersion):
-                self._crown(self._load(number))
+                self._crown(self._load(key))
         self.metrics.ready.set(1)
         self._watch.start()
         return self.champion
@@ -109,13 +109,13 @@ class Versions:
         with self._lock:
             return list(self._open.values())
 
-    def number_of(self, reference: str | None) -> int:
-        """Return the version that a request names, see `number_named`.
+    def key_of(self, reference: str | None) -> str:
+        """Return the key of the version that a request names, see `key_named`.
 
         Raises:
             UnknownVersion: There is none of this name.
         """
-        return number_named(reference, self.name, self.contents())
+        return key_named(reference, self.name, self.contents())
 
     async def lease(self, reference: str | None) -> OpenVersion:
         """Return the version that a request names, opened if need be; it stays open until `release`.
@@ -126,10 +126,10 @@ class Versions:
         """
         while True:
             with self._lock:  # a version that loses its role may be closed at any other time
-                number = self.number_of(reference)
-                if (leased := self._leased(number)) is not None:
+                key = self.key_of(reference)
+                if (leased := self._leased(key)) is not None:
                     return leased
-                loading = self._loaded(number)
+                loading = self._loaded(key)
             await asyncio.shield(asyncio.wrap_future(loading))
 
     def release(self, leased: OpenVersion) -> None:
@@ -138,81 +138,81 @@ class Versions:
             leased.leases -= 1
             leased.used = monotonic()
 
-    def _leased(self, number: int) -> OpenVersion | None:
+    def _leased(self, key: str) -> OpenVersion | None:
         with self._lock:
-            version = self._open.get(number)
+            version = self._open.get(key)
             if version is not None:
                 version.leases += 1
                 version.used = monotonic()
             return version
 
-    def _loaded(self, number: int) -> Future[OpenVersion]:
+    def _loaded(self, key: str) -> Future[OpenVersion]:
         """Return the future of a version that is being opened, at most one at a time."""
         with self._lock:
             if self._ended.is_set():
                 raise UnusableVersion("the server is shutting down")
-            refusal = self._refused.get(number)
+            refusal = self._refused.get(key)
             if refusal and (left := refusal.clock + RETRY_SECONDS - monotonic()) > 0:
                 raise refusal.as_error(self.name, left)
-            if number not in self._loading:
-                closed = self._make_room(number)
-                self._loading[number] = self._loader.submit(self._load, number, closed)
-            return self._loading[number]
+            if key not in self._loading:
+                closed = self._make_room(key)
+                self._loading[key] = self._loader.submit(self._load, key, closed)
+            return self._loading[key]
 
-    def _make_room(self, number: int) -> list[OpenVersion]:
-        """Take a version out of the open ones if *number* would be one too many. Needs the lock.
+    def _make_room(self, key: str) -> list[OpenVersion]:
+        """Take a version out of the open ones if *key* would be one too many. Needs the lock.
 
         Raises:
             UnusableVersion: All of them answer requests.
         """
         most, roles, others = self.settings.max_versions, self._roles(), self._without_role()
-        if number in roles or len(others) + len(self._loading.keys() - roles) < most:
+        if key in roles or len(others) + len(self._loading.keys() - roles) < most:
             return []
         for one in others:
             if not one.leases:
-                return [self._open.pop(one.number)]
+                return [self._open.pop(one.key)]
         reason = f"as many versions as serving.max_versions allows ({most}) are open and answer requests"
-        raise UnusableVersion(f"{self.name}/{number} is not open: {reason}")
+        raise UnusableVersion(f"{self.name}/{key} is not open: {reason}")
 
     def _without_role(self) -> list[OpenVersion]:
         """Return the open versions that have no role, the one unused for longest first. Needs the lock."""
         roles = self._roles()
-        return sorted((one for one in self._open.values() if one.number not in roles), key=lambda one: one.used)
+        return sorted((one for one in self._open.values() if one.key not in roles), key=lambda one: one.used)
 
-    def _roles(self) -> set[int]:
+    def _roles(self) -> set[str]:
         """Return the numbers of champion, next champion and challenger. Needs the lock."""
         aliases = self._contents.aliases
         return {self._champion, *(aliases[role] for role in (CHAMPION, CHALLENGER) if role in aliases)}
 
-    def _load(self, number: int, closed: Sequence[OpenVersion] = ()) -> OpenVersion:
+    def _load(self, key: str, closed: Sequence[OpenVersion] = ()) -> OpenVersion:
         """Close what makes room, open a version and try it; note a refusal. In one thread: none is opened twice."""
         self._end(closed)
-        if (already := self._open.get(number)) is not None:
+        if (already := self._open.get(key)) is not None:
             with self._lock:
-                self._loading.pop(number, None)
+                self._loading.pop(key, None)
             return already
         try:
-            opened = started(self.name, number, self.source.open(number), self._limits)
+            opened = started(self.name, key, self.source.open(key), self._limits)
         except Exception as error:
-            refusal = Refusal(number, reason_of(error))
-            log.warning("version %d of %s cannot be served: %s", number, self.name, refusal.why)
-            log.debug("why version %d cannot be served", number, exc_info=error)
+            refusal = Refusal(key, reason_of(error))
+            log.warning("version %s of %s cannot be served: %s", key, self.name, refusal.why)
+            log.debug("why version %s cannot be served", key, exc_info=error)
             self.metrics.versions.labels("refused").inc()
             with self._lock:
-                self._refused[number] = refusal
-                self._loading.pop(number, None)
+                self._refused[key] = refusal
+                self._loading.pop(key, None)
             raise refusal.as_error(self.name, RETRY_SECONDS) from error
         with self._lock:
-            self._open[number] = opened
-            self._refused.pop(number, None)
-            self._loading.pop(number, None)
+            self._open[key] = opened
+            self._refused.pop(key, None)
+            self._loading.pop(key, None)
         self.metrics.versions.labels("opened").inc()
         return opened
 
     def _crown(self, opened: OpenVersion) -> None:
         with self._lock:
-            self._champion = opened.number
-        self.metrics.champion.labels(self.name).set(opened.number)
+            self._champion = opened.key
+        self.metrics.champion.labels(self.name).set(int(opened.key))
         self.metrics.versions.labels("champion").inc()
         log.info("%s is served as champion", opened.id)
 
@@ -244,18 +244,18 @@ class Versions:
             with self._lock:
                 self._contents = contents
                 self._refused = {
-                    number: one for number, one in self._refused.items()
-                    if number in named or monotonic() - one.clock < RETRY_SECONDS
+                    key: one for key, one in self._refused.items()
+                    if key in named or monotonic() - one.clock < RETRY_SECONDS
                 }  # fmt: skip
             if self.registry_error:
                 log.info("the registry can be read again")
             self.registry_error = ""
         self.metrics.ready.set(not self.registry_error)
 
-    def _tried(self, number: int) -> OpenVersion | None:
+    def _tried(self, key: str) -> OpenVersion | None:
         """Return a version, opened if need be; None if it is refused."""
         try:
-            return self._open.get(number) or self._loaded(number).result()
+            return self._open.get(key) or self._loaded(key).result()
         except UnusableVersion:
             return None
 
@@ -265,16 +265,16 @@ class Versions:
             others = self._without_role()
             beyond = others[: max(0, len(others) - self.settings.max_versions)]
             closed = [
-                one for one in self._open.values() if one.number != self._champion and not one.leases
+                one for one in self._open.values() if one.key != self._champion and not one.leases
                 and (one in beyond or one.used < monotonic() - IDLE_SECONDS)
             ]  # fmt: skip
             for one in closed:
-                del self._open[one.number]
+                del self._open[one.key]
         self._end(closed)
 
     def observe(self) -> None:
         """Count what the engines have done."""
-        self.metrics.observe(self.name, {one.number: one.engine.figures() for one in self.open_versions()})
+        self.metrics.observe(self.name, {one.key: one.engine.figures() for one in self.open_versions()})
 
     def _end(self, closed: Sequence[OpenVersion]) -> None:
         for one in closed:

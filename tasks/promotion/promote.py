@@ -20,6 +20,7 @@ from core.store import Artifact
 from corpus.splitting.certificate import CERTIFICATE_FILE
 from evaluation.gate.case import ChampionReviews
 from evaluation.gate.decision import UNITS, Decision, shown
+from evaluation.reports.run_record import REPORT_FILE
 from tasks.data.prepare import Prepared
 from tasks.family import Candidate, Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
@@ -154,9 +155,10 @@ def decide(
         times = {tag.SCORED_CHALLENGER: scored.at}
         times |= {tag.SCORED_CHAMPION: champion.scored.at} if champion and champion.folder else {}
         with slot(PROMOTION):
+            tags = decision_tags(decision, config.title) | _run_tags(config, evaluated, challenger, parent_run_id)
             registry.settle(
-                version, champion.version if champion else None, decision.promote, described,
-                decision_tags(decision, config.title) | times, run_id=parent_run_id,
+                version, champion.version if champion else None, decision.promote, described, tags | times,
+                run_id=parent_run_id,
             )  # fmt: skip
     _log(config, prepared.clean, decision, spec.name, parent_run_id)
     now = registry.alias(CHAMPION)
@@ -165,6 +167,17 @@ def decide(
             "version": version, "preset": config.preset, "sentence": decision.headline, "reason": decision.reason,
         })  # fmt: skip
     return Promotion(spec.name, version, now.version if now else None, decision)
+
+
+def _run_tags(config: RunConfig, evaluated: Any, challenger: Candidate, run_id: str) -> dict[str, str]:
+    """Return tags with the logged models of the run's other models and its report, so that a page can offer them."""
+    tracker = tracker_of(config)
+    others = [model for model in evaluated.models if model.name != challenger.name]
+    addresses = {model.name: tracker.tag(model.fitted.run_id, tag.MODEL_URI_TAG) for model in others}
+    return {
+        tag.RUN_MODELS: json.dumps({name: address for name, address in addresses.items() if address}),
+        tag.RUN_PAGE: tracker.link(run_id, REPORT_FILE).removeprefix(tracker.ui),
+    }
 
 
 def _log(config: RunConfig, clean: Artifact, decision: Decision, challenger: str, run_id: str) -> None:

@@ -30,6 +30,7 @@ FOODS = ("pizza", "soup", "salad", "burger", "tacos", "noodles", "waffles", "cur
 TASTES = ("good", "cold", "great", "fine", "bad", "hot")
 
 RECORDED: dict[str, Any] = {
+    "links": {"Report of its run": "http://127.0.0.1:5000/#/experiments/1/runs/f0/artifacts/report.html"},
     "family": "synthetic", "adaptation": "static", "since": "2026-11-24T06:30:27+00:00",
     "data": {"made_from": "demo, embedded corpus", "digest": "36b8207984c9d0de"},
     "rules": [
@@ -89,6 +90,7 @@ class MadeSource:
 
     def __init__(self, **aliases: int) -> None:
         self.aliases, self.count = dict(aliases), max(aliases.values(), default=1)
+        self.siblings: dict[str, int] = {}  # "1/kn5": the number of a bundle
         self.broken: dict[int, Exception] = {}
         self.unreachable: Exception | None = None
         self.make: Callable[[int], Bundle] = bundle_of
@@ -99,18 +101,20 @@ class MadeSource:
     def contents(self) -> Contents:
         if self.unreachable:
             raise self.unreachable
-        times = {number: datetime(2026, 11, number, tzinfo=UTC) for number in range(1, self.count + 1)}
-        return Contents(dict(self.aliases), times)
+        times = {str(number): datetime(2026, 11, number, tzinfo=UTC) for number in range(self.count, 0, -1)}
+        times |= {key: times[key.partition("/")[0]] for key in self.siblings}
+        return Contents({alias: str(number) for alias, number in self.aliases.items()}, times)
 
-    def open(self, number: int) -> Bundle:
+    def open(self, key: str) -> Bundle:
         self.open_gate.wait(10)
+        number = self.siblings.get(key) or int(key)
         self.opened.append(number)
         if number in self.broken:
             raise self.broken[number]
         return replace(self.make(number))
 
-    def card(self, number: int) -> dict[str, Any]:
-        return {"verdict": f"version {number}", **RECORDED}
+    def card(self, key: str) -> dict[str, Any]:
+        return {"verdict": f"version {key}", **RECORDED}
 
 
 def made_versions(source: MadeSource, **settings: object) -> Versions:

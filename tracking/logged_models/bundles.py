@@ -100,7 +100,7 @@ def _is_undamaged(folder: Path) -> bool:
         return False
 
 
-def download(tracker: Tracker, address: str, name: str, number: int) -> Path:
+def download(tracker: Tracker, address: str, name: str, number: int | str) -> Path:
     """Download a version once; the folder gets its final name only when it is complete.
 
     Another server has other versions with the same numbers, so the name of the folder also depends on the address. If
@@ -136,7 +136,7 @@ class Found:
 
 
 def find_version(tracker: Tracker, reference: Reference) -> Found | None:
-    """Return a version and the folder of its bundle, or None if there is no such version.
+    """Return a version and the folder of its bundle, or of a sibling's; None if there is no such version or sibling.
 
     Raises:
         BundleError: The version holds no bundle, or its files are missing.
@@ -146,7 +146,27 @@ def find_version(tracker: Tracker, reference: Reference) -> Found | None:
     version = next((one for one in versions if one.version == number), None)
     if version is None:
         return None
-    return Found(version, bundle_folder(tracker, reference.name, version.version))
+    if not reference.model:
+        return Found(version, bundle_folder(tracker, reference.name, version.version))
+    if (uri := version.siblings.get(reference.model)) is None:
+        return None
+    return Found(version, _folder_of_sibling(tracker, uri, reference))
+
+
+def _folder_of_sibling(tracker: Tracker, uri: str, reference: Reference) -> Path:
+    """Return the folder of the bundle of another model of a version's run."""
+    try:
+        address = tracker.ask(lambda client: client.get_logged_model(uri.removeprefix("models:/"))).artifact_location
+    except ReviewLMError as error:
+        if error_code(error) not in ABSENT:
+            raise
+        raise BundleError(
+            f"The model {reference.model} of the run of version {reference.version} was removed", where=uri,
+            cause="clean-up keeps registered versions and the models of recent runs",
+            remedy="`reviewlm run` with the same configuration makes it again",
+        ) from error
+    name, number = reference.name, f"{reference.version}-{reference.model}"
+    return bundle_in(tracker, address) or download(tracker, address, name, number) / BUNDLE_PATH
 
 
 def bundle_folder(tracker: Tracker, name: str, number: int) -> Path:

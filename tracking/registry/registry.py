@@ -22,6 +22,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from filelock import FileLock
 
@@ -478,7 +479,11 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
         name.removeprefix(tag.RULE): line.partition(": ") for name, line in tags.items() if name.startswith(tag.RULE)
     }
     figures = json.loads(tags.get(tag.DECISION_FIGURES, "{}"))
+    links = {"MLflow": f"{tracker.ui}/#/models/{quote(name)}/versions/{number}"}
+    if page := tags.get(tag.RUN_PAGE):
+        links = {"Report of its run": tracker.ui + page, **links}
     return {
+        "links": links,
         "verdict": ": ".join(filter(None, (tags.get(tag.OUTCOME), tags.get(tag.REASON)))),
         "family": tags.get(tag.FAMILY_TAG, ""), "adaptation": tags.get(tag.VERSION_ADAPTATION, ""),
         "since": tags.get(tag.SINCE),

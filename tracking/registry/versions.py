@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from core.errors import ConfigError, ReviewLMError
 from core.lineage import FAMILY_TAG
 from core.sqlite_files import database_file, read_only
 from tracking.client import ABSENT, PRESENT, error_code
-from tracking.tags import MODEL_KIND, MODEL_URI_TAG, OUTCOME, REASON, legal_name, shorten, unpacked
+from tracking.tags import MODEL_KIND, MODEL_URI_TAG, OUTCOME, REASON, RUN_MODELS, legal_name, shorten, unpacked
 
 if TYPE_CHECKING:
     from tracking.client import Connection
@@ -23,7 +24,8 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 PROMOTED, REFUSED = "promoted", "refused"
 TAG_LENGTH, DESCRIPTION_LENGTH = 5000, 5000
 REFERENCE = re.compile(
-    r"models:/(?P<name>\w[^/\\@:*?<>|'\"\x00-\x1f]{0,99})(?:@(?P<alias>[\w-]{1,255})|/(?P<version>\d{1,9}))"
+    r"models:/(?P<name>\w[^/\\@:*?<>|'\"\x00-\x1f]{0,99})"
+    r"(?:@(?P<alias>[\w-]{1,255})|/(?P<version>\d{1,9})(?:/(?P<model>[^/]{1,100}))?)"
 )
 SCHEME = "models:/"
 LOG = "-decisions"
@@ -66,6 +68,11 @@ class Version:
     stored: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False)
     place: str = field(default="", compare=False)
 
+    @property
+    def siblings(self) -> dict[str, str]:
+        """Addresses of the logged models of the other models of its run, by model name."""
+        return dict(json.loads(self.tags.get(RUN_MODELS, "{}")))
+
     def as_row(self) -> dict[str, Any]:
         """Return the row for a list of versions, as JSON values."""
         return {
@@ -78,22 +85,23 @@ class Version:
 
 @dataclass(frozen=True)
 class Reference:
-    """The name of a registered model, and either an alias or a version number."""
+    """The name of a registered model, and either an alias or a version number, perhaps with a model of its run."""
 
     name: str
     alias: str = ""
     version: int | None = None
+    model: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Parse `models:/NAME@ALIAS` or `models:/NAME/VERSION`; raise ConfigError if the text has neither form."""
+        """Parse `models:/NAME@ALIAS`, `models:/NAME/VERSION[/MODEL]`; raise ConfigError for any other text."""
         if (match := REFERENCE.fullmatch(text)) is None:
             raise ConfigError(
                 "This is not the address of a registered model", value=text,
                 remedy="write models:/NAME@ALIAS or models:/NAME/VERSION, e.g. models:/reviewlm@champion",
             )
         number = match["version"]
-        return cls(match["name"], match["alias"] or "", int(number) if number else None)
+        return cls(match["name"], match["alias"] or "", int(number) if number else None, match["model"] or "")
 
 
 def version_tags(tags: Mapping[str, Any]) -> dict[str, str]:

@@ -22,6 +22,16 @@ function figures({ figures: all }) {
   return [...[...found].filter(isNumber), ...[...found].filter((row) => !isNumber(row))];
 }
 
+function linked(links) {
+  const line = make("p", "", "help");
+  for (const [name, address] of Object.entries(links)) {
+    const link = make("a", name);
+    link.href = address;
+    line.append(...(line.childNodes.length ? [", "] : []), link);
+  }
+  return line;
+}
+
 // A decision that took no effect says so.
 const decided = ({ decision, state }) => (!state || state === "carried out" ? decision : `${decision} (${state})`);
 
@@ -34,7 +44,7 @@ export function startCard() {
     const rules = told.map(({ rule, outcome, why }) => [rule, outcome, why]);
     const silent = card.rules.length - told.length;
     at("card-body").replaceChildren(
-      make("h2", `${card.model}: ${card.name}`),
+      make("h2", `${card.model}: ${card.name}`), linked(card.links),
       table([
         ["Kind of model", card.kind], ["Vocabulary", `${card.vocabulary.entries.toLocaleString("en")} entries, unit: ${card.vocabulary.unit}`],
         ["Preset and data", card.data?.made_from || "unknown"], ["Data family", card.family || "unknown"],

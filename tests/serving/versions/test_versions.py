@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import BundleError, TrackingUnavailable
 from serving.engine.requests import Generation
-from serving.versions.open_version import OpenVersion, UnusableVersion
+from serving.versions.open_version import OpenVersion, UnknownVersion, UnusableVersion
 from serving.versions.versions import Versions
 from tests.serving.made_versions import MadeSource, bundle_of, food_of, made_versions, running
 
@@ -26,9 +26,9 @@ def test_the_champion_answers_and_a_promotion_changes_it() -> None:
     with running(made_versions(source)) as versions:
         assert food_of(1) in written(leased(versions))
         source.aliases, source.count = {"champion": 2, "previous": 1}, 2
-        assert versions.champion.number == 1
+        assert versions.champion.key == "1"
         versions.look()
-        assert versions.champion.number == 2
+        assert versions.champion.key == "2"
         assert food_of(2) in written(leased(versions, "champion"))
 
 
@@ -41,7 +41,7 @@ def test_a_request_that_began_with_the_old_champion_ends_with_it() -> None:
         assert food_of(1) in written(old)
         versions.release(old)
         versions.look()
-        assert [one.number for one in versions.open_versions()] == [2]
+        assert [one.key for one in versions.open_versions()] == ["2"]
         assert not old.engine.figures().alive
 
 
@@ -54,11 +54,11 @@ def test_a_version_that_cannot_be_opened_is_refused_and_the_champion_goes_on(fau
     with running(made_versions(source)) as versions:
         source.aliases, source.count, source.broken = {"champion": 2}, 2, {2: fault}
         versions.look()
-        assert versions.champion.number == 1
-        assert versions.contents().aliases["champion"] == 1
+        assert versions.champion.key == "1"
+        assert versions.contents().aliases["champion"] == "1"
         assert food_of(1) in written(leased(versions))
         (refusal,) = versions.refusals()
-        assert refusal.number == 2
+        assert refusal.key == "2"
         assert str(getattr(fault, "what", fault)) in refusal.why
         assert versions.metrics.registry.get_sample_value("reviewlm_versions_total", {"event": "refused"}) == 1
 
@@ -82,8 +82,8 @@ def test_a_model_without_finite_probabilities_is_refused() -> None:
         source.make = lambda number: replace(bundle_of(number), model=Broken(bundle_of(number).model))
         source.aliases, source.count = {"champion": 2}, 2
         versions.look()
-        assert versions.champion.number == 1
-        assert [one.number for one in versions.refusals()] == [2]
+        assert versions.champion.key == "1"
+        assert [one.key for one in versions.refusals()] == ["2"]
 
 
 def test_a_registry_that_cannot_be_read_changes_nothing() -> None:
@@ -91,7 +91,7 @@ def test_a_registry_that_cannot_be_read_changes_nothing() -> None:
     with running(made_versions(source)) as versions:
         source.unreachable = TrackingUnavailable("MLflow does not answer")
         versions.look()
-        assert versions.champion.number == 1
+        assert versions.champion.key == "1"
         assert "MLflow does not answer" in versions.registry_error
         source.unreachable = None
         versions.look()
@@ -106,10 +106,21 @@ def test_at_most_the_permitted_versions_are_open_and_one_that_nobody_uses_makes_
         with pytest.raises(UnusableVersion, match=r"reviewlm/4 is not open: .* serving.max_versions allows \(1\)"):
             leased(versions, "4")
         assert leased(versions, "3") is third
-        assert [leased(versions, name).number for name in ("champion", "challenger")] == [1, 2]
+        assert [leased(versions, name).key for name in ("champion", "challenger")] == ["1", "2"]
         for _ in range(2):
             versions.release(third)
-        assert leased(versions, "4").number == 4
-        assert sorted(one.number for one in versions.open_versions()) == [1, 2, 4]
+        assert leased(versions, "4").key == "4"
+        assert sorted(one.key for one in versions.open_versions()) == ["1", "2", "4"]
         assert not third.engine.figures().alive
         assert versions.refusals() == []
+
+
+def test_a_request_may_name_another_model_of_a_versions_run() -> None:
+    source = MadeSource(champion=2)
+    source.siblings = {"2/kn5": 5}
+    with running(made_versions(source)) as versions:
+        baseline = leased(versions, "reviewlm/2/kn5")
+        assert (baseline.id, baseline.bundle.digest) == ("reviewlm/2/kn5", f"{5:064d}")
+        assert [one.key for one in versions.open_versions()] == ["2", "2/kn5"]
+        with pytest.raises(UnknownVersion, match="reviewlm/2/kn5"):
+            leased(versions, "2/kn6")
