@@ -99,8 +99,8 @@ class ReviewLMError(Exception):
         }
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Support pickling between processes, which fails by default for exceptions with keyword-only arguments."""
-        return _rebuild, (type(self), self.what, self.where, self.value, self.cause, self.remedy, self.__dict__)
+        """Support pickling between processes: subclasses have other arguments than the message."""
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 def _shown(value: object) -> str:
@@ -129,15 +129,6 @@ def without_secrets(text: str) -> str:
     """Return a text with stars for passwords in addresses and for values named password, token, secret or key."""
     named = r"(?i)((?:password|passwd|auth_string|(?<![a-z])token|secret|api_key|access_key)[\"']?\s*[=:]\s*[\"']?)"
     return re.sub(named + r"[^\s\"'&,;)]+", r"\1***", without_password(text))
-
-
-def _rebuild(
-    kind: type[ReviewLMError], what: str, where: str, value: object, cause: str, remedy: str, rest: dict[str, object]
-) -> ReviewLMError:
-    error = kind.__new__(kind)
-    ReviewLMError.__init__(error, what, where=where, value=value, cause=cause, remedy=remedy)
-    error.__dict__.update(rest)
-    return error
 
 
 class ConfigError(ReviewLMError):
@@ -270,7 +261,7 @@ class OutputClosed(ReviewLMError):
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
-ANOTHER_PLACE = "name another place"
+ANOTHER_PLACE, MOVE = "name another place", "or move the store with REVIEWLM_HOME"
 TO_UTF8 = "convert the file to UTF-8, e.g. from Latin-1: iconv -f LATIN1 -t UTF-8 FILE"
 
 
@@ -295,19 +286,13 @@ def disk_errors(where: str | Path, elsewhere: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno not in FULL + REFUSED:
+            raise
+        what, usual = "The folder cannot be written to", f"make it a folder with write permission, {MOVE}"
         if error.errno in FULL:
-            rerun = "free some space, or move the store with REVIEWLM_HOME; a rerun reuses what is finished"
-            raise StoreFull(
-                "No space is left on the disk", where=where, cause=str(error),
-                remedy=disk_remedy(error.errno, elsewhere) if elsewhere else rerun,
-            ) from error
-        if error.errno in REFUSED:
-            move = "make it a folder with write permission, or move the store with REVIEWLM_HOME"
-            raise NotWritable(
-                "The folder cannot be written to", where=where, cause=str(error),
-                remedy=disk_remedy(error.errno, elsewhere) if elsewhere else move,
-            ) from error
-        raise
+            what, usual = "No space is left on the disk", f"free some space, {MOVE}; a rerun reuses what is finished"
+        remedy = disk_remedy(error.errno, elsewhere) if elsewhere else usual
+        raise disk_error_type(error.errno)(what, where=where, cause=str(error), remedy=remedy) from error
 
 
 def visible(text: str) -> str:
