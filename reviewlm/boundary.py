@@ -38,7 +38,7 @@ def run_verb(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
             with json_alone(wants_json(arguments)) as document:
                 code, error, document_entry = _attempted(verb, arguments)
                 if document is not None and error is not None:
-                    document.add({"error": document_entry})
+                    document["error"] = document_entry
             sys.stdout.flush()
         except ReviewLMError as unwritten:
             discard_output()

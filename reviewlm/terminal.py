@@ -236,7 +236,7 @@ def last_line(result: Mapping[str, Any], enabled: bool) -> None:
     if not enabled:
         return
     if (document := standard_streams.document) is not None:
-        document.add(result)
+        document.update(result)
     else:
         sys.stdout.write(standard_streams.as_json_line(result))
         sys.stdout.flush()

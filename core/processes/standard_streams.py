@@ -22,19 +22,8 @@ JSON_OPTION = "--json"
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 
 
-class JsonDocument:
-    """The results of a command with --json so far; written once, at the end, with the error if there is one."""
-
-    def __init__(self) -> None:
-        self.content: dict[str, Any] = {}
-
-    def add(self, result: Mapping[str, Any]) -> None:
-        """Add the values of a result to the document."""
-        self.content.update(result)
-
-
-document: JsonDocument | None = None
-"""The document of this process while a command runs with --json; None otherwise."""
+document: dict[str, Any] | None = None
+"""Results of a command with --json so far; written once, at the end, with the error if there is one."""
 _kept: int | None = None
 """A copy of the descriptor of standard output, while only the document may be written to it."""
 
@@ -71,7 +60,7 @@ def guarded_streams() -> Iterator[None]:
 
 
 @contextmanager
-def json_alone(enabled: bool) -> Iterator[JsonDocument | None]:
+def json_alone(enabled: bool) -> Iterator[dict[str, Any] | None]:
     """Reserve standard output for one JSON document, which is written at the end of the block unless it is empty.
 
     Args:
@@ -84,13 +73,13 @@ def json_alone(enabled: bool) -> Iterator[JsonDocument | None]:
     _flush(sys.stdout)
     terminal, before, outer = os.dup(STANDARD_OUTPUT), sys.stdout, (document, _kept)
     os.dup2(STANDARD_ERROR, STANDARD_OUTPUT)
-    sys.stdout, document, _kept = sys.stderr, JsonDocument(), terminal
+    sys.stdout, document, _kept = sys.stderr, {}, terminal
     try:
         yield document
         _kept = None
-        if document.content:
+        if document:
             with _told_of_output():
-                _write_all(terminal, as_json_line(document.content).encode("ascii"))
+                _write_all(terminal, as_json_line(document).encode("ascii"))
     finally:
         os.dup2(terminal, STANDARD_OUTPUT)
         os.close(terminal)

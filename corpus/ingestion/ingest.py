@@ -19,7 +19,6 @@ import polars as pl
 
 from core.config.sections.data import SourceConfig
 from core.errors import InputError, disk_errors
-from core.processes.memory import kept_memory
 from corpus.ingestion.build_dataset import assemble
 from corpus.ingestion.parts import (
     PARTS,
@@ -202,7 +201,7 @@ def read_source(
         Unreadable, MissingColumn, EmptyInput: See `corpus.reading.readers.read`; also if the file changes while read.
         StoreFull, NotWritable: The disk is full or not writable.
     """
-    with disk_errors(folder), kept_memory():
+    with disk_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)
         (folder / PARTS).mkdir(parents=True)
         path, progress = _with_pack(source, folder), Progress()
