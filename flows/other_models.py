@@ -52,11 +52,16 @@ def classify(
     with parent_run(config, "classify") as run_id:
         dataset = ingest(config)
         labels = labels_of(config, dataset)
-        prepared = prepare(config, dataset, vocabularies_of_classifiers(config))
+        used = {spec.vocabulary for spec in config.classification.models}
+        prepared = prepare(config, dataset, [name for name in config.vocabulary if name in used])
         prepared = replace(prepared, labels=labels, label_names=label_names(config, labels, prepared.clean))
         require_labelled_reviews(config, prepared)
         log_inputs(config, prepared, run_id)
-        compared = _compared(config, prepared, run_id)
+        count, workers = len(config.classification.models), config.execution.workers
+        with step("train", f"fit {count} classifiers, at most {workers} at a time"):
+            fitted = on_workers(fit_models, workers)(config, prepared, run_id, classifiers=True)
+        with step("evaluate", f"let {count} classifiers answer the held-out reviews, then compare them"):
+            compared = on_workers(predict_all, workers)(config, prepared, fitted, run_id)
         with step("promote", "register the best classifier on validation and run the gate"):
             named = config.asking(config.classification.model_name)
             promotion = promote_challenger(Classifiers(), named, prepared, compared, choose(compared), run_id)
@@ -83,20 +88,6 @@ def compare_classifiers_of(
     describe_flow_run(chosen.config)
     clean = prepare(chosen.config, recorded_or_read(chosen), [], chosen.clean).clean
     return compare_two_classifiers(chosen.config, clean, first, second)
-
-
-def vocabularies_of_classifiers(config: RunConfig) -> list[str]:
-    """Return the names of the vocabularies that the classifiers use, in the configuration's order."""
-    names = {spec.vocabulary for spec in config.classification.models}
-    return [name for name in config.vocabulary if name in names]
-
-
-def _compared(config: RunConfig, prepared: Prepared, run_id: str) -> Compared:
-    count, workers = len(config.classification.models), config.execution.workers
-    with step("train", f"fit {count} classifiers, at most {workers} at a time"):
-        fitted = on_workers(fit_models, workers)(config, prepared, run_id, classifiers=True)
-    with step("evaluate", f"let {count} classifiers answer the held-out reviews, then compare them"):
-        return on_workers(predict_all, workers)(config, prepared, fitted, run_id)
 
 
 @flow(name="evaluate-classifiers", flow_run_name="evaluate-classifiers: {config.source.title}", persist_result=False)

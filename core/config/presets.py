@@ -346,7 +346,7 @@ def _index(place: list[Any], parts: Sequence[str], override: str) -> tuple[int, 
             return names.index(name), used
     choices = [name for name in names if name]
     near = difflib.get_close_matches(parts[0], choices, n=1)
-    remedy = f"use {_or(choices)}, or " if choices else "use "
+    remedy = f"use {', '.join(choices)}, or " if choices else "use "
     raise ConfigError(
         f"There is no {'model ' if choices else ''}'{parts[0]}' among these {len(place)}", where="--set",
         value=override,
@@ -363,6 +363,3 @@ def _name_of(entry: Any) -> str:
     name = entry.get("name")
     return name if isinstance(name, str) and name else str(getattr(usual, "name", ""))
 
-
-def _or(names: Sequence[str]) -> str:
-    return ", ".join(names[:-1]) + f" or {names[-1]}" if len(names) > 1 else names[0]

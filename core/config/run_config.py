@@ -177,17 +177,13 @@ class RunConfig(Section):
         """
         model, classifier = self.promotion.model_name, self.classification.promotion.model_name
         if self.source.input:
-            return self._named(
+            return self.asking(
                 OWN_MODEL if model == DEMO_MODEL else None, "" if classifier.startswith(DEMO_MODEL) else None
             )
         own = ("", OWN_MODEL, f"{OWN_MODEL}-{self.classification.label}")
-        return self._named(DEMO_MODEL if model == OWN_MODEL else None, DEMO_MODEL if classifier in own else None)
+        return self.asking(DEMO_MODEL if model == OWN_MODEL else None, DEMO_MODEL if classifier in own else None)
 
-    def asking(self, model_name: str) -> RunConfig:
-        """Return the configuration with another registered model."""
-        return self._named(model_name)
-
-    def _named(self, model: str | None, classifier: str | None = None) -> RunConfig:
+    def asking(self, model: str | None, classifier: str | None = None) -> RunConfig:
         """Return the configuration with other names of registered models; None keeps a name."""
         changes: dict[str, Any] = {}
         if model is not None:

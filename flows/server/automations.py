@@ -74,9 +74,9 @@ def automations(
     block = block_of(settings) if settings.addresses else None
     chosen = []
     for entry in entries:
-        if (alert := entry.pop("alert", None)) and not block:
-            continue
-        if alert:
+        if alert := entry.pop("alert", None):
+            if block is None:
+                continue
             body, subject = alert["body"], f"ReviewLM: {alert['subject']}"
             entry["actions"] = [SendNotification(block_document_id=block, subject=subject, body=body)]
         plain = AutomationCore(**{**entry, "name": PREFIX + entry["name"]})

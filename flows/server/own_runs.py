@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from prefect import Flow
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterParentFlowRunId,
@@ -54,15 +54,9 @@ def end_runs(concerns: Callable[[str], bool], why: str) -> int:
     """Set the open flow runs of all processes that *concerns* selects, with their parts, to Crashed; count them."""
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=OPEN))
-        left = [run for run in runs if concerns(str(run.labels.get(LABEL, "")))]
-        for run in [*_parts(client, left), *left]:
-            client.set_flow_run_state(run.id, Crashed(message=why), force=True)
+        if left := [run for run in runs if concerns(str(run.labels.get(LABEL, "")))]:
+            called = FlowRunFilterParentFlowRunId(any_=[run.id for run in left])
+            parts = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=OPEN, parent_flow_run_id=called))
+            for run in [*parts, *left]:
+                client.set_flow_run_state(run.id, Crashed(message=why), force=True)
     return len(left)
-
-
-def _parts(client: SyncPrefectClient, runs: list[FlowRun]) -> list[FlowRun]:
-    """Return the open flow runs that some flow runs have called."""
-    if not runs:
-        return []
-    parents = FlowRunFilterParentFlowRunId(any_=[run.id for run in runs])
-    return client.read_flow_runs(flow_run_filter=FlowRunFilter(state=OPEN, parent_flow_run_id=parents))

@@ -70,9 +70,6 @@ Overrides = list[Annotated[str, StringConstraints(pattern=r"^\s*[^=\s]+\s*=")]] 
 Minutes = Annotated[float, Field(ge=1, le=100_000)] | None
 Reference = Annotated[str, StringConstraints(min_length=1)]
 """A version of a registered model: an alias, a number, NAME@ALIAS, NAME/3; in `compare` also a model's name."""
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Stars = Annotated[int, Field(ge=0, le=5)] | None
 
 

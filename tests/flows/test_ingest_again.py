@@ -81,19 +81,6 @@ def test_new_files_are_an_event_with_their_names_and_the_settings_of_the_run(
     }  # fmt: skip
 
 
-def test_paths_in_the_event_are_absolute_because_a_worker_is_in_another_folder(
-    told: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add(tmp_path / "in", "first.jsonl", 30)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.toml").write_text(Path(TINY).read_text())
-    ingest_only("mine.toml", ["in"])
-    [event] = told
-    assert {name: event["payload"][name] for name in ("preset", "input", "overrides")} == {
-        "preset": str(tmp_path / "mine.toml"), "input": [str(tmp_path / "in")], "overrides": None,
-    }  # fmt: skip
-
-
 @pytest.mark.slow
 def test_a_data_set_that_was_refused_stays_refused_and_is_no_event(told: list[Event], tmp_path: Path) -> None:
     add(tmp_path / "in", "first.jsonl", 30, broken="no JSON\n")

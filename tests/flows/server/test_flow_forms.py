@@ -49,12 +49,6 @@ def presets_in(field: dict[str, Any]) -> list[str]:
 FLOWS = flows_with_a_form()
 
 
-def test_every_deployment_runs_a_flow_with_a_form() -> None:
-    for deployment in DEPLOYMENTS:
-        module, name = deployment["entrypoint"].rsplit(".", 1)
-        assert getattr(import_module(module), name) in FLOWS.values()
-
-
 @pytest.mark.parametrize("name", FLOWS)
 def test_each_field_has_a_title_and_a_description(name: str) -> None:
     for field in fields(FLOWS[name]).values():

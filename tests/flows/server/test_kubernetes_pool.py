@@ -72,11 +72,6 @@ def test_each_pool_has_a_worker_with_the_secret_and_the_log_format_of_the_jobs()
     assert changing == [["jobs"]]
 
 
-def test_the_deployments_use_these_pools() -> None:
-    entries = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    assert {entry["work_pool"]["name"] for entry in entries} == set(POOLS)
-
-
 def test_a_job_works_in_the_folder_of_its_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The step of `prefect.yaml` is filled in by the Job."""
     [step] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["pull"]

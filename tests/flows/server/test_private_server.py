@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -69,27 +68,3 @@ def test_a_disk_that_refuses_the_server_is_one_error_without_the_server_s_traceb
     server.end()
     assert (str(tmp_path), said) == (str(error.value.where), error.value.cause)
     assert capfd.readouterr().err == ""
-
-
-SETTINGS = """
-import os
-from flows.server import private_server
-from prefect.client.orchestration import get_client
-from prefect.settings import get_current_settings
-def asks():
-    client = get_current_settings().client
-    return client.csrf_support_enabled, client.server_version_check_enabled
-assert asks() == (True, True)
-with private_server._named("http://127.0.0.1:1/api", "user:word"):
-    assert asks() == (False, False)
-    assert get_client(sync_client=True)._client.enable_csrf_support is False
-assert not set(private_server.UNASKED) & os.environ.keys()
-"""
-
-
-@pytest.mark.slow
-def test_its_clients_ask_it_neither_for_tokens_nor_for_its_version_and_child_processes_are_not_told() -> None:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment = {**clean, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
-    done = subprocess.run([sys.executable, "-c", SETTINGS], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
