@@ -33,9 +33,11 @@ SHOWN = 3
 def explain(error: ValidationError, options: Mapping[str, Any]) -> ConfigError:
     """Turn the first of pydantic's errors about *options* into a ConfigError."""
     first = error.errors()[0]
-    spec, above = _class_of(first["loc"])
+    named = [str(part) for part in first["loc"]]
+    of_model = named[:1] == ["models"] and len(named) > 2 and named[2] in KINDS
+    spec, above = (KINDS[named[2]][0], 3) if of_model else (RunConfig, 0)
     loc = first["loc"][above:]
-    place = _place(first["loc"])
+    place = tuple([*named[:2], *named[3:]] if of_model else named)  # pydantic adds the kind of a model after its number
     where = ".".join(place) or "configuration"
     if first["type"] in UNKNOWN:
         remedy = _remedy(place, options)
@@ -45,29 +47,14 @@ def explain(error: ValidationError, options: Mapping[str, Any]) -> ConfigError:
     entries = [str(part) for part in loc[depth:] if isinstance(part, int)]  # pydantic adds names of alternatives
     where = ".".join((*place[: len(place) - len(loc) + depth], *entries)) or where
     if isinstance(value, Mapping):  # a whole section, whose own check may name one of its settings
-        named = re.match(r"[\w.]+(?= is )", message)
-        value = _at(options, (*place, *named[0].split("."))) if named else None
-        where = ".".join((*place, named[0])) if named and value is not None else where
+        setting = re.match(r"[\w.]+(?= is )", message)
+        value = _at(options, (*place, *setting[0].split("."))) if setting else None
+        where = ".".join((*place, setting[0])) if setting and value is not None else where
     return ConfigError(f"A setting is not valid: {message}", where=where, value=value)
-
-
-def _class_of(loc: Sequence[int | str]) -> tuple[Any, int]:
-    """Return the class whose option a location names, and how many parts of the location lead to this class."""
-    if loc[:1] == ("models",) and len(loc) > 2 and loc[2] in KINDS:
-        return KINDS[str(loc[2])][0], 3
-    return RunConfig, 0
 
 
 def _as_in_a_preset(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
-
-
-def _place(loc: Sequence[int | str]) -> tuple[str, ...]:
-    """Return a location as it is written in a preset: pydantic adds the kind of a model after its number."""
-    place = [str(part) for part in loc]
-    if place[:1] == ["models"] and len(place) > 2 and place[2] in KINDS:
-        del place[2]
-    return tuple(place)
 
 
 def _remedy(place: tuple[str, ...], options: Mapping[str, Any]) -> str:

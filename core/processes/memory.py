@@ -1,15 +1,12 @@
 """Tune glibc's malloc: return freed memory to the system at once.
 
 The C library keeps memory that Python, numpy and pyarrow free. Large pieces come directly from the system, but the
-threshold for "large" grows with every freed piece, up to 32 MiB. So the columns of a batch end up on the heaps of the
+threshold for "large" grows with every freed piece, up to 32 MiB, so the columns of a batch end up on the heaps of the
 library, one heap per thread, and the next batch does not fit into their gaps. A fixed threshold and few heaps prevent
-that. A low threshold is expensive: from 600,000 raw reviews to tokens, 128 KiB and one heap took 21 s of system time
-and at most 939 MiB, 4 MiB and two heaps 10 s and 1,085 MiB, 32 MiB and any number of heaps 9 s and 1,422 MiB.
+that; a low threshold costs system time (from 600,000 raw reviews to tokens: 10 s and 1,085 MiB with 4 MiB and two
+heaps, 9 s and 1,422 MiB with 32 MiB and any number of heaps).
 
-Freeze long-lived objects (`gc.freeze`), so that garbage collections need not scan a million library objects.
-
-The libraries of a run leave a million objects. Each full collection would look through all of them, and so would the
-last one, at the end of the process.
+Freeze long-lived objects (`gc.freeze`): the libraries of a run leave a million, which each full collection would scan.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from math import isfinite
 from typing import Any
 
@@ -50,8 +50,8 @@ def guarded_streams() -> Iterator[None]:
     os.close(descriptor)
     before = sys.stdout, sys.stderr
     null = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (closed at the end of the block)
-    sys.stdout = _Results(before[0] or null)  # type: ignore[assignment]
-    sys.stderr = _Messages(before[1] or null)  # type: ignore[assignment]
+    sys.stdout = _Guarded(before[0] or null, _told_of_output)  # type: ignore[assignment]
+    sys.stderr = _Guarded(before[1] or null, _ignored)  # type: ignore[assignment]
     try:
         yield
     finally:
@@ -70,7 +70,8 @@ def json_alone(enabled: bool) -> Iterator[dict[str, Any] | None]:
     if not enabled:
         yield None
         return
-    _flush(sys.stdout)
+    with _ignored():
+        sys.stdout.flush()
     terminal, before, outer = os.dup(STANDARD_OUTPUT), sys.stdout, (document, _kept)
     os.dup2(STANDARD_ERROR, STANDARD_OUTPUT)
     sys.stdout, document, _kept = sys.stderr, {}, terminal
@@ -112,42 +113,24 @@ def discard_output() -> None:
         sys.stdout.flush()
 
 
-class _Stream:
-    """A text stream that passes everything on; subclasses define how it handles errors."""
+class _Guarded:
+    """A text stream that passes everything on, and writes and flushes within a block for its errors."""
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, stream: Any, guard: Callable[[], AbstractContextManager[Any]]) -> None:
+        self._stream, self._guard = stream, guard
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-
-class _Results(_Stream):
-    """Standard output: its errors become ReviewLMErrors, so that they are not mistaken for those of another file."""
-
     def write(self, text: str) -> int:
         """Write text."""
-        with _told_of_output():
-            return int(self._stream.write(text))
-
-    def flush(self) -> None:
-        """Write buffered text."""
-        with _told_of_output():
-            self._stream.flush()
-
-
-class _Messages(_Stream):
-    """Standard error: a failed write is ignored, because there is nowhere to report it."""
-
-    def write(self, text: str) -> int:
-        """Write text, if that is possible."""
-        with suppress(OSError, ValueError):
+        with self._guard():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Write buffered text, if that is possible."""
-        with suppress(OSError, ValueError):
+        """Write buffered text."""
+        with self._guard():
             self._stream.flush()
 
 
@@ -172,9 +155,9 @@ def _told_of_output() -> Iterator[None]:
         ) from error
 
 
-def _flush(stream: Any) -> None:
-    with suppress(OSError, ValueError):
-        stream.flush()
+def _ignored() -> AbstractContextManager[None]:
+    """Return a block that ignores failures: those of standard error can be reported nowhere."""
+    return suppress(OSError, ValueError)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

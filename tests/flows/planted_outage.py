@@ -1,4 +1,0 @@
-"""An outage of MLflow right after a decision was written, once."""
-
-
-
