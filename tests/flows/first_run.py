@@ -7,11 +7,12 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from core.environment import other_home
 
 TINY = str(Path(__file__).with_name("tiny.toml"))
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,19 +33,8 @@ class Ran:
 def run_in(home: Path, *overrides: str, input: list[str] | None = None) -> dict[str, Any]:
     from flows.retrain import retrain
 
-    with living_in(home):
+    with other_home(home):
         return retrain(TINY, input, list(overrides))
-
-
-@contextmanager
-def living_in(home: Path) -> Iterator[None]:
-    """Use another home folder within the block."""
-    before = os.environ["REVIEWLM_HOME"]
-    os.environ["REVIEWLM_HOME"] = str(home)
-    try:
-        yield
-    finally:
-        os.environ["REVIEWLM_HOME"] = before
 
 
 def user_environment(home: Path) -> dict[str, str]:

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from core.config.presets import load_config
+from core.environment import other_home
 from corpus.synthetic.synth import write_reviews
-from tests.flows.first_run import living_in
 from tracking.registry.registry import Registry
 from tracking.registry.versions import Version
 
@@ -30,7 +30,7 @@ class Shop:
     def classify(self, name: str, *overrides: str, input: Path | None = None) -> SimpleNamespace:
         from flows.other_models import classify
 
-        with living_in(self.home):
+        with other_home(self.home):
             result = classify(
                 PRESET, [str(input)] if input else None, [f"classification.promotion.model_name={name}", *overrides]
             )
@@ -42,11 +42,11 @@ class Shop:
 
     def versions(self, name: str) -> dict[int, Version]:
         """Return the versions of a registered classifier by number."""
-        with living_in(self.home):
+        with other_home(self.home):
             return {version.version: version for version in self._registry(name).versions()}
 
     def bundle(self, name: str, version: int) -> Path:
-        with living_in(self.home):
+        with other_home(self.home):
             return self._registry(name).bundle_folder(version)
 
     def _registry(self, name: str) -> Registry:
@@ -92,7 +92,7 @@ def test_a_better_classifier_takes_the_place_of_the_champion_and_a_worse_one_doe
 def test_a_rollback_is_not_undone_by_the_next_run_on_the_same_reviews(shop: Shop) -> None:
     shop.classify("back", FEW)
     assert shop.classify("back").champion_version == 2
-    with living_in(shop.home):
+    with other_home(shop.home):
         shop._registry("back").rollback(why="complaints since Monday", who="ann")
     again = shop.classify("back")
     assert again.failed == ["not rolled back"]

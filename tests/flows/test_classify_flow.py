@@ -14,11 +14,12 @@ import pytest
 
 from core.config.presets import load_config
 from core.config.sections.other_models import ClassificationConfig
+from core.environment import other_home
 from core.errors import BundleError, InputError
 from tasks.classification.predict import PREDICTIONS_FILE
 from tasks.cluster import is_installed
 from tests.flows.first_run import Ran as Home
-from tests.flows.first_run import artifacts_of, living_in, mlflow_client
+from tests.flows.first_run import artifacts_of, mlflow_client
 from tests.small_cluster import MISSING, small_cluster
 from tracking.registry.opening import open_champion, open_classifier, open_version, tracker_at
 from tracking.tags import metric_name, unpacked
@@ -40,7 +41,7 @@ def classified(home: Path, *overrides: str, files: list[str] | None = None) -> d
     file = home.parent / "vectors.txt"
     file.write_text("".join(f"{word} {' '.join(str(len(word) + place) for place in range(16))}\n" for word in WORDS))
     named = [f"vectors.five={file}", "classification.models.gru.vectors=five"]
-    with living_in(home):
+    with other_home(home):
         return classify(PRESET, files, [*named, *overrides])
 
 
@@ -95,7 +96,7 @@ def test_runs_have_figures_confusion_and_decision(done: Home) -> None:
 
 
 def test_the_registered_classifier_answers_as_offline(done: Home) -> None:
-    with living_in(done.home):
+    with other_home(done.home):
         bundle, version = open_classifier(load_config(PRESET), "1")
     assert version.name == NAME
     texts = ["the food was great", "", "it was awful and the staff was rude " * 50]
@@ -155,7 +156,7 @@ def test_a_field_without_two_labels_is_refused_before_any_fit(done: Home, monkey
 
 def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_model(done: Home) -> None:
     config = load_config(PRESET)
-    with living_in(done.home):
+    with other_home(done.home):
         open_champion(tracker_at(config), f"models:/{NAME}/1", form=None)
         with pytest.raises(BundleError) as refused:
             open_version(config, f"{NAME}/1")
@@ -166,7 +167,7 @@ def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_mod
 def test_a_version_made_again_in_another_folder_is_equal_to_the_last_byte(done: Home, tmp_path: Path) -> None:
     from flows.versions import reproduce
 
-    with living_in(done.home):
+    with other_home(done.home):
         found = reproduce(PRESET, None, None, f"models:/{NAME}/1", str(tmp_path / "again"))
     made = [step["stage"] for step in found["steps"]]
     assert {"ingest", "vocabulary", "tokens", "fit-classifier"} < set(made)

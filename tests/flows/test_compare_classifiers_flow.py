@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from core.config.presets import load_config
+from core.environment import other_home
 from core.store import Store
 from tests.flows.first_run import Ran as Home
-from tests.flows.first_run import living_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 PRESET = """
@@ -38,7 +38,7 @@ def done(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, templat
     home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("compared") / "home"))
     preset = home.parent / "one.toml"
     preset.write_text(PRESET.format(tiny=Path(__file__).parent / "tiny.toml"))
-    with living_in(home):
+    with other_home(home):
         results = [classify(str(preset), None, [f"split.salt={salt}"]) for salt in ("reviewlm", "other")]
     assert [result["version"] for result in results] == [1, 2]
     return Home(home, {"first": results[0], "second": results[1]})
@@ -47,13 +47,13 @@ def done(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, templat
 def compared(done: Home, *overrides: str, **given: Any) -> dict[str, Any]:
     from flows.other_models import compare_classifiers_of
 
-    with living_in(done.home):
+    with other_home(done.home):
         return dict(compare_classifiers_of(overrides=list(overrides), first="1", second="2", **given))
 
 
 def reviews(done: Home, digest: str) -> list[tuple[str, str, str]]:
     """Id, text and split of all prepared reviews."""
-    with living_in(done.home):
+    with other_home(done.home):
         clean = Store.of(load_config("classify")).find("prepare", digest)
     assert clean is not None
     return pl.read_parquet(clean.folder / "clean.parquet").select("review_id", "text", "split").rows()
@@ -62,7 +62,7 @@ def reviews(done: Home, digest: str) -> list[tuple[str, str, str]]:
 def test_the_test_reviews_are_those_of_the_newer_version_without_what_the_older_one_learnt(done: Home) -> None:
     from tracking.registry.opening import settings_of_classifiers
 
-    with living_in(done.home):
+    with other_home(done.home):
         newer, older = (settings_of_classifiers([number]) for number in ("2", "1"))
     assert newer.config.split.salt == "other"
     now, then = (reviews(done, chosen.clean) for chosen in (newer, older))

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from core.environment import other_home
 from core.errors import ArtifactError, InputError
-from tests.flows.first_run import TINY, living_in
+from tests.flows.first_run import TINY
 
 pytestmark = pytest.mark.slow
 SETS = [
@@ -25,7 +26,7 @@ def test_it_is_fitted_once_and_better_than_the_usual_tag(
     from reviewlm.verbs.other_models.punctuate import write
 
     home = Path(shutil.copytree(template_home, tmp_path / "home"))
-    with living_in(home):
+    with other_home(home):
         first, second = punctuate(TINY, None, SETS), punctuate(TINY, None, SETS)
         (plain := tmp_path / "plain.txt").write_text("the food was great\nwe liked it\n")
         write([str(plain), "so good"], preset=TINY, json=True)
@@ -48,7 +49,7 @@ def test_texts_that_lost_their_case_are_refused(
     home = Path(shutil.copytree(template_home, tmp_path / "home"))
     lines = [{"text": f"the food number {n} was great, we will come back. yes", "stars": 5} for n in range(300)]
     (file := tmp_path / "lower.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with living_in(home), pytest.raises(InputError, match="no capitals"):
+    with other_home(home), pytest.raises(InputError, match="no capitals"):
         punctuate(TINY, [str(file)], SETS)
 
 
@@ -56,6 +57,6 @@ def test_without_a_model_the_command_says_how_to_get_one(tmp_path: Path) -> None
     from core.config.presets import load_config
     from tasks.punctuate import newest_punctuator
 
-    with pytest.raises(ArtifactError, match="no model yet") as found, living_in(tmp_path / "home"):
+    with pytest.raises(ArtifactError, match="no model yet") as found, other_home(tmp_path / "home"):
         newest_punctuator(load_config(TINY))
     assert "punctuate fit" in found.value.remedy

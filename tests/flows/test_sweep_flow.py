@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from core.environment import other_home
 from core.errors import ConfigError
 
 ONE = str(Path(__file__).with_name("one.toml"))
@@ -40,13 +41,9 @@ def swept(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, templa
     from flows.sweep import sweep
 
     home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("sweep") / "home"))
-    before = os.environ["REVIEWLM_HOME"]
-    os.environ["REVIEWLM_HOME"] = str(home)
-    try:
+    with other_home(home):
         kill_in_first_fit(home)
         yield Swept(home, sweep(ONE, None, OVERRIDES))
-    finally:
-        os.environ["REVIEWLM_HOME"] = before
 
 
 def kill_in_first_fit(home: Path) -> None:

@@ -27,7 +27,6 @@ def numeric_settings(section: type[BaseModel], prefix: str = "") -> Iterator[str
             yield f"{prefix}{name}"
 
 
-"""Options of training that may be 1e20: its loss is then no number, which is told."""
 SETTINGS = list(numeric_settings(RunConfig))
 
 

@@ -15,17 +15,7 @@ import pytest
 import requests
 
 from core import environment
-from core.environment import chosen_device, numpy_features, problem_of, visible_gpu_names
-
-
-def cpu(monkeypatch: pytest.MonkeyPatch, about: str | None) -> dict[str, str]:
-    def read(path: Path, **options: str) -> str:
-        if about is None:
-            raise FileNotFoundError(path)
-        return about
-
-    monkeypatch.setattr(Path, "read_text", read)
-    return numpy_features()
+from core.environment import chosen_device, problem_of, visible_gpu_names
 
 
 @pytest.mark.parametrize("listed", ["", "example.org, 10.0.0.1"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import threading
 import time
@@ -14,6 +13,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from core.environment import other_home
 from core.errors import RankFailed
 from models.bundles.bundle import load_bundle
 from models.sampling import generate
@@ -29,12 +29,8 @@ def run_in(home: Path) -> None:
     """Run the flow up to the fitted models."""
     from flows.retrain import retrain
 
-    before = os.environ["REVIEWLM_HOME"]
-    os.environ["REVIEWLM_HOME"] = str(home)
-    try:
+    with other_home(home):
         retrain(KILLED, until="train")
-    finally:
-        os.environ["REVIEWLM_HOME"] = before
 
 
 def fit_processes() -> list[psutil.Process]:

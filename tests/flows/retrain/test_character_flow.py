@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from core.environment import other_home
 
 pytestmark = pytest.mark.long
 TINY = str(Path(__file__).parents[1] / "tiny_characters.toml")
@@ -31,12 +32,8 @@ def models(prefect_server: None, own: Path) -> dict[str, dict[str, Any]]:
     """What the flow returned of each model, by name."""
     from flows.retrain import retrain
 
-    before = os.environ["REVIEWLM_HOME"]
-    os.environ["REVIEWLM_HOME"] = str(own)
-    try:
+    with other_home(own):
         return {model["name"]: model for model in retrain(TINY, None, list(SMALLER))["models"]}
-    finally:
-        os.environ["REVIEWLM_HOME"] = before
 
 
 def logged(own: Path, model: dict[str, Any], metric: str) -> list[float]:

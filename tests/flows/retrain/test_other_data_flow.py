@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.config.sections.evaluation import OWN_MODEL
+from core.environment import other_home
 from corpus.synthetic.synth import write_reviews
 
 pytestmark = pytest.mark.long
@@ -53,13 +53,11 @@ def shop(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
     write_reviews(folder / "others.jsonl", 400, 8, 0.0, 0.0)
     names = [" ".join(parts) for parts in product(COLOURS, KINDS, ENDS)]
     (folder / "paint.txt").write_text("\n".join(names), encoding="utf-8")
-    before = os.environ["REVIEWLM_HOME"]
-    os.environ["REVIEWLM_HOME"] = str(folder / "home")
-    made = Home(folder / "home")
-    first = made.run(folder / "reviews.jsonl")
-    assert first.promoted, first.reason
-    yield made
-    os.environ["REVIEWLM_HOME"] = before
+    with other_home(folder / "home"):
+        made = Home(folder / "home")
+        first = made.run(folder / "reviews.jsonl")
+        assert first.promoted, first.reason
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -99,21 +97,6 @@ def test_paint_names_do_not_replace_the_champion_of_reviews_although_no_family_w
     assert paint.rules["no forgetting"]["value"] > 0.5
     assert "of the champion's own" in paint.rules["no forgetting"]["detail"]
     assert shop.version().version == 1
-
-
-def test_a_champion_whose_data_are_gone_is_not_replaced_and_the_reason_says_what_to_do(
-    shop: Home, files: Path
-) -> None:
-    prepared = shop.folder / "store" / "prepare" / shop.version().tags["data"]
-    aside = prepared.with_name("aside")
-    prepared.rename(aside)
-    try:
-        refused = shop.run(files / "others.jsonl")
-        assert not refused.promoted
-        assert "are not in this store" in refused.rules["no forgetting"]["detail"]
-        assert "promotion.max_champion_loss=none" in refused.rules["no forgetting"]["detail"]
-    finally:
-        aside.rename(prepared)
 
 
 def test_reviews_that_grow_are_scored_once_and_judged_on_the_champions_part_of_them(shop: Home, files: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from core.environment import other_home
 from tests.flows.first_run import TINY, Ran, mlflow_client, run_in
 
 pytestmark = pytest.mark.long
@@ -41,13 +42,9 @@ def test_a_failed_fit_ends_its_mlflow_run_as_failed(ran: Ran) -> None:
 def test_a_mixture_is_fitted_anew_only_where_a_part_has_changed(ran: Ran) -> None:
     from flows.retrain import retrain
 
-    before = os.environ["REVIEWLM_HOME"]
-    os.environ["REVIEWLM_HOME"] = str(ran.home)
-    try:
+    with other_home(ran.home):
         same = retrain(TINY, until="train")
         other = retrain(TINY, overrides=["models.0.smoothing=\"witten_bell\""], until="train")
-    finally:
-        os.environ["REVIEWLM_HOME"] = before
     assert all(model["reused"] for model in same["models"])
     assert {model["name"]: model["reused"] for model in other["models"]} == {
         "kn2": False, "lstm": True, "gru-char": True, "mix": False,

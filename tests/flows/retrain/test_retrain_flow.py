@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +26,6 @@ def test_every_model_is_scored_on_the_same_bytes_and_the_floor_lies_below_all(ra
     tests = [model["test"] for model in ran.result["models"]]
     assert len({figures["bytes"] for figures in tests}) == 1
     assert ran.result["floor"]["bits_per_byte"] < min(figures["open_bits_per_byte"] for figures in tests)
-
-
-def test_figures_follow_from_the_stored_scores(ran: Ran) -> None:
-    from math import exp, log
-
-    for model in ran.result["models"]:
-        figures = model["test"]
-        assert figures["perplexity"] == pytest.approx(exp(figures["nats"] / figures["tokens"]), rel=1e-9)
-        assert figures["bits_per_byte"] == pytest.approx(figures["nats"] / figures["bytes"] / log(2), rel=1e-9)
 
 
 def test_a_second_run_reuses_every_stage_and_says_so(ran: Ran) -> None:
@@ -311,11 +301,7 @@ def test_a_logged_mixture_answers_a_stranger(ran: Ran) -> None:
     from tracking.logged_models.export import smoke_test
 
     run_id = next(model["mlflow_run_id"] for model in ran.result["models"] if model["name"] == "mix")
-    before = os.environ["REVIEWLM_HOME"]
-    os.environ["REVIEWLM_HOME"] = str(ran.home)
-    try:
+    with other_home(ran.home):
         tracker = tracker_of(load_config(TINY))
         smoke = smoke_test(tracker, tracker.tag(run_id, "reviewlm.model_uri"))
-    finally:
-        os.environ["REVIEWLM_HOME"] = before
     assert smoke.passed, smoke.detail

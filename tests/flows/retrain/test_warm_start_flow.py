@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from core.environment import other_home
 
 pytestmark = pytest.mark.long
 ONE = str(Path(__file__).parents[1] / "one.toml")
@@ -63,10 +64,8 @@ class Home:
 @pytest.fixture(scope="module")
 def weeks(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     folder = tmp_path_factory.mktemp("warm")
-    before = os.environ["REVIEWLM_HOME"]
-    os.environ["REVIEWLM_HOME"] = str(folder)
-    yield Home(folder)
-    os.environ["REVIEWLM_HOME"] = before
+    with other_home(folder):
+        yield Home(folder)
 
 
 def test_from_the_first_week_to_the_third(weeks: Home, tmp_path: Path) -> None:
