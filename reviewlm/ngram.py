@@ -87,7 +87,7 @@ def _fitted(spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: 
         encoded(train), spec.order, vocabulary.size, CONTEXT_IDS, min_documents=spec.min_documents
     )
     other = encoded(held_out) if held_out else None
-    tables = fit_tables(counts, spec, spec.prune, spec.entropy, other).tables
+    tables = fit_tables(counts, spec, other).tables
     shares = tuple(train.stars.count(rating) / len(train.stars) for rating in range(6))
     facts = {"documents": len(train.texts), "ngrams": [len(logp) for logp in tables.logp]}
     return LoadedModel(spec.name, None, Bundle(spec, vocabulary, NGramLM(tables), facts, stars_prior=shares))

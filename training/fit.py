@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from models.tokens.vocabulary import Vocabulary
 
 FITS = {
-    "ngram": "training.ngram.ngram_fit:fit_ngrams",
+    "ngram": "training.ngram.fitting:fit_ngrams",
     "rnn": "training.neural.neural_fit:fit_network",
     "gru": "training.neural.neural_fit:fit_network",
     "lstm": "training.neural.neural_fit:fit_network",

@@ -11,13 +11,14 @@ import numpy as np
 from models.bundles.bundle import load_bundle, save_bundle
 from models.mixture.cache import CacheLM
 from models.mixture.parts import Part
+from models.ngram.lm import NGramLM
 from models.specs import CacheSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS
 from models.tokens.vocabulary import Vocabulary
 from training.ngram.counting.counts import count_ngrams
+from training.ngram.fitting import fit_tables
 from training.ngram.lines.line_lm import LineLM
-from training.ngram.ngram_fit import estimate_ngrams
 from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [
@@ -59,7 +60,7 @@ def save_models(folder: Path) -> None:
     word, char = (_vocabulary(unit) for unit in ("word", "char"))
     spec = NGramSpec(order=3)
     counts = count_ngrams(_documents(word), spec.order, word.size, CONTEXT_IDS)
-    save_bundle(folder / "ngram", spec, word, estimate_ngrams(counts), PROBES, {"note": 1})
+    save_bundle(folder / "ngram", spec, word, NGramLM(fit_tables(counts, spec).tables), PROBES, {"note": 1})
     save_bundle(folder / "lstm", *_network(char), PROBES, {"note": 1})
     inner = load_bundle(folder / "ngram")
     part = Part("kn3", spec, inner.model, folder / "ngram")

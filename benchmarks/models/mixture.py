@@ -31,13 +31,14 @@ from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.mixture.weights import Fixed
 from models.neural.lm import NeuralLM
+from models.ngram.lm import NGramLM
 from models.specs import MixtureSpec, NGramSpec, RecurrentSpec
 from models.streams import TokenStream
 from models.tokens.special import BOS, CONTEXT_IDS, EOS
 from training.mixture.fitting import tune_weights
 from training.mixture.tuning import batches
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.ngram_fit import estimate_ngrams
+from training.ngram.fitting import fit_tables
 
 GOAL = 1.2
 SIZES = {"demo": (256, 128), "small": (640, 384)}
@@ -85,7 +86,8 @@ def step_times(bundle: Path | None, text: Path | None, preset: str, streams: int
         kn5, ids_N = load_bundle(bundle).model, np.asarray(TokenStream.open(text or bundle).ids).astype(np.int64)
     else:
         made = MadeUp(10_000)
-        kn5, ids_N = estimate_ngrams(count_ngrams(made, 5, VOCABULARY, CONTEXT_IDS)), made.ids.astype(np.int64)
+        counts, ids_N = count_ngrams(made, 5, VOCABULARY, CONTEXT_IDS), made.ids.astype(np.int64)
+        kn5 = NGramLM(fit_tables(counts, NGramSpec(order=5)).tables)
     lstm = untrained(preset, kn5.vocabulary_size)
     parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", lstm.spec, lstm)]
     models: dict[str, LanguageModel] = {

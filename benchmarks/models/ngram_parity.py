@@ -25,7 +25,7 @@ import polars as pl
 from benchmarks.harness import Report, arguments, finish, say
 from training.ngram.arpa_reader import read_arpa
 from training.ngram.lines.line_lm import LineLM
-from training.ngram.lines.text_files import fit_text, score_text
+from training.ngram.lines.text_files import LineSpec, fit_text, score_text
 
 BIN = "REVIEWLM_KENLM_BIN"
 TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|[^\w\s]|_")
@@ -64,7 +64,7 @@ def compare(train: Path, held_out: Path, order: int, prune: str, programs: Path)
     """Estimate one model with both programs, score the held-out text with both, and return the differences."""
     with tempfile.TemporaryDirectory() as folder:
         arpa, theirs, binary = (Path(folder) / name for name in ("ours.arpa", "theirs.arpa", "theirs.bin"))
-        fitted = fit_text(train, order, PRUNING[prune][:order], arpa=arpa, marks="skip")
+        fitted = fit_text(train, LineSpec(order=order, prune=PRUNING[prune][:order], marks="skip"), arpa=arpa)
         thresholds = ["--prune", *map(str, PRUNING[prune][:order])] if prune else []
         command = [programs / "lmplz", "-o", order, "--text", train, "--arpa", theirs, "--skip_symbols", "-S", "1G"]
         _run([*command, "-T", folder, *thresholds])

@@ -29,6 +29,7 @@ from models.base import perplexity
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.neural.lm import NeuralLM
+from models.ngram.lm import NGramLM
 from models.specs import (
     MixtureSpec,
     NeuralCacheSpec,
@@ -43,7 +44,7 @@ from training.mixture.caches import tuned_neural_cache
 from training.mixture.fitting import tune_weights
 from training.neural.trainer import validation_nats
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.ngram_fit import estimate_ngrams
+from training.ngram.fitting import fit_tables
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def fresh_perplexity(model: NeuralLM, stream: TokenStream) -> float:
 def beside_kneser_ney(lines: LineText, model: NeuralLM) -> dict[str, dict[str, Any]]:
     """Return perplexities of the network, a modified Kneser–Ney 5-gram and their gated mixture on the test reviews."""
     streams = streams_of(lines, documents=None)
-    kn5 = estimate_ngrams(count_ngrams(streams["train"], 5, lines.size, CONTEXT_IDS))
+    kn5 = NGramLM(fit_tables(count_ngrams(streams["train"], 5, lines.size, CONTEXT_IDS), NGramSpec(order=5)).tables)
     parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", model.spec, model)]
     spec = MixtureSpec(parts=("kn5", "lstm"), method="gated")
     mixture = MixtureLM(parts, tune_weights(spec, parts, streams["valid"])[0])

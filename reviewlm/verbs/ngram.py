@@ -89,19 +89,19 @@ def fit(
     thresholds = whole_numbers(prune, "--prune")
     if temp is not None and not temp.is_dir():
         raise ConfigError("There is no such folder", where="--temp", value=temp)
-    from training.ngram.lines.text_files import checked_spec, fit_text, require_places, require_texts
+    from training.ngram.lines.text_files import LineSpec, fit_text, require_places, require_texts
 
     with _settings():
-        checked_spec(order, smoothing, thresholds, bool(held_out), entropy, pad, bool(limit_vocabulary))
+        spec = LineSpec(
+            order=order, smoothing=smoothing, prune=tuple(thresholds), entropy=entropy, padded_vocabulary=pad,
+            held_out=held_out, limit_vocabulary=limit_vocabulary, marks=marks, memory_limit=memory << 20 or None,
+            folder=temp, threads=threads,
+        )  # fmt: skip
         require_places(arpa, binary, smoothing)
     checked(lambda: require_texts(text, held_out, limit_vocabulary, apart_from=arpa))
 
     with disk_errors(arpa or binary or "", ANOTHER_PLACE), converted_errors():
-        result = fit_text(
-            text, order, thresholds, smoothing, arpa, binary, entropy=entropy, held_out=held_out, marks=marks,
-            padded_vocabulary=pad, memory_limit=memory << 20 or None, folder=temp, threads=threads,
-            engine=engine_of(cluster), limit_vocabulary=limit_vocabulary,
-        )  # fmt: skip
+        result = fit_text(text, spec, arpa, binary, engine_of(cluster))
     _show_fit(result, arpa, binary, smoothing, as_json)
 
 
@@ -204,8 +204,8 @@ def _settings() -> Iterator[None]:
     try:
         with converted_errors():
             yield
-    except InputError as error:
-        raise ConfigError(f"A setting is not valid: {error.what}") from error
+    except (InputError, ValueError) as error:
+        raise ConfigError(f"A setting is not valid: {getattr(error, 'what', error)}") from error
 
 
 def _per_order(result: dict[str, Any]) -> list[dict[str, Any]]:

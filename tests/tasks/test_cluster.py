@@ -70,8 +70,8 @@ def test_tables_made_by_workers_are_bit_equal_to_those_of_one_process(
     text: Any = SimpleNamespace(ids=ids, offsets=np.append(np.arange(0, len(ids), 30), len(ids)))
 
     def tables(does: Any) -> dict[str, np.ndarray]:
-        counts = count_ngrams(text, 4, 1_000, {1, 3}, limit, engine=does)
-        return fit_tables(counts, NGramSpec(order=4), (), engine=does).tables.arrays()
+        counts = count_ngrams(text, 4, 1_000, {1, 3}, memory.ArrayAllocator.within(limit), engine=does)
+        return fit_tables(counts, NGramSpec(order=4), engine=does).tables.arrays()
 
     here, there = tables(None), tables(engine)
     assert here.keys() == there.keys()

@@ -1,20 +1,24 @@
-"""Fit the tables of a model from counts: estimate by the chosen method, drop rare n-grams, prune by entropy."""
+"""Fit an n-gram language model: count, estimate by the chosen method, drop rare n-grams, prune by entropy, measure."""
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from models.base import ModelError
+from models.ngram.lm import NGramLM
 from models.ngram.tables import FLOATS, Precision, Tables
 from models.specs import KNESER_NEY, SCORES_ONLY, NGramSpec
-from training.ngram.counting.counts import Documents, NGramCounts
+from models.tokens.special import CONTEXT_IDS
+from training.context import FitContext, FitResult, journal
+from training.ngram.counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
 from training.ngram.counting.memory import ArrayAllocator, require_memory
 from training.ngram.engine import ShardEngine
+from training.ngram.measure import measure
 from training.ngram.pruning import (
     drop,
     keep,
@@ -27,7 +31,11 @@ from training.ngram.pruning import (
 )
 from training.ngram.smoothing.by_context import Estimate, pieces
 from training.ngram.smoothing.kneser_ney import estimate as kneser_ney
-from training.ngram.smoothing.methods import estimate
+from training.ngram.smoothing.methods import estimate, figures
+
+if TYPE_CHECKING:
+    from models.streams import TokenStream
+    from models.tokens.vocabulary import Vocabulary
 
 ENTROPY_BYTES = 70
 """Bytes that pruning by entropy needs per n-gram."""
@@ -50,13 +58,11 @@ class FittedTables(NamedTuple):
 def fit_tables(
     counts: NGramCounts,
     spec: NGramSpec,
-    prune: Sequence[int] = (),
-    entropy: float = 0.0,
     held_out: Documents | None = None,
-    padded_vocabulary: int = 0,
     precision: Precision = "double",
     engine: ShardEngine | None = None,
     allowed_V: np.ndarray | None = None,
+    padded_vocabulary: int = 0,
 ) -> FittedTables:
     """Estimate the model of a spec without the n-grams that are too rare or change the perplexity too little.
 
@@ -67,45 +73,42 @@ def fit_tables(
     methods, kept n-grams keep their probabilities, back-off weights are computed again, and every word stays (threshold
     0). Stupid back-off keeps its weights and may drop words.
 
-    If the counts are in temporary files (`memory_limit` of `counts.count_ngrams`), the tables are too: then memory only
-    holds the numbers of two orders, within the limit, and the tables are the same. Only pruning by entropy works in
-    memory; it is refused if it does not fit.
+    If the counts are in temporary files, the tables are too: then memory only holds the numbers of two orders, within
+    the limit, and the tables are the same. Only pruning by entropy works in memory; it is refused if it does not fit.
 
     Args:
-        spec: Smoothing method and its parameters.
-        prune: Thresholds per order, see `pruning.py`; empty keeps everything.
-        entropy: Threshold of `relative_entropy.prune_by_entropy`, which comes second; 0 keeps everything.
+        spec: Smoothing method and its parameters, thresholds per order (`pruning.py`), and that of pruning by entropy,
+            which comes second.
         held_out: Held-out text for the methods that tune parameters.
-        padded_vocabulary: See `kneser_ney.estimate`.
         precision: "single" rounds the estimate as files of single precision do, and needs half the memory.
         engine: Executor of the estimation of Kneser–Ney; None for threads. Other methods stay in this process.
         allowed_V: By id, whether n-grams with this word stay, (V,) bool; None allows all. Kneser–Ney only.
+        padded_vocabulary: See `kneser_ney.estimate`.
 
     Raises:
-        ModelError: Options cannot be combined (`require_options`); entropy pruning needs more than the memory limit
-            (with the bytes that it needs); the spec limits documents that the counts do not know. Kind "input".
+        ModelError: Entropy pruning needs more than the memory limit (with the bytes that it needs); the spec limits
+            documents that the counts do not know. Kind "input".
     """
-    require_options(spec, prune, entropy, padded_vocabulary, limited=allowed_V is not None)
     _require_documents(spec, counts)
-    masks = _kept(counts, prune, allowed_V)
-    if entropy:
+    masks = _kept(counts, spec.prune, allowed_V)
+    if spec.entropy:
         ngrams = sum(int(np.count_nonzero(kept_M)) for kept_M in masks) if masks else sum(map(len, counts.orders))
         require_memory(counts.allocator.limit, ENTROPY_BYTES * ngrams)
     if spec.smoothing in KNESER_NEY:
         made = kneser_ney(
             counts, spec.smoothing, masks=masks, padded_vocabulary=padded_vocabulary,
-            precision="double" if entropy else precision, engine=engine,
+            precision="double" if spec.entropy else precision, engine=engine,
         )  # fmt: skip
     else:
         made = estimate(counts, spec, held_out)
     tables, ids = packed_tables(counts, made), np.arange(counts.vocabulary_size)
     if masks is not None:
         tables, ids = _only_kept(tables, ids, masks, counts, spec)
-    if entropy:
+    if spec.entropy:
         history = observed_history(counts)
         if masks is not None:
             history = [log_p[kept_M] for log_p, kept_M in zip(history, masks, strict=False)]
-        tables = prune_by_entropy(tables, entropy, history)
+        tables = prune_by_entropy(tables, spec.entropy, history)
     return FittedTables(_rounded(tables, precision, counts.allocator), ids, made)
 
 
@@ -133,38 +136,6 @@ def packed_tables(counts: NGramCounts, estimate: Estimate) -> Tables:
     """Return tables of counts and an estimate made from them, with only the arrays that scoring needs."""
     followers = tuple(entry.followers for entry in counts.orders if entry.followers is not None)
     return Tables(followers, estimate.logp, estimate.backoff, counts.vocabulary_size, counts.given)
-
-
-def make_spec(**options: Any) -> NGramSpec:
-    """Return the spec with these options.
-
-    Raises:
-        ModelError: An option is unknown or out of its range; kind "input".
-    """
-    try:
-        return NGramSpec(**options)
-    except (TypeError, ValueError) as error:
-        raise ModelError(str(error), kind="input") from error
-
-
-def require_options(
-    spec: NGramSpec, prune: Sequence[int], entropy: float, padded_vocabulary: int, limited: bool
-) -> None:
-    """Raise ModelError (kind "input") for options of `fit_tables` that are out of range or cannot be combined."""
-    smoothing = spec.smoothing
-    is_kneser_ney, is_scores = smoothing in KNESER_NEY, smoothing in SCORES_ONLY
-    drops_words = thresholds(prune, spec.order)[0] > 0 and not (is_kneser_ney or is_scores)
-    for wrong, message in (
-        (drops_words, f"prune is {tuple(prune)}; {smoothing} keeps all unigrams: the threshold of order 1 must be 0"),
-        (not 0 <= entropy < math.inf, f"entropy is {entropy}; it must be 0 or more and finite"),
-        (entropy > 0 and is_scores, f"{smoothing} gives scores, which do not sum to 1 and have no entropy"),
-        (padded_vocabulary and entropy, "padding and pruning by entropy cannot be combined: p does not sum to 1"),
-        (padded_vocabulary < 0, f"the padded vocabulary is {padded_vocabulary}; it must be 0 or more"),
-        (padded_vocabulary and not is_kneser_ney, f"only Kneser–Ney can pad its vocabulary, not {smoothing}"),
-        (limited and not is_kneser_ney, f"only Kneser–Ney can limit its vocabulary, not {smoothing}"),
-    ):
-        if wrong:
-            raise ModelError(message, kind="input")
 
 
 def _kept(
@@ -200,3 +171,45 @@ def _as(array: np.ndarray, kind: type, allocator: ArrayAllocator) -> np.ndarray:
         rounded[part] = array[part]
         allocator.release()
     return rounded
+
+
+def fit_ngrams(
+    spec: NGramSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
+) -> FitResult:
+    """Count and estimate on *train*, measure on *validation*, write one line of `metrics.jsonl`.
+
+    The summary has seconds, tokens, number of parameters, bytes of the tables, and everything of
+    `smoothing.methods.figures`: n-grams per order that were kept and pruned, counts of counts, the method's
+    parameters, and which orders took which fallback. It also has the share of validation tokens whose n-gram is
+    unseen in training, validation nats and perplexity per scored token, and the number of validation tokens with
+    probability 0. A single one makes nats and perplexity infinite, as often with maximum likelihood. A model
+    without probabilities (stupid back-off) has no nats and no perplexity. Methods of `smoothing.methods.TUNED`
+    choose their parameters on *validation*, so their perplexity there is slightly too low.
+    """
+    train.require(vocabulary)
+    validation.require(vocabulary)
+    began = time.perf_counter()
+    counts = count_ngrams(
+        train, spec.order, vocabulary.size, CONTEXT_IDS, engine=context.engine, min_documents=spec.min_documents
+    )
+    tables, _, made = fit_tables(counts, spec, validation, engine=context.engine)
+    model = NGramLM(tables, spec.smoothing not in SCORES_ONLY)
+    seconds = time.perf_counter() - began
+    tokens = int(counts.orders[0].raw_M.sum())
+    summary = {"seconds": seconds, "tokens": float(tokens), "tokens_per_second": tokens / seconds}
+    summary["parameters"] = float(sum(len(a) for a in (*tables.logp, *tables.backoff)))
+    summary["bytes"] = float(sum(a.nbytes for a in tables.arrays().values()))
+    summary |= figures(counts, made, tables) | _validate(model, counts, validation)
+    shown = ("validation/nats", "validation/perplexity", "tokens_per_second")
+    journal(context, tokens, {name: summary[name] for name in shown if name in summary})
+    return FitResult(model, summary)
+
+
+def _validate(model: NGramLM, counts: NGramCounts, validation: TokenStream) -> dict[str, float]:
+    if np.isin(validation.ids, counts.given).all():
+        return {}
+    shares = {f"unseen_share/{order}": share for order, share in unseen_share(counts, validation).items()}
+    if not model.normalised:
+        return shares
+    measured = measure(model, validation.ids, counts.given)
+    return shares | {f"validation/{name}": value for name, value in measured.items()}

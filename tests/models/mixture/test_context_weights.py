@@ -17,13 +17,13 @@ from models.mixture.parts import Part
 from models.mixture.weights import Fixed, mixed_nats
 from models.specs import CacheSpec, MixtureSpec, NGramSpec
 from models.tokens.special import BOS, CONTEXT_IDS
+from tests.estimated_ngrams import estimate_ngrams
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
 from tests.models.table_lm import HistoryLM
 from training.mixture.fitting import context_slope, fit_context_weights, tune_weights
 from training.mixture.tuning import em
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.ngram_fit import estimate_ngrams
 
 
 @pytest.fixture(scope="module")

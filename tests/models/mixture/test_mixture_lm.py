@@ -21,11 +21,11 @@ from models.mixture.parts import Part
 from models.mixture.weights import Fixed
 from models.specs import MixtureSpec, NGramSpec, parts_of
 from models.tokens.special import BOS, CONTEXT_IDS
+from tests.estimated_ngrams import estimate_ngrams
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
 from training.mixture.fitting import tune_weights
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.ngram_fit import estimate_ngrams
 
 IDS = np.array([[BOS, 5, 9, 10, 2, BOS, 4, 13, 9, 9], [BOS, 8, 11, 0, 9, 12, 2, BOS, 3, 10]])
 WEIGHTS = np.array([0.2, 0.5, 0.3])

@@ -14,9 +14,9 @@ from models.ngram.lm import NGramLM, NGramState
 from models.ngram.lookup import NONE
 from models.ngram.tables import Tables, compiled_steps
 from models.tokens.special import CONTEXT_IDS
+from tests.estimated_ngrams import estimate_ngrams
 from tests.training.ngram.smoothing.odd_corpora import V
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.ngram_fit import estimate_ngrams
 
 
 def fitted(documents, order, stream_of, **options) -> NGramLM:

@@ -15,8 +15,8 @@ from models.sampling.watermark import evidence_of, hashed, numbers
 from models.specs import NGramSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS
+from tests.estimated_ngrams import estimate_ngrams
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.ngram_fit import estimate_ngrams
 from training.vocabularies.learn import learn_vocabulary
 
 

@@ -12,14 +12,13 @@ from models.completion.suggestions import suggest
 from models.punctuator import Punctuator
 from models.sampling import generate, stream
 from models.sampling.watermark import evidence_of
-from models.specs import NGramSpec
 from tests.models.sampling.small_bundles import bundle_of
 from training.ngram.lines.line_lm import next_words, write_lines
 from training.ngram.lines.text_corpus import LineCorpus
-from training.ngram.lines.text_files import fit_lines
+from training.ngram.lines.text_files import LineSpec, fit_lines
 
 BAD = {"café": ("the caf\udce9", "0xE9"), "half a character": ("soup \ud83d", r"U\+D83D"), "alone": ("\udc80", "0x80")}
-LINES = fit_lines(LineCorpus.read(["the soup was good"] * 3), NGramSpec(order=2))[0]
+LINES = fit_lines(LineCorpus.read(["the soup was good"] * 3), LineSpec(order=2))[0]
 DOORS = {
     "generate": lambda model, text: generate(model, prompt=text),
     "stream": lambda model, text: list(stream(model, prompt=text)),

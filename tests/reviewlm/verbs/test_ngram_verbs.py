@@ -61,7 +61,7 @@ NO_TEXT = ("fit", "--text", "no_such_file", "--arpa", "m")
         ((*NO_TEXT, "--smoothing", "witten_bell", "--prune", "1,1,2"), 2, "threshold of order 1 must be 0"),
         ((*NO_TEXT, "--smoothing", "witten_bell", "--pad", "100"), 2, "only Kneser–Ney can pad"),
         ((*NO_TEXT, "--pad", "100", "--entropy", "1e-7"), 2, "cannot be combined"),
-        ((*NO_TEXT, "--entropy", "inf"), 2, "0 or more and finite"),
+        ((*NO_TEXT, "--entropy", "inf"), 2, "it must be a finite number"),
         ((*NO_TEXT, "--smoothing", "stupid_backoff", "--entropy", "1e-7"), 2, "scores"),
         ((*NO_TEXT, "--temp", "no_such_folder"), 2, "--temp"),
         ((*FIT, "--arpa", "m", "--smoothing", "add_k", "--held-out", "no_such_file"), 3, "no_such_file cannot be read"),

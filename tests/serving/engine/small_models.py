@@ -30,8 +30,8 @@ from models.specs import (
 from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS
 from models.tokens.vocabulary import Vocabulary
+from tests.estimated_ngrams import estimate_ngrams
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.ngram_fit import estimate_ngrams
 from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [

@@ -26,8 +26,8 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, choose, tokenize, train_vocabulary
 from tasks.evaluation.evaluate import audit_bundle, log_audit, reference_of
 from tasks.stage import run_stage
+from tests.estimated_ngrams import estimate_ngrams
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.ngram_fit import estimate_ngrams
 
 WORDS = [a + b + c for a in "bdfgkl" for b in "aeiou" for c in "rs"]
 OPTIONS = {"samples": 10, "max_words": 12, "canaries": 3, "candidates": 100}

@@ -14,11 +14,11 @@ from models.neural.lm import NeuralLM
 from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import CONTEXT_IDS
+from tests.estimated_ngrams import estimate_ngrams
 from tests.models.classification.made_reviews import RECIPE, small
 from training.context import FitContext
 from training.labelling.fitting import fit_classifier
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.ngram_fit import estimate_ngrams
 from training.vocabularies.learn import learn_vocabulary
 
 RECURRENT = RecurrentSpec("lstm", hidden=12, embedding=8, objective=ObjectiveSpec("softmax"))

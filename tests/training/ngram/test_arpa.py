@@ -15,19 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.ngram.tables import Tables
-from models.specs import NGramSpec
 from tests.examples import examples
 from training.ngram.arpa_reader import read_arpa
 from training.ngram.arpa_writer import LN10, log10_float32, write_arpa
 from training.ngram.lines.line_lm import LineLM
 from training.ngram.lines.text_corpus import LineCorpus
-from training.ngram.lines.text_files import fit_lines
+from training.ngram.lines.text_files import LineSpec, fit_lines
 
 LINES = ["a b", "a b c", "b", "", "c a b"]
 
 
 def small(order: int = 3) -> LineLM:
-    return fit_lines(LineCorpus.read(LINES), NGramSpec(order=order))[0]
+    return fit_lines(LineCorpus.read(LINES), LineSpec(order=order))[0]
 
 
 def equal(one: Tables, two: Tables) -> bool:
@@ -68,7 +67,7 @@ def test_any_float32_is_written_so_that_it_comes_back_exactly(values, tmp_path_f
 
 
 def test_the_file_is_what_lmplz_writes_but_for_the_order_of_its_lines(golden_text, golden_folder, tmp_path):
-    fit_lines(golden_text("train"), NGramSpec(order=3))[0].to_arpa(tmp_path / "model.arpa")
+    fit_lines(golden_text("train"), LineSpec(order=3))[0].to_arpa(tmp_path / "model.arpa")
     ours = (tmp_path / "model.arpa").read_text().splitlines()
     theirs = gzip.decompress((golden_folder / "train.3.arpa.gz").read_bytes()).decode().splitlines()
     assert [re.sub(r"^[-.e\d]+|[-.e\d]+$", "", line) for line in sorted(ours, key=ngram_of)] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import exp, log
 
 import numpy as np
@@ -142,7 +143,7 @@ def test_models_of_every_method_can_be_pruned_and_sum_to_1(way, smoothing, golde
     counts = count_ngrams(text, 3, len(text.words), GIVEN_OF_LINES)
     spec = NGramSpec(order=3, smoothing=smoothing)
     whole = fit_tables(counts, spec)[0]
-    by_count = fit_tables(counts, spec, (0, 1, 2))[0]
+    by_count = fit_tables(counts, replace(spec, prune=(0, 1, 2)))[0]
     pruned = by_count if way == "count" else prune_by_entropy(whole, 1e-4, chain_history(whole))
     assert len(pruned.logp[2]) < 0.8 * len(whole.logp[2])
     assert np.abs(sums(pruned, np.random.default_rng(3)) - 1).max() < 1e-9

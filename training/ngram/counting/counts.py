@@ -19,7 +19,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -228,8 +227,7 @@ def count_ngrams(
     order: int,
     vocabulary_size: int,
     given: Collection[int],
-    memory_limit: int | None = None,
-    folder: Path | None = None,
+    allocator: ArrayAllocator = IN_MEMORY,
     threads: int | None = None,
     engine: ShardEngine | None = None,
     min_documents: int = 1,
@@ -242,9 +240,7 @@ def count_ngrams(
         order: N.
         vocabulary_size: V; ids are 0 … V − 1.
         given: Ids that are never predicted.
-        memory_limit: Maximum memory of the whole process in bytes, see `memory.py`. With a limit, the counts are in
-            temporary files, with the same values.
-        folder: Folder of the temporary files; None: the system's (`TMPDIR`).
+        allocator: Allocator of the arrays; with a memory limit they are in temporary files, with the same values.
         threads: Number of threads; None for `threads.THREADS`.
         engine: Executor of the shards instead of threads.
         min_documents: With 2 or more, tell which n-grams of two or more tokens occur in at least this many documents.
@@ -259,7 +255,6 @@ def count_ngrams(
     if len(documents.ids) > MOST_TOKENS:
         raise ModelError(f"{len(documents.ids):,} tokens; at most {MOST_TOKENS:,} can be counted", kind="input")
     given_V = mask(given, vocabulary_size)
-    allocator = ArrayAllocator.within(memory_limit, folder)
     ids_T = ids_from_begin(documents, given_V, allocator)
     raw_V = occurrences(ids_T, given_V)
     most_frequent = max(int(raw_V.max(initial=0)), len(documents.offsets) - 1)  # or all begin with one token

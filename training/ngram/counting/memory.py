@@ -58,7 +58,7 @@ class ArrayAllocator:
 
     @classmethod
     def within(cls, limit: int | None, folder: Path | None = None) -> ArrayAllocator:
-        """Return an allocator for a memory limit: of files in *folder* (default: the system's), or of memory."""
+        """Return an allocator for a limit of the whole process in bytes: of files in *folder* (default: `TMPDIR`)."""
         return cls() if limit is None else cls(folder or Path(tempfile.gettempdir()), limit)
 
     def empty(self, length: int, dtype: Any) -> np.ndarray:

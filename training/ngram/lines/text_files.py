@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,56 +14,90 @@ import numpy as np
 from models.atomic_files import not_written
 from models.base import ModelError
 from models.ngram.tables import Precision
-from models.specs import SCORES_ONLY, NGramSpec
+from models.options import WholeOrZero, options
+from models.specs import KNESER_NEY, SCORES_ONLY, NGramSpec
 from models.threads import peak_resident
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.counting.memory import ArrayAllocator
+from training.ngram.counting.memory import IN_MEMORY, ArrayAllocator
 from training.ngram.engine import ShardEngine, Threads
-from training.ngram.fitting import fit_tables, make_spec, require_options
+from training.ngram.fitting import fit_tables
 from training.ngram.lines.line_lm import LineLM, require_ours
 from training.ngram.lines.text_corpus import CAPITAL_UNKNOWN, GIVEN_OF_LINES, LineCorpus, Marks, read_words
+from training.ngram.pruning import thresholds
 from training.ngram.smoothing.methods import TUNED
 
 logger = logging.getLogger(__name__)
 
 
+@options
+class LineSpec(NGramSpec):
+    """Options of a model of text lines; some methods can also drop words (a threshold above 0 at order 1).
+
+    Args:
+        padded_vocabulary: See `kneser_ney.estimate`.
+        held_out: Text file for the methods that tune parameters.
+        limit_vocabulary: A file of words, separated by blanks or line ends: n-grams with any other word are dropped, as
+            `lmplz --limit_vocab_file` does. Words of the list that are not in the text are ignored.
+        marks: Handling of `<s>`, `</s>` and `<unk>` in the text, see `text_corpus.Marks`.
+        memory_limit, folder: See `ArrayAllocator.within`.
+        threads: Number of threads that count and estimate; None for `threads.THREADS`.
+    """
+
+    padded_vocabulary: WholeOrZero = 0
+    held_out: Path | None = None
+    limit_vocabulary: Path | None = None
+    marks: Marks = "refuse"
+    memory_limit: int | None = None
+    folder: Path | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        smoothing, padded = self.smoothing, self.padded_vocabulary
+        is_kneser_ney, is_scores = smoothing in KNESER_NEY, smoothing in SCORES_ONLY
+        drops_words = thresholds(self.prune, self.order)[0] > 0 and not (is_kneser_ney or is_scores)
+        for wrong, message in (
+            (drops_words, f"prune is {self.prune}; {smoothing} keeps all unigrams: the threshold of order 1 must be 0"),
+            (self.entropy and is_scores, f"{smoothing} gives scores, which do not sum to 1 and have no entropy"),
+            (padded and self.entropy, "padding and pruning by entropy cannot be combined: p does not sum to 1"),
+            (padded and not is_kneser_ney, f"only Kneser–Ney can pad its vocabulary, not {smoothing}"),
+            (self.limit_vocabulary and not is_kneser_ney,
+             f"only Kneser–Ney can limit its vocabulary, not {smoothing}"),
+            (smoothing in TUNED and self.held_out is None,
+             f"{smoothing} chooses its parameters on held-out text; there is none"),
+        ):  # fmt: skip
+            if wrong:
+                raise ModelError(message, kind="input")
+
+
 def fit_lines(
-    text: LineCorpus,
-    spec: NGramSpec,
-    prune: Sequence[int] = (),
-    entropy: float = 0.0,
-    held_out: LineCorpus | None = None,
-    padded_vocabulary: int = 0,
-    memory_limit: int | None = None,
-    precision: Precision = "double",
-    folder: Path | None = None,
-    threads: int | None = None,
-    engine: ShardEngine | None = None,
-    allowed: Collection[str] | None = None,
-) -> tuple[LineLM, dict[str, Any]]:
+    text: LineCorpus, spec: LineSpec, precision: Precision = "double", engine: ShardEngine | None = None,
+    allocator: ArrayAllocator = IN_MEMORY,
+) -> tuple[LineLM, dict[str, Any]]:  # fmt: skip
     """Fit a model of lines: count, estimate and prune.
 
     Args:
-        spec, prune, entropy, padded_vocabulary, precision: See `fitting.fit_tables`.
-        held_out: Text for the methods that tune parameters, read with the words of *text*.
-        memory_limit, folder, threads, engine: See `counts.count_ngrams`; also for the estimation.
-        allowed: Words whose n-grams stay; None allows all.
+        precision: See `fitting.fit_tables`.
+        engine: Executor of counting and estimation; None for threads.
+        allocator: Allocator of the counts and tables.
 
     Returns:
         The model, and `ngrams` (per order), `discounts` (per order: D1, D2, D3+; empty for methods without discounts)
         and `fallback_orders` (the orders whose counts of counts did not determine their discounts).
 
     Raises:
-        ModelError: The method tunes parameters and there is no held-out text, or see `counts.count_ngrams` and
+        ModelError: The list of words or the held-out text cannot be read, or see `counts.count_ngrams` and
             `fitting.fit_tables`.
     """
-    if spec.smoothing in TUNED and held_out is None:
-        raise ModelError(f"{spec.smoothing} chooses its parameters on held-out text; there is none", kind="input")
-    where = (memory_limit, folder, threads, engine)
-    counts = count_ngrams(text, spec.order, len(text.words), GIVEN_OF_LINES, *where)  # type: ignore[arg-type]
-    allowed_V = None if allowed is None else np.array([word in allowed for word in text.words])
-    options = (prune, entropy, held_out, padded_vocabulary, precision, engine or Threads(threads), allowed_V)
-    tables, ids, made = fit_tables(counts, spec, *options)  # type: ignore[arg-type]
+    allowed_V, held_out = None, None
+    if spec.limit_vocabulary:
+        allowed = read_words(spec.limit_vocabulary)
+        allowed_V = np.array([word in allowed for word in text.words])
+    if spec.held_out:
+        held_out = LineCorpus.read_file(spec.held_out, text.words, "unknown")
+    documents: Any = text  # frozen, which the protocol cannot say
+    counts = count_ngrams(documents, spec.order, len(text.words), GIVEN_OF_LINES, allocator, spec.threads, engine)
+    options: Any = held_out, precision, engine or Threads(spec.threads), allowed_V, spec.padded_vocabulary
+    tables, ids, made = fit_tables(counts, spec, *options)
     model = LineLM(tables, [text.words[token] for token in ids], spec.smoothing not in SCORES_ONLY)
     discounts = [list(discount.values[1:]) for discount in made.discounts]
     fallbacks = [order for order, discount in enumerate(made.discounts, start=1) if discount.fallback]
@@ -72,55 +105,26 @@ def fit_lines(
 
 
 def fit_text(
-    text: Path,
-    order: int = 5,
-    prune: Sequence[int] = (),
-    smoothing: str = "modified_kneser_ney",
-    arpa: Path | None = None,
-    binary: Path | None = None,
-    *,
-    entropy: float = 0.0,
-    held_out: Path | None = None,
-    marks: Marks = "refuse",
-    padded_vocabulary: int = 0,
-    memory_limit: int | None = None,
-    folder: Path | None = None,
-    threads: int | None = None,
-    engine: ShardEngine | None = None,
-    limit_vocabulary: Path | None = None,
+    text: Path, spec: LineSpec, arpa: Path | None = None, binary: Path | None = None, engine: ShardEngine | None = None
 ) -> dict[str, Any]:
     """Estimate a model from a text file (plain, gzip or zstandard; one sentence per line) and write it.
 
     Args:
-        order, smoothing: See `NGramSpec`.
-        prune, entropy, padded_vocabulary: See `fitting.fit_tables`.
         arpa: Path of the ARPA file (compressed if its name ends in `.gz`); None writes none.
         binary: Folder for the memory-mapped form, with the same precision as ARPA files (four bytes); None writes none.
-        held_out: Text file for the methods that tune parameters.
-        marks: Handling of `<s>`, `</s>` and `<unk>` in the text, see `text_corpus.Marks`.
-        memory_limit, folder, threads, engine: See `counts.count_ngrams`.
-        limit_vocabulary: A file of words, separated by blanks or line ends: n-grams with any other word are dropped, as
-            `lmplz --limit_vocab_file` does. Words of the list that are not in the text are ignored.
+        engine: See `fit_lines`.
 
     Returns:
         `ngrams`, `discounts`, `fallback_orders` (see `fit_lines`), `tokens` (words of the text), `types` (distinct
         words and the three marks), `seconds` and `peak_mib` (peak memory of this process so far).
 
     Raises:
-        ModelError: The text cannot be read, has no line, or has a mark in it (with the line number), or an option is
-            wrong (kind "input"); the results cannot be written (kind "disk").
+        ModelError: The text cannot be read, has no line, or has a mark in it (with the line number; kind "input"); the
+            results cannot be written (kind "disk").
     """
-    began = time.perf_counter()
-    limited = limit_vocabulary is not None
-    spec = checked_spec(order, smoothing, prune, held_out is not None, entropy, padded_vocabulary, limited)
-    require_places(arpa, binary, spec.smoothing)
-    require_texts(text, held_out, limit_vocabulary, apart_from=arpa)
-    corpus = _training_corpus(text, marks, ArrayAllocator.within(memory_limit, folder))
-    allowed = None if limit_vocabulary is None else read_words(limit_vocabulary)
-    other = LineCorpus.read_file(held_out, corpus.words, "unknown") if held_out else None
-    model, report = fit_lines(
-        corpus, spec, prune, entropy, other, padded_vocabulary, memory_limit, "single", folder, threads, engine, allowed
-    )
+    began, allocator = time.perf_counter(), ArrayAllocator.within(spec.memory_limit, spec.folder)
+    corpus = _training_corpus(text, spec.marks, allocator)
+    model, report = fit_lines(corpus, spec, "single", engine, allocator)
     tokens = {"tokens": len(corpus.ids) - 2 * len(corpus), "types": len(corpus.words)}
     del corpus
     if binary is not None:
@@ -140,28 +144,6 @@ def _training_corpus(text: Path, marks: Marks, allocator: ArrayAllocator) -> Lin
             "%s has the word %s: readers of ARPA files take it for the unknown word", text, CAPITAL_UNKNOWN
         )
     return corpus
-
-
-def checked_spec(
-    order: int,
-    smoothing: str,
-    prune: Sequence[int] = (),
-    held_out: bool = False,
-    entropy: float = 0.0,
-    padded_vocabulary: int = 0,
-    limited: bool = False,
-) -> NGramSpec:
-    """Return the spec of a fit; check the options and their combinations before a long text is read.
-
-    Raises:
-        ModelError: An option is out of its range, or cannot be combined with another; a
-            method needs *held_out* text to tune parameters. Kind "input".
-    """
-    spec = make_spec(order=order, smoothing=smoothing)
-    require_options(spec, prune, entropy, padded_vocabulary, limited)
-    if spec.smoothing in TUNED and not held_out:
-        raise ModelError(f"{smoothing} chooses its parameters on held-out text; there is none", kind="input")
-    return spec
 
 
 def require_places(arpa: Path | None, binary: Path | None, smoothing: str) -> None:

@@ -62,10 +62,10 @@ def ranges_of_few_rows(pieces: int, rows: int, *_: Any) -> list[slice]:
 def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_memory(
     documents, order, pieces, threads, precision, smoothing, prune, least, stream_of, tmp_path
 ):
-    text, spec, prune = stream_of(documents), NGramSpec(order=order, smoothing=smoothing), prune[:order]
+    text, spec = stream_of(documents), NGramSpec(order=order, smoothing=smoothing, prune=prune[:order])
     options = {"precision": precision, "held_out": stream_of(documents[:3])}
     counts = count_ngrams(text, order, V, CONTEXT_IDS, min_documents=least)
-    whole = fit_tables(counts, spec, prune, **options).tables
+    whole = fit_tables(counts, spec, **options).tables
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "MOST_WINDOWS", pieces)
         patch.setattr(counting, "memory_plan", partial(plan_of_small_pieces, pieces))
@@ -74,8 +74,9 @@ def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_me
         patch.setattr(by_context, "NGRAMS", pieces)
         for module in (by_context, window_counts, kneser_ney):
             patch.setattr(module, "ranges_in_memory", partial(ranges_of_few_rows, pieces))
-        counts = count_ngrams(text, order, V, CONTEXT_IDS, AMPLE, tmp_path, threads, min_documents=least)
-        spilled = fit_tables(counts, spec, prune, engine=Threads(threads), **options).tables
+        files = ArrayAllocator(tmp_path, AMPLE)
+        counts = count_ngrams(text, order, V, CONTEXT_IDS, files, threads, min_documents=least)
+        spilled = fit_tables(counts, spec, engine=Threads(threads), **options).tables
     spilled.save(tmp_path / "model")
     for made in (spilled, Tables.load(tmp_path / "model")):
         for name, array in whole.arrays().items():
@@ -100,7 +101,7 @@ def test_a_folder_without_room_is_an_error_that_says_what_to_do(broken, stream_o
 
         monkeypatch.setattr(allocator, "_reserve", no_room)
     with pytest.raises(ModelError, match=r"temporary files in .*folder with more room") as caught:
-        count_ngrams(stream_of(reviews_of(20, V, 1)), 3, V, CONTEXT_IDS, AMPLE, folder)
+        count_ngrams(stream_of(reviews_of(20, V, 1)), 3, V, CONTEXT_IDS, ArrayAllocator(folder, AMPLE))
     assert caught.value.kind == "disk"
     assert list(tmp_path.iterdir()) == []
 
@@ -111,7 +112,7 @@ from types import SimpleNamespace
 from pathlib import Path
 import numpy as np
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.engine import Threads
+from training.ngram.counting.memory import ArrayAllocator
 from training.ngram.fitting import fit_tables
 from models.specs import NGramSpec, Smoothing
 draw = np.random.default_rng(1)
@@ -119,8 +120,8 @@ ids = np.minimum(draw.zipf(1.2, 1_500_000) + 2, 59_999).astype(np.int32)
 ids[::30] = 1
 text = SimpleNamespace(ids=ids, offsets=np.append(np.arange(0, len(ids), 30), len(ids)))
 limit, folder, smoothing, prune = int(sys.argv[1]) or None, Path(sys.argv[2]), sys.argv[3], eval(sys.argv[4])
-counts = count_ngrams(text, 5, 60_000, {1}, limit, folder)
-tables = fit_tables(counts, NGramSpec(order=5, smoothing=smoothing), prune, precision="single").tables
+counts = count_ngrams(text, 5, 60_000, {1}, ArrayAllocator.within(limit, folder))
+tables = fit_tables(counts, NGramSpec(order=5, smoothing=smoothing, prune=prune), precision="single").tables
 tables.save(folder / "model", "single")
 mark = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(int(mark.split()[1]) << 10)
@@ -150,14 +151,15 @@ def test_a_process_keeps_within_its_limit_where_it_would_take_more(smoothing, pr
 def test_entropy_pruning_that_does_not_fit_into_the_limit_is_refused_with_what_it_takes(
     stream_of, reviews_of, tmp_path
 ):
-    text, spec = stream_of(reviews_of(50, V, 1)), NGramSpec(order=3)
-    expected = fit_tables(count_ngrams(text, 3, V, CONTEXT_IDS), spec, entropy=1e-4).tables
-    ample = fit_tables(count_ngrams(text, 3, V, CONTEXT_IDS, AMPLE, tmp_path), spec, entropy=1e-4).tables
+    text, spec = stream_of(reviews_of(50, V, 1)), NGramSpec(order=3, entropy=1e-4)
+    files = ArrayAllocator(tmp_path, AMPLE)
+    expected = fit_tables(count_ngrams(text, 3, V, CONTEXT_IDS), spec).tables
+    ample = fit_tables(count_ngrams(text, 3, V, CONTEXT_IDS, files), spec).tables
     assert all(np.array_equal(array, ample.arrays()[name]) for name, array in expected.arrays().items())
-    counts = count_ngrams(text, 3, V, CONTEXT_IDS, AMPLE, tmp_path)
+    counts = count_ngrams(text, 3, V, CONTEXT_IDS, files)
     counts.allocator.limit = resident()
     with pytest.raises(
         ModelError, match=r"pruning by entropy takes some [\d,]+ MiB, .* beyond the memory limit"
     ) as caught:
-        fit_tables(counts, spec, entropy=1e-4)
+        fit_tables(counts, spec)
     assert caught.value.kind == "input"

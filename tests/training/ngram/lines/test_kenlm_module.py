@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.specs import NGramSpec
 from models.tokens.special import CONTEXT_IDS
+from tests.estimated_ngrams import estimate_ngrams
 from training.ngram.arpa_writer import LN10, write_arpa
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.lines.text_corpus import UNK, LineCorpus
-from training.ngram.lines.text_files import fit_lines
-from training.ngram.ngram_fit import estimate_ngrams
+from training.ngram.lines.text_files import LineSpec, fit_lines
 
 SCORES = """
 import json, sys
@@ -50,7 +49,7 @@ def by_kenlm() -> Callable[[Path, list[str]], Scored]:
 
 @pytest.mark.parametrize(("name", "prune"), [("train", ()), ("train", (1, 1, 2)), ("quirk", (0, 1))])
 def test_it_reads_our_file_and_scores_every_word_as_we_do(name, prune, golden_text, tmp_path, by_kenlm):
-    model = fit_lines(golden_text(name), NGramSpec(order=3), prune)[0]
+    model = fit_lines(golden_text(name), LineSpec(order=3, prune=prune))[0]
     model.to_arpa(tmp_path / "model.arpa")
     held_out, named = golden_text("held_out", model.words), golden_text("held_out")
     spans = list(zip(held_out.offsets[:-1], held_out.offsets[1:], strict=True))

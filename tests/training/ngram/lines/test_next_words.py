@@ -7,16 +7,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from models.specs import NGramSpec
 from training.ngram.lines.line_lm import LineLM, next_words, write_lines
 from training.ngram.lines.text_corpus import LineCorpus
-from training.ngram.lines.text_files import fit_lines
+from training.ngram.lines.text_files import LineSpec, fit_lines
 
 TEXT = ["the soup was good", "the soup was cold", "the soup was good", "the tea was good", "we like the tea"]
 
 
 def model(smoothing: str, order: int = 3) -> LineLM:
-    return fit_lines(LineCorpus.read(TEXT), NGramSpec(order=order, smoothing=smoothing))[0]
+    return fit_lines(LineCorpus.read(TEXT), LineSpec(order=order, smoothing=smoothing))[0]
 
 
 @pytest.mark.parametrize("prompt", ["", "the soup", "the soup was", "zebra the"])

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.specs import NGramSpec
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.lines.line_lm import LineLM
-from training.ngram.lines.text_corpus import BEGIN, END, GIVEN_OF_LINES, LineCorpus, read_words
-from training.ngram.lines.text_files import fit_lines
+from training.ngram.lines.text_corpus import BEGIN, END, GIVEN_OF_LINES, LineCorpus
+from training.ngram.lines.text_files import LineSpec, fit_lines
 from training.ngram.measure import total
 
 LN10 = np.log(10)
@@ -53,10 +52,9 @@ def as_arpa(model: LineLM) -> dict[tuple[str, ...], tuple[float, float]]:
 
 
 def fitted(
-    text, order: int, prune: tuple[int, ...] = (), padded_vocabulary: int = 0, allowed=None, **options
+    text, order: int, prune: tuple[int, ...] = (), **options
 ) -> LineLM:
-    spec = NGramSpec(order=order, **options)
-    return fit_lines(text, spec, prune[:order], padded_vocabulary=padded_vocabulary, allowed=allowed)[0]
+    return fit_lines(text, LineSpec(order=order, prune=prune[:order], **options))[0]
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +63,8 @@ def fitted_as(golden_text, golden_folder):
 
     def fit(name: str, order: int) -> LineLM:
         text, _, rest = name.partition("_")
-        allowed = read_words(golden_folder / "limited.txt") if "limited" in rest else None
-        options = {"allowed": allowed, **OPTIONS.get(name, {})}
+        listed = golden_folder / "limited.txt" if "limited" in rest else None
+        options = {"limit_vocabulary": listed, **OPTIONS.get(name, {})}
         return fitted(golden_text(text), order, THRESHOLDS.get(rest[-3:], ()), **options)
 
     return fit
@@ -122,7 +120,7 @@ def test_real_sentences_give_lmplz_s_ngrams_and_query_s_perplexities_whatever_is
     rows = [line.split("\t") for line in (golden_folder / "real_text.tsv").read_text().splitlines()]
     for prune in sorted({row[1] for row in rows if row[0] == str(order)}):
         theirs = {label.rstrip(":"): float(value) for n, t, label, value in rows if (n, t) == (str(order), prune)}
-        model, report = fit_lines(corpus, NGramSpec(order=order), tuple(map(int, prune.split())))
+        model, report = fit_lines(corpus, LineSpec(order=order, prune=tuple(map(int, prune.split()))))
         scores = model.score_text(model.read_lines(held_out))
         assert report["ngrams"] == [theirs[f"ngrams {k}"] for k in range(1, order + 1)]
         assert (scores.oov, scores.tokens) == (theirs["OOVs"], theirs["Tokens"])

@@ -12,17 +12,16 @@ import pytest
 
 from models import atomic_files as placing
 from models.base import ModelError
-from models.specs import NGramSpec
 from training.ngram.lines.line_lm import LineLM
 from training.ngram.lines.text_corpus import LineCorpus
-from training.ngram.lines.text_files import fit_lines
+from training.ngram.lines.text_files import LineSpec, fit_lines
 
 
 def model_of(names: str, order: int) -> LineLM:
     """Return a model of a little text; other names, same numbers: tables and words of two of them would fit."""
     lines = [" ".join(line) for line in ("ab", "abc", "b", "cab")]
     text = [line.translate(str.maketrans("abc", names)) for line in lines]
-    return fit_lines(LineCorpus.read(text), NGramSpec(order=order))[0]
+    return fit_lines(LineCorpus.read(text), LineSpec(order=order))[0]
 
 
 def content(folder: Path) -> dict[str, bytes]:

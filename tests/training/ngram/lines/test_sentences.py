@@ -10,13 +10,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from models.ngram import lookup
-from models.specs import NGramSpec
 from tests.examples import examples
 from tests.training.ngram.lines.test_ngram_parity import LN10, read_arpa
 from training.ngram.lines import line_lm
 from training.ngram.lines.line_lm import LineLM, TokenScore
 from training.ngram.lines.text_corpus import UNK, LineCorpus
-from training.ngram.lines.text_files import fit_lines
+from training.ngram.lines.text_files import LineSpec, fit_lines
 
 ORDERS = [1, 2, 3, 4, 5, 6]
 WORDS = ["a", "b", "c", "d", "é", "好", "a\x0bb", "the"]
@@ -31,7 +30,7 @@ SENTENCES = st.lists(
 def fitted(order: int, precision: str = "single", seed: int = 1) -> LineLM:
     draw = np.random.default_rng(seed)
     lines = [" ".join(draw.choice(WORDS, draw.integers(0, 9)).tolist()) for _ in range(80)]
-    return fit_lines(LineCorpus.read([*lines, "?"]), NGramSpec(order=order), precision=precision)[0]
+    return fit_lines(LineCorpus.read([*lines, "?"]), LineSpec(order=order), precision=precision)[0]
 
 
 def of_the_text(model: LineLM, sentence: str) -> list[tuple[float, bool]]:

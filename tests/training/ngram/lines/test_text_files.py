@@ -17,7 +17,7 @@ from tests.examples import examples
 from training.ngram.lines import text_corpus
 from training.ngram.lines.line_lm import LineLM
 from training.ngram.lines.text_corpus import MARKS, LineCorpus
-from training.ngram.lines.text_files import fit_text, score_text
+from training.ngram.lines.text_files import LineSpec, fit_text, score_text
 
 TEXT = "the lamp shines\n\n the\tlamp  leaks\r\nnobody thinks \x00 so\n"
 PACKED = {
@@ -82,7 +82,7 @@ def test_unk_in_a_training_text_can_be_counted_as_the_unknown_word(tmp_path):
     """Against the formula of Kneser-Ney with the discounts of the fit."""
     lines = ["the <unk> was cold", "we had N <unk> tacos", "the soup was cold", "the tacos were <unk> and cold"] * 4
     (tmp_path / "text").write_text("\n".join([*lines, "<unk> was fine"]))
-    report = fit_text(tmp_path / "text", 2, marks="unknown", binary=tmp_path / "model")
+    report = fit_text(tmp_path / "text", LineSpec(order=2, marks="unknown"), binary=tmp_path / "model")
     ones, twos = ([0, *discounts] for discounts in report["discounts"])
     model = LineLM.open(tmp_path / "model")
     sentences = [["<s>", *line.split(), "</s>"] for line in (*lines, "<unk> was fine")]
@@ -111,7 +111,7 @@ def test_unk_in_a_training_text_can_be_counted_as_the_unknown_word(tmp_path):
 def test_a_model_of_the_penn_treebank_has_the_published_perplexity(real_data, tmp_path):
     """Kneser-Ney of order 5: 141.2 (T. Mikolov et al. (2011), "Empirical evaluation and combination of advanced …")."""
     texts = real_data / "ptb_lm_benchmark"
-    fit_text(texts / "train.txt.gz", 5, marks="unknown", binary=tmp_path / "model")
+    fit_text(texts / "train.txt.gz", LineSpec(order=5, marks="unknown"), binary=tmp_path / "model")
     assert score_text(tmp_path / "model", texts / "test.txt.gz")["perplexity"] == pytest.approx(141.2, abs=0.05)
 
 
@@ -130,7 +130,7 @@ def test_a_mark_in_the_text_is_refused_with_its_line_or_skipped(mark, tmp_path, 
 @pytest.mark.parametrize("prune", [(), (1, 1, 2)])
 def test_a_text_becomes_an_arpa_file_and_a_folder_that_score_alike(prune, golden_folder, tmp_path):
     train, held_out = golden_folder / "train.txt", golden_folder / "held_out.txt"
-    report = fit_text(train, 3, prune, arpa=tmp_path / "model.arpa.gz", binary=tmp_path / "model")
+    report = fit_text(train, LineSpec(order=3, prune=prune), arpa=tmp_path / "model.arpa.gz", binary=tmp_path / "model")
     assert report["ngrams"] == ([82, 212, 194] if prune else [121, 413, 842])
     assert (report["tokens"], report["types"], report["fallback_orders"]) == (2792, 121, [])
     assert report["discounts"][2] == pytest.approx([0.716556, 1.156205, 1.362157], abs=1e-6)
@@ -143,7 +143,7 @@ def test_a_text_becomes_an_arpa_file_and_a_folder_that_score_alike(prune, golden
 
 
 def test_a_folder_that_is_damaged_is_refused(golden_folder, tmp_path):
-    fit_text(golden_folder / "tiny.txt", 2, binary=tmp_path / "model")
+    fit_text(golden_folder / "tiny.txt", LineSpec(order=2), binary=tmp_path / "model")
     (tmp_path / "model" / "words.txt").write_text("<unk>\n<s>\n")
     with pytest.raises(ModelError, match="2 words") as caught:
         LineLM.open(tmp_path / "model")
@@ -157,7 +157,7 @@ def test_a_limited_vocabulary_leaves_out_what_is_not_on_the_list(tmp_path, caplo
     text, listed = tmp_path / "train.txt", tmp_path / "words.txt"
     text.write_text("the lamp shines\nthe lamp leaks\n")
     listed.write_text("the lamp\nnowhere\n")
-    report = fit_text(text, 2, binary=tmp_path / "model", limit_vocabulary=listed)
+    report = fit_text(text, LineSpec(order=2, limit_vocabulary=listed), binary=tmp_path / "model")
     model = LineLM.open(tmp_path / "model")
     assert model.words == ("<unk>", "<s>", "</s>", "the", "lamp")
     assert report["ngrams"] == [5, 2], "<s> the, the lamp"
@@ -180,4 +180,4 @@ def test_a_list_of_words_that_cannot_be_used_is_refused(content, options, messag
     if content is not None:
         listed.write_bytes(content)
     with pytest.raises(ModelError, match=message):
-        fit_text(text, 2, binary=tmp_path / "model", limit_vocabulary=listed, **options)
+        fit_text(text, LineSpec(order=2, limit_vocabulary=listed, **options), binary=tmp_path / "model")

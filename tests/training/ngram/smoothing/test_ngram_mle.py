@@ -14,10 +14,10 @@ from course.maximum_likelihood import MaximumLikelihood
 from models.base import ModelError
 from models.specs import NGramSpec
 from models.tokens.special import CONTEXT_IDS
+from tests.estimated_ngrams import estimate_ngrams
 from training.context import FitContext
 from training.fit import fit_model
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.ngram_fit import estimate_ngrams
 
 V = 20
 STUDENTS, OPENED, THEIR, BOOKS, EXAMS, MINDS = range(9, 15)

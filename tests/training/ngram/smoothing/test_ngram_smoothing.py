@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from models.ngram.lm import NGramLM
 from models.specs import SCORES_ONLY, NGramSpec
 from models.tokens.special import CONTEXT_IDS
+from tests.estimated_ngrams import estimate_ngrams
 from tests.examples import examples
 from tests.training.ngram.smoothing.odd_corpora import V
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fitting import packed_tables
 from training.ngram.measure import score_chunks
-from training.ngram.ngram_fit import estimate_ngrams
 from training.ngram.smoothing import katz
 from training.ngram.smoothing.held_out import GRID, estimate_add_k, evidence, tune
 from training.ngram.smoothing.methods import METHODS, estimate, figures

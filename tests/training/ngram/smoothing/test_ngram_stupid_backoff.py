@@ -7,8 +7,8 @@ import pytest
 
 from models.ngram.lm import NGramLM
 from models.tokens.special import CONTEXT_IDS, EOS
+from tests.estimated_ngrams import estimate_ngrams
 from training.ngram.counting.counts import count_ngrams
-from training.ngram.ngram_fit import estimate_ngrams
 
 V = 14
 SOUP, BREAD, TEA, GOOD, COLD = range(9, 14)

@@ -1,0 +1,17 @@
+"""Estimate n-gram models from counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.ngram.lm import NGramLM
+from models.specs import SCORES_ONLY, NGramSpec
+from training.ngram.counting.counts import Documents, NGramCounts
+from training.ngram.fitting import fit_tables
+
+
+def estimate_ngrams(
+    counts: NGramCounts, smoothing: Any = "modified_kneser_ney", held_out: Documents | None = None, **options: Any
+) -> NGramLM:
+    spec = NGramSpec(order=counts.order, smoothing=smoothing, **options)
+    return NGramLM(fit_tables(counts, spec, held_out).tables, smoothing not in SCORES_ONLY)
