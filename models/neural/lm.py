@@ -137,10 +137,8 @@ class NeuralLM:
 
     def in_int8(self, normalise: bool, only_quick: bool) -> Self | None:
         """Return this model with steps in int8; see `models.bundles.bundle.in_int8`."""
-        try:
-            from .inference.int8 import int8_reader, is_quick
-        except ImportError:  # numba is not installed
-            return None
+        from .inference.int8 import int8_reader, is_quick
+
         reader = None if only_quick and not is_quick() else int8_reader(self.network, normalise)
         return None if reader is None else self.with_reader(reader)
 

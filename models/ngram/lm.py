@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from ..atomic_files import file_of
 from ..base import ModelError
 from ..specs import SCORES_ONLY, NGramSpec
-from .lookup import NONE, apart, backoff_weights, different, follow, write_followers
-from .tables import Precision, Tables, compiled_steps, unknown_words
+from .lookup import NONE, backoff_weights, different
+from .tables import Precision, Tables, unknown_words
 
 if TYPE_CHECKING:
     import torch
@@ -86,7 +86,7 @@ class NGramLM:
         import torch  # only here: without it, fitting and scoring start seconds earlier
 
         state = self.read(np.asarray(ids_B)[:, None], state)
-        return torch.from_numpy(self._next(state, np.float32, compiled_steps())), state
+        return torch.from_numpy(self._next(state, np.float32)), state
 
     def read(self, ids_BT: np.ndarray, state: NGramState) -> NGramState:
         """Read T tokens of each stream without scoring them; return the state after them.
@@ -112,7 +112,7 @@ class NGramLM:
         nats_BT[self._given_V.take(ids_BT)] = 0.0
         return nats_BT, self._after(ids_BL)
 
-    def distribution(self, state: NGramState, dtype: type = np.float64) -> np.ndarray:
+    def distribution(self, state: NGramState) -> np.ndarray:
         """Return the log-probabilities of the next token, (B, V) nats; −inf for given ids.
 
         In float64 each row sums to 1 within 1e-12.
@@ -121,7 +121,7 @@ class NGramLM:
             ModelError: The model has no probabilities (stupid back-off).
         """
         self._require_probabilities()
-        return self._next(state, dtype)
+        return self._next(state, np.float64)
 
     def _require_probabilities(self) -> None:
         if not self.normalised:
@@ -130,18 +130,20 @@ class NGramLM:
                 "is no perplexity; it can rank next words (`read`, `step`)", kind="input",
             )  # fmt: skip
 
-    def _next(self, state: NGramState, dtype: type, kernels: Any = None) -> np.ndarray:
+    def _next(self, state: NGramState, dtype: type) -> np.ndarray:
         """Return log p (or log scores) of the next token, (B, V).
 
         Start with the unigrams times the back-off weights of all longer contexts. Then overwrite the entries of the
         followers of each longer context. Streams with the same context are looked up once: a text that is read with
-        each rating soon has the same last tokens in all its streams. The result is the same to the bit with *kernels*.
+        each rating soon has the same last tokens in all its streams.
 
         Raises:
             ModelError: A follower has an id outside the vocabulary: its file is damaged; kind "bundle".
         """
+        from . import step_kernels as kernels  # only here: numba takes half a second, which a fit does not need
+
         first_U, which_B = different(state.context_BK)
-        contexts = [context_B[first_U] for context_B in self.contexts(state, kernels)]
+        contexts = [context_B[first_U] for context_B in self.contexts(state)]
         weights = [backoff_weights(c, b) for c, b in zip(contexts, self.tables.backoff, strict=True)]
         # remaining[k]: sum of the log back-off weights of all contexts of more than k tokens
         remaining = [sum(weights[k:], np.zeros(len(first_U))) for k in range(self.order)]
@@ -150,8 +152,7 @@ class NGramLM:
         for followers, logp, context_U, left_U in zip(
             self.tables.followers, self.tables.logp[1:], contexts, remaining[1:], strict=True
         ):
-            write = kernels.write_followers if kernels else write_followers
-            if not write(out_UV, context_U, followers.first_C, followers.word_M, logp, left_U):
+            if not kernels.write_followers(out_UV, context_U, followers.first_C, followers.word_M, logp, left_U):
                 raise unknown_words(file_of(followers.word_M), self.vocabulary_size)
         return out_UV if len(first_U) == len(which_B) else out_UV[which_B]
 
@@ -168,7 +169,7 @@ class NGramLM:
         window_NK = before_BL[text_N[:, None], position_N[:, None] + np.arange(self.order - 1)]
         return self._next(self._after(window_NK), np.float32)
 
-    def contexts(self, state: NGramState, kernels: Any = None) -> list[np.ndarray]:
+    def contexts(self, state: NGramState) -> list[np.ndarray]:
         """Return the rows of the contexts of 1, 2, … N − 1 tokens before the next token, each (B,) int64.
 
         NONE if a context was never seen. In `tables`, the row is the index of the context's back-off weight (`backoff`)
@@ -179,14 +180,9 @@ class NGramLM:
         if (latest := self._looked_up) and latest[0] is state:  # a mixture calls again, right after the step
             return latest[1]
         first_U, which_B = different(state.context_BK)
-        context_UK, orders = state.context_BK[first_U], self.tables.followers[: self.order - 2]
-        if kernels and (packed := self.tables.packed):
-            rows_U = kernels.contexts_of(context_UK, packed)
-        else:
-            ids_UL = apart(context_UK)
-            longer = follow(ids_UL.ravel(), orders)
-            rows_U = [context_UK[:, -1], *(row_T.reshape(ids_UL.shape)[:, -1].astype(np.int64) for row_T in longer)]
-        rows = [row_U[which_B] for row_U in rows_U]
+        from . import step_kernels as kernels
+
+        rows = [row_U[which_B] for row_U in kernels.contexts_of(state.context_BK[first_U], self.tables.packed)]
         self._looked_up = (state, rows)
         return rows
 

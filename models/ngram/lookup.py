@@ -148,22 +148,6 @@ def different(context_BK: np.ndarray) -> tuple[list[int], list[int]]:
     return [first[number] for number in range(len(numbers))], which_B
 
 
-def write_followers(
-    out_UV: np.ndarray, context_U: np.ndarray, first_C: np.ndarray, word_M: np.ndarray, logp_M: np.ndarray,
-    backoff_U: np.ndarray,
-) -> bool:  # fmt: skip
-    """Write log p of the words that follow each stream's context, plus the back-off weights of longer contexts.
-
-    Return False where a word is outside the vocabulary, as in a damaged file; then not all are written.
-    """
-    for stream in np.flatnonzero(context_U != NONE):
-        rows = slice(*first_C[context_U[stream] : context_U[stream] + 2].tolist())
-        if int(word_M[rows].max(initial=0)) >= out_UV.shape[1]:
-            return False
-        out_UV[stream, word_M[rows]] = logp_M[rows] + backoff_U[stream]
-    return True
-
-
 def backoff_weights(context_B: np.ndarray, backoff_M: np.ndarray) -> np.ndarray:
     """Return log γ of each context, 0 for a context that was never seen; (B,) float64."""
     weight_B = np.zeros(len(context_B))

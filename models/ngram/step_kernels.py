@@ -126,7 +126,10 @@ def real_at(address: Any, width: Any, index: Any) -> Any:
 def write_followers(
     out_UV: Any, context_U: Any, first_C: Any, word_M: Any, logp_M: Any, backoff_U: Any
 ) -> bool:
-    """Do the same as `lookup.write_followers`: nothing is written outside *out_UV*, whatever the files hold."""
+    """Write log p of the words that follow each context, plus the back-off weights of longer contexts.
+
+    Return False where a word is outside the vocabulary, as in a damaged file: nothing is written outside *out_UV*.
+    """
     V, M = out_UV.shape[1], len(word_M)
     for u in range(len(context_U)):
         if context_U[u] >= 0:

@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -98,13 +99,17 @@ class Tables:
         return self.followers[order - 2].word_M
 
     @cached_property
-    def packed(self) -> Packed | None:
-        """The arrays as compiled look-ups take them; None where one cannot be read so, as a part of a larger array."""
-        return Packed.of(self.followers, self.logp, self.backoff)
+    def packed(self) -> Packed:
+        """The arrays as compiled look-ups take them."""
+        return Packed(self.followers, self.logp, self.backoff)
 
     def log_probabilities(self, ids_BT: np.ndarray) -> np.ndarray:
-        """Return log p of every token after all tokens before it in its row, (B, T) float64; 0 for `lookup.NONE`."""
-        if (kernels := short_kernels(ids_BT.size)) and self.packed:
+        """Return log p of every token after all tokens before it in its row, (B, T) float64; 0 for `lookup.NONE`.
+
+        Short texts are read by `step_kernels.py`, with the same result, unless that would first import numba.
+        """
+        kernels = sys.modules.get(f"{__package__}.step_kernels")
+        if kernels and ids_BT.size <= SHORT:
             logp_BT: np.ndarray = kernels.log_probabilities(ids_BT, self.packed)
             return logp_BT
         ids_BL = apart(ids_BT)
@@ -250,10 +255,6 @@ def _open(folder: Path, name: str, length: int, dtype: type) -> np.ndarray:
     return array.view(np.ndarray)
 
 
-_WHOLE = tuple(map(np.dtype, (np.uint16, np.uint32, np.uint64, np.int64)))
-_REAL = tuple(map(np.dtype, (np.float32, np.float64)))
-
-
 class Packed:
     """The arrays of a model and, at `address`, an array (int64) of where they are.
 
@@ -265,52 +266,24 @@ class Packed:
     addresses of its own.
 
     Args:
-        followers, logp, backoff: See `Tables`. Their arrays are contiguous, aligned, and of the types of `of`.
+        followers, logp, backoff: See `Tables`. Of an array that is no whole block of memory, a copy is kept.
     """
 
     def __init__(
         self, followers: Sequence[Followers], logp: Sequence[np.ndarray], backoff: Sequence[np.ndarray]
     ) -> None:
         self._arrays = tuple(followers), tuple(logp), tuple(backoff)
-        numbers = [len(logp)]
+        self._whole, numbers = list[np.ndarray](), [len(logp)]
         for longer, logp_M, backoff_M in zip_longest(followers, logp, backoff):
             words = (None, None) if longer is None else (longer.word_M, longer.first_C)
             for array in (*words, logp_M, backoff_M):
-                numbers += (0, 0, 0) if array is None else (array.ctypes.data, array.itemsize, len(array))
+                if array is None:
+                    numbers += (0, 0, 0)
+                else:
+                    self._whole.append(np.require(array, requirements=["C", "A"]))
+                    numbers += (self._whole[-1].ctypes.data, array.itemsize, len(array))
         self._numbers = np.array(numbers, np.int64)
         self.order, self.address = len(logp), int(self._numbers.ctypes.data)
 
-    @classmethod
-    def of(
-        cls, followers: Sequence[Followers], logp: Sequence[np.ndarray], backoff: Sequence[np.ndarray]
-    ) -> Self | None:
-        """Return the arrays packed; None where compiled look-ups cannot read one as it is in memory."""
-        whole = (array for order in followers for array in (order.word_M, order.first_C))
-        readable = (_readable(array, kinds) for kinds, arrays in ((_WHOLE, whole), (_REAL, (*logp, *backoff)))
-                    for array in arrays)  # fmt: skip
-        return cls(followers, logp, backoff) if all(readable) else None
-
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._arrays
-
-
-def _readable(array: np.ndarray, kinds: Sequence[np.dtype]) -> bool:
-    return array.dtype in kinds and array.ndim == 1 and array.flags.c_contiguous and array.flags.aligned
-
-
-@cache
-def compiled_steps() -> Any:
-    """Return the module `step_kernels.py`; None if numba is not installed, as where a stranger opens a model."""
-    try:
-        from . import step_kernels
-    except ImportError:
-        return None
-    return step_kernels
-
-
-def short_kernels(tokens: int) -> Any:
-    """Return the module `step_kernels.py` for reading so many tokens; None where numpy is to do it.
-
-    The results are equal to the bit. A process that takes no step does not wait until numba is imported.
-    """
-    return compiled_steps() if tokens <= SHORT and compiled_steps.cache_info().currsize else None

@@ -15,11 +15,7 @@ import torch
 from ..base import FirstEntries, ModelError
 from ..sampling_options import Sampling
 from ..tokens.special import EOS
-
-try:
-    from . import draw_kernels
-except ImportError:  # numba is not installed, as where a stranger opens an exported model
-    draw_kernels = None  # type: ignore[assignment]
+from . import draw_kernels
 
 NOT_NUMBERS = "the model gives log-probabilities that are not numbers (NaN), so no token can be chosen"
 
@@ -178,8 +174,7 @@ UNCHANGED = Sampling()
 
 def in_one_pass(logp_NV: torch.Tensor, sampling: Sampling) -> bool:
     """Return whether `draw` can draw from these distributions with these options."""
-    compiled = draw_kernels is not None and logp_NV.device.type == "cpu" and logp_NV.dtype == torch.float32
-    return compiled and sampling.cuts_only
+    return logp_NV.device.type == "cpu" and logp_NV.dtype == torch.float32 and sampling.cuts_only
 
 
 def draw(logp_NV: torch.Tensor, never: torch.Tensor, sampling: Sampling, uniforms_N: np.ndarray) -> np.ndarray:

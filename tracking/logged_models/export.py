@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).resolve().parents[2] / "models"
 BUNDLE_PATH, SPEC = "artifacts/bundle", "spec.json"
-REQUIRED = ("mlflow", "numpy", "polars", "pydantic", "safetensors", "tokenizers", "torch")
+REQUIRED = ("mlflow", "numba", "numpy", "polars", "pydantic", "safetensors", "tokenizers", "torch")
 MAX_PARAMS = 90
 REGISTERED = re.compile(r'"(\.\w+(?:\.\w+)*):\w+"')
 """Class that a table of kinds names: ".ngram.lm:NGramLM"."""

@@ -32,11 +32,7 @@ from ..layers.own_layer import NormedLayer, OwnLayer, over_time
 from ..network import Network, NetworkState
 from ..output.adaptive import AdaptiveOutput
 from ..output.base import SoftmaxOutput
-
-try:
-    from . import kernels
-except ImportError:  # numba is not installed, as where a stranger opens an exported model
-    kernels = None  # type: ignore[assignment]
+from . import kernels
 
 Linear = Callable[[Tensor], Tensor]
 """Maps x (N, E) to x Wᵀ + b (N, G)."""
@@ -288,15 +284,19 @@ class AdaptiveLogp:
         self.order_P = output.order_P
         self.given = np.setdiff1d(np.arange(self.entries), self.order_P.numpy())
         first = np.sort(np.concatenate([self.given, self.order_P[: self.cuts[0]].numpy()]))
-        in_order = kernels is not None and np.array_equal(first, np.arange(len(first)))
-        self.first_entries = len(first) if in_order else 0
+        self.first_entries = len(first) if np.array_equal(first, np.arange(len(first))) else 0
 
     def __call__(self, h_NE: Tensor) -> Tensor:
         """Return log p of every entry (N, V)."""
         levels = [self.head(h_NE)]
         for project, tail in zip(self.projects, self.tails, strict=True):
             levels.append(tail(h_NE if project is None else project(h_NE)))
-        return self._joined(levels) if kernels is None else self._joined_in_one_pass(levels)
+        order_P, head_NC = self.order_P.numpy(), levels[0].numpy()
+        logp_NV = self._head_in(head_NC, self.entries)
+        for k, (low, high) in enumerate(pairwise(self.cuts)):
+            tail_N = head_NC[:, self.cuts[0] + k].copy()
+            kernels.log_softmax_of_level(levels[k + 1].numpy(), tail_N, order_P[low:high], logp_NV)
+        return torch.from_numpy(logp_NV)
 
     def first(self, h_NE: Tensor) -> Tensor:
         """Return log p of the `first_entries` (N, C); no tail is computed."""
@@ -308,24 +308,6 @@ class AdaptiveLogp:
         logp_NV[:, self.given] = -np.inf
         order_P, none_N = self.order_P[: self.cuts[0]].numpy(), np.zeros(len(head_NC), np.float32)
         kernels.log_softmax_of_level(head_NC, none_N, order_P, logp_NV)
-        return logp_NV
-
-    def _joined_in_one_pass(self, levels: Sequence[Tensor]) -> Tensor:
-        order_P, head_NC = self.order_P.numpy(), levels[0].numpy()
-        logp_NV = self._head_in(head_NC, self.entries)
-        for k, (low, high) in enumerate(pairwise(self.cuts)):
-            tail_N = head_NC[:, self.cuts[0] + k].copy()
-            kernels.log_softmax_of_level(levels[k + 1].numpy(), tail_N, order_P[low:high], logp_NV)
-        return torch.from_numpy(logp_NV)
-
-    def _joined(self, levels: Sequence[Tensor]) -> Tensor:
-        head_NC = torch.log_softmax(levels[0], 1)
-        parts_NP = head_NC.new_empty(len(head_NC), len(self.order_P))
-        parts_NP[:, : self.cuts[0]] = head_NC[:, : self.cuts[0]]
-        for k, (low, high) in enumerate(pairwise(self.cuts)):
-            parts_NP[:, low:high] = torch.log_softmax(levels[k + 1], 1) + head_NC[:, self.cuts[0] + k, None]
-        logp_NV = head_NC.new_full((len(head_NC), self.entries), -torch.inf)
-        logp_NV[:, self.order_P] = parts_NP
         return logp_NV
 
 
@@ -344,7 +326,7 @@ def reader_kind(network: Network) -> type[Reader] | None:
     plain = isinstance(network, RecurrentNetwork) and not any(map(_is_special, network.layers))
     if not isinstance(network, RecurrentNetwork) or not plain:
         return None
-    compiled = network.kind == "lstm" and kernels is not None and network.embedding.weight.dtype == torch.float32
+    compiled = network.kind == "lstm" and network.embedding.weight.dtype == torch.float32
     return LSTMReader if compiled else RecurrentReader
 
 

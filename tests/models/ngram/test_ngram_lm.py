@@ -48,7 +48,7 @@ def test_score_equals_repeated_steps(ids_BT, order, models):
     model = models[order]
     nats_BT, end = model.score(ids_BT, model.start(len(ids_BT)))
     state = model.start(len(ids_BT))
-    logp_BV = model.distribution(state, np.float32)
+    logp_BV = model.distribution(state)
     for place in range(ids_BT.shape[1]):
         scored = ~np.isin(ids_BT[:, place], sorted(CONTEXT_IDS))
         expected = -logp_BV[np.arange(len(ids_BT)), ids_BT[:, place]]

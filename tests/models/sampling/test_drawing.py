@@ -15,9 +15,6 @@ from models.sampling.filters import allowed, draw, in_one_pass, pick, sampled_lo
 from tests.examples import examples
 from tests.models.sampling.small_bundles import bundle_of
 
-pytest.importorskip("numba")
-
-
 CUTS = (Sampling(), Sampling(0.8, 0, 0.95), Sampling(1.3, 7), Sampling(0.7, 30, 0.6, 0.02), Sampling(1.0, min_p=0.1),
         Sampling(0.3, 10**6, 0.9999), Sampling(2.0, 2), Sampling(1.0, 0, 0.001))  # fmt: skip
 

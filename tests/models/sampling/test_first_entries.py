@@ -11,7 +11,6 @@ from models.sampling.filters import allowed, draw_unchanged, pick, sampled_logp
 from models.tokens.special import CONTEXT_IDS, UNK
 from tests.serving.engine.small_models import bundle_of
 
-pytest.importorskip("numba")
 NEVER = torch.tensor(sorted({UNK, *CONTEXT_IDS}))
 KINDS = ("lstm", "mixture", "gated")
 

@@ -103,4 +103,4 @@ def test_every_setting_draws_from_the_distribution_that_it_defines(name):
     assert p_value_of_all(table(), SETTINGS[name], 200, 64 if static else 40) > 1e-3
 
 
-"""The settings that are drawn in one pass over the distribution, where numba is installed."""
+"""The settings that are drawn in one pass over the distribution."""

@@ -133,7 +133,7 @@ def environment_of(python: Path) -> dict[str, str]:
 
 
 def test_the_environment_has_nothing_of_the_project(python: Path, tmp_path: Path) -> None:
-    code = "import importlib.util as u; print([n for n in ('models', 'tracking', 'reviewlm', 'prefect', 'numba') "
+    code = "import importlib.util as u; print([n for n in ('models', 'tracking', 'reviewlm', 'prefect') "
     code += "if u.find_spec(n)])"
     done = subprocess.run([python, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

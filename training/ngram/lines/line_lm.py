@@ -23,7 +23,7 @@ from models.atomic_files import new_folder
 from models.base import ModelError, stored
 from models.ngram.lm import NGramLM, NGramState
 from models.ngram.lookup import Followers, follow, log_probabilities
-from models.ngram.tables import ARRAY, Packed, Precision, Tables, compiled_steps
+from models.ngram.tables import ARRAY, Packed, Precision, Tables
 from models.ngram.tables import FACTS as TABLE_FACTS
 from models.options import Count
 from models.sampling_options import require_allowed
@@ -125,14 +125,14 @@ class LineLM(NGramLM):
     @cached_property
     def _compiled(self) -> tuple[Any, Packed, WordTable] | None:
         """The compiled look-ups and what they read; None: numpy is to score sentences, or they have no score."""
-        if not self.normalised or not compiled_steps() or not (packed := self.tables.packed):
+        if not self.normalised:
             return None
         from training.ngram.lines import sentence_kernels as kernels  # imports numba
 
         words = self._words
         text = words if isinstance(words, str) else "".join(f"{word}\n" for word in words)
         table = WordTable.of(kernels, text, self.vocabulary_size)
-        return (kernels, packed, table) if table else None
+        return (kernels, self.tables.packed, table) if table else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_compiled"}  # addresses of this object

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from models.ngram import lookup
 from tests.examples import examples
 from tests.training.ngram.lines.test_ngram_parity import LN10, read_arpa
-from training.ngram.lines import line_lm
 from training.ngram.lines.line_lm import LineLM, TokenScore
 from training.ngram.lines.text_corpus import UNK, LineCorpus
 from training.ngram.lines.text_files import LineSpec, fit_lines
@@ -40,14 +39,13 @@ def of_the_text(model: LineLM, sentence: str) -> list[tuple[float, bool]]:
     return list(zip(logp_T.tolist(), (ids_T == UNK).tolist(), strict=True))[1:]
 
 
-def without_numba(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(line_lm, "compiled_steps", lambda: None)
-    patch.setattr(LineLM, "_compiled", property(LineLM._compiled.func))  # not what the model has made before
+def only_with_numpy(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(LineLM, "_compiled", None)
 
 
 def only_numpy(model: LineLM, sentence: str) -> tuple[float, list[TokenScore]]:
     with pytest.MonkeyPatch.context() as patch:
-        without_numba(patch)
+        only_with_numpy(patch)
         return model.log_probability(sentence), model.token_scores(sentence)
 
 
@@ -61,7 +59,7 @@ def test_a_sentence_alone_has_the_scores_of_its_text_to_the_bit(order, compiled,
     expected = of_the_text(model, sentence)
     with pytest.MonkeyPatch.context() as patch:
         if not compiled:
-            without_numba(patch)
+            only_with_numpy(patch)
         found = model.token_scores(sentence)
         total = model.log_probability(sentence)
     assert [(score.logp, score.oov) for score in found] == expected
@@ -74,7 +72,7 @@ def test_words_have_log_p_and_length_of_the_n_gram_that_back_off_finds_in_kenlm_
     name, compiled, golden_folder, monkeypatch
 ):
     if not compiled:
-        without_numba(monkeypatch)
+        only_with_numpy(monkeypatch)
     order, entries = int(name[-1]), read_arpa(golden_folder / f"{name}.arpa.gz")
     model, lengths = LineLM.from_arpa(golden_folder / f"{name}.arpa.gz"), set()
     for line in (golden_folder / "held_out.txt").read_text(encoding="utf-8").splitlines()[:20]:
