@@ -293,6 +293,23 @@ def stored(spec: Any) -> dict[str, Any]:
     return pydantic.TypeAdapter(type(spec)).dump_python(spec)  # type: ignore[no-any-return]
 
 
+def identity(spec: Any) -> dict[str, Any]:
+    """Return the options that a fit depends on as plain values: all but the names, which are only labels."""
+    return {name: value for name, value in stored(spec).items() if name not in ("name", "vocabulary")}
+
+
+def spec_of(values: dict[str, Any], kinds: Mapping[str, tuple[type, str]], noun: str = "kind") -> Any:
+    """Rebuild a spec of one of some kinds from the result of `stored`, also after JSON (lists for tuples).
+
+    Raises:
+        ValueError: The kind or an option does not exist, or a value is not allowed.
+    """
+    kind = values.get("kind")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ValueError(f"there is no {noun} {str(kind)[:40]!r}; known: {', '.join(kinds)}")
+    return kinds[kind][0](**values)
+
+
 def marks(spec: Any, name: str) -> tuple[Any, ...]:
     """Return what is declared about an option besides its type: bounds, validators and the marks of this module."""
     return tuple(spec.__pydantic_fields__[name].metadata)

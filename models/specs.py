@@ -15,11 +15,12 @@ from .neural.spec import NPLMSpec as NPLMSpec
 from .neural.spec import ObjectiveSpec as ObjectiveSpec
 from .neural.spec import RecurrentSpec as RecurrentSpec
 from .neural.spec import TrainingSpec as TrainingSpec
-from .options import MOST_WHOLE, Count, NotNegative, Number, Whole, options, require, stored
+from .options import MOST_WHOLE, Count, NotNegative, Number, Whole, options, require, spec_of, stored
 from .options import Name as Name
 from .options import OrNone as OrNone
 from .options import as_name as as_name
 from .options import as_written as as_written
+from .options import identity as identity
 from .options import inapplicable as inapplicable
 from .options import require_name as require_name
 from .options import without_inapplicable as without_inapplicable
@@ -219,25 +220,9 @@ def model_class(kind: str) -> Any:
     return getattr(import_module(module, __package__), name)
 
 
-def identity(spec: ModelSpec) -> dict[str, Any]:
-    """Return the options that a fit depends on as JSON values: all but the names, which are only labels."""
-    options = to_dict(spec)
-    del options["name"], options["vocabulary"]
-    return options
-
-
-def to_dict(spec: ModelSpec) -> dict[str, Any]:
-    """Return the options as JSON values."""
-    return stored(spec)
+to_dict = stored
 
 
 def spec_from_dict(options: dict[str, Any]) -> ModelSpec:
-    """Rebuild a spec from the result of `to_dict` or `dataclasses.asdict` after JSON (lists for tuples).
-
-    Raises:
-        ValueError: An option does not exist, or its value is not allowed.
-    """
-    kind = options.get("kind")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"there is no kind {str(kind)[:40]!r}; known: {', '.join(KINDS)}")
-    return KINDS[kind][0](**options)  # type: ignore[no-any-return]
+    """Rebuild a spec from the result of `to_dict`; see `spec_of`."""
+    return spec_of(options, KINDS)  # type: ignore[no-any-return]

@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from models.base import JOURNAL, LanguageModel
 
 if TYPE_CHECKING:
     from training.ngram.engine import ShardEngine
 
-
+Model = TypeVar("Model")
 
 @dataclass(frozen=True)
 class FitProgress:
@@ -92,9 +92,11 @@ def journal(context: FitContext, tokens: int, figures: Mapping[str, float]) -> N
     context.report(FitProgress(tokens, tokens, figures))
 
 
-@dataclass(frozen=True)
-class FitResult:
+class Fitted(NamedTuple, Generic[Model]):
     """A fitted model and a summary of the fit (numbers only: parameters, seconds, best perplexity …)."""
 
-    model: LanguageModel
-    summary: Mapping[str, float]
+    model: Model
+    summary: dict[str, float]
+
+
+FitResult = Fitted[LanguageModel]

@@ -51,12 +51,13 @@ def _counts(one: str, tags: np.ndarray, true: np.ndarray) -> tuple[int, int, int
     """Return how often a class is found rightly, found, and written."""
     if one == CAPITALS:
         answers, truths = tags >= len(MARKS), true >= len(MARKS)
-        return int((answers & truths).sum()), int(answers.sum()), int(truths.sum())
-    answers, truths = tags % len(MARKS), true % len(MARKS)
-    if one == MARKS_TOGETHER:
-        return int(((answers == truths) & (truths > 0)).sum()), int((answers > 0).sum()), int((truths > 0).sum())
-    mark = MARKS.index(NAMES[one])
-    return int(((answers == mark) & (truths == mark)).sum()), int((answers == mark).sum()), int((truths == mark).sum())
+    else:
+        answers, truths = tags % len(MARKS), true % len(MARKS)
+    if one in NAMES:
+        mark = MARKS.index(NAMES[one])
+        answers, truths = answers == mark, truths == mark
+    right = (answers == truths) & (truths > 0)
+    return int(right.sum()), int((answers > 0).sum()), int((truths > 0).sum())
 
 
 def _f1(name: str, one: str) -> Callable[[Mapping[Any, Any]], Any]:

@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict
 from ..base import ModelError
 from ..bundles.sealed_folder import Description, Finite, compare_probes, open_model, write_model
 from ..neural.labelling.rows import Rows
+from ..options import stored
 from ..tokens.vocabulary import Vocabulary
 from .classifier import Classifier, softmax
-from .spec import CLASSIFIERS, ClassifierSpec, classifier_class, classifier_from_dict, to_dict
+from .spec import CLASSIFIERS, ClassifierSpec, classifier_class, classifier_from_dict
 
 TASK = "classification"
 """Value of "task" in the description, which tells the bundle from that of a language model."""
@@ -99,7 +100,7 @@ def save_classifier(
     if not np.isfinite(scores_NK).all():
         raise ModelError("the classifier's score of a probe text is not a finite number", "diverged")
     rows = [{"text": text, "scores": row} for text, row in zip(probes, scores_NK.tolist(), strict=True)]
-    values = {**facts, "task": TASK, "kind": spec.kind, "spec": to_dict(spec), "probes": rows}
+    values = {**facts, "task": TASK, "kind": spec.kind, "spec": stored(spec), "probes": rows}
     write_model(folder, vocabulary, model, values)
 
 

@@ -25,7 +25,7 @@ from ..options import (
     Whole,
     options,
     require,
-    stored,
+    spec_of,
 )
 from ..specs import TrainingSpec
 
@@ -217,23 +217,6 @@ def unlike_start(spec: ClassifierSpec, model: Any) -> str:
                      if (value := getattr(model, name)) != getattr(spec, name))  # fmt: skip
 
 
-def to_dict(spec: ClassifierSpec) -> dict[str, Any]:
-    """Return the options as JSON values."""
-    return {**stored(spec), "labels": list(spec.labels)}
-
-
-def identity(spec: ClassifierSpec) -> dict[str, Any]:
-    """Return the options that a fit depends on as JSON values: all but the names, which are only labels."""
-    return {name: value for name, value in to_dict(spec).items() if name not in ("name", "vocabulary")}
-
-
 def classifier_from_dict(options: dict[str, Any]) -> ClassifierSpec:
-    """Rebuild a spec from the result of `to_dict`, also after JSON (lists for tuples).
-
-    Raises:
-        ValueError: An option does not exist, or its value is not allowed.
-    """
-    kind = options.get("kind")
-    if not isinstance(kind, str) or kind not in CLASSIFIERS:
-        raise ValueError(f"there is no kind of classifier {str(kind)[:40]!r}; known: {', '.join(CLASSIFIERS)}")
-    return CLASSIFIERS[kind][0](**options)  # type: ignore[no-any-return]
+    """Rebuild a spec from the result of `models.options.stored`; see `spec_of`."""
+    return spec_of(options, CLASSIFIERS, "kind of classifier")  # type: ignore[no-any-return]

@@ -6,8 +6,7 @@ the words, as in grid beam search (C. Hokamp and Q. Liu (2017), "Lexically const
 using grid beam search", ACL); otherwise a beginning with an improbable word would never be kept.
 
 The most probable text of a model of reviews is often the empty one: each token makes a text less probable. So texts are
-ranked by their log-probability per token, unless `length_penalty` says otherwise (as in the transformers package). Even
-so they are short and general; to get typical texts, sample.
+ranked by their log-probability per token. Even so they are short and general; to get typical texts, sample.
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ class _Choice(NamedTuple):
 
 def beam_search(
     bundle: Bundle, width: int = 5, n: int = 1, stars: int | None = None, prompt: str = "", require: Sequence[str] = (),
-    max_tokens: int = 200, length_penalty: float = 1.0,
+    max_tokens: int = 200,
 ) -> list[FoundText]:  # fmt: skip
     """Return the n most probable texts found, the best first.
 
@@ -99,18 +98,17 @@ def beam_search(
         require: Words, or sequences of words, that each text must contain as whole words, in any case. Words of the
             prompt count.
         max_tokens: Maximum number of tokens after the prompt.
-        length_penalty: Texts are ranked by log-probability / tokens ** length_penalty; 0: by their log-probability.
 
     Raises:
         ModelError: kind "input": an argument is out of its range, a required word is unknown to the vocabulary, or
             *max_tokens* is too small for the required words.
     """
-    return result_of(beam_steps(bundle, width, n, stars, prompt, require, max_tokens, length_penalty))
+    return result_of(beam_steps(bundle, width, n, stars, prompt, require, max_tokens))
 
 
 def beam_steps(
     bundle: Bundle, width: int, n: int, stars: int | None, prompt: str, require: Sequence[str], max_tokens: int,
-    length_penalty: float = 1.0, read: Read | None = None,
+    read: Read | None = None,
 ) -> Steps[list[FoundText]]:  # fmt: skip
     """Search as `beam_search` does and return the texts; yield after each step, so that a server can do others' work.
 
@@ -121,13 +119,11 @@ def beam_steps(
         require_allowed(name, value, Count)
     if n > width:
         raise ModelError(f"n is {n!r}; it must be at most the width of the beam, {width}", "input")
-    if not (isinstance(length_penalty, int | float) and 0 <= length_penalty <= 10):
-        raise ModelError(f"length_penalty is {length_penalty!r}; it must be between 0 and 10", "input")
     required = _required(bundle.vocabulary, require)
     reader, usual = PrefixReader(model, read), start_of(bundle.vocabulary, prompt)
     [ways] = yield from run_together(reader, ways_on(bundle.vocabulary, usual, tuple(prefix), reader))
     begun = max(ways, key=lambda way: way.mass).start
-    search = _Search(model, bundle.vocabulary, width, n, prompt, begun, required, max_tokens, length_penalty)
+    search = _Search(model, bundle.vocabulary, width, n, prompt, begun, required, max_tokens)
     logp_1V, state = (read or from_start)([*prefix, *begun.ids], model)
     return (yield from search.run(among(logp_1V[0], begun.first)[None] if begun.first else logp_1V, state))
 
@@ -151,9 +147,8 @@ class _Search:
 
     def __init__(
         self, model: LanguageModel, vocabulary: Vocabulary, width: int, n: int, prompt: str, begun: TextStart,
-        required: list[tuple[re.Pattern[str], tuple[int, ...]]], max_tokens: int, length_penalty: float,
+        required: list[tuple[re.Pattern[str], tuple[int, ...]]], max_tokens: int,
     ) -> None:  # fmt: skip
-        self._length_penalty = length_penalty
         self._model, self._vocabulary, self._width, self._n, self._prompt = model, vocabulary, width, n, prompt
         self._begun, self._required, self._max_tokens = begun, required, max_tokens
         self._needed = sum(len(ids) for _, ids in required)
@@ -180,7 +175,7 @@ class _Search:
             for each in live:
                 if self._is_complete(each):
                     self._ended.append((each.logp, each.ids, False))
-        best = sorted(self._ended, key=lambda text: -self._rank(text[0], len(text[1]) + text[2]))[: self._n]
+        best = sorted(self._ended, key=lambda text: -_rank(text[0], len(text[1]) + text[2]))[: self._n]
         return [FoundText(self._text(ids), logp, ended, len(ids)) for logp, ids, ended in best]
 
     def _choices(self, live: Sequence[_Beginning], logp_BV: torch.Tensor, left: int) -> Iterator[_Choice]:
@@ -258,14 +253,15 @@ class _Search:
         return before | {word for word, places in enumerate(ends) if min(places, default=len(text) + 1) <= last}
 
     def _is_decided(self, live: Sequence[_Beginning]) -> bool:
-        """Return whether no beginning ranks above the texts found; with a penalty of 0, none can ever do so."""
-        best = sorted((self._rank(logp, len(ids) + ended) for logp, ids, ended in self._ended), reverse=True)[: self._n]
-        beginnings = max(self._rank(each.logp, len(each.ids)) for each in live)
+        """Return whether no beginning ranks above the texts found."""
+        best = sorted((_rank(logp, len(ids) + ended) for logp, ids, ended in self._ended), reverse=True)[: self._n]
+        beginnings = max(_rank(each.logp, len(each.ids)) for each in live)
         return len(best) == self._n and best[-1] >= beginnings and not any(each.greedy for each in live)
-
-    def _rank(self, logp: float, tokens: int) -> float:
-        return logp / max(tokens, 1) ** self._length_penalty
 
     def _text(self, ids: tuple[int, ...]) -> str:
         written = WrittenText(self._vocabulary, self._prompt, start=self._begun)
         return self._prompt + "".join(map(written.add, ids)) + written.end()
+
+
+def _rank(logp: float, tokens: int) -> float:
+    return logp / max(tokens, 1)

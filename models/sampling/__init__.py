@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..completion.suggestions import suggest
 from ..sampling_options import Sampling
-from .filters import filter_logp, pick
+from .filters import pick
 from .generation import generate, generate_rated, stream
 
-__all__ = ["Sampling", "filter_logp", "generate", "generate_rated", "pick", "stream", "suggest"]
+__all__ = ["Sampling", "generate", "generate_rated", "pick", "stream", "suggest"]

@@ -69,10 +69,7 @@ def among(logp_V: torch.Tensor, ids: Sequence[int]) -> torch.Tensor:
     return conditional_V
 
 
-def filter_logp(
-    logp_BV: torch.Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0,
-    typical_p: float = 1.0,
-) -> torch.Tensor:  # fmt: skip
+def sampled_logp(logp_BV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     """Return log-probabilities after temperature, top-k, top-p, min-p and typical-p, in this order, normalised again.
 
     Entries that are as good as the last kept entry are kept too. Otherwise the choice between equal entries would
@@ -80,20 +77,7 @@ def filter_logp(
 
     Args:
         logp_BV: Log-probabilities, normalised or not.
-        temperature: Divides the log-probabilities.
-        top_k: 0 keeps all.
-        top_p: 1 keeps all.
-        min_p: 0 keeps all.
-        typical_p: 1 keeps all.
-
-    Raises:
-        ModelError: kind "input": a parameter is out of its range.
     """
-    return sampled_logp(logp_BV, Sampling(temperature, top_k, top_p, min_p, typical_p))
-
-
-def sampled_logp(logp_BV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Return `filter_logp` with the options of *sampling*."""
     size = logp_BV.shape[1]
     if sampling.greedy:
         positions = torch.arange(size, device=logp_BV.device)

@@ -18,7 +18,6 @@ from core.manifest import seconds_of
 from core.store import Artifact, Built, Store, sha256_of_file
 from models.bundles.bundle import SPEC
 from models.classification.spec import ClassifierOptions
-from models.classification.spec import identity as identity_of_classifier
 from models.specs import identity, parts_of
 from tasks.cluster import address_for_children
 from tasks.code_version import WORKERS, running_code
@@ -178,7 +177,7 @@ def options_of(config: RunConfig, spec: FittedSpec) -> dict[str, Any]:
         return identity(spec)
     chosen = config.classification
     return {
-        **identity_of_classifier(spec), "label": chosen.label, "train_reviews": chosen.train_reviews,
+        **identity(spec), "label": chosen.label, "train_reviews": chosen.train_reviews,
         "drawn_by": config.seed if chosen.train_reviews else None,
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 import models.bundles.bundle
 from models.base import LanguageModel, State, predictions
 from models.bundles.bundle import load_bundle, save_bundle
-from models.sampling import filter_logp, pick
+from models.sampling import pick
 from models.specs import KINDS, CacheSpec, NeuralCacheSpec
 from models.streams import stars_prior
 from models.tokens.special import BOS, CONTEXT_IDS, EOS, STARS
@@ -187,7 +187,7 @@ def test_100_000_samples_have_the_frequencies_of_the_model(model):
     draw, samples = np.random.default_rng(11), 100_000
     state = model.score(np.array([[BOS]]), model.start(1))[1].take([0] * samples)
     logp_BV, _ = model.step(np.full(samples, STARS[4]), state)
-    drawn = np.bincount(pick(filter_logp(logp_BV), draw.random(samples)), minlength=model.vocabulary_size)
+    drawn = np.bincount(pick(logp_BV, draw.random(samples)), minlength=model.vocabulary_size)
     nats_V = [last_token_nats(model, [BOS, STARS[4]], token) for token in range(model.vocabulary_size)]
     expected = samples * np.exp(-np.array(nats_V))
     expected[sorted(CONTEXT_IDS)] = 0

@@ -5,7 +5,7 @@ Shapes: D sequences, P positions of all of them, B of a batch; N = D sequences o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from models.base import ModelError
-from models.classification.classifier import Classifier, mean_f1
+from models.classification.classifier import mean_f1
 from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.rows import Sequences
 from models.neural.labelling.spec import LabellingOptions
@@ -65,20 +65,23 @@ class LabelledSequences:
                 that the spec does not have (with its place); no target at all.
         """
         self.sequences.require(entries)
-        tagging, targets = spec.task == "tagging", self.targets
-        needed, each = (len(self.sequences.ids_P), "position") if tagging else (len(self.sequences), "sequence")
-        if targets.shape != (needed,):
-            raise ModelError(f"targets are {targets.shape}; one for each {each} is needed, {needed} in all", "input")
-        low = NOT_SCORED if tagging else 0
-        whole = np.issubdtype(targets.dtype, np.integer)
-        right = (targets >= low) & (targets < len(spec.labels)) if whole else np.zeros(needed, bool)
-        if not right.all():
-            wrong = int(np.flatnonzero(~right)[0])
-            place = self.sequences.place(wrong) if tagging else f"sequence {wrong}"
-            allowed = f"a whole number from 0 to {len(spec.labels) - 1}, or {NOT_SCORED} where a tagger is not asked"
-            raise ModelError(f"the target of {place} is {targets[wrong]!r}; it must be {allowed}", "input")
+        self.require_targets(len(spec.labels), tagging=spec.task == "tagging")
         if not len(self.asked()):
             raise ModelError(f"there is nothing to learn: all labels are {NOT_SCORED}", "input")
+
+    def require_targets(self, labels: int, tagging: bool = False, noun: str = "sequence") -> None:
+        """Refuse targets that are not one label number for each sequence (*noun*, in messages) or position."""
+        targets, low = self.targets, NOT_SCORED if tagging else 0
+        needed, each = (len(self.sequences.ids_P), "position") if tagging else (len(self.sequences), noun)
+        if targets.shape != (needed,):
+            raise ModelError(f"targets are {targets.shape}; one for each {each} is needed, {needed} in all", "input")
+        whole = np.issubdtype(targets.dtype, np.integer)
+        right = (targets >= low) & (targets < labels) if whole else np.zeros(needed, bool)
+        if not right.all():
+            wrong = int(np.flatnonzero(~right)[0])
+            place = self.sequences.place(wrong) if tagging else f"{noun} {wrong}"
+            allowed = f"a whole number from 0 to {labels - 1}" + f", or {NOT_SCORED} where it is not asked" * tagging
+            raise ModelError(f"the target of {place} is {targets[wrong].item()!r}; it must be {allowed}", "input")
 
     def asked(self) -> np.ndarray:
         """Return the numbers of the sequences or positions that have a target."""
@@ -87,14 +90,6 @@ class LabelledSequences:
     def of_rows(self, spec: LabellingOptions, rows_B: np.ndarray) -> np.ndarray:
         """Return the targets of some sequences: one per sequence or, for tagging, one per position."""
         return self.targets[self.sequences.positions(rows_B) if spec.task == "tagging" else rows_B]
-
-
-@dataclass(frozen=True)
-class ClassifierFit:
-    """A fitted classifier and a summary of the fit (numbers only: parameters, seconds, figures on validation …)."""
-
-    model: Classifier
-    summary: Mapping[str, float]
 
 
 def prior(targets_N: np.ndarray, labels: int) -> np.ndarray:

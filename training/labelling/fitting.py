@@ -11,8 +11,8 @@ import numpy as np
 from models.base import ModelError
 from models.classification.classifier import Classifier
 from models.classification.spec import ClassifierSpec
-from training.context import FitContext
-from training.labelling.examples import ClassifierFit, log_loss, macro_f1
+from training.context import FitContext, Fitted
+from training.labelling.examples import log_loss, macro_f1
 
 if TYPE_CHECKING:
     from models.tokens.vocabulary import Vocabulary
@@ -33,7 +33,7 @@ FITS = {
 def fit_classifier(
     spec: ClassifierSpec, vocabulary: Vocabulary, train: LabelledSequences, validation: LabelledSequences,
     context: FitContext,
-) -> ClassifierFit:  # fmt: skip
+) -> Fitted[Classifier]:  # fmt: skip
     """Fit a classifier on labelled reviews; choose its state, strength or temperature on others.
 
     Equal arguments give equal weights on the CPU of the same machine with the same number of threads; on a GPU the
@@ -60,16 +60,16 @@ def fit_classifier(
         raise ModelError(f"labels is {spec.labels}; a classifier needs the names of at least two labels", "input")
     for name, examples in (("training", train), ("validation", validation)):
         examples.sequences.require_ids(vocabulary.size)
-        _require_targets(name, examples, len(spec.labels))
+        examples.require_targets(len(spec.labels), noun=f"{name} review")
     missing = np.flatnonzero(np.bincount(train.targets, minlength=len(spec.labels)) == 0)
     if len(missing):
         name = spec.labels[missing[0]]
         raise ModelError(f"the label {name!r} has no training review: a classifier needs one of each label", "input")
     context.work.mkdir(parents=True, exist_ok=True)
     module, name = FITS[spec.kind].split(":")
-    fit: Callable[..., ClassifierFit] = getattr(import_module(module), name)
+    fit: Callable[..., Fitted[Classifier]] = getattr(import_module(module), name)
     fitted = fit(spec, vocabulary, train, validation, context)
-    return ClassifierFit(fitted.model, {**fitted.summary, **validation_figures(fitted.model, validation)})
+    return Fitted(fitted.model, {**fitted.summary, **validation_figures(fitted.model, validation)})
 
 
 def validation_figures(model: Classifier, validation: LabelledSequences) -> dict[str, float]:
@@ -81,14 +81,3 @@ def validation_figures(model: Classifier, validation: LabelledSequences) -> dict
         "validation/macro_f1": macro_f1(validation.targets, answers_N, scores_NK.shape[1]),
         "validation/log_loss": log_loss(scores_NK, validation.targets),
     }
-
-
-def _require_targets(name: str, examples: LabelledSequences, labels: int) -> None:
-    targets = examples.targets
-    if targets.shape != (len(examples.sequences),) or not np.issubdtype(targets.dtype, np.integer):
-        received = f"{targets.shape} of {targets.dtype}"
-        raise ModelError(f"{name} targets are {received}; one whole number for each review is needed", "input")
-    wrong = np.flatnonzero((targets < 0) | (targets >= labels))
-    if len(wrong):
-        what = f"the target of {name} review {wrong[0]} is {targets[wrong[0]]}"
-        raise ModelError(f"{what}; it must be a label number from 0 to {labels - 1}", "input")

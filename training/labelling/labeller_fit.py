@@ -28,7 +28,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,8 +45,8 @@ from models.neural.labelling.spec import LabellingOptions
 from models.neural.network import network_tensors
 from models.neural.output import NOT_SCORED
 from models.neural.spec import TrainingSpec
-from models.options import stored
-from training.context import CHECKPOINTS, FitContext, FitProgress
+from models.options import identity
+from training.context import CHECKPOINTS, FitContext, FitProgress, Fitted
 from training.labelling.examples import LOSS, LabelledSequences, measure, shuffled
 from training.neural.callbacks import Curves, ProgressReport, ValidationResult
 from training.neural.checkpoint import Checkpoints, Journal
@@ -86,20 +86,10 @@ PIECE_POSITIONS = 131_072
 """Padded positions that are read at a time, unless a single sequence is longer."""
 
 
-class FittedLabeller(NamedTuple):
-    """The model of the best evaluation, and numbers.
-
-    These are parameters, updates, seconds, seconds_per_epoch, divergences, and the result of `measure`.
-    """
-
-    model: Labeller
-    summary: dict[str, float]
-
-
 def fit(
     spec: LabellingOptions, entries: int, train: LabelledSequences, validation: LabelledSequences,
     context: FitContext, *, start: RecurrentNetwork | None = None, tuning: FineTuning | None = None,
-) -> FittedLabeller:  # fmt: skip
+) -> Fitted[Labeller]:  # fmt: skip
     """Train on some examples, choose the best state on others.
 
     Equal arguments give equal weights on the CPU of the same machine with the same number of threads; on a GPU the
@@ -115,6 +105,10 @@ def fit(
             listener; `vectors` for a spec that names some.
         start: A language model's network; training starts from its embedding and recurrent layers.
         tuning: Rates of the parts of a network that starts from a language model; None: the same rate for all.
+
+    Returns:
+        The model of the best evaluation; parameters, updates, seconds, seconds_per_epoch, divergences, and the result
+        of `measure`.
 
     Raises:
         ModelError: kind "input": see `LabelledSequences.require`, `take_over`, `start_embedding` and
@@ -137,7 +131,7 @@ def fit(
         train_with_own_layers(network)
         model = Labeller(spec, network.to(context.device))
         summary = train_labeller(model, train, validation, context, tuning)
-        return FittedLabeller(model, {**summary, **measure(model, validation)})
+        return Fitted(model, {**summary, **measure(model, validation)})
 
 
 def train_labeller(
@@ -147,9 +141,9 @@ def train_labeller(
     """Train the network of a model in place; afterwards it holds the best weights. See `fit`, also for the result."""
     network, training, plan = model.network, model.spec.training, SequencePlan(train, model.spec.training)
     state = LabellerState(network.train(), training, plan, tuning)
-    identity = _identity(model, tuning, train, validation)
+    same = _identity(model, tuning, train, validation)
     journal = Journal(context.work)
-    checkpointing = Checkpointing(state, Checkpoints(context.work / CHECKPOINTS), journal, identity)
+    checkpointing = Checkpointing(state, Checkpoints(context.work / CHECKPOINTS), journal, same)
     curves, total = Curves(state, journal), round(training.epochs * len(train.asked()))
     report = ProgressReport(state, total, context.report, None)
     callbacks = (BestWeights(state), curves, checkpointing, BackOff(state, checkpointing), report)
@@ -341,14 +335,14 @@ def _evaluate(state: LabellerState, model: Labeller, validation: LabelledSequenc
 
 def _identity(model: Labeller, tuning: FineTuning | None, *data: LabelledSequences) -> dict[str, Any]:
     """Return the values that must be equal in a checkpoint and this training on these examples (JSON values)."""
-    options = {name: value for name, value in stored(model.spec).items() if name not in ("name", "vocabulary")}
     content = hashlib.sha256()
     for _, tensor in sorted(network_tensors(model.network).items()):
         content.update(tensor.numpy().tobytes())
     for one in data:
         for array in (one.sequences.ids_P, one.sequences.offsets, one.targets):
             content.update(f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).data)
-    values = {"spec": options, "tuning": asdict(tuning) if tuning else None, "content": content.hexdigest()}
+    tuned = asdict(tuning) if tuning else None
+    values = {"spec": identity(model.spec), "tuning": tuned, "content": content.hexdigest()}
     return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
 

@@ -17,24 +17,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from models.neural.spec import TrainingSpec
+from models.neural.spec import NOT_SCORED, TrainingSpec
 from models.streams import TokenStream
 from models.threads import in_order
 from models.tokens.special import BOS, CONTEXT_IDS, EOS
 
-if TYPE_CHECKING:
-    from models.streams import TokenStream
-
-
 CHUNK = 1 << 22
 """Maximum number of tokens read from the stream at a time."""
-NOT_SCORED = -1
 WINDOW_STREAM = 11
 """Separates the random stream of window lengths from other uses of the same seed."""
 DEVIATION, SHORTEST, LONGER, HALF_SHARE = 5.0, 5, 20, 0.05

@@ -257,20 +257,19 @@ class Coverage:
         found: Entries whose vector was looked up.
         built: Further entries, whose vector was made from parts of the word.
         share_of_text: Share of the text's tokens, unknown words included, that are entries with a vector, looked up or
-            made; None without counts.
-        missing: The most frequent entries without a vector (without counts, the first ones).
+            made.
+        missing: The most frequent entries without a vector.
     """
 
     entries: int
     found: int
     built: int
-    share_of_text: float | None
+    share_of_text: float
     missing: tuple[str, ...]
 
 
 def embedding_matrix(
-    vectors: KeyedVectors, entries: Sequence[str], counts_V: np.ndarray | None = None,
-    without_V: np.ndarray | None = None,
+    vectors: KeyedVectors, entries: Sequence[str], counts_V: np.ndarray, free_V: np.ndarray
 ) -> tuple[np.ndarray, Coverage]:
     """Return a matrix with one row per vocabulary entry (V, D, float32), and the coverage.
 
@@ -282,14 +281,13 @@ def embedding_matrix(
     Args:
         entries: The vocabulary, in the order of its ids (`Vocabulary.token`).
         counts_V: How often each entry occurs in the text.
-        without_V: True for entries that get no vector: they are neither looked up nor made of parts.
+        free_V: False for entries that get no vector: they are neither looked up nor made of parts.
 
     Raises:
         ModelError: kind "input": no entry has a vector.
     """
     index = vectors.key_to_index
     rows_V = np.array([next((index[form] for form in forms(entry) if form in index), -1) for entry in entries])
-    free_V = np.ones(len(entries), bool) if without_V is None else ~without_V
     found_V = (rows_V >= 0) & free_V
     matrix_VD = np.zeros((len(entries), vectors.vector_size), np.float32)
     matrix_VD[found_V] = vectors.vectors[rows_V[found_V]]
@@ -301,9 +299,8 @@ def embedding_matrix(
         named = ", ".join(map(repr, entries[:3]))
         raise ModelError(f"none of the {len(entries)} entries of the vocabulary ({named} …) has a vector", "input")
     matrix_VD[~has_V] = _like(matrix_VD[has_V], int((~has_V).sum()))
-    order = range(len(entries)) if counts_V is None else np.argsort(-counts_V, kind="stable").tolist()
-    missing = tuple(entries[place] for place in order if not has_V[place])[:SHOWN]
-    share = None if counts_V is None else float(counts_V[has_V].sum() / max(int(counts_V.sum()), 1))
+    missing = tuple(entries[place] for place in np.argsort(-counts_V, kind="stable") if not has_V[place])[:SHOWN]
+    share = float(counts_V[has_V].sum() / max(int(counts_V.sum()), 1))
     built = int(has_V.sum() - found_V.sum())
     return matrix_VD, Coverage(len(entries), int(found_V.sum()), built, share, missing)
 
@@ -341,14 +338,14 @@ def vocabulary_rows(path: Path, vocabulary: Vocabulary, counts_V: np.ndarray) ->
     entries = [vocabulary.token(token) for token in range(FIRST, vocabulary.size)]
     vectors = read_vectors(path, {form for entry in entries for form in forms(entry)})
     of_words = vocabulary.word_unit is None and not any(word.startswith(" ") for word in vectors.index_to_key)
-    without_V = vocabulary.word_part_V[FIRST:] if of_words else None
+    free_V = ~vocabulary.word_part_V[FIRST:] if of_words else np.ones(len(entries), bool)
     try:
-        matrix_ND, coverage = embedding_matrix(vectors, entries, counts_V[FIRST:], without_V)
+        matrix_ND, coverage = embedding_matrix(vectors, entries, counts_V[FIRST:], free_V)
     except ModelError as error:
         remedy = "name vectors of the language of the texts, or vectors that were trained with this vocabulary"
         raise ModelError(f"{path}: {error}: {remedy}", "input") from error
     share = float(counts_V[FIRST:].sum()) / max(float(counts_V[FIRST:].sum() + counts_V[UNK]), 1.0)
-    coverage = replace(coverage, share_of_text=(coverage.share_of_text or 0.0) * share)
+    coverage = replace(coverage, share_of_text=coverage.share_of_text * share)
     usual = float(np.sqrt(np.square(matrix_ND, dtype=np.float64).mean()))
     special_SD = np.random.default_rng(0).normal(0.0, usual, (FIRST, matrix_ND.shape[1])).astype(np.float32)
     return np.concatenate([special_SD, matrix_ND]), coverage

@@ -76,13 +76,13 @@ def test_training_reviews_that_do_not_fit_are_refused(words, train, held_out, tm
     assert "needs the names of at least two labels" in refusal(small("gru", labels=()))
     wrong = train.targets.copy()
     wrong[7] = 3
-    assert "the target of training review 7 is 3; it must be a label number from 0 to 2" in refusal(
+    assert "the target of training review 7 is 3; it must be a whole number from 0 to 2" in refusal(
         train=replace(train, targets=wrong)
     )
-    assert "validation targets are (90,) of float64" in refusal(
+    assert "the target of validation review 0 is" in refusal(
         held_out=replace(held_out, targets=held_out.targets.astype(float))
     )
-    assert "training targets are (3,) of int64" in refusal(train=replace(train, targets=np.arange(3)))
+    assert "one for each training review is needed" in refusal(train=replace(train, targets=np.arange(3)))
     few = replace(train, targets=np.minimum(train.targets, 1))
     assert "the label '5' has no training review" in refusal(train=few)
     foreign = LabelledSequences(Sequences.of([[words.size], [9], [9]]), np.arange(3))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.sampling import filter_logp, pick
+from models.sampling import Sampling, pick
+from models.sampling.filters import sampled_logp
 
 
 def brute_force(p_V, temperature, top_k, top_p):
@@ -27,7 +28,7 @@ def brute_force(p_V, temperature, top_k, top_p):
 
 def test_the_nucleus_is_that_of_the_definition():
     p_V = np.random.default_rng(0).dirichlet(np.full(5000, 5.0))
-    found = filter_logp(torch.as_tensor(np.log(p_V)[None]), top_p=0.9).exp().numpy()[0]
+    found = sampled_logp(torch.as_tensor(np.log(p_V)[None]), Sampling(top_p=0.9)).exp().numpy()[0]
     assert found == pytest.approx(brute_force(p_V, 1, 0, 0.9), abs=1e-9)
     assert (found > 0).sum() > 2000
 
@@ -35,13 +36,13 @@ def test_the_nucleus_is_that_of_the_definition():
 @pytest.mark.parametrize("temperature", [0, 1e-4, 1e-30])
 def test_temperature_towards_zero_is_argmax(temperature):
     logp_BV = torch.log_softmax(torch.randn(20, 50, generator=torch.Generator().manual_seed(1)), 1)
-    found = filter_logp(logp_BV, temperature)
+    found = sampled_logp(logp_BV, Sampling(temperature))
     assert found.argmax(1).tolist() == logp_BV.argmax(1).tolist()
     assert found.exp().amax(1).tolist() == pytest.approx([1.0] * 20)
 
 
 def test_a_very_high_temperature_is_uniform_over_what_is_possible():
-    found = filter_logp(torch.tensor([[0.9, 0.1, 0.0]]).log(), 1e9).exp()
+    found = sampled_logp(torch.tensor([[0.9, 0.1, 0.0]]).log(), Sampling(1e9)).exp()
     assert found.tolist()[0] == pytest.approx([0.5, 0.5, 0])
 
 

@@ -123,7 +123,8 @@ def test_words_of_a_fasttext_model_are_means_of_rows_of_their_ngrams_also_unknow
     (tmp_path / "model.bin").write_bytes(fasttext())
     parts = {"food": ("<fo", "<foo", "foo", "food", "ood", "ood>", "od>"), "fos": ("<fo", "<fos", "fos", "fos>", "os>")}
     rows = {word: [3 + fnv_1a(each) % BUCKET for each in ngrams] for word, ngrams in parts.items()}
-    matrix, coverage = embedding_matrix(read_vectors(tmp_path / "model.bin"), ["food", " fos", ""], np.array([5, 3, 2]))
+    entries, counts, free = ["food", " fos", ""], np.array([5, 3, 2]), np.ones(3, bool)
+    matrix, coverage = embedding_matrix(read_vectors(tmp_path / "model.bin"), entries, counts, free)
     np.testing.assert_allclose(matrix[0], TABLE[[1, *rows["food"]]].mean(0), rtol=1e-5)
     np.testing.assert_allclose(matrix[1], TABLE[rows["fos"]].mean(0), rtol=1e-5)
     assert (coverage.found, coverage.built, coverage.share_of_text, coverage.missing) == (1, 1, 0.8, ("",))
