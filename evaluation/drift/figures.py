@@ -19,15 +19,17 @@ from evaluation.reports.canvas import GREY, PALE, canvas, literal, styles_of
 from evaluation.reports.document import PALETTE, Page, PageSection, PageTable, PageText, Picture, png
 
 KNOWN_COLOR, NEW_COLOR = PALETTE[0], PALETTE[1]
-SHOWN = 15
+SHOWN, ODD = 15, 10
 TITLES = {"stars": "Star ratings", "length": "Words per review", "categories": "Categories of the businesses"}
 
 
-def drift_page(report: DriftReport, facts: Mapping[str, Any]) -> str:
-    """Return the report as one HTML page.
+def drift_page(report: DriftReport, facts: Mapping[str, Any], odd: pl.DataFrame, counts: Mapping[str, float]) -> Page:
+    """Return the report as a page.
 
     Args:
         facts: What was compared: names, digests, dates.
+        odd: The result of `odd_table`; its first rows are shown.
+        counts: The result of `odd_counts`.
     """
     rows = [
         {"figure": f.name, "what": f.detail, "value": f.value, "by chance": f.expected, "excess": f.excess,
@@ -40,15 +42,24 @@ def drift_page(report: DriftReport, facts: Mapping[str, Any]) -> str:
         f"rare among random exchanges of whole reviews between the two samples: at most {level} of batches from the "
         "same source raise a false alarm, over all figures together."
     )
+    found = (
+        f"{counts['surprising']} of {counts['reviews']} new reviews are too surprising to the champion and "
+        f"{counts['predictable']} too predictable; {counts['by_chance']:.1f} of each are expected by chance."
+    )
+    oddest = odd.head(ODD).select(
+        review="review_id", odd="odd", bits_per_byte="bits_per_byte", expected="expected", deviation="deviation",
+        begins=pl.col("text").str.replace_all(r"\s+", " ").str.slice(0, 80),
+    )  # fmt: skip
     sections = [
         PageSection("Figures", [PageTable.of(rows), method]),
         PageSection("Stars, lengths, categories", [Picture(png(histograms(report)), "Shares of reviews by class")]),
         PageSection("Words with the largest part in the divergence, per 1,000 words", [PageTable.of(report.moved)]),
+        PageSection("Odd reviews", [found, PageTable.of(oddest.to_dicts())]),
         PageSection("Compared data", [PageTable.facts(facts)]),
     ]
     lead = f"{report.reviews:,} new reviews, {report.reference_reviews:,} known to the champion"
     verdict = PageText(flagged_sentence(report), "bad" if report.drifted else "good")
-    return Page("Drift of new reviews", lead, (), sections, [verdict]).to_html()
+    return Page("Drift of new reviews", lead, (), sections, [verdict])
 
 
 def histograms(report: DriftReport) -> Figure:

@@ -12,13 +12,11 @@ copied from its training text, is too predictable. A fluent text of another mode
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from core.output import literal
 from evaluation.scoring.metrics import LN2
 
 NEIGHBOURS = 400
@@ -122,18 +120,3 @@ def odd_counts(reference: pl.DataFrame, batch: pl.DataFrame, level: float) -> di
         "surprising": int((scores.above_N <= level).sum()), "predictable": int((scores.below_N <= level).sum()),
         "by_chance": level * batch.height, "reviews": batch.height,
     }
-
-
-def odd_markdown(table: pl.DataFrame, counts: Mapping[str, float], shown: int = 10) -> str:
-    """Return counts and the first rows of `odd_table` as Markdown."""
-    head = (
-        f"{counts['surprising']} of {counts['reviews']} new reviews are too surprising to the champion and "
-        f"{counts['predictable']} too predictable; {counts['by_chance']:.1f} of each are expected by chance."
-    )
-    rows = [
-        f"| {literal(row['review_id'])} | {row['bits_per_byte']:.3f} | {row['expected']:.3f} | {row['deviation']:+.1f} "
-        f"| {row['odd']} | {literal(' '.join(row['text'].split())[:80])} |"
-        for row in table.head(shown).to_dicts()
-    ]
-    columns = "| review | bits per byte | expected | deviation | odd | begins |"
-    return "\n".join([head, "", columns, "|---|---|---|---|---|---|", *rows])

@@ -26,7 +26,6 @@ import polars as pl
 
 from core.config.sections.data import DriftConfig
 from core.errors import EmptyInput
-from core.output import literal
 
 WORDS = 2_000
 """The most frequent words of both samples are compared one by one, all others as one class."""
@@ -264,17 +263,6 @@ class DriftReport:
     def to_json(self) -> str:
         """Return the report as JSON, `drifted` included."""
         return json.dumps({**asdict(self), "drifted": list(self.drifted)}, indent=2)
-
-    def to_markdown(self) -> str:
-        """Return the table of figures."""
-        rows = [
-            f"| {figure.name} | {figure.value:.4f} | {figure.expected:.4f} | {figure.limit:g} | {figure.p_value:.4f} "
-            f"| {'**drifted**' if figure.flagged else 'same'} | {literal(figure.detail)} |"
-            for figure in self.figures
-        ]
-        samples = f"{self.reviews:,} new reviews compared with {self.reference_reviews:,} that the champion knows."
-        columns = "| figure | value | by chance | limit of the excess | p | verdict | what |"
-        return "\n".join([samples, "", columns, "|---|---|---|---|---|---|---|", *rows])
 
 
 def compare(

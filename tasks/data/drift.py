@@ -20,7 +20,7 @@ from corpus.cleaning.normalise import in_languages
 from corpus.ingestion.ingest import limits_of
 from corpus.profile import sample_reviews
 from corpus.splitting.split import TABLE, iter_split
-from evaluation.drift.odd_reviews import odd_counts, odd_markdown, odd_table
+from evaluation.drift.odd_reviews import odd_counts, odd_table
 from evaluation.drift.report import FEWEST, DriftReport, compare, flagged_sentence
 from evaluation.scoring.score import score_stream
 from models.bundles.bundle import Bundle
@@ -117,9 +117,9 @@ def _measured(
             bundle = opened()
         report, odd = _report(config, bundle, reference, dataset, seen, work)
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
-        text = f"{report.to_markdown()}\n\n{odd_markdown(pl.read_parquet(work / ODD_FILE), odd)}"
-        (work / TABLE_FILE).write_text(text, encoding="utf-8")
-        (work / PAGE_FILE).write_text(drift_page(report, facts), encoding="utf-8")
+        page = drift_page(report, facts, pl.read_parquet(work / ODD_FILE), odd)
+        (work / TABLE_FILE).write_text(page.to_markdown(), encoding="utf-8")
+        (work / PAGE_FILE).write_text(page.to_html(), encoding="utf-8")
         excesses = {figure.name: figure.excess for figure in report.figures}
         outcome = {"sentence": flagged_sentence(report), "drifted": list(report.drifted)}
         return {**outcome, "new": new, "excess": excesses, "odd": odd}

@@ -17,7 +17,6 @@ from core.errors import InputError
 from core.output import literal, quoted
 from data_checks.report import CheckReport, ExpectationResult
 from evaluation.drift.figures import drift_page
-from evaluation.drift.odd_reviews import odd_markdown
 from evaluation.drift.report import DriftReport, Figure
 from evaluation.reports.document import (
     Code,
@@ -187,14 +186,13 @@ def drift_report():
 
 @pytest.mark.slow
 def test_the_drift_report_and_its_figures_hold_it_as_text():
-    found = drift_report()
-    assert "<script>" in assert_harmless(drift_page(found, {ALL: ALL})).text
-    assert {tag for tag, _ in rendered(found.to_markdown()).tags} <= PLAIN
     rows = pl.DataFrame({"review_id": HOSTILE, "text": HOSTILE}).with_columns(
         bits_per_byte=pl.lit(1.0), expected=pl.lit(1.0), deviation=pl.lit(2.0), odd=pl.lit("surprising")
     )
     counts = {"surprising": 1, "predictable": 1, "by_chance": 0.5, "reviews": 20}
-    assert {tag for tag, _ in rendered(odd_markdown(rows, counts, 99)).tags} <= PLAIN
+    page = drift_page(drift_report(), {ALL: ALL}, rows, counts)
+    assert "<script>" in assert_harmless(page.to_html()).text
+    assert {tag for tag, _ in rendered(page.to_markdown()).tags} <= PLAIN
 
 
 def test_the_comparison_of_two_models_holds_it_as_text():
