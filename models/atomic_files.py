@@ -209,12 +209,6 @@ def load_array(path: str | PathLike[str], mmap_mode: Literal["r"] | None = None)
     return array
 
 
-def load_arrays(path: str | PathLike[str]) -> dict[str, np.ndarray]:
-    """Read all arrays of a `.npz` file, by name; errors are those of `numpy.load`."""
-    with PARSING, np.load(path, allow_pickle=False) as file:
-        return dict(file)
-
-
 def file_of(array: np.ndarray) -> str:
     """Return the name of the file from which an array is mapped; "an array in memory" if it is not mapped."""
     part: object = array

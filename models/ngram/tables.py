@@ -60,21 +60,6 @@ class Tables:
     vocabulary_size: int
     given: tuple[int, ...]
 
-    @classmethod
-    def from_keys(
-        cls,
-        keys: Sequence[np.ndarray],
-        logp: Sequence[np.ndarray],
-        backoff: Sequence[np.ndarray],
-        vocabulary_size: int,
-        given: Sequence[int],
-    ) -> Self:
-        """Build tables from the sorted keys of the n-grams of orders 2 … N."""
-        followers = tuple(
-            Followers.from_keys(keys_M, len(below), vocabulary_size) for keys_M, below in zip(keys, logp, strict=False)
-        )
-        return cls(followers, tuple(logp), tuple(backoff), vocabulary_size, tuple(given))
-
     @property
     def order(self) -> int:
         """Length N of the longest n-gram."""

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
 
-from models.atomic_files import load_array, load_arrays, save_tensors
+from models.atomic_files import load_array, save_tensors
 
 
 def test_a_matrix_in_fortran_order_is_read_back_as_the_same_matrix(tmp_path):
@@ -33,7 +33,6 @@ def test_the_tensors_of_torch_are_written_as_they_are(tmp_path):
 
 def test_no_two_threads_parse_at_the_same_time(tmp_path, monkeypatch):
     np.save(tmp_path / "one.npy", np.arange(3))
-    np.savez(tmp_path / "two.npz", a=np.arange(4), b=np.ones(2))
     inside, most, parse = [], [], ast.parse
 
     def watched(*given, **named):
@@ -46,13 +45,10 @@ def test_no_two_threads_parse_at_the_same_time(tmp_path, monkeypatch):
             inside.pop()
 
     monkeypatch.setattr(ast, "parse", watched)
-    works = [
-        lambda: load_array(tmp_path / "one.npy"), lambda: load_array(tmp_path / "one.npy", "r"),
-        lambda: load_arrays(tmp_path / "two.npz")["a"],
-    ]  # fmt: skip
+    works = [lambda: load_array(tmp_path / "one.npy"), lambda: load_array(tmp_path / "one.npy", "r")]
     with ThreadPoolExecutor(4) as pool:
-        found = [future.result() for future in [pool.submit(work) for work in works * 4]]
+        found = [future.result() for future in [pool.submit(work) for work in works * 6]]
     assert len(most) >= 12, "numpy no longer parses the head with ast: the lock may go"
     assert set(most) == {1}
-    assert [array.tolist() for array in found[:3]] == [[0, 1, 2], [0, 1, 2], [0, 1, 2, 3]]
+    assert [array.tolist() for array in found[:2]] == [[0, 1, 2], [0, 1, 2]]
     assert isinstance(found[1], np.memmap)

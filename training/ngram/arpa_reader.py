@@ -28,7 +28,7 @@ import numpy as np
 import polars as pl
 
 from models.base import ModelError, stored
-from models.ngram.lookup import NONE
+from models.ngram.lookup import NONE, Followers
 from models.ngram.tables import Tables
 from training.ngram.arpa_writer import GIVEN_NOTE, LN10, MARKS
 from training.ngram.lines.text_corpus import CAPITAL_UNKNOWN
@@ -72,7 +72,7 @@ class Entries:
 
 @dataclass
 class _Linked:
-    keys_M: np.ndarray
+    followers: Followers
     from_M: np.ndarray
     suffix_M: np.ndarray
 
@@ -88,76 +88,50 @@ def tables_of(
         given: Ids that are never predicted.
         twice: Function called with order and row of an n-gram that is listed twice; must raise.
     """
-    listed, linked = list(orders), [_Linked(*(np.arange(vocabulary_size),) * 3)]
-    while len(linked) < len(listed):
-        order = len(linked) + 1
-        keys = [entry.keys_M for entry in linked[1:]]
-        missing_MK, entry = _link(listed[order - 1].ids_MK, keys, linked[-1].suffix_M, vocabulary_size)
-        if entry is None:
-            # N-grams of the order below must be added; then link that order again.
-            listed[order - 2] = listed[order - 2].with_virtual(missing_MK)
+    listed, linked = list(orders), list[_Linked]()
+    while len(linked) + 1 < len(listed):
+        order = len(linked) + 2
+        found = _link(listed[order - 1].ids_MK, linked, vocabulary_size, partial(twice, order))
+        if isinstance(found, _Linked):
+            linked.append(found)
+        else:  # n-grams of the order below must be added; then link that order again
+            listed[order - 2] = listed[order - 2].with_virtual(found)
             linked.pop()
-            continue
-        repeated = np.flatnonzero(entry.keys_M[1:] == entry.keys_M[:-1])
-        if len(repeated):
-            twice(order, int(np.maximum(entry.from_M[repeated], entry.from_M[repeated + 1]).min()))
-        linked.append(entry)
-    return _packed(listed, linked, vocabulary_size, given)
+    logp, backoff = [listed[0].logp_M.copy()], [listed[0].backoff_M]
+    for entries, entry in zip(listed[1:], linked, strict=True):
+        logp_M = entries.logp_M[entry.from_M]
+        virtual = np.flatnonzero(np.isnan(logp_M))
+        logp_M[virtual] = backoff[-1][entry.followers.contexts(virtual)] + logp[-1][entry.suffix_M[virtual]]
+        logp.append(logp_M)
+        backoff.append(entries.backoff_M[entry.from_M])
+    logp[0][list(given)] = -np.inf
+    followers = tuple(entry.followers for entry in linked)
+    return Tables(followers, tuple(logp), tuple(backoff[:-1]), vocabulary_size, tuple(given))
 
 
 def _link(
-    ids_MK: np.ndarray, keys: Sequence[np.ndarray], suffix_below: np.ndarray, vocabulary_size: int
-) -> tuple[np.ndarray, _Linked | None]:
-    """Sort the n-grams of one order by key.
-
-    Returns:
-        The missing shorter n-grams, and the linked n-grams if none is missing.
-    """
-    order = ids_MK.shape[1]
+    ids_MK: np.ndarray, linked: Sequence[_Linked], vocabulary_size: int, twice: Callable[[int], object]
+) -> _Linked | np.ndarray:
+    """Sort the n-grams of one order by context and last word; or return the shorter n-grams that are missing."""
     context_M = ids_MK[:, 0].astype(np.int64)
-    for place, keys_below in enumerate(keys, start=1):
+    for place, below in enumerate(linked, start=1):
         at = np.flatnonzero(context_M != NONE)
-        context_M[at] = find(keys_below, context_M[at] * vocabulary_size + ids_MK[at, place])
-    lost = context_M == NONE
-    if lost.any():
-        return ids_MK[lost, :-1], None
+        context_M[at] = below.followers.find(context_M[at], ids_MK[at, place])
+    if (lost := context_M == NONE).any():
+        return ids_MK[lost, :-1]
     keys_M = context_M * vocabulary_size + ids_MK[:, -1]
-    from_M = _sorting(keys_M)
+    from_M = np.argsort(keys_M, kind="stable")
     keys_M = keys_M[from_M]
-    if order == 2:
-        return ids_MK[:0], _Linked(keys_M, from_M, keys_M % vocabulary_size)
-    context_M, word_M = np.divmod(keys_M, vocabulary_size)
-    suffix_M = find(keys[-1], suffix_below[context_M] * vocabulary_size + word_M)
-    lost = suffix_M == NONE
-    if lost.any():
-        return ids_MK[from_M[lost], 1:], None
-    return ids_MK[:0], _Linked(keys_M, from_M, suffix_M)
-
-
-def _sorting(keys_M: np.ndarray) -> np.ndarray:
-    """Return the rows sorted by their keys; equal keys keep their order."""
-    if np.all(keys_M[1:] > keys_M[:-1]):
-        return np.arange(len(keys_M))
-    bits = max(len(keys_M) - 1, 1).bit_length()
-    if int(keys_M.max()).bit_length() + bits > 63:
-        return np.argsort(keys_M, kind="stable")
-    # Pack key and row into one integer: sorting these in place is several times faster than an argsort.
-    packed_M = (keys_M << bits) | np.arange(len(keys_M))
-    packed_M.sort()
-    return packed_M & ((1 << bits) - 1)
-
-
-def _packed(listed: Sequence[Entries], linked: Sequence[_Linked], vocabulary_size: int, given: Sequence[int]) -> Tables:
-    logp = [listed[0].logp_M]
-    backoff = [entries.backoff_M[entry.from_M] for entries, entry in zip(listed, linked, strict=True)]
-    for entries, entry, weights in zip(listed[1:], linked[1:], backoff[:-1], strict=True):
-        logp_M = entries.logp_M[entry.from_M]
-        virtual = np.flatnonzero(np.isnan(logp_M))
-        logp_M[virtual] = weights[entry.keys_M[virtual] // vocabulary_size] + logp[-1][entry.suffix_M[virtual]]
-        logp.append(logp_M)
-    logp[0] = logp[0].copy()
-    logp[0][list(given)] = -np.inf
-    return Tables.from_keys([entry.keys_M for entry in linked[1:]], logp, backoff[:-1], vocabulary_size, given)
+    if len(repeated := np.flatnonzero(keys_M[1:] == keys_M[:-1])):
+        twice(int(np.maximum(from_M[repeated], from_M[repeated + 1]).min()))
+    contexts = len(linked[-1].suffix_M) if linked else vocabulary_size
+    followers = Followers.from_keys(keys_M, contexts, vocabulary_size)
+    suffix_M = keys_M % vocabulary_size
+    if linked:
+        suffix_M = linked[-1].followers.find(linked[-1].suffix_M[keys_M // vocabulary_size], suffix_M)
+        if (lost := suffix_M == NONE).any():
+            return ids_MK[from_M[lost], 1:]
+    return _Linked(followers, from_M, suffix_M)
 
 
 logger = logging.getLogger(__name__)
@@ -422,20 +396,3 @@ def _refuse_twice(source: _ArpaText, order: int, row: int) -> NoReturn:
 
 def _shown(line: bytes) -> str:
     return line.decode("utf-8", "backslashreplace")[:120]
-
-
-def find(keys_M: np.ndarray, wanted_Q: np.ndarray) -> np.ndarray:
-    """Return the row of each wanted key among the sorted *keys_M*, NONE if it is absent; (Q,) int64.
-
-    Many queries are sorted first: then consecutive searches read neighbouring memory, which makes a binary search in
-    tens of millions of keys fast.
-    """
-    rows_Q = np.full(len(wanted_Q), NONE, np.int64)
-    if len(keys_M) == 0:
-        return rows_Q
-    order_Q = np.argsort(wanted_Q)
-    sorted_Q = wanted_Q[order_Q]
-    at_Q = np.minimum(np.searchsorted(keys_M, sorted_Q), len(keys_M) - 1)
-    found_Q = keys_M[at_Q] == sorted_Q
-    rows_Q[order_Q[found_Q]] = at_Q[found_Q]
-    return rows_Q

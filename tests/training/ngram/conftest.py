@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.ngram.lookup import Followers
 from models.ngram.tables import Precision, Tables
 from training.ngram.lines.text_corpus import LineCorpus
 
@@ -67,7 +68,9 @@ def random_tables() -> Callable[..., Tables]:
             sizes.append(len(numbered))
         logp = [-draw.exponential(3, size) for size in sizes]
         backoff = [-draw.exponential(1, size) for size in sizes[:-1]]
-        return Tables.from_keys(keys, logp, backoff, vocabulary_size, (1,)).to(precision)
+        below = zip(keys, sizes, strict=False)
+        followers = tuple(Followers.from_keys(keys_M, size, vocabulary_size) for keys_M, size in below)
+        return Tables(followers, tuple(logp), tuple(backoff), vocabulary_size, (1,)).to(precision)
 
     return make
 

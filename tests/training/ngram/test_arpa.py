@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.ngram.lookup import Followers
 from models.ngram.tables import Tables
 from tests.examples import examples
 from training.ngram.arpa_reader import read_arpa
@@ -58,8 +59,8 @@ def test_a_written_model_comes_back_with_float32_values_and_is_then_the_same_for
 @given(values=st.lists(st.floats(-99, 0, width=32), min_size=2, max_size=2))
 def test_any_float32_is_written_so_that_it_comes_back_exactly(values, tmp_path_factory):
     p, weight = np.array(values, np.float32).astype(np.float64) * LN10
-    tables = Tables.from_keys([np.array([3 * 4 + 3])], (np.array([-1.0, -np.inf, -1, p]), np.array([p])),
-                    (np.array([0.0, 0, 0, weight]),), 4, (1,))  # fmt: skip
+    followers, logp = Followers.from_keys(np.array([3 * 4 + 3]), 4, 4), np.array([-1.0, -np.inf, -1, p])
+    tables = Tables((followers,), (logp, np.array([p])), (np.array([0.0, 0, 0, weight]),), 4, (1,))
     path = tmp_path_factory.getbasetemp() / "float.arpa"
     write_arpa(path, tables, ["<unk>", "<s>", "</s>", "a"])
     back, _ = read_arpa(path)
