@@ -13,7 +13,6 @@ leaves each database as it was or migrated; repeat it.
 from __future__ import annotations
 
 import errno
-import gzip
 import hashlib
 import io
 import json
@@ -25,11 +24,11 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import closing
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from tarfile import TarFile
+from typing import IO, Any
 
 from core.environment import make_private
 from core.errors import ArtifactError, ConfigError, Damaged, EmptyInput, Unreadable, disk_errors
@@ -52,8 +51,8 @@ LEVEL = 1
 LOCK_SECONDS = 30.0
 OWNER_ONLY = 0o600
 BLOCK = 1 << 20
-Report = Callable[[int, int], object]
-"""Called with the bytes done and all bytes."""
+Report = Callable[[int], object]
+"""Called with the bytes that are done, after each file."""
 
 SQLITE = b"SQLite format 3\x00"
 BESIDE = ("-wal", "-shm", "-journal")
@@ -77,7 +76,7 @@ PATIENCE = 60.0
 
 
 def write_backup(
-    home: Path, to: Path, without_store: bool = False, report: Report = lambda done, of: None
+    home: Path, to: Path, without_store: bool = False, report: Report = lambda done: None
 ) -> dict[str, Any]:
     """Write a backup of a home folder; runs may go on meanwhile. The file appears when it is complete.
 
@@ -114,16 +113,13 @@ def write_backup(
         databases = len(members)
         # listed now: all that the copied databases name is there
         members |= {path: path for path in contents_of(home, without_store)[1]}
-        total, done = sum(map(_size, members.values())), 0
-        pack = partial(gzip.GzipFile, mode="wb", compresslevel=LEVEL, filename="")
-        with pack(fileobj=file) if to.suffix == ".gz" else nullcontext(file) as stream, tarfile.open(
-            fileobj=cast(IO[bytes], stream), mode="w|", format=tarfile.PAX_FORMAT
-        ) as tar:
+        done, packed = 0, to.suffix == ".gz"
+        with TarFile.gzopen("", "w", file, LEVEL) if packed else TarFile.taropen("", "w", file) as tar:
             for path, source in members.items():
                 name = path.relative_to(home).as_posix()
                 if (entry := _add(tar, source, name)) is not None:
                     entries[name] = entry
-                    report(done := done + entry["bytes"], total)
+                    report(done := done + entry["bytes"])
             facts = {"format": FORMAT, "created": time.time(), "home": str(home), "without_store": without_store}
             text = json.dumps({**facts, "files": entries}, indent=1).encode()
             tar.addfile(_member(MANIFEST, len(text), time.time()), io.BytesIO(text))
@@ -133,29 +129,17 @@ def write_backup(
     }  # fmt: skip
 
 
-class _Hashed:
-    """Hashes what is read from a file."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.digest = file, hashlib.sha256()
-
-    def read(self, size: int) -> bytes:
-        """Return the next bytes."""
-        block = self.file.read(size)
-        self.digest.update(block)
-        return block
-
-
-def _add(tar: tarfile.TarFile, path: Path, name: str) -> dict[str, Any] | None:
+def _add(tar: TarFile, path: Path, name: str) -> dict[str, Any] | None:
     """Add a file, as long as it is now (a log may grow), and return its entry; None if it was removed meanwhile."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
         return None
     with file:
-        about = os.fstat(file.fileno())
-        tar.addfile(_member(name, about.st_size, about.st_mtime), hashed := _Hashed(file))  # type: ignore[arg-type]
-    return {"bytes": about.st_size, "sha256": hashed.digest.hexdigest()}
+        digest, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+        file.seek(0)
+        tar.addfile(_member(name, size, os.fstat(file.fileno()).st_mtime), file)
+    return {"bytes": size, "sha256": digest}
 
 
 def _member(name: str, size: int, changed: float) -> tarfile.TarInfo:
@@ -222,20 +206,13 @@ def _is_database(path: Path) -> bool:
         return False
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def restore_backup(archive: Path, home: Path, report: Callable[[int], object] = lambda done: None) -> dict[str, Any]:
+def restore_backup(archive: Path, home: Path, report: Report = lambda done: None) -> dict[str, Any]:
     """Unpack a backup beside *home*, compare every file with the manifest, and rename the folder to *home*.
 
     Args:
         archive: Written by `write_backup`.
         home: A folder that does not exist or is empty.
-        report: Called with the bytes done after each file.
+        report: As of `write_backup`.
 
     Returns:
         home, files, content_bytes, former (the path of the home that was backed up), without_store, runs_commands
@@ -268,7 +245,7 @@ def restore_backup(archive: Path, home: Path, report: Callable[[int], object] = 
     return {"home": str(home), **facts, "runs_commands": (home / PREFECT_DATABASE).exists()}
 
 
-def _unpacked(packed: IO[bytes], archive: Path, folder: Path, report: Callable[[int], object]) -> dict[str, Any]:
+def _unpacked(packed: IO[bytes], archive: Path, folder: Path, report: Report) -> dict[str, Any]:
     """Unpack all files of an archive, compare them with its manifest, and return facts about it.
 
     Whoever made an archive that Python or the operating system refuses (names that are too long or are a file and a
@@ -328,14 +305,14 @@ def _not_a_backup(path: Path, error: Exception) -> Unreadable:
 
 
 def upgrade_home(
-    home: Path, to: Path | None = None, report: Report = lambda done, of: None, prefect: LibraryTables = NONE
+    home: Path, to: Path | None = None, report: Report = lambda done: None, prefect: LibraryTables = NONE
 ) -> dict[str, Any]:
     """Back up a home folder and migrate its databases; do nothing if all tables are current.
 
     Args:
         home: The home folder. Nothing may use it meanwhile.
         to: The archive of the backup; default: beside the home, with the time in its name.
-        report: Called with the bytes of the backup that are done, and all.
+        report: As of `write_backup`.
         prefect: Prefect's tables in the home.
 
     Returns:

@@ -79,8 +79,7 @@ def restore(
     """
     from tracking.backup import restore_backup
 
-    tell = _progress()
-    result = restore_backup(file, home, lambda done: tell(done, 0))
+    result = restore_backup(file, home, _progress())
     terminal.say(f"Restored {result['files']} files ({size(result['content_bytes'])}), every checksum agrees.")
     if result["without_store"]:
         terminal.say("The backup was made without results of stages: the next run computes them again.")
@@ -118,15 +117,15 @@ def upgrade(
     terminal.last_line({**result, "warnings": warnings}, json)
 
 
-def _progress() -> Callable[[int, int], None]:
+def _progress() -> Callable[[int], None]:
     """Return a function that logs the progress every few seconds."""
     last_shown = time.monotonic()
 
-    def tell(done: int, total: int) -> None:
+    def tell(done: int) -> None:
         nonlocal last_shown
         if time.monotonic() - last_shown > EVERY_SECONDS:
             last_shown = time.monotonic()
-            log.info("%s%s", size(done), f" of about {size(total)}" if total else "")
+            log.info("%s", size(done))
 
     return tell
 
