@@ -9,7 +9,6 @@ means.
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
 import socket
@@ -32,14 +31,14 @@ from tracking.registry.versions import (
     registered,
     version_tags,
 )
-from tracking.runs.runs import Tracker
+from tracking.runs.runs import Tracker, user_name
 from tracking.tags import shorten
 
 GATE, MANUAL, ROLLBACK, ADOPTED = "gate", "manual", "rollback", "adopted"
 EVENT_TAG, DONE_TAG = "mlflow.event", "event/carried_out"
 """Tags of an event: itself as JSON, which MLflow's page of the version does not show; when it was carried out."""
 ABANDONED = "abandoned"
-CARRIED_OUT, PENDING, OVERTAKEN, REPEATED = "carried out", "pending", "overtaken", "sent twice"
+CARRIED_OUT, PENDING, OVERTAKEN = "carried out", "pending", "overtaken"
 WHY_LENGTH = 2000
 BY_HAND = "promoted by hand"
 
@@ -180,11 +179,7 @@ def _event_of(entry: Version) -> Event:
 
 def author() -> str:
     """Return USER@HOST of this process."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a user id without a name
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"
+    return f"{user_name()}@{socket.gethostname()}"
 
 
 def complaints(events: Iterable[Event]) -> list[str]:
@@ -222,8 +217,7 @@ class RegistryState:
         newest: Number of the last event; 0 if there is none.
         states: State of each event, by number. CARRIED_OUT: aliases and tags show it. PENDING: decided, but aliases and
             tags do not show it yet. OVERTAKEN: void, because another version had become champion before it was
-            written. ABANDONED: void, because its version was deleted before it could be carried out. REPEATED: void,
-            because it is an earlier event that was sent again.
+            written. ABANDONED: void, because its version was deleted before it could be carried out.
         past_champions: All versions that were champion at any time, in the order in which they first became champion.
         left: By version that was rolled back from, the number of that event. A later promotion of it, or a rollback to
             it, removes it.
@@ -248,12 +242,9 @@ def fold_events(events: Iterable[Event]) -> RegistryState:
     states: dict[int, str] = {}
     left: dict[int, int] = {}
     past_champions: dict[int, None] = {}
-    keys: set[str] = set()
     for event in sorted(events, key=lambda one: one.number):
         newest = event.number
-        if event.key in keys:  # an HTTP client may repeat a request whose answer was lost
-            states[event.number] = REPEATED
-        elif event.carried_out.startswith(ABANDONED):
+        if event.carried_out.startswith(ABANDONED):
             states[event.number] = ABANDONED
         elif (event.promote or event.action == ADOPTED) and champion not in (event.against, event.version or None):
             states[event.number] = OVERTAKEN
@@ -269,7 +260,6 @@ def fold_events(events: Iterable[Event]) -> RegistryState:
             if champion is not None:
                 past_champions.setdefault(champion)
                 left.pop(champion, None)
-        keys.add(event.key)
     return RegistryState(champion, previous, newest, states, tuple(past_champions), left)
 
 

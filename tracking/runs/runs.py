@@ -70,7 +70,7 @@ class Tracker(Publisher):
         self, name: str, tags: Mapping[str, Any] | None = None, parent_run_id: str | None = None
     ) -> str:
         """Start a run and return its id; with a parent, the UI shows it below that run."""
-        all_tags = {tag.USER: _user(), tag.SOURCE_NAME: "reviewlm", tag.SOURCE_TYPE: "PROJECT"}
+        all_tags = {tag.USER: user_name(), tag.SOURCE_NAME: "reviewlm", tag.SOURCE_TYPE: "PROJECT"}
         if parent_run_id:
             all_tags[tag.PARENT] = parent_run_id
         all_tags |= tags or {}
@@ -295,10 +295,11 @@ def end_left_runs(home: Path) -> None:
                 Tracker(uri, record.experiment, home / ARTIFACTS).end_left(record.run)
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Return the name of this process's user, or the number of one without a name, as in a container."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a user id without a name
+    except (KeyError, OSError):
         return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
 
 
