@@ -201,12 +201,12 @@ def open_model_run(
     model and would always refuse it. Then a new run describes the fit and logs the model again.
 
     A fit that is not in the store (*there* is false) also gets a new run. Its new bundle may differ from the one that
-    the old run logged, and the gate must measure the bundle that is registered. If the fit was killed, its run is
-    reopened and continued.
+    the old run logged, and the gate must measure the bundle that is registered. The run of a killed fit stays KILLED:
+    the new one gets the whole journal.
     """
     tracker = tracker_of(config)
-    finished_run, uri = _found(tracker, digest, "FINISHED") if there else ("", "")
-    if finished_run and not _is_whole(tracker, uri):
+    finished_run, whole = _finished_run(tracker, digest) if there else ("", True)
+    if not whole:
         log.warning("'%s': the files of its logged model (MLflow run %s) are gone or damaged; the store still has the "
             "fit, so it is logged again, and a new version can be registered. A version that was registered from them "
             "stays lost: `reviewlm rollback --model NAME` goes back to one that opens", spec.name, finished_run)
@@ -215,12 +215,13 @@ def open_model_run(
         tracker.set_tags(parent_run_id, {f"{tag.CHILD}{spec.name}": finished_run})
         yield ModelRun(tracker, finished_run, known=True)
         return
-    parameters = parameters_of(config, spec, prepared)
-    run_id = _taken_up(tracker, digest, parameters, parent_run_id) or _new_model_run(
-        tracker, config, spec, digest, parent_run_id
-    )
+    tags = {
+        tag.FIT_TAG: digest, tag.KIND: spec.kind, tag.UNIT: config.vocabulary[spec.vocabulary].unit,
+        tag.PRESET: config.preset, **run_tags(description=prefect_link()), **prefect_tags(),
+    }
+    run_id = tracker.start_run(spec.name, tags, parent_run_id)
     with ended_on_error(tracker, run_id):
-        tracker.log_params(run_id, parameters)
+        tracker.log_params(run_id, parameters_of(config, spec, prepared))
         streams = prepared.tokens[spec.vocabulary]
         tracker.log_datasets(run_id, [dataset_of(spec.vocabulary, split, streams[split]) for split in streams])
         tracker.log_folder(run_id, prepared.vocabularies[spec.vocabulary].folder, "tokenizer")
@@ -242,43 +243,17 @@ def log_inputs(config: RunConfig, prepared: Prepared, parent_run_id: str) -> Non
     tracker_of(config).log_datasets(parent_run_id, [clean, *streams])
 
 
-def _new_model_run(tracker: Tracker, config: RunConfig, spec: FittedSpec, digest: str, parent_run_id: str) -> str:
-    tags = {
-        tag.FIT_TAG: digest, tag.KIND: spec.kind, tag.UNIT: config.vocabulary[spec.vocabulary].unit,
-        tag.PRESET: config.preset, **run_tags(description=prefect_link()), **prefect_tags(),
-    }
-    return tracker.start_run(spec.name, tags, parent_run_id)
+def _finished_run(tracker: Tracker, digest: str) -> tuple[str, bool]:
+    """Return the newest finished run of a fit, "" without one, and whether its logged model has all its files.
 
-
-def _taken_up(tracker: Tracker, digest: str, parameters: dict[str, Any], parent_run_id: str) -> str | None:
-    """Reopen the run of a killed fit as a child of this flow's run and return its id; None if there is none."""
-    run_id, _ = _found(tracker, digest, "KILLED")
-    if not run_id or not tracker.reopen_run(run_id):
-        return None
-    try:
-        tracker.log_params(run_id, parameters)
-    except TrackingUnavailable:
-        raise
-    except ReviewLMError:  # settings outside the fit's digest differ, e.g. the name
-        tracker.end_run(run_id, "KILLED")
-        return None
-    tracker.set_tags(run_id, {tag.PARENT: parent_run_id, tag.NOTE: prefect_link(), **prefect_tags()})
-    return run_id
-
-
-def _found(tracker: Tracker, digest: str, status: str) -> tuple[str, str]:
-    """Return a fit's newest run with a status, and its logged model's address; empty without one, or without MLflow."""
+    Where MLflow does not answer, there is no such run, or its files count as whole.
+    """
+    run_id, uri = "", ""
     with suppress(TrackingUnavailable):
-        if run := tracker.newest_run(tag.FIT_TAG, digest, status):
-            return str(run.info.run_id), tag.value_of(run.data.tags, tag.MODEL_URI_TAG)
-    return "", ""
-
-
-def _is_whole(tracker: Tracker, uri: str) -> bool:
-    """Return whether a logged model has all its files; True if MLflow does not answer."""
-    with suppress(TrackingUnavailable):
-        return has_bundle(tracker, uri)
-    return True
+        if run := tracker.newest_run(tag.FIT_TAG, digest, "FINISHED"):
+            run_id, uri = str(run.info.run_id), tag.value_of(run.data.tags, tag.MODEL_URI_TAG)
+            return run_id, has_bundle(tracker, uri)
+    return run_id, True
 
 
 def model_note(spec: ModelSpec, figures: Figures) -> str:

@@ -103,29 +103,16 @@ def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
     assert value_of(run.data.tags, "reviewlm.model_uri") == f"models:/{run.outputs.model_outputs[0].model_id}"
 
 
-def test_the_run_of_a_killed_fit_goes_on_with_the_fit_and_has_each_point_once(
-    config: Any, prepared: Any, fitted: Any, tracker: Tracker
-):
-    old = tracker.start_run("retrain")
-    killed = tracker.start_run("kn2", {FIT_TAG: "d1"}, old)
-    tracker.log_journal(killed, fitted.folder / JOURNAL, settled=True)
-    tracker.end_run(killed, "KILLED")
-    with parent_run(config, "retrain") as parent:
-        assert write_model_run(config, prepared, fitted, parent) == killed
-    [run] = runs(tracker, **{FIT_TAG: "d1"})
-    assert (run.info.status, run.data.tags["mlflow.parentRunId"]) == ("FINISHED", parent)
-    steps = [point.step for point in tracker.client.get_metric_history(killed, "curves/train_nats")]
-    assert steps == list(range(1, 21))
-
-
-def test_a_killed_run_with_other_settings_is_left_as_it_is(
+def test_a_fit_that_was_killed_gets_a_new_run_with_each_point_once(
     config: Any, prepared: Any, fitted: Any, tracker: Tracker
 ):
     killed = tracker.start_run("kn2", {FIT_TAG: "d1"})
-    tracker.log_params(killed, {"architecture": {"name": "another name"}})
+    tracker.log_journal(killed, fitted.folder / JOURNAL, settled=True)
     tracker.end_run(killed, "KILLED")
-    assert write_model_run(config, prepared, fitted, tracker.start_run("retrain")) != killed
+    run_id = write_model_run(config, prepared, fitted, tracker.start_run("retrain"))
     assert sorted(run.info.status for run in runs(tracker, **{FIT_TAG: "d1"})) == ["FINISHED", "KILLED"]
+    steps = [point.step for point in tracker.client.get_metric_history(run_id, "curves/train_nats")]
+    assert steps == list(range(1, 21))
 
 
 def test_a_fit_whose_logged_files_are_gone_is_logged_anew_and_can_be_registered(
