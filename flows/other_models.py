@@ -64,7 +64,7 @@ def classify(
             compared = on_workers(predict_all, workers)(config, prepared, fitted, run_id)
         with step("promote", "register the best classifier on validation and run the gate"):
             named = config.asking(config.classification.model_name)
-            promotion = promote_challenger(Classifiers(), named, prepared, compared, choose(compared), run_id)
+            promotion = promote_challenger(Classifiers(named, prepared, compared, choose(compared)), run_id)
         with step("report", "draw the figures and write the page"):
             report = write_classifier_report(config, prepared, compared, promotion, run_id)
         return summarise_classifiers(config, prepared, compared, promotion, run_id, report)

@@ -165,7 +165,7 @@ def promote(
     with step("promote", "choose the challenger and run the gate"), model_processes(config, held_out):
         challenger = choose_challenger(config, prepared, evaluated)
         log_headline(config, evaluated, challenger.name, parent_run_id)
-        return promote_challenger(LanguageModels(), config, prepared, evaluated, challenger, parent_run_id, drift)
+        return promote_challenger(LanguageModels(config, prepared, evaluated, challenger, drift), parent_run_id)
 
 
 @flow(name="promote-only", persist_result=False)

@@ -100,22 +100,45 @@ class Champion:
 
 
 class ModelFamily(ABC):
-    """One kind of registered model.
+    """One kind of registered model in the gate of a run.
+
+    It is no dataclass: Prefect would search the fields of one for results of other tasks.
+
+    Args:
+        config: Settings of the run.
+        prepared: Its data.
+        evaluated: All its models, including the baseline.
+        challenger: The one that is to be registered.
+        drift: Whether new reviews have drifted, in a sentence.
 
     Attributes:
-        case: Its gate.
+        case: The gate of this kind.
         form: How its models are exported to MLflow, served and tested.
     """
 
     case: ClassVar[type[GateCase]]
     form: ClassVar[Form]
+    evaluated: Any
+    challenger: Candidate
+
+    def __init__(
+        self, config: RunConfig, prepared: Prepared, evaluated: Any, challenger: Candidate, drift: str = ""
+    ) -> None:
+        self.config, self.prepared, self.drift = config, prepared, drift
+        self.evaluated, self.challenger = evaluated, challenger
+
+    @property
+    def bundle(self) -> Path:
+        """The challenger's bundle as it was fitted."""
+        return self.challenger.fitted.bundle
+
+    @property
+    @abstractmethod
+    def policy(self) -> GatePolicy:
+        """Policy of its gate."""
 
     @abstractmethod
-    def policy(self, config: RunConfig) -> GatePolicy:
-        """Return the policy of its gate."""
-
-    @abstractmethod
-    def stored(self, config: RunConfig, prepared: Prepared, model: Any) -> Scored:
+    def stored(self, model: Any) -> Scored:
         """Return what this run has measured of a model on its test reviews.
 
         Raises:
@@ -123,9 +146,7 @@ class ModelFamily(ABC):
         """
 
     @abstractmethod
-    def score_registered(
-        self, config: RunConfig, prepared: Prepared, challenger: Any, folder: Path, label: str, stored: Scored
-    ) -> Scored:
+    def score_registered(self, folder: Path, label: str, stored: Scored) -> Scored:
         """Measure the registered challenger, because the registered bundle is served, not the fit it was copied from.
 
         Raises:
@@ -133,16 +154,13 @@ class ModelFamily(ABC):
         """
 
     @abstractmethod
-    def score_champion(
-        self, config: RunConfig, prepared: Prepared, challenger: Any, folder: Path, label: str
-    ) -> Scored:
+    def score_champion(self, folder: Path, label: str) -> Scored:
         """Measure the champion's bundle on the challenger's test reviews; errors as `score_registered`."""
 
     @abstractmethod
     def score_own_reviews(
-        self, config: RunConfig, prepared: Prepared, chosen: Artifact, earlier: Artifact, scored: tuple[Scored, Scored],
-        folders: Mapping[str, Path],
-    ) -> tuple[Any, Any] | None:  # fmt: skip
+        self, chosen: Artifact, earlier: Artifact, scored: tuple[Scored, Scored], folders: Mapping[str, Path]
+    ) -> tuple[Any, Any] | None:
         """Return the rows of challenger and champion on the champion's own test reviews; None if none has a label.
 
         Args:
@@ -156,12 +174,9 @@ class ModelFamily(ABC):
         """
 
     @abstractmethod
-    def baseline(self, config: RunConfig, prepared: Prepared, evaluated: Any, challenger: Any) -> ModelEvidence[Any]:
-        """Return the evidence about the baseline of a challenger."""
+    def baseline(self) -> ModelEvidence[Any]:
+        """Return the evidence about the challenger's baseline."""
 
-    def completed(
-        self, evidence: Evidence[Any], config: RunConfig, prepared: Prepared, evaluated: Any, challenger: Any,
-        champion: Champion | None,
-    ) -> Evidence[Any]:  # fmt: skip
+    def completed(self, evidence: Evidence[Any], champion: Champion | None) -> Evidence[Any]:
         """Return the evidence with what only this family's gate asks for."""
         return evidence

@@ -21,7 +21,6 @@ from tasks.classification.compare import Compared, MeasuredClassifier, predicted
 from tasks.classification.field_labels import labels_of_prepared
 from tasks.classification.predict import predict_bundle, predictions_of
 from tasks.data.documents import documents_of
-from tasks.data.prepare import Prepared
 from tasks.family import ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.champion import tests_of
@@ -45,32 +44,31 @@ class Classifiers(ModelFamily):
     """Classifiers of reviews."""
 
     case, form = ClassifierCase, CLASSIFIER
+    evaluated: Compared
+    challenger: MeasuredClassifier
 
-    def policy(self, config: RunConfig) -> ClassificationPromotion:
+    @property
+    def policy(self) -> ClassificationPromotion:
         """See `ModelFamily`."""
-        shared = config.promotion.model_dump(include=set(GatePolicy.model_fields))
-        return ClassificationPromotion(**shared | config.classification.promotion.model_dump())
+        shared = self.config.promotion.model_dump(include=set(GatePolicy.model_fields))
+        return ClassificationPromotion(**shared | self.config.classification.promotion.model_dump())
 
-    def stored(self, config: RunConfig, prepared: Prepared, model: MeasuredClassifier) -> Scored:
+    def stored(self, model: MeasuredClassifier) -> Scored:
         """See `ModelFamily`."""
-        labels, test = model.fitted.spec.labels, reviews_digest(tests_of(prepared.clean))
-        return Scored(partial(answers_of, config, labels, model.test, prepared.clean), test, labels=labels)
+        labels, clean = model.fitted.spec.labels, self.prepared.clean
+        read = partial(answers_of, self.config, labels, model.test, clean)
+        return Scored(read, reviews_digest(tests_of(clean)), labels=labels)
 
-    def score_registered(
-        self, config: RunConfig, prepared: Prepared, challenger: MeasuredClassifier, folder: Path, label: str,
-        stored: Scored,
-    ) -> Scored:  # fmt: skip
+    def score_registered(self, folder: Path, label: str, stored: Scored) -> Scored:
         """See `ModelFamily`; the registered copy of the bundle that has answered only has to open."""
         load_classifier(folder)
         return stored
 
-    def score_champion(
-        self, config: RunConfig, prepared: Prepared, challenger: MeasuredClassifier, folder: Path, label: str
-    ) -> Scored:
+    def score_champion(self, folder: Path, label: str) -> Scored:
         """See `ModelFamily`; a champion of other labels is whole, but it has no answers to these reviews."""
-        bundle = load_classifier(folder)  # checks every file and the probe texts
-        labels, ours, own_label = bundle.labels, challenger.fitted.spec.labels, config.classification.label
-        test = reviews_digest(tests_of(prepared.clean))
+        bundle, clean = load_classifier(folder), self.prepared.clean  # checks every file and the probe texts
+        labels, ours = bundle.labels, self.challenger.fitted.spec.labels
+        own_label, test = self.config.classification.label, reviews_digest(tests_of(clean))
         if (predicts := bundle.facts.get("label", own_label)) != own_label and labels == ours:
             other = f"the champion predicts '{predicts}', and the challenger '{own_label}'; {ClassifierCase.OTHER_NAME}"
             return Scored(test=test, problem=other)
@@ -80,31 +78,27 @@ class Classifiers(ModelFamily):
             unknown = ", ".join(map(repr, new))
             log.warning("%s was not trained on these labels, so it is wrong on their reviews: %s", label, unknown)
         names = ours if new else ()
-        answers = predict_bundle(config, folder, prepared.clean, TEST, label, prepared.labels, names).artifact
-        return Scored(partial(answers_of, config, ours, answers, prepared.clean), test, labels=ours)
+        answers = predict_bundle(self.config, folder, clean, TEST, label, self.prepared.labels, names).artifact
+        return Scored(partial(answers_of, self.config, ours, answers, clean), test, labels=ours)
 
     def score_own_reviews(
-        self, config: RunConfig, prepared: Prepared, chosen: Artifact, earlier: Artifact, scored: tuple[Scored, Scored],
-        folders: Mapping[str, Path],
-    ) -> tuple[Predicted, Predicted] | None:  # fmt: skip
+        self, chosen: Artifact, earlier: Artifact, scored: tuple[Scored, Scored], folders: Mapping[str, Path]
+    ) -> tuple[Predicted, Predicted] | None:
         """See `ModelFamily`."""
-        labels, names = labels_of_prepared(config, earlier), scored[0].labels
+        labels, names = labels_of_prepared(self.config, earlier), scored[0].labels
         predictions: list[Predicted] = []
         for who in ("challenger", "champion"):
-            label = f"{who} on the champion's reviews"
-            built = predict_bundle(config, folders[who], chosen, TEST, label, labels, names if labels else ())
-            answers = built.artifact
+            label, known = f"{who} on the champion's reviews", names if labels else ()
+            answers = predict_bundle(self.config, folders[who], chosen, TEST, label, labels, known).artifact
             if not answers.facts["reviews"]:
                 return None
-            predictions.append(answers_of(config, names, answers, earlier))
+            predictions.append(answers_of(self.config, names, answers, earlier))
         return predictions[0], predictions[1]
 
-    def baseline(
-        self, config: RunConfig, prepared: Prepared, evaluated: Compared, challenger: MeasuredClassifier
-    ) -> ModelEvidence[Predicted]:
+    def baseline(self) -> ModelEvidence[Predicted]:
         """See `ModelFamily`: the configured baseline."""
-        base = evaluated.named(config.classification.baseline)
-        return self.stored(config, prepared, base).evidence(bundle_digest(base.fitted.bundle), name=base.name)
+        base = self.evaluated.named(self.config.classification.baseline)
+        return self.stored(base).evidence(bundle_digest(base.fitted.bundle), name=base.name)
 
 
 def choose(compared: Compared) -> MeasuredClassifier:

@@ -23,8 +23,7 @@ from corpus.splitting.split import TABLE, scan_split
 from evaluation.gate.case import IDENTITY, ChampionReviews
 from models.bundles.bundle import SPEC
 from tasks.data.documents import documents_of
-from tasks.data.prepare import Prepared
-from tasks.family import Candidate, Champion, ModelFamily, Scored
+from tasks.family import Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.ancestry import REMEDY, learnt_data
 from tasks.stage import run_stage, stage, store_of
@@ -36,22 +35,21 @@ log = logging.getLogger(__name__)
 
 
 @stage("score champion", retry_if=tracking_was_away)
-def score_champion(
-    family: ModelFamily, config: RunConfig, prepared: Prepared, challenger: Candidate
-) -> Champion | None:
+def score_champion(family: ModelFamily) -> Champion | None:
     """Measure the registered champion on the test reviews of this run; return None if there is no champion.
 
     A lost or damaged bundle is not an error here: it is returned as a problem, and the gate gives the remedy.
     """
-    version: Version | None = registry_of(config).alias(CHAMPION)
+    registry = registry_of(family.config)
+    version: Version | None = registry.alias(CHAMPION)
     if version is None:
         return None
     digest, folder = version.tags.get(BUNDLE_TAG, f"unknown (version {version.version})"), None
     try:
-        folder = registry_of(config).bundle_folder(version)
+        folder = registry.bundle_folder(version)
         digest = require_registered(folder, version.tags.get(BUNDLE_TAG, ""))
         with converted_errors(folder):
-            scored = family.score_champion(config, prepared, challenger, folder, f"champion v{version.version}")
+            scored = family.score_champion(folder, f"champion v{version.version}")
     except (BundleError, Damaged) as error:
         folder, scored = None, _unmeasured(Scored(), f"the champion, version {version.version}", error)
     data = Family.of_tags(version.tags), version.tags.get(DATA_TAG, "")
@@ -59,9 +57,7 @@ def score_champion(
 
 
 @stage("score challenger", retry_if=tracking_was_away)
-def score_challenger(
-    family: ModelFamily, config: RunConfig, prepared: Prepared, challenger: Candidate, version: int | None
-) -> Scored:
+def score_challenger(family: ModelFamily, version: int | None) -> Scored:
     """Measure the registered challenger; without a new version, return what the run has measured.
 
     A bundle that does not open is not an error here: it is returned as a problem, and the gate refuses it.
@@ -69,15 +65,14 @@ def score_challenger(
     Raises:
         Damaged: What this run has measured has changed since it was stored.
     """
-    stored = family.stored(config, prepared, challenger)
+    stored = family.stored(family.challenger)
     if version is None:
         return stored
     try:
-        folder = registry_of(config).bundle_folder(version)
-        require_registered(folder, bundle_digest(challenger.fitted.bundle))
+        folder = registry_of(family.config).bundle_folder(version)
+        require_registered(folder, bundle_digest(family.bundle))
         with converted_errors(folder):
-            label = f"{challenger.name} v{version}"
-            return family.score_registered(config, prepared, challenger, folder, label, stored)
+            return family.score_registered(folder, f"{family.challenger.name} v{version}", stored)
     except (BundleError, Damaged) as error:
         return _unmeasured(stored, f"the registered challenger, version {version}", error)
 
@@ -105,20 +100,19 @@ COUNTS = ("tests", "learnt_ids", "learnt_texts")
 
 @stage("score champion's reviews", retry_if=tracking_was_away)
 def score_champion_reviews(
-    family: ModelFamily, config: RunConfig, prepared: Prepared, challenger: Candidate, scored: Scored,
-    champion: Champion | None, version: int | None,
+    family: ModelFamily, scored: Scored, champion: Champion | None, version: int | None
 ) -> ChampionReviews[Any] | None:
     """Measure champion and challenger on the test reviews of the data that the champion was trained on.
 
     Leave out reviews that the challenger was trained or validated on. Return None if the rule does not apply: there is
     no champion that can be measured, the champion is the challenger itself, or the policy sets no limit.
     """
-    policy, bundle = family.policy(config), challenger.fitted.bundle
+    config, policy, bundle = family.config, family.policy, family.bundle
     if champion is None or champion.folder is None or champion.scored.read is None or version is None:
         return None
     if policy.max_champion_loss is None or champion.digest == bundle_digest(bundle):
         return None
-    data, clean, switch = data_of(champion), prepared.clean, f"set {family.case.SECTION}.max_champion_loss=none"
+    data, clean, switch = data_of(champion), family.prepared.clean, f"set {family.case.SECTION}.max_champion_loss=none"
     if data == clean.digest:
         return ChampionReviews(same=True)
     try:
@@ -139,7 +133,7 @@ def score_champion_reviews(
     counted: ChampionReviews[Any] = ChampionReviews(reviews, by_id, by_text)
     try:
         folders = {"challenger": bundle, "champion": champion.folder}
-        pair = family.score_own_reviews(config, prepared, chosen, earlier, (scored, champion.scored), folders)
+        pair = family.score_own_reviews(chosen, earlier, (scored, champion.scored), folders)
     except (BundleError, Damaged, InputError) as error:  # of a field of the files: they may be gone
         what = "the models could not be tried on the champion's own test reviews"
         return replace(counted, problem=f"{what}: {error.what}")

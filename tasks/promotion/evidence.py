@@ -20,10 +20,10 @@ from corpus.splitting.certificate import CERTIFICATE_FILE, verify
 from evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks
 from models.bundles.bundle import SPEC
 from tasks.data.documents import documents_with_words, grouped_by
-from tasks.data.prepare import Prepared, read_report
+from tasks.data.prepare import read_report
 from tasks.evaluation.evaluate import megabytes
 from tasks.evaluation.processes import end_processes
-from tasks.family import Candidate, Champion, ModelFamily, Scored
+from tasks.family import Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import Fitted
 from tasks.promotion.ancestry import Past, look_back
@@ -36,38 +36,31 @@ from tracking.tags import BUNDLE_TAG, FIT_TAG, MODEL_URI_TAG
 
 
 def gather_evidence(
-    family: ModelFamily, config: RunConfig, prepared: Prepared, evaluated: Any, challenger: Candidate, scored: Scored,
-    champion: Champion | None, version: int | None, drift: str = "",
+    family: ModelFamily, scored: Scored, champion: Champion | None, version: int | None,
     champion_reviews: ChampionReviews[Any] | None = None,
 ) -> Evidence[Any]:  # fmt: skip
     """Return the evidence about challenger and champion.
 
     Args:
-        config: Section `evaluation` has the number of bootstrap draws.
-        prepared: The data, with leak certificate and checks.
-        evaluated: All models of the run, including the baseline.
         scored: What the challenger did.
         champion: The champion with what it did, if there is one.
         version: Number of the registered challenger; None if the challenger is the champion itself.
-        drift: Whether new reviews have drifted, in a sentence.
         champion_reviews: Result of `score_champion_reviews`.
     """
-    bundle, clean = challenger.fitted.bundle, prepared.clean
-    passed, detail = checked(prepared.checks)
-    leaks = with_past(look_for_leaks(clean, champion), look_back(config, clean, bundle))
+    config, clean, bundle, fitted = family.config, family.prepared.clean, family.bundle, family.challenger.fitted
+    passed, detail = checked(family.prepared.checks)
     documents = documents_with_words(clean)
     gathered = Evidence(
-        scored.evidence(bundle_digest(bundle), family_of_run(config, clean), challenger.name),
+        scored.evidence(bundle_digest(bundle), family_of_run(config, clean), family.challenger.name),
         champion.scored.evidence(champion.digest, champion.family, f"version {champion.version}") if champion else None,
-        family.baseline(config, prepared, evaluated, challenger),
-        reviews=documents, grouped_by=grouped_by(clean, documents), checks_passed=passed, checks_detail=detail,
-        leaks=leaks, drift=drift or "not measured",
-        megabytes=megabytes(bundle), **served(config, challenger.fitted, version, family.form),
-        champion_reviews=champion_reviews,
-        rolled_back=rolled_back(config, challenger.fitted),
+        family.baseline(), reviews=documents, grouped_by=grouped_by(clean, documents),
+        checks_passed=passed, checks_detail=detail, drift=family.drift or "not measured",
+        leaks=with_past(look_for_leaks(clean, champion), look_back(config, clean, bundle)),
+        megabytes=megabytes(bundle), **served(config, fitted, version, family.form),
+        champion_reviews=champion_reviews, rolled_back=rolled_back(config, fitted),
         resamples=config.evaluation.resamples, seed=config.evaluation.seed,
     )  # fmt: skip
-    return family.completed(gathered, config, prepared, evaluated, challenger, champion)
+    return family.completed(gathered, champion)
 
 
 def rolled_back(config: RunConfig, fitted: Fitted) -> str:

@@ -48,41 +48,40 @@ class LanguageModels(ModelFamily):
     """Language models."""
 
     case, form = LanguageCase, LANGUAGE_MODEL
+    evaluated: Evaluated
+    challenger: Measured
 
-    def policy(self, config: RunConfig) -> PromotionConfig:
+    @property
+    def policy(self) -> PromotionConfig:
         """See `ModelFamily`."""
-        return config.promotion
+        return self.config.promotion
 
-    def stored(self, config: RunConfig, prepared: Prepared, model: Measured) -> Scored:
+    def stored(self, model: Measured) -> Scored:
         """See `ModelFamily`."""
         if model.fresh:
-            store_of(config).verify(model.test)  # other fits may have taken hours since it was written
+            store_of(self.config).verify(model.test)  # other fits may have taken hours since it was written
         return stored_scores(model.test)
 
-    def score_registered(
-        self, config: RunConfig, prepared: Prepared, challenger: Measured, folder: Path, label: str, stored: Scored
-    ) -> Scored:
+    def score_registered(self, folder: Path, label: str, stored: Scored) -> Scored:
         """See `ModelFamily`; scores of this run are not computed again: the registered copy only has to open."""
+        challenger = self.challenger
         if challenger.fresh:
-            with OpenBundle(config, folder) as opened:
+            with OpenBundle(self.config, folder) as opened:
                 with_model(ModelWork(only_opened, challenger.name, folder, folder, {}), opened)
             return replace(stored, departure=0.0)
-        tokens = prepared.tokens[challenger.fitted.spec.vocabulary]["test"]
-        return score_now(config, folder, tokens, challenger.test, label)
+        tokens = self.prepared.tokens[challenger.fitted.spec.vocabulary]["test"]
+        return score_now(self.config, folder, tokens, challenger.test, label)
 
-    def score_champion(
-        self, config: RunConfig, prepared: Prepared, challenger: Measured, folder: Path, label: str
-    ) -> Scored:
+    def score_champion(self, folder: Path, label: str) -> Scored:
         """See `ModelFamily`."""
-        tokens = tokens_for(config, folder, prepared)
-        if bundle_digest(folder) == bundle_digest(challenger.fitted.bundle):  # no decision depends on its scores
-            return stored_scores(score_bundle(config, folder, tokens, label).artifact)
-        return score_bundle_now(config, folder, tokens, label)
+        tokens = tokens_for(self.config, folder, self.prepared)
+        if bundle_digest(folder) == bundle_digest(self.bundle):  # no decision depends on its scores
+            return stored_scores(score_bundle(self.config, folder, tokens, label).artifact)
+        return score_bundle_now(self.config, folder, tokens, label)
 
     def score_own_reviews(
-        self, config: RunConfig, prepared: Prepared, chosen: Artifact, earlier: Artifact, scored: tuple[Scored, Scored],
-        folders: Mapping[str, Path],
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:  # fmt: skip
+        self, chosen: Artifact, earlier: Artifact, scored: tuple[Scored, Scored], folders: Mapping[str, Path]
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """See `ModelFamily`; if all of the reviews are test reviews of this run, their scores are there."""
         ours, theirs = (one.rows for one in scored)
         types = {name: ours.schema[name] for name in IDENTITY}
@@ -94,37 +93,30 @@ class LanguageModels(ModelFamily):
         def scored_by(who: str) -> pl.DataFrame:
             label, bundle = f"{who} on the champion's reviews", folders[who]
             with converted_errors(bundle):
-                tokens = tokenize(config, str(bundle / VOCABULARY_FILE), TEST, chosen, label)
-                rows: pl.DataFrame = score_bundle_now(config, bundle, tokens, label).rows
+                tokens = tokenize(self.config, str(bundle / VOCABULARY_FILE), TEST, chosen, label)
+                rows: pl.DataFrame = score_bundle_now(self.config, bundle, tokens, label).rows
                 return rows
 
         return scored_by("challenger"), scored_by("champion")
 
-    def baseline(
-        self, config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured
-    ) -> ModelEvidence[pl.DataFrame]:
+    def baseline(self) -> ModelEvidence[pl.DataFrame]:
         """See `ModelFamily`: for an adapting challenger an adapting baseline, if the run has one.
 
         Otherwise return the configured baseline, which an adapting model must beat at least.
         """
-        name = baseline_of(baselines_of(config, evaluated.models), challenger.name)
-        reference = evaluated.named(name or config.baseline)
+        name = baseline_of(baselines_of(self.config, self.evaluated.models), self.challenger.name)
+        reference = self.evaluated.named(name or self.config.baseline)
         return stored_scores(reference.test).evidence(bundle_digest(reference.fitted.bundle), name=reference.name)
 
-    def completed(
-        self, evidence: Evidence[pl.DataFrame], config: RunConfig, prepared: Prepared, evaluated: Evaluated,
-        challenger: Measured, champion: Champion | None,
-    ) -> Evidence[pl.DataFrame]:  # fmt: skip
+    def completed(self, evidence: Evidence[pl.DataFrame], champion: Champion | None) -> Evidence[pl.DataFrame]:
         """See `ModelFamily`."""
-        theirs = champion.folder if champion else None
-        audit = challenger.audit.facts
+        theirs, challenger = champion.folder if champion else None, self.challenger
+        audit = {name: float(value) for name, value in challenger.audit.facts.items() if isinstance(value, int | float)}
         return replace(
-            evidence, floor=_floor(config, prepared),
-            unfair=unfair(challenger.fitted.bundle, theirs),
-            audit={name: float(value) for name, value in audit.items() if isinstance(value, int | float)},
-            single_reviews=next(iter(models_of_single_reviews(config, challenger.fitted.spec)), ""),
-            passed_over=passed_over(config, prepared, evaluated, challenger, theirs),
-        )  # fmt: skip
+            evidence, floor=_floor(self.config, self.prepared), unfair=unfair(self.bundle, theirs), audit=audit,
+            single_reviews=next(iter(models_of_single_reviews(self.config, challenger.fitted.spec)), ""),
+            passed_over=passed_over(self.config, self.prepared, self.evaluated, challenger, theirs),
+        )
 
 
 def stored_scores(artifact: Artifact, departure: float | None = None) -> Scored:

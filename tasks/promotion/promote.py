@@ -21,8 +21,7 @@ from corpus.splitting.certificate import CERTIFICATE_FILE
 from evaluation.gate.case import ChampionReviews
 from evaluation.gate.decision import UNITS, Decision, shown
 from evaluation.reports.run_record import REPORT_FILE
-from tasks.data.prepare import Prepared
-from tasks.family import Candidate, Champion, ModelFamily, Scored
+from tasks.family import Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import Fitted
 from tasks.gather import keep_lineage
@@ -52,16 +51,10 @@ class Promotion:
     decision: Decision
 
 
-def promote_challenger(
-    family: ModelFamily, config: RunConfig, prepared: Prepared, evaluated: Any, challenger: Candidate,
-    parent_run_id: str, drift: str = "",
-) -> Promotion:  # fmt: skip
+def promote_challenger(family: ModelFamily, parent_run_id: str) -> Promotion:
     """Register the challenger, run the gate and carry out its decision; start again if the champion changes meanwhile.
 
-    Args:
-        config: `promotion.model_name` is the registered model.
-        evaluated: All models of the run.
-        drift: Whether new reviews have drifted, in a sentence.
+    `promotion.model_name` is the registered model.
 
     Raises:
         ChampionChanged: The champion changed during each of `ATTEMPTS` decisions.
@@ -70,27 +63,25 @@ def promote_challenger(
 
     def judge() -> Promotion:
         nonlocal registered
-        champion = score_champion(family, config, prepared, challenger)
+        champion = score_champion(family)
         # In a second round, another gate may have made an equal bundle champion: then `register` returns None. Decide
         # on the version of the first round all the same, or it would keep the alias `challenger` for ever.
-        registered = register(config, prepared, challenger, champion) or registered
-        scored = score_challenger(family, config, prepared, challenger, registered)
-        reviews = score_champion_reviews(family, config, prepared, challenger, scored, champion, registered)
-        return decide(
-            family, config, prepared, evaluated, challenger, scored, champion, registered, parent_run_id, drift, reviews
-        )
+        registered = register(family, champion) or registered
+        scored = score_challenger(family, registered)
+        reviews = score_champion_reviews(family, scored, champion, registered)
+        return decide(family, scored, champion, registered, reviews, parent_run_id)
 
     return retry_on_champion_change(judge)
 
 
 @stage("register", retry_if=tracking_was_away)
 @during("register")
-def register(config: RunConfig, prepared: Prepared, challenger: Candidate, champion: Champion | None) -> int | None:
+def register(family: ModelFamily, champion: Champion | None) -> int | None:
     """Register the challenger as a new version; return None if it equals the champion and that can be measured."""
-    digest = bundle_digest(challenger.fitted.bundle)
-    if champion is not None and champion.digest == digest and not champion.scored.problem:
+    if champion is not None and champion.digest == bundle_digest(family.bundle) and not champion.scored.problem:
         return None
-    return register_fit(config, prepared.clean, challenger.fitted, challenger.measured)
+    challenger = family.challenger
+    return register_fit(family.config, family.prepared.clean, challenger.fitted, challenger.measured)
 
 
 def register_fit(
@@ -122,10 +113,9 @@ def register_fit(
 @stage("gate", retry_if=tracking_was_away)
 @during("gate")
 def decide(
-    family: ModelFamily, config: RunConfig, prepared: Prepared, evaluated: Any, challenger: Candidate, scored: Scored,
-    champion: Champion | None, version: int | None, parent_run_id: str, drift: str = "",
-    champion_reviews: ChampionReviews[Any] | None = None,
-) -> Promotion:
+    family: ModelFamily, scored: Scored, champion: Champion | None, version: int | None,
+    champion_reviews: ChampionReviews[Any] | None, parent_run_id: str,
+) -> Promotion:  # fmt: skip
     """Apply the policy to current evidence, write the outcome to registry and runs, and move the alias if it passed.
 
     A repeated call for the same flow run decides nothing a second time.
@@ -138,15 +128,14 @@ def decide(
     Raises:
         ChampionChanged: Another version became champion meanwhile.
     """
-    evidence = gather_evidence(
-        family, config, prepared, evaluated, challenger, scored, champion, version, drift, champion_reviews
-    )
-    decision = family.case.judge(family.policy(config), evidence)
+    evidence = gather_evidence(family, scored, champion, version, champion_reviews)
+    decision = family.case.judge(family.policy, evidence)
     for what in decision.warnings:
         log.warning("gate: %s", what)
-    registry, spec = registry_of(config), challenger.fitted.spec
+    config, fitted = family.config, family.challenger.fitted
+    registry, spec = registry_of(config), fitted.spec
     if version is not None:
-        page = tracker_of(config).link(challenger.fitted.run_id)
+        page = tracker_of(config).link(fitted.run_id)
         described = (
             f"{literal(spec.name)} ({spec.kind}), made with preset and data: {literal(config.title)}. Model card: "
             f"`{CARD_FILE}` among the artifacts of [its run]({page}).\n\n{decision.to_markdown()}"
@@ -155,12 +144,12 @@ def decide(
         times = {tag.SCORED_CHALLENGER: scored.at}
         times |= {tag.SCORED_CHAMPION: champion.scored.at} if champion and champion.folder else {}
         with slot(PROMOTION):
-            tags = decision_tags(decision, config.title) | _run_tags(config, evaluated, challenger, parent_run_id)
+            tags = decision_tags(decision, config.title) | _run_tags(family, parent_run_id)
             registry.settle(
                 version, champion.version if champion else None, decision.promote, described, tags | times,
                 run_id=parent_run_id,
             )  # fmt: skip
-    _log(config, prepared.clean, decision, spec.name, parent_run_id)
+    _log(config, family.prepared.clean, decision, spec.name, parent_run_id)
     now = registry.alias(CHAMPION)
     if version is not None:  # at the end, so that a retry does not announce it a second time
         announce(PROMOTED if decision.promote else REFUSED, config, {
@@ -169,10 +158,10 @@ def decide(
     return Promotion(spec.name, version, now.version if now else None, decision)
 
 
-def _run_tags(config: RunConfig, evaluated: Any, challenger: Candidate, run_id: str) -> dict[str, str]:
+def _run_tags(family: ModelFamily, run_id: str) -> dict[str, str]:
     """Return tags with the logged models of the run's other models and its report, so that a page can offer them."""
-    tracker = tracker_of(config)
-    others = [model for model in evaluated.models if model.name != challenger.name]
+    tracker = tracker_of(family.config)
+    others = [model for model in family.evaluated.models if model.name != family.challenger.name]
     addresses = {model.name: tracker.tag(model.fitted.run_id, tag.MODEL_URI_TAG) for model in others}
     return {
         tag.RUN_MODELS: json.dumps({name: address for name, address in addresses.items() if address}),

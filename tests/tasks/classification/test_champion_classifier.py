@@ -110,11 +110,11 @@ class Gate:
         monkeypatch.setattr("tasks.promotion.ancestry.registry_of", lambda config: SimpleNamespace(versions=list))
         run: Any = SimpleNamespace(clean=today, labels=None)
         challenger = self.measured(today)
-        champion = score_champion.fn(Classifiers(), self.config, run, challenger)
+        family = Classifiers(self.config, run, None, challenger)
+        champion = score_champion.fn(family)
         assert champion is not None
-        scored = score_challenger.fn(Classifiers(), self.config, run, challenger, None)
-        kept = score_champion_reviews.fn(Classifiers(), self.config, run, challenger, scored, champion, 5)
-        return SimpleNamespace(run=run, challenger=challenger, champion=champion, kept=kept)
+        kept = score_champion_reviews.fn(family, score_challenger.fn(family, None), champion, 5)
+        return SimpleNamespace(run=run, family=family, challenger=challenger, champion=champion, kept=kept)
 
 
 @pytest.fixture
@@ -164,7 +164,8 @@ def test_a_damaged_champion_is_a_finding_and_the_challenger_is_registered(
     monkeypatch.setattr("tasks.promotion.promote.register_fit", lambda *given: 5)
     same = SimpleNamespace(fitted=SimpleNamespace(bundle=gate.registered), measured=())
     for challenger in (found.challenger, same):
-        assert register.fn(gate.config, found.run, challenger, found.champion) == 5  # type: ignore[arg-type]
+        family = Classifiers(gate.config, found.run, None, challenger)  # type: ignore[arg-type]
+        assert register.fn(family, found.champion) == 5
 
 
 def test_a_champion_of_another_field_with_the_same_labels_is_not_compared(
@@ -178,7 +179,7 @@ def test_a_champion_of_another_field_with_the_same_labels_is_not_compared(
 
 def test_stored_answers_that_were_changed_are_no_evidence(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     found = gate.ask(monkeypatch)
-    scored = Classifiers().stored(gate.config, found.run, found.challenger)
+    scored = found.family.stored(found.challenger)
     assert len(scored.rows) == 60
     file = found.challenger.test.folder / PREDICTIONS_FILE
     pl.read_parquet(file).with_columns(answer=pl.lit(0)).write_parquet(file)

@@ -65,9 +65,8 @@ class Gate:
         test = Artifact("score", "s", "", {"facts": {"reviews_digest": reviews_digest(self.now.filter(split="test"))}})
         challenger = SimpleNamespace(fitted=SimpleNamespace(bundle=bundle), test=test)
         champion = Champion(4, digest, scores(self.now, 2.0), bundle, data=data or then.digest)
-        found: ChampionReviews | None = score_champion_reviews.fn(
-            LanguageModels(), config, SimpleNamespace(clean=today), challenger, scores(self.now, 3.0), champion, 5,  # type: ignore[arg-type]
-        )
+        family = LanguageModels(config, SimpleNamespace(clean=today), None, challenger)  # type: ignore[arg-type]
+        found: ChampionReviews | None = score_champion_reviews.fn(family, scores(self.now, 3.0), champion, 5)
         return found
 
 

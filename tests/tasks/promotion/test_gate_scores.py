@@ -78,7 +78,11 @@ class Bench:
         return self.shelf / "artifacts" / "bundle"
 
     def champion(self) -> Any:
-        return score_champion.fn(LanguageModels(), self.config, self.prepared, self.challenger)
+        return score_champion.fn(self.family)
+
+    @property
+    def family(self) -> LanguageModels:
+        return LanguageModels(self.config, self.prepared, None, self.challenger)
 
     def tokens(self) -> Artifact:
         return self.prepared.tokens["word"]["test"]
@@ -138,15 +142,15 @@ def test_a_champion_whose_files_are_gone_is_no_error_but_a_finding(bench: Bench)
 def test_the_challenger_is_scored_from_what_was_registered(bench: Bench, made: SimpleNamespace) -> None:
     shutil.rmtree(bench.registered)
     shutil.copytree(made.bundles[3], bench.registered)
-    scored = score_challenger.fn(LanguageModels(), bench.config, bench.prepared, bench.challenger, 5)
+    scored = score_challenger.fn(bench.family, 5)
     assert (scored.departure, scored.problem) == (0.0, "")
     bench.damage()
-    broken = score_challenger.fn(LanguageModels(), bench.config, bench.prepared, bench.challenger, 5)
+    broken = score_challenger.fn(bench.family, 5)
     assert broken.departure is None
     assert broken.problem.startswith("the registered challenger, version 5, cannot be measured: ")
     assert broken.rows.equals(scored.rows), "the stored scores, for the tables"
     shutil.rmtree(bench.registered)
-    gone = score_challenger.fn(LanguageModels(), bench.config, bench.prepared, bench.challenger, 5)
+    gone = score_challenger.fn(bench.family, 5)
     assert "holds no bundle" in gone.problem
 
 
@@ -157,15 +161,15 @@ def test_a_challenger_scored_in_this_run_is_opened_but_not_scored_again(
     shutil.copytree(made.bundles[3], bench.registered)
     monkeypatch.setattr("tasks.promotion.language.score_stream", None)
     bench.challenger.fresh = True
-    scored = score_challenger.fn(LanguageModels(), bench.config, bench.prepared, bench.challenger, 5)
+    scored = score_challenger.fn(bench.family, 5)
     assert (scored.departure, scored.problem, len(scored.rows)) == (0.0, "", len(TEXTS))
     bench.damage()
-    broken = score_challenger.fn(LanguageModels(), bench.config, bench.prepared, bench.challenger, 5)
+    broken = score_challenger.fn(bench.family, 5)
     assert broken.problem.startswith("the registered challenger, version 5, cannot be measured: ")
     file = bench.challenger.test.folder / "scores.parquet"
     pl.read_parquet(file).with_columns(pl.col("nats") * 0.8).write_parquet(file)
     with pytest.raises(Damaged):
-        score_challenger.fn(LanguageModels(), bench.config, bench.prepared, bench.challenger, 5)
+        score_challenger.fn(bench.family, 5)
 
 
 def test_scores_that_were_written_to_the_store_by_hand_differ_from_those_of_now(bench: Bench, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setattr(promote, name, task)
 
     def decide(*given: Any) -> str:
-        champion, version = given[6:8]
+        champion, version = given[2:4]
         if champion != 2:
             raise ChampionChanged("another version", value=f"version 2, expected {champion}")
         return f"version {version} against {champion}"
@@ -40,7 +40,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_challenger_is_judged_again_by_the_champion_of_now(calls: list[str]) -> None:
-    promotion: Any = promote.promote_challenger(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, "run")
+    promotion: Any = promote.promote_challenger(NOTHING, "run")
     assert promotion == "version 3 against 2"
     assert calls == ["score_champion", "register", "score_challenger", "score_champion_reviews", "decide"] * 2
 
@@ -49,6 +49,6 @@ def test_what_was_registered_is_settled_although_an_equal_bundle_became_champion
     calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`register` registers nothing where the champion is the same bundle; the version of before awaits a decision."""
-    monkeypatch.setattr(promote, "register", lambda *given: None if given[3] == 2 else 3)
-    promotion: Any = promote.promote_challenger(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, "run")
+    monkeypatch.setattr(promote, "register", lambda *given: None if given[1] == 2 else 3)
+    promotion: Any = promote.promote_challenger(NOTHING, "run")
     assert promotion == "version 3 against 2"
