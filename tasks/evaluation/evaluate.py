@@ -31,9 +31,9 @@ from models.tokens.vocabulary import Vocabulary
 from tasks.cluster import fan_out_scores
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, check_table, tokenize
 from tasks.evaluation.fork_server import ModelWork
-from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE, SUGGESTIONS_FILE, audited, drawn, observed, scored
-from tasks.evaluation.processes import in_processes, with_model
-from tasks.evaluation.score_job import ScoreJob, is_worth_handing_over, recorded
+from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE, SUGGESTIONS_FILE, audited, drawn, observed
+from tasks.evaluation.processes import with_model
+from tasks.evaluation.score_job import ScoreJob, is_worth_handing_over, scored
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import BUNDLE_FOLDER, Fitted
 from tasks.fitting.on_cluster import ClusterRun
@@ -158,21 +158,20 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
         tokens: The token stream in its vocabulary.
         label: Name in messages.
     """
-    options: dict[str, Any] = {"observed_reviews": config.evaluation.observed_reviews, "seed": config.evaluation.seed}
+    chosen: dict[str, Any] = {"observed_reviews": config.evaluation.observed_reviews, "seed": config.evaluation.seed}
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
     cluster = ClusterRun(config) if is_worth_handing_over(config, bundle_folder, tokens) else None
 
     def make(work: Path) -> dict[str, Any]:
-        job = ScoreJob(work=work, label=label, model=bundle_folder, tokens=tokens.folder, **options)
+        job = ScoreJob(work=work, label=label, model=bundle_folder, tokens=tokens.folder, **chosen)
         with progress(label, len(TokenStream.open(job.tokens)), "reviews") as report:
             if cluster:
                 return {**cluster(job, lambda news: report(news["step"])), MADE_ELSEWHERE: cluster.made_by}
-            if in_processes():
-                return with_model(ModelWork(scored, label, bundle_folder, work, {"job": job}), opened, report)
-            return recorded(job, opened(), lambda done, total: report(done), fan_out_scores(config))
+            options = {"job": job, "engine": fan_out_scores(config)}
+            return with_model(ModelWork(scored, label, bundle_folder, work, options), opened, report)
 
     with OpenBundle(config, bundle_folder) as opened:
-        return run_stage(config, "score", options, inputs, make, label)
+        return run_stage(config, "score", chosen, inputs, make, label)
 
 
 def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:

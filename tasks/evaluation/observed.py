@@ -1,4 +1,4 @@
-"""Do the works with an opened model: score, observe and audit it, draw samples, and show what the demo shows.
+"""Do the works with an opened model: observe and audit it, and draw samples.
 
 Each is a function for a `ModelWork`: it gets the bundle, a `Report` and the folder for its files.
 """
@@ -21,7 +21,6 @@ from evaluation.writing.audit import RealText, audit
 from models.bundles.bundle import Bundle
 from models.streams import TokenStream
 from tasks.evaluation.fork_server import Report
-from tasks.evaluation.score_job import ScoreJob, recorded
 
 TOKEN_SCORES_FILE, RELIABILITY_FILE = "token_scores.parquet", "reliability.parquet"
 
@@ -57,16 +56,6 @@ def _calibration(rows: pl.DataFrame, work: Path) -> dict[str, float]:
         "chance_ece": chance_error(confidence_N),
         "nll": float(rows["nats"].to_numpy().mean()),
     }
-
-
-def scored(bundle: Bundle, report: Report, work: Path, job: ScoreJob) -> dict[str, Any]:
-    """Score a token stream.
-
-    Args:
-        bundle, report, work: See the module.
-        job: What is scored, and where to.
-    """
-    return recorded(job, bundle, lambda done, total: report(done))
 
 
 def audited(

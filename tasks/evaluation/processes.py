@@ -68,6 +68,8 @@ class ModelProcess:
             return dict(last["summary"])
         if "raised" in last:
             raise last["raised"]
+        if "errno" in last:
+            raise OSError(last["errno"], last["error"])
         if "kind" in last:  # the stage says where, as for a model in this process
             raise ModelError(last["error"], last["kind"])
         if crash := last.pop("crash", ""):
@@ -185,11 +187,6 @@ def model_processes(config: RunConfig, held_out: int) -> Iterator[None]:
     finally:
         _processes.reset(token)
         processes.end()
-
-
-def in_processes() -> bool:
-    """Return whether works are done in processes of a surrounding `model_processes`."""
-    return _processes.get() is not None
 
 
 def end_processes() -> None:

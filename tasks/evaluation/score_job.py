@@ -5,7 +5,6 @@ A network that a GPU trained in an hour would be scored for hours by the process
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +16,7 @@ from evaluation.scoring.score import drawn_reviews, record_scores
 from models.bundles.bundle import Bundle, load_bundle
 from models.streams import TokenStream
 from models.threads import FanOut
+from tasks.evaluation.fork_server import Report
 from tasks.fitting.job import Job
 from tasks.fitting.worker import report_progress
 from training.context import FitProgress
@@ -57,8 +57,9 @@ class ScoreJob(Job):
 
 def run(job: ScoreJob) -> dict[str, Any]:
     """Score the stream of a job into its work folder, in a process of its own; return the facts of the scores."""
+    total = len(TokenStream.open(job.tokens))
     bundle = load_bundle(job.model, job.device)
-    return recorded(job, bundle, lambda done, total: report_progress(FitProgress(done, total, {})))
+    return scored(bundle, lambda done: report_progress(FitProgress(done, total, {})), job.work, job)
 
 
 def is_worth_handing_over(config: RunConfig, bundle_folder: Path, tokens: Artifact) -> bool:
@@ -74,10 +75,12 @@ def is_worth_handing_over(config: RunConfig, bundle_folder: Path, tokens: Artifa
     return weights * int(tokens.facts["tokens"]) >= LEAST_WORK
 
 
-def recorded(
-    job: ScoreJob, bundle: Bundle, report: Callable[[int, int], None], engine: FanOut = map
-) -> dict[str, Any]:  # fmt: skip
-    """Score the stream of a job into its work folder; arguments and result as for `record_scores`."""
+def scored(bundle: Bundle, report: Report, work: Path, job: ScoreJob, engine: FanOut = map) -> dict[str, Any]:
+    """Score the stream of a job into *work*, as a function for a `ModelWork`; return the facts of the scores.
+
+    Args:
+        engine: Scores the batches, see `record_scores`.
+    """
     stream = TokenStream.open(job.tokens)
-    observed = drawn_reviews(stream, job.observed_reviews, job.seed).tolist()
-    return record_scores(bundle, stream, job.work, observed, report, engine, job.model)
+    reviews = drawn_reviews(stream, job.observed_reviews, job.seed).tolist()
+    return record_scores(bundle, stream, work, reviews, lambda done, total: report(done), engine, job.model)

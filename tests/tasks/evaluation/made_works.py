@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -23,6 +24,10 @@ def refuse(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
 
 def diverge(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
     raise ModelError("the loss is not a number", "diverged")
+
+
+def fill(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def fall(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:

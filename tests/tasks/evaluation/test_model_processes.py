@@ -21,15 +21,9 @@ from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS
 from models.base import ModelError
 from tasks.evaluation import processes
 from tasks.evaluation.fork_server import ModelWork, only_opened
-from tasks.evaluation.observed import SAMPLES_FILE, SUGGESTIONS_FILE, drawn, scored
-from tasks.evaluation.processes import (
-    LEAST_TOKENS,
-    ModelProcesses,
-    in_processes,
-    model_processes,
-    with_model,
-)
-from tasks.evaluation.score_job import ScoreJob
+from tasks.evaluation.observed import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
+from tasks.evaluation.processes import LEAST_TOKENS, ModelProcesses, model_processes, with_model
+from tasks.evaluation.score_job import ScoreJob, scored
 from tasks.limits import OpenBundle
 from tests.marked_cases import slow_but
 from tests.tasks.evaluation.made_works import (
@@ -38,6 +32,7 @@ from tests.tasks.evaluation.made_works import (
     err,
     fall,
     fall_in_a_line,
+    fill,
     in_time,
     leave_gaps,
     refuse,
@@ -105,6 +100,7 @@ def test_the_memory_that_a_work_has_freed_is_returned_before_the_next_one(
 
 @pytest.mark.parametrize(("function", "kind", "words"), [
     (refuse, InputError, "There is no such review"), (diverge, ModelError, "the loss is not a number"),
+    (fill, OSError, "No space left"),
 ])  # fmt: skip
 def test_an_error_of_a_work_is_raised_here_as_it_was_there(
     made: tuple[Path, Path, Path], running: ModelProcesses, function: Any, kind: type[Exception], words: str
@@ -168,7 +164,7 @@ def test_a_block_ends_its_processes_and_an_inner_one_uses_them(made: tuple[Path,
             with model_processes(CONFIG, LEAST_TOKENS):
                 assert with_model(bare(tell, made[0]), opened)["process"] == first
             assert with_model(bare(tell, made[0]), opened)["process"] == first != os.getpid()
-        assert not in_processes()
+        assert with_model(bare(tell, made[0]), opened)["process"] == os.getpid()
         with pytest.raises(ProcessLookupError):
             os.kill(first, 0)
 
@@ -179,11 +175,11 @@ def test_a_block_ends_its_processes_and_an_inner_one_uses_them(made: tuple[Path,
     (parse_config({"execution": {"device": "cuda"}}), LEAST_TOKENS),
 ])  # fmt: skip
 def test_little_work_and_work_for_a_gpu_or_a_cluster_is_done_here(
-    config: RunConfig, held_out: int, monkeypatch: pytest.MonkeyPatch
+    made: tuple[Path, Path, Path], config: RunConfig, held_out: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "chosen_device", lambda device: device)
-    with model_processes(config, held_out):
-        assert not in_processes()
+    with OpenBundle(CONFIG, made[0]) as opened, model_processes(config, held_out):
+        assert with_model(bare(tell, made[0]), opened)["process"] == os.getpid()
 
 
 @pytest.mark.slow
