@@ -10,18 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
 from core.errors import ArtifactError, BundleError, Damaged, Unreadable
 from core.lineage import FITS, LINEAGE_FILE, LINEAGE_TAG, Lineage, RecordedSource, Step, step_of
-from core.store import Artifact, sha256_of_file
+from core.store import Artifact, Store, sha256_of_file
 from corpus.ingestion.parts import SET_ASIDE
 from corpus.reading.sources import identify, source_names
 from models.neural.spec import WEIGHTS
-from tasks.classification.field_labels import STAGE as LABELS_STAGE
 from tasks.data.ingest import SYNTHETIC_FILE, path_now
 from tasks.data.prepare import EARLIER
 from tasks.embed import START_VECTORS, vector_file
@@ -31,39 +30,25 @@ from tasks.track import registry_of, tracker_of
 from tracking.logged_models.bundles import attach, required_record
 from tracking.registry.opening import find
 
-MADE_BY = {
-    "dataset": "ingest", "clean": "prepare", "canaries": "canaries", "tokens": "tokens", "train": "tokens",
-    "validation": "tokens", START_VECTORS: START_VECTORS, LABELS_STAGE: LABELS_STAGE,
-}
-"""Stage of an artifact by its name among the inputs of later stages."""
-
 
 class Inputs:
     """Search for the artifact that made an input.
 
     Args:
         all: Returns the artifacts of a stage, the newest first.
-        find: Returns an artifact by stage and digest, or None.
+        find: Returns the artifact with a digest, or None.
     """
 
-    def __init__(
-        self, all: Callable[[str], Iterable[Artifact]], find: Callable[[str, str], Artifact | None]
-    ) -> None:
+    def __init__(self, all: Callable[[str], Iterable[Artifact]], find: Callable[[str], Artifact | None]) -> None:
         self.all, self.find = all, find
 
     def maker(self, artifact: Artifact, name: str, value: str) -> Artifact | None:
         """Return the artifact behind an input; None if it came from outside or was removed from the store."""
-        stage = artifact.stage
-        if stage in ("tokens", "score", "samples", "predict", START_VECTORS, *FITS):
-            if name == "vocabulary":
-                return self._vocabulary(value, artifact.manifest["inputs"].get("clean"))
-            if name == "bundle" or name.startswith(PART):
-                return self.fits.get(value)
-        if stage == "read":
-            return self._synthetic.get(value)
-        if stage == "ingest":
-            return self.find("read", value)
-        return self.find(MADE_BY[name], value) if name in MADE_BY else None
+        if name == "vocabulary":
+            return self._vocabulary(value, artifact.manifest["inputs"].get("clean"))
+        if name == "bundle" or name.startswith(PART):
+            return self.fits.get(value)
+        return (self._synthetic.get(value) if artifact.stage == "read" else None) or self.find(value)
 
     @cached_property
     def fits(self) -> dict[str, Artifact]:
@@ -79,16 +64,12 @@ class Inputs:
     def _synthetic(self) -> dict[str, Artifact]:
         return by_file(self.all("synthesise"), SYNTHETIC_FILE)
 
-    @cached_property
-    def _vocabularies(self) -> list[Artifact]:
-        return list(self.all("vocabulary"))
-
     def _vocabulary(self, digest: str, clean: str | None) -> Artifact | None:
         """Return the newest vocabulary with this digest, preferably trained on the data *clean*.
 
         Different data may give equal vocabularies, for example of letters.
         """
-        equal = [one for one in self._vocabularies if one.facts["vocabulary_digest"] == digest]
+        equal = [one for one in self.all("vocabulary") if one.facts["vocabulary_digest"] == digest]
         of_data = [one for one in equal if one.manifest["inputs"].get("clean", clean) == clean]
         return next(iter([*of_data, *equal]), None)
 
@@ -97,6 +78,12 @@ def by_file(artifacts: Iterable[Artifact], file: str) -> dict[str, Artifact]:
     """Return artifacts by the SHA-256 of one of their files; for equal hashes the newest."""
     oldest_first = reversed(list(artifacts))
     return {one.manifest["files"][file]["sha256"]: one for one in oldest_first if file in one.manifest["files"]}
+
+
+def artifact_of(store: Store, digest: str) -> Artifact | None:
+    """Return the artifact with a digest, of any stage; None if the store does not have it. Errors as `Store.find`."""
+    stages = (folder.name for folder in store.root.iterdir() if (folder / digest).is_dir() and folder.name[0] != ".")
+    return next((store.find(stage, digest) for stage in stages), None)
 
 
 class Gathering:
@@ -110,7 +97,7 @@ class Gathering:
         self.config, self.store = config, store_of(config)
         self.steps: dict[str, Step] = {}
         self.sources: dict[str, RecordedSource] = {}
-        self._inputs = Inputs(self.store.all, self.store.find)
+        self._inputs = Inputs(self.store.all, partial(artifact_of, self.store))
 
     def add(self, artifact: Artifact) -> str:
         """Add an artifact after all its inputs, and return its key."""
@@ -118,7 +105,7 @@ class Gathering:
         if key not in self.steps:
             made_by = {}
             for name, value in artifact.manifest["inputs"].items():
-                maker = self._inputs.maker(artifact, name, value)
+                maker = None if name.startswith(EARLIER) else self._inputs.maker(artifact, name, value)
                 if maker is None:
                     self.sources.setdefault(value, self._source(artifact, name, value))
                 else:

@@ -55,13 +55,11 @@ class Holdings:
     def __init__(self, root: Path) -> None:
         self.artifacts = {(one.stage, one.digest): one for one in _results(root)}
         self.used = {key: last_use(one.folder) for key, one in self.artifacts.items()}
-        self._by_digest = defaultdict[str, list[Key]](list)
-        for key in self.artifacts:
-            self._by_digest[key[1]].append(key)
-        self._inputs = Inputs(self._all, lambda stage, digest: self.artifacts.get((stage, digest)))
+        by_digest = {digest: one for (_, digest), one in self.artifacts.items()}
+        self._inputs = Inputs(self._all, by_digest.get)
 
     def made_from(self, key: Key) -> Iterator[Key]:
-        """Yield the results behind a result's inputs, by the rules of a lineage record or by their digest alone.
+        """Yield the results behind a result's inputs, by the rules of a lineage record.
 
         The weights that a fit started from are followed too: the gate asks which reviews they were trained on. So are
         the word vectors of `reviewlm models embed`: a configuration names their folder.
@@ -74,7 +72,8 @@ class Holdings:
                 maker = self._inputs.weights.get(value)
             if maker is None and key[0] == START_VECTORS and name == "file":
                 maker = self._embedded.get(value)
-            yield from self._by_digest.get(value, ()) if maker is None else [(maker.stage, maker.digest)]
+            if maker is not None:
+                yield maker.stage, maker.digest
 
     def kept(self, roots: Mapping[Key, str], limits: Sequence[UsedAfter]) -> dict[Key, str]:
         """Return the kept results with their reasons: roots, results used since one of the times, and their inputs."""

@@ -39,7 +39,7 @@ from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE
 from tasks.fitting.fit import bundle_digest
 from tasks.planning.plan import RunPlan
 from tasks.progress import duration
-from tasks.promotion.choose import best_allowed
+from tasks.promotion.choose import allowed_models, ranking
 from tasks.promotion.promote import CARD_FILE, Promotion
 from tasks.run_summary import hints_of, in_words, outcome
 from tasks.stage import MINUTE, stage, started, step
@@ -153,7 +153,7 @@ def results_of(
         run_id: Id of the flow's MLflow run.
         made: RunPlan of a run for a time budget.
     """
-    winner = promotion.challenger if promotion else best_allowed(config, evaluated).name
+    winner = promotion.challenger if promotion else [*allowed_models(config, evaluated), *ranking(evaluated)][0].name
     return RunResults(
         models=tuple(map(_model, evaluated.models)), table=evaluated.table, winner=winner, baseline=config.baseline,
         confidence=config.evaluation.confidence,

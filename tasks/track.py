@@ -169,11 +169,6 @@ class ModelRun:
     run_id: str
     known: bool
 
-    @property
-    def link(self) -> str:
-        """Address of the run's page."""
-        return self.tracker.link(self.run_id)
-
     def forward(self, journal: Path, settled: bool = True) -> None:
         """Send new points of a fit's journal; with *settled*, only points that a later divergence cannot take back."""
         if not self.known and journal.is_file():

@@ -17,6 +17,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from tasks.data.prepare import EARLIER, cleaning_options
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import BUNDLE_FOLDER
 from tasks.fitting.warm_start import INPUT, wants_champion
-from tasks.gather import Inputs
+from tasks.gather import Inputs, artifact_of
 from tasks.stage import store_of
 from tasks.track import registry_of
 from tracking.registry.registry import CHAMPION
@@ -96,7 +97,7 @@ def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], l
 def _ancestors(config: RunConfig, bundle: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """Return what `spec.json` says of a bundle, its parts and its start weights, itself first; and problems."""
     store = store_of(config)
-    inputs = Inputs(store.all, store.find)
+    inputs = Inputs(store.all, partial(artifact_of, store))
     waiting, seen, builds, problems = [bundle], set[str](), list[dict[str, Any]](), []
     while waiting:
         folder = waiting.pop()

@@ -32,11 +32,10 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
     Raises:
         TrackingUnavailable: The registry does not answer, so the champion is unknown.
     """
-    ranked, adaptation = ranking(evaluated), config.promotion.adaptation
-    allowed = [model for model in ranked if not unwanted_adaptation(model.test.facts["adaptation"], adaptation)]
-    names = {model.name for model in allowed}
-    if other := ", ".join(f"'{model.name}'" for model in ranked if model.name not in names):
-        log.info("not tried as challenger: %s (promotion.adaptation asks for %s models)", other, adaptation)
+    ranked, allowed = ranking(evaluated), allowed_models(config, evaluated)
+    if other := ", ".join(f"'{model.name}'" for model in ranked if model not in allowed):
+        wanted = config.promotion.adaptation
+        log.info("not tried as challenger: %s (promotion.adaptation asks for %s models)", other, wanted)
     champion = _champion_folder(config)
     for place, model in enumerate(allowed):
         if not (reason := hopeless(config, prepared, model, champion)):
@@ -60,11 +59,13 @@ def ranking(evaluated: Evaluated) -> list[Measured]:
     return sorted(evaluated.models, key=lambda model: (not isfinite(figures[model.name]), figures[model.name]))
 
 
-def best_allowed(config: RunConfig, evaluated: Evaluated) -> Measured:
-    """Return the best model on validation among those that adapt as the policy wants; if none does, among all."""
-    ranked, adaptation = ranking(evaluated), config.promotion.adaptation
-    allowed = (model for model in ranked if not unwanted_adaptation(model.test.facts["adaptation"], adaptation))
-    return next(allowed, ranked[0])
+def allowed_models(config: RunConfig, evaluated: Evaluated) -> list[Measured]:
+    """Return the models that adapt as the policy wants, ordered as by `ranking`."""
+    adaptation = config.promotion.adaptation
+    return [
+        model for model in ranking(evaluated)
+        if not unwanted_adaptation(model.test.facts["adaptation"], adaptation)
+    ]  # fmt: skip
 
 
 def hopeless(config: RunConfig, prepared: Prepared, model: Measured, champion: Path | None) -> str:
