@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError
-from core.lineage import Lineage
 from core.manifest import MANIFEST, read_manifest
 from core.removal import last_use
 from core.sqlite_files import home_database
@@ -186,13 +186,7 @@ def results_of(tracker: Tracker, holdings: Holdings, version: Version) -> dict[K
         Damaged: Its record was changed. Nothing may be removed then, because it is not known what it needs.
     """
     results = [("prepare", version.tags.get(DATA_TAG, "")), *holdings.fits_of(version.tags.get(BUNDLE_TAG, ""))]
-    if (record := _record(tracker, version)) is not None:
-        results += [(step.stage, step.digest) for step in record.steps]
+    with suppress(BundleError):
+        if (record := record_of(Registry(tracker, version.name).bundle_folder(version))) is not None:
+            results += [(step.stage, step.digest) for step in record.steps]
     return dict.fromkeys(results, VERSION)
-
-
-def _record(tracker: Tracker, version: Version) -> Lineage | None:
-    try:
-        return record_of(Registry(tracker, version.name).bundle_folder(version))
-    except BundleError:
-        return None

@@ -122,12 +122,8 @@ def _distribution(spec: ModelSpec, name: str, text: Any) -> BaseDistribution:
     return FloatDistribution(low, high, log, None if step is None else float(step))
 
 
-def chosen_model(config: RunConfig, name: str, where: str = "sweep.model") -> tuple[int, RecurrentSpec | NPLMSpec]:
-    """Return position and options of the neural model with this name; without a name, of the only one.
-
-    Args:
-        name: "" for none.
-        where: The option that gave the name, for messages.
+def chosen_model(config: RunConfig, name: str) -> tuple[int, RecurrentSpec | NPLMSpec]:
+    """Return position and options of the neural model with this name; with "", of the only one.
 
     Raises:
         ConfigError: There is no such neural model, or a name is needed.
@@ -139,6 +135,6 @@ def chosen_model(config: RunConfig, name: str, where: str = "sweep.model") -> tu
         return neural[name]
     near = difflib.get_close_matches(name, neural, n=1)
     raise ConfigError(
-        "The name of a neural model of the configuration is needed", where=where, value=name or None,
+        "The name of a neural model of the configuration is needed", where="sweep.model", value=name or None,
         remedy=f"did you mean '{near[0]}'?" if near else f"one of {', '.join(neural)}" if neural else "add one",
     )

@@ -115,7 +115,8 @@ def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]
         tracker.set_tags(run_id, facts)
     else:
         run_id = tracker.start_run(run_name(config, name)[tag.RUN_NAME], tags, None)
-    _link_from_prefect(tracker, run_id)
+    if FlowRunContext.get() is not None:
+        create_link_artifact(tracker.link(run_id), "MLflow run", "mlflow-run", "Figures and files of this run")
     with recorded_stages(begun), ended_on_error(tracker, run_id):
         tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed, "models": len(config.models)})
         log_settings(config, run_id)
@@ -129,12 +130,6 @@ def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]
 def log_settings(config: RunConfig, run_id: str) -> None:
     """Log the configuration; that of a run for a time budget replaces that of the run's start."""
     tracker_of(config).log_text(run_id, config.model_dump_json(indent=2), "config.json")
-
-
-def _link_from_prefect(tracker: Tracker, run_id: str) -> None:
-    """Add a link to the MLflow run to the flow run's artifacts in Prefect."""
-    if FlowRunContext.get() is not None:
-        create_link_artifact(tracker.link(run_id), "MLflow run", "mlflow-run", "Figures and files of this run")
 
 
 def add_to_description(tracker: Tracker, run_id: str, text: str) -> None:

@@ -1,12 +1,10 @@
 """Collect facts about the test reviews besides text and scores: date, categories, coverage, dependent reviews.
 
-Reviews that the split drew together are one group: all reviews of one user or of one business. Each reason why reviews
-form groups is one function in `GROUPINGS`.
+Reviews that the split drew together are one group: all reviews of one user or of one business. So are reviews that
+repeat each other.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import polars as pl
 
@@ -14,10 +12,6 @@ from core.store import Artifact
 from corpus.cleaning.clean_table import COPIES_FILE, COVERAGE_FILE
 from corpus.splitting.split import KEYS, scan_split
 from evaluation.statistics.groups import GROUP, united
-
-Grouping = Callable[[Artifact, pl.DataFrame], pl.Series | None]
-"""Function from prepared data and their test reviews (columns of clean.parquet) to one key per review; null: no key.
-It returns None if the grouping does not apply to these data. The name of the series is shown to the user."""
 
 
 def split_key(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
@@ -44,9 +38,6 @@ def copies(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
     return grouped["group"].alias("copies of a text")
 
 
-GROUPINGS: tuple[Grouping, ...] = (split_key, copies)
-
-
 def documents_of(clean: Artifact) -> pl.DataFrame:
     """Return review_id, date, categories, user_id and business_id of the test reviews.
 
@@ -71,8 +62,8 @@ def grouped_by(clean: Artifact, documents: pl.DataFrame) -> str:
 
 
 def _keys(clean: Artifact, table: pl.DataFrame) -> list[pl.Series]:
-    groupings = (grouping(clean, table) for grouping in GROUPINGS)
-    return [keys for keys in groupings if keys is not None]
+    """Return a key per review for each reason to form groups, null for none; its name is shown to the user."""
+    return [keys for keys in (split_key(clean, table), copies(clean, table)) if keys is not None]
 
 
 def documents_with_words(clean: Artifact) -> pl.DataFrame:

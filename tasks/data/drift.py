@@ -191,7 +191,8 @@ def _report(
         batch = read_businesses(Path(config.source.business), limits_of(config.source)).join(batch)
     held_out = _first(reference.folder, ("validation", "test"), count)
     with progress("drift", batch.height + held_out.height, "reviews") as report:
-        scored = [_scored(bundle, rows, work / name, report) for name, rows in (("new", batch), ("known", held_out))]
+        parts = {"new": batch, "known": held_out}
+        scored = [score_texts(bundle, rows, work / name, report) for name, rows in parts.items()]
     batch = batch.with_columns(scored[0].select("nats", "tokens", "oov", "spelling_nats"))
     compared = compare(_first(reference.folder, ("train",), count), scored[1], batch, config.drift, config.seed)
     odd_table(scored[1], batch, ODD_SHOWN).write_parquet(work / ODD_FILE)
@@ -209,9 +210,16 @@ def _first(clean_folder: Path, splits: tuple[str, ...], count: int) -> pl.DataFr
     return rows.head(count)
 
 
-def _scored(bundle: Bundle, rows: pl.DataFrame, folder: Path, report: Callable[..., None]) -> pl.DataFrame:
-    """Return the champion's scores of *rows*, in their order; delete the temporary token stream."""
-    folder.mkdir()
+def score_texts(
+    bundle: Bundle, rows: pl.DataFrame, folder: Path, report: Callable[[int], object] = lambda done: None
+) -> pl.DataFrame:
+    """Return a bundle's scores of reviews, in their order.
+
+    Args:
+        rows: Columns review_id, text, stars, bytes, words.
+        folder: For the token stream, which is removed.
+        report: Gets the number of scored reviews.
+    """
     write_stream(folder, bundle.vocabulary, [rows])
     scores = score_stream(bundle, TokenStream.open(folder), report=lambda done, total: report(done))
     shutil.rmtree(folder)

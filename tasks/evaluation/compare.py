@@ -62,8 +62,12 @@ def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measure
     shown = evaluated.table.select(column for column in TABLE_COLUMNS if column in evaluated.table.columns)
     about = "Test reviews: static models, then those that adapt to the review they are measured on, each best first."
     show_table("models", shown.to_dicts(), f"{about} MLflow: {tracker.link(parent_run_id)}")
-    written = "\n\n".join(f"## {literal(model.name)}\n\n{_quoted_samples(model)}" for model in measured)
-    show_markdown("samples", written, "Reviews that the models have written")
+    written = []
+    for model in measured:
+        rows = pl.read_parquet(model.samples.folder / SAMPLES_FILE).to_dicts()
+        samples = (f"**{row['stars']} stars**\n\n{quoted(row['text'])}" for row in rows)
+        written.append("\n\n".join([f"## {literal(model.name)}", *samples]))
+    show_markdown("samples", "\n\n".join(written), "Reviews that the models have written")
     return evaluated
 
 
@@ -96,11 +100,6 @@ def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> No
     dataset = (f"{model.fitted.spec.vocabulary}-test", model.test.manifest["inputs"]["tokens"])
     tracker.log_metrics(run_id, named | costs, dataset=dataset)
     tracker.set_tags(run_id, {COMPARED_TAG: digest})
-
-
-def _quoted_samples(model: Measured) -> str:
-    rows = pl.read_parquet(model.samples.folder / SAMPLES_FILE).to_dicts()
-    return "\n\n".join(f"**{row['stars']} stars**\n\n{quoted(row['text'])}" for row in rows)
 
 
 def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> None:

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import polars as pl
@@ -21,11 +20,9 @@ from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.split import iter_split
 from evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
 from evaluation.drift.figures import decay_curve
-from evaluation.scoring.score import score_stream
 from models.bundles.bundle import Bundle
-from models.streams import TokenStream, write_stream
 from models.tokens.vocabulary import Vocabulary
-from tasks.data.drift import known_ids, unknown_to
+from tasks.data.drift import known_ids, score_texts, unknown_to
 from tasks.data.prepare import VOCABULARY_FILE
 from tasks.fitting.fit import bundle_digest
 from tasks.limits import OpenBundle
@@ -144,11 +141,8 @@ def score_reviews(
         reviews: Columns review_id, text, stars, bytes, words.
     """
     def make(work: Path) -> dict[str, Any]:
-        opened = bundle()
-        write_stream(work / "stream", opened.vocabulary, [reviews])
-        scores = score_stream(opened, TokenStream.open(work / "stream"))
+        scores = score_texts(bundle(), reviews, work / "stream")
         scores.write_parquet(work / SCORES_FILE)
-        rmtree(work / "stream")
         return {"reviews": scores.height}
 
     inputs = {"bundle": bundle_digest(folder), "reviews": reviews_digest(reviews)}
