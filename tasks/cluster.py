@@ -233,9 +233,6 @@ def _run(function: Callable[[Any], Any], item: Any) -> Any:
 def fan_out(config: RunConfig) -> FanOut:
     """Return the executor that a configuration names. All give the same results in the same order.
 
-    Args:
-        config: Names the cluster and the number of threads.
-
     Raises:
         ConfigError: No cluster answers. If it breaks down later, a `ModelError` is raised.
     """

@@ -40,7 +40,6 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
     """Fit word vectors, or reuse those of the store.
 
     Args:
-        config: Its section `embedding` has the options.
         prepared: Data with the token streams of their vocabulary.
     """
     chosen = config.embedding
@@ -117,7 +116,6 @@ def start_vectors(config: RunConfig, spec: Any, prepared: Prepared) -> Artifact 
     """Return the artifact with a row for each entry of a model's vocabulary; None for a model without vectors.
 
     Args:
-        config: Its section `vectors` has the path.
         spec: Spec of a language model or classifier.
         prepared: Its vocabulary, and the training text on which the coverage is measured.
 

@@ -87,11 +87,7 @@ def artifact_of(store: Store, digest: str) -> Artifact | None:
 
 
 class Gathering:
-    """Collector of all steps and sources behind an artifact, each once; it walks back through the inputs.
-
-    Args:
-        config: Locates the home folder and its store.
-    """
+    """Collector of all steps and sources behind an artifact, each once; it walks back through the inputs."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config, self.store = config, store_of(config)
@@ -185,7 +181,6 @@ def keep_lineage(config: RunConfig, model_uri: str, fit: Artifact, measured: Ite
     A model that is already registered keeps its record, because its version is tagged with the root.
 
     Args:
-        config: Locates store and registry.
         model_uri: Address of the logged model.
         fit: The fit's artifact.
         measured: Artifacts with what was measured about the model.

@@ -22,7 +22,6 @@ def generate_reviews(config: RunConfig, reference: str, n: int, stars: int | Non
     """Generate reviews with a registered version, show them in the UI, and return them with the version's number.
 
     Args:
-        config: Its settings locate the registry.
         reference: An alias, a number, or a full `models:/…` address.
         stars: 1 to 5; 0: unknown; None: drawn as in the training data.
         sampling: The other arguments of `models.sampling.generate`.

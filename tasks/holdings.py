@@ -141,7 +141,6 @@ def limits_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int) ->
     times are earlier; what it used has a time later than now, too, and stays.
 
     Args:
-        config: Locates the home folder and says how many runs count.
         runs: Runs of each MLflow store, by its address.
         now: Time in nanoseconds since 1970.
     """

@@ -205,7 +205,6 @@ def device_for(config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Itera
     """Return the device of a model: "cpu" for all but networks, otherwise as `execution.device` says.
 
     Args:
-        config: Names the device.
         parts: The models that it combines, as far as they are known.
     """
     return chosen_device(config.execution.device) if is_neural(spec, parts) else "cpu"
@@ -227,10 +226,6 @@ class OpenBundle(ExitStack):
 
     Without that, what a flow has scored would stay in the GPU's memory while the next model is fitted. Within the
     block, keep no reference to the bundle in the frame of the block itself.
-
-    Args:
-        config: Names the device.
-        folder: Folder of the bundle.
     """
 
     def __init__(self, config: RunConfig, folder: Path) -> None:

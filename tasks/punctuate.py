@@ -42,11 +42,7 @@ LEAST_CAPITALS = 0.001
 
 @stage(STAGE)
 def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
-    """Learn pieces of words, train the tagger and score it; a killed training continues from its last checkpoint.
-
-    Args:
-        config: Its section `punctuation` has the options.
-    """
+    """Learn pieces of words, train the tagger and score it; a killed training continues from its last checkpoint."""
     chosen = config.punctuation
     options = {
         **stored(chosen.spec(config.seed)), "pieces": PIECES, "train_words": chosen.train_words,

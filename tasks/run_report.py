@@ -146,11 +146,8 @@ def results_of(
     """Return all results that a report of this run can show.
 
     Args:
-        dataset: The ingested data set.
-        prepared: The data prepared from it.
         evaluated: The measured models.
         promotion: Result of the gate; None if the gate was not run.
-        run_id: Id of the flow's MLflow run.
         made: RunPlan of a run for a time budget.
     """
     winner = promotion.challenger if promotion else [*allowed_models(config, evaluated), *ranking(evaluated)][0].name

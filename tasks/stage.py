@@ -190,7 +190,6 @@ def step(name: str, work: str) -> Iterator[None]:
     """Show and time one step of a run: the stages requested within this block belong to it.
 
     Args:
-        name: Name of the step.
         work: What it does, for the log: "clean, split and tokenize the reviews".
     """
     log.info("%-8s %s", name, work)

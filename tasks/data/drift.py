@@ -59,7 +59,6 @@ def measure_drift(
     """Compare the reviews of *dataset* that are not in the champion's data with the champion's own reviews.
 
     Args:
-        config: Its section `drift` has limits and sample sizes.
         parent_run_id: The MLflow run that gets the report.
         parameters: Those of the flow `drift`, which the event of newly found drift passes on to the retrain that it
             starts. None: the run retrains anyway, and the event only tells.
@@ -211,7 +210,7 @@ def _first(clean_folder: Path, splits: tuple[str, ...], count: int) -> pl.DataFr
 
 
 def score_texts(
-    bundle: Bundle, rows: pl.DataFrame, folder: Path, report: Callable[[int], object] = lambda done: None
+    bundle: Bundle, rows: pl.DataFrame, folder: Path, report: Callable[[int], None] = lambda done: None
 ) -> pl.DataFrame:
     """Return a bundle's scores of reviews, in their order.
 

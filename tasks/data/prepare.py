@@ -111,7 +111,6 @@ def clean_and_split(config: RunConfig, dataset: Artifact, earlier: Sequence[Arti
 
     Args:
         config: The sections clean, selection, duplicates and split.
-        dataset: The reviews.
         earlier: Prepared data that start weights have learnt from; no held-out review may stand in them.
 
     Raises:

@@ -151,12 +151,6 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
     """Return the scores of a bundle on a token stream; champion and challenger go through this same stage.
 
     A node of `execution.cluster` scores what would take this machine long, see `is_worth_handing_over`.
-
-    Args:
-        config: Section `evaluation` has the number of observed reviews.
-        bundle_folder: Folder of the model's bundle.
-        tokens: The token stream in its vocabulary.
-        label: Name in messages.
     """
     chosen: dict[str, Any] = {"observed_reviews": config.evaluation.observed_reviews, "seed": config.evaluation.seed}
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
@@ -252,11 +246,8 @@ def observe_bundle(
     """Return token scores, usefulness and calibration of a bundle on the observed test reviews.
 
     Args:
-        config: Number of reviews.
-        bundle_folder: Folder of the model's bundle.
         tokens: Token streams in its vocabulary, by split.
         scores: Scores of this bundle on the test split.
-        label: Name in messages.
     """
     options = {"observed_reviews": config.evaluation.observed_reviews, "seed": config.evaluation.seed}
     named = {"options": options, "stream": str(tokens["test"].folder), "scores": str(scores.folder)}
@@ -273,11 +264,8 @@ def audit_bundle(
     """Return the audit of a bundle: its samples, and how these and the canaries relate to the training text.
 
     Args:
-        config: Its section `audit` has the options.
-        bundle_folder: Folder of the model's bundle.
         prepared: The data that it was trained on.
         tokens: The training stream in the model's vocabulary.
-        label: Name in messages.
     """
     reference, planted = reference_of(config, prepared.clean).artifact, prepared.canaries
     text_tokens = tokens.facts["tokens"] - tokens.facts["documents"]  # without end tokens of reviews

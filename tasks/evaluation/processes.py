@@ -173,7 +173,6 @@ def model_processes(config: RunConfig, held_out: int) -> Iterator[None]:
     On a GPU and with a cluster they are done here: the one has room for one model, the other has processes already.
 
     Args:
-        config: Names device and cluster.
         held_out: Tokens that the models are scored on, all together.
     """
     here = bool(config.execution.cluster) or chosen_device(config.execution.device) != "cpu"

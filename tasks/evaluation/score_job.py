@@ -33,7 +33,6 @@ class ScoreJob(Job):
     """Scoring of one token stream with one model; `work` is for the scores.
 
     Args:
-        label: Name in messages.
         model: Folder of the bundle.
         tokens: Folder of the token stream.
         observed_reviews: Number of reviews whose tokens are also kept one by one.
@@ -63,12 +62,7 @@ def run(job: ScoreJob) -> dict[str, Any]:
 
 
 def is_worth_handing_over(config: RunConfig, bundle_folder: Path, tokens: Artifact) -> bool:
-    """Return whether a node of `execution.cluster` scores a stream: if this machine has no GPU and needs long.
-
-    Args:
-        config: Names the cluster and the device.
-        bundle_folder: Folder of the model's bundle.
-    """
+    """Return whether a node of `execution.cluster` scores a stream: if this machine has no GPU and needs long."""
     if not config.execution.cluster or chosen_device(config.execution.device) != "cpu":
         return False
     weights = sum(file.stat().st_size for file in bundle_folder.rglob(WEIGHTS))

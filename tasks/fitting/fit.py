@@ -159,7 +159,6 @@ def plan_of(
     """Return the plan of a fit with fresh weights.
 
     Args:
-        tokens: The token streams of each split.
         parts: The fitted parts of the model by name.
         made: Word vectors and labels that it reads, by the name of the input.
     """

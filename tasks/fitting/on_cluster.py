@@ -419,7 +419,6 @@ def require_cluster(config: RunConfig, minutes: bool = False) -> None:
     """Refuse, at the start of a run, a cluster that does not answer; without `execution.cluster` do nothing.
 
     Args:
-        config: Names the cluster.
         minutes: The run has a time budget.
 
     Raises:

@@ -72,7 +72,6 @@ def starting_point(config: RunConfig, spec: FittedSpec, vocabulary: Artifact, in
     the fit is found in the store and not trained further from its own weights.
 
     Args:
-        config: Locates the registry.
         vocabulary: Artifact of the vocabulary of its tokens.
         inputs: All other inputs of the fit.
     """

@@ -57,7 +57,6 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
     """Search for the current test reviews in all data that a bundle's start weights were trained on.
 
     Args:
-        config: Locates the store and the registry.
         clean: The current prepared data; the leak certificate compares their own splits.
         bundle: Folder of the challenger's bundle.
     """

@@ -72,8 +72,6 @@ def hopeless(config: RunConfig, prepared: Prepared, model: Measured, champion: P
     """Return why the gate must refuse a model regardless of its test scores; empty if there is no such reason.
 
     Args:
-        config: Has the policy.
-        prepared: The current data.
         model: Candidate for the challenger.
         champion: Folder of the champion's bundle; None if there is no champion or its bundle cannot be opened.
     """
