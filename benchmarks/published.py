@@ -21,7 +21,6 @@ from benchmarks.harness import ROOT, say
 from core.config.presets import load_config
 from core.store import sha256_of_file
 from corpus.cleaning.clean import prepare
-from corpus.ingestion.ingest import ingest
 from corpus.splitting.split import iter_split
 from corpus.synthetic.grammar import log_probability
 from corpus.synthetic.synth import write_reviews
@@ -31,6 +30,7 @@ from models.bundles.bundle import Bundle
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from tests.corpus.data_sets import ingest
 from training.context import FitContext
 from training.fit import fit_model
 from training.vocabularies.learn import learn_vocabulary

@@ -52,12 +52,13 @@ def program(doc: str | None, models: bool = False, **defaults: float | str) -> A
 
 def review_table(file: Path | None, count: int, seed: int = 1) -> pl.DataFrame:
     """Return the first reviews of a file, whose ratings are unknown, or reviews drawn from the embedded grammar."""
-    from corpus.synthetic.grammar import sample_review
+    from corpus.synthetic.grammar import write_review
     from corpus.synthetic.lexicon import STARS
 
     if file is None:
         stars = [int(star) for star in Random(seed).choices(list(STARS), list(STARS.values()), k=count)]
-        texts = [sample_review(star, seed * 1_000_000 + number) for number, star in enumerate(stars)]
+        seeds = (f"{star} {seed * 1_000_000 + number}" for number, star in enumerate(stars))
+        texts = [write_review(star, Random(text).random)[0] for star, text in zip(stars, seeds, strict=True)]
     else:
         texts = [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()][:count]
         stars = [0] * len(texts)

@@ -104,7 +104,7 @@ def grammar_pairs(reviews: int, seed: int) -> Iterator[ProbePair]:
     drawn = []
     for _ in range(reviews):
         stars = draw.randint(1, 5)
-        text, chosen, _ = write_review(stars, draw.random)
+        text, chosen = write_review(stars, draw.random)
         drawn.append((text, dict(zip(variables, chosen, strict=True)), stars))
     for (text, values, stars), (kind, variable, pattern, words) in product(drawn, AGREEMENT):
         name = values[variable]

@@ -37,9 +37,10 @@ from pyarrow import json, parquet
 
 from benchmarks.harness import Ratio, Report, Run, arguments, available, finish, interleave, ratio, say, summary
 from core.config.sections.data import SourceConfig
-from corpus.ingestion.ingest import ingest, read_source
+from corpus.ingestion.ingest import read_source
 from corpus.reading.sources import identify
 from corpus.synthetic.synth import write_reviews
+from tests.corpus.data_sets import ingest
 
 with suppress(ModuleNotFoundError):
     import duckdb

@@ -27,7 +27,6 @@ from benchmarks.data.foreign_reviews import FOREIGN
 from benchmarks.harness import say
 from core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
 from corpus.cleaning.clean import prepare
-from corpus.ingestion.ingest import ingest
 from corpus.splitting.split import iter_split
 from corpus.synthetic.synth import write_reviews
 from evaluation.drift.odd_reviews import (
@@ -45,6 +44,7 @@ from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.special import BOS, CONTEXT_IDS
 from models.tokens.vocabulary import Vocabulary
+from tests.corpus.data_sets import ingest
 from training.context import FitContext
 from training.fit import fit_model
 from training.vocabularies.learn import learn_vocabulary

@@ -28,9 +28,9 @@ from core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
 from corpus.cleaning.clean import prepare
 from corpus.cleaning.clean_table import COVERAGE_FILE
 from corpus.cleaning.normalise import normalise
-from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.ingestion.ingest import iter_parts
 from corpus.splitting.certificate import PARTLY
-from corpus.splitting.split import TABLE, assign
+from corpus.splitting.split import TABLE
 from evaluation.scoring.metrics import figures_of
 from evaluation.scoring.score import score_stream
 from models.bundles.bundle import Bundle
@@ -38,6 +38,7 @@ from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
+from tests.corpus.data_sets import assign, ingest
 from training.context import FitContext
 from training.fit import fit_model
 from training.vocabularies.learn import learn_vocabulary

@@ -26,9 +26,9 @@ from benchmarks.fuzz.mutations import VALUES, damaged
 from benchmarks.fuzz.odd_values import DATES, FIELDS, MOMENTS, NUMBERS, TEXTS, TYPES
 from core.config.sections.data import SourceConfig
 from corpus.cleaning.business import read_businesses
-from corpus.ingestion.ingest import ingest
 from corpus.ingestion.parts import iter_quarantine
 from corpus.ingestion.quarantine import export, summarise
+from tests.corpus.data_sets import ingest
 
 
 def records(rng: Random) -> list[dict[str, Any]]:

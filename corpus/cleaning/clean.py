@@ -62,7 +62,7 @@ def prepare(
     The same reviews give the same bytes, for any order of the input and any cut into parts.
 
     Args:
-        dataset_folder: The folder that `corpus.ingestion.ingest.ingest` wrote.
+        dataset_folder: The folder that `corpus.ingestion.build_dataset.assemble` wrote.
         folder: Output folder; it needs space for about four times the text during the work.
         business: Yelp's table of businesses, within *limits*.
         earlier: Folders of prepared data that start weights have learnt from (`corpus.splitting.learnt`).

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,6 @@ import polars as pl
 
 from core.config.sections.data import SourceConfig
 from core.errors import InputError, disk_errors
-from corpus.ingestion.build_dataset import assemble
 from corpus.ingestion.parts import (
     PARTS,
     QUARANTINE_FILE,
@@ -34,7 +33,7 @@ from corpus.ingestion.parts import (
 )
 from corpus.reading.archives import is_pack
 from corpus.reading.readers import Progress, read
-from corpus.reading.sources import PACK, Pack, Source, all_sources, cause_of, input_errors, originals
+from corpus.reading.sources import PACK, Pack, Source, cause_of, input_errors
 from corpus.schema import Block, Limits
 
 PART_BYTES = 256 << 20
@@ -113,57 +112,11 @@ def _bytes(frame: pl.DataFrame, column: str) -> int:
 
 
 BLOCK_BYTES = 8 << 20
-READINGS = "readings"
 SETTINGS = ("max_chars", "max_record_bytes", "max_expansion", "part_rows")
 """Settings that change the result of reading a file."""
 
 Report = Callable[[int, int, int], None]
 """Progress callback: records done, bytes done, and bytes in total (of the files on disk)."""
-
-IngestFacts = dict[str, Any]
-
-
-def ingest(
-    inputs: Sequence[Path | str], folder: Path, config: SourceConfig, report: Report | None = None,
-    now: datetime | None = None,
-) -> IngestFacts:  # fmt: skip
-    """Read all inputs into `folder/parts/part-*.parquet` (`COLUMNS`) and `folder/quarantine.parquet` (`QUARANTINE`).
-
-    Nothing is dropped silently: `records = rows + quarantined + duplicates`. Of records with the same review_id the
-    newest by date is kept (the last one if dates are equal). The others are in the quarantine with the reason
-    "duplicate_id"; they count as duplicates, not as quarantined. Blank lines are not records.
-
-    Args:
-        inputs: Files, folders or globs.
-        folder: Output folder; what is there is replaced.
-        config: Longest text, rows per part and so on: `SETTINGS`.
-        report: Called with the progress after each block.
-        now: The present moment in UTC; later dates are refused.
-
-    Returns:
-        Facts, see `corpus.ingestion.build_dataset.assemble`.
-
-    Raises:
-        EmptyInput: There are no records, or all of them are bad.
-        Unreadable: An input is missing, damaged, cut off, in an unknown format, or changed while it was read.
-        MissingColumn: A file has no text.
-    """
-    sources = all_sources(inputs)
-    chosen = originals(sources)
-    total = sum(source.bytes for source in chosen.values())
-    readings: dict[str, SourceReading] = {}
-    records = size = 0
-    with disk_errors(folder):
-        for number, (key, source) in enumerate(chosen.items()):
-            def tell(more: int, done: int, _: int, records: int = records, size: int = size) -> None:
-                if report:
-                    report(records + more, size + done, total)
-
-            readings[key] = read_source(source, folder / READINGS / str(number), config, tell, now)
-            records, size = records + readings[key].facts["records"], size + source.bytes
-        facts = assemble(folder, sources, readings)
-        shutil.rmtree(folder / READINGS)
-    return facts
 
 
 def settings_of(config: SourceConfig) -> dict[str, Any]:

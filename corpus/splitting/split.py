@@ -53,16 +53,11 @@ def places(ids: pl.Series, salt: str) -> pl.Series:
     return pl.Series("place", np.frombuffer(joined, dtype=">u8").astype(np.uint64), dtype=pl.UInt64)
 
 
-def assign(ids: pl.Series, config: SplitConfig) -> pl.Series:
-    """Return "test", "validation" or "train" for each id, by `places` and the shares of *config*.
+def ranks(place: pl.Series, config: SplitConfig) -> pl.Series:
+    """Return the split of each place, as its position in `SPLITS` (UInt8).
 
     The share of test comes first, then that of validation. So a change of the latter moves nothing into or out of test.
     """
-    return ranks(places(ids, config.salt), config).replace_strict(dict(enumerate(SPLITS)), return_dtype=pl.String)
-
-
-def ranks(place: pl.Series, config: SplitConfig) -> pl.Series:
-    """Return the split of each place, as its position in `SPLITS` (UInt8)."""
     values = place.to_numpy()
     limits = [np.uint64(int(share * 2.0**64)) for share in (config.test, config.test + config.validation)]
     return pl.Series("rank", np.searchsorted(np.array(limits), values, side="right").astype(np.uint8))

@@ -131,16 +131,6 @@ class Domain:
         return list(dict.fromkeys(value for table in self.tables.values() for value in table))
 
 
-@dataclass(frozen=True)
-class Derivation:
-    """A sampled text before typing errors, with its values and log-probability."""
-
-    text: str
-    values: tuple[str, ...]
-    eligible: int
-    log_probability: float
-
-
 class Automaton:
     """The compiled grammar.
 
@@ -171,14 +161,14 @@ class Automaton:
         """Return the values of all variables at the start."""
         return tuple(given.get(name, domain.initial) for name, domain in self.domains.items())
 
-    def sample(self, given: Mapping[str, str], uniform: Callable[[], float]) -> Derivation:
-        """Draw one text.
+    def sample(self, given: Mapping[str, str], uniform: Callable[[], float]) -> tuple[str, tuple[str, ...], int]:
+        """Draw a text without typing errors; return it, the values of all variables, and `count_eligible` of the text.
 
         Args:
             given: Values of variables that the caller sets.
             uniform: Returns the next number from [0, 1).
         """
-        ops, state, eligible, logp = self.ops, self.start, 0, 0.0
+        ops, state, eligible = self.ops, self.start, 0
         pieces: list[str] = []
         values = list(self.initial(given))
         while True:
@@ -190,7 +180,6 @@ class Automaton:
                 state = op[3]
             elif kind == PICK:
                 choice = bisect_right(op[1], uniform())
-                logp += op[3][choice]
                 state = op[2][choice]
             elif kind == SLOT:
                 text, count = op[2][values[op[1]]]
@@ -200,16 +189,15 @@ class Automaton:
             elif kind == BY:
                 state = op[2][values[op[1]]]
             elif kind == BIND:
-                cumulative, names, logs = op[2][values[op[3]] if op[3] >= 0 else ""]
+                cumulative, names, _ = op[2][values[op[3]] if op[3] >= 0 else ""]
                 choice = bisect_right(cumulative, uniform())
-                logp += logs[choice]
                 values[op[1]] = names[choice]
                 state = op[4]
             elif kind == SET:
                 values[op[1]] = op[2]
                 state = op[3]
             else:
-                return Derivation("".join(pieces), tuple(values), eligible, logp)
+                return "".join(pieces), tuple(values), eligible
 
     def _add(self, op: tuple[Any, ...]) -> int:
         self.ops.append(op)

@@ -1,7 +1,7 @@
 """Write reviews of the embedded corpus from a seeded stochastic grammar, and compute their exact probability.
 
-    from corpus.synthetic.grammar import log_probability, sample_review
-    text = sample_review(stars=5, seed=1)
+    from corpus.synthetic.grammar import log_probability, write_review
+    text, _ = write_review(5, Random(1).random)
     log_probability(text, stars=5)      # nats, with the end of the review; on average no model can do better
 
 Beside it in `corpus/synthetic`: sentences (`grammar.yaml`), words and variables (`lexicon.py` and `.yaml`), typing
@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from math import exp, fsum, log
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import yaml
@@ -35,7 +34,6 @@ from corpus.synthetic.automaton import (
     TOKEN,
     Automaton,
     corrupt,
-    corruptions,
     eligible,
     intended,
 )
@@ -264,7 +262,7 @@ def _forward() -> Forward:
     return Forward(automaton())
 
 
-def write_review(stars: int, uniform: Callable[[], float]) -> tuple[str, tuple[str, ...], float]:
+def write_review(stars: int, uniform: Callable[[], float]) -> tuple[str, tuple[str, ...]]:
     """Draw one review.
 
     Args:
@@ -272,37 +270,25 @@ def write_review(stars: int, uniform: Callable[[], float]) -> tuple[str, tuple[s
         uniform: Returns the next number from [0, 1).
 
     Returns:
-        The text, the values of all variables, and log P(this derivation | stars) in nats, typing errors included.
+        The text, and the values of all variables.
     """
-    made = automaton().sample({"stars": str(stars)}, uniform)
-    text, mistyped = made.text, 0
+    text, values, words = automaton().sample({"stars": str(stars)}, uniform)
     gap = int(log(1.0 - uniform()) / log(1.0 - TYPO_RATE))
-    logp = made.log_probability
-    if gap < made.eligible:
-        text, mistyped, chosen = _mistype(text, gap, uniform)
-        logp += chosen
-    return text, made.values, logp + mistyped * log(TYPO_RATE) + (made.eligible - mistyped) * log(1.0 - TYPO_RATE)
+    return _mistype(text, gap, uniform) if gap < words else text, values
 
 
-def _mistype(text: str, gap: int, uniform: Callable[[], float]) -> tuple[str, int, float]:
+def _mistype(text: str, gap: int, uniform: Callable[[], float]) -> str:
     """Mistype the word after *gap* eligible words, and further words at the known rate."""
-    tokens, mistyped, logp = TOKEN.findall(text), 0, 0.0
+    tokens = TOKEN.findall(text)
     for index, token in enumerate(tokens):
         if not eligible(token):
             continue
         if gap == 0:
             tokens[index] = corrupt(token, uniform())
-            logp += log(corruptions(token)[tokens[index]])
-            mistyped += 1
             gap = int(log(1.0 - uniform()) / log(1.0 - TYPO_RATE))
         else:
             gap -= 1
-    return "".join(tokens), mistyped, logp
-
-
-def sample_review(stars: int, seed: int) -> str:
-    """Return one review with the given rating; equal seeds give equal reviews."""
-    return write_review(stars, Random(f"{stars} {seed}").random)[0]
+    return "".join(tokens)
 
 
 def log_probability(text: str, stars: int) -> float | None:

@@ -111,7 +111,7 @@ class _Columns:
 
     def review(self, row: int, uniform: Callable[[], float]) -> dict[str, Any]:
         stars = self._stars[row]
-        text, values, _ = write_review(stars, uniform)
+        text, values = write_review(stars, uniform)
         useful, funny, cool = self._votes[row]
         return {
             "review_id": self._ids[row],

@@ -12,7 +12,8 @@ import polars as pl
 import pyarrow
 
 from core.config.sections.data import SourceConfig
-from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.ingestion.ingest import iter_parts
+from tests.corpus.data_sets import ingest
 
 TEXTS = ['Great "tacos",\nfresh & hot', "Schön, café ☕ 😀", "plain", " spaces kept ", "a, b; c\td", "<eos> stays text"]
 

@@ -14,7 +14,7 @@ from core.errors import EmptyInput, MissingColumn, Unreadable
 from corpus.cleaning.business import read_businesses
 from corpus.cleaning.clean import prepare
 from corpus.cleaning.clean_table import CLEAN
-from corpus.ingestion.ingest import ingest
+from tests.corpus.data_sets import ingest
 
 ROWS = [
     {"business_id": "b1", "name": "Café Ö", "city": "Tucson", "stars": 4.5, "categories": "Food, Coffee & Tea"},

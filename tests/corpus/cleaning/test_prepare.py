@@ -9,9 +9,9 @@ import pytest
 from core.config.sections.data import CleanConfig, DuplicatesConfig, SelectionConfig, SourceConfig, SplitConfig
 from corpus.cleaning.clean import prepare
 from corpus.cleaning.clean_table import CLEAN
-from corpus.ingestion.ingest import ingest
 from corpus.splitting.certificate import verify
-from corpus.splitting.split import SPLITS, assign
+from corpus.splitting.split import SPLITS
+from tests.corpus.data_sets import assign, ingest
 
 SPLIT = SplitConfig()
 

@@ -7,10 +7,10 @@ import polars as pl
 
 from core.config.sections.data import CleanConfig, DuplicatesConfig, SourceConfig
 from corpus.cleaning.clean import prepare
-from corpus.ingestion.ingest import ingest
 from corpus.splitting.certificate import verify
-from corpus.splitting.split import SPLITS, assign
+from corpus.splitting.split import SPLITS
 from tests.corpus.cleaning.test_prepare import DIFFERENT, SPLIT, prepared, record
+from tests.corpus.data_sets import assign, ingest
 from tests.corpus.duplicates.test_passage_coverage import by_brute_force
 
 

@@ -10,10 +10,11 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import EmptyInput, MissingColumn, Unreadable
-from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.ingestion.ingest import iter_parts
 from corpus.ingestion.quarantine import read_labels, require_usable
 from corpus.reading.sources import identify, originals, source_names
 from corpus.schema import COLUMNS
+from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import FILES, REVIEWS, ingested, json_lines
 
 THEIRS = [

@@ -12,8 +12,9 @@ import pytest
 
 from core.config.sections.data import SourceConfig
 from core.errors import EmptyInput, Unreadable
-from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.ingestion.ingest import iter_parts
 from corpus.reading.sources import source_names
+from tests.corpus.data_sets import ingest
 from tests.corpus.review_lines import BAD_LINES, line
 
 

@@ -18,9 +18,10 @@ from core.config.sections.data import SourceConfig
 from core.errors import NotWritable, ReviewLMError, StoreFull, Unreadable
 from core.store import Store
 from corpus.ingestion.build_dataset import DATASET_FILE, assemble
-from corpus.ingestion.ingest import PartWriter, ingest, iter_parts, read_source
+from corpus.ingestion.ingest import PartWriter, iter_parts, read_source
 from corpus.ingestion.parts import SourceReading
 from corpus.reading.sources import identify
+from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import FILES, ingested
 from tests.corpus.review_lines import line
 from tests.examples import examples

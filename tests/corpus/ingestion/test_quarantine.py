@@ -13,9 +13,9 @@ from core.config.sections.data import SourceConfig
 from core.errors import ConfigError, Damaged, EmptyInput, InputError, MissingColumn, Unreadable
 from core.store import Store
 from corpus.ingestion import quarantine as module
-from corpus.ingestion.ingest import ingest
 from corpus.ingestion.quarantine import data_set_of, only_data_set, require_usable, summarise
 from corpus.reading.sources import identify
+from tests.corpus.data_sets import ingest
 
 LINES = [
     b'{"review_id": "a", "text": "Fine.", "stars": 4}', b'{"review_id": "b", "text": "Bad.", "stars": "five"}',

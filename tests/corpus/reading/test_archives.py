@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from core.config.sections.data import SourceConfig
 from core.errors import MissingColumn, Unreadable
-from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.ingestion.ingest import iter_parts
 from corpus.reading.jsonlines import read_array
 from corpus.reading.readers import LAYERS
 from corpus.schema import Limits
+from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import json_lines, review, zstd
 from tests.examples import examples
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from core.config.sections.data import SourceConfig
 from core.errors import Unreadable
-from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.ingestion.ingest import iter_parts
 from corpus.reading.convert import FORMS, read_dates
 from corpus.reading.sources import source_names
+from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import in_formats
 from tests.examples import examples
 

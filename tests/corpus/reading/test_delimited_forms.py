@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config.sections.data import SourceConfig
-from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.ingestion.ingest import iter_parts
+from tests.corpus.data_sets import ingest
 from tests.examples import examples
 
 BOM = b"\xef\xbb\xbf"

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from core.config.sections.data import SourceConfig
 from core.errors import InputError, ReviewLMError
-from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.ingestion.ingest import iter_parts
 from corpus.reading.sources import source_names
+from tests.corpus.data_sets import ingest
 from tests.corpus.hostile_files import HOSTILE, LINES, Hostile
 from tests.corpus.review_files import json_lines, review
 from tests.examples import examples

@@ -7,9 +7,10 @@ import pytest
 
 from core.config.sections.data import SourceConfig
 from core.errors import MissingColumn, Unreadable
-from corpus.ingestion.ingest import ingest, iter_parts
+from corpus.ingestion.ingest import iter_parts
 from corpus.reading.convert import folder_fields
 from corpus.reading.sources import source_names
+from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import in_formats, packed_tar, packed_zip
 
 FORMATS = list(in_formats([{"text": "a"}]))

@@ -8,9 +8,10 @@ import pytest
 
 from core.config.sections.data import SourceConfig
 from core.errors import Unreadable
-from corpus.ingestion.ingest import ingest, iter_parts, read_source
+from corpus.ingestion.ingest import iter_parts, read_source
 from corpus.reading import sources as packs
 from corpus.reading.sources import all_sources
+from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import as_parquet, json_lines, packed_tar, review
 
 

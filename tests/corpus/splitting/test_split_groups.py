@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
 from core.errors import ConfigError, EmptyInput
 from corpus.cleaning.clean import prepare
-from corpus.ingestion.ingest import ingest
 from corpus.schema import COLUMNS
 from corpus.splitting.learnt import choose_unlearnt
-from corpus.splitting.split import KEYS, SPLITS, Grouping, assign, months_of, places
+from corpus.splitting.split import KEYS, SPLITS, Grouping, months_of, places
+from tests.corpus.data_sets import assign, ingest
 from tests.examples import examples
 from tests.marked_cases import long_but
 

@@ -7,9 +7,9 @@ from core.config.run_config import RunConfig
 from core.config.sections.data import SourceConfig
 from core.errors import Unreadable
 from core.store import Artifact
-from corpus.ingestion.ingest import ingest
 from tasks.data.prepare import clean_and_split
 from tasks.stage import run_stage
+from tests.corpus.data_sets import ingest
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from core.config.run_config import RunConfig
 from core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
 from core.store import Artifact
 from corpus.cleaning.clean import prepare
-from corpus.ingestion.ingest import ingest
 from corpus.synthetic.synth import write_reviews
 from models.specs import VocabularySpec
 from tasks.data.card import describe_data, log_card
 from tasks.data.prepare import VOCABULARY_FILE, tokenize, train_vocabulary
 from tasks.track import tracker_of
+from tests.corpus.data_sets import ingest
 
 
 def built(config, stage, digest, make):

@@ -15,7 +15,6 @@ import pytest
 from core.config.run_config import RunConfig
 from core.errors import EmptyInput
 from core.store import Artifact, sha256_of_file
-from corpus.ingestion.ingest import ingest
 from corpus.splitting.split import iter_split
 from evaluation.drift.decay import HELD_OUT, NEW
 from models.bundles.bundle import save_bundle
@@ -26,6 +25,7 @@ from tasks.data.prepare import clean_and_split
 from tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
 from tasks.stage import recorded_stages, run_stage
 from tasks.track import registry_of, tracker_of
+from tests.corpus.data_sets import ingest
 from tracking.tags import DATA_TAG
 from training.context import FitContext
 from training.fit import fit_model

@@ -1,0 +1,27 @@
+"""Data sets from files, as the stages *read* and *ingest* build them, but without a store; and the splits of ids."""
+
+import shutil
+
+import polars as pl
+
+from core.errors import disk_errors
+from corpus.ingestion.build_dataset import assemble
+from corpus.ingestion.ingest import read_source
+from corpus.reading.sources import all_sources, originals
+from corpus.splitting.split import SPLITS, places, ranks
+
+
+def ingest(inputs, folder, config, now=None):
+    sources, readings = all_sources(inputs), folder / "readings"
+    read = {
+        key: read_source(source, readings / str(number), config, now=now)
+        for number, (key, source) in enumerate(originals(sources).items())
+    }
+    with disk_errors(folder):
+        facts = assemble(folder, sources, read)
+    shutil.rmtree(readings)
+    return facts
+
+
+def assign(ids, config):
+    return ranks(places(ids, config.salt), config).replace_strict(dict(enumerate(SPLITS)), return_dtype=pl.String)
