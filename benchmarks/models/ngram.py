@@ -114,7 +114,7 @@ def scores(
     kind = "_long" * long
     query = shlex.join([str(args.kenlm / "query"), "-v", "summary", str(kenlm_binary(folder, order))])
     contenders = {
-        score: ours("score", "--text", text, "--binary", our_binary(folder, order)),
+        score: ours("score", "--text", text, "--model", our_binary(folder, order)),
         asked: ["bash", "-c", f"{query} < {shlex.quote(str(text))}"],
     }
     if args.module:

@@ -5,27 +5,23 @@ They need no pipeline.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from core.errors import ANOTHER_PLACE, BundleError, ConfigError, InputError, converted_errors, disk_errors
+from core.errors import ANOTHER_PLACE, ConfigError, InputError, converted_errors, disk_errors
 from models.specs import Smoothing as Methods
 from reviewlm import terminal
 from reviewlm.options import DrawSeed, Json, MaxTokens, Number, Temperature, TopK, TopP, WordsToSuggest, checked
-
-if TYPE_CHECKING:
-    from training.ngram.lines.line_lm import LineLM
 
 app = typer.Typer(no_args_is_help=True, help="Fit and use n-gram models of any text, with the same numbers as KenLM.")
 Text = Annotated[
     Path, typer.Option("--text", help="Tokenised text, one sentence per line, blanks between words; also .gz, .zst.")
 ]
-Arpa = Annotated[Path | None, typer.Option("--arpa", help="An ARPA file of any toolkit.")]
-Binary = Annotated[Path | None, typer.Option("--binary", help="The folder that `fit --binary` wrote.")]
+Model = Annotated[
+    Path, typer.Option("--model", help="An ARPA file of any toolkit, or the folder that `fit --binary` wrote.")
+]
 Marks = Annotated[
     Literal["refuse", "skip", "unknown"], typer.Option("--marks", help=(
         "'refuse' <s>, </s> and <unk> in the text as an error, 'skip' them, or 'unknown': count <unk> as the unknown "
@@ -91,13 +87,16 @@ def fit(
         raise ConfigError("There is no such folder", where="--temp", value=temp)
     from training.ngram.lines.text_files import LineSpec, fit_text, require_places, require_texts
 
-    with _settings():
-        spec = LineSpec(
-            order=order, smoothing=smoothing, prune=tuple(thresholds), entropy=entropy, padded_vocabulary=pad,
-            held_out=held_out, limit_vocabulary=limit_vocabulary, marks=marks, memory_limit=memory << 20 or None,
-            folder=temp, threads=threads,
-        )  # fmt: skip
-        require_places(arpa, binary, smoothing)
+    try:
+        with converted_errors():
+            spec = LineSpec(
+                order=order, smoothing=smoothing, prune=tuple(thresholds), entropy=entropy, padded_vocabulary=pad,
+                held_out=held_out, limit_vocabulary=limit_vocabulary, marks=marks, memory_limit=memory << 20 or None,
+                folder=temp, threads=threads,
+            )  # fmt: skip
+            require_places(arpa, binary, smoothing)
+    except (InputError, ValueError) as error:
+        raise ConfigError(f"A setting is not valid: {getattr(error, 'what', error)}") from error
     checked(lambda: require_texts(text, held_out, limit_vocabulary, apart_from=arpa))
 
     with disk_errors(arpa or binary or "", ANOTHER_PLACE), converted_errors():
@@ -117,15 +116,15 @@ def _show_fit(result: dict[str, Any], arpa: Path | None, binary: Path | None, sm
 @app.command()
 def score(
     text: Text,
-    arpa: Arpa = None, binary: Binary = None, as_json: Json = False,
+    model: Model,
+    as_json: Json = False,
 ) -> None:
     """Measure a model's perplexity on a text file, with and without unknown words, like KenLM's `query`.
 
     \b
     Example:
-      reviewlm models ngram score --arpa model.arpa --text test.txt
+      reviewlm models ngram score --model model.arpa --text test.txt
     """
-    model = _one_model(arpa, binary)
     from training.ngram.lines.text_files import require_texts, score_text
 
     checked(lambda: require_texts(text))
@@ -137,7 +136,7 @@ def score(
 @app.command()
 def suggest(
     prompt: Annotated[str, typer.Argument(help="The line so far, tokenised like the training text.")],
-    arpa: Arpa = None, binary: Binary = None,
+    model: Model,
     k: WordsToSuggest = 5,
     as_json: Json = False,
 ) -> None:
@@ -145,13 +144,14 @@ def suggest(
 
     \b
     Example:
-      reviewlm models ngram suggest "the food was" --arpa model.arpa
+      reviewlm models ngram suggest "the food was" --model model.arpa
     """
-    model = _opened(arpa, binary)
     from training.ngram.lines.line_lm import next_words
+    from training.ngram.lines.text_files import open_model
 
-    words = checked(lambda: next_words(model, prompt, k))
-    name = "probability" if model.normalised else "score"
+    opened = checked(lambda: open_model(model))
+    words = checked(lambda: next_words(opened, prompt, k))
+    name = "probability" if opened.normalised else "score"
     rows = [{"word": word, name: value} for word, value in words]
     terminal.show_rows(rows)
     terminal.last_line({"words": rows}, as_json)
@@ -159,7 +159,7 @@ def suggest(
 
 @app.command()
 def generate(
-    arpa: Arpa = None, binary: Binary = None,
+    model: Model,
     n: Number = 1,
     prompt: Annotated[str, typer.Option("--prompt", help="Beginning of each line.")] = "",
     temperature: Temperature = 1.0, top_k: TopK = 0, top_p: TopP = 1.0, max_tokens: MaxTokens = 100,
@@ -170,51 +170,26 @@ def generate(
 
     \b
     Example:
-      reviewlm models ngram generate --arpa model.arpa --n 3
+      reviewlm models ngram generate --model model.arpa --n 3
     """
-    model = _opened(arpa, binary)
     from training.ngram.lines.line_lm import write_lines
+    from training.ngram.lines.text_files import open_model
 
-    lines = checked(lambda: write_lines(model, n, prompt, temperature, top_k, top_p, max_tokens, seed))
+    opened = checked(lambda: open_model(model))
+    lines = checked(lambda: write_lines(opened, n, prompt, temperature, top_k, top_p, max_tokens, seed))
     for line in lines:
         terminal.say(line)
     terminal.last_line({"lines": lines}, as_json)
 
 
-def _opened(arpa: Path | None, binary: Path | None) -> LineLM:
-    model = _one_model(arpa, binary)
-    from training.ngram.lines.text_files import open_model
-
-    return checked(lambda: open_model(model))
-
-
-def _one_model(arpa: Path | None, binary: Path | None) -> Path:
-    model = arpa or binary
-    if model is None or (arpa and binary):
-        raise ConfigError("Exactly one model must be given", remedy="give --arpa FILE or --binary FOLDER")
-    if binary is not None and not binary.is_dir():
-        remedy = "an ARPA file is given as --arpa FILE" if binary.exists() else ""
-        raise BundleError("There is no model folder of this name", where=binary, remedy=remedy)
-    return model
-
-
-@contextmanager
-def _settings() -> Iterator[None]:
-    """Turn errors in the settings, found before any work, into ConfigError."""
-    try:
-        with converted_errors():
-            yield
-    except (InputError, ValueError) as error:
-        raise ConfigError(f"A setting is not valid: {getattr(error, 'what', error)}") from error
-
-
 def _per_order(result: dict[str, Any]) -> list[dict[str, Any]]:
-    names = ("D1", "D2", "D3+")
-    rows = []
-    for order, ngrams in enumerate(result["ngrams"], start=1):
-        discounts = result["discounts"][order - 1] if result["discounts"] else (None, None, None)
-        rows.append({"order": order, "n-grams": ngrams, **dict(zip(names, discounts, strict=True))})
-    return rows
+    none = [(None, None, None)] * len(result["ngrams"])
+    return [
+        {"order": order, "n-grams": ngrams, "D1": d1, "D2": d2, "D3+": d3}
+        for order, (ngrams, (d1, d2, d3)) in enumerate(
+            zip(result["ngrams"], result["discounts"] or none, strict=True), start=1
+        )
+    ]
 
 
 def whole_numbers(given: str, option: str) -> list[int]:

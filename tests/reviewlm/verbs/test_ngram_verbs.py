@@ -26,7 +26,7 @@ def test_a_model_is_fitted_and_scores_as_query_does(tmp_path: Path, own_home: Pa
     assert [f"ngram {order}={count}" for order, count in enumerate(fitted["ngrams"], start=1)] == header
     assert {"discounts", "seconds", "peak_mib", "tokens", "types"} <= fitted.keys()
     assert [len(of_order) for of_order in fitted["discounts"]] == [3, 3, 3]
-    scored = ngram("score", "--arpa", tmp_path / "m.arpa", "--text", HELD_OUT)
+    scored = ngram("score", "--model", tmp_path / "m.arpa", "--text", HELD_OUT)
     query = [line.split("\t") for line in (GOLDEN / "query.tsv").read_text().splitlines()]
     theirs = {label.rstrip(":"): float(value) for model, label, value in query if model == "train_012 3"}
     assert scored["perplexity"] == pytest.approx(theirs["Perplexity including OOVs"], rel=1e-6)
@@ -39,7 +39,7 @@ def test_methods_choose_their_parameters_on_held_out_text(tmp_path: Path, own_ho
     ngram(*common, "--held-out", HELD_OUT, "--binary", tmp_path / "tuned")
     ngram(*common, "--held-out", TRAIN, "--binary", tmp_path / "spoilt")
     tuned, spoilt = (
-        ngram("score", "--binary", tmp_path / name, "--text", HELD_OUT)["perplexity"] for name in ("tuned", "spoilt")
+        ngram("score", "--model", tmp_path / name, "--text", HELD_OUT)["perplexity"] for name in ("tuned", "spoilt")
     )
     assert tuned < spoilt
 
@@ -66,12 +66,9 @@ NO_TEXT = ("fit", "--text", "no_such_file", "--arpa", "m")
         ((*NO_TEXT, "--temp", "no_such_folder"), 2, "--temp"),
         ((*FIT, "--arpa", "m", "--smoothing", "add_k", "--held-out", "no_such_file"), 3, "no_such_file cannot be read"),
         (("fit", "--text", "no_such_file", "--arpa", "m"), 3, "cannot be read"),
-        (("score", "--text", HELD_OUT), 2, "Exactly one model"),
-        (("score", "--arpa", TRAIN, "--text", HELD_OUT), 3, "line"),
-        (("score", "--arpa", "no_such_file", "--text", HELD_OUT), 3, "no_such_file cannot be read"),
-        (("score", "--binary", "no_such_folder", "--text", HELD_OUT), 7, "no_such_folder"),
-        (("score", "--binary", str(GOLDEN), "--text", HELD_OUT), 7, "ngram.json"),
-        (("suggest", "a", "--binary", TRAIN), 7, "as --arpa FILE"),
+        (("score", "--model", TRAIN, "--text", HELD_OUT), 3, "line"),
+        (("score", "--model", "no_such_file", "--text", HELD_OUT), 3, "no_such_file cannot be read"),
+        (("score", "--model", str(GOLDEN), "--text", HELD_OUT), 7, "ngram.json"),
     ],
 )
 def test_what_is_wrong_is_said_at_once_with_its_exit_code(
@@ -108,7 +105,7 @@ def test_fitting_and_scoring_need_no_torch(tmp_path: Path) -> None:
 def test_a_damaged_folder_has_the_exit_code_of_damaged_models(tmp_path: Path, own_home: Path) -> None:
     ngram(*FIT, "--order", "2", "--binary", tmp_path / "m")
     (tmp_path / "m" / "logp_2.npy").write_bytes(b"")
-    error = complaint("score", "--binary", tmp_path / "m", "--text", HELD_OUT)
+    error = complaint("score", "--model", tmp_path / "m", "--text", HELD_OUT)
     assert (error.exit_code, type(error).__name__) == (7, "BundleError")
     assert "logp_2" in str(error)
 
@@ -117,9 +114,9 @@ def test_nothing_but_what_was_asked_for_is_written(tmp_path: Path, monkeypatch: 
     monkeypatch.delenv("REVIEWLM_HOME")
     monkeypatch.chdir(tmp_path)
     ngram(*FIT, "--order", "2", "--binary", "m")
-    ngram("score", "--binary", "m", "--text", HELD_OUT)
-    ngram("suggest", "the", "--binary", "m")
-    ngram("generate", "--binary", "m")
+    ngram("score", "--model", "m", "--text", HELD_OUT)
+    ngram("suggest", "the", "--model", "m")
+    ngram("generate", "--model", "m")
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
     for verb in (FIT, ("score", "--text", TRAIN), ("suggest", "a"), ("generate",)):
         done = CliRunner().invoke(app, ["models", "ngram", *verb, "--preset", "small"])
