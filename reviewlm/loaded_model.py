@@ -238,12 +238,22 @@ def load(
     Raises:
         ReviewLMError: There is no such model or folder, or it cannot be opened.
     """
-    if isinstance(model, Path) or "\\" in model or ("/" in model and Path(model).is_dir()):
-        bundle = open_folder(Path(model))
-        return LoadedModel(bundle.spec.name, None, bundle)
+    if isinstance(model, Path) or _is_folder(model):
+        return open_folder(Path(model))
     if home is not None:
         os.environ[HOME_VARIABLE] = str(Path(home).resolve())
-    bundle, version = opened(configured(preset, list(settings)), str(model))
+    return open_model(configured(preset, list(settings)), model)
+
+
+def _is_folder(model: str) -> bool:
+    return "\\" in model or ("/" in model and Path(model).is_dir())
+
+
+def open_model(config: RunConfig, model: str) -> LoadedModel:
+    """Open a registered model, or the bundle in a folder; names and errors are those of `load`."""
+    if _is_folder(model):
+        return open_folder(Path(model))
+    bundle, version = opened(config, model)
     return LoadedModel(version.name, int(version.version), bundle)
 
 
@@ -265,7 +275,7 @@ def prepared_of(config: RunConfig, bundle: Bundle) -> Artifact:
     return artifact
 
 
-def open_folder(folder: Path) -> Bundle:
+def open_folder(folder: Path) -> LoadedModel:
     """Open a fitted model: its bundle, or the folder of a fit that contains the bundle.
 
     Raises:
@@ -275,4 +285,5 @@ def open_folder(folder: Path) -> Bundle:
         raise BundleError("There is no such folder", where=folder, remedy="name the folder of a fitted model")
     from models.bundles.bundle import load_bundle
 
-    return checked(lambda: load_bundle(folder / BUNDLE if (folder / BUNDLE).is_dir() else folder))
+    bundle = checked(lambda: load_bundle(folder / BUNDLE if (folder / BUNDLE).is_dir() else folder))
+    return LoadedModel(bundle.spec.name, None, bundle)

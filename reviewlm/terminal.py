@@ -16,7 +16,6 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
@@ -86,21 +85,8 @@ def _wrapped_line(line: str, columns: int, indent: int) -> str:
     )
 
 
-@dataclass(frozen=True)
-class FittedTable:
-    """Table that was fitted into a width.
-
-    Args:
-        columns: Width of each column that is shown, by name; None if the rows are shown as lists.
-        left_out: Names of the columns that are not shown.
-    """
-
-    columns: Mapping[str, int] | None
-    left_out: tuple[str, ...] = ()
-
-
-def fitted(rows: Sequence[Mapping[str, str]], spare: Sequence[str], columns: int) -> FittedTable:
-    """Fit rows into a width.
+def fitted(rows: Sequence[Mapping[str, str]], spare: Sequence[str], columns: int) -> dict[str, int] | None:
+    """Return the width of each column that is shown of rows in this many columns; None: show the rows as lists.
 
     Args:
         rows: Cells as they are shown, by column.
@@ -109,19 +95,17 @@ def fitted(rows: Sequence[Mapping[str, str]], spare: Sequence[str], columns: int
     cells = {name: [name, *(row[name] for row in rows)] for name in rows[0]}
     natural = {name: max(_length(line) for cell in given for line in cell.split("\n")) for name, given in cells.items()}
     least = {name: max(_longest_word(cell) for cell in given) for name, given in cells.items()}
-    left_out: list[str] = []
     waiting = [name for name in spare if name in cells]
     while (room := columns - AROUND - sum(least[name] + BETWEEN for name in least)) < 0 and waiting:
-        left_out.append(waiting.pop(0))
-        del least[left_out[-1]]
+        del least[waiting.pop(0)]
     if room < 0:
-        return FittedTable(None)
+        return None
     missing = {name: natural[name] - least[name] for name in least}
     for name in sorted(missing, key=lambda name: missing[name]):  # the most columns without a line break
         all_fit = sum(missing.values()) <= room
         more = min(missing.pop(name), room if all_fit or not missing else room // 2)  # leave half to wider columns
         least[name], room = least[name] + more, room - more
-    return FittedTable(least, tuple(left_out))
+    return least
 
 
 def _longest_word(cell: str) -> int:
@@ -272,17 +256,17 @@ def show_rows(
             say(message)
         return
     shown = [{name: cell(value) for name, value in row.items()} for row in rows]
-    table = fitted(shown, spare, width())
+    columns = fitted(shown, spare, width())
     if title:
         say(wrapped(title, width()))
-    if table.columns is None:
+    if columns is None:
         for row in shown:
             show_facts(row)
             say()
         return
-    _draw(rows[0], shown, table.columns)
-    if table.left_out:
-        say(f"Left out of lines with {width()} columns: {', '.join(table.left_out)}.")
+    _draw(rows[0], shown, columns)
+    if left_out := [name for name in spare if name in shown[0] and name not in columns]:
+        say(f"Left out of lines with {width()} columns: {', '.join(left_out)}.")
 
 
 def _draw(first: Mapping[str, Any], shown: Sequence[Mapping[str, str]], columns: Mapping[str, int]) -> None:

@@ -6,22 +6,20 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.errors import ConfigError
 from reviewlm import terminal
-from reviewlm.loaded_model import open_folder, prepared_of
-from reviewlm.options import Json, Model, Preset, Set, VersionInput, checked, configured, is_given, opened
+from reviewlm.loaded_model import LoadedModel, open_model, prepared_of
+from reviewlm.options import Json, Preset, Set, VersionInput, checked, configured, is_given
 
 if TYPE_CHECKING:
     import polars as pl
 
     from core.config.run_config import RunConfig
     from evaluation.text_vectors import Similarity
-    from models.bundles.bundle import Bundle
 
 SHOWN = 200
 """Most characters of a passage."""
@@ -44,8 +42,9 @@ def nearest(
         "--by", help="What texts are compared by: words (query likelihood), or model, the vectors of its network.",
     )] = CompareBy.WORDS,
     input: VersionInput = None,
-    model: Model = "champion",
-    bundle: Annotated[str, typer.Option("--bundle", help="Folder of a fitted model, in place of --model.")] = "",
+    model: Annotated[str, typer.Option(
+        "--model", help="Version as everywhere, or the folder of a fitted model, as a path with a separator.",
+    )] = "champion",
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Find the reviews nearest to a text, each with the passage that is nearest to it.
@@ -60,51 +59,40 @@ def nearest(
     if not text.strip():
         raise ConfigError("There is no text", where="nearest", remedy='nearest "the tacos were cold"')
     unused = bool(input) and by is CompareBy.WORDS  # then no model is needed
-    for option, beside, idle in (
-        ("model", "with --bundle", bundle),
-        ("model", "with --input, unless --by model", unused),
-        ("bundle", "with --input, unless --by model", unused),
-    ):
-        if idle and is_given(context, option):
-            raise ConfigError(f"--{option} has no effect {beside}", where=f"--{option}", remedy="leave it out")
+    if unused and is_given(context, "model"):
+        what = "--model has no effect with --input, unless --by model"
+        raise ConfigError(what, where="--model", remedy="leave it out")
     config = configured(preset, set)
-    opened_model, which = (None, {"model": None, "version": None}) if unused else _opened(config, model, bundle)
-    compare = _cosine_of(opened_model) if by is CompareBy.MODEL else None  # refused before any file is read
-    reviews, data = _searched(config, opened_model, input)
+    opened = None if unused else open_model(config, model)
+    compare = _cosine_of(opened) if by is CompareBy.MODEL else None  # refused before any file is read
+    reviews, data = _searched(config, opened, input)
+    which = {"model": opened and opened.name, "version": opened and opened.version}
     about = {**which, "data": data, "reviews": len(reviews)}
     result = {"by": by.value, **_nearest(config, reviews, compare, text, n)}
     _show_reviews(result, about)
     terminal.last_line({**about, **result}, json)
 
 
-def _opened(config: RunConfig, model: str, folder: str) -> tuple[Bundle, dict[str, Any]]:
-    """Return the bundle, and what names it in JSON."""
-    if folder:
-        bundle = open_folder(Path(folder))
-        return bundle, {"model": bundle.spec.name, "version": None}
-    bundle, version = opened(config, model)
-    return bundle, {"model": version.name, "version": version.version}
-
-
-def _cosine_of(bundle: Bundle | None) -> Similarity:
+def _cosine_of(model: LoadedModel | None) -> Similarity:
     """Return the cosine of the vectors of a model's network; raise InputError if it has none."""
     from evaluation.text_vectors import model_cosine
     from models.neural.encoder import Encoder
 
-    assert bundle is not None, "opened for --by model"
-    return model_cosine(checked(lambda: Encoder(bundle)))
+    assert model is not None, "opened for --by model"
+    return model_cosine(checked(lambda: Encoder(model.bundle)))
 
 
 def _searched(
-    config: RunConfig, bundle: Bundle | None, input: Sequence[str] | None
+    config: RunConfig, model: LoadedModel | None, input: Sequence[str] | None
 ) -> tuple[pl.DataFrame, str]:
     """Return the reviews to search, and a description of them."""
     from tasks.embed import prepared_reviews, reviews_of_files
 
     if input:
         return reviews_of_files(config, input), ", ".join(input)
-    assert bundle is not None, "opened without --input"
-    return prepared_reviews(prepared_of(config, bundle), ("test",)), f"the test reviews of '{bundle.spec.name}'"
+    assert model is not None, "opened without --input"
+    reviews = prepared_reviews(prepared_of(config, model.bundle), ("test",))
+    return reviews, f"the test reviews of '{model.bundle.spec.name}'"
 
 
 def _nearest(

@@ -14,8 +14,8 @@ from core.store import Store
 from evaluation.text_vectors import query_likelihood
 from models.bundles.bundle import Bundle, save_bundle
 from models.neural.encoder import Encoder
+from reviewlm import loaded_model
 from reviewlm.options import configured
-from reviewlm.verbs.other_models import nearest
 from tests.command_line import call
 from tests.serving.engine.small_models import TEXTS, bundle_of
 
@@ -85,7 +85,7 @@ def test_no_review_is_near_that_has_no_word_of_the_text(
 def test_by_the_model_the_nearest_are_those_with_the_largest_cosine_of_its_vectors(
     reviews: Path, folder: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    command = ("models", "nearest", QUERY, "--by", "model", "--bundle", folder, "--input", reviews, "--n", 3, "--json")
+    command = ("models", "nearest", QUERY, "--by", "model", "--model", folder, "--input", reviews, "--n", 3, "--json")
     done, bundle = call(monkeypatch, capfd, *command), bundle_of("lstm")
     assert "rating" not in done.err, "nobody gave one"
     wanted = sorted(ROWS, key=lambda row: -cosine(bundle, QUERY, str(row["text"])))[:3]
@@ -98,7 +98,8 @@ def test_the_champion_is_taken_unless_another_version_or_folder_is_named(
     reviews: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     names, version = [], SimpleNamespace(name="reviewlm", version=3)
-    monkeypatch.setattr(nearest, "opened", lambda config, name: (names.append(name), (bundle_of("lstm"), version))[1])
+    found = bundle_of("lstm"), version
+    monkeypatch.setattr(loaded_model, "opened", lambda config, name: (names.append(name), found)[1])
     command = ("models", "nearest", "cold tacos", "--by", "model", "--input", reviews, "--json")
     facts = call(monkeypatch, capfd, *command).facts
     assert (facts["model"], facts["version"], names) == ("reviewlm", 3, ["champion"])
@@ -130,7 +131,7 @@ def test_without_files_the_test_reviews_of_the_models_run_are_searched(
     made = Store.of(config).build("prepare", 1, {}, {}, make).artifact
     bundle = bundle_of("lstm")
     save_bundle(folder, bundle.spec, bundle.vocabulary, bundle.model, [], {"clean_digest": made.digest})
-    command = ("models", "nearest", "cold tacos", "--by", "model", "--bundle", folder, "--n", 20, "--json")
+    command = ("models", "nearest", "cold tacos", "--by", "model", "--model", folder, "--n", 20, "--json")
     facts = call(monkeypatch, capfd, *command).facts
     assert {near["review_id"] for near in facts["nearest"]} == {"r8", "r9", "r10", "r11"}
     assert facts["data"] == "the test reviews of 'lstm'"
@@ -140,8 +141,6 @@ def test_without_files_the_test_reviews_of_the_models_run_are_searched(
     [],
     ["  "],
     ["cold tacos", "--input", "x.json", "--model", "3"],
-    ["cold tacos", "--input", "x.json", "--bundle", "lstm"],
-    ["cold tacos", "--model", "3", "--bundle", "lstm"],
 ])  # fmt: skip
 def test_a_wrong_question_is_an_error(
     arguments: list[str], own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -154,8 +153,8 @@ def test_a_model_without_a_network_and_reviews_that_are_gone_are_errors(
 ) -> None:
     counted = bundle_of("ngram")
     save_bundle(tmp_path / "ngram", counted.spec, counted.vocabulary, counted.model, [], {})
-    refused = call(monkeypatch, capfd, "models", "nearest", "tacos", "--by", "model", "--bundle", tmp_path / "ngram")
+    refused = call(monkeypatch, capfd, "models", "nearest", "tacos", "--by", "model", "--model", tmp_path / "ngram")
     assert refused.code == 3
-    gone = call(monkeypatch, capfd, "models", "nearest", "cold tacos", "--bundle", folder)
+    gone = call(monkeypatch, capfd, "models", "nearest", "cold tacos", "--model", folder)
     assert gone.code == 5
     assert "--input FILES" in gone.err
