@@ -6,17 +6,19 @@ Encode texts in slices, so that decoding waits for one slice, or for one text's 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from models.neural.encoder import EncodedTexts, Encoder, network_in
+from models.bundles.bundle import Bundle
+from models.completion.reading import Steps
+from models.neural.encoder import Encoder, network_in
 from models.tokens.vocabulary import batched
 from serving.api.answers import ApiError, as_json, described
 from serving.api.request_schemas import EmbeddingRequest
 from serving.api.work import CHARACTERS, SLICE, Services, read_body, warnings_of, while_connected
-from serving.engine.jobs import EngineContext, NotDone
+from serving.engine.jobs import Search
 from serving.versions.open_version import OpenVersion
 
 router = APIRouter()
@@ -36,12 +38,11 @@ async def embeddings(request: Request) -> Response:
 async def _encoded(request: Request, services: Services, query: EmbeddingRequest) -> Response:
     async with services.leased(request, query.model) as version:
         _require_network(version)
-        encoding = Encoding(query.input)
-        await services.run(version, encoding)
+        vectors, tokens = await services.run(version, Search(lambda context: encode_steps(context.bundle, query.input)))
         warnings = await warnings_of(version, query.input, None)
-    vectors = map(_base64, encoding.vectors) if query.encoding_format == "base64" else encoding.vectors
-    data = [{"object": "embedding", "index": row, "embedding": vector} for row, vector in enumerate(vectors)]
-    usage = {"prompt_tokens": encoding.tokens, "total_tokens": encoding.tokens}
+    shown = map(_base64, vectors) if query.encoding_format == "base64" else vectors
+    data = [{"object": "embedding", "index": row, "embedding": vector} for row, vector in enumerate(shown)]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     facts = {"model": version.id, "bundle": version.bundle.digest, "usage": usage, "warnings": warnings}
     return as_json({"object": "list", "data": data, **facts})
 
@@ -58,42 +59,19 @@ def _base64(vector_F: np.ndarray) -> str:
     return base64.b64encode(vector_F.astype("<f4").tobytes()).decode("ascii")
 
 
-class Encoding:
-    """The vectors of some texts, computed slice by slice in the engine's thread.
+def encode_steps(bundle: Bundle, texts: Sequence[str]) -> Steps[tuple[list[np.ndarray], int]]:
+    """Encode texts slice by slice; return their vectors (float32) in order, and the number of their tokens.
 
-    Args:
-        texts: The texts.
-
-    Attributes:
-        tokens: Tokens read so far.
+    Raises:
+        ModelError: kind "input": the model has no network.
     """
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        self._texts, self.tokens = texts, 0
-        self._left = batched(texts, characters=CHARACTERS)
-        self._ids: list[np.ndarray] = []
-        self._steps: Iterator[EncodedTexts] | None = None
-        self._found: dict[int, np.ndarray] = {}
-
-    @property
-    def vectors(self) -> list[np.ndarray]:
-        """The vectors (float32), in the order of the texts, once the job is done."""
-        return [self._found[row] for row in range(len(self._texts))]
-
-    def __call__(self, context: EngineContext) -> None:
-        """Encode the next slice, as a job of the engine.
-
-        Raises:
-            NotDone: There is more to do.
-            ModelError: kind "input": the model has no network.
-        """
-        if self._steps is None:
-            encoder = Encoder(context.bundle)
-            if len(self._ids) < len(self._texts):
-                self._ids.extend(encoder.tokens(next(self._left)))
-                raise NotDone
-            self._steps = encoder.read(self._ids, SLICE)
-        if (step := next(self._steps, None)) is not None:
-            self._found.update(zip(step.rows_B.tolist(), step.vectors_BF, strict=True))
-            self.tokens += int(step.tokens_B.sum())
-            raise NotDone
+    encoder, ids = Encoder(bundle), list[np.ndarray]()
+    for some in batched(texts, characters=CHARACTERS):
+        ids.extend(encoder.tokens(some))
+        yield
+    vectors, tokens = dict[int, np.ndarray](), 0
+    for step in encoder.read(ids, SLICE):
+        vectors.update(zip(step.rows_B.tolist(), step.vectors_BF, strict=True))
+        tokens += int(step.tokens_B.sum())
+        yield
+    return [vectors[row] for row in range(len(texts))], tokens

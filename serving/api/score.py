@@ -7,7 +7,6 @@ Texts are scored in slices, so that decoding waits for one slice, or for one tex
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,12 +16,13 @@ from models.base import LanguageModel
 from models.bundles.bundle import Bundle
 from models.bundles.text_scores import TextScore, TextsToScore, sum_of_scores
 from models.classification.bundle import Classified
+from models.completion.reading import Steps
 from models.mixture.weights import Attribution
 from models.tokens.vocabulary import Vocabulary, batched
 from serving.api.answers import ApiError, as_json, described
 from serving.api.request_schemas import ClassifyRequest, ScoreRequest
 from serving.api.work import CHARACTERS, SLICE, Services, how_read, read_body, while_connected
-from serving.engine.jobs import EngineContext, NotDone
+from serving.engine.jobs import Search
 
 router = APIRouter()
 
@@ -46,18 +46,19 @@ async def score(request: Request) -> Response:
 
 async def _scored(request: Request, services: Services, query: ScoreRequest) -> Response:
     async with services.leased(request, query.model) as version:
-        scoring = Scoring(query.texts, query.stars, query.attribution, query.alternatives)
-        await services.run(version, scoring, in_order=True)
+        search = Search(lambda context: score_steps(
+            context.bundle, query.texts, query.stars, query.attribution, query.alternatives
+        ))  # fmt: skip
+        scored = await services.run(version, search, in_order=True)
         read = await how_read(version, query.texts, query.stars)
-    if query.attribution and scoring.scored[0].attribution is None:
+    if query.attribution and scored[0].attribution is None:
         read["warnings"].append(f"{version.id} is no mixture: it has no parts, so there is no attribution.")
-    sums: dict[str, Any] = sum_of_scores([one.score for one in scoring.scored])
-    for each, one in zip(sums["scores"], scoring.scored, strict=True):
+    sums: dict[str, Any] = sum_of_scores([one.score for one in scored])
+    for each, one in zip(sums["scores"], scored, strict=True):
         if query.attribution:
             each["attribution"] = one.attribution
-    if query.alternatives:
-        for each, alternatives in zip(sums["scores"], scoring.alternatives, strict=True):
-            each["alternatives"] = alternatives
+        if query.alternatives:
+            each["alternatives"] = one.alternatives
     return as_json({"model": version.id, **sums, **read})
 
 
@@ -84,118 +85,81 @@ STEPPED = 32
 
 
 class ScoredText(NamedTuple):
-    """A text's scores, and its tokens' attribution if that was asked for and the model has parts."""
+    """A text's scores, and what was asked for beside them as JSON values.
+
+    Args:
+        score: The scores.
+        attribution: Which part of a mixture predicted each token; None: not asked for, or the model has no parts.
+        alternatives: What each token adds to the text, and the likeliest tokens there.
+    """
 
     score: TextScore
-    attribution: dict[str, Any] | None
+    attribution: dict[str, Any] | None = None
+    alternatives: dict[str, Any] | None = None
 
 
-@dataclass
-class _Batch:
-    """Texts of similar length, and what has been found out about their tokens so far."""
+class _Read(NamedTuple):
+    """What was found out about the tokens of some texts, slice by slice; `likeliest` token by token."""
 
-    rows: list[int]
-    ids_BT: np.ndarray
-    state: Any
-    read: int
     nats: list[np.ndarray]
     parts: list[Attribution]
-    stepped: Any
     likeliest: list[tuple[np.ndarray, np.ndarray]]
 
 
-class Scoring:
-    """The scores of some texts, computed slice by slice in the engine's thread.
+def score_steps(
+    bundle: Bundle, texts: Sequence[str], stars: int | None, attribution: bool = False, alternatives: int = 0
+) -> Steps[list[ScoredText]]:
+    """Score whole reviews, slice by slice, and return the scores in the order of the texts.
 
     Args:
-        texts: Whole reviews.
         stars: Their rating; None: unknown.
         attribution: Also say which part of a mixture predicted each token.
         alternatives: Also say which tokens were the likeliest at each token, this number of them.
     """
+    model, prefix = bundle.reader(stars)
+    to_score, positions = TextsToScore(bundle.vocabulary, prefix), STEPPED if alternatives else SLICE
+    for some in batched(texts, characters=CHARACTERS):
+        to_score.add(some, stars)
+        yield
+    scored: dict[int, ScoredText] = {}
+    for rows in to_score.side_by_side(positions):
+        if scored:
+            yield
+        width = max(1, positions // len(rows))
+        read = yield from _read_steps(model, to_score.padded(rows), width, attribution, alternatives)
+        nats_BT = np.concatenate(read.nats, 1)
+        for place, row in enumerate(rows):
+            places = to_score.predicted(row)
+            scored[row] = ScoredText(
+                to_score.score(row, nats_BT[place]),
+                _attribution(read.parts, place, places) if read.parts else None,
+                _alternatives(bundle.vocabulary, read.likeliest, place, to_score.ids(row), places)
+                if alternatives else None,
+            )  # fmt: skip
+    return [scored[row] for row in range(len(texts))]
 
-    def __init__(
-        self, texts: Sequence[str], stars: int | None, attribution: bool = False, alternatives: int = 0
-    ) -> None:
-        self._texts, self._stars, self._attribution, self._alternatives = texts, stars, attribution, alternatives
-        self._left = batched(texts, characters=CHARACTERS)
-        self._model: LanguageModel
-        self._to_read: TextsToScore | None = None
-        self._waiting: list[list[int]] | None = None
-        self._batch: _Batch | None = None
-        self._found: dict[int, ScoredText] = {}
-        self._told: dict[int, dict[str, Any]] = {}
 
-    @property
-    def scored(self) -> list[ScoredText]:
-        """The scores, in the order of the texts, once the job is done."""
-        return [self._found[row] for row in range(len(self._texts))]
-
-    @property
-    def alternatives(self) -> list[dict[str, Any]]:
-        """What was expected at the tokens of each text, if that was asked for."""
-        return [self._told[row] for row in range(len(self._texts))]
-
-    @property
-    def _positions(self) -> int:
-        return STEPPED if self._alternatives else SLICE
-
-    def __call__(self, context: EngineContext) -> None:
-        """Score the next slice, as a job of the engine.
-
-        Raises:
-            NotDone: There is more to do.
-        """
-        texts = self._to_score(context.bundle)
-        if len(texts) < len(self._texts):
-            texts.add(next(self._left), self._stars)
-            raise NotDone
-        if self._waiting is None:
-            self._waiting = texts.side_by_side(self._positions)
-        batch = self._batch = self._batch or self._begun(texts)
-        self._read(batch)
-        if batch.read == batch.ids_BT.shape[1]:
-            self._finish(context.bundle.vocabulary, texts, batch)
-            self._batch = None
-        if self._batch is not None or self._waiting:
-            raise NotDone
-
-    def _to_score(self, bundle: Bundle) -> TextsToScore:
-        if self._to_read is None:
-            self._model, prefix = bundle.reader(self._stars)
-            self._to_read = TextsToScore(bundle.vocabulary, prefix)
-        return self._to_read
-
-    def _begun(self, texts: TextsToScore) -> _Batch:
-        assert self._waiting
-        rows = self._waiting.pop(0)
-        start = self._model.start
-        return _Batch(rows, texts.padded(rows), start(len(rows)), 0, [], [], start(len(rows)), [])
-
-    def _read(self, batch: _Batch) -> None:
-        width = max(1, self._positions // len(batch.rows))
-        ids_BT = batch.ids_BT[:, batch.read : batch.read + width]
-        if self._attribution and hasattr(self._model, "attribute"):
-            parts, batch.state = self._model.attribute(ids_BT, batch.state)
-            batch.parts.append(parts)
-            batch.nats.append(parts.nats_BT)
+def _read_steps(
+    model: LanguageModel, ids_BT: np.ndarray, width: int, attribution: bool, alternatives: int
+) -> Steps[_Read]:
+    """Read texts of similar length side by side, *width* tokens of each at a time."""
+    read, state, stepped = _Read([], [], []), model.start(len(ids_BT)), model.start(len(ids_BT))
+    for begin in range(0, ids_BT.shape[1], width):
+        if begin:
+            yield
+        some_BT = ids_BT[:, begin : begin + width]
+        if attribution and hasattr(model, "attribute"):
+            parts, state = model.attribute(some_BT, state)
+            read.parts.append(parts)
+            read.nats.append(parts.nats_BT)
         else:
-            nats_BT, batch.state = self._model.score(ids_BT, batch.state)
-            batch.nats.append(nats_BT)
-        for ids_B in ids_BT.T if self._alternatives else ():
-            logp_BV, batch.stepped = self._model.step(ids_B, batch.stepped)
-            logp_BK, ids_BK = logp_BV.topk(min(self._alternatives, logp_BV.shape[1]))
-            batch.likeliest.append((ids_BK.cpu().numpy(), -logp_BK.double().cpu().numpy()))
-        batch.read += ids_BT.shape[1]
-
-    def _finish(self, vocabulary: Vocabulary, texts: TextsToScore, batch: _Batch) -> None:
-        nats_BT = np.concatenate(batch.nats, 1)
-        for place, row in enumerate(batch.rows):
-            places = texts.predicted(row)
-            attribution = _attribution(batch.parts, place, places) if batch.parts else None
-            self._found[row] = ScoredText(texts.score(row, nats_BT[place]), attribution)
-            if self._alternatives:
-                self._told[row] = _alternatives(vocabulary, batch, place, texts.ids(row), places)
+            nats_BT, state = model.score(some_BT, state)
+            read.nats.append(nats_BT)
+        for ids_B in some_BT.T if alternatives else ():
+            logp_BV, stepped = model.step(ids_B, stepped)
+            logp_BK, ids_BK = logp_BV.topk(min(alternatives, logp_BV.shape[1]))
+            read.likeliest.append((ids_BK.cpu().numpy(), -logp_BK.double().cpu().numpy()))
+    return read
 
 
 def _attribution(parts: Sequence[Attribution], row: int, places: slice) -> dict[str, Any]:
@@ -210,15 +174,15 @@ def _attribution(parts: Sequence[Attribution], row: int, places: slice) -> dict[
 
 
 def _alternatives(
-    vocabulary: Vocabulary, batch: _Batch, row: int, ids_N: np.ndarray, places: slice
-) -> dict[str, Any]:
+    vocabulary: Vocabulary, likeliest: Sequence[tuple[np.ndarray, np.ndarray]], row: int, ids_N: np.ndarray,
+    places: slice,
+) -> dict[str, Any]:  # fmt: skip
     """Return as JSON values what each of a text's tokens adds to it, and the likeliest tokens with their nats."""
     write = vocabulary.writer()
-    likeliest = batch.likeliest[places.start - 1 : places.stop - 1]  # what was read last predicts the next
     return {
         "written": [write(int(token)) for token in ids_N],
         "likeliest": [
             [(vocabulary.token(int(token)), float(nat)) for token, nat in zip(ids_BK[row], nats_BK[row], strict=True)]
-            for ids_BK, nats_BK in likeliest
+            for ids_BK, nats_BK in likeliest[places.start - 1 : places.stop - 1]  # what was read predicts the next
         ],
     }  # fmt: skip

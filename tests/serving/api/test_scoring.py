@@ -16,8 +16,9 @@ from models.mixture.weights import Fixed
 from models.neural.lm import NeuralLM
 from models.specs import RecurrentSpec
 from serving.api import score as module
-from serving.api.score import ScoredText, Scoring
+from serving.api.score import ScoredText, score_steps
 from serving.engine.engine import Engine
+from serving.engine.jobs import Search
 from tests.serving.engine import small_models
 from tests.serving.made_versions import FOODS, TASTES, bundle_of
 
@@ -51,9 +52,8 @@ def scored(
 ) -> list[ScoredText]:
     engine = Engine(bundle)
     try:
-        scoring = Scoring(texts, stars, attribution)
-        engine.run(scoring, in_order=True).result(30)
-        return scoring.scored
+        search = Search(lambda context: score_steps(context.bundle, texts, stars, attribution))
+        return engine.run(search, in_order=True).result(30)
     finally:
         engine.close(5)
 
@@ -65,7 +65,7 @@ def test_scores_equal_those_of_the_bundle_whatever_the_slices(
 ) -> None:
     monkeypatch.setattr(module, "SLICE", size)
     bundle = MODELS[model](bundle_of(1))
-    for text, (found, _) in zip(TEXTS, scored(bundle, TEXTS), strict=True):
+    for text, (found, *_) in zip(TEXTS, scored(bundle, TEXTS), strict=True):
         wanted = bundle.score_text(text, 5)
         assert (found.tokens, found.bytes, found.oov) == (wanted.tokens, wanted.bytes, wanted.oov)
         assert found.spelling_nats == wanted.spelling_nats
