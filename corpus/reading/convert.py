@@ -231,7 +231,6 @@ UNKNOWN = ("", r"\N")
 """Values that mean "unknown" outside the text: CSV has no other way to write it, MySQL and Hive write the second."""
 OTHER_TYPES = ("business", "checkin", "photo", "tip", "user")
 """Values of the field `type` in records of Yelp's older files that are no reviews."""
-ODD = "(odd)"
 DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+)\s*$"
 WHOLE_WITH_COMMA = r"^\s*([+-]?\d+),0{1,2}\s*$"
 """With three zeros the comma may divide thousands."""
@@ -297,12 +296,8 @@ def _typed(
         *(one_form(pl.col(name)) for name in IDS), _stars(loose.schema["stars"]),
         *(_votes(name, loose.schema[name]) for name in VOTES), pl.col("text").cast(pl.String),
         read_dates(loose["date"], limits.now), pl.lit(source).alias("source"), "line",
-        *(name for name in schema if name == LABEL), pl.any_horizontal(*_odd(loose).values()).alias(ODD),
+        *(name for name in schema if name == LABEL),
     )
-    good = _are_good(loose, typed, limits.max_chars)
-    typed = typed.drop(ODD)
-    if good:
-        return Block(_with_ids(typed), quarantine(source, problems))
     reason = _reasons(loose, typed, limits.max_chars)
     all_problems = [*problems, *_problems(loose, reason, raw, limits)]
     return Block(_with_ids(typed.filter(reason.is_null())), quarantine(source, all_problems))
@@ -354,35 +349,20 @@ def _votes(name: str, kind: pl.DataType) -> pl.Expr:
     return pl.when(whole).then(number).cast(pl.Int32).alias(name)
 
 
-def _are_good(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> bool:
-    """Return whether it is certain that no record has a problem, by the number of nulls and of bytes."""
-    whole = all(loose[name].null_count() == typed[name].null_count() for name in ("stars", *VOTES, "date"))
-    whole = whole and not typed[ODD].any() and typed["text"].null_count() == 0
-    return bool(whole and (typed["text"].str.len_bytes() <= max_chars).all())
-
-
-def _odd(loose: pl.DataFrame) -> dict[str, pl.Expr]:
-    """Return what makes a record unusable whatever its other values are: for each such field, whether it is so."""
-    odd = {name: is_rounded(pl.col(name)) for name in IDS}
-    if RECORD_TYPE in loose.columns:
-        odd[RECORD_TYPE] = pl.col(RECORD_TYPE).str.to_lowercase().is_in(OTHER_TYPES)
-    return odd
-
-
 def _reasons(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> pl.Series:
     """Return the first problem of each record, or null."""
 
     def lost(name: str) -> pl.Series:
         return loose[name].is_not_null() & typed[name].is_null()
 
-    odd = loose.select(expression.fill_null(False).alias(name) for name, expression in _odd(loose).items())
-    other = odd[RECORD_TYPE] if RECORD_TYPE in odd.columns else pl.lit(False)
+    rounded = loose.select(pl.any_horizontal(is_rounded(pl.col(name)).fill_null(False) for name in IDS)).to_series()
+    other = loose[RECORD_TYPE].str.to_lowercase().is_in(OTHER_TYPES) if RECORD_TYPE in loose.columns else pl.lit(False)
     votes = lost("useful") | lost("funny") | lost("cool")
     return pl.select(
         pl.when(other).then(pl.lit(Reason.NOT_A_RECORD.value))
         .when(typed["text"].is_null()).then(pl.lit(Reason.MISSING_TEXT.value))
         .when(typed["text"].str.len_chars() > max_chars).then(pl.lit(Reason.TOO_LONG.value))
-        .when(odd.select(pl.any_horizontal(IDS)).to_series()).then(pl.lit(Reason.WRONG_TYPE.value))
+        .when(rounded).then(pl.lit(Reason.WRONG_TYPE.value))
         .when(lost("stars")).then(pl.lit(Reason.BAD_STARS.value))
         .when(votes).then(pl.lit(Reason.BAD_VOTES.value))
         .when(lost("date")).then(pl.lit(Reason.BAD_DATE.value))
