@@ -21,8 +21,8 @@ from corpus.schema import byte_count, whole_stars, word_count
 from corpus.splitting.split import SPLITS, TABLE, TRAIN_FIRST, iter_split, places
 from models.text.normal_form import NormalForm
 
-COLUMNS = ("review_id", "text", "stars", "bytes", "words", "date", "business_id")
 SALT = "sample"
+ORDER = ("place", "review_id")
 
 
 def sample_reviews(
@@ -30,6 +30,7 @@ def sample_reviews(
     reviews: int,
     form: NormalForm,
     eligible: Callable[[pl.Series], pl.Series] = lambda ids: ids.is_not_null(),
+    by_month: bool = False,
 ) -> pl.DataFrame:
     """Return at most *reviews* cleaned reviews of an ingested data set, drawn by a hash of their ids.
 
@@ -37,41 +38,25 @@ def sample_reviews(
         dataset_folder: Folder of the data set, with `parts/`.
         reviews: Largest number of reviews; texts that are empty after cleaning are left out afterwards.
         eligible: Gets the review_ids of a part, returns which of them may be drawn.
+        by_month: Draw as many of each month; reviews without a date are left out.
 
     Returns:
-        Columns review_id, text, stars (Int8, 0 where unknown), bytes (UTF-8 of the text + 1), words, date, business_id.
+        Columns review_id, text, stars (Int8, 0 where unknown), bytes (UTF-8 of the text + 1), words, date, business_id
+        and month ("2024-05"), in the order of the draw; by month that within each month.
     """
     chosen: list[pl.DataFrame] = []
     for part in iter_parts(dataset_folder):
         rows = part.filter(eligible(part["review_id"]))
-        chosen.append(rows.with_columns(places(rows["review_id"], SALT)).bottom_k(reviews, by="place"))
-        chosen = [pl.concat(chosen).bottom_k(reviews, by="place")]
-    return _cleaned(chosen[0].sort("place", "review_id"), form) if chosen else _none()
-
-
-def sample_months(
-    dataset_folder: Path,
-    reviews: int,
-    form: NormalForm,
-    eligible: Callable[[pl.Series], pl.Series] = lambda ids: ids.is_not_null(),
-) -> pl.DataFrame:
-    """Return at most *reviews* cleaned reviews of each month; those without a date are left out.
-
-    Args:
-        dataset_folder: See `sample_reviews`; the same for *form* and *eligible*.
-        reviews: Largest number of reviews in a month.
-
-    Returns:
-        The columns of `sample_reviews` and `month` ("2024-05"), by month.
-    """
-    chosen: list[pl.DataFrame] = []
-    for part in iter_parts(dataset_folder):
-        rows = part.filter(eligible(part["review_id"]) & part["date"].is_not_null())
-        chosen.append(rows.with_columns(places(rows["review_id"], SALT), month_of()))
-        chosen = [first_of_months(pl.concat(chosen), reviews, "place", "review_id")]
-    if not chosen:
-        return _none().with_columns(pl.lit(None, pl.String).alias("month"))
-    return _cleaned(chosen[0], form, "month")
+        rows = pl.concat([*chosen, rows.with_columns(places(rows["review_id"], SALT), month_of())])
+        if by_month:
+            chosen = [first_of_months(rows.drop_nulls("month"), reviews, *ORDER)]
+        else:
+            chosen = [rows.bottom_k(reviews, by="place").sort(*ORDER)]
+    rows = chosen[0].with_columns(normalise(chosen[0]["text"], form).alias("text")).filter(pl.col("text") != "")
+    return rows.select(
+        "review_id", "text", whole_stars().alias("stars"), byte_count().alias("bytes"), word_count().alias("words"),
+        "date", "business_id", "month",
+    )
 
 
 def month_of() -> pl.Expr:
@@ -82,17 +67,6 @@ def month_of() -> pl.Expr:
 def first_of_months(rows: pl.DataFrame, reviews: int, *order: str) -> pl.DataFrame:
     """Return the first *reviews* rows of each month, sorted by month and *order* (without *order* in their order)."""
     return rows.sort("month", *order, maintain_order=True).group_by("month", maintain_order=True).head(reviews)
-
-
-def _none() -> pl.DataFrame:
-    return pl.DataFrame(schema=dict.fromkeys(COLUMNS, pl.String))
-
-
-def _cleaned(rows: pl.DataFrame, form: NormalForm, *more: str) -> pl.DataFrame:
-    return rows.with_columns(normalise(rows["text"], form).alias("text")).filter(pl.col("text") != "").select(
-        "review_id", "text", whole_stars().alias("stars"), byte_count().alias("bytes"), word_count().alias("words"),
-        "date", "business_id", *more,
-    )
 
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)

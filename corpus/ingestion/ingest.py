@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ from corpus.ingestion.parts import (
 )
 from corpus.reading.archives import is_pack
 from corpus.reading.readers import Progress, read
-from corpus.reading.sources import PACK, Pack, Source, cause_of, input_errors
+from corpus.reading.sources import PACK, Listed, Pack, Source, cause_of, input_errors
 from corpus.schema import Block, Limits
 
 PART_BYTES = 256 << 20
@@ -170,13 +170,27 @@ def read_source(
                 raise cause_of(error, source) from error
             source.require_unchanged()
             writer.finish()
-        rows, quarantined = sum(part["rows"] for part in writer.described), writer.reasons.total()
-        facts = {
-            "name": source.name, "bytes": source.bytes, "sha256": source.sha256, "settings": settings_of(config),
-            "records": rows + quarantined, "rows": rows, "quarantined": quarantined,
-            "reasons": dict(sorted(writer.reasons.items())), "parts": writer.described,
-        }  # fmt: skip
-        write_whole(folder / READING_FILE, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
+        return describe_reading(folder, source, config, writer.described, writer.reasons)
+
+
+def describe_reading(
+    folder: Path, source: Listed, config: SourceConfig, parts: Sequence[dict[str, Any]], reasons: Counter[str],
+    **more: Any,
+) -> SourceReading:  # fmt: skip
+    """Write `read.json` of a file that was read into *folder*, and return the reading.
+
+    Args:
+        parts: Its parts, see `describe`.
+        reasons: Number of its records in quarantine, by reason.
+        more: Further facts.
+    """
+    rows, quarantined = sum(part["rows"] for part in parts), reasons.total()
+    facts = {
+        "name": source.name, "bytes": source.bytes, "sha256": source.sha256, "settings": settings_of(config),
+        "records": rows + quarantined, "rows": rows, "quarantined": quarantined,
+        "reasons": dict(sorted(reasons.items())), "parts": parts, **more,
+    }  # fmt: skip
+    write_whole(folder / READING_FILE, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
     return SourceReading(folder)
 
 

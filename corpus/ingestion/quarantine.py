@@ -14,30 +14,28 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import orjson
 import polars as pl
 
 from core.config.sections.data import SourceConfig
-from core.errors import ConfigError, EmptyInput, MissingColumn, Unreadable, disk_errors, visible
+from core.errors import EmptyInput, MissingColumn, Unreadable, disk_errors, visible
 from core.output import output_file
 from core.store import Artifact, Store
 from corpus.ingestion.build_dataset import no_records
-from corpus.ingestion.ingest import limits_of, settings_of
+from corpus.ingestion.ingest import describe_reading, limits_of
 from corpus.ingestion.parts import (
     PARTS,
     QUARANTINE_FILE,
-    READING_FILE,
     SET_ASIDE,
     QuarantineWriter,
     SourceReading,
     iter_quarantine,
-    write_whole,
 )
 from corpus.reading.readers import Progress, read
 from corpus.reading.sources import Listed, Source, all_sources, identify, source_names
@@ -89,13 +87,10 @@ def set_aside(source: Listed, folder: Path, config: SourceConfig, why: Mapping[s
         (folder / PARTS).mkdir(parents=True)
         with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
             quarantine.add(pl.DataFrame(row, schema=QUARANTINE))
-        facts = {
-            "name": source.name, "bytes": source.bytes, "sha256": source.sha256, "settings": settings_of(config),
-            "records": 1, "rows": 0, "quarantined": 1, "reasons": {Reason.UNREADABLE_FILE.value: 1}, "parts": [],
-            SET_ASIDE: {name: why[name] for name in WHY},  # a record has them in another order
-        }  # fmt: skip
-        write_whole(folder / READING_FILE, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
-    return SourceReading(folder)
+        fact = {name: why[name] for name in WHY}  # a record has them in another order
+        return describe_reading(
+            folder, source, config, [], Counter([Reason.UNREADABLE_FILE.value]), **{SET_ASIDE: fact}
+        )
 
 
 def sentence(why: Mapping[str, Any]) -> str:
@@ -281,25 +276,16 @@ def data_set_of(store: Store, source: SourceConfig, digest: str = "") -> Artifac
     )
 
 
-def only_data_set(store: Store) -> Artifact:
-    """Return the only data set of a store, for calls that do not name one.
+def newest_data_set(store: Store) -> Artifact:
+    """Return the data set that was built last, for calls that do not name one.
 
     Raises:
         EmptyInput: There is no data set.
-        ConfigError: There are several data sets.
         Damaged: The data set differs from what was written.
     """
-    data_sets = list(store.all("ingest"))
-    if not data_sets:
+    if (dataset := store.newest("ingest")) is None:
         raise EmptyInput("Nothing has been ingested yet", where=store.root, remedy="run `reviewlm data ingest` first")
-    if len(data_sets) > 1:
-        names = [", ".join(entry["name"] for entry in one.facts["sources"][:3]) for one in data_sets]
-        raise ConfigError(
-            "It is not clear which data set to use", where="--input", value="; ".join(dict.fromkeys(names)),
-            cause=f"{len(data_sets)} data sets have been ingested, and no champion gives a default",
-            remedy="name its files: --input FILES, or --preset demo for the embedded corpus",
-        )
-    return store.open("ingest", data_sets[0].digest)
+    return dataset
 
 
 def _listed(dataset: Artifact) -> list[Listed]:

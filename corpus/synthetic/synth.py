@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import orjson
 
-from core.errors import ConfigError
 from core.output import output_file
 from corpus.synthetic.grammar import STARS, automaton, write_review
 
@@ -51,11 +50,7 @@ def write_reviews(
 
     Returns:
         reviews, bytes and sha256 of the file, and the numbers of malformed lines and duplicates.
-
-    Raises:
-        ConfigError: A number is out of its range.
     """
-    _check(reviews, malformed, duplicates)
     hashed, size, done, odd, twice = hashlib.sha256(), 0, 0, 0, 0
     with output_file(out) as file:
         for index, start in enumerate(range(0, reviews, CHUNK)):
@@ -170,14 +165,3 @@ def _dates(draw: np.random.Generator, lines: int) -> list[str]:
     moment = (np.sqrt(1 + 8 * draw.random(lines)) - 1) / 2
     seconds = (moment * DAYS * 86_400).astype(np.int64)
     return [text.replace("T", " ") for text in np.datetime_as_string(FIRST_DAY + seconds).tolist()]
-
-
-def _check(reviews: int, malformed: float, duplicates: float) -> None:
-    ranges = {
-        "reviews": (reviews, reviews >= 1, "at least 1"),
-        "malformed": (malformed, 0 <= malformed <= 0.5, "between 0 and 0.5"),
-        "duplicates": (duplicates, 0 <= duplicates <= 0.5, "between 0 and 0.5"),
-    }
-    for name, (value, holds, allowed) in ranges.items():
-        if not holds:
-            raise ConfigError(f"{name} must be {allowed}", where=name, value=value)

@@ -72,7 +72,7 @@ def quarantine_show(
 ) -> None:
     """Count the rejected records by reason, with an example.
 
-    Without --input: of the champion's data, or of the only data set if there is no champion.
+    Without --input: of the champion's data, or of the newest data set if there is no champion.
 
     \b
     Example:
@@ -121,15 +121,14 @@ def _quarantine(preset: str, input: list[str] | None, overrides: list[str] | Non
 
 
 def _quarantined(preset: str, input: list[str], overrides: list[str]) -> tuple[VersionSettings, Artifact]:
-    """Return the given settings and data set, or the champion's; without a champion, the only data set of the store.
+    """Return the given settings and data set, or the champion's; without a champion, the newest data set.
 
     Raises:
-        ConfigError: There is no champion, and there are several data sets.
         EmptyInput: The data set is not in the store.
     """
     from core.config.presets import DEFAULT, load_config
     from core.store import Store
-    from corpus.ingestion.quarantine import data_set_of, only_data_set
+    from corpus.ingestion.quarantine import data_set_of, newest_data_set
     from tracking.registry.opening import NothingChosen, VersionSettings, settings_of
 
     # Other settings of the section `source`, such as limits, change how files are read, not which files are chosen.
@@ -139,9 +138,9 @@ def _quarantined(preset: str, input: list[str], overrides: list[str]) -> tuple[V
         recorded = settings_of(preset=preset, input=input, overrides=same_data)
     except NothingChosen:
         config = load_config(DEFAULT, overrides)
-        dataset = only_data_set(Store.of(config))
+        dataset = newest_data_set(Store.of(config))
         names = ", ".join(source["name"] for source in dataset.facts["sources"][:3])
-        return VersionSettings(config, f"the only data set there is: {names}", f"preset '{DEFAULT}'"), dataset
+        return VersionSettings(config, f"the newest data set: {names}", f"preset '{DEFAULT}'"), dataset
     return chosen, data_set_of(Store.of(chosen.config), recorded.config.source, recorded.dataset)
 
 

@@ -15,7 +15,7 @@ from core.errors import BundleError, ConfigError, EmptyInput, converted_errors
 from core.output import literal
 from core.store import Artifact
 from corpus.cleaning.normalise import in_languages
-from corpus.profile import first_of_months, month_of, sample_months
+from corpus.profile import first_of_months, month_of, sample_reviews
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.split import iter_split
 from evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
@@ -103,7 +103,8 @@ def _reviews_of(config: RunConfig, folder: Path, reference: Artifact, dataset: A
     types = {"stars": pl.Int8, "bytes": pl.Int32, "words": pl.Int32}
     columns = [pl.col(name).cast(types.get(name, pl.String))
                for name in ("review_id", "text", "stars", "bytes", "words", "month")]  # fmt: skip
-    new = sample_months(dataset.folder, MONTH_REVIEWS, form, unknown_to(known_ids(store_of(config), reference)))
+    unknown = unknown_to(known_ids(store_of(config), reference))
+    new = sample_reviews(dataset.folder, MONTH_REVIEWS, form, unknown, by_month=True)
     new, _ = in_languages(new, config.selection)
     held_out = new.clear().select(columns)
     for batch in iter_split(reference.folder, "test"):  # batches are in hash order

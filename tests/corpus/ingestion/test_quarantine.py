@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from core.config.sections.data import SourceConfig
-from core.errors import ConfigError, Damaged, EmptyInput, InputError, MissingColumn, Unreadable
+from core.errors import Damaged, EmptyInput, InputError, MissingColumn, Unreadable
 from core.store import Store
 from corpus.ingestion import quarantine as module
-from corpus.ingestion.quarantine import data_set_of, only_data_set, require_usable, summarise
+from corpus.ingestion.quarantine import data_set_of, newest_data_set, require_usable, summarise
 from corpus.reading.sources import identify
 from tests.corpus.data_sets import ingest
 
@@ -69,14 +69,12 @@ def test_a_file_that_has_changed_since_is_another_one(store, tmp_path):
         data_set_of(store, of(tmp_path, "mine"))
 
 
-def test_without_a_name_only_a_single_data_set_is_meant(store):
+def test_without_a_name_the_newest_data_set_is_meant(store):
     with pytest.raises(EmptyInput, match="Nothing has been ingested"):
-        only_data_set(store)
-    mine = ingested(store, "mine", LINES)
-    assert only_data_set(store) == mine
-    ingested(store, "other", LINES[:1])
-    with pytest.raises(ConfigError, match="which data set to use"):
-        only_data_set(store)
+        newest_data_set(store)
+    ingested(store, "mine", LINES)
+    other = ingested(store, "other", LINES[:1])
+    assert newest_data_set(store) == other
 
 
 def test_a_damaged_quarantine_is_named_and_not_read(store, tmp_path):
