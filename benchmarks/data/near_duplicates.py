@@ -50,7 +50,7 @@ def ours(file: Path, folder: Path) -> list[int]:
     """Run the pipeline's search; return the numbers of the texts that have a near-duplicate."""
     search, texts = NearDuplicates(folder / "near", CONFIG, THREADS), list(peers.texts_of(file))
     starts = range(0, len(texts), BATCH)
-    search.add_all(
+    search.add(
         (np.arange(start, min(start + BATCH, len(texts)), dtype=np.uint64), pl.Series(texts[start : start + BATCH]))
         for start in starts
     )

@@ -241,7 +241,7 @@ def _is_held_out(frame: pl.DataFrame) -> bool:
 
 def _drop_near(repeats: ExactDuplicates, slices: Iterator[pl.DataFrame], index: NearDuplicates) -> dict[str, Any]:
     """Drop near-duplicates; each distinct text is hashed and compared once, even if it occurs many times."""
-    index.add_all(_distinct(repeats, slices))
+    index.add(_distinct(repeats, slices))
     pairs = index.pairs(lambda names: repeats.ranks(repeats.named(names)))
     ends = np.sort(repeats.named(pairs.select("a", "b").to_numpy().T.ravel()).reshape(2, -1), axis=0)
     repeats.drop_near(pl.DataFrame({"a": ends[0], "b": ends[1]}))

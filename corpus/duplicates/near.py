@@ -1,7 +1,7 @@
 """Find near-duplicates among millions of texts: MinHash, bands, and an exact comparison of the candidates.
 
     search = NearDuplicates(folder, config, threads)
-    search.add(keys, texts)                        # batch by batch
+    search.add(batches)                            # keys and texts
     pairs = search.pairs(sides)                    # a, b, similarity
 
 Texts are near-duplicates if the Jaccard similarity of their sets of word shingles reaches the limit. Texts that share a
@@ -106,11 +106,6 @@ class NearDuplicates:
             self._append(file, np.zeros(0, np.uint64))
 
     @property
-    def recall(self) -> float:
-        """Expected share of pairs just at the similarity limit that are compared."""
-        return self.bands.recall(self._similarity)
-
-    @property
     def keys(self) -> np.ndarray:
         """Keys (`texts`,) of the texts that are long enough to compare, in the order of `add`."""
         return np.fromfile(self.work / "keys.u64", np.uint64)
@@ -125,11 +120,7 @@ class NearDuplicates:
                 data = np.fromfile(self.work / "words.utf8", np.uint8, int(ends[-1] - ends[0]), offset=int(ends[0]))
                 yield data, ends - ends[0]
 
-    def add(self, keys: np.ndarray, texts: pl.Series) -> None:
-        """Add one batch of different texts, see `add_all`."""
-        self.add_all([(keys, texts)])
-
-    def add_all(self, batches: Iterable[tuple[np.ndarray, pl.Series]]) -> None:
+    def add(self, batches: Iterable[tuple[np.ndarray, pl.Series]]) -> None:
         """Add batches of different texts. The next batch is taken while the texts of those before are hashed.
 
         Args:
@@ -153,8 +144,8 @@ class NearDuplicates:
         return {
             "pairs": self.examined, "shorter": self.short,
             "method": "MinHash, bands, exact Jaccard of shingles", "seed": SEED, "bands": self.bands.count,
-            "rows": self.bands.rows, "recall": round(self.recall, 6), "similarity": self._similarity,
-            "shingle": self._shingle,
+            "rows": self.bands.rows, "recall": round(self.bands.recall(self._similarity), 6),
+            "similarity": self._similarity, "shingle": self._shingle,
         }
 
     def pairs(self, sides: Callable[[np.ndarray], np.ndarray] | None = None) -> pl.DataFrame:

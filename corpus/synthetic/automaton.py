@@ -140,7 +140,8 @@ class Automaton:
         typo_rate: Probability that a word is mistyped, for words that can be mistyped.
 
     Raises:
-        ValueError: A template uses an unknown name, or a weight is not positive.
+        KeyError: A template uses an unknown name.
+        ValueError: A rule ends with itself, or a template has brackets without a partner.
     """
 
     def __init__(self, rules: Mapping[str, Rule], domains: Mapping[str, Domain], typo_rate: float = 0.0) -> None:
@@ -205,8 +206,6 @@ class Automaton:
 
     def _reference(self, name: str, after: int) -> int:
         """Return the first state of rule *name* if state *after* follows it; equal uses share their states."""
-        if name not in self._rules:
-            raise ValueError(f"there is no rule or variable {name!r}")
         if (name, after) not in self._memo:
             self._memo[name, after] = -1
             self._memo[name, after] = self._rule(self._rules[name], after)
@@ -224,14 +223,7 @@ class Automaton:
 
     def _by(self, variable: str, rules: Mapping[str, Rule], after: int) -> int:
         targets = {value: self._rule(entry, after) for value, entry in rules.items()}
-        values = self._domain(variable).values()
-        if unknown := set(targets) - set(values) - {""}:
-            raise ValueError(f"{variable!r} is never {unknown.pop()!r}")
-        if "" not in targets and (missing := set(values) - set(targets)):
-            raise ValueError(f"no rule for {variable!r} = {missing.pop()!r}")
-        if self._domain(variable).lazy:
-            raise ValueError(f"{variable!r} is lazy; a rule must not depend on it")
-        table = {value: targets[value if value in targets else ""] for value in values}
+        table = {value: targets[value if value in targets else ""] for value in self.domains[variable].values()}
         return self._add((BY, self.variables[variable], table))
 
     def _pick(self, pairs: Sequence[tuple[float, int]]) -> int:
@@ -255,34 +247,22 @@ class Automaton:
             return self._bind(content[1:].split(".")[0], self._slot(content[1:], after))
         if "=" in content:
             name, value = content.split("=")
-            return self._add((SET, self._register(name), value, after))
+            return self._add((SET, self.variables[name], value, after))
         is_variable = content.split(".")[0] in self.variables
         return self._slot(content, after) if is_variable else self._reference(content, after)
 
     def _slot(self, content: str, after: int) -> int:
         name, _, form = content.partition(".")
-        if (name, form or "name") not in self._forms:
-            raise ValueError(f"variable {name!r} has no form {form or 'name'!r}")
-        return self._add((SLOT, self._register(name), self._forms[name, form or "name"], after, name, form or "name"))
+        form = form or "name"
+        return self._add((SLOT, self.variables[name], self._forms[name, form], after, name, form))
 
     def _bind(self, name: str, after: int) -> int:
-        key = self._domain(name).key
-        return self._add((BIND, self._register(name), self._tables[name], self.variables[key] if key else -1, after))
-
-    def _register(self, name: str) -> int:
-        self._domain(name)
-        return self.variables[name]
-
-    def _domain(self, name: str) -> Domain:
-        if name not in self.domains:
-            raise ValueError(f"there is no variable {name!r}")
-        return self.domains[name]
+        key = self.domains[name].key
+        return self._add((BIND, self.variables[name], self._tables[name], self.variables[key] if key else -1, after))
 
 
 def _cumulative(weights: Sequence[float]) -> tuple[list[float], list[float]]:
     """Return running sums of the normalised weights and their logs; the last sum is 2, so rounding cannot matter."""
-    if min(weights) <= 0:
-        raise ValueError(f"a weight is {min(weights)}; it must be positive")
     whole = float(sum(weights))
     return [*accumulate(weight / whole for weight in weights[:-1]), 2.0], [log(weight / whole) for weight in weights]
 
@@ -297,10 +277,7 @@ def _draws(domain: Domain) -> dict[str, tuple[list[float], list[str], list[float
 
 def _parse(template: str) -> list[Any]:
     """Return the parts of a template: ("text", str), ("choice", [(weight, parts)]) or ("name", str)."""
-    parts, rest = _parse_until(template, 0, "")
-    if rest != len(template):
-        raise ValueError(f"unexpected {template[rest]!r} at {rest} of {template!r}")
-    return parts
+    return _parse_until(template, 0, "")[0]
 
 
 def _parse_until(template: str, at: int, stops: str) -> tuple[list[Any], int]:

@@ -46,7 +46,7 @@ def finder(folder, texts, config=CONFIG, keys=None, batch=1_000):
     keys = np.arange(len(texts)) if keys is None else np.array(keys)
     for start in range(0, len(texts), batch):
         some = slice(start, start + batch)
-        near.add(keys[some].astype(np.uint64), pl.Series(texts[some], dtype=pl.String))
+        near.add([(keys[some].astype(np.uint64), pl.Series(texts[some], dtype=pl.String))])
     return near
 
 
