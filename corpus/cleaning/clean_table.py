@@ -185,9 +185,7 @@ class Slices:
         for which, size in enumerate(sizes):
             if size:
                 keys = np.concatenate(self._keys[which])
-                order = _by_place(keys[:, 0])
-                if order is None:
-                    order = np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0]))
+                order = np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0]))
                 high[start : start + size], low[start : start + size] = keys[order, 1], keys[order, 2]
             self._keys[which] = []
             start += size
@@ -219,37 +217,19 @@ def _append(path: Path, rows: pl.DataFrame) -> None:
     from pyarrow import ipc
 
     table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
-    with path.open("ab") as file, ipc.new_stream(file, table.schema, options=_options()) as stream:
+    options = ipc.IpcWriteOptions(compression="lz4")
+    with path.open("ab") as file, ipc.new_stream(file, table.schema, options=options) as stream:
         stream.write_table(table)
 
 
-def _options() -> object:
-    from pyarrow import ipc
-
-    return ipc.IpcWriteOptions(compression="lz4")
-
-
 def _sorted(path: Path) -> pl.DataFrame:
-    frame = _read(path)
-    order = _by_place(frame["place"].to_numpy())
-    return frame.sort(ORDER) if order is None else frame[order]
-
-
-def _by_place(place: np.ndarray) -> np.ndarray | None:
-    """Return the order of places, or None if some are equal, so that the other keys decide; nearly all differ."""
-    order = np.argsort(place)
-    ascending = place[order]
-    return None if (ascending[1:] == ascending[:-1]).any() else order
-
-
-def _read(path: Path) -> pl.DataFrame:
     from pyarrow import ipc
 
     frames, size = [], path.stat().st_size
     with path.open("rb") as file:
         while file.tell() < size:
             frames.append(pl.DataFrame(pl.from_arrow(ipc.open_stream(file).read_all())))
-    return pl.concat(frames)
+    return pl.concat(frames).sort(ORDER)
 
 
 def regrouped(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:

@@ -375,9 +375,7 @@ def _is_sibling(path: PurePosixPath) -> bool:
 def tell_left_out(where: str, read: int, names: Sequence[str]) -> None:
     """Log which files of a folder or an archive are not read; warn if a name has the form of one that is read."""
     if names:
-        named = tuple(map(printable, sorted(names, key=lambda name: not _has_data_suffix(name))[:MOST_NAMED]))
-        level = logging.WARNING if any(map(_has_data_suffix, names)) else logging.INFO
-        _tell_once(level, where, read, named, len(names))
+        _tell_once(where, read, tuple(map(printable, sorted(names, key=lambda name: not _has_data_suffix(name)))))
 
 
 def _has_data_suffix(name: str) -> bool:
@@ -387,12 +385,13 @@ def _has_data_suffix(name: str) -> bool:
 
 
 @cache
-def _tell_once(level: int, where: str, read: int, names: tuple[str, ...], count: int) -> None:
+def _tell_once(where: str, read: int, names: tuple[str, ...]) -> None:
     """Log once per process: several stages ask for the same files."""
-    more = f" and {count - len(names)} more" if count > len(names) else ""
-    do = "does" if count == 1 else "do"
+    level = logging.WARNING if _has_data_suffix(names[0]) else logging.INFO
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    do = "does" if len(names) == 1 else "do"
     log.log(level, "%s: %d of %d files are read; %s%s %s not look like reviews (name one that holds reviews with an "
-            "--input of its own)", where, read, read + count, ", ".join(names), more, do)  # fmt: skip
+            "--input of its own)", where, read, read + len(names), ", ".join(names[:MOST_NAMED]), more, do)  # fmt: skip
 
 
 def _is_hidden(path: PurePosixPath) -> bool:

@@ -11,16 +11,16 @@ the other splits do not contain them. A model cannot distinguish them from revie
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from pydantic import TypeAdapter
 
 from core.config.sections.evaluation import AuditConfig
 from corpus.schema import byte_count, word_count
@@ -127,8 +127,7 @@ class Canaries:
 
     def save(self, folder: Path) -> None:
         """Write `folder/canaries.json`."""
-        text = json.dumps(asdict(self), ensure_ascii=False, indent=1)
-        (folder / CANARIES_FILE).write_text(text, encoding="utf-8")
+        (folder / CANARIES_FILE).write_bytes(_JSON.dump_json(self, indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> Canaries:
@@ -138,11 +137,12 @@ class Canaries:
             ModelError: (kind "input") The file does not exist or cannot be read.
         """
         try:
-            values = json.loads((folder / CANARIES_FILE).read_text(encoding="utf-8"))
-            lists = {name: tuple(values[name]) for name in ("words", "texts", "copies")}
-            return cls(**{**values, **lists})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return _JSON.validate_json((folder / CANARIES_FILE).read_bytes())
+        except (OSError, ValueError) as error:
             raise ModelError(f"the canaries in {folder} cannot be read: {error!r}", "input") from error
+
+
+_JSON = TypeAdapter(Canaries)
 
 
 def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
