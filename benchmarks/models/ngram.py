@@ -156,8 +156,9 @@ def spill(args: argparse.Namespace, folder: Path, source: Path) -> tuple[dict[st
         say(f"{more(source, text, tokens):,} tokens made")
     work, model = folder / "spill", folder / "spilled"
     work.mkdir()
-    options = ("--memory", limit >> 20, "--temp", work, "--threads", THREADS)
-    run = measure(ours("fit", "--text", text, "--order", order, "--binary", model, *options), THREADS)
+    options = ("--memory", limit >> 20, "--threads", THREADS)
+    fit = ours("fit", "--text", text, "--order", order, "--binary", model, *options)
+    run = measure(["env", f"TMPDIR={work}", *fit], THREADS)
     said = json.loads(run.result.splitlines()[-1])
     found = {"tokens": said["tokens"], "ngrams": sum(said["ngrams"]), "left": len(list(work.iterdir()))}
     say(f"spill {order}: {run.wall:.0f} s, {run.cpu:.0f} CPU s, {run.peak_mib:.0f} MiB of {limit >> 20}, {found}")

@@ -131,8 +131,15 @@ def _loads(line: bytes) -> Any:
 def parse(stretch: Stretch, source: str, limits: Limits) -> Block:
     """Return the records of a stretch, in order, and a reason for each line that cannot be used."""
     lines = stretch.lines.split(b"\n")
-    numbers: Sequence[int] = range(stretch.first_line, stretch.first_line + len(lines))
-    problems, objects = list(stretch.problems), list[Any]()
+    numbers = range(stretch.first_line, stretch.first_line + len(lines))
+    return decoded(lines, numbers, list(stretch.problems), source, limits)
+
+
+def decoded(
+    lines: Sequence[bytes], numbers: Sequence[int], problems: list[Problem], source: str, limits: Limits
+) -> Block:
+    """Return the records in the bytes of JSON values, in order; *problems* are those of other values between them."""
+    objects = list[Any]()
     failed, loads, keep = list[int](), orjson.loads, objects.append
     for row, line in enumerate(lines):
         try:
@@ -140,7 +147,7 @@ def parse(stretch: Stretch, source: str, limits: Limits) -> Block:
         except orjson.JSONDecodeError:
             keep(None)
             failed.append(row)
-    if max(map(len, lines)) > limits.max_record_bytes:
+    if max(map(len, lines), default=0) > limits.max_record_bytes:
         long = (row for row, line in enumerate(lines) if len(line) > limits.max_record_bytes)
         failed = sorted({*failed, *long})
     left = set()
@@ -307,38 +314,30 @@ def read_array(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
             the first element is a whole table.
         MissingColumn: The first block has objects, and none of them has a text.
     """
-    values: list[Any] = []
     numbers: list[int] = []
     raws: list[bytes] = []
     problems: list[Problem] = []
     size, first = 0, True
-
-    def block() -> Block:
-        return from_objects(values, numbers, raws, source, limits, problems)
-
     for element in _elements(stream, source, limits):
         size += len(element.raw)
         if element.problem:
             problems.append(element.problem)
         else:
-            try:
-                values.append(orjson.loads(element.raw))
-                numbers.append(element.number)
-                raws.append(element.raw)
-            except orjson.JSONDecodeError as error:
-                reason = reason_of(element.raw, error)
-                problems.append(Problem(element.number, reason, why_of(element.raw, error), element.raw))
-        if size >= limits.block_bytes or len(values) + len(problems) >= RECORDS_PER_BLOCK:
+            numbers.append(element.number)
+            raws.append(element.raw)
+        if size >= limits.block_bytes or len(raws) + len(problems) >= RECORDS_PER_BLOCK:
             if first:
-                _require_reviews(values, raws, source, limits)
-            yield block()
-            values, numbers, raws, problems, size, first = [], [], [], [], 0, False
+                _require_reviews(raws, source, limits)
+            yield decoded(raws, numbers, problems, source, limits)
+            numbers, raws, problems, size, first = [], [], [], 0, False
     if first:
-        _require_reviews(values, raws, source, limits)
-    yield block()
+        _require_reviews(raws, source, limits)
+    if raws or problems:
+        yield decoded(raws, numbers, problems, source, limits)
 
 
-def _require_reviews(values: list[Any], raws: list[bytes], source: str, limits: Limits) -> None:
+def _require_reviews(raws: Sequence[bytes], source: str, limits: Limits) -> None:
+    values = [value for raw in raws if (value := _loads(raw)) is not None]
     if values and all(isinstance(value, list) for value in values):
         raise whole_table(source)
     require_no_table(b"".join(raws[:1]).replace(b"\n", b" "), source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -32,14 +32,8 @@ from reviewlm.options import (
     set_up,
 )
 
-if TYPE_CHECKING:
-    from core.store import Artifact
-    from tracking.registry.opening import VersionSettings
-
 quarantine_app = typer.Typer(no_args_is_help=True, help="Show and export records that were set aside.")
 checks_app = typer.Typer(no_args_is_help=True, help="Check your own tables with suites of expectations.")
-DATA = ("source.input", "source.synthetic", "source.business")
-"""Prefixes of the settings that choose the data."""
 Table = Annotated[Path, typer.Option("--table", help="A Parquet file, or a folder of Parquet parts.")]
 
 
@@ -111,37 +105,27 @@ def quarantine_export(
 
 
 def _quarantine(preset: str, input: list[str] | None, overrides: list[str] | None) -> tuple[dict[str, str], Path]:
-    """Return the origin of the data and the path of their quarantine file."""
-    from corpus.ingestion.parts import QUARANTINE_FILE
-    from tracking.registry.opening import where_of
-
-    set_up(where_of(preset, overrides or []))
-    chosen, dataset = _quarantined(preset, input or [], overrides or [])
-    return chosen.told(), dataset.folder / QUARANTINE_FILE
-
-
-def _quarantined(preset: str, input: list[str], overrides: list[str]) -> tuple[VersionSettings, Artifact]:
-    """Return the given settings and data set, or the champion's; without a champion, the newest data set.
+    """Return the origin of the data and the path of their quarantine file; without a champion, of the newest data set.
 
     Raises:
         EmptyInput: The data set is not in the store.
     """
     from core.config.presets import DEFAULT, load_config
     from core.store import Store
+    from corpus.ingestion.parts import QUARANTINE_FILE
     from corpus.ingestion.quarantine import data_set_of, newest_data_set
-    from tracking.registry.opening import NothingChosen, VersionSettings, settings_of
+    from tracking.registry.opening import NothingChosen, VersionSettings, settings_of, where_of
 
-    # Other settings of the section `source`, such as limits, change how files are read, not which files are chosen.
-    same_data = [one for one in overrides if one.strip().startswith(DATA) or not one.strip().startswith("source.")]
+    set_up(where_of(preset, overrides or []))
     try:
-        chosen = settings_of(preset=preset, input=input, overrides=overrides)
-        recorded = settings_of(preset=preset, input=input, overrides=same_data)
+        chosen = settings_of(preset=preset, input=input or [], overrides=overrides or [])
+        dataset = data_set_of(Store.of(chosen.config), chosen.config.source, chosen.dataset)
     except NothingChosen:
-        config = load_config(DEFAULT, overrides)
+        config = load_config(DEFAULT, overrides or [])
         dataset = newest_data_set(Store.of(config))
         names = ", ".join(source["name"] for source in dataset.facts["sources"][:3])
-        return VersionSettings(config, f"the newest data set: {names}", f"preset '{DEFAULT}'"), dataset
-    return chosen, data_set_of(Store.of(chosen.config), recorded.config.source, recorded.dataset)
+        chosen = VersionSettings(config, f"the newest data set: {names}", f"preset '{DEFAULT}'")
+    return chosen.told(), dataset.folder / QUARANTINE_FILE
 
 
 @checks_app.command("suggest")

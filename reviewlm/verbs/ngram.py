@@ -48,9 +48,8 @@ HeldOut = Annotated[
 ]
 Memory = Annotated[int, typer.Option(
     "--memory", min=0,
-    help="Memory limit in MiB; the rest goes to temporary files (not possible with --entropy). 0: no limit.",
+    help="Memory limit in MiB; the rest goes to temporary files in TMPDIR (not possible with --entropy). 0: no limit.",
 )]  # fmt: skip
-Temp = Annotated[Path | None, typer.Option("--temp", help="Folder for temporary files of --memory. Default: TMPDIR.")]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads that count and estimate. Default: up to four.")
 ]
@@ -70,7 +69,7 @@ Cluster = Annotated[
 def fit(
     text: Text, order: Order = 5, arpa: NewArpa = None, binary: NewBinary = None, prune: Prune = "",
     entropy: Entropy = 0.0, smoothing: Smoothing = "modified_kneser_ney",
-    held_out: HeldOut = None, marks: Marks = "refuse", memory: Memory = 0, temp: Temp = None,
+    held_out: HeldOut = None, marks: Marks = "refuse", memory: Memory = 0,
     threads: Threads = None, pad: Pad = 0, limit_vocabulary: LimitVocabulary = None, cluster: Cluster = "",
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -82,17 +81,20 @@ def fit(
     """
     if arpa is None and binary is None:
         raise ConfigError("No output was given", remedy="give --arpa FILE, --binary FOLDER, or both")
-    thresholds = whole_numbers(prune, "--prune")
-    if temp is not None and not temp.is_dir():
-        raise ConfigError("There is no such folder", where="--temp", value=temp)
+    thresholds = _thresholds(prune)
     from training.ngram.lines.text_files import LineSpec, fit_text, require_places, require_texts
 
+    engine = None  # threads
+    if cluster:
+        from tasks.cluster import RayEngine
+
+        engine = RayEngine(cluster)
     try:
         with converted_errors():
             spec = LineSpec(
                 order=order, smoothing=smoothing, prune=tuple(thresholds), entropy=entropy, padded_vocabulary=pad,
                 held_out=held_out, limit_vocabulary=limit_vocabulary, marks=marks, memory_limit=memory << 20 or None,
-                folder=temp, threads=threads,
+                threads=threads,
             )  # fmt: skip
             require_places(arpa, binary, smoothing)
     except (InputError, ValueError) as error:
@@ -100,7 +102,7 @@ def fit(
     checked(lambda: require_texts(text, held_out, limit_vocabulary, apart_from=arpa))
 
     with disk_errors(arpa or binary or "", ANOTHER_PLACE), converted_errors():
-        result = fit_text(text, spec, arpa, binary, engine_of(cluster))
+        result = fit_text(text, spec, arpa, binary, engine)
     _show_fit(result, arpa, binary, smoothing, as_json)
 
 
@@ -192,21 +194,9 @@ def _per_order(result: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def whole_numbers(given: str, option: str) -> list[int]:
-    """Parse whole numbers separated by commas, none below 0."""
+def _thresholds(given: str) -> list[int]:
+    """Parse the whole numbers of --prune, separated by commas."""
     try:
-        numbers = [int(part) for part in given.replace(",", " ").split()]
-        if any(number < 0 for number in numbers):
-            raise ConfigError(f"{option} must be numbers of at least 0", where=option, value=given)
-        return numbers
+        return [int(part) for part in given.replace(",", " ").split()]
     except ValueError as error:
-        raise ConfigError(f"{option} must be whole numbers, separated by commas", where=option, value=given) from error
-
-
-def engine_of(cluster: str) -> Any:
-    """Return the engine of a fit: that of the cluster at an address, None for threads."""
-    if not cluster:
-        return None
-    from tasks.cluster import RayEngine
-
-    return RayEngine(cluster)
+        raise ConfigError("--prune must be whole numbers, separated by commas", where="--prune", value=given) from error

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -27,11 +26,7 @@ PASSAGES = re.compile(r"(?<=[.!?])\s+|\n+")
 """What is between two passages of a review: sentences and lines."""
 
 
-class CompareBy(StrEnum):
-    """What texts are compared by."""
-
-    WORDS = "words"
-    MODEL = "model"
+CompareBy = Literal["words", "model"]
 
 
 def nearest(
@@ -40,7 +35,7 @@ def nearest(
     n: Annotated[int, typer.Option("--n", min=1, help="Number of reviews to show.")] = 5,
     by: Annotated[CompareBy, typer.Option(
         "--by", help="What texts are compared by: words (query likelihood), or model, the vectors of its network.",
-    )] = CompareBy.WORDS,
+    )] = "words",
     input: VersionInput = None,
     model: Annotated[str, typer.Option(
         "--model", help="Version as everywhere, or the folder of a fitted model, as a path with a separator.",
@@ -58,17 +53,17 @@ def nearest(
     """
     if not text.strip():
         raise ConfigError("There is no text", where="nearest", remedy='nearest "the tacos were cold"')
-    unused = bool(input) and by is CompareBy.WORDS  # then no model is needed
+    unused = bool(input) and by == "words"  # then no model is needed
     if unused and is_given(context, "model"):
         what = "--model has no effect with --input, unless --by model"
         raise ConfigError(what, where="--model", remedy="leave it out")
     config = configured(preset, set)
     opened = None if unused else open_model(config, model)
-    compare = _cosine_of(opened) if by is CompareBy.MODEL else None  # refused before any file is read
+    compare = _cosine_of(opened) if by == "model" else None  # refused before any file is read
     reviews, data = _searched(config, opened, input)
     which = {"model": opened and opened.name, "version": opened and opened.version}
     about = {**which, "data": data, "reviews": len(reviews)}
-    result = {"by": by.value, **_nearest(config, reviews, compare, text, n)}
+    result = {"by": by, **_nearest(config, reviews, compare, text, n)}
     _show_reviews(result, about)
     terminal.last_line({**about, **result}, json)
 
@@ -131,7 +126,7 @@ def _plain(rows: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _show_reviews(result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    scale = "nats per word of the text" if result["by"] == CompareBy.WORDS else "cosine"
+    scale = "nats per word of the text" if result["by"] == "words" else "cosine"
     terminal.say(f"Nearest of {about['reviews']:,} reviews ({about['data']}), {scale}; half of them are below "
                  f"{result['typical_score']:.2f}.")  # fmt: skip
     for review in result["same_text"]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -22,12 +21,7 @@ if TYPE_CHECKING:
 VECTORS_HELP = "File of word2vec, GloVe or fastText, or folder of `embed`. Default: the newest stored ones."
 
 
-class VectorForm(StrEnum):
-    """Form of a vector file."""
-
-    WORD2VEC = "word2vec"
-    BINARY = "binary"
-    GLOVE = "glove"
+VectorForm = Literal["word2vec", "binary", "glove"]
 
 
 def embed(
@@ -35,7 +29,7 @@ def embed(
     out: Annotated[Path | None, typer.Option("--out", help="Also write the vectors to this file.")] = None,
     form: Annotated[VectorForm, typer.Option(
         "--form", help="Form of that file: word2vec (text, also fastText's .vec), binary (word2vec's) or glove.",
-    )] = VectorForm.WORD2VEC,
+    )] = "word2vec",
     preset: Preset = "small", set: Set = None, rebuild: Rebuild = None,
     verbose: Verbose = False, json: Json = False,
 ) -> None:  # fmt: skip
@@ -50,7 +44,7 @@ def embed(
     """
     if out is not None:
         require_output(out)
-    elif form is not VectorForm.WORD2VEC:
+    elif form != "word2vec":
         raise ConfigError("--form has no effect without --out", where="--form", remedy="name a file: --out FILE")
     result = run_flow("embed", preset, input, with_rebuild(set, rebuild), _require_usable)
     terminal.show_facts(result)
@@ -70,12 +64,12 @@ def _write(folder: Path, out: Path, form: VectorForm) -> dict[str, Any]:
     from training.vectors.files import load_vectors, write_vectors
 
     vectors = checked(lambda: load_vectors(folder))
-    count = checked(lambda: write_vectors(out, vectors, form.value))
+    count = checked(lambda: write_vectors(out, vectors, form))
     left = len(vectors) - count
     terminal.say(f"Written: {count:,} words to {out}")
     if left:
         terminal.say(f"{left} entries with white space were left out; a network that starts from all needs {folder}")
-    return {"file": str(out), "form": form.value, "written": count, "left_out": left}
+    return {"file": str(out), "form": form, "written": count, "left_out": left}
 
 
 def neighbours(
@@ -100,7 +94,12 @@ def neighbours(
     from training.vectors import vector_fit as nearest
     from training.vectors.files import read_vectors
 
-    place = vectors_at(vectors, lambda: configured(preset, set))
+    if vectors:
+        require_file(place := Path(vectors), "--vectors")
+    else:
+        from tasks.embed import newest_vectors
+
+        place = newest_vectors(configured(preset, set))
     opened = checked(lambda: read_vectors(place))
     if (alike := nearest.mean_cosine(opened)) > nearest.ALIKE:
         terminal.show_warnings([f"Two words have a cosine of {alike:.2f} on average, so neighbours say little: the "
@@ -115,24 +114,6 @@ def neighbours(
         title = f"'{analogy[0]}' is to '{analogy[1]}' as '{analogy[2]}' is to"
         result["analogy"] = {"given": list(analogy), "answers": _shown(title, answers)}
     terminal.last_line(result, json)
-
-
-def vectors_at(named: str, config: Callable[[], RunConfig]) -> Path:
-    """Return file or folder of word vectors: a path, or for "" the newest stored ones.
-
-    Args:
-        config: Returns the configuration; not called for a path.
-
-    Raises:
-        ArtifactError: None are named, and the store has none.
-        Unreadable: There is no such file.
-    """
-    if named:
-        require_file(Path(named), "--vectors")
-        return Path(named)
-    from tasks.embed import newest_vectors
-
-    return newest_vectors(config())
 
 
 def _shown(title: str, near: Sequence[Neighbour]) -> list[dict[str, Any]]:
