@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from reviewlm import terminal
 from reviewlm.cli import app
-from tests.marked_cases import long_but
 
 
 def reviewlm(*arguments: str, home: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -35,22 +34,11 @@ def test_help_comes_quickly_because_nothing_heavy_is_imported(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
-    long_but(
-        [
-            (("run", "--set", "models.1.hiden=3"), 2, "did you mean 'hidden'"),
-            (("run", "--preset", "smal"), 2, "did you mean 'small'"),
-            (("run", "--nonsense"), 2, "No such option"),
-            (("generate",), 7, "Nothing is registered"),
-            (("suggest", "the food was"), 7, "Nothing is registered"),
-            (("score", "/no/such/file"), 3, "There is no such file"),
-            (("generate", "--stars", "7"), 2, "stars"),
-        ],
-        {
-            (("run", "--set", "models.1.hiden=3"), 2, "did you mean 'hidden'"),
-            (("generate",), 7, "Nothing is registered"),
-            (("score", "/no/such/file"), 3, "There is no such file"),
-        },
-    ),
+    [
+        (("run", "--set", "models.1.hiden=3"), 2, "did you mean 'hidden'"),
+        (("generate",), 7, "Nothing is registered"),
+        (("score", "/no/such/file"), 3, "There is no such file"),
+    ],
 )
 def test_errors_have_their_exit_code_and_no_traceback(
     tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
