@@ -271,8 +271,6 @@ def make_business(rng: Random, case: Path) -> None:
         if rng.random() < 0.1:
             row[rng.choice(list(row))] = rng.choice(VALUES)
     content = b"\n".join(json.dumps(row).encode() for row in rows)
-    if rng.random() < 0.3:
-        content = b"business_id,name\n" + b"\n".join(str(row["name"]).encode() + b",x" for row in rows)
     if rng.random() < 0.4:
         content = damaged(rng, content)
     name = "business.json"

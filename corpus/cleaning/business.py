@@ -1,7 +1,7 @@
 """Read Yelp's table of businesses (name, city, categories) and join it to the reviews.
 
 Supported files: `yelp_academic_dataset_business.json` (one JSON object per line), compressed or not, or as a member of
-Yelp's archive; and CSV. The table is small (150,000 businesses) and is kept in memory.
+Yelp's archive. The table is small (150,000 businesses) and is kept in memory.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def read_businesses(path: Path, limits: Limits | None = None) -> Businesses:
     content = _content(path, limits).removeprefix(BOM)
     if not content.strip():
         raise EmptyInput("The table of businesses is empty", where=path, remedy=_REMEDY)
-    rows, fields = _json_lines(content, path, limits) if content.lstrip()[:1] in (b"{", b"[") else _csv(content, path)
+    rows, fields = _json_lines(content, path, limits)
     rows = rows.with_columns(one_form(pl.col(KEY)))
     named = rows.filter(pl.col(KEY).is_not_null() & (pl.col(KEY) != ""))
     if not named.height:
@@ -158,15 +158,3 @@ def _text(value: Any, field: str, where: str) -> str | None:
     raise Unreadable(
         f"The field '{field}' of a business is not text", where=where, value=value, remedy="correct the line"
     )
-
-
-def _csv(content: bytes, path: Path) -> tuple[pl.DataFrame, list[str]]:
-    try:
-        content.decode()  # polars would accept some invalid bytes as the name of a column
-        frame = pl.read_csv(content, infer_schema=False)
-    except (UnicodeDecodeError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise Unreadable(
-            "The table of businesses is neither JSON lines nor CSV", where=path, cause=str(error)[:200], remedy=_REMEDY
-        ) from error
-    columns = [pl.col(name) if name in frame.columns else pl.lit(None, pl.String).alias(name) for name in FIELDS]
-    return frame.select(columns), frame.columns

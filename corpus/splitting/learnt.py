@@ -22,7 +22,7 @@ import polars as pl
 
 from corpus.duplicates.exact import SPAN, NameIndex
 from corpus.duplicates.shingles import SLICE_BYTES, Forms, part_of, simple_bytes, slices, word_bytes
-from corpus.splitting.split import SPLITS, TABLE, TEXT_NAME, iter_split, places
+from corpus.splitting.split import SPLITS, TABLE, TEXT_NAME, places, scan_split
 from models.threads import ordered
 
 _RANKS = {name: rank for rank, name in enumerate(SPLITS)}
@@ -115,40 +115,20 @@ def choose_unlearnt(earlier: Path, learnt: Sequence[Path], most: int, seed: int)
         learnt: Folders of the prepared data sets from which the model has learnt.
         most: Largest number of reviews; of more, this number is drawn by a hash of seed and id, equal on any machine.
     """
-    none = pl.DataFrame(schema={"review_id": pl.String(), "id": pl.UInt64(), "name": pl.UInt64()})
-    tests = pl.concat([none, *(batch.select("review_id", *KEYS) for batch in _batches(earlier, TEST))])
-    batches = (batch for folder in learnt for side in LEARNT for batch in _batches(folder, side))
-    by_id, by_text = _tests_met(tests, batches)
-    rows = np.flatnonzero(~by_id & ~by_text)
-    if len(rows) > most:
-        left = tests[rows].select("review_id", row=pl.Series(rows))
+    tests = scan_split(earlier, TEST).select("review_id", *KEYS).collect()
+    none = tests.head(0).lazy().select("id", "name")
+    there = pl.concat([none, *(scan_split(folder, side).select(KEYS) for folder in learnt for side in LEARNT)])
+    by_id, by_text = (_are_in(tests[name], there) for name in ("id", "name"))
+    left = tests.with_row_index("row").filter(~by_id & ~by_text)
+    if left.height > most:
         left = left.with_columns(places(left["review_id"], f"champion reviews {seed}"))
-        rows = left.bottom_k(most, by=["place", "review_id"])["row"].to_numpy()
-    return Unlearnt(_rows(earlier, rows), len(tests), int(by_id.sum()), int((by_text & ~by_id).sum()))
+        left = left.bottom_k(most, by=["place", "review_id"])
+    chosen = pl.col("row").is_in(left["row"].implode())
+    reviews = scan_split(earlier, TEST).with_row_index("row").filter(chosen).drop("row").collect()
+    return Unlearnt(reviews, tests.height, int(by_id.sum()), int((by_text & ~by_id).sum()))
 
 
-def _batches(folder: Path, split: str) -> Iterator[pl.DataFrame]:
-    return iter_split(folder, split, columns=("review_id", "text"))
-
-
-def _tests_met(tests: pl.DataFrame, batches: Iterable[pl.DataFrame]) -> tuple[np.ndarray, np.ndarray]:
-    """Return masks of the tests whose id, and whose text, is in one of the batches."""
-    values = [np.unique(tests[name].to_numpy(), return_inverse=True) for name in ("id", "name")]
-    indexes = [(NameIndex(names), np.zeros(len(names), bool)) for names, _ in values]
-    for batch in batches:
-        for (index, met), keys in zip(indexes, batch.select(KEYS), strict=True):
-            place = index.find(keys.to_numpy())
-            met[place[place >= 0]] = True
-    by_id, by_text = (met[place] for (_, met), (_, place) in zip(indexes, values, strict=True))
-    return by_id, by_text
-
-
-def _rows(folder: Path, numbers: np.ndarray) -> pl.DataFrame:
-    """Return the test reviews with the wanted numbers, in the order of the table."""
-    chosen, start = [pl.scan_parquet(folder / TABLE).head(0).collect()], 0
-    for batch in iter_split(folder, TEST):
-        here = np.zeros(batch.height, bool)
-        here[numbers[(numbers >= start) & (numbers < start + batch.height)] - start] = True
-        chosen.append(batch.filter(pl.Series(here)))
-        start += batch.height
-    return pl.concat(chosen)
+def _are_in(names: pl.Series, there: pl.LazyFrame) -> pl.Series:
+    """Return which hashes are in the column of their name; only those that are wanted are in memory."""
+    met = there.select(names.name).filter(pl.col(names.name).is_in(names.implode())).unique()
+    return names.is_in(met.collect(engine="streaming").to_series().implode())
