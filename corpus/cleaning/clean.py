@@ -98,7 +98,7 @@ def prepare(
     with _slices(dataset_folder, folder, grouping) as slices:
         cleaned = (fan_out or partial(ordered, workers=threads))(make, passes.through(_batches(dataset_folder)))
         counts = _add_all(cleaned, slices)
-        learnt = _leave_out_learnt(slices, earlier, threads)
+        learnt = _leave_out_learnt(slices, earlier)
         repeats = ExactDuplicates(*slices.text_hashes())
         index = NearDuplicates(folder / "near", duplicates, threads, fan_out) if duplicates.near else None
         near, covered = dict[str, Any](), dict[str, np.ndarray]()
@@ -217,7 +217,7 @@ def _clean(
     return some.select(*ROWS).with_columns(place, grouping.ranks(some, place), *hash_texts(some["text"])), counts
 
 
-def _leave_out_learnt(slices: Slices, earlier: Sequence[Path], threads: int) -> dict[str, dict[str, int]]:
+def _leave_out_learnt(slices: Slices, earlier: Sequence[Path]) -> dict[str, dict[str, int]]:
     """Leave out test and validation reviews whose text was learnt from earlier data; return their numbers."""
     if not earlier:
         return {}
@@ -228,7 +228,7 @@ def _leave_out_learnt(slices: Slices, earlier: Sequence[Path], threads: int) -> 
             ranks.append(frame["rank"].to_numpy())
             yield frame
 
-    learnt = find_learnt(held_out(), earlier, threads)
+    learnt = find_learnt(held_out(), earlier)
     slices.leave_out(learnt)
     counts = np.bincount(np.concatenate(ranks)[learnt], minlength=TRAIN)
     return {name: {"exact": int(count)} for name, count in zip(SPLITS[:TRAIN], counts, strict=True)}
