@@ -22,7 +22,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from core.errors import CheckFailed, Damaged, disk_errors
 from corpus.duplicates.exact import PASSAGE, SPAN, STOCK, distinct, hash_texts
-from corpus.splitting.split import SPLITS, TABLE, add_texts
+from corpus.splitting.split import SPLITS, TABLE, add_texts, iter_split
 from models.threads import ordered
 
 CERTIFICATE_FILE = "leak_certificate.json"
@@ -31,9 +31,8 @@ PARTLY = 0.25
 BINS = 20
 """Bins of the distribution of coverage."""
 EXAMPLES = 5
-_COLUMNS = ["review_id", "text", "split", "stars", "bytes"]
+_COLUMNS = ["review_id", "text", "stars", "bytes"]
 _BATCH_ROWS = 20_000
-_RANKS = {name: rank for rank, name in enumerate(SPLITS)}
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,7 @@ def certify(
         (folder / CERTIFICATE_FILE).unlink(missing_ok=True)
         limits = {"span": SPAN, "passage": PASSAGE, "stock": STOCK}
         certificate = Certificate(
-            **_Texts(folder / TABLE).record(), near=near and {"left": 0, **near},
+            **_record(folder), near=near and {"left": 0, **near},
             coverage=coverage and {"left": 0, **limits, **coverage}, code=version("reviewlm"), copies=copies or {},
         )
         (folder / CERTIFICATE_FILE).write_text(certificate.to_json(), encoding="utf-8")
@@ -194,7 +193,7 @@ def verify(folder: Path) -> Certificate:
         Damaged: There is no certificate, it cannot be read, or it belongs to another file.
         CheckFailed: A text is in two splits; the error names the reviews.
     """
-    certificate, current = read(folder), _Texts(folder / TABLE).record()
+    certificate, current = read(folder), _record(folder)
     left = any((part or {}).get("left") for part in (certificate.near, certificate.coverage))
     if left or any(getattr(certificate, name) != value for name, value in current.items()):
         other = [name for name in SPLITS if certificate.sides[name] != current["sides"][name]]
@@ -206,73 +205,56 @@ def verify(folder: Path) -> Certificate:
     return certificate
 
 
-def _hashed(batch: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, pl.DataFrame]:
-    """Return the names of the texts, their sides, and the rows of the test split."""
-    sides = batch["split"].replace_strict(_RANKS, return_dtype=pl.UInt8).to_numpy()
-    return hash_texts(batch["text"])[0].to_numpy(), sides, batch.filter(pl.col("split") == "test")
+def _record(folder: Path) -> dict[str, Any]:
+    """Return what the certificate says of the table alone; all texts of each split are compared with the others.
+
+    Raises:
+        CheckFailed: A text is in two splits; the error names the reviews.
+    """
+    hashes, tests, digest = dict[str, np.ndarray](), list[pl.DataFrame](), hashlib.sha256()
+    for name in SPLITS:
+        some = [np.zeros(0, np.uint64)]
+        for texts, batch in ordered(_hashed, _batches(folder, name), workers=2):  # one waits for the file
+            some.append(texts)
+            if name == "test":
+                tests.append(batch.select("review_id", "stars", "bytes"))
+                add_texts(digest, batch)
+        hashes[name] = np.concatenate(some)
+    texts_of = [distinct(hashes[name]) for name in SPLITS]
+    shared = [np.intersect1d(one, other, assume_unique=True) for one, other in combinations(texts_of, 2)]
+    if len(both := distinct(np.concatenate(shared))):
+        raise _in_two_splits(folder, both)
+    return {
+        "sides": {name: _certified(hashes[name]) for name in SPLITS}, "test_digest": digest.hexdigest(),
+        "test_reviews": reviews_digest(pl.concat(tests)) if tests else "",
+        "exact": {"pairs": sum(len(one) * len(other) for one, other in combinations(texts_of, 2)), "left": 0},
+    }
 
 
-class _Texts:
-    """The texts of a prepared table as hashes, and the split of each review."""
+def _batches(folder: Path, split: str) -> Iterator[pl.DataFrame]:
+    return iter_split(folder, split, _BATCH_ROWS, _COLUMNS)
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        hashes, sides, tests, digest = [], [], [], hashlib.sha256()
-        for names, side, test in ordered(_hashed, self._batches(), workers=2):  # one waits for the file
-            hashes.append(names)
-            sides.append(side)
-            tests.append(test.select("review_id", "stars", "bytes"))
-            add_texts(digest, test)
-        self.hash_D = np.concatenate(hashes) if hashes else np.zeros(0, np.uint64)
-        self.side_D = np.concatenate(sides) if sides else np.zeros(0, np.uint8)
-        self.test_digest = digest.hexdigest()
-        self.test_reviews = reviews_digest(pl.concat(tests)) if tests else ""
 
-    def _batches(self) -> Iterator[pl.DataFrame]:
-        from pyarrow import parquet
+def _hashed(batch: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:
+    """Return the names of the texts beside their reviews."""
+    return hash_texts(batch["text"])[0].to_numpy(), batch
 
-        with parquet.ParquetFile(self.file, pre_buffer=False) as table:  # pre_buffer would load the whole file
-            for batch in table.iter_batches(_BATCH_ROWS, columns=_COLUMNS):
-                yield pl.DataFrame(pl.from_arrow(batch))
 
-    def record(self) -> dict[str, Any]:
-        """Return what the certificate says of the table alone.
+def _certified(hashes: np.ndarray) -> CertifiedSplit:
+    """Return the record of a split for the certificate."""
+    hashes = np.sort(hashes)
+    texts = int((hashes[1:] != hashes[:-1]).sum()) + bool(len(hashes))
+    return CertifiedSplit(len(hashes), texts, hashlib.sha256(hashes.astype(">u8").tobytes()).hexdigest())
 
-        Raises:
-            CheckFailed: See `_exact`.
-        """
-        return {
-            "sides": self._sides(), "test_digest": self.test_digest, "test_reviews": self.test_reviews,
-            "exact": self._exact(),
-        }
 
-    def _sides(self) -> dict[str, CertifiedSplit]:
-        """Return the record of each split for the certificate."""
-        splits = {}
-        for rank, name in enumerate(SPLITS):
-            hashes = np.sort(self.hash_D[self.side_D == rank])
-            texts = int((hashes[1:] != hashes[:-1]).sum()) + bool(len(hashes))
-            digest = hashlib.sha256(hashes.astype(">u8").tobytes()).hexdigest()
-            splits[name] = CertifiedSplit(len(hashes), texts, digest)
-        return splits
-
-    def _exact(self) -> dict[str, int]:
-        """Compare all texts of each split with those of the others.
-
-        Raises:
-            CheckFailed: Some are equal.
-        """
-        texts = [distinct(self.hash_D[self.side_D == rank]) for rank in range(len(SPLITS))]
-        common = [np.intersect1d(one, other, assume_unique=True) for one, other in combinations(texts, 2)]
-        if len(shared := distinct(np.concatenate(common))):
-            rows = np.flatnonzero(np.isin(self.hash_D, shared[:EXAMPLES]))[: 4 * EXAMPLES]
-            reviews = pl.scan_parquet(self.file).select(_COLUMNS).with_row_index().filter(
-                pl.col("index").is_in(rows.tolist())
-            ).collect()
-            rows_of = reviews.iter_rows(named=True)
-            named = [f"{row['split']} {row['review_id']}: {row['text'][:60]!r}" for row in rows_of]
-            raise CheckFailed(
-                f"{len(shared):,} texts are in more than one split: {'; '.join(named)}", where=self.file,
-                remedy="run with --rebuild prepare; if it happens again, the filter of duplicates is broken",
-            )
-        return {"pairs": sum(len(one) * len(other) for one, other in combinations(texts, 2)), "left": 0}
+def _in_two_splits(folder: Path, shared: np.ndarray) -> CheckFailed:
+    """Return the error for texts, given by their names, that are in several splits; it names some reviews."""
+    named = [
+        f"{split} {row['review_id']}: {row['text'][:60]!r}"
+        for split in SPLITS for batch in _batches(folder, split)
+        for row in batch.filter(pl.Series(np.isin(_hashed(batch)[0], shared[:EXAMPLES]))).iter_rows(named=True)
+    ]  # fmt: skip
+    return CheckFailed(
+        f"{len(shared):,} texts are in more than one split: {'; '.join(named[: 4 * EXAMPLES])}", where=folder / TABLE,
+        remedy="run with --rebuild prepare; if it happens again, the filter of duplicates is broken",
+    )
