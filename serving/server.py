@@ -25,8 +25,9 @@ from core.processes import interrupts
 from serving.api.app import create_app
 from serving.api.door import is_loopback
 from serving.metrics import Metrics
-from serving.versions.open_version import ClassifierSource, OpenVersion, RegistrySource
+from serving.versions.open_version import OpenVersion, RegistrySource
 from serving.versions.versions import Versions
+from tracking.logged_models.export import CLASSIFIER
 from tracking.registry.opening import nothing_registered, tracker_at
 from tracking.registry.versions import CHAMPION, SCHEME
 
@@ -218,7 +219,7 @@ def open_champions(config: RunConfig, metrics: Metrics) -> tuple[Versions, Versi
     versions = Versions(RegistrySource(config), config.serving, metrics)
     classifiers = None
     try:
-        classifiers = Versions(ClassifierSource(config), config.serving, metrics)
+        classifiers = Versions(RegistrySource(config, CLASSIFIER), config.serving, metrics)
         classifiers.start()
         champion = first_of(versions, classifiers if _is_usual(config) else None)
         if champion is None:

@@ -23,7 +23,8 @@ from models.threads import return_freed
 from serving.engine.engine import Engine
 from serving.engine.jobs import Search
 from serving.engine.requests import EngineFigures, EngineLimits, Generation
-from tracking.registry.opening import asked_model, open_champion, open_classifier, tracker_at
+from tracking.logged_models.export import CLASSIFIER, LANGUAGE_MODEL, Form
+from tracking.registry.opening import asked_model, open_champion, tracker_at
 from tracking.registry.registry import recorded_card
 from tracking.registry.versions import CHAMPION, SCHEME, contents_of
 
@@ -51,14 +52,16 @@ class RegistrySource:
     """The registry of a configuration. Methods raise any exception if it cannot be read.
 
     Args:
-        config: Names the registry and the registered model; without a model of the user's, the demo's is taken.
+        config: Names the registry and the registered models; without a model of the user's, the demo's is taken.
+        form: Family of the model.
 
     Attributes:
         name: Name of the registered model.
     """
 
-    def __init__(self, config: RunConfig) -> None:
-        self._tracker = tracker_at(config)
+    def __init__(self, config: RunConfig, form: Form = LANGUAGE_MODEL) -> None:
+        config = config.asking(config.classification.model_name) if form is CLASSIFIER else config
+        self._tracker, self._form = tracker_at(config), form
         self._device = chosen_device(config.execution.device)
         self.name = asked_model(config, self._tracker)
 
@@ -71,9 +74,9 @@ class RegistrySource:
         }  # fmt: skip
         return Contents({alias: str(number) for alias, number in aliases.items()}, created)
 
-    def open(self, key: str) -> Bundle:
-        """Open a bundle with the installed code, check its files and score its probe texts."""
-        return open_champion(self._tracker, f"{SCHEME}{self.name}/{key}", self._device)[0]
+    def open(self, key: str) -> Any:
+        """Open a bundle with the installed code, check its files and ask it for its probe texts."""
+        return open_champion(self._tracker, f"{SCHEME}{self.name}/{key}", self._device, self._form)[0]
 
     def card(self, key: str) -> dict[str, Any]:
         """Return the verdict of the gate with its rules and figures, and the decisions about all versions."""
@@ -83,18 +86,6 @@ class RegistrySource:
             verdict = f"not registered: a model of the run of version {number}"
             recorded |= {"verdict": verdict, "since": None, "rules": [], "figures": []}
         return recorded
-
-
-class ClassifierSource(RegistrySource):
-    """The registered classifiers of a configuration; without one of the user's, the demo's."""
-
-    def __init__(self, config: RunConfig) -> None:
-        super().__init__(config.asking(config.classification.model_name))
-        self._config = config
-
-    def open(self, key: str) -> Any:
-        """Open a bundle with the installed code, check its files and ask it for its probe texts."""
-        return open_classifier(self._config, f"{SCHEME}{self.name}/{key}")[0]
 
 
 class UnknownVersion(Exception):
