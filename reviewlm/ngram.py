@@ -9,8 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import repeat, zip_longest
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from core.errors import ConfigError, EmptyInput
@@ -122,21 +121,17 @@ def _reviews(texts: Iterable[str], stars: Iterable[int | None] | None, normal_fo
     """Return the texts that are not empty in normal form."""
     if isinstance(texts, str):
         raise ConfigError("There must be a list of texts, also for a single one", where="text", remedy="[text]")
-    clean = [(normal, rating) for text, rating in _rated(texts, stars) if (normal := normal_form(text))]
-    if not clean:
-        raise EmptyInput("There is no text to learn from", where="text")
-    return _Reviews(*map(list, zip(*clean, strict=True)))
-
-
-def _rated(texts: Iterable[str], stars: Iterable[int | None] | None) -> Iterator[tuple[str, int]]:
     from models.bundles.bundle import require_stars
 
-    missing: Any = object()
-    pairs: Iterable[Any] = zip(texts, repeat(None)) if stars is None else zip_longest(texts, stars, fillvalue=missing)
-    for number, (text, rating) in enumerate(pairs):
-        if missing in (text, rating):
-            raise ConfigError("There must be as many stars as texts", where="stars", value=f"one ends after {number}")
+    texts = list(texts)
+    ratings = [0] * len(texts) if stars is None else [rating or 0 for rating in stars]
+    if len(ratings) != len(texts):
+        raise ConfigError("There must be as many stars as texts", where="stars", value=len(ratings))
+    for number, (text, rating) in enumerate(zip(texts, ratings, strict=True)):
         if not isinstance(text, str):
             raise ConfigError("A text must be a string", where=f"text {number}", value=type(text).__name__)
         checked(lambda: require_stars(rating))  # noqa: B023 (called at once)
-        yield text, rating or 0
+    clean = [(normal, rating) for text, rating in zip(texts, ratings, strict=True) if (normal := normal_form(text))]
+    if not clean:
+        raise EmptyInput("There is no text to learn from", where="text")
+    return _Reviews(*map(list, zip(*clean, strict=True)))

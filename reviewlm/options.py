@@ -107,9 +107,14 @@ RegisteredModel = Annotated[
 
 def configured(preset: str, overrides: list[str] | None) -> RunConfig:
     """Return the configuration, and set up this process's environment for it."""
+    return set_up(loaded(preset, overrides))
+
+
+def loaded(preset: str, overrides: list[str] | None) -> RunConfig:
+    """Return the configuration alone, for commands that write nothing into its home folder."""
     from core.config.presets import load_config  # commands without a configuration start in half the time this way
 
-    return set_up(load_config(preset, overrides or []))
+    return load_config(preset, overrides or [])
 
 
 def set_up(config: RunConfig) -> RunConfig:

@@ -21,7 +21,7 @@ from core.errors import ConfigError
 from core.processes.leftovers import lasting_folder
 from reviewlm import terminal
 from reviewlm.flow_runs import require_input, require_model_files
-from reviewlm.options import Input, Json, Preset, Set
+from reviewlm.options import Input, Json, Preset, Set, loaded
 
 if TYPE_CHECKING:
     from tasks.quick_check import CheckedStage
@@ -42,9 +42,7 @@ def check(input: Input = None, preset: Preset = "small", set: Set = None, json: 
       reviewlm check --input reviews.json
       reviewlm check --input reviews.csv --preset demo
     """
-    from core.config.presets import load_config
-
-    config = load_config(preset, set or []).with_input(input or [])
+    config = loaded(preset, set).with_input(input or [])
     if not config.source.input:
         raise ConfigError("No input was given", where="--input", remedy="name files: --input reviews.json")
     require_input(config)
@@ -98,10 +96,9 @@ def doctor(preset: Preset = "small", set: Set = None, json: Json = False) -> Non
     Example:
       reviewlm doctor --json
     """
-    from core.config.presets import load_config
     from reviewlm.doctor import examine
 
-    lines = examine(load_config(preset, set or []))
+    lines = examine(loaded(preset, set))
     for line in lines:
         terminal.say(line.in_words())
     counts = Counter(line.state for line in lines)

@@ -10,7 +10,7 @@ import typer
 
 from core.errors import ConfigError
 from reviewlm import terminal
-from reviewlm.options import Json, Preset, Set
+from reviewlm.options import Json, Preset, Set, loaded
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
@@ -48,7 +48,7 @@ def show(
       reviewlm config show --changed --preset demo
       reviewlm config show models.lstm
     """
-    config = _loaded(preset, set)
+    config = loaded(preset, set)
     rows = [row for row in _rows(config) if part in row["setting"] and (row["changed"] or not changed)]
     for row in rows:
         terminal.say(f"{'*' if row['changed'] else ' '} {row['setting']} = {row['value']}")
@@ -69,7 +69,7 @@ def list_settings(
     """
     rows = [
         {"setting": key, "default": one.default, "meaning": one.meaning}
-        for key, one, _ in _described(_loaded(preset, set))
+        for key, one, _ in _described(loaded(preset, set))
         if word.lower() in f"{key} {one.meaning}".lower()
     ]
     short = [{**row, "meaning": row["meaning"].split(". ")[0]} for row in rows]
@@ -89,7 +89,7 @@ def explain(
       reviewlm config explain promotion.confidence
       reviewlm config explain models.lstm.hidden
     """
-    settings = {key: (one, value) for key, one, value in _described(_loaded(preset, set))}
+    settings = {key: (one, value) for key, one, value in _described(loaded(preset, set))}
     if setting not in settings:
         inside = [key for key in settings if key.rpartition(".")[2] == setting.rpartition(".")[2]]
         near = inside or difflib.get_close_matches(setting, settings, n=3)
@@ -101,12 +101,6 @@ def explain(
     terminal.show_facts({**facts, "value": shown})
     terminal.say(f"\n{one.meaning}")
     terminal.last_line({**facts, "preset": preset, "meaning": one.meaning}, json)
-
-
-def _loaded(preset: str, overrides: list[str] | None) -> RunConfig:
-    from core.config.presets import load_config
-
-    return load_config(preset, overrides or [])
 
 
 def _rows(config: RunConfig) -> list[dict[str, Any]]:

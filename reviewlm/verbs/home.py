@@ -12,7 +12,7 @@ import typer
 
 from core.errors import without_password
 from reviewlm import terminal
-from reviewlm.options import Json, Preset, Set, configured
+from reviewlm.options import Json, Preset, Set, configured, loaded
 from reviewlm.terminal import size
 
 EVERY_SECONDS = 5.0
@@ -51,11 +51,10 @@ def backup(
       reviewlm home backup --to backup.tar.gz
       reviewlm home backup --to small.tar.gz --without-store
     """
-    from core.config.presets import load_config
     from tracking.artifacts import places_elsewhere
     from tracking.backup import write_backup
 
-    config = load_config(preset, set or [])
+    config = loaded(preset, set)
     result = write_backup(config.home, to, without_store, _progress())
     terminal.say(f"Saved {result['files']} files ({size(result['content_bytes'])}) in {to} ({size(result['bytes'])}).")
     warnings = [REMOTE.format(without_password(uri))] if (uri := config.execution.tracking_uri) else []
@@ -97,11 +96,10 @@ def upgrade(
 
     Where it is interrupted or killed, each database is as it was or migrated; repeat it.
     """
-    from core.config.presets import load_config
     from flows.server.tables import is_elsewhere, tables_of
     from tracking.backup import upgrade_home
 
-    config = load_config(preset, set or [])
+    config = loaded(preset, set)
     result = upgrade_home(config.home, to, _progress(), tables_of(config.home))
     for library, part in (("MLflow", ""), ("Prefect", "prefect_")):
         before, after = result[f"{part}before"], result[f"{part}after"]

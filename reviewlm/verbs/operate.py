@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.credentials import TOKENS_FILE, USER, add_token, credentials_of, list_tokens, password_of, remove_token
 from core.errors import TrackingUnavailable
 from core.processes import standard_streams
 from reviewlm import terminal
@@ -99,8 +100,6 @@ def password(preset: Preset = "small", set: Set = None, json: Json = False) -> N
 
 def _login(home: Path) -> dict[str, str]:
     """Return the login data: MLflow asks for user and password, Prefect for both in one field."""
-    from core.credentials import USER, credentials_of, password_of
-
     return {"user": USER, "password": password_of(home), "for Prefect": credentials_of(home)}
 
 
@@ -194,8 +193,6 @@ def tokens_add(name: Name, preset: Preset = "small", set: Set = None, json: Json
     Example:
       reviewlm home tokens add dashboard
     """
-    from core.credentials import TOKENS_FILE, add_token
-
     file = configured(preset, set).home / TOKENS_FILE
     token = add_token(file, name)
     terminal.say(f"Token of {name}, which is not shown again:")
@@ -206,8 +203,6 @@ def tokens_add(name: Name, preset: Preset = "small", set: Set = None, json: Json
 @tokens_app.command("list")
 def tokens_list(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """List the names of the tokens."""
-    from core.credentials import TOKENS_FILE, list_tokens
-
     rows = list_tokens(configured(preset, set).home / TOKENS_FILE)
     terminal.show_rows(rows, empty="There is no token. `reviewlm home tokens add NAME` makes one.")
     terminal.last_line({"tokens": rows}, json)
@@ -221,8 +216,6 @@ def tokens_remove(name: Name, preset: Preset = "small", set: Set = None, json: J
     Example:
       reviewlm home tokens remove dashboard
     """
-    from core.credentials import TOKENS_FILE, remove_token
-
     remove_token(configured(preset, set).home / TOKENS_FILE, name)
     terminal.say(f"The token of {name} is removed.")
     terminal.last_line({"removed": name}, json)
