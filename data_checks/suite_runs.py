@@ -85,7 +85,7 @@ def check(
 
     Raises:
         models.base.ModelError: The folder of a token stream cannot be opened.
-        ReviewLMError: There is no such suite, or a fact that it needs is missing.
+        KeyError: There is no such suite, or a fact that it needs is missing.
         Unreadable: The table cannot be read.
     """
     if stage == "tokens" and isinstance(frame, Path):
