@@ -98,22 +98,20 @@ class Table:
     """A table to check.
 
     Args:
-        source: A frame, or the Parquet files of the table, in order.
+        source: The Parquet files of the table, in order.
         private: Columns whose values no report may quote.
     """
 
-    source: pl.DataFrame | tuple[Path, ...]
+    source: tuple[Path, ...]
     private: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, source: pl.DataFrame | Path, private: Iterable[str] = ()) -> Table:
-        """Open a frame, a Parquet file or a folder of Parquet parts (in the order of their names).
+    def of(cls, source: Path, private: Iterable[str] = ()) -> Table:
+        """Open a Parquet file or a folder of Parquet parts (in the order of their names).
 
         Raises:
             Unreadable: There is no such file, or no Parquet file in the folder.
         """
-        if isinstance(source, pl.DataFrame):
-            return cls(source, frozenset(private))
         paths = tuple(sorted(source.glob("*.parquet"))) if source.is_dir() else (source,)
         if not paths or not all(path.is_file() for path in paths):
             raise Unreadable("There is no Parquet file to check", where=source)
@@ -126,8 +124,6 @@ class Table:
         Raises:
             Unreadable: A file is not Parquet, or the parts have different columns.
         """
-        if isinstance(self.source, pl.DataFrame):
-            return dict(self.source.schema)
         schemas = {path: _schema(path) for path in self.source}
         first = schemas[self.source[0]]
         for path, schema in schemas.items():
@@ -157,9 +153,6 @@ class Table:
 
     def _texts(self) -> Iterator[pl.Series]:
         """Yield the texts some at a time."""
-        if isinstance(self.source, pl.DataFrame):
-            yield self.source[TEXT]
-            return
         from pyarrow.parquet import ParquetFile
 
         for path in self.source:
@@ -179,7 +172,7 @@ class Table:
         return rows.select(needed)
 
     def _stored_rows(self) -> pl.LazyFrame:
-        return self.source.lazy() if isinstance(self.source, pl.DataFrame) else pl.scan_parquet(list(self.source))
+        return pl.scan_parquet(list(self.source))
 
 
 def _schema(path: Path) -> dict[str, pl.DataType]:

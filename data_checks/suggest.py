@@ -30,11 +30,11 @@ ID_CHARACTERS = {"digits": "0-9", "hexadecimal digits": "0-9a-f", "letters, digi
 FAMILIES = (INTEGERS, FLOATS, TEXTS)
 
 
-def suggest(source: Path | pl.DataFrame, stage: str) -> Suite:
+def suggest(source: Path, stage: str) -> Suite:
     """Return a suite that the table meets and that similar tables should meet.
 
     Args:
-        source: A frame, a Parquet file, or a folder of Parquet parts.
+        source: A Parquet file, or a folder of Parquet parts.
 
     Raises:
         Unreadable: The table cannot be read.

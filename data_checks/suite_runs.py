@@ -68,15 +68,15 @@ _JSON = TypeAdapter(Suite)
 
 
 def check(
-    stage: str, frame: pl.DataFrame | Path, limits: ChecksConfig, docs_folder: Path, name: str,
+    stage: str, table: Path, limits: ChecksConfig, docs_folder: Path, name: str,
     facts: Mapping[str, Any] | None = None, data: str = "",
 ) -> CheckReport:  # fmt: skip
     """Check a table with the suite of its stage and write the page.
 
     Args:
         stage: "raw", "clean", "tokens", "predictions" or "samples".
-        frame: The table, a Parquet file, or a folder of Parquet parts; only the columns of the suite are read. For
-            "tokens": the folder of the stream, or the result of `token_table`.
+        table: A Parquet file, or a folder of Parquet parts; only the columns of the suite are read. For "tokens": the
+            folder of the stream, or what `token_table` returns.
         limits: Limits from the configuration.
         docs_folder: Folder for the page; an earlier report in it is replaced.
         name: Name of the table, as the report shows it.
@@ -88,19 +88,19 @@ def check(
         KeyError: There is no such suite, or a fact that it needs is missing.
         Unreadable: The table cannot be read.
     """
-    if stage == "tokens" and isinstance(frame, Path):
-        frame, facts = token_table(TokenStream.open(frame))
+    if stage == "tokens" and table.is_dir():
+        table, facts = token_table(TokenStream.open(table))
     checks, known = suite_of(stage, limits, facts or {})
     suite = Suite(stage, checks, COLUMNS[stage], PRIVATE)
     advice = [*ADVICE.get(stage, ()), LIMITS]
-    return _checked(suite, Table.of(frame, PRIVATE), docs_folder, name, advice, known, data)
+    return _checked(suite, Table.of(table, PRIVATE), docs_folder, name, advice, known, data)
 
 
-def check_with(file: Path, table: Path | pl.DataFrame, docs_folder: Path, name: str = "") -> CheckReport:
+def check_with(file: Path, table: Path, docs_folder: Path, name: str = "") -> CheckReport:
     """Check a table with a suite from a file and write the page.
 
     Args:
-        table: A frame, a Parquet file, or a folder of Parquet parts.
+        table: A Parquet file, or a folder of Parquet parts.
         docs_folder: Folder for the page; an earlier report in it is replaced.
         name: Name of the table, as the report shows it; default: the name of the suite.
 

@@ -1,8 +1,21 @@
 """Tables and planted defects that several test files look at."""
 
+import tempfile
 from datetime import datetime, timedelta
+from itertools import count
+from pathlib import Path
 
 import polars as pl
+
+FOLDER, NUMBERS = tempfile.TemporaryDirectory(), count()
+
+
+def stored(frame):
+    """The Parquet file with a frame."""
+    file = Path(FOLDER.name) / f"{next(NUMBERS)}.parquet"
+    frame.write_parquet(file)
+    return file
+
 
 WORDS = [
     "the", "food", "was", "great", "and", "we", "will", "come", "back", "for", "more", "of", "it", "soon", "since",

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from data_checks.checks import Check, Table, measure
 from data_checks.gx import great_expectations, judge, quiet
+from tests.data_checks.review_tables import stored
 from tests.examples import examples
 
 CHECKS = [
@@ -40,7 +41,7 @@ SCHEMA = {"i": pl.Int64, "f": pl.Float32, "s": pl.String, "d": pl.Datetime("us")
 
 
 def assert_equal(table, checks):
-    opened = Table.of(table)
+    opened = Table.of(stored(table))
     frame = opened.rows(opened.schema).collect().to_pandas()
     expectations = [counterpart(check, opened.schema.get(check.column, pl.Null())) for check in checks]
     results = validate_on_pandas(frame, expectations, {"result_format": "BASIC"})
@@ -65,7 +66,7 @@ def test_any_small_table_gets_the_same_verdicts(rows):
     Check("matches", "s", pattern="("), Check("present", "nowhere"), Check("between", "d", min="soon"),
 ])  # fmt: skip
 def test_what_cannot_be_measured_is_an_error_and_never_passed(check):
-    table = Table.of(pl.DataFrame({"i": [1], "s": ["a"], "d": [datetime(2020, 1, 1)]}))
+    table = Table.of(stored(pl.DataFrame({"i": [1], "s": ["a"], "d": [datetime(2020, 1, 1)]})))
     sound = Check("present", "i")
     wrong, right = measure(table, [check, sound], {})
     assert wrong.error

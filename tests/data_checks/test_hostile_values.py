@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from core.errors import ConfigError
 from data_checks.suite_runs import check_with
 from data_checks.text_runs import MOJIBAKE, runs_of
+from tests.data_checks.review_tables import stored
 from tests.examples import examples
 
 TAGS = (
@@ -52,7 +53,7 @@ def suite(file: Path, name: str = "suite") -> Path:
 @pytest.mark.slow
 def test_the_data_docs_show_hostile_values_and_obey_none(tmp_path: Path) -> None:
     table = pl.DataFrame({"category": [*TAGS, "\u202eevil", "a"] * 3})
-    report = check_with(suite(tmp_path / "suite.json"), table, tmp_path / "docs", "table/../<script>")
+    report = check_with(suite(tmp_path / "suite.json"), stored(table), tmp_path / "docs", "table/../<script>")
     assert not report.broken
     pages = list((tmp_path / "docs").rglob("*.html"))
     assert pages
@@ -68,7 +69,7 @@ def test_the_data_docs_show_hostile_values_and_obey_none(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["../up", "a/b", "..", "a\0b", "x" * 300, ""])
 def test_a_suite_whose_name_is_a_path_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="not a suite"):
-        check_with(suite(tmp_path / "suite.json", name), pl.DataFrame({"category": ["a"]}), tmp_path / "docs")
+        check_with(suite(tmp_path / "suite.json", name), stored(pl.DataFrame({"category": ["a"]})), tmp_path / "docs")
 
 
 PIECES = st.sampled_from([

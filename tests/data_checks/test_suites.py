@@ -15,6 +15,7 @@ from data_checks.suite_runs import Suite, check, check_with, save_suite, token_t
 from models.specs import VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
+from tests.data_checks.review_tables import stored
 from training.vocabularies.learn import learn_vocabulary
 
 COUNT = 200
@@ -165,7 +166,7 @@ SEVERITY = {
 
 def hold(stage, folder, frame=None, **facts):
     table = TABLES[stage]() if frame is None else frame
-    return check(stage, table, ChecksConfig(), folder / "docs", "example", {**FACTS[stage], **facts})
+    return check(stage, stored(table), ChecksConfig(), folder / "docs", "example", {**FACTS[stage], **facts})
 
 
 @pytest.mark.parametrize("stage", TABLES)
@@ -223,7 +224,7 @@ def report(folder, **limits):
     checks = [Check("between", "n", max=limit, severity=severity, description=f"At most {limit}")
               for severity, limit in limits.items()]  # fmt: skip
     save_suite(Suite("numbers", checks), folder / "suite.json")
-    return check_with(folder / "suite.json", pl.DataFrame({"n": [1, 2, 3]}), folder / "docs")
+    return check_with(folder / "suite.json", stored(pl.DataFrame({"n": [1, 2, 3]})), folder / "docs")
 
 
 @pytest.mark.parametrize(
