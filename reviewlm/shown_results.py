@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from typing import Any
 
 from core.config.sections.evaluation import OWN_MODEL
 from reviewlm import terminal
-from reviewlm.terminal import cell, for_stdout
+from reviewlm.terminal import cell, for_stream
 
 STATIC_TITLE = "Test reviews, every token and the end of each review scored once (lower is better)"
 ADAPTING_TITLE = "Models that adapt to the review they are measured on: do not compare them with the table above"
@@ -169,6 +170,6 @@ def _show_steps(title: str, steps: Mapping[str, str]) -> None:
     terminal.say(title)
     longest = max(map(len, steps))
     lines = [f"  {command:<{longest}}  {what}" for command, what in steps.items()]
-    if any(for_stdout(line) != line for line in lines):  # too wide for the terminal
+    if any(for_stream(line, sys.stdout) != line for line in lines):  # too wide for the terminal
         lines = [f"  {command}\n      {what}" for command, what in steps.items()]
     terminal.say("\n".join(lines), whole=True)

@@ -59,11 +59,6 @@ def for_stream(text: str, stream: TextIO, indent: int = 0) -> str:
     return wrapped(text, _columns_of(stream), indent) if stream.isatty() else text
 
 
-def for_stdout(text: str, indent: int = 0) -> str:
-    """Return text for standard output; see `for_stream`."""
-    return for_stream(text, sys.stdout, indent)
-
-
 def wrapped(text: str, columns: int, indent: int = 0) -> str:
     """Return text with line breaks at spaces; continued lines keep the indentation of their line.
 

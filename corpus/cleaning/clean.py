@@ -224,7 +224,7 @@ def _leave_out_learnt(slices: Slices, earlier: Sequence[Path]) -> dict[str, dict
     ranks = [np.zeros(0, np.uint8)]
 
     def held_out() -> Iterator[pl.DataFrame]:
-        for frame in takewhile(_is_held_out, slices):
+        for frame in takewhile(lambda frame: SPLITS[frame["rank"][0]] != "train", slices):  # each is of one split
             ranks.append(frame["rank"].to_numpy())
             yield frame
 
@@ -232,11 +232,6 @@ def _leave_out_learnt(slices: Slices, earlier: Sequence[Path]) -> dict[str, dict
     slices.leave_out(learnt)
     counts = np.bincount(np.concatenate(ranks)[learnt], minlength=TRAIN)
     return {name: {"exact": int(count)} for name, count in zip(SPLITS[:TRAIN], counts, strict=True)}
-
-
-def _is_held_out(frame: pl.DataFrame) -> bool:
-    """Return whether a slice, whose reviews are all of one split, is not of train, the last split."""
-    return bool(SPLITS[frame["rank"][0]] != "train")
 
 
 def _drop_near(repeats: ExactDuplicates, slices: Iterator[pl.DataFrame], index: NearDuplicates) -> dict[str, Any]:

@@ -88,16 +88,13 @@ class SourceReading:
 def describe(frame: pl.DataFrame, content: np.ndarray | None = None) -> dict[str, Any]:
     """Return the description of a part: rows, bytes (UTF-8 of the texts), dates and content (see `content_of`)."""
     content = content_of(frame) if content is None else content
+    dates: dict[str, Any] = {"min": frame["date"].min(), "max": frame["date"].max()}
     return {
         "rows": frame.height,
         "bytes": int(frame["text"].str.len_bytes().sum()),
-        **{f"date_{end}": _date(getattr(frame["date"], end)()) for end in ("min", "max")},
+        **{f"date_{end}": date and date.isoformat() for end, date in dates.items()},
         "content": content.tobytes().hex(),
     }
-
-
-def _date(value: Any) -> str | None:
-    return None if value is None else value.isoformat()
 
 
 def content_of(frame: pl.DataFrame) -> np.ndarray:

@@ -150,10 +150,6 @@ def too_many_layers(name: str) -> Unreadable:
     )
 
 
-def _gzip(stream: IO[bytes]) -> IO[bytes]:
-    return cast(IO[bytes], gzip.GzipFile(fileobj=stream))
-
-
 def _zstd(stream: IO[bytes]) -> IO[bytes]:
     import pyarrow  # Python's standard library has zstd only from version 3.14
 
@@ -198,16 +194,11 @@ class _Following:
         """Do nothing: the packed stream belongs to the caller."""
 
 
-def _bz2(stream: IO[bytes]) -> IO[bytes]:
-    return cast(IO[bytes], _Following(stream, bz2.BZ2Decompressor))
-
-
-def _xz(stream: IO[bytes]) -> IO[bytes]:
-    return cast(IO[bytes], _Following(stream, lzma.LZMADecompressor))
-
-
-_UNPACKERS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
-    b"\x1f\x8b": _gzip, b"\x28\xb5\x2f\xfd": _zstd, b"BZh": _bz2, b"\xfd7zXZ\x00": _xz,
+_UNPACKERS: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
+    b"BZh": lambda stream: _Following(stream, bz2.BZ2Decompressor),
+    b"\xfd7zXZ\x00": lambda stream: _Following(stream, lzma.LZMADecompressor),
+    b"\x28\xb5\x2f\xfd": _zstd,
     **{bytes([sign]) + b"\x2a\x4d\x18": _zstd for sign in range(0x50, 0x60)},
 }
 """First bytes of compressed files, with the function that unpacks them; the last are skippable frames, as of pzstd."""

@@ -204,7 +204,8 @@ def from_objects(
     """
     if limits.renamed:
         objects = [our_record(value, limits.renamed) for value in objects]
-    all_problems, columns = list(problems), _columns(objects, limits.fields) if _are_records(objects) else {}
+    all_problems, are_records = list(problems), set(map(type, objects)) <= {dict}
+    columns = _columns(objects, limits.fields) if are_records else {}
     if not _are_usual(columns):
         labelled = LABEL in limits.fields
         misfits = {row: why for row, value in enumerate(objects) if (why := _misfit(value, labelled))}
@@ -246,10 +247,6 @@ def _as_text(values: Sequence[Any]) -> Sequence[str | None]:
         written = {value: str(value) for value in set(values)}
         return list(map(written.__getitem__, values))
     return [value if value is None or type(value) is str else str(value) for value in values]
-
-
-def _are_records(values: Sequence[Any]) -> bool:
-    return set(map(type, values)) <= {dict}
 
 
 def _are_usual(columns: Mapping[str, Sequence[Any]]) -> bool:

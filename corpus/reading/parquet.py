@@ -112,7 +112,7 @@ def _block(batch: pyarrow.RecordBatch, number: int, source: str, limits: Limits)
     good, problems = _without_broken_strings(plain, number, source)
     frame = _plain(pl.DataFrame(pl.from_arrow(good.drop_columns(["line"]))), source, units, limits.fields)
     frame = frame.with_columns(line=pl.Series(good["line"].to_pylist(), dtype=pl.Int64))
-    return convert(frame, source, lambda row: _as_json(frame, row), limits, problems)
+    return convert(frame, source, lambda row: orjson.dumps(frame.row(row, named=True), default=str), limits, problems)
 
 
 def _whole_numbers(column: pyarrow.Array) -> tuple[pyarrow.Array, str]:
@@ -274,7 +274,3 @@ def _moments(stored: pl.Series, unit: str) -> pl.Series:
         return date
     named = stored.cast(pl.String) + f" {unit} since 1970"
     return date.dt.to_string("%Y-%m-%d %H:%M:%S%.6f").set(outside, None).fill_null(named)
-
-
-def _as_json(frame: pl.DataFrame, row: int) -> bytes:
-    return orjson.dumps(frame.row(row, named=True), default=str)

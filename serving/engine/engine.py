@@ -68,7 +68,8 @@ class Engine:
         with self._changed:
             self._require_open()
             if len(self._waiting) + self._scheduler.live >= self.limits.queue + self.limits.live:
-                raise Busy(self._retry_after())
+                seconds = self._scheduler.text_seconds / max(1, self.limits.live)  # texts end at the rate of the last
+                raise Busy(max(1.0, seconds))
             self._waiting.append(_Arrival(generation, ticket := Ticket(self._wakes), monotonic()))
             self._changed.notify()
         return ticket
@@ -113,10 +114,6 @@ class Engine:
     def _require_open(self) -> None:
         if self._end is not None or not self._thread.is_alive():
             raise StreamEnded("closed", "the engine takes no new work")
-
-    def _retry_after(self) -> float:
-        """Estimate when a place in the queue is free: texts end at the rate of the last ones."""
-        return max(1.0, self._scheduler.text_seconds / max(1, self.limits.live))
 
     def _run(self) -> None:
         torch.set_num_threads(max(1, self.limits.threads))

@@ -230,7 +230,10 @@ def started(name: str, key: str, bundle: Any, limits: EngineLimits) -> OpenVersi
     is_classifier = isinstance(bundle, ClassifierBundle)
     engine: Any = ClassifierThread(bundle) if is_classifier else Engine(bundle, limits)
     try:
-        (_classify_once if is_classifier else _write_once)(engine)
+        if is_classifier:
+            engine.run(lambda opened: opened.classify((PROBE, ""))).result(WARM_SECONDS)
+        else:
+            _write_once(engine)
     except Exception as error:
         engine.close(0)
         raise error if isinstance(error, UnusableVersion) else UnusableVersion(str(error)) from error
@@ -238,10 +241,6 @@ def started(name: str, key: str, bundle: Any, limits: EngineLimits) -> OpenVersi
     opened = OpenVersion(name, key, bundle, engine)
     log.info("%s answers in %s: %s", opened.id, *opened.number_format)
     return opened
-
-
-def _classify_once(thread: ClassifierThread) -> None:
-    thread.run(lambda opened: opened.classify((PROBE, ""))).result(WARM_SECONDS)
 
 
 def _write_once(engine: Engine) -> None:
