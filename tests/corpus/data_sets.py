@@ -4,9 +4,10 @@ import shutil
 
 import polars as pl
 
+from core.config.sections.data import SourceConfig
 from core.errors import disk_errors
 from corpus.ingestion.build_dataset import assemble
-from corpus.ingestion.ingest import read_source
+from corpus.ingestion.ingest import iter_parts, read_source
 from corpus.reading.sources import all_sources, originals
 from corpus.splitting.split import SPLITS, places, ranks
 
@@ -21,6 +22,12 @@ def ingest(inputs, folder, config, now=None):
         facts = assemble(folder, sources, read)
     shutil.rmtree(readings)
     return facts
+
+
+def ingested(inputs, out, **settings):
+    """Facts, rows and quarantine of a data set."""
+    facts = ingest(inputs, out, SourceConfig(**settings))
+    return facts, pl.concat(iter_parts(out)), pl.read_parquet(out / "quarantine.parquet")
 
 
 def assign(ids, config):

@@ -1,8 +1,6 @@
 """Yelp's table of businesses, in every packing, and joined to reviews; and what is said of a table that is none."""
 
 import gzip
-import io
-import tarfile
 
 import orjson
 import polars as pl
@@ -15,6 +13,7 @@ from corpus.cleaning.business import read_businesses
 from corpus.cleaning.clean import prepare
 from corpus.cleaning.clean_table import CLEAN
 from tests.corpus.data_sets import ingest
+from tests.corpus.review_files import packed_tar
 
 ROWS = [
     {"business_id": "b1", "name": "Café Ö", "city": "Tucson", "stars": 4.5, "categories": "Food, Coffee & Tea"},
@@ -29,16 +28,6 @@ def lines(rows):
     return b"\n".join(orjson.dumps(row) for row in rows) + b"\n"
 
 
-def archive(members, mode):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=f"w:{mode}") as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
-
-
 YELP = {
     "Dataset_User_Agreement.pdf": b"%PDF business", "yelp_academic_dataset_review.json": b"{}" * 5000,
     "yelp_academic_dataset_business.json": lines(ROWS), "yelp_academic_dataset_tip.json": b"broken",
@@ -47,7 +36,7 @@ YELP = {
 
 @pytest.mark.parametrize("content", [
     lines(ROWS), b"\xef\xbb\xbf" + lines(ROWS).replace(b"\n", b"\r\n\r\n"), gzip.compress(lines(ROWS)),
-    archive(YELP, ""), archive(YELP, "gz"), pa.compress(lines(ROWS), codec="zstd", asbytes=True),
+    packed_tar(YELP, "w"), packed_tar(YELP, "w:gz"), pa.compress(lines(ROWS), codec="zstd", asbytes=True),
 ], ids=["plain", "BOM, CRLF and blank lines", "gz", "tar", "tgz", "zst"])
 def test_the_table_is_read_however_it_is_packed(tmp_path, content):
     (tmp_path / "table").write_bytes(content)
@@ -77,8 +66,8 @@ def test_of_a_repeated_id_the_last_counts_and_records_without_one_are_left_out(t
     (lines([{"business_id": [5]}]), Unreadable, "'business_id' of a business is not text.*line 1.*5"),
     (lines([{"business_id": "b", "categories": [1]}]), Unreadable, "'categories'.*line 1"),
     (gzip.compress(lines(ROWS))[:-9], Unreadable, "damaged or was cut off"),
-    (archive({"yelp_academic_dataset_review.json": b"{}"}, ""), EmptyInput, "no businesses.*dataset_review"),
-    (archive(YELP, "gz")[:200], Unreadable, "damaged or was cut off"),
+    (packed_tar({"yelp_academic_dataset_review.json": b"{}"}, "w"), EmptyInput, "no businesses.*dataset_review"),
+    (packed_tar(YELP, "w:gz")[:200], Unreadable, "damaged or was cut off"),
     (pa.compress(lines(ROWS), codec="zstd", asbytes=True)[:-9], Unreadable, "cut off|cannot be read"),
     (lines(ROWS).decode().encode("utf-16"), Unreadable, "not a JSON object.*line 1"),
 ], ids=range(14))

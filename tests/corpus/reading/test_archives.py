@@ -17,13 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.sections.data import SourceConfig
 from core.errors import MissingColumn, Unreadable
-from corpus.ingestion.ingest import iter_parts
 from corpus.reading.jsonlines import read_array
 from corpus.reading.readers import LAYERS
 from corpus.schema import Limits
-from tests.corpus.data_sets import ingest
+from tests.corpus import data_sets
 from tests.corpus.review_files import json_lines, review, zstd
 from tests.examples import examples
 
@@ -57,8 +55,7 @@ def zip_of(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> b
 def ingested(folder: Path, name: str, content: bytes) -> tuple[dict, pl.DataFrame, pl.DataFrame]:
     """Facts, rows and quarantine of one file."""
     (folder / name).write_bytes(content)
-    facts = ingest([folder / name], folder / "out", SourceConfig())
-    return facts, pl.concat(iter_parts(folder / "out")), pl.read_parquet(folder / "out" / "quarantine.parquet")
+    return data_sets.ingested([folder / name], folder / "out")
 
 
 @pytest.mark.parametrize("pack", [tar_of, zip_of])

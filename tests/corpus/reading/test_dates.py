@@ -6,7 +6,6 @@ import logging
 import os
 from datetime import UTC, datetime, timedelta, timezone
 
-import orjson
 import polars as pl
 import pytest
 from hypothesis import given
@@ -17,6 +16,7 @@ from core.errors import Unreadable
 from corpus.ingestion.ingest import iter_parts
 from corpus.reading.convert import FORMS, read_dates
 from corpus.reading.sources import source_names
+from tests.corpus import data_sets
 from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import in_formats
 from tests.examples import examples
@@ -76,8 +76,7 @@ def test_a_bad_date_is_in_quarantine_with_the_forms_in_every_format(tmp_path, na
 
 def ingested(folder, name, content):
     (folder / name).write_bytes(content)
-    ingest([folder / name], folder / "out", SourceConfig())
-    return pl.concat(iter_parts(folder / "out")), pl.read_parquet(folder / "out" / "quarantine.parquet")
+    return data_sets.ingested([folder / name], folder / "out")[1:]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -103,14 +102,6 @@ def test_a_rounded_number_is_no_id_in_any_format(tmp_path, name, rounded):
     assert bad.select("reason").rows() == [("wrong_type",)]
     assert "user_id" in bad["detail"][0]
     assert "review_id" not in bad["detail"][0]
-
-
-REVIEW = {"user_id": "u", "business_id": "b", "date": "2018-05-31", "text": "Good.", "stars": 4, "useful": 1}
-
-
-def derived(folder, **changes):
-    rows, _ = ingested(folder, "r.jsonl", orjson.dumps({**REVIEW, **changes}))
-    return rows["review_id"][0]
 
 
 def test_a_folder_below_that_may_not_be_read_is_an_error_and_not_empty(tmp_path, monkeypatch):

@@ -4,14 +4,11 @@ record; never does a record take its neighbour with it."""
 import csv
 import io
 
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.sections.data import SourceConfig
-from corpus.ingestion.ingest import iter_parts
-from tests.corpus.data_sets import ingest
+from tests.corpus import data_sets
 from tests.examples import examples
 
 BOM = b"\xef\xbb\xbf"
@@ -23,8 +20,7 @@ TEXTS = [
 
 def ingested(folder, content, name="r.csv", **settings):
     (folder / name).write_bytes(content)
-    facts = ingest([folder / name], folder / "out", SourceConfig(**settings))
-    return facts, pl.concat(iter_parts(folder / "out")), pl.read_parquet(folder / "out" / "quarantine.parquet")
+    return data_sets.ingested([folder / name], folder / "out", **settings)
 
 
 def unquoted(texts, delimiter, end="\n"):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from core.config.sections.data import SourceConfig
 from core.errors import InputError, ReviewLMError
-from corpus.ingestion.ingest import iter_parts
 from corpus.reading.sources import source_names
+from tests.corpus import data_sets
 from tests.corpus.data_sets import ingest
 from tests.corpus.hostile_files import HOSTILE, LINES, Hostile
 from tests.corpus.review_files import json_lines, review
@@ -26,8 +26,7 @@ def ingested(folder: Path, case: Hostile) -> tuple[dict, pl.DataFrame, pl.DataFr
     """Facts, rows and quarantine of an ingestion of one file."""
     source = folder / case.name
     source.write_bytes(case.whole)
-    facts = ingest([source], folder / "out", SourceConfig(**case.settings))
-    return facts, pl.concat(iter_parts(folder / "out")), pl.read_parquet(folder / "out" / "quarantine.parquet")
+    return data_sets.ingested([source], folder / "out", **case.settings)
 
 
 @pytest.mark.parametrize("name", slow_but(HOSTILE, set(HOSTILE) - {"a gzip bomb", "a gzip bomb in two layers"}))

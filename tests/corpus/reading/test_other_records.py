@@ -5,28 +5,21 @@ import orjson
 import polars as pl
 import pytest
 
-from core.config.sections.data import SourceConfig
 from core.errors import MissingColumn, Unreadable
-from corpus.ingestion.ingest import iter_parts
 from corpus.reading.convert import folder_fields
 from corpus.reading.sources import source_names
-from tests.corpus.data_sets import ingest
+from tests.corpus.data_sets import ingested
 from tests.corpus.review_files import in_formats, packed_tar, packed_zip
 
 FORMATS = list(in_formats([{"text": "a"}]))
 KINDS = ["review", "tip", "user", "Business", "checkin", "photo", "restaurant", None]
 
 
-def ingested(inputs, out, **settings):
-    facts = ingest([inputs], out, SourceConfig(**settings))
-    return facts, pl.concat(iter_parts(out)), pl.read_parquet(out / "quarantine.parquet")
-
-
 @pytest.mark.parametrize("name", FORMATS)
 def test_tips_and_other_records_of_yelps_older_files_are_no_reviews(tmp_path, name):
     records = [{"review_id": str(kind), "type": kind, "text": "Try the soup."} for kind in KINDS]
     (tmp_path / name).write_bytes(in_formats(records)[name])
-    _, rows, bad = ingested(tmp_path / name, tmp_path / "out")
+    _, rows, bad = ingested([tmp_path / name], tmp_path / "out")
     assert rows["review_id"].to_list() == ["review", "restaurant", "None"]
     assert set(bad["reason"]) == {"not_a_record"}
     assert [kind for kind, detail in zip(KINDS[1:6], bad["detail"], strict=True) if kind in detail] == KINDS[1:6]
@@ -54,7 +47,7 @@ class TestFolders:
             records = [{**one, "review_id": f"{one['review_id']}{stars}"} for one in lacking]
             content = b"Good.\nFine.\n" if name == "r.txt" else in_formats(records)[name]
             (folder / name).write_bytes(content)
-        _, rows, _ = ingested(tmp_path / "in", tmp_path / "out")
+        _, rows, _ = ingested([tmp_path / "in"], tmp_path / "out")
         assert rows["stars"].to_list() == [1.0, 1.0, 5.0, 5.0]
         assert set(rows["business_id"]) == {"b/1"}
 
@@ -62,7 +55,7 @@ class TestFolders:
         for folder, record in (("stars=5", {"text": "a", "stars": 2}), ("stars=many", {"text": "b"})):
             (tmp_path / "in" / folder).mkdir(parents=True)
             (tmp_path / "in" / folder / "r.jsonl").write_bytes(orjson.dumps(record))
-        _, rows, bad = ingested(tmp_path / "in", tmp_path / "out")
+        _, rows, bad = ingested([tmp_path / "in"], tmp_path / "out")
         assert rows["stars"].to_list() == [2.0]
         assert bad.select("reason", "raw").rows() == [("bad_stars", b'{"text":"b"}')]
 
@@ -72,27 +65,27 @@ class TestFolders:
         (tmp_path / "in" / "stars=5" / "r.txt").write_text("Good.\n")
         monkeypatch.chdir(tmp_path)
         assert next(iter(source_names([given]).values())).endswith("stars=5/r.txt")
-        assert ingested(given, tmp_path / "out")[1]["stars"].to_list() == [5.0]
+        assert ingested([given], tmp_path / "out")[1]["stars"].to_list() == [5.0]
 
     @pytest.mark.parametrize("pack", [packed_tar, packed_zip])
     def test_of_archives_too(self, tmp_path, pack):
         (tmp_path / "all").write_bytes(pack({f"in/stars={stars}/r.txt": b"Same.\n" for stars in (1, 5)}))
-        assert ingested(tmp_path / "all", tmp_path / "out")[1]["stars"].to_list() == [1.0, 5.0]
+        assert ingested([tmp_path / "all"], tmp_path / "out")[1]["stars"].to_list() == [1.0, 5.0]
 
     def test_the_same_bytes_in_two_of_them_are_two_files(self, tmp_path):
         for stars in (1, 5):
             (tmp_path / "in" / f"stars={stars}").mkdir(parents=True)
             (tmp_path / "in" / f"stars={stars}" / "r.txt").write_text("Same.\n")
-        facts, rows, _ = ingested(tmp_path / "in", tmp_path / "out")
+        facts, rows, _ = ingested([tmp_path / "in"], tmp_path / "out")
         assert (facts["copied"], rows["stars"].to_list()) == (0, [1.0, 5.0])
 
     def test_a_field_of_another_name_may_be_there(self, tmp_path):
         (tmp_path / "in" / "rating=4").mkdir(parents=True)
         (tmp_path / "in" / "rating=4" / "r.csv").write_text("text\nGood.\n")
-        _, rows, _ = ingested(tmp_path / "in", tmp_path / "out", fields={"stars": "rating"})
+        _, rows, _ = ingested([tmp_path / "in"], tmp_path / "out", fields={"stars": "rating"})
         assert rows["stars"].to_list() == [4.0]
         with pytest.raises(MissingColumn):
-            ingested(tmp_path / "in", tmp_path / "other", fields={"stars": "score"})
+            ingested([tmp_path / "in"], tmp_path / "other", fields={"stars": "score"})
 
 
 FRAME = pl.DataFrame({"review_id": [f"r{n}" for n in range(9)], "text": ["good"] * 9, "stars": [4.0] * 9})
@@ -111,4 +104,4 @@ def test_a_whole_table_in_one_object_is_refused_with_the_call_that_writes_lines(
     content = as_pandas(orient).encode()
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
     with pytest.raises(Unreadable, match='orient="records", lines=True'):
-        ingested(tmp_path / name, tmp_path / "out", max_record_bytes=most)
+        ingested([tmp_path / name], tmp_path / "out", max_record_bytes=most)

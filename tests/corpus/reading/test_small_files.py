@@ -3,15 +3,14 @@
 import gzip
 
 import orjson
-import polars as pl
 import pytest
 
 from core.config.sections.data import SourceConfig
 from core.errors import Unreadable
-from corpus.ingestion.ingest import iter_parts, read_source
+from corpus.ingestion.ingest import read_source
 from corpus.reading import sources as packs
 from corpus.reading.sources import all_sources
-from tests.corpus.data_sets import ingest
+from tests.corpus.data_sets import ingested
 from tests.corpus.review_files import as_parquet, json_lines, packed_tar, review
 
 
@@ -29,15 +28,10 @@ def put(folder, files):
     return folder
 
 
-def ingested(inputs, out):
-    facts = ingest([inputs], out, SourceConfig())
-    return facts, pl.concat(iter_parts(out)), pl.read_parquet(out / "quarantine.parquet")
-
-
 def one_by_one(folder, out, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(packs, "MANY", 10_000)
-        return ingested(folder, out)
+        return ingested([folder], out)
 
 
 BAD = b'{"review_id": "bad", "text": "a", "stars": "five"}\n'
@@ -56,7 +50,7 @@ KINDS = {
 def test_files_of_every_kind_give_what_they_give_alone(tmp_path, monkeypatch):
     """Rows, quarantine, names and lines; only the order of the rows is another one."""
     put(tmp_path / "in", KINDS)
-    facts, rows, bad = ingested(tmp_path / "in", tmp_path / "packed")
+    facts, rows, bad = ingested([tmp_path / "in"], tmp_path / "packed")
     alone, same_rows, same_bad = one_by_one(tmp_path / "in", tmp_path / "alone", monkeypatch)
     place = ["source", "line"]
     assert rows.drop("review_id").sort(place).equals(same_rows.drop("review_id").sort(place))
@@ -98,7 +92,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path):
 def test_a_damaged_file_is_set_aside_alone_with_its_bytes(tmp_path):
     damaged = {"x.txt.gz": gzip.compress(b"Packed.\n")[:-9], "y.txt": b"version https://git-lfs.github.com/spec/v1\noid",
                "z.json": b'[{"text": "a"}, {"te', "w.json": b'{"text": {"0": "a"}}'}  # fmt: skip
-    facts, rows, bad = ingested(put(tmp_path / "in", {**texts(30), **damaged}), tmp_path / "out")
+    facts, rows, bad = ingested([put(tmp_path / "in", {**texts(30), **damaged})], tmp_path / "out")
     assert (facts["rows"], facts["reasons"]) == (30, {"unreadable_file": 4})
     assert {row["source"]: row["raw"] for row in bad.iter_rows(named=True)} == damaged
     assert rows["source"].n_unique() == 30
