@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Condition
@@ -209,7 +209,7 @@ class Wakes:
 
 
 class Ticket:
-    """The reader's end of one text: iterate over it (`for` or `async for`), or cancel it. Thread-safe.
+    """The reader's end of one text: iterate over it (`async for`), take the whole, or cancel it. Thread-safe.
 
     Pieces that wait are given out as one, so a reader that comes late catches up at once. Iteration raises
     `StreamEnded` where the text ended without a finish reason.
@@ -281,15 +281,6 @@ class Ticket:
             raise self._failure
         return piece, not (self._done and self._failure is None)
 
-    def __iter__(self) -> Iterator[Piece]:
-        more = True
-        while more:
-            with self._ready:
-                self._ready.wait_for(lambda: self._waiting is not None or self._done)
-                piece, more = self._taken()
-            if piece is not None:
-                yield piece
-
     async def __aiter__(self) -> AsyncIterator[Piece]:
         loop, more = asyncio.get_running_loop(), True
         while more:
@@ -315,18 +306,17 @@ class Ticket:
             else:
                 self._reader = asyncio.get_running_loop(), arrived
         await arrived.wait()
+        return self.result()
+
+    def result(self) -> Piece:
+        """Wait for the whole answer and return it as one piece."""
         with self._ready:
+            self._at_end = True
+            self._ready.wait_for(lambda: self._done)
             piece, _ = self._taken()
             if piece is not None and self._failure is not None:
                 raise self._failure
         return piece or Piece("")
-
-    def result(self) -> Piece:
-        """Wait for the whole answer and return it as one piece."""
-        whole = Piece("")
-        for piece in self:
-            whole = whole.and_then(piece)
-        return whole
 
 
 def _set_all(events: Iterable[asyncio.Event]) -> None:

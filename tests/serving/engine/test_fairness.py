@@ -18,6 +18,7 @@ from models.tokens.special import EOS
 from serving.engine.requests import EngineLimits, Generation, StreamEnded, Ticket
 from serving.engine.scheduler import Scheduler
 from tests.serving.engine.small_models import TEXTS, bundle_of
+from tests.serving.engine.test_engine import until
 from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering
 
@@ -74,8 +75,7 @@ class Watch:
 
 def read_to_the_end(stream: Ticket) -> None:
     with suppress(StreamEnded):
-        for _ in stream:
-            pass
+        stream.result()
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +103,8 @@ def watched() -> Iterator[Watch]:
             champion = versions.champion
             assert champion is not None
             stream = champion.engine.submit(Generation("The", 3, max_tokens=10**6))
-            next(iter(stream))
             Thread(target=read_to_the_end, args=[stream], daemon=True).start()
+            until(lambda: champion.engine.figures().tokens > 0)
             yield Watch(address, events)
             stream.cancel()
 
