@@ -195,8 +195,7 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
 
         def stop() -> None:
             versions.drain()
-            if classifiers:
-                classifiers.drain()
+            classifiers.drain()
             server.should_exit = True
 
         with interrupts.drained(stop, drain):
@@ -206,7 +205,7 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
         close(versions, classifiers)
 
 
-def open_champions(config: RunConfig, metrics: Metrics) -> tuple[Versions, Versions | None, OpenVersion]:
+def open_champions(config: RunConfig, metrics: Metrics) -> tuple[Versions, Versions, OpenVersion]:
     """Open the champions and watch the registry.
 
     Returns:
@@ -217,9 +216,8 @@ def open_champions(config: RunConfig, metrics: Metrics) -> tuple[Versions, Versi
         BundleError, TrackingUnavailable: As `serve`.
     """
     versions = Versions(RegistrySource(config), config.serving, metrics)
-    classifiers = None
+    classifiers = Versions(RegistrySource(config, CLASSIFIER), config.serving, metrics)
     try:
-        classifiers = Versions(RegistrySource(config, CLASSIFIER), config.serving, metrics)
         classifiers.start()
         champion = first_of(versions, classifiers if _is_usual(config) else None)
         if champion is None:
@@ -242,11 +240,10 @@ def first_of(versions: Versions, classifiers: Versions | None) -> OpenVersion | 
     return champion
 
 
-def close(versions: Versions, classifiers: Versions | None) -> None:
+def close(*families: Versions) -> None:
     """End all engines."""
-    versions.close()
-    if classifiers:
-        classifiers.close()
+    for versions in families:
+        versions.close()
 
 
 def _unusable(versions: Versions, classifiers: Versions, config: RunConfig) -> ReviewLMError:

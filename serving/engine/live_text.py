@@ -29,7 +29,7 @@ class LiveText(SampledText):
     """A text that is read or generated now.
 
     Args:
-        asked: What was asked for.
+        generation: What was asked for.
         ticket: Its reader.
         vocabulary: Of its tokens.
         stars: Its rating.

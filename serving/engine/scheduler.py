@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.base import LanguageModel, ModelError, gives_probabilities, read_on
+from models.base import ModelError, gives_probabilities, read_on
 from models.bundles.bundle import Bundle
 from models.sampling.batch import Step, TextBatch
 from serving.engine.contexts import Contexts, PrefixCache
@@ -124,10 +124,6 @@ class Scheduler:
         self.echoes.advance(self.width)
         if self.batch.texts:
             self._step()
-
-    def read(self, ids: Sequence[int], model: LanguageModel | None = None) -> tuple[torch.Tensor, Any]:
-        """Return the distribution after a prefix (1, V) and the state there, read at once."""
-        return self.contexts.whole(self.contexts.reading(ids, model))
 
     def _read_some(self) -> None:
         """Read the next tokens of all prompts together: as many as the shortest has left, but the last."""

@@ -10,7 +10,18 @@ import typer
 from core.errors import ConfigError
 from reviewlm import terminal
 from reviewlm.flow_runs import require_data_of, run_flow, run_version_flow, settings_of_versions, with_rebuild
-from reviewlm.options import Input, Json, Rebuild, Set, Verbose, VersionInput, VersionPreset, checked, configured
+from reviewlm.options import (
+    Input,
+    Json,
+    Preset,
+    Rebuild,
+    Set,
+    Verbose,
+    VersionInput,
+    VersionPreset,
+    checked,
+    configured,
+)
 from reviewlm.shown_results import show_report, with_interval
 
 if TYPE_CHECKING:
@@ -19,7 +30,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, help="Fit and use review classifiers: stars, negative and positive, or a field of the files."
 )
-Classes = Annotated[str, typer.Option("--preset", metavar="PRESET", help="A preset of config/, or a TOML file.")]
 Version = Annotated[str, typer.Option(
     "--model", help="Alias or number of a version, NAME of a registered classifier, NAME@ALIAS or NAME/3."
 )]  # fmt: skip
@@ -29,7 +39,7 @@ PRESET = "classify"
 
 @app.command("fit")
 def fit(
-    input: Input = None, preset: Classes = PRESET, set: Set = None, rebuild: Rebuild = None,
+    input: Input = None, preset: Preset = PRESET, set: Set = None, rebuild: Rebuild = None,
     verbose: Verbose = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Fit the classifiers of a preset, compare them on the test reviews, register the best, and run the gate.
@@ -68,7 +78,7 @@ def _require_usable(config: RunConfig) -> None:
 @app.command("predict")
 def predict(
     file: Annotated[str, typer.Argument(help="File with one text per line; '-' reads standard input.")],
-    model: Version = "champion", preset: Classes = PRESET, set: Set = None, json: Json = False,
+    model: Version = "champion", preset: Preset = PRESET, set: Set = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Classify texts with the registered champion: the label of each, with its probability.
 
@@ -99,7 +109,7 @@ def predict(
 def weights(
     model: Version = "champion",
     top: Annotated[int, typer.Option("--top", min=1, max=1_000, help="Features of each label.")] = 10,
-    preset: Classes = PRESET, set: Set = None, json: Json = False,
+    preset: Preset = PRESET, set: Set = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Show the words that speak most for each label, of a classifier of the kind `logistic` or `bayes`.
 

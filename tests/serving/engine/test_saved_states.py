@@ -14,23 +14,27 @@ from tests.serving.driven_engine import Bench, Counting
 from tests.serving.engine.small_models import bundle_of
 
 
+def read(scheduler, ids):
+    return scheduler.contexts.whole(scheduler.contexts.reading(ids))
+
+
 @pytest.mark.parametrize("kind", ["lstm", "mixture", "neural_cache"])
 def test_typing_on_costs_one_step_per_new_token_whatever_was_written_before(kind):
     known = bundle_of(kind)
     model = Counting(known.model)
     scheduler = Scheduler(replace(known, model=model), EngineLimits(), Wakes())
     ids = [*known.vocabulary.prefix(3), *known.vocabulary.encode("The soup was great, so we went back. " * 30).tolist()]
-    scheduler.read(ids[:200])
+    read(scheduler, ids[:200])
     assert (model.steps, model.read) == (1, 199)
     for length in range(201, 231):
         model.steps = model.read = 0
-        logp_1V = scheduler.read(ids[:length])[0]
+        logp_1V = read(scheduler, ids[:length])[0]
         assert (model.steps, model.read) == (1, 0)
-    fresh = Scheduler(known, EngineLimits(), Wakes()).read(ids[:230])
+    fresh = read(Scheduler(known, EngineLimits(), Wakes()), ids[:230])
     assert torch.equal(logp_1V, fresh[0])
     model.steps = model.read = 0
-    assert scheduler.read(ids[:230])[0] is logp_1V  # the same text again costs nothing
-    scheduler.read(ids[:215])
+    assert read(scheduler, ids[:230])[0] is logp_1V  # the same text again costs nothing
+    read(scheduler, ids[:215])
     assert (model.steps, model.read) == (0, 0)  # nor do deleted words
 
 
