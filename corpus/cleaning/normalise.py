@@ -19,20 +19,8 @@ import polars as pl
 from core.config.sections.data import SelectionConfig
 from core.errors import ConfigError
 from corpus.duplicates.shingles import WITHOUT_SPACES
-from models.text.normal_form import (
-    BREAKS,
-    CHARACTERS,
-    ENTITY,
-    ENTITY_ROUNDS,
-    ESCAPES,
-    LAYOUT,
-    MASKS,
-    REPAIR,
-    TAGS,
-    NormalForm,
-    Step,
-    decode_entity,
-)
+from models.text import normal_form
+from models.text.normal_form import NormalForm, Step
 from models.text.rules import Repair
 
 _BEYOND_ASCII = r"[^\n -~]"
@@ -54,17 +42,18 @@ def changed_by(form: NormalForm) -> str:
 
     No step can change such a text, so each step is given it as it was.
     """
-    steps = (TAGS, ESCAPES, *LAYOUT, *form.masks, BREAKS)
+    steps = (normal_form.TAGS, normal_form.ESCAPES, *normal_form.LAYOUT, *form.masks, normal_form.BREAKS)
     hints = (_BEYOND_ASCII, "&", r"\A[ \n]", r"[ \n]\z", *(step.hint for step in steps))
     return "|".join(f"(?:{hint})" for hint in hints)
 
 
 def _normalised(texts: pl.Series, form: NormalForm) -> pl.Series:
-    texts = _where(texts, _BEYOND_ASCII, lambda some: _nfc(_substitute(some, (REPAIR, *CHARACTERS))))
+    repairs: tuple[Step, ...] = (normal_form.REPAIR, *normal_form.CHARACTERS)
+    texts = _where(texts, _BEYOND_ASCII, lambda some: _nfc(_substitute(some, repairs)))
     texts = _where(texts, "&", lambda some: _nfc(_unescape(some)))
-    texts = _where(texts, REPAIR.hint, lambda some: _nfc(_substitute(some, (REPAIR,))))
-    texts = _substitute(texts, (TAGS, ESCAPES, *LAYOUT)).str.strip_chars(" \n")
-    return _substitute(texts, (*form.masks, BREAKS))
+    texts = _where(texts, normal_form.REPAIR.hint, lambda some: _nfc(_substitute(some, (normal_form.REPAIR,))))
+    texts = _substitute(texts, (normal_form.TAGS, normal_form.ESCAPES, *normal_form.LAYOUT)).str.strip_chars(" \n")
+    return _substitute(texts, (*form.masks, normal_form.BREAKS))
 
 
 def count_masks(texts: pl.Series) -> dict[str, int]:
@@ -73,7 +62,7 @@ def count_masks(texts: pl.Series) -> dict[str, int]:
     An author may have typed a placeholder. So the number written by masking is the count in the cleaned texts minus the
     count in the raw texts.
     """
-    marks = dict.fromkeys(step.replacement for step in MASKS)
+    marks = dict.fromkeys(step.replacement for step in normal_form.MASKS)
     marked = texts.filter(texts.str.contains("_", literal=True).fill_null(False))
     return {mark.strip("_"): int(marked.str.count_matches(mark, literal=True).sum()) for mark in marks}
 
@@ -104,7 +93,7 @@ def _nfc(texts: pl.Series) -> pl.Series:
 
 
 def _unescape(texts: pl.Series) -> pl.Series:
-    for _ in range(ENTITY_ROUNDS):
+    for _ in range(normal_form.ENTITY_ROUNDS):
         references = _references(texts)
         if not references:
             return texts
@@ -115,8 +104,8 @@ def _unescape(texts: pl.Series) -> pl.Series:
 
 def _references(texts: pl.Series) -> dict[str, str]:
     """Return the character references in the texts with their decoded text; they are few and cannot overlap."""
-    references = texts.str.extract_all(ENTITY).explode().drop_nulls().unique().sort().to_list()
-    decoded = {reference: decode_entity(reference) for reference in references}
+    references = texts.str.extract_all(normal_form.ENTITY).explode().drop_nulls().unique().sort().to_list()
+    decoded = {reference: normal_form.decode_entity(reference) for reference in references}
     return {reference: text for reference, text in decoded.items() if text is not None}
 
 
@@ -135,7 +124,7 @@ CERTAIN = 0.8
 EXCERPT = 600
 """Number of characters examined; more characters change no answer and take longer."""
 
-_PLACEHOLDERS = "|".join(dict.fromkeys(step.replacement for step in MASKS))
+_PLACEHOLDERS = "|".join(dict.fromkeys(step.replacement for step in normal_form.MASKS))
 _NOT_LETTERS = r"[^\pL]"
 _IDEOGRAPHS = r"[\u3040-\u30FF\u3400-\u9FFF\uAC00-\uD7A3]"
 

@@ -27,17 +27,8 @@ import numpy as np
 import polars as pl
 
 from core.config.sections.data import DuplicatesConfig
-from corpus.duplicates.minhash import (
-    SEED,
-    Bands,
-    Hashed,
-    Hashing,
-    Pairs,
-    buckets,
-    read_numbers,
-    read_scattered,
-    stretches,
-)
+from corpus.duplicates import minhash
+from corpus.duplicates.minhash import Pairs
 from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints, Forms, hash_table, sets, slices
 from models.threads import FanOut, ordered
 
@@ -87,7 +78,7 @@ class NearDuplicates:
         self, work: Path, config: DuplicatesConfig, threads: int = 1, fan_out: FanOut | None = None
     ) -> None:
         self.work = work
-        self.bands = Bands.of(config)
+        self.bands = minhash.Bands.of(config)
         self.texts = 0
         """Number of texts that are long enough to compare."""
         self.short = 0
@@ -126,11 +117,11 @@ class NearDuplicates:
         Args:
             batches: (D,) uint64, a unique key for each text; the D texts in normal form.
         """
-        hashing = Hashing(self._fingerprints, self.bands, self._least_words)
-        for hashed in self._fan_out(hashing, stretches(batches)):
+        hashing = minhash.Hashing(self._fingerprints, self.bands, self._least_words)
+        for hashed in self._fan_out(hashing, minhash.stretches(batches)):
             self._store(hashed)
 
-    def _store(self, hashed: Hashed) -> None:
+    def _store(self, hashed: minhash.Hashed) -> None:
         self._append("keys.u64", hashed.keys)
         self.short += int(hashed.short.sum())
         self._append("words.utf8", hashed.data)
@@ -143,7 +134,7 @@ class NearDuplicates:
         """Return the method with its parameters, and what the last search has done."""
         return {
             "pairs": self.examined, "shorter": self.short,
-            "method": "MinHash, bands, exact Jaccard of shingles", "seed": SEED, "bands": self.bands.count,
+            "method": "MinHash, bands, exact Jaccard of shingles", "seed": minhash.SEED, "bands": self.bands.count,
             "rows": self.bands.rows, "recall": round(self.bands.recall(self._similarity), 6),
             "similarity": self._similarity, "shingle": self._shingle,
         }
@@ -166,7 +157,7 @@ class NearDuplicates:
         self.examined = 0
         tables = [pl.DataFrame(schema=PAIRS)]
         for a, b, similarity in self._near(self._rounds(sides), met):
-            first, second = (read_numbers(self.work / "keys.u64", np.uint64, texts) for texts in (a, b))
+            first, second = (minhash.read_numbers(self.work / "keys.u64", np.uint64, texts) for texts in (a, b))
             columns = {"a": np.minimum(first, second), "b": np.maximum(first, second), "similarity": similarity}
             tables.append(pl.DataFrame(columns, schema=PAIRS))
         return pl.concat(tables).sort("a", "b")
@@ -187,7 +178,7 @@ class NearDuplicates:
 
     def _buckets(self, number: int) -> pl.DataFrame:
         """Return the texts of a band that share a bucket, as columns bucket and text."""
-        members, starts = buckets(np.fromfile(self.work / _band(number), np.uint32))
+        members, starts = minhash.buckets(np.fromfile(self.work / _band(number), np.uint32))
         bucket = np.repeat(np.arange(len(starts) - 1), np.diff(starts)) * self.bands.count + number
         return pl.DataFrame({"bucket": bucket, "text": members.astype(np.int64)})
 
@@ -246,11 +237,11 @@ class Comparison:
         """Return the sets of shingles of the texts, one after another, and their offsets."""
         begin, end = self._bounds(texts)
         bounds = np.concatenate([[0], np.cumsum(end - begin)])
-        return sets(*self._fingerprints.of(read_scattered(self._words, begin, end), bounds))
+        return sets(*self._fingerprints.of(minhash.read_scattered(self._words, begin, end), bounds))
 
     def _bounds(self, texts: np.ndarray) -> np.ndarray:
         """Return where the words of each text begin and end, (2, D)."""
-        return read_numbers(self._offsets, np.int64, np.stack([texts, texts + 1]))
+        return minhash.read_numbers(self._offsets, np.int64, np.stack([texts, texts + 1]))
 
 
 class Round:

@@ -19,29 +19,7 @@ from typing import IO, cast
 import polars as pl
 
 from core.errors import EmptyInput, InputError, MissingColumn, Unreadable
-from corpus.reading.archives import (
-    BOM,
-    BUFFER,
-    DAMAGED,
-    LAYERS,
-    PACK_MARK,
-    ZIP,
-    Unpacked,
-    distinct,
-    holds_data,
-    is_pack,
-    is_tar,
-    library,
-    looks_like_data,
-    may_be_data,
-    printable,
-    seekable,
-    tar_members,
-    tell_left_out,
-    too_many_layers,
-    uncompressed_stream,
-    unpacker_of,
-)
+from corpus.reading import archives
 from corpus.reading.convert import folder_fields
 from corpus.reading.formats import format_of, read_stream, read_together
 from corpus.reading.jsonlines import require_no_table
@@ -76,12 +54,12 @@ class _Place:
     name: str
     limits: Limits
     room: int
-    layers: int = LAYERS
+    layers: int = archives.LAYERS
 
     def inside(self, name: str, room: int | None = None) -> _Place:
         """Return the place one archive deeper; raise Unreadable if there are too many."""
         if not self.layers:
-            raise too_many_layers(self.name)
+            raise archives.too_many_layers(self.name)
         room = self.room if room is None else room
         return replace(self, name=name, room=room, layers=self.layers - 1)
 
@@ -120,7 +98,7 @@ def _guarded(path: Path, progress: Progress, blocks: Callable[[], Iterator[Block
             progress.in_source += block.records
     except InputError:
         raise
-    except DAMAGED as error:
+    except archives.DAMAGED as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise  # an error of the disk, not of the content
         raise Unreadable(
@@ -132,18 +110,18 @@ def _guarded(path: Path, progress: Progress, blocks: Callable[[], Iterator[Block
 
 def _unpack(file: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
     """Check the first bytes and unpack one layer after another; no layer may give more bytes than `place.room`."""
-    with uncompressed_stream(_buffered(file), place.name, place.limits, place.room) as stream:
+    with archives.uncompressed_stream(_buffered(file), place.name, place.limits, place.room) as stream:
         head = stream.peek(512)
-        if is_tar(head):
-            yield from _pack(stream, place) if is_pack(head) else _tar(stream, place)
-        elif head.startswith(ZIP):
+        if archives.is_tar(head):
+            yield from _pack(stream, place) if archives.is_pack(head) else _tar(stream, place)
+        elif head.startswith(archives.ZIP):
             yield from _zip(stream, place)
         else:
             yield from read_stream(stream, place.name, place.limits)
 
 
 def _buffered(file: IO[bytes] | io.RawIOBase) -> io.BufferedReader:
-    return file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, file), BUFFER)
+    return file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, file), archives.BUFFER)
 
 
 class _Members:
@@ -157,19 +135,19 @@ class _Members:
 
     def wanted(self, member: str) -> bool:
         """Return whether to look at a member, by its name."""
-        if looks_like_data(member) or may_be_data(member):
+        if archives.looks_like_data(member) or archives.may_be_data(member):
             return True
         self.left_out.append(member)
         return False
 
     def named(self, member: str) -> str:
         """Return the `source` value of a member; it is unique even if the archive holds one name twice."""
-        return f"{self.place.name}:{distinct(printable(member), self.taken)}"
+        return f"{self.place.name}:{archives.distinct(archives.printable(member), self.taken)}"
 
     def blocks(self, member: str, content: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
         """Yield the records of a member; one that is another table is left out."""
         stream = _buffered(content)
-        if may_be_data(member) and not holds_data(stream.peek(512)):
+        if archives.may_be_data(member) and not archives.holds_data(stream.peek(512)):
             self.left_out.append(member)
             return
         try:
@@ -188,23 +166,23 @@ class _Members:
         if not self.read:
             raise EmptyInput(
                 "The archive holds no reviews", where=self.place.name,
-                value=", ".join(map(printable, self.left_out[:NAMED])) or "it is empty",
+                value=", ".join(map(archives.printable, self.left_out[:NAMED])) or "it is empty",
                 remedy="a member named *review*.json (or .csv, .txt, .parquet) is expected",
             )
-        tell_left_out(self.place.name, self.read, self.left_out)
+        archives.tell_left_out(self.place.name, self.read, self.left_out)
 
 
 def _tar(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
     """Read the members in one pass."""
     members = _Members(place)
-    for name, content in tar_members(stream, place.name, members.wanted):
+    for name, content in archives.tar_members(stream, place.name, members.wanted):
         yield from members.blocks(name, content, place.inside(members.named(name)))
     members.finish()
 
 
 def _zip(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
-    with seekable(stream) as file:
-        with library():
+    with archives.seekable(stream) as file:
+        with archives.library():
             archive = zipfile.ZipFile(file)
             entries = [info for info in archive.infolist() if not info.is_dir()]
         members, room = _Members(place), place.room
@@ -216,9 +194,9 @@ def _zip(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
                 raise Unreadable(
                     "The archive is encrypted", where=inside.name, remedy="unpack it with its password first"
                 )
-            with library():
+            with archives.library():
                 content = archive.open(member)
-            unpacked = Unpacked(content, inside.name, inside.limits, room)
+            unpacked = archives.Unpacked(content, inside.name, inside.limits, room)
             yield from members.blocks(member.filename, unpacked, inside)
             room -= unpacked.given
         members.finish()
@@ -229,7 +207,7 @@ def _pack(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
     limits = replace(place.limits, workers=1)  # threads would cost more than a small file
     files: list[tuple[str, bytes]] = []
     kind, size = None, 0
-    for name, content in tar_members(stream, place.name, lambda name: name != PACK_MARK):
+    for name, content in archives.tar_members(stream, place.name, lambda name: name != archives.PACK_MARK):
         raw, before = content.read(), kind
         kind = _kind_of_lines(raw, name, limits)
         if files and (kind != before or size >= limits.block_bytes):
@@ -246,8 +224,8 @@ def _pack(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
 
 def _kind_of_lines(content: bytes, name: str, limits: Limits) -> tuple[str, dict[str, str]] | None:
     """Return format and fields in folders of a file that can be read together with others of the same, or None."""
-    head = content.removeprefix(BOM)
-    if not head or unpacker_of(head) or is_tar(head) or head.startswith(ZIP):
+    head = content.removeprefix(archives.BOM)
+    if not head or archives.unpacker_of(head) or archives.is_tar(head) or head.startswith(archives.ZIP):
         return None
     try:
         kind = format_of(head, name, limits)
@@ -261,7 +239,7 @@ def _kind_of_lines(content: bytes, name: str, limits: Limits) -> tuple[str, dict
 def _small_file(content: bytes, place: _Place) -> Iterator[Block]:
     try:
         yield from list(_unpack(io.BytesIO(content), place))
-    except (Unreadable, *DAMAGED) as error:
+    except (Unreadable, *archives.DAMAGED) as error:
         what, cause = "The file is damaged", str(error)
         if isinstance(error, Unreadable):
             what, cause = error.what, error.cause

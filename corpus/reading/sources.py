@@ -26,17 +26,7 @@ from typing import TypeVar
 
 from core.errors import EmptyInput, InputError, Unreadable, disk_errors
 from core.store import sha256_of_file
-from corpus.reading.archives import (
-    DATA_SUFFIXES,
-    PACK_MARK,
-    PACKED_SUFFIXES,
-    distinct,
-    holds_data,
-    looks_like_data,
-    may_be_data,
-    printable,
-    tell_left_out,
-)
+from corpus.reading import archives
 from corpus.reading.convert import FIELD, folder_fields
 
 log = logging.getLogger(__name__)
@@ -122,7 +112,7 @@ def source_names(patterns: Iterable[str | Path]) -> dict[Path, str]:
         for path, name in matches.items():
             if (place := os.path.abspath(path)) not in seen:
                 seen.add(place)
-                names[path] = printable(_with_fields_above(path, name))
+                names[path] = archives.printable(_with_fields_above(path, name))
     if not names:
         raise EmptyInput("No input was given", where="source.input", remedy="name a file, a folder or a glob")
     return _distinct(names)
@@ -174,21 +164,22 @@ def _in_folder(folder: Path) -> list[Path]:
     seen = _files_below(folder)
     names = {path: path.relative_to(folder).as_posix() for path in seen}
     chosen = [
-        path for path, name in names.items() if looks_like_data(name) or (may_be_data(name) and _holds_data(path))
+        path for path, name in names.items()
+        if archives.looks_like_data(name) or (archives.may_be_data(name) and _holds_data(path))
     ]
     if not chosen:
         raise EmptyInput(
             "The folder holds no reviews", where=folder, value=f"{len(seen)} files" if seen else "an empty folder",
-            remedy=f"files ending in {' '.join(sorted(DATA_SUFFIXES | PACKED_SUFFIXES))} are read",
+            remedy=f"files ending in {' '.join(sorted(archives.DATA_SUFFIXES | archives.PACKED_SUFFIXES))} are read",
         )
     taken = set(chosen)
-    tell_left_out(str(folder), len(chosen), [name for path, name in names.items() if path not in taken])
+    archives.tell_left_out(str(folder), len(chosen), [name for path, name in names.items() if path not in taken])
     return chosen
 
 
 def _holds_data(path: Path) -> bool:
     with path.open("rb") as file:
-        return holds_data(file.read(512))
+        return archives.holds_data(file.read(512))
 
 
 def _distinct(names: dict[Path, str]) -> dict[Path, str]:
@@ -199,7 +190,7 @@ def _distinct(names: dict[Path, str]) -> dict[Path, str]:
             break
         names = longer
     taken: dict[str, int] = {}
-    return {path: distinct(name, taken) for path, name in names.items()}
+    return {path: archives.distinct(name, taken) for path, name in names.items()}
 
 
 def _repeated(names: Mapping[Path, str]) -> set[str]:
@@ -208,7 +199,7 @@ def _repeated(names: Mapping[Path, str]) -> set[str]:
 
 def _longer(path: Path, name: str) -> str:
     parts = path.absolute().parts[1:]
-    return printable("/".join(parts[-min(name.count("/") + 2, len(parts)) :]))
+    return archives.printable("/".join(parts[-min(name.count("/") + 2, len(parts)) :]))
 
 
 def identify(path: Path, name: str, memory: Path | None = None) -> Source:
@@ -349,7 +340,7 @@ def _pack(files: Sequence[tuple[Path, str]]) -> Pack:
 
 def _tar(files: Sequence[tuple[Path, str]]) -> Iterator[bytes]:
     """Yield the archive of some files in pieces; it depends on their names and contents alone."""
-    yield _member(PACK_MARK, b"")
+    yield _member(archives.PACK_MARK, b"")
     for path, name in files:
         with input_errors(path):
             yield _member(name, path.read_bytes())

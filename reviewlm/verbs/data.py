@@ -9,16 +9,7 @@ import typer
 
 from core.output import require_folder, require_output
 from models.options import Seed
-from reviewlm import terminal
-from reviewlm.flow_runs import (
-    require_champion,
-    require_file,
-    require_input,
-    require_new_reviews,
-    run_version_flow,
-    settings_of_versions,
-    with_rebuild,
-)
+from reviewlm import flow_runs, terminal
 from reviewlm.options import (
     Json,
     Preset,
@@ -141,7 +132,7 @@ def checks_suggest(
       reviewlm data checks suggest --table reviews.parquet --out suite.json
     """
     require_output(out)
-    require_file(table, "--table")
+    flow_runs.require_file(table, "--table")
     from data_checks.suggest import suggest
     from data_checks.suite_runs import save_suite
     from models.specs import as_name
@@ -166,8 +157,8 @@ def checks_run(
     Example:
       reviewlm data checks run --table reviews.parquet --suite suite.json
     """
-    require_file(table, "--table")
-    require_file(suite, "--suite")
+    flow_runs.require_file(table, "--table")
+    flow_runs.require_file(suite, "--suite")
     from data_checks.suite_runs import check_with
 
     require_folder(docs, "--docs")
@@ -191,10 +182,10 @@ def drift(
     Example:
       reviewlm data drift --input new_reviews.json
     """
-    overrides = with_rebuild(set, rebuild)
-    chosen = settings_of_versions(["champion"], preset, input, overrides)
-    require_champion(chosen)
-    require_new_reviews(chosen)
-    require_input(chosen.config)
-    terminal.show_facts(result := run_version_flow("drift", chosen, preset, input, overrides))
+    overrides = flow_runs.with_rebuild(set, rebuild)
+    chosen = flow_runs.settings_of_versions(["champion"], preset, input, overrides)
+    flow_runs.require_champion(chosen)
+    flow_runs.require_new_reviews(chosen)
+    flow_runs.require_input(chosen.config)
+    terminal.show_facts(result := flow_runs.run_version_flow("drift", chosen, preset, input, overrides))
     terminal.last_line(result, json)

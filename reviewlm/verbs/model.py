@@ -12,29 +12,8 @@ import typer
 
 from core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.errors import ReviewLMError
-from reviewlm import terminal
-from reviewlm.options import (
-    DrawSeed,
-    Json,
-    MaxTokens,
-    MinP,
-    Model,
-    NoRepeatNgramSize,
-    Number,
-    Preset,
-    RepetitionPenalty,
-    Set,
-    Stars,
-    Temperature,
-    TopK,
-    TopP,
-    TypicalP,
-    WordsToSuggest,
-    checked,
-    configured,
-    is_given,
-    opened,
-)
+from reviewlm import options, terminal
+from reviewlm.options import Json, Model, Preset, Set, checked, configured, is_given, opened
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
@@ -52,13 +31,14 @@ SAMPLING = (
 
 
 def generate(
-    context: typer.Context, stars: Stars = None,
-    n: Number = 1,
-    seed: DrawSeed = SEED,
+    context: typer.Context, stars: options.Stars = None,
+    n: options.Number = 1,
+    seed: options.DrawSeed = SEED,
     prompt: Annotated[str, typer.Option("--prompt", help="Beginning of the review, which is kept unchanged.")] = "",
-    temperature: Temperature = TEMPERATURE, top_k: TopK = 0, top_p: TopP = TOP_P, max_tokens: MaxTokens = MAX_TOKENS,
-    min_p: MinP = 0.0, typical_p: TypicalP = 1.0, repetition_penalty: RepetitionPenalty = 1.0,
-    no_repeat_ngram_size: NoRepeatNgramSize = 0,
+    temperature: options.Temperature = TEMPERATURE, top_k: options.TopK = 0, top_p: options.TopP = TOP_P,
+    max_tokens: options.MaxTokens = MAX_TOKENS,
+    min_p: options.MinP = 0.0, typical_p: options.TypicalP = 1.0, repetition_penalty: options.RepetitionPenalty = 1.0,
+    no_repeat_ngram_size: options.NoRepeatNgramSize = 0,
     stop: Annotated[list[str] | None, typer.Option(
         "--stop", metavar="TEXT", help="End a review before this text. May be repeated.",
     )] = None,
@@ -123,8 +103,8 @@ def _require_effect(context: typer.Context, beam: int, require: Sequence[str], n
 
 def suggest(
     prompt: Annotated[str, typer.Argument(help="The text so far.")],
-    k: WordsToSuggest = 5,
-    stars: Stars = None,
+    k: options.WordsToSuggest = 5,
+    stars: options.Stars = None,
     model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Suggest the next words of a text, with their probabilities.
@@ -149,7 +129,7 @@ def suggest(
 
 def score(
     file: Annotated[str, typer.Argument(help="File with one text per line; '-' reads standard input.")],
-    stars: Stars = None,
+    stars: options.Stars = None,
     watermark: Annotated[str, typer.Option(
         "--watermark", metavar="KEY", help="Also say which texts were drawn with this key.",
     )] = "",

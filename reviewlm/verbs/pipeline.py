@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from reviewlm import shown_results, terminal
-from reviewlm.flow_runs import (
-    require_champion,
-    require_input,
-    require_model_files,
-    run_flow,
-    run_version_flow,
-    settings_of_versions,
-    with_rebuild,
-)
+from reviewlm import flow_runs, shown_results, terminal
 from reviewlm.options import (
     Input,
     Json,
@@ -63,16 +54,17 @@ def run(
       reviewlm run --input reviews.json --until evaluate
       reviewlm run --input reviews.json --set models.lstm.hidden=512 --set seed=7
     """
-    overrides = with_rebuild(set, rebuild)
+    overrides = flow_runs.with_rebuild(set, rebuild)
     if minutes is None:
-        result = run_flow("retrain", preset, input, overrides, until=until)
+        result = flow_runs.run_flow("retrain", preset, input, overrides, until=until)
     elif until:
         raise typer.BadParameter("it plans a whole run", param_hint="--minutes")
     else:
         from tasks.planning.rule import FRAME, require_frame
 
         default = getattr(context.get_parameter_source("preset"), "name", "") == "DEFAULT"
-        result = run_flow("retrain", FRAME if default else preset, input, overrides, require_frame, minutes=minutes)
+        preset = FRAME if default else preset
+        result = flow_runs.run_flow("retrain", preset, input, overrides, require_frame, minutes=minutes)
     show = {None: shown_results.show_run, "evaluate": shown_results.show_models}.get(until, terminal.show_facts)
     show(result)
     shown_results.show_report(result)
@@ -83,7 +75,7 @@ def demo(
     set: Set = None, rebuild: Rebuild = None, verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Run the pipeline on a small corpus, which is embedded."""
-    result = run_flow("retrain", "demo", None, with_rebuild(set, rebuild))
+    result = flow_runs.run_flow("retrain", "demo", None, flow_runs.with_rebuild(set, rebuild))
     shown_results.show_run(result)
     shown_results.show_report(result)
     terminal.last_line(result, json)
@@ -99,7 +91,8 @@ def ingest(
     Example:
       reviewlm data ingest --input 'exports/*.csv'
     """
-    terminal.show_facts(result := run_flow("ingest_only", preset, input, with_rebuild(set, rebuild)))
+    result = flow_runs.run_flow("ingest_only", preset, input, flow_runs.with_rebuild(set, rebuild))
+    terminal.show_facts(result)
     terminal.last_line(result, json)
 
 
@@ -131,10 +124,10 @@ def promote(
     elif why or who or force or model:
         raise typer.BadParameter("--why, --who, --force and --model belong to a promotion by hand: --version N")
     else:
-        chosen = settings_of_versions(["champion"], preset, input, set)
-        require_input(chosen.config)
-        require_model_files(chosen.config)
-        shown_results.show_run(result := run_version_flow("promote_only", chosen, preset, input, set or []))
+        chosen = flow_runs.settings_of_versions(["champion"], preset, input, set)
+        flow_runs.require_input(chosen.config)
+        flow_runs.require_model_files(chosen.config)
+        shown_results.show_run(result := flow_runs.run_version_flow("promote_only", chosen, preset, input, set or []))
         shown_results.show_report(result)
     terminal.last_line(result, json)
 
@@ -152,11 +145,11 @@ def rescore(
     Example:
       reviewlm version rescore --all
     """
-    chosen = settings_of_versions(["champion"], preset, input, set)
-    require_champion(chosen)
-    require_input(chosen.config)
+    chosen = flow_runs.settings_of_versions(["champion"], preset, input, set)
+    flow_runs.require_champion(chosen)
+    flow_runs.require_input(chosen.config)
     versions = "all" if all else "champion"
-    result = run_version_flow("rescore", chosen, preset, input, set or [], versions=versions)
+    result = flow_runs.run_version_flow("rescore", chosen, preset, input, set or [], versions=versions)
     terminal.show_rows(result["months"], "Open bits per byte by month")
     terminal.say(f"Version {result['version']}: {result['sentence']}.")
     terminal.last_line(result, json)
@@ -182,7 +175,7 @@ def sweep(
     chosen = [f"sweep.{name}={value}" for name, value in given.items() if value is not None]
     if space is not None:
         chosen += ["sweep.space={}", *(f"sweep.space.{word}" for word in space.split())]
-    result = run_flow("sweep", preset, input, [*(set or []), *chosen], _check_sweep)
+    result = flow_runs.run_flow("sweep", preset, input, [*(set or []), *chosen], _check_sweep)
     _show_sweep(result)
     terminal.last_line(result, json)
 

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import MissingColumn, Unreadable
+from corpus.reading.archives import LAYERS
 from corpus.reading.jsonlines import read_array
-from corpus.reading.readers import LAYERS
 from corpus.schema import Limits
 from tests.corpus import data_sets
 from tests.corpus.review_files import json_lines, review, zstd
