@@ -216,8 +216,9 @@ def token_table(stream: TokenStream) -> tuple[Path, dict[str, Any]]:
 
 
 def save_suite(suite: Suite, file: Path) -> None:
-    """Write a suite as JSON; values that are defaults are left out."""
-    write_output(file, _JSON.dump_json(suite, indent=1, exclude_defaults=True).decode() + "\n")
+    """Write a suite as JSON; values that are defaults are left out. A bound that is no number raises ValueError."""
+    content = {"format": FORMAT, **_JSON.dump_python(suite, exclude_defaults=True)}
+    write_output(file, json.dumps(content, indent=1, allow_nan=False, default=lambda day: day.isoformat()) + "\n")
 
 
 def load_suite(file: Path) -> Suite:

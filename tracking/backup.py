@@ -23,8 +23,8 @@ import tarfile
 import tempfile
 import time
 import zlib
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tarfile import TarFile
@@ -33,8 +33,9 @@ from typing import IO, Any
 from core.environment import make_private
 from core.errors import ArtifactError, ConfigError, Damaged, EmptyInput, Unreadable, disk_errors
 from core.manifest import differing_files
-from core.output import output_file, require_folder, require_output
+from core.output import require_folder, require_output
 from core.processes.children import run_child
+from core.processes.leftovers import claimed_folder, remove_abandoned_folders
 from core.services import service_list
 from core.sqlite_files import DATABASE, LibraryTables, Revisions, damage_of, read_only, stored_revision
 from core.store import MANIFEST as RESULT
@@ -49,6 +50,7 @@ FORMAT = 1
 LEVEL = 1
 """Of gzip: weights and Parquet become hardly smaller with a higher one, which takes several times as long."""
 LOCK_SECONDS = 30.0
+SCRATCH = ".reviewlm-backup-"
 OWNER_ONLY = 0o600
 BLOCK = 1 << 20
 Report = Callable[[int], object]
@@ -105,10 +107,10 @@ def write_backup(
                           remedy="name a file in another folder, best on another disk")  # fmt: skip
     require_output(to, "--to")
     entries: dict[str, dict[str, Any]] = {}
-    with output_file(to, OWNER_ONLY) as file, tempfile.TemporaryDirectory(prefix=".backup-", dir=to.parent) as scratch:
+    with _scratch(to.resolve()) as (file, scratch):
         members: dict[Path, Path] = {}
         for database in contents_of(home, without_store)[0]:
-            copy_database(database, copy := Path(scratch, f"{len(members)}.db"))
+            copy_database(database, copy := scratch / f"{len(members)}.db")
             members[database] = copy
         databases = len(members)
         # listed now: all that the copied databases name is there
@@ -127,6 +129,24 @@ def write_backup(
         "file": str(to), "bytes": to.stat().st_size, "files": len(entries), "content_bytes": done,
         "databases": databases,
     }  # fmt: skip
+
+
+@contextmanager
+def _scratch(archive: Path) -> Iterator[tuple[IO[bytes], Path]]:
+    """Yield the file that becomes the archive, and a scratch folder; remove those of backups that were killed."""
+    with disk_errors(archive.parent):
+        remove_abandoned_folders(archive.parent, SCRATCH)
+        folder, owner = claimed_folder(archive.parent, SCRATCH)
+        try:
+            part = folder / archive.name
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "wb") as file:
+                yield file, folder
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(archive)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(owner)
 
 
 def _add(tar: TarFile, path: Path, name: str) -> dict[str, Any] | None:
@@ -334,9 +354,7 @@ def upgrade_home(
         backup = write_backup(home, archive.absolute(), without_store=True, report=report)["file"]
         for left in home.glob(f"{COPIES}*"):  # of an upgrade that was killed
             shutil.rmtree(left, ignore_errors=True)
-        for tables in older:
-            with tempfile.TemporaryDirectory(prefix=COPIES, dir=home) as folder:
-                migrate(tables, Path(folder), backup)
+        migrate(older, home, backup)
     now = [stored_revision(one.file) if one.revisions.stored else "" for one in (mlflow, prefect)]
     return {
         "upgraded": bool(older), "before": mlflow.revisions.stored, "after": now[0],
@@ -344,49 +362,64 @@ def upgrade_home(
     }
 
 
-def migrate(tables: LibraryTables, folder: Path, backup: str) -> None:
-    """Migrate a copy of a database, and put it in the place of the original.
+def migrate(older: Sequence[LibraryTables], folder: Path, backup: str) -> None:
+    """Migrate copies of all databases, and only then put them in the place of the originals.
 
     Args:
-        tables: The database.
-        folder: For the copy.
+        older: The databases.
+        folder: For the copies.
         backup: The archive that the message about a failure names.
 
     Raises:
-        ArtifactError: The migration failed.
-        ConfigError: Another process wrote into the original meanwhile, or locks it; nothing was changed.
-        Damaged: The database is damaged.
+        ArtifactError: A migration failed; nothing was changed.
+        ConfigError: Another process wrote into an original meanwhile, or locks it.
+        Damaged: A database is damaged.
     """
+    with ExitStack() as copies:
+        migrated = []
+        for tables in older:
+            place = copies.enter_context(tempfile.TemporaryDirectory(prefix=COPIES, dir=folder))
+            original = copies.enter_context(closing(sqlite3.connect(tables.file, timeout=PATIENCE)))
+            migrated.append((tables, original, _changes(original), _migrated_copy(tables, Path(place), backup)))
+        for copied in migrated:
+            _put_back(*copied)
+
+
+def _migrated_copy(tables: LibraryTables, folder: Path, backup: str) -> Path:
     copy = folder / tables.file.name
-    with closing(sqlite3.connect(tables.file, timeout=PATIENCE)) as original:
-        before = _changes(original)
-        copy_database(tables.file, copy)
-        program, environment = tables.migration(copy)
-        done = run_child(program, LONGEST, env=dict(environment))
-        after = stored_revision(copy)
-        if done.returncode or after != tables.revisions.installed:
-            output = "\n".join((done.stdout + done.stderr).splitlines()[-LINES:])
-            raise ArtifactError(
-                f"{tables.library} could not migrate its database", where=tables.file, cause=output,
-                value=f"tables of revision {after}",
-                remedy=f"it is as it was; the release before works with it, or reviewlm home restore {backup}",
-            )
-        until = time.monotonic() + PATIENCE
+    copy_database(tables.file, copy)
+    program, environment = tables.migration(copy)
+    done = run_child(program, LONGEST, env=dict(environment))
+    after = stored_revision(copy)
+    if done.returncode or after != tables.revisions.installed:
+        output = "\n".join((done.stdout + done.stderr).splitlines()[-LINES:])
+        raise ArtifactError(
+            f"{tables.library} could not migrate its database", where=tables.file, cause=output,
+            value=f"tables of revision {after}",
+            remedy="it is as it was: the release before works with it; or "
+            f"`reviewlm home restore {backup} --home NEW_FOLDER`",
+        )
+    return copy
 
-        def require_free(status: int, remaining: int, total: int) -> None:
-            if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > until:
-                raise _in_use(tables.file, "it is locked")
 
-        try:
-            if _changes(original) != before:
-                raise _in_use(tables.file, "it was written to during the upgrade")
-            with closing(sqlite3.connect(copy)) as migrated:
-                migrated.backup(original, progress=require_free)
-        except sqlite3.Error as error:
-            raise ArtifactError(
-                f"{tables.library}'s migrated tables cannot be written", where=tables.file, cause=str(error),
-                remedy="mend that, e.g. free some space; then `reviewlm home upgrade` again",
-            ) from error
+def _put_back(tables: LibraryTables, original: sqlite3.Connection, before: int, copy: Path) -> None:
+    """Write a migrated copy over the original, unless another process has changed it since *before*, or locks it."""
+    until = time.monotonic() + PATIENCE
+
+    def require_free(status: int, remaining: int, total: int) -> None:
+        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > until:
+            raise _in_use(tables.file, "it is locked")
+
+    try:
+        if _changes(original) != before:
+            raise _in_use(tables.file, "it was written to during the upgrade")
+        with closing(sqlite3.connect(copy)) as migrated:
+            migrated.backup(original, progress=require_free)
+    except sqlite3.Error as error:
+        raise ArtifactError(
+            f"{tables.library}'s migrated tables cannot be written", where=tables.file, cause=str(error),
+            remedy="mend that, e.g. free some space; then `reviewlm home upgrade` again",
+        ) from error
 
 
 def _changes(database: sqlite3.Connection) -> int:

@@ -19,6 +19,9 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
 
 from core.credentials import credentials_of, prefect_server
 from core.environment import TRACKING_VARIABLE
@@ -197,13 +200,22 @@ def _launch(
 
 
 def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, name: str) -> None:
-    until = time.monotonic() + HEALTHY_SECONDS
+    """Wait until the process itself answers; the server of another home at the same port would answer, too."""
+    until, port = time.monotonic() + HEALTHY_SECONDS, urlsplit(url).port or 0
     while time.monotonic() < until and process.poll() is None:
-        with suppress(OSError):  # any error status raises, too
-            urllib.request.urlopen(url, timeout=SECONDS).close()
-            return
+        with suppress(OSError, psutil.Error):  # any error status raises, too
+            if port in _ports_of(process.pid):
+                urllib.request.urlopen(url, timeout=SECONDS).close()
+                return
         time.sleep(0.5)
     raise ReviewLMError(f"The {name} service does not answer", where=url, remedy=f"see {log}")
+
+
+def _ports_of(pid: int) -> set[int]:
+    """Return the ports at which a process and its children listen."""
+    process = psutil.Process(pid)
+    connections = [one for each in (process, *process.children(recursive=True)) for one in each.net_connections("tcp")]
+    return {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
 
 
 def status(home: Path) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from core.errors import Unreadable
 from core.output import write_output
@@ -58,8 +58,11 @@ def read_alerts(home: Path) -> AlertSettings:
     except FileNotFoundError:
         return AlertSettings()
     except (OSError, ValueError) as error:
+        cause = str(error)
+        if isinstance(error, ValidationError):  # its text shows the input, and an address may be a password
+            cause = "; ".join(f"{'.'.join(map(str, one['loc'][:1]))} {one['msg']}".strip() for one in error.errors())
         raise Unreadable(
-            "The addresses of alerts cannot be read", where=file, cause=str(error),
+            "The addresses of alerts cannot be read", where=file, cause=cause,
             remedy="set them again with `reviewlm home alerts set`",
         ) from error
 

@@ -22,7 +22,9 @@ def alerts_set(
         str, typer.Option("--file", help="File with an address a line (mailto://user:password@host?to=…); '-' reads "
                                          "standard input. Other users see what stands on a command line.")
     ] = "",
-    silence_days: Annotated[float, typer.Option(min=0.0002, help="Days without a retrain until an alert.")] = 8,
+    silence_days: Annotated[
+        float, typer.Option(min=0.0002, max=3650, help="Days without a retrain until an alert.")
+    ] = 8,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Send alerts to these addresses, and no others; a running server of `services start` takes them over at once.

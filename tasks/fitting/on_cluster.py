@@ -372,18 +372,18 @@ class ClusterRun:
 
     def _followed(self, ray: Any, actor: Any, ends: list[Any], job: Job, report: Listen) -> dict[str, Any]:
         """Forward progress and files of an actor until all have ended; return how that one ended."""
-        last = None
+        last, polls = None, 0
         while True:
-            ready, polls = ray.wait(ends, num_returns=len(ends), timeout=POLL_SECONDS)[0], 0
+            ready = ray.wait(ends, num_returns=len(ends), timeout=POLL_SECONDS)[0]
             ended = len(ready) == len(ends) or _error_among(ray, ready) is not None
             pending = actor.news.remote()
             while not (interrupted() or ray.wait([pending], timeout=POLL_SECONDS)[0]):
                 polls += 1
-                if polls == WAIT_POLLS:
+                if polls == WAIT_POLLS:  # before the first answer: an actor that has begun has its node
                     log.warning("%s: no node of the cluster is free yet", job.name)
             if interrupted():
                 raise ClusterFailed(f"The {job.DEED} of '{job.name}' was interrupted; its node stops it, too")
-            news = ray.get(pending)
+            news, polls = ray.get(pending), WAIT_POLLS
             for entry in news.logs:
                 logging.getLogger(entry["logger"]).log(entry["level"], "%s", entry["log"])
             received(news.changed, job.work)

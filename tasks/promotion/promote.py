@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 5
 """Maximum number of decisions. Each retry means that another gate promoted a model during one scoring."""
 CARD_FILE = "model_card.md"
+PASSED_OVER_LENGTH = 2000
+"""Of a tag with all figures, which is cut at 5,000 characters, and must stay JSON."""
 Judged = TypeVar("Judged")
 
 
@@ -186,7 +188,7 @@ def decision_tags(decision: Decision, title: str) -> dict[str, str]:
     """Return a decision as tags of its version: the reason, a line for each rule, the figures, preset and data."""
     figures = {name: shown(value, UNITS.get(name, "")) for name, value in decision.figures.items()}
     if decision.passed_over:
-        figures["passed over"] = "; ".join(decision.passed_over)
+        figures["passed over"] = tag.shorten("; ".join(decision.passed_over), PASSED_OVER_LENGTH)
     return {
         tag.REASON: decision.reason, tag.MADE_FROM: title,
         tag.DECISION_FIGURES: json.dumps(figures, ensure_ascii=False),

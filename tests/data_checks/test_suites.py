@@ -227,6 +227,11 @@ def report(folder, **limits):
     return check_with(folder / "suite.json", stored(pl.DataFrame({"n": [1, 2, 3]})), folder / "docs")
 
 
+def test_a_bound_that_is_no_number_is_not_written_as_no_bound(tmp_path):
+    with pytest.raises(ValueError, match="inf"):
+        save_suite(Suite("numbers", [Check("between", "n", max=float("inf"))]), tmp_path / "suite.json")
+
+
 @pytest.mark.parametrize(
     ("limits", "blocks", "logged"),
     [

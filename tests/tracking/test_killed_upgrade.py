@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import ConfigError
+from core.errors import ArtifactError, ConfigError
 from core.sqlite_files import LibraryTables, Revisions
 from tests.marked_cases import long_but
 from tests.tracking.killed_upgrade import MIGRATION, NEW, OLD, contents, make_home, run
@@ -110,6 +110,16 @@ def older_tables(file: Path, folder: Path, meanwhile: Callable[[], object] = lam
     return LibraryTables("MLflow", file, Revisions("one", "two"), migration)
 
 
+def test_no_database_is_migrated_if_the_migration_of_another_fails(home: Path, tmp_path: Path) -> None:
+    def fails(copy: Path) -> tuple[list[str], dict[str, str]]:
+        return ["-c", "raise SystemExit(1)"], dict(os.environ)
+
+    failing = LibraryTables("Prefect", home / "prefect" / "prefect.db", Revisions("one", "two"), fails)
+    with pytest.raises(ArtifactError):
+        migrate([older_tables(home / "mlflow.db", tmp_path), failing], tmp_path, "backup.tar")
+    assert contents(home) == {"MLflow": OLD, "Prefect": OLD}
+
+
 def test_a_database_that_another_program_locks_stays_as_it_was(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,7 +128,7 @@ def test_a_database_that_another_program_locks_stays_as_it_was(
     with closing(sqlite3.connect(file)) as database:
         database.execute("BEGIN IMMEDIATE")
         with pytest.raises(ConfigError, match="in use"):
-            migrate(older_tables(file, tmp_path), tmp_path, "backup.tar")
+            migrate([older_tables(file, tmp_path)], tmp_path, "backup.tar")
     assert contents(home)["MLflow"] == OLD
 
 
@@ -133,6 +143,6 @@ def test_a_database_that_is_written_to_while_its_copy_is_migrated_keeps_what_was
             database.execute("INSERT INTO rows VALUES ('c')")
 
     with pytest.raises(ConfigError, match="in use"):
-        migrate(older_tables(file, tmp_path, write), tmp_path, "backup.tar")
+        migrate([older_tables(file, tmp_path, write)], tmp_path, "backup.tar")
     with closing(sqlite3.connect(file)) as database:
         assert database.execute("SELECT * FROM rows").fetchall() == [("a",), ("b",), ("c",)]

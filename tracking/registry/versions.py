@@ -71,7 +71,9 @@ class Version:
     @property
     def siblings(self) -> dict[str, str]:
         """Addresses of the logged models of the other models of its run, by model name."""
-        return dict(json.loads(self.tags.get(RUN_MODELS, "{}")))
+        with suppress(ValueError):  # a tag of very many models is cut
+            return dict(json.loads(self.tags.get(RUN_MODELS, "{}")))
+        return {}
 
     def as_row(self) -> dict[str, Any]:
         """Return the row for a list of versions, as JSON values."""

@@ -159,10 +159,17 @@ class Records:
     def is_left(self, record: Record) -> bool:
         """Return whether the process that had a run open is gone.
 
-        A home that was restored from a backup has no locks. Its runs in a server may go on in the original home.
+        A home that was restored from a backup has no locks, and the locks of a copy are other files than those that
+        were held. Runs of such a home in a server may go on in the original home.
         """
         lock = self.folder / record.run / LOCK
-        return record.open and (not is_open(lock) if lock.exists() else self.folder.name == OWN)
+        try:
+            copied = lock.read_text(encoding="ascii") != str(lock.stat().st_ino)
+        except FileNotFoundError:
+            copied = True
+        except OSError:  # of another user
+            copied = False
+        return record.open and (self.folder.name == OWN if copied else not is_open(lock))
 
     def keep_files(self, record: Record) -> None:
         """Copy the files that a record names and that could not be sent; bundles never change and are linked."""

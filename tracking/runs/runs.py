@@ -106,8 +106,13 @@ class Tracker(Publisher):
         remember_store(self)
         file = self.records.folder / run / LOCK
         with disk_errors(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            _open[file] = self, run, hold(file)
+            with self.records.lock(run):  # not while another process ends it
+                file.parent.mkdir(parents=True, exist_ok=True)
+                descriptor = hold(file)
+            if descriptor is not None:
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, str(os.fstat(descriptor).st_ino).encode())
+            _open[file] = self, run, descriptor
         try:
             self.write(run, open=True, **part)
         except BaseException:

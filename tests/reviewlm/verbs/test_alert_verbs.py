@@ -93,3 +93,10 @@ def test_a_damaged_file_is_named(home: Path) -> None:
     (home / FILE).write_text("{}")
     with pytest.raises(Unreadable, match=r"alerts\.json"):
         read_alerts(home)
+
+
+def test_an_error_about_the_file_shows_no_address(home: Path) -> None:
+    (home / FILE).write_text('{"addresses": [{"url": "slack://SECRET"}], "silence_days": 8}')
+    with pytest.raises(Unreadable) as error:
+        read_alerts(home)
+    assert "SECRET" not in str(error.value)

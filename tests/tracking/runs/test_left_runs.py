@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[3]
 WRITER = """
 import os, signal, sys
 from pathlib import Path
+from shutil import copytree
 from core.config.presets import load_config
 from tracking.registry.opening import tracker_at
 tracker = tracker_at(load_config(sys.argv[1], []))
@@ -92,6 +94,18 @@ def test_a_restored_home_without_locks_ends_the_runs_of_its_own_store_and_not_th
     run = Record("run", "reviewlm", open=True)
     assert Records(tmp_path, home_database(tmp_path)).is_left(run)
     assert not Records(tmp_path, "http://mlflow.invalid:5000").is_left(run)
+
+
+def test_a_copy_of_a_home_does_not_end_the_runs_that_its_original_has_open(tmp_path: Path) -> None:
+    shared = "http://mlflow.invalid:5000"
+    (home := tmp_path / "home").mkdir()
+    run = Tracker(shared, "reviewlm", home / "mlartifacts").start_run("run")  # it waits, since nobody answers
+    left = [
+        records.is_left(record) for place in (home, copytree(home, tmp_path / "copy"))
+        if (record := (records := Records(place, shared)).read(run)) is not None
+    ]
+    assert left == [False, False]
+    end_open_runs()
 
 
 def test_a_run_that_was_deleted_in_mlflow_is_forgotten(config: RunConfig) -> None:
