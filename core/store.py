@@ -124,11 +124,7 @@ class Store:
 
         For callers that can continue without it.
         """
-        try:
-            return self.find(stage, digest)
-        except Damaged as error:
-            log.warning("%s", error)
-            return None
+        return _usable(self.find, stage, digest)
 
     def open(self, stage: str, digest: str) -> Artifact:
         """Return an artifact that must exist.
@@ -144,11 +140,7 @@ class Store:
 
     def listed(self, stage: str, digest: str) -> Artifact | None:
         """Return the artifact as `all` lists it, for callers that need only its manifest; None if it is damaged."""
-        try:
-            return self._listed(stage, digest)
-        except Damaged as error:
-            log.warning("%s", error)
-            return None
+        return _usable(self._listed, stage, digest)
 
     def all(self, stage: str) -> Iterator[Artifact]:
         """Yield the artifacts of a stage, newest first; damaged ones are skipped with a warning.
@@ -305,6 +297,14 @@ class Store:
             aside.parent.mkdir(exist_ok=True)
             folder.rename(aside)
             log.info("%s: the previous result is kept in %s", stage, aside)
+
+
+def _usable(find: Callable[[str, str], Artifact | None], stage: str, digest: str) -> Artifact | None:
+    try:
+        return find(stage, digest)
+    except Damaged as error:
+        log.warning("%s", error)
+        return None
 
 
 def publish(work: Path, final: Path, manifest: Mapping[str, Any]) -> dict[str, Stamp]:

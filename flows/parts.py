@@ -186,11 +186,8 @@ def measure_models(
         Exception: That of the first model with a work that failed, after all others are measured.
     """
     scored = {model.spec.name: score(config, model, prepared) for model in fitted}
-
-    def seconds(model: Fitted) -> float:
-        return float(scored[model.spec.name][0].artifact.facts["score_seconds"])
-
-    models = sorted(fitted, key=seconds, reverse=True)
+    seconds = {name: float(scores[0].artifact.facts["score_seconds"]) for name, scores in scored.items()}
+    models = sorted(fitted, key=lambda model: seconds[model.spec.name], reverse=True)
     works = [
         (
             observe.submit(config, model, scored[model.spec.name], prepared), audit.submit(config, model, prepared),
@@ -206,8 +203,7 @@ def measure_models(
         except Exception as error:
             failed.append(error)
         else:
-            name = model.spec.name
-            measured[name] = measure(config, model, scored[name], observed, audited, samples)
+            measured[model.spec.name] = measure(config, model, scored[model.spec.name], observed, audited, samples)
     if failed:
         raise failed[0]
     return compare_models(config, prepared, [measured[model.spec.name] for model in fitted], parent_run_id)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
@@ -85,22 +84,14 @@ def with_absolute_paths(preset: str, input: Inputs, overrides: Overrides) -> dic
 def _with_absolute_path(override: str) -> str:
     key, value = split_override(override)
     named = any(key == setting or key.startswith(f"{setting}.") for setting in NAMES_FILES)
-    return f"{key}={_toml(_absolute(value))}" if named and value else override
+    if not named or not value or not isinstance(value, str | list):
+        return override
+    return f"{key}={json.dumps(_absolute(value), ensure_ascii=False)}"
 
 
-def _absolute(value: Any) -> Any:
-    """Return a path, or the paths of a list or a section, as absolute ones; anything else as it is."""
-    if isinstance(value, str):
-        return str(Path(value).absolute())
-    if isinstance(value, Mapping):
-        return {name: _absolute(one) for name, one in value.items()}
-    return [_absolute(one) for one in value] if isinstance(value, Sequence) else value
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(name)} = {_toml(one)}" for name, one in value.items()) + "}"
-    return json.dumps(value, ensure_ascii=False)
+def _absolute(value: str | list[str]) -> Any:
+    """Return a path, or the paths of a list, as absolute ones."""
+    return str(Path(value).absolute()) if isinstance(value, str) else [_absolute(one) for one in value]
 
 
 def on_workers(flow: Flow[P, R], workers: int) -> Flow[P, R]:

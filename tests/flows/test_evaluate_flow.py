@@ -1,4 +1,4 @@
-"""The order of an evaluation's works, and what is done where one of them fails."""
+"""What is done where a work of an evaluation fails."""
 
 from __future__ import annotations
 
@@ -21,36 +21,25 @@ SPECS = (
 SECONDS = {"kn": 1.0, "rnn": 3.0, "mix": 5.0, "lstm": 4.0, "cached": 6.0}
 
 
-class Works:
-    """Stands in for all stages of the flow: notes what is asked for, in order."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, failing: str = "") -> None:
-        self.asked: list[str] = []
-        self.failing = failing
-        for name in ("observe", "audit", "write_samples"):
-            monkeypatch.setattr(parts, name, SimpleNamespace(submit=self._submitting(name)))
-        monkeypatch.setattr(parts, "score", self._score)
-        monkeypatch.setattr(parts, "measure", lambda config, model, scores, *works: (model.spec.name, works))
-        monkeypatch.setattr(parts, "compare_models", lambda config, prepared, measured, run: measured)
-
-    def _score(self, config: Any, model: Any, prepared: Any) -> tuple[Any, Any]:
-        self.asked.append(f"score {model.spec.name}")
-        scores = SimpleNamespace(artifact=SimpleNamespace(facts={"score_seconds": SECONDS[model.spec.name]}))
-        return scores, scores
-
-    def _submitting(self, stage: str) -> Any:
+def stand_in(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    """Replace all stages of the flow; the work that is named fails."""
+    def submitting(stage: str) -> Any:
         def submit(config: Any, model: Any, *more: Any) -> Any:
-            work = f"{stage} {model.spec.name}"
-            self.asked.append(work)
-            return SimpleNamespace(result=lambda: self._result(work))
+            def result() -> str:
+                if (work := f"{stage} {model.spec.name}") == failing:
+                    raise ValueError(work)
+                return work
 
-        return submit
+            return SimpleNamespace(result=result)
 
-    def _result(self, work: str) -> str:
-        if work == self.failing:
-            raise ValueError(work)
-        self.asked.append(f"done {work}")
-        return work
+        return SimpleNamespace(submit=submit)
+
+    def score(config: Any, model: Any, prepared: Any) -> Any:
+        return [SimpleNamespace(artifact=SimpleNamespace(facts={"score_seconds": SECONDS[model.spec.name]}))]
+
+    for name in ("observe", "audit", "write_samples"):
+        monkeypatch.setattr(parts, name, submitting(name))
+    monkeypatch.setattr(parts, "score", score)
 
 
 def measured() -> Any:
@@ -63,7 +52,7 @@ def measured() -> Any:
 def test_a_work_that_fails_keeps_no_other_model_from_being_measured(
     monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    Works(monkeypatch, failing)
+    stand_in(monkeypatch, failing)
     logged: list[str] = []
     monkeypatch.setattr(parts, "measure", lambda config, model, *more: logged.append(model.spec.name))
     with pytest.raises(ValueError, match=failing):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -40,12 +40,11 @@ class Fits:
 def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[Any]]]:
     pools: list[ThreadPoolExecutor] = []
 
-    def flow(fits: Fits, *models: dict[str, Any], classifiers: Sequence[dict[str, Any]] = ()) -> list[Any]:
+    def flow(fits: Fits, *models: dict[str, Any]) -> list[Any]:
         pools.append(fits.pool)
         monkeypatch.setattr(flows.parts, "fit", fits)
-        chosen = {"models": list(classifiers), "baseline": classifiers[0]["name"]} if classifiers else {}
-        config = parse_config({"models": list(models), "baseline": "kn5", "classification": chosen})
-        return flows.parts.fit_models.fn(config, None, "parent", bool(classifiers))
+        config = parse_config({"models": list(models), "baseline": "kn5"})
+        return flows.parts.fit_models.fn(config, None, "parent")
 
     yield flow
     for pool in pools:
