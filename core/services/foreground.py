@@ -10,22 +10,19 @@ Host name and password are checked as always (`core/web_guard.py`).
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from core.credentials import credentials_of, prefect_server
 from core.environment import home_folder, prepare_environment
 from core.errors import ConfigError
+from core.services import launch
 from core.services.join import environment_of
-from core.services.launch import OF_PREFECT, SERVERS, server_command, worker_command
-from core.services.pools import POOLS, PROJECT, deploy
+from core.services.launch import SERVERS, WORKERS
+from core.services.pools import PROJECT, deploy
 from core.services.service_list import DEFAULT_PORTS, Service
 
 EVERYWHERE = "0.0.0.0"
-WORKERS = {f"worker-{pool}": pool for pool in POOLS}
-NAMES = (*SERVERS, *WORKERS)
 
 
 def command_of(name: str) -> Sequence[str]:
@@ -34,11 +31,9 @@ def command_of(name: str) -> Sequence[str]:
     Raises:
         ConfigError: There is no such service.
     """
-    if name in SERVERS:
-        return server_command(SERVERS[name][1], EVERYWHERE, DEFAULT_PORTS[name])
-    if pool := WORKERS.get(name):
-        return worker_command(pool, f"reviewlm-{platform.node()}-{pool}")
-    raise ConfigError("There is no such service", value=name, remedy=f"name one of {', '.join(NAMES)}")
+    if name not in (names := (*SERVERS, *WORKERS)):
+        raise ConfigError("There is no such service", value=name, remedy=f"name one of {', '.join(names)}")
+    return launch.command_of(name, EVERYWHERE, DEFAULT_PORTS.get(name, 0))
 
 
 def variables_of(name: str, home: Path, given: Mapping[str, str]) -> dict[str, str]:
@@ -51,11 +46,8 @@ def variables_of(name: str, home: Path, given: Mapping[str, str]) -> dict[str, s
     Raises:
         ConfigError: A worker was not told where Prefect's server is.
     """
-    if name == "prefect":
-        pages = given.get("PREFECT_UI_URL", "")
-        return {**OF_PREFECT, **prefect_server(credentials_of(home), pages)}
     if name not in WORKERS:
-        return {}
+        return launch.variables_of(name, home, given.get("PREFECT_UI_URL", ""))
     if not (address := given.get("PREFECT_API_URL", "")):
         raise ConfigError("A worker needs the address of Prefect's server", remedy="set PREFECT_API_URL")
     return environment_of(home, {"prefect": Service("prefect", "", address.removesuffix("/api"))})

@@ -10,13 +10,14 @@ Report which services run, and whether they answer.
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +30,7 @@ from core.errors import ReviewLMError
 from core.processes import keep_running
 from core.processes.leftovers import lasting_environment, process_name
 from core.services.join import OF_TERMINAL, environment_of
-from core.services.pools import PROJECT, deploy, usable_pools
+from core.services.pools import POOLS, PROJECT, deploy, usable_pools
 from core.services.service_list import (
     DEFAULT_PORTS,
     Service,
@@ -46,6 +47,7 @@ SERVERS = {
     "mlflow": ("MLflow server", "tracking.mlflow_server", "/health"),
 }
 """Name, application and page that tells when it is ready, of each web server."""
+WORKERS = {f"worker-{pool}": pool for pool in POOLS}
 CHAMPION = "serve"
 Report = Callable[[str, float | None, str], object]
 HEALTHY_SECONDS = 120.0
@@ -82,26 +84,21 @@ def start(
     before, elsewhere = set(services), tracking_uri.startswith("http")
     _require_tracking(services.values(), tracking_uri)
     os.environ[TRACKING_VARIABLE] = tracking_uri
+    starter = Starter(home, services)
     try:
-        for name, (title, module, health) in SERVERS.items():
-            if elsewhere and name == "mlflow":
-                continue
-            with _timed(report, title) as note:
-                note += [services[name].address + ", runs already"] if name in services else [
-                    _serve(home, services, name, module, health)]
-        environment = environment_of(home, services)
-        launch_one, pools = partial(_launch, home, services), usable_pools()
+        for name in SERVERS if not elsewhere else ("prefect",):
+            with _timed(report, SERVERS[name][0]) as note:
+                note.append(f"{services[name].address}, runs already" if name in services else starter.serve(name))
+        environment, pools = environment_of(home, services), usable_pools()
         with _timed(report, "pools, limits and deployments"):
             deploy(environment, pools, home, deploy_again)
-        for pool in pools:
-            if f"worker-{pool}" not in services:
-                with _timed(report, f"worker of {pool}"):
-                    command = worker_command(pool, f"reviewlm-{pool}")
-                    launch_one(f"worker-{pool}", command, environment=environment)
+        for name in (name for name, pool in WORKERS.items() if pool in pools and name not in services):
+            with _timed(report, f"worker of {WORKERS[name]}"):
+                starter.launch(name, command_of(name, "", 0), environment)
         if serve and CHAMPION not in services:
-            port = _port(home, CHAMPION)
             with _timed(report, "server of the champion"):
-                launch_one(CHAMPION, [*serve, "--port", str(port)], f"http://127.0.0.1:{port}")
+                port = str(starter.port(CHAMPION))
+                starter.launch(CHAMPION, [*serve, "--port", port], os.environ, f"http://127.0.0.1:{port}")
     except BaseException:
         stop(home, keep=before)
         raise
@@ -124,43 +121,20 @@ def _require_tracking(services: Iterable[Service], tracking_uri: str) -> None:
             )
 
 
-def _serve(home: Path, services: dict[str, Service], name: str, module: str, health: str) -> str:
-    """Start a web server on the loopback address: the application of *module*, behind `core/web_guard.py`.
-
-    Wait until it answers. Return its address, with a note if it could not get the wanted port.
-    """
-    wanted = kept_ports(home).get(name, DEFAULT_PORTS[name])
-    port = _port(home, name)
-    address = f"http://127.0.0.1:{port}"
-    environment = {**os.environ, "REVIEWLM_HOME": str(home)}
-    environment.pop(OF_TERMINAL, None)
-    if name == "prefect":
-        environment |= {**OF_PREFECT, **prefect_server(credentials_of(home), address)}
-    _launch(home, services, name, server_command(module, "127.0.0.1", port), address, health, environment)
-    if port == wanted:
-        return address
-    return f"{address}, because another program uses port {wanted}, to which links of earlier runs lead"
-
-
-def server_command(module: str, host: str, port: int) -> list[str]:
-    """Return the words after `python` that run the application of a module."""
+def command_of(name: str, host: str, port: int) -> list[str]:
+    """Return the words after `python` that run a web server or the worker of a pool."""
+    if pool := WORKERS.get(name):
+        worker = f"reviewlm-{platform.node()}-{pool}"
+        return ["-m", "prefect", "worker", "start", "--pool", pool, "--name", worker]
     return [
-        "-m", "uvicorn", "--factory", f"{module}:application", "--host", host, "--port", str(port),
+        "-m", "uvicorn", "--factory", f"{SERVERS[name][1]}:application", "--host", host, "--port", str(port),
         "--lifespan", "on", "--log-level", "warning", "--no-access-log", "--no-proxy-headers", "--no-server-header",
     ]
 
 
-def worker_command(pool: str, name: str) -> list[str]:
-    """Return the words after `python` that run a worker of a pool."""
-    return ["-m", "prefect", "worker", "start", "--pool", pool, "--name", name]
-
-
-def _port(home: Path, name: str) -> int:
-    """Return the port of a service: the one it had, or the next free one, which it keeps."""
-    ports = kept_ports(home)
-    port = free_port(ports.get(name, DEFAULT_PORTS[name]))
-    keep_ports(home, {**ports, name: port})
-    return port
+def variables_of(name: str, home: Path, origin: str) -> dict[str, str]:
+    """Return what a web server, whose pages are at *origin*, needs in its environment."""
+    return {**OF_PREFECT, **prefect_server(credentials_of(home), origin)} if name == "prefect" else {}
 
 
 @contextmanager
@@ -177,45 +151,77 @@ def _timed(report: Report, step: str) -> Iterator[list[str]]:
         report(step, time.monotonic() - began, "; ".join(notes))
 
 
-def _launch(
-    home: Path, services: dict[str, Service], name: str, command: list[str], address: str = "", health: str = "",
-    environment: dict[str, str] | None = None,
-) -> None:
-    logs = home / "logs"
-    logs.mkdir(exist_ok=True)
-    environment = lasting_environment(environment or os.environ)
-    file = logs / f"{name}.log"
-    if file.exists() and file.stat().st_size > LOG_BYTES:
-        file.replace(file.with_suffix(".log.1"))
-    with file.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", keep_running.__file__, *command], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-            env=environment, cwd=PROJECT, start_new_session=True,
-        )
-    tracking = os.environ.get(TRACKING_VARIABLE, "")
-    services[name] = Service(name, process_name(process.pid), address, str(home), tracking)
-    remember(home, services.values())
-    if health:
-        _wait_until_healthy(address + health, process, file, name)
+@dataclass
+class Starter:
+    """Starts services of a home.
+
+    Args:
+        home: The folder.
+        services: Those that run, by name; what is started comes to them.
+    """
+
+    home: Path
+    services: dict[str, Service]
+
+    def serve(self, name: str) -> str:
+        """Start a web server on the loopback address, behind `core/web_guard.py`, and wait until it answers.
+
+        Return its address, with a note if it could not get the wanted port.
+        """
+        wanted, port = kept_ports(self.home).get(name, DEFAULT_PORTS[name]), self.port(name)
+        address = f"http://127.0.0.1:{port}"
+        environment = {**os.environ, "REVIEWLM_HOME": str(self.home), **variables_of(name, self.home, address)}
+        environment.pop(OF_TERMINAL, None)
+        self.launch(name, command_of(name, "127.0.0.1", port), environment, address, READY[name])
+        if port == wanted:
+            return address
+        return f"{address}, because another program uses port {wanted}, to which links of earlier runs lead"
+
+    def port(self, name: str) -> int:
+        """Return the port of a service: the one it had, or the next free one, which it keeps."""
+        ports = kept_ports(self.home)
+        port = free_port(ports.get(name, DEFAULT_PORTS[name]))
+        keep_ports(self.home, {**ports, name: port})
+        return port
+
+    def launch(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], address: str = "", health: str = ""
+    ) -> None:
+        """Start a program that is kept running, note it among the services, and wait until its page answers."""
+        file = self.home / "logs" / f"{name}.log"
+        file.parent.mkdir(exist_ok=True)
+        if file.exists() and file.stat().st_size > LOG_BYTES:
+            file.replace(file.with_suffix(".log.1"))
+        with file.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-P", keep_running.__file__, *command], stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL, env=lasting_environment(environment), cwd=PROJECT, start_new_session=True,
+            )
+        tracking = os.environ.get(TRACKING_VARIABLE, "")
+        self.services[name] = Service(name, process_name(process.pid), address, str(self.home), tracking)
+        remember(self.home, self.services.values())
+        until = time.monotonic() + HEALTHY_SECONDS
+        # the process itself: the server of another home at the same port would answer, too
+        while health and not (_listens(process.pid, urlsplit(address).port) and _answers(address + health)):
+            if time.monotonic() >= until or process.poll() is not None:
+                raise ReviewLMError(f"The {name} service does not answer", where=address + health, remedy=f"see {file}")
+            time.sleep(0.5)
 
 
-def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path, name: str) -> None:
-    """Wait until the process itself answers; the server of another home at the same port would answer, too."""
-    until, port = time.monotonic() + HEALTHY_SECONDS, urlsplit(url).port or 0
-    while time.monotonic() < until and process.poll() is None:
-        with suppress(OSError, psutil.Error):  # any error status raises, too
-            if port in _ports_of(process.pid):
-                urllib.request.urlopen(url, timeout=SECONDS).close()
-                return
-        time.sleep(0.5)
-    raise ReviewLMError(f"The {name} service does not answer", where=url, remedy=f"see {log}")
+def _answers(url: str) -> bool:
+    with suppress(OSError):  # any error status raises, too
+        urllib.request.urlopen(url, timeout=SECONDS).close()
+        return True
+    return False
 
 
-def _ports_of(pid: int) -> set[int]:
-    """Return the ports at which a process and its children listen."""
-    process = psutil.Process(pid)
-    connections = [one for each in (process, *process.children(recursive=True)) for one in each.net_connections("tcp")]
-    return {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
+def _listens(pid: int, port: int | None) -> bool:
+    """Return whether a process or a child of it listens at a port."""
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        connections = [one for each in (process, *process.children(True)) for one in each.net_connections("tcp")]
+        return any(one.laddr.port == port and one.status == psutil.CONN_LISTEN for one in connections)
+    return False
 
 
 def status(home: Path) -> list[dict[str, Any]]:
@@ -229,8 +235,4 @@ def status(home: Path) -> list[dict[str, Any]]:
 def _state(service: Service) -> str:
     if service.name not in READY:
         return "runs"
-    try:
-        urllib.request.urlopen(service.address + READY[service.name], timeout=SECONDS).close()
-    except OSError:  # any error status, too
-        return "does not answer"
-    return "answers"
+    return "answers" if _answers(service.address + READY[service.name]) else "does not answer"

@@ -140,9 +140,8 @@ def running_prefect(home: Path, *pools: str) -> Iterator[tuple[Services, dict[st
         patch.setenv("PREFECT_WORKER_QUERY_SECONDS", "2")
         with socket.create_server(("127.0.0.1", 0)) as free:  # the usual one may be that of other tests
             keep_ports(home, {"prefect": free.getsockname()[1]})
-        _, module, health = launch.SERVERS["prefect"]
         try:
-            launch._serve(home, started, "prefect", module, health)
+            launch.Starter(home, started).serve("prefect")
             environment = environment_of(home, started)
             for pool in pools:
                 start_worker(home, pool, environment)
@@ -154,7 +153,7 @@ def running_prefect(home: Path, *pools: str) -> Iterator[tuple[Services, dict[st
 def start_worker(home: Path, pool: str, environment: dict[str, str]) -> None:
     """Start the worker of a pool beside the services that run."""
     command = ["-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
-    launch._launch(home, running_in(home), f"worker-{pool}", command, environment=environment)
+    launch.Starter(home, running_in(home)).launch(f"worker-{pool}", command, environment)
 
 
 def running_in(home: Path) -> dict[str, service_list.Service]:

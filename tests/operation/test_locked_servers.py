@@ -32,8 +32,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, di
     os.environ["PREFECT_HOME"], prefect_home = str(home / "prefect"), os.environ["PREFECT_HOME"]
     try:
         keep_ports(home, {"prefect": 4300, "mlflow": 5100})
-        for name, (_, module, health) in launch.SERVERS.items():
-            launch._serve(home, started, name, module, health)
+        for name in launch.SERVERS:
+            launch.Starter(home, started).serve(name)
         yield home, {name: int(service.address.rpartition(":")[2]) for name, service in started.items()}
     finally:
         service_list.stop(home)

@@ -115,7 +115,7 @@ def test_the_pages_of_a_copied_home_show_and_give_its_files(
             return bytes(answer.read())
 
     def command(port: int) -> list[str]:
-        return launch.server_command("tracking.mlflow_server", "127.0.0.1", port)
+        return launch.command_of("mlflow", "127.0.0.1", port)
 
     server = Served(command, tmp_path, "/health", program="python", PYTHONPATH=str(ROOT))
     address = server.address

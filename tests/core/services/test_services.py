@@ -71,9 +71,8 @@ def test_a_service_is_known_whatever_the_clock_says(
 ) -> None:
     """The system computes the start of a process from its clock: set back by a day, that start moves by a day too."""
     services_of: dict[str, Service] = {}
-    (tmp_path / "logs").mkdir()
     monkeypatch.setattr(launch.subprocess, "Popen", lambda *_, **__: sleeper)
-    launch._launch(tmp_path, services_of, "prefect", ["python"])
+    launch.Starter(tmp_path, services_of).launch("prefect", ["python"], {})
     real = psutil.Process.create_time
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: real(process) - 86_400)
     assert [entry.name for entry in service_list.running(tmp_path)] == ["prefect"]
@@ -142,13 +141,12 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Names and addresses of the services that would be started; no process is."""
     found: dict[str, str] = {}
 
-    def only_told(
-        home: Path, known: dict[str, Any], name: str, command: list[str], address: str = "", *_: Any, **__: Any
-    ) -> None:
+    def only_told(starter: launch.Starter, name: str, command: list[str], environment: Any, address: str = "",
+                  health: str = "") -> None:  # fmt: skip
         found[name] = address
-        known[name] = service_list.Service(name, "", address)
+        starter.services[name] = service_list.Service(name, "", address)
 
-    monkeypatch.setattr(launch, "_launch", only_told)
+    monkeypatch.setattr(launch.Starter, "launch", only_told)
     monkeypatch.setattr(launch, "deploy", lambda environment, pools, home, keep: None)
     monkeypatch.setattr(launch, "usable_pools", lambda: ("cpu-pool",))
     return found

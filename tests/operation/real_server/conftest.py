@@ -35,9 +35,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, addresses: list[str]) -> It
     before = {name: os.environ.get(name) for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME")}
     os.environ.pop("PREFECT_API_URL", None)
     os.environ["PREFECT_HOME"] = str(home / "prefect")
-    _, module, health = launch.SERVERS["prefect"]
     try:
-        launch._serve(home, started, "prefect", module, health)
+        launch.Starter(home, started).serve("prefect")
         yield from alerting(started["prefect"].address, home, addresses)
     finally:
         service_list.stop(home)
