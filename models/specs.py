@@ -6,7 +6,7 @@ here. This module must not import numpy or torch, because the configuration impo
 
 from __future__ import annotations
 
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
@@ -216,8 +216,7 @@ def parts_of(spec: Any) -> tuple[str, ...]:
 
 def model_class(kind: str) -> Any:
     """Return the class of a kind; it has the class method `load(...)` (see `bundles/bundle.py`)."""
-    module, name = KINDS[kind][1].split(":")
-    return getattr(import_module(module, __package__), name)
+    return resolve_name(f"{__package__}{KINDS[kind][1]}")
 
 
 to_dict = stored

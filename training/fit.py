@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from models.specs import ModelSpec
@@ -34,6 +33,4 @@ def fit_model(
     Raises:
         ModelError: As the fit of its kind.
     """
-    module, name = FITS[spec.kind].split(":")
-    fit: Callable[..., FitResult] = getattr(import_module(module), name)
-    return fit(spec, vocabulary, train, validation, context)
+    return resolve_name(FITS[spec.kind])(spec, vocabulary, train, validation, context)

@@ -7,7 +7,7 @@ the weights of a language model (`docs/concepts/other_models/labelling.md`).
 from __future__ import annotations
 
 from dataclasses import field
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
@@ -202,8 +202,7 @@ CLASSIFIERS: dict[str, tuple[type, str]] = {
 
 def classifier_class(kind: str) -> Any:
     """Return the class of a kind; it has the class method `load(...)`; `training/labelling/fitting.py` fits it."""
-    module, name = CLASSIFIERS[kind][1].split(":")
-    return getattr(import_module(module, __package__), name)
+    return resolve_name(f"{__package__}{CLASSIFIERS[kind][1]}")
 
 
 def language_model_of(spec: ClassifierSpec) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,9 +65,7 @@ def fit_classifier(
         name = spec.labels[missing[0]]
         raise ModelError(f"the label {name!r} has no training review: a classifier needs one of each label", "input")
     context.work.mkdir(parents=True, exist_ok=True)
-    module, name = FITS[spec.kind].split(":")
-    fit: Callable[..., Fitted[Classifier]] = getattr(import_module(module), name)
-    fitted = fit(spec, vocabulary, train, validation, context)
+    fitted: Fitted[Classifier] = resolve_name(FITS[spec.kind])(spec, vocabulary, train, validation, context)
     return Fitted(fitted.model, {**fitted.summary, **validation_figures(fitted.model, validation)})
 
 
