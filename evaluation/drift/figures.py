@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from evaluation.drift.decay import HELD_OUT, NEW, Decay
 from evaluation.drift.report import DriftReport, flagged_sentence
 from evaluation.reports.canvas import GREY, PALE, canvas, literal, styles_of
-from evaluation.reports.document import PALETTE, Page, PageSection, PageTable, PageText, Picture, png
+from evaluation.reports.document import PALETTE, Page, PageSection, PageTable, PageText
+from evaluation.reports.report_pictures import Drawing
 
 KNOWN_COLOR, NEW_COLOR = PALETTE[0], PALETTE[1]
 SHOWN, ODD = 15, 10
@@ -36,6 +37,7 @@ def drift_page(report: DriftReport, facts: Mapping[str, Any], odd: pl.DataFrame,
          "limit of the excess": f.limit, "p": f.p_value, "verdict": "drifted" if f.flagged else "same"}
         for f in report.figures
     ]
+    drawn = Drawing("classes", "", histograms(report), "Shares of reviews by class")
     level = f"{report.false_alarm:.1%}"
     method = (
         "A figure is flagged if it exceeds its value by chance by more than its limit, and if so large a value is too "
@@ -52,7 +54,7 @@ def drift_page(report: DriftReport, facts: Mapping[str, Any], odd: pl.DataFrame,
     )  # fmt: skip
     sections = [
         PageSection("Figures", [PageTable.of(rows), method]),
-        PageSection("Stars, lengths, categories", [Picture(png(histograms(report)), "Shares of reviews by class")]),
+        PageSection("Stars, lengths, categories", [drawn.picture]),
         PageSection("Words with the largest part in the divergence, per 1,000 words", [PageTable.of(report.moved)]),
         PageSection("Odd reviews", [found, PageTable.of(oddest.to_dicts())]),
         PageSection("Compared data", [PageTable.facts(facts)]),

@@ -20,7 +20,8 @@ import polars as pl
 from corpus.profile import SAMPLE_WORDS, Profile
 from corpus.splitting.certificate import BINS
 from corpus.splitting.split import TRAIN_FIRST
-from evaluation.reports.document import PALETTE, Page, PageSection, PageTable, Picture, Quote, png
+from evaluation.reports.document import PALETTE, Page, PageSection, PageTable, Picture, Quote
+from evaluation.reports.report_pictures import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,14 +64,13 @@ class Origin:
 
 def draw(profile: Profile, origin: Origin, folder: Path) -> Page:
     """Write the data card into *folder* and return the page as data."""
-    figures = {"lengths": (lengths_figure(profile), "Lines: share of reviews by number of words")}
+    drawings = [Drawing("lengths", "", lengths_figure(profile), "Share of reviews by number of words")]
     if profile.months.height:
-        figures["months"] = (months_figure(profile), "Bars: reviews per month")
-    pictures = {name: Picture(png(figure), alt) for name, (figure, alt) in figures.items()}
+        drawings.append(Drawing("months", "", months_figure(profile), "Reviews per month"))
+    page = data_card(profile, origin, {drawing.name: drawing.picture for drawing in drawings})
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-    for name, picture in pictures.items():
-        (folder / FIGURES / f"{name}.png").write_bytes(picture.png)
-    page = data_card(profile, origin, pictures)
+    for drawing in drawings:
+        (folder / FIGURES / f"{drawing.name}.png").write_bytes(drawing.png)
     (folder / HTML).write_text(page.to_html(), encoding="utf-8")
     (folder / MARKDOWN).write_text(page.to_markdown(), encoding="utf-8")
     return page

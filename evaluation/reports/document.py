@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,21 +63,11 @@ class Quote:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG image, its text for screen readers, and a caption below it.
+    """A drawing (`canvas.svg_of`), which is not escaped, with a title above it and a caption below it."""
 
-    *svg* is shown instead of the image (`canvas.svg_of`). It is not escaped. *title* is shown above it.
-    """
-
-    png: bytes
-    alt: str
-    caption: str = ""
-    svg: str = ""
+    svg: str
     title: str = ""
-
-    @property
-    def base64(self) -> str:
-        """The image as text, to be embedded in the page."""
-        return base64.b64encode(self.png).decode()
+    caption: str = ""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class Drawing:
         from evaluation.reports.canvas import svg_of
 
         alt = f"Figure: {self.title}. {self.caption}"
-        return Picture(b"", alt, self.caption, svg_of(self.figure, self.name, alt), self.title)
+        return Picture(svg_of(self.figure, self.name, alt), self.title, self.caption)
 
     @property
     def png(self) -> bytes:
