@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,18 +84,14 @@ def _tables(file: Path) -> tuple[set[str], str] | None:
     """
     for pause in (0.1, 0.5, 2.0, 0.0):
         try:
-            return _asked(file)
+            with read_only(file) as database:
+                names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            return {str(name) for (name,) in names}, stored_revision(file)
         except sqlite3.DatabaseError as error:
             if any(words in str(error) for words in DAMAGED):
                 raise damaged(file, str(error)) from error
             time.sleep(pause)
     return None
-
-
-def _asked(file: Path) -> tuple[set[str], str]:
-    with read_only(file) as database:
-        names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    return {str(name) for (name,) in names}, stored_revision(file)
 
 
 @cache
@@ -124,11 +119,9 @@ def tables_of(file: Path) -> LibraryTables:
         Damaged, ArtifactError, NotWritable: As `is_ready`.
     """
     revisions = Revisions(revision_of(file), head_revision()) if is_ready(file) else Revisions()
-    return LibraryTables("MLflow", file, revisions, _migration)
-
-
-def _migration(file: Path) -> tuple[Sequence[str], Mapping[str, str]]:
-    return ("-m", "mlflow", "db", "upgrade", database_address(file)), os.environ
+    return LibraryTables(
+        "MLflow", file, revisions, lambda copy: (("-m", "mlflow", "db", "upgrade", database_address(copy)), os.environ)
+    )
 
 
 def require_current(file: Path) -> None:

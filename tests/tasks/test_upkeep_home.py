@@ -216,8 +216,8 @@ def test_nothing_goes_if_the_record_of_a_kept_version_was_changed(config: RunCon
 def test_nothing_goes_if_a_store_with_versions_does_not_answer(config: RunConfig) -> None:
     old = result(config, "old")
     run(config)
-    (config.home / "stores").mkdir()
-    (config.home / "stores" / "0123").write_text("http://127.0.0.1:9/")
+    (config.home / "runs" / "0123").mkdir(parents=True)
+    (config.home / "runs" / "0123" / "address").write_text("http://127.0.0.1:9/")
     with pytest.raises(TrackingUnavailable):
         collected(config)
     assert old.folder.is_dir()

@@ -8,7 +8,7 @@ it; it is no queue. A run that was started while MLflow did not answer keeps its
 Files are named by their path while they are sent. What could not be sent gets copies beside the record, because the
 originals may be deleted. A process that has a run open holds a lock beside its record.
 
-A folder also remembers which stores its runs wrote to, so that every one of them can be asked and caught up.
+Beside the records of a store stands its address, so that every store can be asked and caught up.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from core.errors import Damaged, disk_errors
+from core.errors import Damaged, ReviewLMError, disk_errors
+from core.output import write_output
 from core.processes.leftovers import is_held
 from core.sqlite_files import DATABASE, home_database
 
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
 PENDING = "pending-"
 """Beginning of the local name of a run that MLflow does not know yet."""
-FOLDER, STORES = "runs", "stores"
-FILE, FILES, LOCK = "record.json", "files", "open.lock"
+FOLDER = "runs"
+FILE, FILES, LOCK, ADDRESS = "record.json", "files", "open.lock", "address"
 OWN = "home"
 """Name of the home folder's own database, wherever the folder lies."""
 LOCKS = 16
@@ -145,7 +146,7 @@ class Records:
             return
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            part = folder / f"{FILE}.part"
+            part = folder / f"{FILE}.part"  # without waiting for the disk: a run writes its record many times
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
                 json.dump(asdict(record), file)
             part.replace(folder / FILE)
@@ -230,21 +231,17 @@ def store_key(uri: str, home: Path) -> str:
 
 def remember_store(tracker: Connection) -> None:
     """Record the address of a store outside the home folder, with its password, for the home folder's owner only."""
-    home = tracker.artifact_root.parent
-    file = home / STORES / store_key(tracker.uri, home)
-    with suppress(OSError):  # a full disk must not end a run
-        if file.name != OWN and not file.exists():
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            part = file.with_name(f"{file.name}.part")
-            part.write_text(tracker.uri, encoding="utf-8")
-            part.replace(file)
+    folder = Records(tracker.artifact_root.parent, tracker.uri).folder
+    with suppress(ReviewLMError):  # a full disk must not end a run
+        if folder.name != OWN and not (folder / ADDRESS).exists():
+            write_output(folder / ADDRESS, tracker.uri, 0o600)
 
 
 def known_stores(home: Path) -> list[str]:
     """Return the addresses of the home folder's own database, if it exists, and of all remembered stores."""
     of_home = [home_database(home)] if (home / DATABASE).is_file() else []
-    files = sorted((home / STORES).glob("*"))
-    return [*of_home, *(file.read_text(encoding="utf-8") for file in files if file.suffix != ".part")]
+    files = sorted((home / FOLDER).glob(f"*/{ADDRESS}"))
+    return [*of_home, *(file.read_text(encoding="utf-8") for file in files)]
 
 
 def waiting_runs(home: Path, of: Callable[[str], str] = str) -> list[dict[str, Any]]:

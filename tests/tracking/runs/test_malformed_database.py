@@ -122,15 +122,15 @@ def test_a_database_that_cannot_be_used_is_named_with_what_to_do(
 def test_a_database_that_another_process_is_opening_is_tried_again(
     store_home: Path, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
-    asked, calls = database._asked, []
+    asked, calls = database.stored_revision, []
 
-    def refuse(file: Path) -> object:
+    def refuse(file: Path) -> str:
         calls.append(file)
         if len(calls) <= times:
             raise sqlite3.OperationalError("disk I/O error")
         return asked(file)
 
-    monkeypatch.setattr(database, "_asked", refuse)
+    monkeypatch.setattr(database, "stored_revision", refuse)
     monkeypatch.setattr(database.time, "sleep", lambda seconds: None)
     assert Tracker(f"sqlite:///{store_home / 'mlflow.db'}", "x", store_home / "mlartifacts").start_run("one", {}, None)
 
