@@ -16,14 +16,12 @@ from core.config.run_config import RunConfig
 from core.config.sections.evaluation import DEMO_MODEL, OWN_MODEL
 from core.errors import BundleError
 from reviewlm.cli import app
-from tests.marked_cases import long_but
 from tests.reviewlm.examined_homes import only
 from tests.tracking.tiny_model import fitted
-from tracking.logged_models.bundles import find_version, log_bundle
-from tracking.registry import opening, versions
+from tracking.logged_models.bundles import log_bundle
 from tracking.registry.opening import find, locate, open_version
 from tracking.registry.registry import Registry
-from tracking.registry.versions import REFUSED, Reference
+from tracking.registry.versions import REFUSED
 from tracking.runs.runs import Tracker
 from tracking.tags import OUTCOME, REASON
 
@@ -152,28 +150,3 @@ def test_a_rollback_touches_the_model_that_was_named_alone(home: Home) -> None:
     assert {name: version.version for name, version in champions.items() if version} == {OWN_MODEL: 2, DEMO_MODEL: 1}
     done = CliRunner().invoke(app, ["rollback", "--model", "reviewlm-dmeo"])
     assert "No model is registered under this name" in str(done.exception)
-
-
-@pytest.mark.parametrize("way", long_but(["database", "MLflow"], {"MLflow"}))
-@pytest.mark.slow
-def test_versions_that_were_deleted_in_mlflow_are_registered_no_more(
-    home: Home, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
-    from mlflow import MlflowClient
-
-    for order in (2, 3):
-        home.register(OWN_MODEL, order, champion=False)
-    if way == "MLflow":
-        monkeypatch.setattr(versions, "database_file", lambda uri: None)
-    client = MlflowClient(home.tracker.uri)
-    client.delete_model_version(OWN_MODEL, "1")
-    assert versions.registered(home.tracker, OWN_MODEL)
-    assert [one.version for one in versions.contents_of(home.tracker, OWN_MODEL)[0]] == [2]
-    first, second = (find_version(home.tracker, Reference(OWN_MODEL, version=n)) for n in (1, 2))
-    assert first is None
-    assert second is not None
-    client.delete_model_version(OWN_MODEL, "2")
-    assert not versions.registered(home.tracker, OWN_MODEL)
-    assert versions.contents_of(home.tracker, OWN_MODEL) == ([], {})
-    home.register(DEMO_MODEL)
-    assert opening.asked_model(RunConfig(), home.tracker) == DEMO_MODEL

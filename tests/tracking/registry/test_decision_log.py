@@ -126,17 +126,6 @@ def test_a_gate_asked_again_by_its_run_is_entered_once_though_it_took_other_time
     assert told.tags["gate/rule/latency"] == names.registry.version(number).tags["gate/rule/latency"] == "passed: 4 ms"
 
 
-def test_what_the_gate_refused_is_promoted_by_hand_only_with_force(names: Names):
-    first, second = names.version(), names.version()
-    names.registry.settle(first, None, True, "", {"gate/outcome": "promoted"})
-    names.registry.settle(second, first, False, "", {"gate/outcome": "refused", "gate/reason": "it is worse"})
-    with pytest.raises(ReviewLMError, match="it is worse") as caught:
-        names.registry.promote(second, first, why="I like it")
-    assert "--force" in caught.value.remedy
-    names.registry.promote(second, first, why="I like it", force=True)
-    assert names.registry.alias(CHAMPION).version == second
-
-
 @pytest.mark.slow
 def test_a_rollback_goes_to_any_former_champion_but_to_nothing_else(names: Names):
     versions = [names.version() for _ in range(4)]

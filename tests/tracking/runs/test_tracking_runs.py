@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import threading
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -134,31 +133,6 @@ def test_a_data_set_is_recorded_with_our_digest_and_its_columns(tracker: Tracker
     assert json.loads(stored.profile) == {"num_rows": 2, "columns": ["review_id", "stars"]}
     assert inputs["word-train"].tags[0].value == "training"
     assert set(inputs) == {"word-train", "in memory", "folder"}
-
-
-def test_a_server_that_is_not_there_is_tracking_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    tracker = Tracker("http://127.0.0.1:9", "reviewlm", tmp_path)
-    with pytest.raises(TrackingUnavailable, match=r"http://127\.0\.0\.1:9") as caught:
-        tracker.wait()
-    assert caught.value.exit_code == 8
-
-
-def test_threads_share_a_tracker(tracker: Tracker):
-    runs: list[str] = []
-
-    def work(number: int) -> None:
-        run_id = tracker.start_run(f"run {number}")
-        tracker.log_metrics(run_id, {"n": number})
-        runs.append(run_id)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    values = sorted(tracker.client.get_run(run_id).data.metrics["n"] for run_id in runs)
-    assert values == [0, 1, 2, 3]
 
 
 def _log_some(tracker: Tracker, number: int) -> None:
