@@ -231,12 +231,13 @@ def check_writes(config: RunConfig) -> Iterator[HealthLine]:
     """Count runs that killed processes left open, runs that wait for MLflow, and parts of runs that it refused."""
     from tracking.runs.record import open_locks, waiting_runs
 
-    left, waiting = len(open_locks(config.home, held=False)), waiting_runs(config.home, without_password)
+    left, waiting = len(open_locks(config.home, held=False)), waiting_runs(config.home)
     if left:
         remedy = "nothing to do: the next command that uses this home ends them"
         yield HealthLine("writes to MLflow", "warning", f"killed processes left {left} runs open", remedy)
     for row in waiting:
-        found = f"{row['waiting']} runs wait for {row['store']}, {row['refused']} parts of runs were refused"
+        store, refused = without_password(row["store"]), row["refused"]
+        found = f"{row['waiting']} runs wait for {store}, {refused} parts of runs were refused"
         yield HealthLine("writes to MLflow", "warning", found, "`reviewlm home sync` sends them, once MLflow answers")
     if not left and not waiting:
         yield HealthLine("writes to MLflow", "ok", "nothing waits, no run was left open")

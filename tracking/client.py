@@ -33,7 +33,7 @@ from core.errors import (
 )
 from core.services.service_list import address_of
 from core.sqlite_files import database_file
-from tracking.artifacts import ARTIFACTS, folder_of, new_address, register
+from tracking.artifacts import ARTIFACTS, new_address, register
 from tracking.database import error_of_schema, is_ready, require_current, require_current_at
 from tracking.tags import EXPERIMENT_KIND, KIND, stored_name
 
@@ -375,10 +375,6 @@ class Connection:
             if error_code(error) in PRESENT:  # another process was faster
                 return self._find_experiment()
             raise
-
-    def folder_of(self, address: str) -> Path | None:
-        """Return the folder of an address of this store; None if it is not on this machine."""
-        return folder_of(address, self.uri)
 
     def find_run(self, tag: str, value: str, status: str = "") -> str | None:
         """Return the id of the newest run with this tag (and status, e.g. "FINISHED"), or None if there is none."""

@@ -14,9 +14,10 @@ from pathlib import Path
 from core.errors import ArtifactError, BundleError, ReviewLMError, disk_errors
 from core.lineage import LINEAGE_FILE, Lineage
 from core.manifest import sha256_of_file
+from tracking.artifacts import folder_of
 from tracking.client import ABSENT, error_code
 from tracking.logged_models.export import BUNDLE_PATH, PACKAGE, SPEC, facts_of
-from tracking.registry.versions import Reference, Version, contents_of, version_in
+from tracking.registry.versions import Reference, Version, contents_of
 from tracking.runs.runs import Tracker
 
 NOT_IN_NAMES = r"[/:.%\"']"
@@ -54,7 +55,7 @@ def bundle_in(tracker: Tracker, address: str) -> Path | None:
     Raises:
         BundleError: The address is local, and there is no bundle.
     """
-    folder = tracker.folder_of(address)
+    folder = folder_of(address, tracker.uri)
     if folder is None:
         return None
     if (folder / BUNDLE_PATH / SPEC).is_file():
@@ -147,7 +148,7 @@ def find_version(tracker: Tracker, reference: Reference) -> Found | None:
     if version is None:
         return None
     if not reference.model:
-        return Found(version, bundle_folder(tracker, reference.name, version.version))
+        return Found(version, bundle_folder(tracker, version))
     if (uri := version.siblings.get(reference.model)) is None:
         return None
     return Found(version, _folder_of_sibling(tracker, uri, reference))
@@ -169,14 +170,13 @@ def _folder_of_sibling(tracker: Tracker, uri: str, reference: Reference) -> Path
     return bundle_in(tracker, address) or download(tracker, address, name, number) / BUNDLE_PATH
 
 
-def bundle_folder(tracker: Tracker, name: str, number: int) -> Path:
+def bundle_folder(tracker: Tracker, version: Version) -> Path:
     """Return the folder of a version's bundle; download it first if the store is not on this machine.
 
     Raises:
         BundleError: The version holds no bundle, or its files are missing.
     """
-    version = version_in(tracker, name, number)
-    address = version.place if version else ""
+    name, number, address = version.name, version.version, version.place
     if not address:
         with tracker.reaching() as client:
             address = str(client.get_model_version_download_uri(name, str(number)))

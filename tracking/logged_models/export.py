@@ -29,6 +29,7 @@ from core.processes import interrupts
 from core.processes.children import run_child
 from core.provenance import absolute, imported, package_of
 from core.sqlite_files import database_file
+from tracking.artifacts import folder_of
 from tracking.client import Connection
 from tracking.runs.record import link_or_copy
 from tracking.tags import BUNDLE_DIGEST_TAG, CODE_TAG, MODEL_KIND, MODEL_URI_TAG, flatten, stored_name
@@ -296,4 +297,4 @@ def _place_of(tracker: Connection, model_uri: str) -> str:
     if database_file(tracker.uri) is None:
         return model_uri
     model = tracker.ask(lambda client: client.get_logged_model(model_uri.removeprefix("models:/")))
-    return str(tracker.folder_of(model.artifact_location) or model_uri)
+    return str(folder_of(model.artifact_location, tracker.uri) or model_uri)

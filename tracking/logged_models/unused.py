@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tracking.artifacts import folder_of
 from tracking.registry.versions import SOURCE, Version, contents_of
 from tracking.runs.runs import Tracker
 from tracking.tags import FIT_TAG, FLOW, PARENT, value_of
@@ -87,7 +88,7 @@ def _experiments(tracker: Tracker) -> list[list[str]]:
 
 def _folder_below(tracker: Tracker, address: str) -> Path | None:
     """Return the folder of an address if it is below the artifact folder of the home."""
-    folder = tracker.folder_of(address)
+    folder = folder_of(address, tracker.uri)
     return folder if folder is not None and tracker.artifact_root in folder.parents else None
 
 

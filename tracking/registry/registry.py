@@ -180,7 +180,9 @@ class Change:
             for event in gone:
                 self.log.mark(event, f"{ABANDONED}: version {event.version} is gone")
             if not gone:  # otherwise the champion may be another one than the log said
-                self._point()
+                before = self.state.previous
+                self.set_alias(PREVIOUS, before if before in self.versions else None)  # it may be deleted
+                self.set_alias(CHAMPION, self.state.champion)  # last
                 wrote = True
                 for event in pending:
                     self.log.mark(event)
@@ -198,12 +200,6 @@ class Change:
 
     def _pending(self) -> list[Event]:
         return [event for event in self.events if self.state.states[event.number] == PENDING]
-
-    def _point(self) -> None:
-        """Set the aliases, `champion` last; a deleted version does not get the alias `previous`."""
-        before = self.state.previous
-        self.set_alias(PREVIOUS, before if before in self.versions else None)
-        self.set_alias(CHAMPION, self.state.champion)
 
     def set_alias(self, alias: str, version: int | None) -> None:
         """Point an alias at a version, or delete it."""
@@ -333,7 +329,7 @@ class Registry:
         Raises:
             BundleError: The version holds no bundle, or its files are missing.
         """
-        return bundle_folder(self.tracker, self.name, version.version if isinstance(version, Version) else version)
+        return bundle_folder(self.tracker, version if isinstance(version, Version) else self.version(version))
 
     def tag(self, number: int, tags: Mapping[str, str]) -> None:
         """Set those tags of a version that it does not have yet with these values."""

@@ -244,18 +244,13 @@ def known_stores(home: Path) -> list[str]:
     return [*of_home, *(file.read_text(encoding="utf-8") for file in files)]
 
 
-def waiting_runs(home: Path, of: Callable[[str], str] = str) -> list[dict[str, Any]]:
-    """Return one row a store and experiment with runs that MLflow has not everything of: their number, and refusals.
-
-    Args:
-        home: The home folder.
-        of: Returns the form of a store's address to show.
-    """
+def waiting_runs(home: Path) -> list[dict[str, Any]]:
+    """Return one row a store and experiment with runs that MLflow has not everything of: their number, and refusals."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for uri in dict.fromkeys((home_database(home), *known_stores(home))):
         for record in Records(home, uri).all():
             if record.waits or record.refused:
-                empty = {"store": of(uri), "experiment": record.experiment, "waiting": 0, "refused": 0}
+                empty = {"store": uri, "experiment": record.experiment, "waiting": 0, "refused": 0}
                 row = rows.setdefault((uri, record.experiment), empty)
                 row["waiting"] += record.waits
                 row["refused"] += len(record.refused)
