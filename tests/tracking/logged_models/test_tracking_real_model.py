@@ -11,27 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
-from models.bundles.bundle import save_bundle
 from models.sampling import generate, suggest
-from models.specs import NGramSpec, VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
 from tests.tracking.mlflow_servers import Served, model_folder
+from tests.tracking.tiny_model import fitted
 from tracking.logged_models.bundles import log_bundle
 from tracking.registry.opening import open_champion
 from tracking.registry.registry import Registry
 from tracking.runs.runs import Tracker
-from training.context import FitContext
-from training.fit import fit_model
-from training.vocabularies.learn import learn_vocabulary
 
-TEXTS = [
-    f"The {food} was {taste} and the staff {were} friendly."
-    for food in ("pizza", "soup", "burger") for taste in ("good", "cold", "great") for were in ("was", "is")
-]
 TEXT = "The soup was good"
 @pytest.fixture(scope="module")
 def tracker(tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Tracker:
@@ -41,20 +30,9 @@ def tracker(tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Tr
     tracker = Tracker(f"sqlite:///{folder / 'home' / 'mlflow.db'}", "reviewlm", folder / "home" / "mlartifacts")
     run_id = tracker.start_run("kn3")
     registry = Registry(tracker, "reviewlm")
-    version = registry.register(log_bundle(tracker, run_id, fitted(folder)), run_id)
+    version = registry.register(log_bundle(tracker, run_id, fitted(folder, 3)), run_id)
     registry.settle(version, None, True, "the first", {"gate/outcome": "promoted"})
     return tracker
-
-
-def fitted(folder: Path) -> Path:
-    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
-    reviews = pl.DataFrame({"review_id": [str(i) for i in range(len(TEXTS))], "text": TEXTS})
-    reviews = reviews.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
-    write_stream(folder / "stream", vocabulary, [reviews])
-    stream, spec = TokenStream.open(folder / "stream"), NGramSpec(name="kn3", order=3)
-    model = fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model
-    save_bundle(folder / "bundle", spec, vocabulary, model, [(text, 5) for text in TEXTS[:3]], {})
-    return folder / "bundle"
 
 
 @pytest.fixture(scope="module")
