@@ -161,40 +161,24 @@ class RayEngine:
         self.address, self._ray = address, connect(address)
 
     def each(self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int) -> None:
-        """Run the shards on workers, in any order, and call *place* with each result as it arrives.
+        """Run the shards on workers, and call *place* with the result of each in their order.
 
         Raises:
             ModelError: Workers died repeatedly, or have no such code; the cluster is gone.
         """
-        submit, left, waiting = self._submitter(work), iter(range(shards)), dict[Any, int]()
-        try:
-            while True:
-                while len(waiting) < self._room() and (shard := next(left, None)) is not None:
-                    waiting[submit(shard)] = shard
-                if not waiting:
-                    return
-                for reference in self._ray.wait(list(waiting), num_returns=1)[0]:
-                    place(waiting.pop(reference), self._result(reference))
-        finally:
-            for reference in waiting:
-                self._ray.cancel(reference)
+        for shard, result in enumerate(self.ordered(work, range(shards))):
+            place(shard, result)
 
     def ordered(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
         """Yield `function(item)` for every item, in the order of the items; see `models.threads.FanOut`.
 
+        The arrays of *function* travel to each node once, and its workers read them where they lie.
+
         Raises:
             ModelError: As `each`.
         """
-        submit = self._submitter(function)
-        yield from in_order(lambda item: _Handed(self, submit(item)), items, self._room)
-
-    def _submitter(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Return a function that gives an item to a worker, and returns the reference of its result.
-
-        The arrays of *function* travel to each node once, and its workers read them where they lie.
-        """
         content, run = self._ray.put(function), self._ray.remote(_run).options(num_cpus=1)
-        return lambda item: run.remote(content, item)
+        yield from in_order(lambda item: _Handed(self, run.remote(content, item)), items, self._room)
 
     def _room(self) -> int:
         """Return how many items may be in progress: two for each processor of the cluster."""

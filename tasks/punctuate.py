@@ -46,9 +46,7 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
     chosen = config.punctuation
     options = {
         **stored(chosen.spec(config.seed)), "pieces": PIECES, "train_words": chosen.train_words,
-        "test_words": TEST_WORDS,
-        "confidence": config.evaluation.confidence, "resamples": config.evaluation.resamples,
-        "seed": config.evaluation.seed,
+        "test_words": TEST_WORDS, **config.evaluation.bootstrap,
     }  # fmt: skip
 
     def make(work: Path) -> dict[str, Any]:
@@ -134,11 +132,8 @@ def _compared(
     ways = {
         NETWORK: tags, USUAL: [usual(one) for one in words], RULES: [by_rules(one) for one in words],
     }  # fmt: skip
-    chosen = config.evaluation
-    return scored(
-        ways, [text.tags for text, _ in test], USUAL, confidence=chosen.confidence, resamples=chosen.resamples,
-        seed=chosen.seed, groups=united(pl.Series([group for _, group in test], dtype=pl.String)).to_numpy(),
-    )  # fmt: skip
+    groups_N = united(pl.Series([group for _, group in test], dtype=pl.String)).to_numpy()
+    return scored(ways, [text.tags for text, _ in test], USUAL, groups=groups_N, **config.evaluation.bootstrap)
 
 
 def newest_punctuator(config: RunConfig) -> Artifact:

@@ -100,16 +100,14 @@ def compare_classifiers(
         for one, built in zip(fitted, predictions, strict=True)
     )
     names = fitted[0].spec.labels
-    options = {
-        **_drawn(config),
-        "names": [model.name for model in models], "baseline": config.classification.baseline,
-    }  # fmt: skip
+    baseline, drawn = config.classification.baseline, config.evaluation.bootstrap
+    options = {**drawn, "names": [model.name for model in models], "baseline": baseline}
 
     def make(work: Path) -> dict[str, Any]:
         documents = documents_of(prepared.clean)
         test = {model.name: predicted(names, predictions_of(model.test), documents) for model in models}
         held = {model.name: predicted(names, predictions_of(model.validation)) for model in models}
-        rows = classifier_rows(test, config.classification.baseline, **_drawn(config))
+        rows = classifier_rows(test, baseline, **drawn)
         stored = {"rows": rows, "validation": {name: figures(one).to_dict() for name, one in held.items()}}
         (work / COMPARED_FILE).write_text(json.dumps(to_json(stored), indent=1, allow_nan=False), encoding="utf-8")
         return {"classifiers": len(models), "reviews": len(next(iter(test.values())))}
@@ -120,7 +118,7 @@ def compare_classifiers(
     )
     stored = json.loads((built.artifact.folder / COMPARED_FILE).read_text(encoding="utf-8"))
     compared = Compared(models, tuple(stored["rows"]), stored["validation"], built.artifact)
-    _log(tracker_of(config), compared, config.classification.baseline, parent_run_id)
+    _log(tracker_of(config), compared, baseline, parent_run_id)
     show_table("classifiers", [_flat(row) for row in compared.rows], "Figures on the test reviews")
     return compared
 
@@ -134,10 +132,6 @@ def predicted(labels: tuple[str, ...], rows: pl.DataFrame, documents: pl.DataFra
     chances = rows["probabilities"]
     table_NK = None if chances.null_count() else np.array(chances.to_list(), np.float64)
     return Predicted(labels, rows["truth"].to_numpy(), rows["answer"].to_numpy(), table_NK, rows["review_id"], groups_N)
-
-
-def _drawn(config: RunConfig) -> dict[str, Any]:
-    return {name: getattr(config.evaluation, name) for name in ("confidence", "resamples", "seed")}
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,7 +250,7 @@ def compare_two_classifiers(config: RunConfig, clean: Artifact, first: str, seco
         )
     common = ~pl.col("review_id").is_in(list(left_out))
     answers = {letter: predicted(side.labels, side.rows.filter(common), documents) for letter, side in sides.items()}
-    rows = {row["name"]: row for row in classifier_rows(answers, "A", **_drawn(config))}
+    rows = {row["name"]: row for row in classifier_rows(answers, "A", **config.evaluation.bootstrap)}
     a, b = rows["A"], rows["B"]
     notes = []
     for letter, side in sides.items():

@@ -136,10 +136,7 @@ def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, 
         BundleError: A model cannot be opened.
     """
     a, b = (side_of(config, prepared, name) for name in (first, second))
-    chosen = config.evaluation
-    options = SliceOptions(
-        A, chosen.min_slice_reviews, confidence=chosen.confidence, resamples=chosen.resamples, seed=chosen.seed
-    )
+    options = SliceOptions(A, config.evaluation.min_slice_reviews, **config.evaluation.bootstrap)
     pair = compare_pair(a, b, documents_of(prepared.clean), options)
     _log(config, pair, parent_run_id)
     return pair

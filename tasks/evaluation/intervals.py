@@ -158,9 +158,7 @@ def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
 
 def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence[Measured], floor: Artifact) -> Built:
     """Return intervals, paired differences and slices of the models of a run, computed on the test reviews."""
-    chosen = config.evaluation
-    sure: dict[str, Any] = {"confidence": chosen.confidence, "resamples": chosen.resamples, "seed": chosen.seed}
-    limits = {"min_reviews": chosen.min_slice_reviews}
+    sure, limits = config.evaluation.bootstrap, {"min_reviews": config.evaluation.min_slice_reviews}
     observed = {model.name: model.observed for model in measured}
     baseline = baselines_of(config, measured)
 

@@ -88,10 +88,7 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> A
     except BundleError as error:
         log.warning("rescore: version %d cannot be measured: %s", version.version, error)
         return None
-    decay = measure_decay(
-        scores, fewest=MIN_REVIEWS, confidence=config.evaluation.confidence,
-        resamples=config.evaluation.resamples, seed=config.evaluation.seed,
-    )
+    decay = measure_decay(scores, fewest=MIN_REVIEWS, **config.evaluation.bootstrap)
     log.log(logging.WARNING if decay.worse else logging.INFO, "version %d: %s", version.version, decay.sentence)
     return Aged(version.version, decay)
 

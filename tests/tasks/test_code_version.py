@@ -113,18 +113,19 @@ def test_every_import_of_python_itself_is_one_of_the_stage() -> None:
         assert {name for name in imported if code._file(name)} <= code._names(module), module
 
 
-def test_an_edited_function_far_below_changes_the_version_of_all_stages_that_use_it(edit: Edit) -> None:
-    assert edit("models/text/normal.py", "lower()", "upper()") == {
-        "prepare", "fit", "observe", "fit ngram", "fit lstm",
-    }  # fmt: skip
-
-
-def test_an_edited_network_concerns_the_fits_of_its_kind_and_what_opens_models_of_any_kind(edit: Edit) -> None:
-    assert edit("models/neural/recurrent.py", "650", "651") == {"fit", "observe", "fit lstm"}
-
-
-def test_an_edited_trainer_concerns_the_fits_of_its_kind_and_nothing_that_opens_models(edit: Edit) -> None:
-    assert edit("training/trainer.py", "0.1", "0.2") == {"fit", "fit lstm"}
+@pytest.mark.parametrize(
+    ("file", "old", "new", "changed"),
+    [
+        ("models/text/normal.py", "lower()", "upper()", {"prepare", "fit", "observe", "fit ngram", "fit lstm"}),
+        ("models/neural/recurrent.py", "650", "651", {"fit", "observe", "fit lstm"}),
+        ("training/trainer.py", "0.1", "0.2", {"fit", "fit lstm"}),
+    ],
+    ids=["far below all", "a network", "a trainer, which opens no model"],
+)
+def test_an_edit_changes_the_version_of_the_stages_that_use_the_file(
+    edit: Edit, file: str, old: str, new: str, changed: set[str]
+) -> None:
+    assert edit(file, old, new) == changed
 
 
 def test_a_stage_with_edited_code_builds_a_result_of_its_own(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -33,6 +33,11 @@ class EvaluationConfig(Section):
     min_slice_reviews: Annotated[Whole, Field(ge=5, le=MOST_WHOLE)] = 30
     observed_reviews: Annotated[Whole, Field(ge=1, le=1_000_000)] = 200
     max_tokens: Annotated[Whole, Field(ge=1, le=1_000_000)] = 200
+
+    @property
+    def bootstrap(self) -> dict[str, Any]:
+        """Options of every interval by a bootstrap: confidence, number and seed of its draws."""
+        return {"confidence": self.confidence, "resamples": self.resamples, "seed": self.seed}
 
 
 class AuditConfig(Section):
