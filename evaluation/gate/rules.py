@@ -144,7 +144,7 @@ def latency(case: GateCase) -> RuleOutcome:
     if limit is not None and not measured.p95 <= limit:
         detail += (
             f". At most {limit:g} ms are allowed: fit a smaller model, or repeat the command with "
-            f"`--set {case.SECTION}.max_latency_ms={_above(measured.p95)}`"
+            f"`--set promotion.max_latency_ms={_above(measured.p95)}`"
         )
     return at_most(name, measured.p95, limit, detail)
 

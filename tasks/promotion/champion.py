@@ -112,7 +112,7 @@ def score_champion_reviews(
         return None
     if policy.max_champion_loss is None or champion.digest == bundle_digest(bundle):
         return None
-    data, clean, switch = data_of(champion), family.prepared.clean, f"set {family.case.SECTION}.max_champion_loss=none"
+    data, clean, switch = data_of(champion), family.prepared.clean, "set promotion.max_champion_loss=none"
     if data == clean.digest:
         return ChampionReviews(same=True)
     try:

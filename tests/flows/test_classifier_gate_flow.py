@@ -124,8 +124,8 @@ def test_a_classifier_of_other_reviews_does_not_replace_the_champion_although_it
     assert gone.failed == ["no forgetting"]
     assert "are not in this store" in gone.reason
     assert "`reviewlm version lineage praise/1`" in gone.reason
-    assert "classification.promotion.max_champion_loss=none" in gone.reason
-    unlimited = shop.classify("praise", "classification.promotion.max_champion_loss=none", input=files / "blame.jsonl")
+    assert "set promotion.max_champion_loss=none" in gone.reason
+    unlimited = shop.classify("praise", "promotion.max_champion_loss=none", input=files / "blame.jsonl")
     assert unlimited.promoted
 
 

@@ -142,7 +142,7 @@ def test_both_answer_the_champions_reviews_that_the_challenger_has_not_learnt_fr
 def test_data_that_are_gone_are_a_finding_with_a_remedy(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = gate.ask(monkeypatch, data="gone").kept
     assert "version 4, cannot be measured on its own test reviews" in kept.problem
-    assert "classification.promotion.max_champion_loss=none" in kept.problem
+    assert "set promotion.max_champion_loss=none" in kept.problem
 
 
 def test_reviews_that_the_challenger_has_learnt_from_altogether_leave_none(
