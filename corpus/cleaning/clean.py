@@ -29,7 +29,7 @@ from corpus.duplicates.exact import COVERED, LEARNT, STAYS, TRAIN, ExactDuplicat
 from corpus.duplicates.near import ABSENT, NearDuplicates
 from corpus.ingestion.ingest import iter_parts
 from corpus.schema import Limits, byte_count, whole_stars, word_count
-from corpus.splitting.certificate import certify
+from corpus.splitting.certificate import Certificate, certify
 from corpus.splitting.learnt import find_learnt, train_forms
 from corpus.splitting.split import SPLITS, Grouping, places
 from models.text.normal_form import NormalForm
@@ -114,17 +114,24 @@ def prepare(
         spreads = write_coverage(folder, covered)
     left = repeats.left()
     del repeats  # about 13 bytes per review
-    about = passages = None
-    if index:
-        about, passages = index.about(), {"limit": duplicates.coverage, **spreads["coverage"]}
-        shutil.rmtree(index.work)
-    certificate = certify(folder, about, passages, copies)
+    certificate = _certified(folder, index, duplicates, spreads, copies)
     return {
         **written, **_facts(counts), **({"learnt": learnt} if learnt else {}),
         "grouping": grouping.facts(counts["without_key", ""]),
         "duplicates": left, "near": near, "copies": copies, **spreads, "normal_form": form.to_dict(),
         "test_digest": certificate.test_digest, "certificate": certificate.digest,
     }
+
+
+def _certified(
+    folder: Path, index: NearDuplicates | None, config: DuplicatesConfig, spreads: dict[str, dict[str, Any]],
+    copies: dict[str, dict[str, int]],
+) -> Certificate:  # fmt: skip
+    """Write the leak certificate; the files of the search for near-duplicates go."""
+    if index is None:
+        return certify(folder, copies=copies)
+    shutil.rmtree(index.work)
+    return certify(folder, index.about(), {"limit": config.coverage, **spreads["coverage"]}, copies)
 
 
 @contextmanager
