@@ -29,14 +29,7 @@ from core.output import output_file
 from core.store import Artifact, Store
 from corpus.ingestion.build_dataset import no_records
 from corpus.ingestion.ingest import describe_reading, limits_of
-from corpus.ingestion.parts import (
-    PARTS,
-    QUARANTINE_FILE,
-    SET_ASIDE,
-    QuarantineWriter,
-    SourceReading,
-    iter_quarantine,
-)
+from corpus.ingestion.parts import PARTS, QUARANTINE_FILE, SET_ASIDE, QuarantineWriter, SourceReading, iter_quarantine
 from corpus.reading.readers import Progress, read
 from corpus.reading.sources import Listed, Source, all_sources, identify, source_names
 from corpus.schema import LABEL, NOT_TO_CORRECT, QUARANTINE, Block, Limits, Reason

@@ -9,19 +9,8 @@ import typer
 
 from core.output import require_folder, require_output
 from models.options import Seed
-from reviewlm import flow_runs, terminal
-from reviewlm.options import (
-    Json,
-    Preset,
-    Rebuild,
-    Set,
-    Verbose,
-    VersionInput,
-    VersionPreset,
-    configured,
-    number,
-    set_up,
-)
+from reviewlm import flow_runs, options, terminal
+from reviewlm.options import Json, Preset, Rebuild, Set, Verbose, VersionInput, VersionPreset, configured
 
 quarantine_app = typer.Typer(no_args_is_help=True, help="Show and export records that were set aside.")
 checks_app = typer.Typer(no_args_is_help=True, help="Check your own tables with suites of expectations.")
@@ -31,7 +20,7 @@ Table = Annotated[Path, typer.Option("--table", help="A Parquet file, or a folde
 def synth(
     out: Annotated[Path, typer.Option("--out", help="File to write (JSON lines in Yelp's schema).")],
     reviews: Annotated[int, typer.Option("--reviews", min=1, help="Reviews to write.")] = 20_000,
-    seed: Annotated[int, number("--seed", Seed, "Seed of the random draw.")] = 1,
+    seed: Annotated[int, options.number("--seed", Seed, "Seed of the random draw.")] = 1,
     malformed: Annotated[float, typer.Option("--malformed", min=0, max=0.5, help="Share of broken lines.")] = 0.0,
     duplicates: Annotated[float, typer.Option("--duplicates", min=0, max=0.5, help="Share of repeated reviews.")] = 0.0,
     preset: Preset = "small", set: Set = None, json: Json = False,
@@ -107,7 +96,7 @@ def _quarantine(preset: str, input: list[str] | None, overrides: list[str] | Non
     from corpus.ingestion.quarantine import data_set_of, newest_data_set
     from tracking.registry.opening import NothingChosen, VersionSettings, settings_of, where_of
 
-    set_up(where_of(preset, overrides or []))
+    options.set_up(where_of(preset, overrides or []))
     try:
         chosen = settings_of(preset=preset, input=input or [], overrides=overrides or [])
         dataset = data_set_of(Store.of(chosen.config), chosen.config.source, chosen.dataset)

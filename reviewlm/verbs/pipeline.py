@@ -7,20 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from reviewlm import flow_runs, shown_results, terminal
-from reviewlm.options import (
-    Input,
-    Json,
-    NeuralModel,
-    Preset,
-    Rebuild,
-    RegisteredModel,
-    Set,
-    Verbose,
-    VersionInput,
-    VersionPreset,
-    configured,
-)
+from reviewlm import flow_runs, options, shown_results, terminal
+from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, VersionInput, VersionPreset, configured
 from reviewlm.verbs.registry import Who, Why, promote_by_hand
 
 if TYPE_CHECKING:
@@ -100,7 +88,7 @@ def promote(
     version: Annotated[int | None, typer.Option("--version", min=1, help="Promote this version by hand.")] = None,
     why: Why = "", who: Who = "",
     force: Annotated[bool, typer.Option("--force", help="Promote it although the gate has refused it.")] = False,
-    model: RegisteredModel = "",
+    model: options.RegisteredModel = "",
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
     verbose: Verbose = False, json: Json = False,
 ) -> None:
@@ -156,7 +144,7 @@ def rescore(
 
 
 def sweep(
-    model: NeuralModel = "",
+    model: options.NeuralModel = "",
     space: Annotated[
         str | None,
         typer.Option("--space", help='E.g. "hidden=128..512:log dropout=0..0.5 training.optimizer=adamw|sgd".'),

@@ -8,20 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import ConfigError
-from reviewlm import terminal
+from reviewlm import options, terminal
 from reviewlm.flow_runs import require_data_of, run_flow, run_version_flow, settings_of_versions, with_rebuild
-from reviewlm.options import (
-    Input,
-    Json,
-    Preset,
-    Rebuild,
-    Set,
-    Verbose,
-    VersionInput,
-    VersionPreset,
-    checked,
-    configured,
-)
+from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, checked, configured
 from reviewlm.shown_results import show_report, with_interval
 
 if TYPE_CHECKING:
@@ -142,7 +131,7 @@ def weights(
 def compare(
     first: Annotated[str, typer.Argument(help=COMPARED)],
     second: Annotated[str, typer.Argument(help=COMPARED)],
-    input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
+    input: options.VersionInput = None, preset: options.VersionPreset = "", set: Set = None,
     verbose: Verbose = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Compare two registered classifiers on the same test reviews: figures, and whether chance explains them.

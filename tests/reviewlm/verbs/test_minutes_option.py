@@ -23,7 +23,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[s
         calls.append((given, named))
         return {}
 
-    monkeypatch.setattr(pipeline, "run_flow", run_flow)
+    monkeypatch.setattr(pipeline.flow_runs, "run_flow", run_flow)
     monkeypatch.setattr(shown_results, "show_run", lambda result: None)
     return calls
 

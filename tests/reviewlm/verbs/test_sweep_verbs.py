@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import reviewlm.verbs.pipeline
+import reviewlm.flow_runs
 from core.config.presets import load_config
 from reviewlm import cli
 
@@ -31,7 +31,7 @@ def call(
         given.append(about)
         return result
 
-    monkeypatch.setattr(reviewlm.verbs.pipeline, "run_flow", run_flow)
+    monkeypatch.setattr(reviewlm.flow_runs, "run_flow", run_flow)
     monkeypatch.setattr("sys.argv", ["reviewlm", *arguments])
     cli.main()
     shown = capfd.readouterr()
