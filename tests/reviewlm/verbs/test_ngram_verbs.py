@@ -63,7 +63,7 @@ NO_TEXT = ("fit", "--text", "no_such_file", "--arpa", "m")
         ((*NO_TEXT, "--pad", "100", "--entropy", "1e-7"), 2, "cannot be combined"),
         ((*NO_TEXT, "--entropy", "inf"), 2, "it must be a finite number"),
         ((*NO_TEXT, "--smoothing", "stupid_backoff", "--entropy", "1e-7"), 2, "scores"),
-        ((*NO_TEXT, "--prune", "0,-1"), 2, "threshold"),
+        ((*NO_TEXT, "--prune", "0,-1"), 2, "prune has -1"),
         ((*FIT, "--arpa", "m", "--smoothing", "add_k", "--held-out", "no_such_file"), 3, "no_such_file cannot be read"),
         (("fit", "--text", "no_such_file", "--arpa", "m"), 3, "cannot be read"),
         (("score", "--model", TRAIN, "--text", HELD_OUT), 3, "line"),
