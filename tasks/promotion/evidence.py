@@ -34,6 +34,8 @@ from tracking.logged_models.export import Form, smoke_test
 from tracking.registry.registry import CHAMPION
 from tracking.tags import BUNDLE_TAG, FIT_TAG, MODEL_URI_TAG
 
+log = logging.getLogger(__name__)
+
 
 def gather_evidence(
     family: ModelFamily, scored: Scored, champion: Champion | None, version: int | None,
@@ -124,13 +126,11 @@ def served(config: RunConfig, fitted: Fitted, version: int | None, form: Form) -
     if version is None:
         return {"smoke_detail": "nothing new was registered"}
     end_processes()
+    log.info("gate     open version %d in a fresh process, as a program would", version)
     tracker = tracker_of(config)
     smoke = smoke_test(tracker, tracker.tag(fitted.run_id, MODEL_URI_TAG), form=form)
     latency = Latency(**smoke.latency_ms) if smoke.latency_ms else None
     return {"smoke_passed": smoke.passed, "smoke_detail": smoke.detail, "latency": latency}
-
-
-log = logging.getLogger(__name__)
 
 
 def family_of_run(config: RunConfig, clean: Artifact) -> Family:
