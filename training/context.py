@@ -92,11 +92,11 @@ def journal(context: FitContext, tokens: int, figures: Mapping[str, float]) -> N
     context.report(FitProgress(tokens, tokens, figures))
 
 
-class Fitted(NamedTuple, Generic[Model]):
+class ModelFit(NamedTuple, Generic[Model]):
     """A fitted model and a summary of the fit (numbers only: parameters, seconds, best perplexity …)."""
 
     model: Model
     summary: dict[str, float]
 
 
-FitResult = Fitted[LanguageModel]
+FitResult = ModelFit[LanguageModel]

@@ -324,8 +324,10 @@ class GateCase(ABC):
         # If the challenger is the champion, the first failed rule is enough.
         failed = [rule for rule in outcomes if rule.passed is False][: 1 if self.identical else None]
         challenger, champion, pair = self.evidence.challenger, self.evidence.champion, self.champion_pair
+        clauses = dict.fromkeys(clause for rule in failed for clause in rule.detail.split("; "))  # each once
+        reason = "; ".join(sorted(clauses, key=MORE_REVIEWS.__eq__))  # what to do at the end
         return Decision(
-            promote=not failed, reason="; ".join(rule.detail for rule in failed) or self._praise(), rules=outcomes,
+            promote=not failed, reason=reason or self._praise(), rules=outcomes,
             metric=self.METRIC, challenger=challenger.digest, champion=champion.digest if champion else None,
             test_set=challenger.test, figures={name: rounded(value) for name, value in self._figures().items()},
             challenger_scores=self.digest_of(challenger.rows),

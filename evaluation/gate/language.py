@@ -256,16 +256,16 @@ class LanguageCase(GateCase):
 
     def _sure(self, gain: Interval, limit: float) -> str:
         """Return the cautious interval of a gain, its verdict, and the remedy if it may be chance."""
-        ends = f"the cautious {100 * gain.confidence:.4g} % interval is {gain.low:+.2%} to {gain.high:+.2%}"
+        level = f"the cautious {100 * gain.confidence:.4g} % interval (it allows for rare large losses)"
+        ends = f"{level} is {gain.low:+.2%} to {gain.high:+.2%}"
         if gain.estimate == 0:
             return f"{ends}: there is no gain"
         if gain.low > limit:
             return f"{ends}: surely better" + (f" by more than {limit:.2%}" if limit else "")
         if gain.estimate <= limit:
             return f"{ends}: {'surely worse' if gain.high < 0 else 'no sure gain'}"
-        why = f"{ends}, which allows for rare large losses that these reviews lack: not surely above {limit:.2%}"
-        few = f" (with these, no gain below {self.least_gain:.2%} is sure)" if gain.estimate < self.least_gain else ""
-        return f"{why}; {MORE_REVIEWS}{few}"
+        few = f"; with these reviews no gain below {self.least_gain:.2%} is sure" * (gain.estimate < self.least_gain)
+        return f"{ends}: not surely above {limit:.2%}{few}; {MORE_REVIEWS}"
 
     def slice_losses(self) -> pl.DataFrame:
         """See `GateCase`: a loss of 0.1 means 10 % more bits than the champion needs."""

@@ -13,7 +13,7 @@ from models.classification.classifier import text_rows
 from models.classification.features import FeatureClassifier, TfidfFeatures, ngrams
 from models.classification.spec import BayesSpec, FeatureSpec, TfidfSpec
 from models.neural.labelling.rows import Rows
-from training.context import FitContext, Fitted, journal
+from training.context import FitContext, ModelFit, journal
 from training.labelling.examples import log_loss, macro_f1, prior
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ one more penalty (8,000 reviews, 106,000 features)."""
 def fit_on_features(
     spec: FeatureSpec, vocabulary: Vocabulary, train: LabelledSequences, validation: LabelledSequences,
     context: FitContext,
-) -> Fitted[FeatureClassifier]:  # fmt: skip
+) -> ModelFit[FeatureClassifier]:  # fmt: skip
     """Fit with rising strengths; keep the state with the lowest loss, or the highest macro-F1, on validation."""
     from scipy.sparse import csr_matrix
 
@@ -60,7 +60,7 @@ def fit_on_features(
     parameters = sum(weight.size + bias.size for weight, bias in model.layers)
     summary = {"parameters": float(parameters), "features": float(len(features)), "strength": strength,
                "seconds": time.perf_counter() - began}  # fmt: skip
-    return Fitted(model, summary)
+    return ModelFit(model, summary)
 
 
 def learn_features(spec: FeatureSpec, texts: Rows, entries: int) -> TfidfFeatures:

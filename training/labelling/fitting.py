@@ -10,7 +10,7 @@ import numpy as np
 from models.base import ModelError
 from models.classification.classifier import Classifier
 from models.classification.spec import ClassifierSpec
-from training.context import FitContext, Fitted
+from training.context import FitContext, ModelFit
 from training.labelling.examples import log_loss, macro_f1
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ FITS = {
 def fit_classifier(
     spec: ClassifierSpec, vocabulary: Vocabulary, train: LabelledSequences, validation: LabelledSequences,
     context: FitContext,
-) -> Fitted[Classifier]:  # fmt: skip
+) -> ModelFit[Classifier]:  # fmt: skip
     """Fit a classifier on labelled reviews; choose its state, strength or temperature on others.
 
     Equal arguments give equal weights on the CPU of the same machine with the same number of threads; on a GPU the
@@ -65,8 +65,8 @@ def fit_classifier(
         name = spec.labels[missing[0]]
         raise ModelError(f"the label {name!r} has no training review: a classifier needs one of each label", "input")
     context.work.mkdir(parents=True, exist_ok=True)
-    fitted: Fitted[Classifier] = resolve_name(FITS[spec.kind])(spec, vocabulary, train, validation, context)
-    return Fitted(fitted.model, {**fitted.summary, **validation_figures(fitted.model, validation)})
+    fitted: ModelFit[Classifier] = resolve_name(FITS[spec.kind])(spec, vocabulary, train, validation, context)
+    return ModelFit(fitted.model, {**fitted.summary, **validation_figures(fitted.model, validation)})
 
 
 def validation_figures(model: Classifier, validation: LabelledSequences) -> dict[str, float]:

@@ -46,7 +46,7 @@ from models.neural.network import network_tensors
 from models.neural.output import NOT_SCORED
 from models.neural.spec import TrainingSpec
 from models.options import identity
-from training.context import CHECKPOINTS, FitContext, FitProgress, Fitted
+from training.context import CHECKPOINTS, FitContext, FitProgress, ModelFit
 from training.labelling.examples import LOSS, LabelledSequences, measure, shuffled
 from training.neural.callbacks import Curves, ProgressReport, ValidationResult
 from training.neural.checkpoint import Checkpoints, Journal
@@ -89,7 +89,7 @@ PIECE_POSITIONS = 131_072
 def fit(
     spec: LabellingOptions, entries: int, train: LabelledSequences, validation: LabelledSequences,
     context: FitContext, *, start: RecurrentNetwork | None = None, tuning: FineTuning | None = None,
-) -> Fitted[Labeller]:  # fmt: skip
+) -> ModelFit[Labeller]:  # fmt: skip
     """Train on some examples, choose the best state on others.
 
     Equal arguments give equal weights on the CPU of the same machine with the same number of threads; on a GPU the
@@ -131,7 +131,7 @@ def fit(
         train_with_own_layers(network)
         model = Labeller(spec, network.to(context.device))
         summary = train_labeller(model, train, validation, context, tuning)
-        return Fitted(model, {**summary, **measure(model, validation)})
+        return ModelFit(model, {**summary, **measure(model, validation)})
 
 
 def train_labeller(

@@ -21,7 +21,7 @@ from models.neural.output import NOT_SCORED
 from models.punctuator import WINDOW, Punctuator, WordPieces
 from models.tokens.vocabulary import Vocabulary
 from models.written_words import TaggedWords
-from training.context import FitContext, Fitted
+from training.context import FitContext, ModelFit
 from training.labelling.examples import LabelledSequences
 from training.labelling.labeller_fit import FineTuning, fit
 
@@ -29,7 +29,7 @@ from training.labelling.labeller_fit import FineTuning, fit
 def fit_network_classifier(
     spec: RecurrentClassifierSpec, vocabulary: Vocabulary, train: LabelledSequences, validation: LabelledSequences,
     context: FitContext,
-) -> Fitted[NetworkClassifier]:  # fmt: skip
+) -> ModelFit[NetworkClassifier]:  # fmt: skip
     """Train, from the weights of a language model if the spec names one; a killed fit resumes in `context.work`.
 
     Raises:
@@ -44,7 +44,7 @@ def fit_network_classifier(
         tuning = FineTuning(spec.rate_decay, spec.rate_ratio, spec.unfreeze_epochs)
     model, summary = fit(spec, vocabulary.size, train, validation, context, start=start, tuning=tuning)
     figures = {name: summary[name] for name in ("parameters", "updates", "seconds", "seconds_per_epoch")}
-    return Fitted(NetworkClassifier(model), figures)
+    return ModelFit(NetworkClassifier(model), figures)
 
 
 def _language_model(spec: RecurrentClassifierSpec, vocabulary: Vocabulary, context: FitContext) -> RecurrentNetwork:

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from models.neural import network
 from models.neural.device import require_device
 
 
@@ -9,14 +8,6 @@ from models.neural.device import require_device
 def _one_thread():
     """Two threads lose everything to barrier waits when anything else runs on the machine."""
     torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _bf16_on_any_processor():
-    """Where the processor has no instructions for it, bfloat16 is slow but the same; fits would do without it there."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(network, "bf16_on_processor", lambda: True)
-        yield
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ class Shelf:
         return SimpleNamespace(version=4, tags=self.tags)
 
     def bundle_folder(self, version: Any) -> Path:
-        found = bundle_in(SimpleNamespace(folder_of=Path), str(self.folder))  # type: ignore[arg-type]
+        found = bundle_in(SimpleNamespace(uri="sqlite:///none.db"), str(self.folder))  # type: ignore[arg-type]
         assert found is not None
         return found
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.models.neural.conftest import _bf16_on_any_processor, gpu_as_in_a_fit  # noqa: F401
+from tests.models.neural.conftest import gpu_as_in_a_fit  # noqa: F401
 from tests.training.neural.killed_trainings import bits, journal, run, without_clock
 
 

@@ -123,10 +123,8 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import torch
-from models.neural import network
 from training.neural import checkpointing
 from tests.training.neural import killed_trainings
-network.bf16_on_processor = lambda: True  # as in conftest.py
 torch.set_num_threads(1)
 checkpointing.CHECKPOINT_SECONDS = 0.0
 network = killed_trainings.network_of()

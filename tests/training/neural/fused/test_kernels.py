@@ -1,10 +1,6 @@
-"""Where kernels are compiled, and where products in bfloat16 are done: on machines that lack something, too."""
+"""Products in bfloat16 are done where the processor has instructions for them."""
 
 from __future__ import annotations
-
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -38,29 +34,8 @@ def gradients(kind: str, precision: str) -> list[torch.Tensor]:
 def test_without_instructions_for_bfloat16_a_processor_trains_in_float32(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exact, found = gradients(kind, "float32"), {}
-    for able in (True, False):
-        monkeypatch.setattr(network_module, "bf16_on_processor", lambda able=able: able)
-        found[able] = gradients(kind, "bf16")
-    assert all(torch.equal(one, other) for one, other in zip(found[False], exact, strict=True))
-    assert not all(torch.equal(one, other) for one, other in zip(found[True], exact, strict=True))
-
-
-@pytest.mark.long
-def test_a_recurrent_model_that_is_only_asked_needs_no_numba() -> None:
-    ran = in_a_fresh_process(
-        "import sys; sys.modules['numba'] = None;"
-        "import torch; from models.specs import RecurrentSpec; from models.neural.architectures import NeuralLM;"
-        "model = NeuralLM(RecurrentSpec(), NeuralLM.build(RecurrentSpec(), torch.ones(20)), 20);"
-        "import numpy as np; print(model.score(np.array([[1, 9, 10]]), model.start(1))[0].shape)"
-    )
-    assert ran.stdout.strip() == "(1, 3)"
-
-
-def in_a_fresh_process(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | variables
-    ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment, timeout=120
-    )
-    assert ran.returncode == 0, ran.stderr
-    return ran
+    exact = gradients(kind, "float32")
+    if network_module.bf16_on_processor():
+        assert not all(map(torch.equal, gradients(kind, "bf16"), exact))
+    monkeypatch.setattr(network_module, "bf16_on_processor", lambda: False)
+    assert all(map(torch.equal, gradients(kind, "bf16"), exact))
