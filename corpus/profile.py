@@ -1,4 +1,4 @@
-"""Profile prepared reviews as small tables, and draw a random sample that does not depend on the order of the files.
+"""Profile prepared reviews as small tables; draw a sample of a data set, whatever the order of its files.
 
     profile = profile_of(clean.folder)         # one pass over the small columns; memory does not grow with the texts
 
@@ -65,7 +65,7 @@ def month_of() -> pl.Expr:
 
 
 def first_of_months(rows: pl.DataFrame, reviews: int, *order: str) -> pl.DataFrame:
-    """Return the first *reviews* rows of each month, sorted by month and *order* (without *order* in their order)."""
+    """Return the first *reviews* rows of each month, by *order*; without it, in the order in which they came."""
     return rows.sort("month", *order, maintain_order=True).group_by("month", maintain_order=True).head(reviews)
 
 

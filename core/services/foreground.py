@@ -3,8 +3,8 @@
 NAME is that of `reviewlm services status`: prefect, mlflow, worker-cpu-pool, worker-gpu-pool.
 
 `reviewlm services start` starts all of them on one machine and lets them listen on the loopback address. In a container
-each listens on all addresses; who may reach it is decided by the ports that are published, and
-Host name and password are checked as always (`core/web_guard.py`).
+each listens on all addresses, so the published ports decide who may reach it. The `Host` header and the password are
+checked as always (`core/web_guard.py`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Gate of language models: open bits per byte, with a cautious interval of the gain.
+"""Judge language models: the rules of their gate alone, by open bits per byte and a cautious interval of the gain.
 
 Open bits per byte cannot be improved by a vocabulary that replaces words with `<unk>` or folds case
 (`models/tokens/surface.py` computes the price of the folded text). Both models must have been scored in this run, on

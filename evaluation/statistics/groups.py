@@ -1,4 +1,4 @@
-"""Group test reviews that are not independent, so that a bootstrap draws groups instead of reviews (cluster bootstrap).
+"""Unite test reviews that depend on each other into groups, and measure how much evidence the groups carry.
 
 Reviews of one business, or copies of one text, resemble each other: 60 businesses with ten reviews each are not 600
 independent observations. The caller gives a key for each review. Reviews that share a key of any kind are one group,

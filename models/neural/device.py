@@ -1,4 +1,4 @@
-"""Check that torch can use a device, which number formats it supports there, and whether an error means lack of memory.
+"""Require a torch device (without TF32), ask whether it has bf16, recognise lack of memory, suit tensors to it.
 
 Torch has its own error type only for refusals by its own GPU allocator. Refusals by the driver ("CUDA error: out of
 memory"), cuBLAS (CUBLAS_STATUS_ALLOC_FAILED), cuDNN (CUDNN_STATUS_ALLOC_FAILED, since version 9

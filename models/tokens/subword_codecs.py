@@ -1,4 +1,4 @@
-r"""Encode text without loss: byte-level BPE, Unigram with byte fallback, and characters with byte fallback.
+r"""Encode text without loss: `SubwordUnit` (byte-level BPE; Unigram with bytes), `CharUnit` (characters, bytes).
 
 Decoding restores any text byte for byte. The entries of a unit begin at id `FIRST`. Special tokens are not among them,
 so no text can be encoded as a special token.

@@ -1,4 +1,4 @@
-"""Define the commands that trace a version to its raw files: show the chain, hash it again, rebuild the version."""
+"""Define `version lineage`, `report` and `reproduce`: the chain to the raw files, the report, a rebuild."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Collect facts about the test reviews besides text and scores: date, categories, coverage, dependent reviews.
+"""Read facts about the test reviews that scores lack: date, categories, coverage, dependent reviews (no stage).
 
 Reviews that the split drew together are one group: all reviews of one user or of one business. So are reviews that
 repeat each other.

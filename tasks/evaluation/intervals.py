@@ -1,4 +1,4 @@
-"""Estimate confidence intervals of a run's models: figures, differences, gaps to the floor, slices."""
+"""Compare a run's models on the test reviews: floor, intervals, differences, slices, and the table of models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MIN_EXPLAINED = 0.99
 """Minimum share of the reviews that the grammar must be able to generate."""
 
 PROBE = 40
-"""Shorter reviews that are tried first; if the grammar cannot generate half of them, it is given up."""
+"""Shorter reviews that are tried first; where the grammar cannot generate more than half as many, it is given up."""
 log = logging.getLogger(__name__)
 
 
@@ -131,9 +131,9 @@ def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
         reviews: Columns review_id, text (cleaned), stars (0..5, 0: unknown) and bytes (the end included).
 
     Returns:
-        One row per review with the columns of `JUDGED`, in the order of *reviews*. None if more than 1 % of the reviews
-        cannot come from the grammar, or half of a few of the shorter ones, or there are no reviews. The log says how
-        many it explained.
+        One row per review with the columns of `JUDGED`, in the order of *reviews*. None if there are no reviews, if
+        more than 1 % of them cannot come from the grammar, or more than `PROBE // 2` of the shorter ones that are
+        tried first. The log says how many it explained.
     """
     # Imported late: the grammar is large, and code that only draws a floor does not need it.
     from corpus.synthetic.grammar import log_probability

@@ -1,4 +1,4 @@
-"""Read registered models: their versions, addresses and tags, by SQL in a local database, else by asking MLflow."""
+"""Read registered models (versions, aliases, tags) by SQL in a local database, else by asking MLflow."""
 
 from __future__ import annotations
 

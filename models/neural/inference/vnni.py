@@ -30,7 +30,7 @@ LANES, REGISTERS = 16, 3
 WIDTH = LANES * REGISTERS
 """Features out of a tile."""
 ROWS, FEW = 8, 4
-"""Rows of a tile; of one for what is left at the end."""
+"""Rows of a full tile, and of the smaller one for at most so many rows that are left."""
 ZERO = 128
 LINE, HUGE = 64, 2 << 20
 """Bytes of a line of the cache, and of a register; of a huge page."""
@@ -46,7 +46,7 @@ def available() -> bool:
 
 
 def pack(weight_GE: np.ndarray) -> np.ndarray:
-    """Return W (int8) in the order in which `product` reads it."""
+    """Return W (int8) in the order in which `linear` reads it."""
     G, E = weight_GE.shape
     tiles, fours = -(-G // WIDTH), -(-E // 4)
     padded = np.zeros((tiles * WIDTH, fours * 4), np.uint8)

@@ -33,6 +33,7 @@ def test_every_part_has_a_name_and_the_open_tab_is_known(page: Chromium, name: s
     if name == "card":
         headers = {node["name"] for node in nodes if node["role"] in ("rowheader", "columnheader")}
         assert {"outcome", "why", "Verdict", "not below the floor"} <= headers
+        assert "Report of its run" in {node["name"] for node in nodes if node["role"] == "link"}
     if name == "dasher":
         [canvas] = [node for node in nodes if node["role"] == "application"]
         assert canvas["focusable"]

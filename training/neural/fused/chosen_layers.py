@@ -1,4 +1,4 @@
-"""Choose which of our own layers and kernels a network trains with in bf16: those of this folder where they are faster.
+"""Let a network train in bf16 with the layers and softmax of this folder, by kind of layer and by device.
 
 They are imported when one is first needed: those of the CPU need numba, those of the GPU need Triton.
 """
