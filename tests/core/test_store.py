@@ -164,15 +164,6 @@ def made(store: Store, number: int = 0) -> Artifact:
     return artifact
 
 
-def test_an_unused_result_goes(tmp_path: Path) -> None:
-    artifact = made(Store(tmp_path))
-    removal = Removal(tmp_path)
-    assert removal.remove(artifact.folder, LONG_AGO)
-    removal.empty()
-    assert not artifact.folder.exists()
-    assert not (tmp_path / TRASH).exists()
-
-
 def test_a_result_that_was_used_after_the_decision_stays(tmp_path: Path) -> None:
     store = Store(tmp_path)
     artifact = made(store)

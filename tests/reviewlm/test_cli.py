@@ -32,23 +32,6 @@ def test_help_comes_quickly_because_nothing_heavy_is_imported(tmp_path: Path) ->
         assert verb in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (("run", "--set", "models.1.hiden=3"), 2, "did you mean 'hidden'"),
-        (("generate",), 7, "Nothing is registered"),
-        (("score", "/no/such/file"), 3, "There is no such file"),
-    ],
-)
-def test_errors_have_their_exit_code_and_no_traceback(
-    tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
-) -> None:
-    done = reviewlm(*arguments, home=tmp_path)
-    assert done.returncode == code, done.stderr
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 @pytest.mark.long
 def test_a_flow_that_fails_ends_in_one_message_and_prints_no_traceback_of_any_library(tmp_path: Path) -> None:
     single = tmp_path / "single.jsonl"

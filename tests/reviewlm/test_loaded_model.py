@@ -15,31 +15,17 @@ from models.completion.beam import beam_search
 from models.completion.suggestions import suggest
 from models.neural.encoder import Encoder
 from models.sampling import generate
-from models.specs import NGramSpec, VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
 from reviewlm import loaded_model
 from tests.serving.engine.small_models import bundle_of
-from training.context import FitContext
-from training.fit import fit_model
-from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [f"The {food} was {taste}." for food in ("pizza", "soup", "salad") for taste in ("good", "cold", "great")]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import polars as pl
-
-    folder = tmp_path_factory.mktemp("bundle")
-    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
-    spec = NGramSpec(name="kn2", order=2)
-    frame = pl.DataFrame({"review_id": TEXTS, "text": TEXTS}).with_columns(stars=pl.lit(4, pl.Int8), bytes=pl.lit(20))
-    write_stream(folder / "stream", vocabulary, [frame])
-    stream = TokenStream.open(folder / "stream")
-    model = fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model
-    save_bundle(folder / "bundle", spec, vocabulary, model, [], {})
-    return folder / "bundle"
+    folder = tmp_path_factory.mktemp("bundle") / "kn2"
+    reviewlm.ngram.fit(TEXTS, order=2, stars=[4] * len(TEXTS), name="kn2").save(folder)
+    return folder
 
 
 def test_a_bundle_is_opened_from_its_folder_and_answers_as_the_models_do(folder: Path) -> None:

@@ -55,9 +55,6 @@ def test_what_was_measured_and_not_expected_has_no_interval(capsys: pytest.Captu
     assert "Plan: 2.0 of 5 min. On validation 1.868 open bits/byte.\n" in shown
 
 
-"""Widths of the cells: 8, 12, 8 (5 with a broken heading) and 3; lines and padding take 13."""
-
-
 @pytest.mark.parametrize(("number", "left_out"), [(80, "oov, unit, hit@1"), (100, ""), (120, "")])
 def test_the_table_of_models_fits_common_terminals_and_says_what_it_leaves_out(
     number: int, left_out: str, columns: Any, capsys: pytest.CaptureFixture[str]

@@ -1,7 +1,13 @@
-"""An engine's scheduler that a test drives step by step, and a model that counts what it is asked to read."""
+"""An engine's scheduler that a test drives step by step; models that never end, wait for a signal, or count."""
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
+import torch
+
+from models.tokens.special import EOS
 from serving.engine.live_text import LiveText
 from serving.engine.requests import EngineLimits, Ticket, Wakes
 from serving.engine.scheduler import Scheduler
@@ -23,14 +29,48 @@ class Bench:
             self.scheduler.cycle()
 
 
-class Counting:
+class Around:
+    """A model with the answers of another one."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+
+class Endless(Around):
+    """A model that never ends a text."""
+
+    def step(self, ids_B: Any, state: Any) -> Any:
+        logp_BV, state = self.model.step(ids_B, state)
+        logp_BV = logp_BV.clone()
+        logp_BV[:, EOS] = -torch.inf
+        return logp_BV, state
+
+
+class Gate(Endless):
+    """A model that never ends a text, and whose steps wait for a signal; it can be told to fail."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.open, self.error = threading.Event(), None
+        self.open.set()
+
+    def step(self, ids_B: Any, state: Any) -> Any:
+        assert self.open.wait(20)
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        return super().step(ids_B, state)
+
+
+class Counting(Around):
     """A model that counts what it is asked to read."""
 
     def __init__(self, model):
-        self.model, self.steps, self.read = model, 0, 0
-
-    def __getattr__(self, name):
-        return getattr(self.model, name)
+        super().__init__(model)
+        self.steps, self.read = 0, 0
 
     def step(self, ids_B, state):
         self.steps += 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import uvicorn
 
 from core.credentials import AccessTokens
@@ -15,6 +17,16 @@ from serving.api.app import create_app
 from serving.server import KEEP_ALIVE
 from serving.versions.versions import Versions
 from tests.serving.made_versions import MadeSource, made_versions, running
+
+
+def ask(app: Any, method: str, path: str, base_url: str = "http://localhost", **options: Any) -> httpx.Response:
+    """Return the answer of an application without a server to one request."""
+
+    async def one() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base_url) as client:
+            return await client.request(method, path, **options)
+
+    return asyncio.run(one())
 
 
 @contextmanager

@@ -19,7 +19,6 @@ IMAGE, HOME, USER = f"reviewlm:{reviewlm.__version__}", "/home/reviewlm", 10001
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 MANIFESTS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((DEPLOY / "kubernetes").glob("*.yaml"))}
-"""Version whose schemas the manifests are checked against."""
 POD = MANIFESTS["deployment"]["spec"]["template"]["spec"]
 [CONTAINER] = POD["containers"]
 REPLICAS = [COMPOSE["services"][name] for name in ("one", "two")]

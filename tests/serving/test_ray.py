@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 import httpx
@@ -19,6 +18,7 @@ from core.credentials import TOKENS_FILE, add_token
 from core.errors import ConfigError
 from models.sampling import generate
 from tasks.cluster import is_installed
+from tests.core.waiting import until
 from tests.serving.made_versions import bundle_of
 from tests.serving.processes import Process, version
 from tests.serving.test_server import move
@@ -42,13 +42,6 @@ def served(own_home: Path) -> Iterator[Process]:
         print(process.process.communicate()[1])
         for left in psutil.wait_procs(family, 20)[1]:
             left.kill()
-
-
-def until(holds: Any) -> None:
-    over = monotonic() + 120
-    while not holds():
-        assert monotonic() < over, "waited too long"
-        sleep(0.2)
 
 
 def replicas(process: Process) -> list[psutil.Process]:
@@ -105,11 +98,11 @@ def test_replicas_give_the_texts_of_the_command_line_grow_in_number_hold_session
     users = [threading.Thread(target=ask) for _ in range(8)]
     for user in users:
         user.start()
-    until(lambda: len(replicas(served)) == 2)
+    until(lambda: len(replicas(served)) == 2, 120, pause=0.2)
     enough.set()
     for user in users:
         user.join()
-    until(lambda: len({answered(client, str(session)) for session in range(8)}) == 2)
+    until(lambda: len({answered(client, str(session)) for session in range(8)}) == 2, 120, pause=0.2)
 
     for _ in range(5):
         client.post("/suggest", json={"prompt": "The"}, headers={"x-session-id": "ann"})
@@ -119,7 +112,7 @@ def test_replicas_give_the_texts_of_the_command_line_grow_in_number_hold_session
     family = [psutil.Process(served.process.pid), *psutil.Process(served.process.pid).children(recursive=True)]
     assert set().union(*map(listening, family)) == {"127.0.0.1"}
     move(own_home, "champion", 2)
-    until(lambda: {client.get("/readyz").json()["champion"] for _ in range(8)} == {"reviewlm/2"})
+    until(lambda: {client.get("/readyz").json()["champion"] for _ in range(8)} == {"reviewlm/2"}, 120, pause=0.2)
     told = client.post("/v1/completions", json=ASKED).json()
     assert (told["model"], told["choices"][0]["text"]) == ("reviewlm/2", text_of(2))
 

@@ -6,8 +6,7 @@ import signal
 import socket
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from models.sampling import generate
 from models.sampling.watermark import evidence_of
 from serving import server
 from tests.command_line import call
+from tests.core.waiting import until
 from tests.serving.made_versions import bundle_of, food_of
 from tests.serving.processes import LOCAL, Process, version
 
@@ -50,13 +50,6 @@ def served(*settings: str) -> Iterator[httpx.Client]:
         stop()
         thread.join(30)
         assert not thread.is_alive()
-
-
-def until(holds: Callable[[], bool]) -> None:
-    over = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < over
-        time.sleep(0.02)
 
 
 def test_the_champion_of_the_registry_answers_and_its_changes_are_followed(own_home: Path) -> None:

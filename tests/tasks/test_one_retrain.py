@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tasks.limits import FOLDER, RETRAIN, SameRetrainWaits, one_retrain
+from tests.core.waiting import until
 from tests.flows.first_run import ROOT
 
 WEEKLY, ON_DRIFT = {"preset": "small"}, {"preset": ""}
@@ -62,13 +63,6 @@ def retrain(home: Path, ended: threading.Event, asked: dict[str, str] | None = N
             return "done"
     except SameRetrainWaits:
         return "not needed"
-
-
-def until(true: Callable[[], bool]) -> None:
-    over = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < over
-        time.sleep(0.005)
 
 
 def waiting(home: Path) -> int:

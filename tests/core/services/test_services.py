@@ -173,14 +173,10 @@ UNITS = sorted((Path(__file__).resolve().parents[3] / "deploy" / "systemd").glob
 
 
 def service_of(unit: Path) -> configparser.SectionProxy:
-    return section_of(unit, "Service")
-
-
-def section_of(unit: Path, name: str) -> configparser.SectionProxy:
     parsed = configparser.ConfigParser(interpolation=None)
     parsed.optionxform = str  # type: ignore[assignment,method-assign]
     parsed.read(unit)
-    return parsed[name]
+    return parsed["Service"]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import validate
 
 from core.config.presets import load_config, preset_names
-from core.services.pools import PROJECT
 from flows.generate import generate
 from flows.retrain import retrain
 from flows.server.parameters import with_absolute_paths
@@ -24,7 +22,6 @@ from flows.server.parameters import with_absolute_paths
 MODULES = ("drift", "generate", "ingest", "other_models", "retrain", "sweep", "upkeep", "versions")
 PARTS = ("config", "plan")
 """First parameter of flows that only other flows call; they get objects, so nobody fills in a form for them."""
-DEPLOYMENTS = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
 
 
 def flows_with_a_form() -> dict[str, Flow[Any, Any]]:

@@ -26,12 +26,6 @@ set_up(AlertSettings({tuple(addresses)!r}, {silence / DAY!r}), worker_seconds=30
 """)
 
 
-def triggers(environment: dict[str, str]) -> dict[str, str]:
-    """Return the id of each automation's trigger; the server counts under it."""
-    found = post(environment, "automations/filter", {})
-    return {one["name"].removeprefix("reviewlm: "): one["trigger"]["id"] for one in found}
-
-
 def post(environment: dict[str, str], path: str, body: Any) -> Any:
     """Return what the server answers to a request."""
     user, password = environment["PREFECT_API_AUTH_STRING"].split(":", 1)

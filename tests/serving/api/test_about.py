@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from core.errors import BundleError
 from serving.api.app import create_app
 from serving.versions.versions import Versions
 from tests.serving.made_versions import MadeSource, made_versions, running
-
-
-def ask(app: object, method: str, path: str, **options: object) -> httpx.Response:
-    async def one() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
-            return await client.request(method, path, **options)
-
-    return asyncio.run(one())
+from tests.serving.served import ask
 
 
 @pytest.fixture

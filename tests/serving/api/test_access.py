@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import httpx
@@ -13,14 +12,11 @@ from serving.api.answers import ApiError
 from serving.api.app import create_app
 from serving.api.door import Access
 from tests.serving.made_versions import MadeSource, made_versions, running
+from tests.serving.served import ask
 
 
 def answer(app: object, path: str = "/v1/models", **headers: str) -> httpx.Response:
-    async def ask() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8000") as client:
-            return await client.get(path, headers=headers)
-
-    return asyncio.run(ask())
+    return ask(app, "GET", path, "http://localhost:8000", headers=headers)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,39 +13,30 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-import torch
 
 from core.config.sections.execution import ServingConfig
 from models.bundles.bundle import Bundle
-from models.tokens.special import EOS
 from serving.versions.versions import Versions
+from tests.core.waiting import until
+from tests.serving.driven_engine import Endless
 from tests.serving.made_versions import MadeSource, bundle_of
 from tests.serving.served import answering
 
 ENDLESS = {"prompt": "The", "max_tokens": 4_000}
 
 
-class Endless:
+class Slow(Endless):
     """A model whose texts never end, with a pause before each token."""
 
-    def __init__(self, model: Any, pause: float) -> None:
-        self.model, self.pause = model, pause
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.model, name)
-
-    def step(self, ids_B: Any, state: Any) -> tuple[torch.Tensor, Any]:
-        time.sleep(self.pause)
-        logp_BV, state = self.model.step(ids_B, state)
-        logp_BV = logp_BV.clone()
-        logp_BV[:, EOS] = -torch.inf
-        return logp_BV, state
+    def step(self, ids_B: Any, state: Any) -> Any:
+        time.sleep(0.005)
+        return super().step(ids_B, state)
 
 
-def endless(pause: float = 0.005) -> MadeSource:
+def endless() -> MadeSource:
     def make(number: int) -> Bundle:
         bundle = bundle_of(number)
-        return replace(bundle, model=Endless(bundle.model, pause))
+        return replace(bundle, model=Slow(bundle.model))
 
     source = MadeSource(champion=1)
     source.make = make
@@ -57,13 +48,6 @@ def asked(source: MadeSource, **settings: object) -> Iterator[tuple[httpx.Client
     """Serve a source and give a client and the versions."""
     with answering(source, **settings) as (address, versions), httpx.Client(base_url=address) as client:
         yield client, versions
-
-
-def until(holds: Callable[[], bool]) -> None:
-    over = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < over
-        time.sleep(0.01)
 
 
 def test_a_full_queue_is_told_at_once_and_when_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,14 @@
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from serving.engine.engine import Engine
 from serving.engine.requests import EngineLimits
+from tests.serving.driven_engine import Gate
+from tests.serving.engine.small_models import bundle_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -22,3 +25,9 @@ def engine_of() -> Iterator[object]:
     yield start
     for engine in engines:
         engine.close(0)
+
+
+@pytest.fixture
+def gated() -> object:
+    bundle = bundle_of("ngram")
+    return replace(bundle, model=Gate(bundle.model))

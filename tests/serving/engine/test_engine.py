@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from dataclasses import replace
 
 import pytest
@@ -11,44 +9,10 @@ import pytest
 from models.base import ModelError
 from serving.engine.contexts import OVERHEAD, PrefixCache, size_of
 from serving.engine.requests import Busy, Generation, StreamEnded
+from tests.core.waiting import until
 from tests.serving.engine.small_models import bundle_of
 
 LONG = Generation("The soup", 3, max_tokens=10**6, seed=1)
-
-
-class Gate:
-    """A model that never ends a text, and whose steps wait for a signal; it can be told to fail."""
-
-    def __init__(self, model):
-        self.model, self.open, self.error, self.rows = model, threading.Event(), None, []
-        self.open.set()
-
-    def __getattr__(self, name):
-        return getattr(self.model, name)
-
-    def step(self, ids_B, state):
-        assert self.open.wait(20)
-        self.rows.append(len(ids_B))
-        if self.error is not None:
-            error, self.error = self.error, None
-            raise error
-        logp_BV, state = self.model.step(ids_B, state)
-        logp_BV = logp_BV.clone()
-        logp_BV[:, 2] = float("-inf")
-        return logp_BV, state
-
-
-@pytest.fixture
-def gated():
-    bundle = bundle_of("ngram")
-    return replace(bundle, model=Gate(bundle.model))
-
-
-def until(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.002)
 
 
 def test_a_full_queue_is_refused_with_the_time_to_wait(gated, engine_of):

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from tests.core.waiting import until
 from tests.serving.engine.small_models import bundle_of
 from tests.serving.engine.test_engine import LONG as ENDLESS
-from tests.serving.engine.test_engine import Gate, until
 
 TEXT = "The soup was great. " * 200
-
-
-@pytest.fixture
-def gated():
-    bundle = bundle_of("ngram")
-    return replace(bundle, model=Gate(bundle.model))
 
 
 def long_ids(bundle):

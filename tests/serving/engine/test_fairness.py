@@ -14,11 +14,11 @@ import pytest
 
 from core.config.sections.execution import ServingConfig
 from models.completion.suggestions import suggest
-from models.tokens.special import EOS
 from serving.engine.requests import EngineLimits, Generation, StreamEnded, Ticket
 from serving.engine.scheduler import Scheduler
+from tests.core.waiting import until
+from tests.serving.driven_engine import Endless
 from tests.serving.engine.small_models import TEXTS, bundle_of
-from tests.serving.engine.test_engine import until
 from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering
 
@@ -32,21 +32,16 @@ def prompt(number: int) -> str:
     return " ".join([*TEXTS[number % 6 : number % 6 + number // 6 + 1], *TEXTS * 20])[:MOST]
 
 
-class Watched:
+class Watched(Endless):
     """A model that never ends a text and notes how many tokens each call reads."""
 
     def __init__(self, model: Any, events: list[Any]) -> None:
-        self.model, self.events = model, events
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.model, name)
+        super().__init__(model)
+        self.events = events
 
     def step(self, ids_B: Any, state: Any) -> Any:
         self.events.append(len(ids_B))
-        logp_BV, state = self.model.step(ids_B, state)
-        logp_BV = logp_BV.clone()
-        logp_BV[:, EOS] = float("-inf")
-        return logp_BV, state
+        return super().step(ids_B, state)
 
     def advance(self, ids_BT: Any, state: Any) -> Any:
         self.events.append(ids_BT.size)

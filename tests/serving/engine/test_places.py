@@ -7,36 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 
 from models.bundles.bundle import Bundle
 from models.sampling.batch import TextBatch
-from models.tokens.special import EOS
 from serving.engine.live_text import LiveText
 from serving.engine.requests import EngineLimits, Generation, Ticket, Wakes
 from serving.engine.scheduler import Scheduler
+from tests.serving.driven_engine import Endless
 from tests.serving.engine.small_models import bundle_of
 
 LONG = Generation("The soup", 3, max_tokens=10**6, seed=1)
-
-
-class Endless:
-    """A model that never ends a text; it fails once if it is told to."""
-
-    def __init__(self, model: Any) -> None:
-        self.model, self.error = model, None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.model, name)
-
-    def step(self, ids_B: Any, state: Any) -> tuple[torch.Tensor, Any]:
-        error, self.error = self.error, None
-        if error is not None:
-            raise error
-        logp_BV, state = self.model.step(ids_B, state)
-        logp_BV = logp_BV.clone()
-        logp_BV[:, EOS] = -torch.inf
-        return logp_BV, state
 
 
 class LeavingTicket(Ticket):

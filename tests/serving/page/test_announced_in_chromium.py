@@ -11,7 +11,6 @@ pytestmark = [pytest.mark.long, in_chromium]
 USED = {"button", "textbox", "combobox", "slider", "spinbutton", "tab", "tabpanel", "region", "listbox", "option",
         "application"}  # fmt: skip
 """Roles whose elements must have a name."""
-"""From now on pauses of half a second and more end when `window.rest()` is called."""
 
 
 @pytest.mark.parametrize("name", ["write", "generate", "compare", "surprisal", "dasher", "card"])

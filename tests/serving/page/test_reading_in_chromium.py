@@ -96,9 +96,3 @@ def test_a_heat_map_is_of_one_version_although_the_champion_changes_in_the_middl
         assert browser.text("moved") == "reviewlm@champion is reviewlm/2 now."
         browser.until("document.getElementById('model').selectedOptions[0].textContent === "
                       "'reviewlm@champion (reviewlm/2)'")  # fmt: skip
-
-
-def write(page: Chromium, text: str) -> None:
-    """Press Dasher's buttons."""
-    for char in text:
-        page.click("#dasher-buttons button", f"{'space' if char == ' ' else char} ")

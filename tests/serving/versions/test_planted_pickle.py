@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import pickle
@@ -23,6 +22,7 @@ from serving.versions.open_version import RegistrySource
 from serving.versions.versions import Versions
 from tests.serving.engine.small_models import bundle_of
 from tests.serving.processes import LOCAL, version
+from tests.serving.served import ask
 
 
 class Payload:
@@ -87,12 +87,8 @@ def asked(model: str) -> tuple[httpx.Response, httpx.Response]:
     try:
         app = create_app(versions, config.serving, versions.metrics, None)
 
-        async def answers() -> tuple[httpx.Response, httpx.Response]:
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
-                body = {"prompt": "The", "max_tokens": 3, "model": model}
-                return await client.post("/v1/completions", json=body), await client.get("/readyz")
-
-        return asyncio.run(answers())
+        body = {"prompt": "The", "max_tokens": 3, "model": model}
+        return ask(app, "POST", "/v1/completions", json=body), ask(app, "GET", "/readyz")
     finally:
         versions.close()
 

@@ -26,6 +26,7 @@ from models.completion.suggestions import suggest
 from models.neural.lm import NeuralLM
 from models.sampling import generate
 from models.specs import RecurrentSpec
+from tests.core.waiting import until
 from tests.serving.made_versions import bundle_of, food_of
 from tests.serving.processes import Process
 from tests.serving.users import LENGTH, PROMPT, WORDS, Answer, load
@@ -75,7 +76,7 @@ class Served:
 
     def wait_for(self, event: str, count: int) -> None:
         """Wait until so many are counted."""
-        until(lambda: self.count(event) >= count)
+        until(lambda: self.count(event) >= count, SECONDS, pause=0.05)
 
     def answered(self) -> dict[str, Any]:
         """Return what `/readyz` tells."""
@@ -179,7 +180,7 @@ def test_registered_champions_change_under_load(
 
     def wait_for_requests(further: int) -> None:
         enough = asked[0] + further
-        until(lambda: asked[0] >= enough)
+        until(lambda: asked[0] >= enough, SECONDS, pause=0.05)
 
     def more(requests: int) -> bool:
         asked[0] = requests
@@ -202,10 +203,3 @@ def test_registered_champions_change_under_load(
         assert (told["status"], told["champion"]) == ("ready", "reviewlm/2")
         assert [one["version"] for one in told["refused"]] == ["reviewlm/4"]
         assert "spec.json" in told["refused"][0]["why"]
-
-
-def until(holds: Callable[[], bool]) -> None:
-    over = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < over, "it did not happen"
-        time.sleep(0.05)

@@ -16,6 +16,7 @@ from core.errors import InputError
 from models.base import ModelError
 from models.bundles.bundle import Bundle
 from tasks.evaluation.fork_server import ModelWork, Report
+from tests.core.waiting import until
 
 
 def refuse(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
@@ -84,10 +85,7 @@ def whose(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
 def meet(bundle: Bundle, report: Report, folder: Path, own: str, other: str) -> dict[str, Any]:
     """Wait until the other work has begun, too; return the numbers of the process and of its parent."""
     (folder / own).touch()
-    until = time.monotonic() + 60
-    while not (folder / other).exists():
-        assert time.monotonic() < until, "the other work has not begun"
-        time.sleep(0.01)
+    until((folder / other).exists, 60)
     return whose(bundle, report, folder)
 
 
@@ -104,8 +102,4 @@ def bare(function: Any, bundle: Path) -> ModelWork:
 
 def in_time(found: Callable[[], Any]) -> Any:
     """Return what is found within a minute: on a busy machine a fork server takes many seconds to import."""
-    until = time.monotonic() + 60
-    while not (value := found()):
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    return value
+    return until(found, 60, pause=0.02)

@@ -9,9 +9,8 @@ import platform
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -31,6 +30,7 @@ from tasks.fitting import on_cluster
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import LanguageModelJob
 from tasks.fitting.on_cluster import FOLDER, ClusterRun, JobActor, SentFile
+from tests.core.waiting import until
 from tests.small_cluster import MISSING, NODE, small_cluster
 from tests.tasks.fitting.small_jobs import home, job_in, network
 from tracking.client import open_client
@@ -112,15 +112,6 @@ def digest(job: LanguageModelJob) -> str:
     return load_bundle(job.bundle).digest
 
 
-def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
-    """Wait until a condition is true, and return its value."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
-    return value
-
-
 def fits_of(raylet: int) -> list[psutil.Process]:
     """Return the processes that fit below the process of a node."""
     below = psutil.Process(raylet).children(recursive=True)
@@ -150,11 +141,11 @@ def has_updates(node: Any) -> bool:
 @contextmanager
 def halted(cluster: Any, job: LanguageModelJob) -> Iterator[Any]:
     """Halt the fit of a job after a first update and checkpoint, which is here too then; yield its node; go on."""
-    node = until(lambda: next(filter(has_updates, cluster.list_all_nodes()), None))
+    node = until(lambda: next(filter(has_updates, cluster.list_all_nodes()), None), 120, pause=0.05)
     processes = fits_of(raylet(node))
     for process in processes:
         process.suspend()
-    until(lambda: has_begun(job.work.glob("checkpoints/*.safetensors")))
+    until(lambda: has_begun(job.work.glob("checkpoints/*.safetensors")), 120, pause=0.05)
     try:
         yield node
     finally:
@@ -274,7 +265,7 @@ def test_a_run_that_is_killed_leaves_no_fit_behind_and_goes_on_where_it_was(
         os.kill(child.pid or 0, signal.SIGKILL)
         child.join()
     assert child.exitcode == -signal.SIGKILL
-    until(lambda: busy_node(cluster) is None)
+    until(lambda: busy_node(cluster) is None, 120, pause=0.05)
     with caplog.at_level("INFO"):
         ClusterRun(config, "lstm")(job, lambda news: None)
     assert "training resumes after" in caplog.text
