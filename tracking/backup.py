@@ -149,6 +149,19 @@ def _scratch(archive: Path) -> Iterator[tuple[IO[bytes], Path]]:
             os.close(owner)
 
 
+class _Hashed:
+    """Hashes what an archive reads from a file: a process may write into it meanwhile."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes."""
+        block = self.file.read(size)
+        self.digest.update(block)
+        return block
+
+
 def _add(tar: TarFile, path: Path, name: str) -> dict[str, Any] | None:
     """Add a file, as long as it is now (a log may grow), and return its entry; None if it was removed meanwhile."""
     try:
@@ -156,10 +169,9 @@ def _add(tar: TarFile, path: Path, name: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     with file:
-        digest, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
-        file.seek(0)
-        tar.addfile(_member(name, size, os.fstat(file.fileno()).st_mtime), file)
-    return {"bytes": size, "sha256": digest}
+        about = os.fstat(file.fileno())
+        tar.addfile(_member(name, about.st_size, about.st_mtime), hashed := _Hashed(file))  # type: ignore[arg-type]
+    return {"bytes": about.st_size, "sha256": hashed.digest.hexdigest()}
 
 
 def _member(name: str, size: int, changed: float) -> tarfile.TarInfo:

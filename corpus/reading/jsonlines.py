@@ -334,7 +334,7 @@ def read_array(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
 
 
 def _require_reviews(raws: Sequence[bytes], source: str, limits: Limits) -> None:
-    values = [value for raw in raws if (value := _loads(raw)) is not None]
+    values = [_loads(raw) for raw in raws]
     if values and all(isinstance(value, list) for value in values):
         raise whole_table(source)
     require_no_table(b"".join(raws[:1]).replace(b"\n", b" "), source)

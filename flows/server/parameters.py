@@ -84,9 +84,16 @@ def with_absolute_paths(preset: str, input: Inputs, overrides: Overrides) -> dic
 def _with_absolute_path(override: str) -> str:
     key, value = split_override(override)
     named = any(key == setting or key.startswith(f"{setting}.") for setting in NAMES_FILES)
-    if not named or not value or not isinstance(value, str | list):
+    if not named or not value or not isinstance(value, str | list | dict):
         return override
-    return f"{key}={json.dumps(_absolute(value), ensure_ascii=False)}"
+    return f"{key}={_toml(value)}"
+
+
+def _toml(value: Any) -> str:
+    """Return paths as TOML writes them: a path, a list of paths, or a table of them, all absolute."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(name)} = {_toml(path)}" for name, path in value.items()) + "}"
+    return json.dumps(_absolute(value), ensure_ascii=False)
 
 
 def _absolute(value: str | list[str]) -> Any:

@@ -141,3 +141,7 @@ def write_followers(
                     return False
                 out_UV[u, word] = logp_M[row] + backoff_U[u]
     return True
+
+
+COMPLETE = True
+"""Set at the end: a thread that finds the module while another imports it must not use it."""

@@ -14,6 +14,8 @@ from reviewlm.options import Json, Preset, Rebuild, Set, Verbose, VersionInput, 
 
 quarantine_app = typer.Typer(no_args_is_help=True, help="Show and export records that were set aside.")
 checks_app = typer.Typer(no_args_is_help=True, help="Check your own tables with suites of expectations.")
+DATA = ("source.input", "source.synthetic", "source.business")
+"""Prefixes of the settings that choose the data."""
 Table = Annotated[Path, typer.Option("--table", help="A Parquet file, or a folder of Parquet parts.")]
 
 
@@ -97,9 +99,14 @@ def _quarantine(preset: str, input: list[str] | None, overrides: list[str] | Non
     from tracking.registry.opening import NothingChosen, VersionSettings, settings_of, where_of
 
     options.set_up(where_of(preset, overrides or []))
+    # Other settings of the section `source`, such as limits, change how files are read, not which files are chosen.
+    same_data = [
+        one for one in overrides or [] if one.strip().startswith(DATA) or not one.strip().startswith("source.")
+    ]
     try:
         chosen = settings_of(preset=preset, input=input or [], overrides=overrides or [])
-        dataset = data_set_of(Store.of(chosen.config), chosen.config.source, chosen.dataset)
+        recorded = settings_of(preset=preset, input=input or [], overrides=same_data)
+        dataset = data_set_of(Store.of(chosen.config), recorded.config.source, recorded.dataset)
     except NothingChosen:
         config = load_config(DEFAULT, overrides or [])
         dataset = newest_data_set(Store.of(config))

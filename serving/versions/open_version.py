@@ -84,7 +84,7 @@ class RegistrySource:
         recorded = recorded_card(self._tracker, self.name, int(number))
         if model:  # the gate has judged the version, not this model of its run
             verdict = f"not registered: a model of the run of version {number}"
-            recorded |= {"verdict": verdict, "since": None, "rules": [], "figures": []}
+            recorded |= {"verdict": verdict, "since": None, "rules": [], "figures": [], "adaptation": ""}
         return recorded
 
 

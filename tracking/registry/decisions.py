@@ -38,7 +38,7 @@ GATE, MANUAL, ROLLBACK, ADOPTED = "gate", "manual", "rollback", "adopted"
 EVENT_TAG, DONE_TAG = "mlflow.event", "event/carried_out"
 """Tags of an event: itself as JSON, which MLflow's page of the version does not show; when it was carried out."""
 ABANDONED = "abandoned"
-CARRIED_OUT, PENDING, OVERTAKEN = "carried out", "pending", "overtaken"
+CARRIED_OUT, PENDING, OVERTAKEN, REPEATED = "carried out", "pending", "overtaken", "sent twice"
 WHY_LENGTH = 2000
 BY_HAND = "promoted by hand"
 
@@ -217,7 +217,8 @@ class RegistryState:
         newest: Number of the last event; 0 if there is none.
         states: State of each event, by number. CARRIED_OUT: aliases and tags show it. PENDING: decided, but aliases and
             tags do not show it yet. OVERTAKEN: void, because another version had become champion before it was
-            written. ABANDONED: void, because its version was deleted before it could be carried out.
+            written. ABANDONED: void, because its version was deleted before it could be carried out. REPEATED: void,
+            because it is an earlier event that was sent again.
         past_champions: All versions that were champion at any time, in the order in which they first became champion.
         left: By version that was rolled back from, the number of that event. A later promotion of it, or a rollback to
             it, removes it.
@@ -242,9 +243,12 @@ def fold_events(events: Iterable[Event]) -> RegistryState:
     states: dict[int, str] = {}
     left: dict[int, int] = {}
     past_champions: dict[int, None] = {}
+    keys: set[str] = set()
     for event in sorted(events, key=lambda one: one.number):
         newest = event.number
-        if event.carried_out.startswith(ABANDONED):
+        if event.key in keys:  # a proxy or a client may send a request again, even after another decision
+            states[event.number] = REPEATED
+        elif event.carried_out.startswith(ABANDONED):
             states[event.number] = ABANDONED
         elif (event.promote or event.action == ADOPTED) and champion not in (event.against, event.version or None):
             states[event.number] = OVERTAKEN
@@ -260,6 +264,7 @@ def fold_events(events: Iterable[Event]) -> RegistryState:
             if champion is not None:
                 past_champions.setdefault(champion)
                 left.pop(champion, None)
+        keys.add(event.key)
     return RegistryState(champion, previous, newest, states, tuple(past_champions), left)
 
 

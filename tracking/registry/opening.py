@@ -130,7 +130,15 @@ def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:
         config: Names the registry and the registered model.
         reference: `models:/NAME@ALIAS` or `models:/NAME/VERSION`, with or without the scheme; the name of a registered
             model, for its champion; or an alias or a number, for a version of `asked_model`.
+
+    Raises:
+        ConfigError: It names another model of a version's run: records and decisions are of versions.
     """
+    if reference.removeprefix(SCHEME).count("/") > 1:
+        raise ConfigError(
+            "Only the server opens another model of a version's run", value=reference,
+            remedy=f"name the version, {reference.rpartition('/')[0]}, or ask `reviewlm serve` for this model",
+        )
     tracker = tracker_at(config)
     if reference.startswith(SCHEME):
         return tracker, reference

@@ -22,6 +22,7 @@ from tracking.registry.decisions import (
     MANUAL,
     OVERTAKEN,
     PENDING,
+    REPEATED,
     ROLLBACK,
     Event,
     complaints,
@@ -72,6 +73,12 @@ def test_of_two_promotions_against_the_same_champion_the_first_in_the_log_counts
     state = fold_events([event(1, 1, None), event(2, 2, 1), event(3, 3, 1)])
     assert (state.champion, state.previous) == (2, 1)
     assert state.states == {1: CARRIED_OUT, 2: CARRIED_OUT, 3: OVERTAKEN}
+
+
+def test_an_event_that_was_sent_twice_counts_once():
+    sent = event(2, 2, 1)
+    state = fold_events([event(1, 1, None), sent, event(3, 3, 2), replace(sent, number=4, against=3)])
+    assert (state.champion, state.states[2], state.states[4]) == (3, CARRIED_OUT, REPEATED)
 
 
 def test_an_adopted_standing_counts_unless_somebody_promoted_before_it_was_written():
