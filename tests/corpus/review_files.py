@@ -11,9 +11,7 @@ import orjson
 import polars as pl
 import pyarrow
 
-from core.config.sections.data import SourceConfig
-from corpus.ingestion.ingest import iter_parts
-from tests.corpus.data_sets import ingest
+from tests.corpus import data_sets
 
 TEXTS = ['Great "tacos",\nfresh & hot', "Schön, café ☕ 😀", "plain", " spaces kept ", "a, b; c\td", "<eos> stays text"]
 
@@ -134,9 +132,7 @@ def ingested(tmp_path, *files, name="out", **settings):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         paths.append(path)
-    folder = tmp_path / name
-    facts = ingest(paths, folder, SourceConfig(**settings))
-    return facts, pl.concat(iter_parts(folder)), pl.read_parquet(folder / "quarantine.parquet")
+    return data_sets.ingested(paths, tmp_path / name, **settings)
 
 
 def in_formats(records):

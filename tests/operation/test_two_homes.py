@@ -16,7 +16,7 @@ import pytest
 from core.environment import TRACKING_VARIABLE
 from tests.flows.first_run import TINY, answer
 from tests.s3_server import BUCKET, s3_server
-from tests.tracking.mlflow_servers import Served
+from tests.tracking.mlflow_servers import store_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(2400)]
 
@@ -35,17 +35,8 @@ def artifacts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def shared(artifacts: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The variable that names a new MLflow server."""
     folder = tmp_path_factory.mktemp("shared")
-
-    def command(port: int) -> list[str]:
-        return [
-            "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", artifacts,
-        ]
-
-    server = Served(command, folder, "/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
-    server.start()
-    yield {TRACKING_VARIABLE: server.address}
-    server.stop()
+    with store_server(folder, folder, "--artifacts-destination", artifacts) as server:
+        yield {TRACKING_VARIABLE: server.address}
 
 
 @pytest.fixture(scope="module")

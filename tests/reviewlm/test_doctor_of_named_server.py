@@ -2,67 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import threading
-from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from core.config.presets import load_config
 from reviewlm import doctor
 from reviewlm.doctor import CHECKS, HealthLine, examine
+from tests.reviewlm.examined_homes import MadePrefect, made_prefect
 
 LOGIN = "jane:a-password-of-the-test"
 
 
-@dataclass
-class Named:
-    """A Prefect server with what a healthy one has; tests spoil it."""
-
-    pages: dict[str, Any] = field(default_factory=lambda: {
-        "/api/admin/version": version("prefect"),
-    })
-    refuses: tuple[int, str] = (0, "")
-    address: str = ""
-
-
 @pytest.fixture
-def named(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Named]:
-    """The server that PREFECT_API_URL names, with Basic auth."""
-    told = Named()
-
-    class Page(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            known = self.headers["Authorization"] == f"Basic {b64encode(LOGIN.encode()).decode()}"
-            status, text = told.refuses if told.refuses[0] else (200, "") if known else (401, "")
-            if status == 200 and self.path not in told.pages:
-                status = 404
-            body = json.dumps(told.pages[self.path]).encode() if status == 200 else text.encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_GET
-
-        def log_message(self, *ignored: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    told.address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setenv("PREFECT_API_URL", f"{told.address}/api/")
-    monkeypatch.setenv("PREFECT_API_AUTH_STRING", LOGIN)
-    yield told
-    server.shutdown()
-    server.server_close()
+def named(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MadePrefect]:
+    """The healthy server that PREFECT_API_URL names, with Basic auth; tests spoil it."""
+    with made_prefect(LOGIN, {"/api/admin/version": version("prefect")}) as told:
+        monkeypatch.setenv("PREFECT_API_URL", f"{told.address}/api/")
+        monkeypatch.setenv("PREFECT_API_AUTH_STRING", LOGIN)
+        yield told
 
 
 def lines(*overrides: str) -> dict[str, HealthLine]:
@@ -79,7 +40,7 @@ def test_without_the_variable_nothing_is_said(own_home: Path, monkeypatch: pytes
     assert lines() == {}
 
 
-def test_a_healthy_server_has_only_good_lines_and_no_secret_is_shown(named: Named, own_home: Path) -> None:
+def test_a_healthy_server_has_only_good_lines_and_no_secret_is_shown(named: MadePrefect, own_home: Path) -> None:
     found = lines()
     assert {name: line.state for name, line in found.items()} == {"": "ok"}
     assert found[""].found.startswith(f"{named.address}/api answers, version {version('prefect')}")
@@ -91,7 +52,7 @@ def test_a_healthy_server_has_only_good_lines_and_no_secret_is_shown(named: Name
     ("path", "said"), [("", "does not answer"), ("/", "not as the API"), ("ftp", "does not answer")]
 )
 def test_an_address_where_no_prefect_answers_is_one_line_that_says_so(
-    named: Named, monkeypatch: pytest.MonkeyPatch, path: str, said: str
+    named: MadePrefect, monkeypatch: pytest.MonkeyPatch, path: str, said: str
 ) -> None:
     named.pages["/admin/version"] = {"page": "of something else"}
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -125,7 +86,7 @@ def test_a_server_that_never_answers_is_a_line_within_the_time_of_the_checks(
     ]
 )  # fmt: skip
 def test_a_server_that_refuses_is_told_with_its_reason(
-    named: Named, monkeypatch: pytest.MonkeyPatch, refuses: tuple[int, str], login: str, said: str, remedy: str
+    named: MadePrefect, monkeypatch: pytest.MonkeyPatch, refuses: tuple[int, str], login: str, said: str, remedy: str
 ) -> None:
     named.refuses = refuses
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", login)
@@ -137,7 +98,7 @@ def test_a_server_that_refuses_is_told_with_its_reason(
 
 
 @pytest.mark.parametrize(("there", "state"), [("2.20.0", "problem"), ("3.0.0", "warning"), (version("prefect"), "ok")])
-def test_another_version_is_named_with_ours(named: Named, there: str, state: str) -> None:
+def test_another_version_is_named_with_ours(named: MadePrefect, there: str, state: str) -> None:
     named.pages["/api/admin/version"] = there
     line = lines()[""]
     assert line.state == state

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import sqlite3
-import threading
-from base64 import b64encode
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,7 +13,7 @@ from core.errors import Damaged
 from core.services import service_list
 from core.services.pools import deployments_of
 from tests.command_line import call
-from tests.reviewlm.examined_homes import lines, only
+from tests.reviewlm.examined_homes import lines, made_prefect, only
 from tests.tracking.runs.test_malformed_database import damaged_in_one_table
 from tracking.database import head_revision
 
@@ -60,40 +56,19 @@ PAGES = {
 }
 
 
-class OldPrefect(BaseHTTPRequestHandler):
-    """A Prefect server of an older version without one limit and one deployment, which needs a password."""
-
-    def do_GET(self) -> None:
-        known = self.headers["Authorization"] == f"Basic {b64encode(b'reviewlm:' + b'x' * 32).decode()}"
-        body = json.dumps(PAGES[self.path]).encode()
-        self.send_response(200 if known else 401)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_POST = do_GET
-
-    def log_message(self, *ignored: object) -> None:
-        pass
-
-
 def test_a_server_of_another_version_and_what_it_lacks_are_named(
     own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), OldPrefect)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    running = [service_list.Service("prefect", "", f"http://127.0.0.1:{server.server_port}")]
-    monkeypatch.setattr(service_list, "running", lambda home: running)
+    """An older server, without one limit and one deployment."""
     monkeypatch.setattr("reviewlm.doctor.usable_pools", lambda: ("cpu-pool",))
-    try:
+    with made_prefect("reviewlm:" + "x" * 32, PAGES) as server:
+        running = [service_list.Service("prefect", "", server.address)]
+        monkeypatch.setattr(service_list, "running", lambda home: running)
         assert "does not accept the credentials" in lines("servers")[0].found
         assert not own_home.exists(), "no password was made"
         own_home.mkdir()
         (own_home / "ui-password").write_text("x" * 32 + "\n")
         found = {line.check: line for line in lines("servers")}
-    finally:
-        server.shutdown()
-        server.server_close()
     assert (found["Prefect server"].state, "version 3.0.0" in found["Prefect server"].found) == ("warning", True)
     assert found["pools and limits"].found == "missing: concurrency limit promotion, deployment weekly"
     assert found["workers"].found == "not running: worker-cpu-pool"

@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.errors import EmptyInput, ReviewLMError
+from core.errors import EmptyInput
 from core.store import Store
 from reviewlm import flow_runs
 from reviewlm.cli import app
+from tests.command_line import complaint, run
 from tests.tracking.registry.made_registry import register
 
 MISTAKES: list[tuple[list[str], int, str]] = [
@@ -91,15 +92,10 @@ def test_every_mistake_is_told_before_a_server_or_a_framework_is_there(champion:
     codes, heavy = json.loads(done.stdout.splitlines()[-1])
     assert codes == [code for _, code, _ in MISTAKES], done.stderr
     assert heavy == []
+    assert "Traceback" not in done.stderr
     messages = done.stderr.split("error: ")[1:]
     assert len(messages) == len(MISTAKES)
     assert [words for message, (_, _, words) in zip(messages, MISTAKES, strict=True) if words not in message] == []
-
-
-def complaint(*arguments: str) -> ReviewLMError:
-    done = CliRunner().invoke(app, [*arguments])
-    assert isinstance(done.exception, ReviewLMError), done.output
-    return done.exception
 
 
 @pytest.fixture
@@ -210,8 +206,7 @@ def data_set(home: Path, raw: Path, files: dict[str, bytes]) -> str:
 
 
 def shown(*arguments: str) -> dict[str, Any]:
-    done = CliRunner().invoke(app, ["data", "quarantine", "show", *arguments, "--json"], catch_exceptions=False)
-    return json.loads(done.stdout.splitlines()[-1])
+    return run("data", "quarantine", "show", *arguments)
 
 
 def test_the_quarantine_is_that_of_the_champions_data_or_of_the_files_that_are_named(

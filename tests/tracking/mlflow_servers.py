@@ -11,8 +11,9 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+import httpx
 import pytest
 
 from tracking.logged_models.bundles import find_version
@@ -86,12 +87,12 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def store_server(folder: Path, home: Path) -> Served:
-    """Return a server of the database in *home* that keeps artifacts in `kept` below *folder*."""
+def store_server(folder: Path, home: Path, *artifacts: str) -> Served:
+    """Return a server of the database in *home* that keeps artifacts in `kept` below *folder*, or as options say."""
     def command(port: int) -> list[str]:
         return [
             "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--backend-store-uri",
-            f"sqlite:///{home / 'mlflow.db'}", "--artifacts-destination", str(folder / "kept"),
+            f"sqlite:///{home / 'mlflow.db'}", *(artifacts or ("--artifacts-destination", str(folder / "kept"))),
         ]  # fmt: skip
 
     return Served(command, folder, "/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
@@ -102,3 +103,19 @@ def model_folder(tracker: Tracker, name: str = "reviewlm", version: int | None =
     found = find_version(tracker, Reference(name, "" if version else CHAMPION, version))
     assert found is not None
     return str(found.folder.parents[1])
+
+
+def model_server(tracker: Tracker, folder: Path, name: str = "reviewlm", **options: Any) -> Served:
+    """Return `mlflow models serve` of a champion."""
+
+    def command(port: int) -> list[str]:
+        where = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+        return ["models", "serve", "-m", model_folder(tracker, name), *where]
+
+    return Served(command, folder, "/ping", **options)
+
+
+def answers_of(address: str, **body: Any) -> list[Any]:
+    """Return what a served model answers to a request."""
+    answer = httpx.post(f"{address}/invocations", json=body, timeout=60)
+    return list(answer.raise_for_status().json()["predictions"])

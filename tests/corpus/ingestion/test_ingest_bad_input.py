@@ -3,11 +3,9 @@
 import csv
 import gzip
 import io
-import tarfile
 
 import orjson
 import polars as pl
-import pyarrow
 import pytest
 
 from core.config.sections.data import SourceConfig
@@ -15,6 +13,7 @@ from core.errors import EmptyInput, Unreadable
 from corpus.ingestion.ingest import iter_parts
 from corpus.reading.sources import source_names
 from tests.corpus.data_sets import ingest
+from tests.corpus.review_files import as_parquet, packed_tar, packed_zip, review, zstd
 from tests.corpus.review_lines import BAD_LINES, line
 
 
@@ -94,28 +93,13 @@ def many(count=60_000):
 @pytest.mark.parametrize("kind", ["gz", "zst", "tgz", "zip", "parquet", "array"])
 def test_a_file_that_was_cut_off_is_named_and_nothing_is_left_that_looks_whole(tmp_path, kind, monkeypatch):
     monkeypatch.setattr("corpus.ingestion.ingest.BLOCK_BYTES", 1 << 18)
-    out = io.BytesIO()
-    if kind == "gz":
-        name, content = "r.json.gz", gzip.compress(many())
-    elif kind == "zst":
-        name, content = "r.json.zst", pyarrow.Codec("zstd").compress(many(), asbytes=True)
-    elif kind == "tgz":
-        with tarfile.open(fileobj=out, mode="w:gz") as archive:
-            info = tarfile.TarInfo("review.json")
-            info.size = len(many())
-            archive.addfile(info, io.BytesIO(many()))
-        name, content = "r.tgz", out.getvalue()
-    elif kind == "zip":
-        import zipfile
-
-        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("review.json", many())
-        name, content = "r.zip", out.getvalue()
-    elif kind == "parquet":
-        pl.DataFrame({"text": ["x"] * 1000}).write_parquet(out)
-        name, content = "r.parquet", out.getvalue()
-    else:
-        name, content = "r.json", b"[" + many(1000).replace(b"\n", b",")
+    name, content = {
+        "gz": lambda: ("r.json.gz", gzip.compress(many())), "zst": lambda: ("r.json.zst", zstd(many())),
+        "tgz": lambda: ("r.tgz", packed_tar({"review.json": many()})),
+        "zip": lambda: ("r.zip", packed_zip({"review.json": many()})),
+        "parquet": lambda: ("r.parquet", as_parquet([review(number) for number in range(1000)])),
+        "array": lambda: ("r.json", b"[" + many(1000).replace(b"\n", b",")),
+    }[kind]()  # fmt: skip
     with pytest.raises(Unreadable) as caught:
         run(tmp_path, name, content[: len(content) * 2 // 3])
     assert name in str(caught.value)

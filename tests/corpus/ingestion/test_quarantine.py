@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from corpus.ingestion import quarantine as module
 from corpus.ingestion.quarantine import data_set_of, newest_data_set, require_usable, summarise
 from corpus.reading.sources import identify
 from tests.corpus.data_sets import ingest
+from tests.corpus.review_files import packed_tar
 
 LINES = [
     b'{"review_id": "a", "text": "Fine.", "stars": 4}', b'{"review_id": "b", "text": "Bad.", "stars": "five"}',
@@ -89,20 +88,11 @@ def test_a_damaged_quarantine_is_named_and_not_read(store, tmp_path):
 GOOD = b'{"text": "fine", "review_id": "a"}\n'
 
 
-def packed(name: str, content: bytes) -> bytes:
-    with io.BytesIO() as file:
-        with tarfile.open(fileobj=file, mode="w:gz") as archive:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-        return file.getvalue()
-
-
 UNUSABLE: list[tuple[str, bytes, type[InputError]]] = [
     ("r.csv", b"id,body,score\n1,nice,5\n", MissingColumn),
     ("r.csv.gz", gzip.compress(b"id,body,score\n1,nice,5\n"), MissingColumn),
-    ("r.tar.gz", packed("yelp/review.json", b'{"body": "nice"}\n'), MissingColumn),
-    ("r.tar.gz", packed("readme.md", b"nothing"), EmptyInput),
+    ("r.tar.gz", packed_tar({"yelp/review.json": b'{"body": "nice"}\n'}), MissingColumn),
+    ("r.tar.gz", packed_tar({"readme.md": b"nothing"}), EmptyInput),
     ("r.csv", b"", EmptyInput),
     ("r.json.gz", gzip.compress(b""), EmptyInput),
     ("r.csv", b"review_id,text\n", EmptyInput),

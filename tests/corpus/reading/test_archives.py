@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import lzma
-import tarfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -21,7 +20,7 @@ from core.errors import MissingColumn, Unreadable
 from corpus.reading.archives import LAYERS
 from corpus.reading.jsonlines import read_array
 from corpus.schema import Limits
-from tests.corpus import data_sets
+from tests.corpus import data_sets, hostile_files
 from tests.corpus.review_files import json_lines, review, zstd
 from tests.examples import examples
 
@@ -34,13 +33,7 @@ def reviews(first: int, last: int) -> bytes:
 
 
 def tar_of(*members: tuple[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, content in members:
-            head = tarfile.TarInfo(name)
-            head.size = len(content)
-            archive.addfile(head, io.BytesIO(content))
-    return out.getvalue()
+    return hostile_files.tar_of(*((hostile_files.member(name), content) for name, content in members))
 
 
 def zip_of(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from core.environment import TRACKING_VARIABLE
 from core.errors import TrackingUnavailable
 from tests.flows.first_run import ROOT, TINY, answer, user_environment
-from tests.tracking.mlflow_servers import Served
+from tests.tracking.mlflow_servers import Served, store_server
 from tracking.client import open_client
 from tracking.runs.record import waiting_runs
 
@@ -56,31 +57,23 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    yield from served_place(tmp_path)
+    with served_place(tmp_path) as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What MLflow holds after a run that nobody disturbed."""
-    for place in served_place(tmp_path_factory.mktemp("undisturbed")):
+    with served_place(tmp_path_factory.mktemp("undisturbed")) as place:
         assert answer(place.home, "run", "--preset", TINY, **place.variables)["promoted"]
         return held(place)
-    raise AssertionError
 
 
+@contextmanager
 def served_place(folder: Path) -> Iterator[Place]:
     (at_server := folder / "server").mkdir()
-
-    def command(port: int) -> list[str]:
-        return [
-            "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--backend-store-uri",
-            f"sqlite:///{at_server / 'mlflow.db'}", "--artifacts-destination", str(at_server / "kept"),
-        ]
-
-    server = Served(command, at_server, "/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
-    server.start()
-    yield Place(folder / "home", server, at_server / "kept")
-    server.stop()
+    with store_server(at_server, at_server) as server:
+        yield Place(folder / "home", server, at_server / "kept")
 
 
 def held(place: Place) -> dict[str, Any]:

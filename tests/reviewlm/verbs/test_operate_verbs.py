@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -18,6 +16,7 @@ from core.processes.leftovers import this_process
 from core.services import launch
 from core.services.service_list import Service, remember
 from reviewlm.cli import app
+from tests.core.http_server import http_server
 
 
 @pytest.fixture
@@ -52,27 +51,17 @@ def test_without_a_champion_nothing_is_served_and_that_is_said(started: Path) ->
 
 
 def test_the_status_tells_which_services_run_and_which_of_them_answer(migrated_home: Path) -> None:
-    class Ready(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/api/health" else 503)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Ready) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address, here = f"http://127.0.0.1:{server.server_address[1]}", os.getpid()
+    with http_server(lambda path, *_: (200 if path == "/api/health" else 503, "")) as address:
         mine = this_process()
         remember(migrated_home, [
             Service("prefect", mine, address), Service("worker-cpu-pool", mine), Service("serve", mine, address)
         ])  # fmt: skip
         with patch.dict(os.environ):  # a command joins the services that run
             done = CliRunner().invoke(app, ["services", "status", "--json"], catch_exceptions=False)
-        server.shutdown()
     found = {row["service"]: row for row in json.loads(done.stdout.splitlines()[-1])["services"]}
     states = {name: row["state"] for name, row in found.items()}
     assert states == {"prefect": "answers", "worker-cpu-pool": "runs", "serve": "does not answer"}
-    assert (found["prefect"]["address"], found["prefect"]["process"]) == (address, here)
+    assert (found["prefect"]["address"], found["prefect"]["process"]) == (address, os.getpid())
 
 
 def test_gc_says_what_would_go_and_then_removes_it(migrated_home: Path) -> None:

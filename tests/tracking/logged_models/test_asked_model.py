@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -16,6 +13,7 @@ from core.config.run_config import RunConfig
 from core.config.sections.evaluation import DEMO_MODEL, OWN_MODEL
 from core.errors import BundleError
 from reviewlm.cli import app
+from tests.command_line import run
 from tests.reviewlm.examined_homes import only
 from tests.tracking.tiny_model import fitted
 from tracking.logged_models.bundles import log_bundle
@@ -44,17 +42,9 @@ class Home:
 
 
 @pytest.fixture
-def home(tmp_path: Path, template_home: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    folder = tmp_path / "home"
-    shutil.copytree(template_home, folder)
-    monkeypatch.setenv("REVIEWLM_HOME", str(folder))
-    return Home(folder, Tracker(f"sqlite:///{folder / 'mlflow.db'}", "reviewlm", folder / "mlartifacts"))
-
-
-def answered(*arguments: str) -> dict[str, Any]:
-    done = CliRunner().invoke(app, [*arguments, "--json"])
-    assert done.exception is None, done.output
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+def home(store_home: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("REVIEWLM_HOME", str(store_home))
+    return Home(store_home, tracker)
 
 
 @pytest.mark.slow
@@ -145,7 +135,7 @@ def test_a_rollback_touches_the_model_that_was_named_alone(home: Home) -> None:
     for name in (OWN_MODEL, DEMO_MODEL):
         home.register(name)
         home.register(name, order=3)
-    assert answered("rollback", "--model", DEMO_MODEL)["champion_version"] == 1
+    assert run("rollback", "--model", DEMO_MODEL)["champion_version"] == 1
     champions = {name: Registry(home.tracker, name).alias("champion") for name in (OWN_MODEL, DEMO_MODEL)}
     assert {name: version.version for name, version in champions.items() if version} == {OWN_MODEL: 2, DEMO_MODEL: 1}
     done = CliRunner().invoke(app, ["rollback", "--model", "reviewlm-dmeo"])

@@ -9,12 +9,8 @@ import json
 import os
 import shutil
 import subprocess
-import urllib.request
 import venv
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +23,7 @@ from models.sampling import generate, suggest
 from models.specs import TrainingSpec, VocabularySpec
 from models.text.normal_form import NormalForm
 from tests.serving.engine.small_models import TEXTS, bundle_of
-from tests.tracking.mlflow_servers import Served, model_folder
+from tests.tracking.mlflow_servers import Served, answers_of, model_folder, model_server
 from tracking.logged_models.bundles import log_bundle
 from tracking.logged_models.export import requirements
 from tracking.registry.opening import open_champion
@@ -160,8 +156,8 @@ def test_mlflow_serves_a_champion(
     python: Path, tracker: Tracker, champion: tuple[str, Bundle], folder: Path
 ) -> None:
     name, bundle = champion
-    with served(name, python, tracker, folder) as address:
-        [answer] = answers_of(address, [PROMPT], DRAW)
+    with served(name, python, tracker, folder) as server:
+        [answer] = answers_of(server.address, dataframe_records=rows(PROMPT), params=DRAW)
     assert answer["texts"] == generate(bundle, prompt=PROMPT, **DRAW)
 
 
@@ -169,8 +165,8 @@ def test_mlflow_serves_a_classifier(
     python: Path, tracker: Tracker, classifier: ClassifierBundle, folder: Path
 ) -> None:
     texts = ["great food", "It was awful. Awful!", ""]
-    with served("stars", python, tracker, folder) as address:
-        answers = answers_of(address, texts)
+    with served("stars", python, tracker, folder) as server:
+        answers = answers_of(server.address, dataframe_records=rows(*texts))
     found = classifier.classify(texts)
     assert [answer["label"] for answer in answers] == [classifier.labels[number] for number in found.answers_N]
     assert [answer["label"] for answer in answers[:2]] == ["positive", "negative"]
@@ -178,22 +174,9 @@ def test_mlflow_serves_a_classifier(
         assert [label["probability"] for label in answer["labels"]] == pytest.approx(list(chances_K), rel=1e-5)
 
 
-@contextmanager
-def served(name: str, python: Path, tracker: Tracker, folder: Path) -> Iterator[str]:
-    """`mlflow models serve` of a champion; gives its address."""
-
-    def command(port: int) -> list[str]:
-        where = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
-        return ["models", "serve", "-m", model_folder(tracker, name), *where]
-
-    with Served(command, folder, "/ping", binaries=python.parent, **environment_of(python)) as server:
-        yield server.address
+def served(name: str, python: Path, tracker: Tracker, folder: Path) -> Served:
+    return model_server(tracker, folder, name, binaries=python.parent, **environment_of(python))
 
 
-def answers_of(address: str, texts: list[str], params: dict[str, Any] | None = None) -> list[Any]:
-    body = {"dataframe_records": [{"text": text} for text in texts], **({"params": params} if params else {})}
-    request = urllib.request.Request(
-        f"{address}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return list(json.loads(answer.read())["predictions"])
+def rows(*texts: str) -> list[dict[str, str]]:
+    return [{"text": text} for text in texts]

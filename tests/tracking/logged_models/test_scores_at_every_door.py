@@ -63,6 +63,15 @@ def bundle(folder: Path) -> Bundle:
     return load_bundle(folder / "bundle")
 
 
+@pytest.fixture
+def model(folder: Path) -> ReviewModel:
+    """The bundle as MLflow opens it."""
+    model = ReviewModel()
+    config = {"package": "models", "family": "language model"}
+    model.load_context(SimpleNamespace(model_config=config, artifacts={"bundle": folder / "bundle"}))  # type: ignore[arg-type]
+    return model
+
+
 @pytest.fixture(scope="module")
 def asked() -> list[str]:
     """Reviews of a few dishes each: what one is about must not make the next one cheaper."""
@@ -113,11 +122,8 @@ def test_the_verb_scores_each_line_as_the_evaluation_did(
 
 
 def test_the_served_model_scores_each_row_as_the_evaluation_did(
-    folder: Path, asked: list[str], measured: list[dict[str, Any]]
+    model: ReviewModel, asked: list[str], measured: list[dict[str, Any]]
 ) -> None:
-    model = ReviewModel()
-    config = {"package": "models", "family": "language model"}
-    model.load_context(SimpleNamespace(model_config=config, artifacts={"bundle": folder / "bundle"}))  # type: ignore[arg-type]
     rows = pd.DataFrame({"text": asked})
     for _ in range(2):  # what was asked before leaves nothing behind
         answers = model.predict(None, rows, {"task": "score", "stars": STARS})  # type: ignore[arg-type]
@@ -125,10 +131,7 @@ def test_the_served_model_scores_each_row_as_the_evaluation_did(
         assert [each["nats"] for each in answers] == pytest.approx([row["nats"] for row in measured])
 
 
-def test_words_are_suggested_and_reviews_written_from_the_fresh_state(folder: Path) -> None:
-    model = ReviewModel()
-    config = {"package": "models", "family": "language model"}
-    model.load_context(SimpleNamespace(model_config=config, artifacts={"bundle": folder / "bundle"}))  # type: ignore[arg-type]
+def test_words_are_suggested_and_reviews_written_from_the_fresh_state(model: ReviewModel) -> None:
 
     def ask(text: str, **params: Any) -> dict[str, Any]:
         return model.predict(None, pd.DataFrame({"text": [text]}), params)[0]  # type: ignore[arg-type]

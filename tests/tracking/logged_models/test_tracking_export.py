@@ -158,51 +158,34 @@ def test_score_gives_the_figures_of_a_text(model: Any):
     assert sum(each["nats"] for each in answer["per_token"]) == pytest.approx(answer["nats"])
 
 
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"temperature": -1.0}, "temperature is -1.0; it must be at least 0"),
-        ({"temperature": "hot"}, "temperature"),
-        ({"n": 1.5}, "'n'"),
-        ({"task": "translate"}, "task is 'translate'; it must be one of"),
-    ],
-)
-def test_a_wrong_parameter_is_refused_as_the_callers_mistake(model: Any, params: dict[str, Any], message: str):
-    from mlflow.exceptions import MlflowException
-
-    with pytest.raises(MlflowException, match=message) as caught:
-        ask(model, **params)
-    assert caught.value.get_http_status_code() == 400
-
-
 def test_a_review_is_streamed_piece_by_piece(model: Any):
     assert list(model.predict_stream({"text": "a "}, params={"stars": 5, "seed": 3}))[:3] == ["a ", "w ", "one "]
 
 
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"task": "score"}, "only task 'generate' with n = 1 can be streamed"),
-        ({"n": 2}, "only task 'generate' with n = 1 can be streamed"),
-        ({"temperature": -1.0}, "temperature is -1.0"),
-    ],
-)
-def test_what_cannot_be_streamed_is_refused_as_the_callers_mistake(model: Any, params: dict[str, Any], message: str):
-    from mlflow.exceptions import MlflowException
-
-    with pytest.raises(MlflowException, match=message) as caught:
-        list(model.predict_stream({"text": "a "}, params=params))
-    assert caught.value.get_http_status_code() == 400
+def stream(model: Any, **params: Any) -> list[str]:
+    return list(model.predict_stream({"text": "a "}, params=params))
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [({"prompt": "a"}, "missing inputs"), ({"text": None}, "text of row 0 is None"), ({"text": 5}, "text")],
-)
-def test_a_wrong_row_is_refused_as_the_callers_mistake(model: Any, row: dict[str, Any], message: str):
+def predict(model: Any, **row: Any) -> Any:
     import pandas as pd
+
+    return model.predict(pd.DataFrame([row]))
+
+
+@pytest.mark.parametrize(("asked", "given", "message"), [
+    (ask, {"temperature": -1.0}, "temperature is -1.0; it must be at least 0"),
+    (ask, {"temperature": "hot"}, "temperature"), (ask, {"n": 1.5}, "'n'"),
+    (ask, {"task": "translate"}, "task is 'translate'; it must be one of"),
+    (stream, {"task": "score"}, "only task 'generate' with n = 1 can be streamed"),
+    (stream, {"n": 2}, "only task 'generate' with n = 1 can be streamed"),
+    (stream, {"temperature": -1.0}, "temperature is -1.0"), (predict, {"prompt": "a"}, "missing inputs"),
+    (predict, {"text": None}, "text of row 0 is None"), (predict, {"text": 5}, "text"),
+])  # fmt: skip
+def test_what_is_asked_wrongly_is_refused_as_the_callers_mistake(
+    model: Any, asked: Any, given: dict[str, Any], message: str
+):
     from mlflow.exceptions import MlflowException
 
     with pytest.raises(MlflowException, match=message) as caught:
-        model.predict(pd.DataFrame([row]))
+        asked(model, **given)
     assert caught.value.get_http_status_code() == 400

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from models.sampling import generate, suggest
-from tests.tracking.mlflow_servers import Served, model_folder
+from tests.tracking.mlflow_servers import answers_of, model_server
 from tests.tracking.tiny_model import fitted
 from tracking.logged_models.bundles import log_bundle
 from tracking.registry.opening import open_champion
@@ -37,32 +33,20 @@ def tracker(tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Tr
 
 @pytest.fixture(scope="module")
 def server(tracker: Tracker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    def command(port: int) -> list[str]:
-        where = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
-        return ["models", "serve", "-m", model_folder(tracker), *where]
-
-    with Served(command, tmp_path_factory.mktemp("server"), "/ping") as served:
+    with model_server(tracker, tmp_path_factory.mktemp("server")) as served:
         yield served.address
-
-
-def post(server: str, **body: Any) -> list[Any]:
-    request = urllib.request.Request(
-        f"{server}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return list(json.loads(answer.read())["predictions"])
 
 
 @pytest.mark.slow
 def test_mlflow_serves_the_champion_over_http(server: str, tracker: Tracker):
     bundle, _ = open_champion(tracker)
     written = generate(bundle, n=2, prompt=TEXT, temperature=0.8, top_p=0.95, max_tokens=300, seed=7)
-    answers = post(server, dataframe_records=[{"text": TEXT}], params={"task": "generate", "n": 2, "seed": 7})
+    answers = answers_of(server, dataframe_records=[{"text": TEXT}], params={"task": "generate", "n": 2, "seed": 7})
     assert answers[0]["texts"] == written
-    answers = post(server, inputs={"text": [TEXT]}, params={"task": "suggest", "k": 3})
+    answers = answers_of(server, inputs={"text": [TEXT]}, params={"task": "suggest", "k": 3})
     assert [word["word"] for word in answers[0]["words"]] == [word for word, _ in suggest(bundle, TEXT, k=3).words]
     split = {"columns": ["text"], "data": [[TEXT], ["The pizza was great"]]}
-    answers = post(server, dataframe_split=split, params={"task": "score"})
+    answers = answers_of(server, dataframe_split=split, params={"task": "score"})
     nats = [bundle.score_text(text).nats for text in (TEXT, "The pizza was great")]
     assert [answer["nats"] for answer in answers] == pytest.approx(nats)
     assert all(math.isfinite(answer["bits_per_byte"]) for answer in answers)

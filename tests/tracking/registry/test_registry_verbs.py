@@ -8,10 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from typer.testing import CliRunner, Result
 from core.errors import BundleError, ReviewLMError, TrackingUnavailable
 from core.services.join import PROMOTED, ROLLED_BACK
 from reviewlm.cli import app
+from tests.core.http_server import http_server
 from tests.tracking.tiny_model import fitted
 from tracking.logged_models.bundles import log_bundle
 from tracking.registry.decisions import DecisionLog
@@ -97,22 +97,16 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     """What a Prefect server is told: path, user, and the events."""
     received = list[dict[str, Any]]()
 
-    class Server(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            [event] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            user = base64.b64decode(self.headers["Authorization"].removeprefix("Basic ")).decode()
-            received.append({"path": self.path, "user": user, **event})
-            self.send_response(204)
-            self.end_headers()
+    def answer(path: str, headers: Message, body: bytes) -> tuple[int, str]:
+        [event] = json.loads(body)
+        user = base64.b64decode(headers["Authorization"].removeprefix("Basic ")).decode()
+        received.append({"path": path, "user": user, **event})
+        return 204, ""
 
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_address[1]}/api")
+    with http_server(answer) as address:
+        monkeypatch.setenv("PREFECT_API_URL", f"{address}/api")
         monkeypatch.setenv("PREFECT_API_AUTH_STRING", "ann:secret")
         yield received
-        server.shutdown()
 
 
 def test_what_a_person_decides_is_told_to_prefects_server_which_sends_the_alerts(

@@ -25,7 +25,7 @@ from core.errors import TrackingUnavailable
 from tests.flows.first_run import answer
 from tests.marked_cases import long_but
 from tests.s3_server import BUCKET, s3_server
-from tests.tracking.mlflow_servers import Served
+from tests.tracking.mlflow_servers import store_server
 from tests.tracking.tiny_model import fitted
 from tracking.client import open_client
 from tracking.logged_models.bundles import log_bundle
@@ -70,20 +70,13 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
     """A store. The credentials are in its server's environment only, unless its clients use the bucket, too."""
     (folder := tmp_path / "server").mkdir()
     way, database = request.param, f"sqlite:///{folder / 'mlflow.db'}"
-
-    def command(port: int) -> list[str]:
-        return [
-            "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--backend-store-uri", database,
-            *WAYS[way], f"s3://{BUCKET}/mlflow",
-        ]
-
     with bucket_server() as bucket:
         if way == "without a server":
             open_client(database).create_experiment("reviewlm", artifact_location=f"s3://{BUCKET}/mlflow")
             yield Shared(database, bucket)
             return
         alone = without_credentials if way == "through the server" else nullcontext
-        with Served(command, folder, "/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false") as server, alone():
+        with store_server(folder, folder, *WAYS[way], f"s3://{BUCKET}/mlflow") as server, alone():
             yield Shared(server.address, bucket)
 
 

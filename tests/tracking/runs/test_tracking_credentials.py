@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from core.errors import NotAuthorized
+from tests.core.http_server import http_server
 from tracking.runs import publish
 from tracking.runs.record import PENDING
 from tracking.runs.runs import Tracker
@@ -33,25 +31,12 @@ class Door:
 def door() -> Iterator[Door]:
     door = Door()
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def _answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            door.asked.append(self.path)
-            self.send_response(door.status)
-            self.end_headers()
-            self.wfile.write(door.body.encode())
+    def answer(path: str, *_: object) -> tuple[int, str]:
+        door.asked.append(path)
+        return door.status, door.body
 
-        do_GET = do_POST = do_PUT = do_PATCH = _answer
-
-        def log_message(self, *given: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    door.address = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield door
-    server.shutdown()
-    server.server_close()
+    with http_server(answer) as door.address:
+        yield door
 
 
 @pytest.fixture
