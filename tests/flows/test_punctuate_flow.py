@@ -13,10 +13,7 @@ from core.errors import ArtifactError, InputError
 from tests.flows.first_run import TINY
 
 pytestmark = pytest.mark.slow
-SETS = [
-    "punctuation.hidden=16", "punctuation.train_words=8000",
-    "punctuation.epochs=60",
-]
+SETS = ["punctuation.hidden=16", "punctuation.train_words=8000", "punctuation.epochs=60"]
 
 
 def test_it_is_fitted_once_and_better_than_the_usual_tag(

@@ -1,27 +1,14 @@
-"""The help page: the commands and groups of the design on one screen, with examples that can be typed."""
+"""The help page: the commands and groups of the design on one screen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from core.config.presets import load_config, preset_names
+from core.config.presets import preset_names
 from reviewlm import __version__, cli
-
-
-def commands(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every command that has no commands in it, by its path."""
-    inside = getattr(command, "commands", {})
-    if not inside:
-        yield path, command
-    for name, each in inside.items():
-        yield from commands(each, f"{path} {name}".strip())
-
-
-COMMANDS = dict(commands(cli.command()))
 
 
 def test_the_surface_is_that_of_the_design() -> None:
@@ -40,22 +27,6 @@ def test_the_surface_is_that_of_the_design() -> None:
     top = "demo run check generate suggest score serve compare history promote rollback doctor"
     assert names() == {*top.split(), *groups}
     assert {group: names(group) for group in groups} == {group: set(inside.split()) for group, inside in groups.items()}
-
-
-def refusal(command: Any, words: list[str]) -> str:
-    """Return why a command, or the settings that it is given, are refused; empty if they are not."""
-    try:
-        parameters = command.make_context("verb", words).params
-        if parameters.get("set"):
-            load_config(parameters["preset"], parameters["set"])
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
-
-
-def test_an_unknown_option_or_setting_is_refused() -> None:
-    assert refusal(COMMANDS["run"], ["--nosuch"])
-    assert refusal(COMMANDS["run"], ["--set", "nosuch=1"])
 
 
 def test_the_help_page_fits_on_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = "tests/flows/tiny.toml"
 RUN = ("run", "--preset", TINY)
 LONG_FIT = ("--set", "models.1.training.epochs=400")
-HELD = (
-    "read", "prepare", "vocabulary", "score", "audit", "intervals", "register", "gate", "report",
-)  # fmt: skip
+HELD = ("read", "prepare", "vocabulary", "score", "audit", "intervals", "register", "gate", "report")
 MOST_SECONDS = 10
 """The clean-ups have 4.9 s in all, which a loaded machine stretches."""
 RESUME = "run the same command to resume"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -123,16 +123,11 @@ def made_versions(source: MadeSource, **settings: object) -> Versions:
     return Versions(source, options, Metrics())
 
 
-def running(versions: Versions) -> AbstractContextManager[Versions]:
+@contextmanager
+def running(versions: Versions) -> Iterator[Versions]:
     """Start versions, and close them at the end of the block."""
-    import contextlib
-
-    @contextlib.contextmanager
-    def started():
-        versions.start()
-        try:
-            yield versions
-        finally:
-            versions.close()
-
-    return started()
+    versions.start()
+    try:
+        yield versions
+    finally:
+        versions.close()

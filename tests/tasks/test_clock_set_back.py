@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.store import MANIFEST, Artifact
 from tasks.collect import collect
-from tasks.stage import store_of
 from tasks.track import parent_run, tracker_of
+from tests.tasks.test_upkeep_home import result
 
 DAY = 86_400 * 10**9
 TODAY = time.time_ns()
@@ -28,12 +25,6 @@ def config(migrated_home: Path) -> RunConfig:
     return load_config("small", ["upkeep.runs=1"])
 
 
-def used_at(config: RunConfig, name: str, moment: int) -> Artifact:
-    artifact = store_of(config).build("stage", 1, {"name": name}, {}, lambda _: {}).artifact
-    os.utime(artifact.folder / MANIFEST, ns=(moment, moment))
-    return artifact
-
-
 def run_at(config: RunConfig, moment: int, monkeypatch: pytest.MonkeyPatch, ended: bool = True) -> str:
     """Make a run that begins at a moment of the clock."""
     with monkeypatch.context() as patch:
@@ -44,19 +35,15 @@ def run_at(config: RunConfig, moment: int, monkeypatch: pytest.MonkeyPatch, ende
             return run_id
 
 
-def collected(config: RunConfig, now: int) -> dict[str, Any]:
-    return collect(config, now=now)
-
-
 @pytest.mark.drill(*DONE)
 def test_results_of_runs_from_before_and_after_the_clock_was_set_back_stay(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, after = used_at(config, "before", TODAY), used_at(config, "after", BACK)
-    forgotten = used_at(config, "forgotten", BACK - 30 * DAY)
+    before, after = result(config, "before", TODAY), result(config, "after", BACK)
+    forgotten = result(config, "forgotten", BACK - 30 * DAY)
     run_at(config, TODAY, monkeypatch)
     run_at(config, BACK, monkeypatch)
-    collected(config, BACK + DAY)
+    collect(config, now=BACK + DAY)
     assert [one.folder.is_dir() for one in (before, after, forgotten)] == [True, True, False]
 
 
@@ -64,7 +51,7 @@ def test_results_of_runs_from_before_and_after_the_clock_was_set_back_stay(
 def test_while_all_runs_are_from_before_the_clock_was_set_back_nothing_goes(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = used_at(config, "old", BACK - 30 * DAY)
+    old = result(config, "old", BACK - 30 * DAY)
     run_at(config, TODAY, monkeypatch)
-    collected(config, BACK + DAY)
+    collect(config, now=BACK + DAY)
     assert old.folder.is_dir()

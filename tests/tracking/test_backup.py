@@ -191,6 +191,14 @@ def entry(name: str, **about: Any) -> tarfile.TarInfo:
     return member
 
 
+def archive(file: Path, manifest: Any, *members: tuple[tarfile.TarInfo, bytes]) -> None:
+    """Write a tar of members as they are, and a manifest."""
+    about = json.dumps(manifest).encode()
+    with tarfile.open(file, "w", format=tarfile.PAX_FORMAT) as tar:
+        for member, content in (*members, (entry(MANIFEST, size=len(about)), about)):
+            tar.addfile(member, io.BytesIO(content))
+
+
 TRICKS: dict[str, Callable[[], tarfile.TarInfo]] = {
     "absolute": lambda: entry("/tmp/evil", size=4),
     "upwards": lambda: entry("../evil", size=4),
@@ -208,11 +216,7 @@ TRICKS: dict[str, Callable[[], tarfile.TarInfo]] = {
 def test_names_and_links_that_lead_out_of_the_folder_are_refused(trick: str, tmp_path: Path) -> None:
     place = tmp_path / "inner"
     place.mkdir()
-    with tarfile.open(place / "evil.tar", "w") as tar:
-        tar.addfile(entry("same", size=4), io.BytesIO(b"fine"))
-        tar.addfile(TRICKS[trick](), io.BytesIO(b"evil"))
-        manifest = json.dumps(manifest_with()).encode()
-        tar.addfile(entry(MANIFEST, size=len(manifest)), io.BytesIO(manifest))
+    archive(place / "evil.tar", manifest_with(), (entry("same", size=4), b"fine"), (TRICKS[trick](), b"evil"))
     with pytest.raises(Unreadable, match="not a whole backup"):
         restore_backup(place / "evil.tar", place / "restored")
     assert [path.name for path in tmp_path.rglob("*") if path.name != "inner"] == ["evil.tar"]
@@ -234,11 +238,7 @@ def test_an_archive_that_only_a_stranger_makes_ends_as_one_that_is_no_backup(
 ) -> None:
     members, about = HOSTILE[case]
     files = {one.name: {"bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()} for one in members}
-    content = json.dumps(manifest_with(**{"files": files, **about})).encode()
-    with tarfile.open(tmp_path / "odd.tar", "w", format=tarfile.PAX_FORMAT) as tar:
-        for member in members:
-            tar.addfile(member, io.BytesIO(b""))
-        tar.addfile(entry(MANIFEST, size=len(content)), io.BytesIO(content))
+    archive(tmp_path / "odd.tar", manifest_with(**{"files": files, **about}), *((member, b"") for member in members))
     done = call(monkeypatch, capfd, "home", "restore", tmp_path / "odd.tar", "--home", tmp_path / "restored")
     assert done.code == Unreadable.exit_code
     assert [path.name for path in tmp_path.iterdir()] == ["odd.tar"]
@@ -266,9 +266,7 @@ def manifest_with(**about: Any) -> dict[str, Any]:
     manifest_with(files={"gone": {"bytes": float("inf"), "sha256": ""}}), manifest_with(files={"gone": 1}),
 ], ids=["other-format", "no-keys", "list", "missing-file", "endless-file", "no-entry"])
 def test_a_manifest_that_is_not_ours_restores_nothing(manifest: Any, tmp_path: Path) -> None:
-    content = json.dumps(manifest).encode()
-    with tarfile.open(tmp_path / "odd.tar", "w") as tar:
-        tar.addfile(entry(MANIFEST, size=len(content)), io.BytesIO(content))
+    archive(tmp_path / "odd.tar", manifest)
     with pytest.raises(ReviewLMError):
         restore_backup(tmp_path / "odd.tar", tmp_path / "restored")
     assert [path.name for path in tmp_path.iterdir()] == ["odd.tar"]

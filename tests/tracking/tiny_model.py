@@ -20,13 +20,15 @@ TEXTS = [
 ]
 
 
-def fitted(folder: Path, order: int = 2) -> Path:
-    """Fit an n-gram model of eighteen reviews and return its bundle's folder."""
-    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
-    reviews = pl.DataFrame({"review_id": [str(i) for i in range(len(TEXTS))], "text": TEXTS})
-    reviews = reviews.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
+def fitted(folder: Path, order: int = 2, reviews: pl.DataFrame | None = None) -> Path:
+    """Fit an n-gram model of eighteen reviews, or of given ones, and return its bundle's folder."""
+    if reviews is None:
+        reviews = pl.DataFrame({"review_id": [str(i) for i in range(len(TEXTS))], "text": TEXTS})
+        reviews = reviews.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
+    texts = reviews["text"].to_list()
+    vocabulary = learn_vocabulary(texts, VocabularySpec(min_count=1), NormalForm())
     write_stream(folder / "stream", vocabulary, [reviews])
     stream, spec = TokenStream.open(folder / "stream"), NGramSpec(name=f"kn{order}", order=order)
     model = fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model
-    save_bundle(folder / "bundle", spec, vocabulary, model, [(text, 5) for text in TEXTS[:3]], {})
+    save_bundle(folder / "bundle", spec, vocabulary, model, [(text, 5) for text in texts[:3]], {})
     return folder / "bundle"

@@ -118,16 +118,21 @@ def trigger_of(name: str) -> of_server.EventTrigger:
     return of_server.EventTrigger.model_validate_json(trigger.model_dump_json())
 
 
-def run_event(state: str, pool: str = "cpu-pool", count: int = 1, message: str = "") -> ReceivedEvent:
+def part_of(role: str, name: str = "") -> dict[str, str]:
+    """Return what an event says of something that has a part in it."""
+    told = {"prefect.resource.id": f"prefect.{role}.{uuid4()}", "prefect.resource.role": role}
+    return told | ({"prefect.resource.name": name} if name else {})
+
+
+def run_event(state: str, *related: dict[str, str], count: int = 1, message: str = "") -> ReceivedEvent:
     """Return the event of a new state of a run, as the server makes it."""
     resource = {
         "prefect.resource.id": f"prefect.flow-run.{uuid4()}", "prefect.run-count": str(count),
         "prefect.state-message": message,
     }  # fmt: skip
-    named = {"prefect.resource.id": f"prefect.work-pool.{uuid4()}", "prefect.resource.role": "work-pool"}
     return ReceivedEvent(
         occurred=datetime.now(UTC), event=f"prefect.flow-run.{state}", id=uuid4(), resource=resource,
-        related=[named | {"prefect.resource.name": pool}],
+        related=list(related),
     )  # fmt: skip
 
 
@@ -153,9 +158,10 @@ def test_only_the_first_crash_of_a_run_of_ours_that_nobody_ended_is_followed_by_
     assert trigger.starts_after("prefect.flow-run.Crashed")
     assert not trigger.expects("prefect.flow-run.Crashed")  # reported twice by a worker
     assert all(trigger.expects(f"prefect.flow-run.{state}") for state in ("Cancelled", "AwaitingRetry", "Completed"))
-    assert trigger.covers(run_event("Crashed", message="Process exited with status code: -9."))
-    for other in ({"count": 2}, {"count": 0}, {"pool": "theirs"}):
-        assert not trigger.covers(run_event("Crashed", **other))
+    ours, theirs = part_of("work-pool", "cpu-pool"), part_of("work-pool", "theirs")
+    assert trigger.covers(run_event("Crashed", ours, message="Process exited with status code: -9."))
+    for pool, count in ((ours, 2), (ours, 0), (theirs, 1)):
+        assert not trigger.covers(run_event("Crashed", pool, count=count))
 
 
 def model_event(event: str, model: str) -> ReceivedEvent:
@@ -177,23 +183,11 @@ def parts() -> set[str]:
     return {name.removeprefix("!") for one in related for name in one.get("prefect.resource.name")}
 
 
-def failed_run(flow: str, *others: dict[str, str]) -> ReceivedEvent:
-    """Return the event of the end of a flow's run, as the server makes it."""
-    resource = {"prefect.resource.id": f"prefect.flow-run.{uuid4()}", "prefect.run-count": "1"}
-    named = {"prefect.resource.id": f"prefect.flow.{uuid4()}", "prefect.resource.role": "flow"}
-    return ReceivedEvent(
-        occurred=datetime.now(UTC), event="prefect.flow-run.Failed", id=uuid4(), resource=resource,
-        related=[named | {"prefect.resource.name": flow}, *others],
-    )  # fmt: skip
-
-
 def test_the_failure_of_a_part_is_told_once_by_the_run_that_called_it() -> None:
-    parent = {"prefect.resource.id": f"prefect.task-run.{uuid4()}", "prefect.resource.role": "task-run"}
-    tag = {"prefect.resource.id": "prefect.tag.demo", "prefect.resource.role": "tag"}
-    trigger = trigger_of("failure")
-    assert not any(trigger.covers(failed_run(part, parent, tag)) for part in parts())
+    parent, tag, trigger = part_of("task-run"), part_of("tag"), trigger_of("failure")
+    assert not any(trigger.covers(run_event("Failed", part_of("flow", part), parent, tag)) for part in parts())
     for whole in ("retrain", "ingest-only", "promote-only", "upkeep", "one of somebody else"):
-        assert trigger.covers(failed_run(whole, tag))
+        assert trigger.covers(run_event("Failed", part_of("flow", whole), tag))
 
 
 def test_each_flow_that_a_run_of_its_own_cannot_start_is_a_part() -> None:

@@ -15,9 +15,7 @@ from tests.operation.real_server.received import Hook
 DAY = 86_400
 
 
-def set_up(
-    environment: dict[str, str], addresses: Sequence[str] = (), silence: float = 20
-) -> None:
+def set_up(environment: dict[str, str], addresses: Sequence[str] = (), silence: float = 20) -> None:
     """Set the automations up, as each start of the services does."""
     run(environment, f"""
 from flows.server.alert_addresses import AlertSettings

@@ -105,9 +105,7 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
     "worker and flow killed together", "kill -9 of the process of a run, whose worker lives, twice",
     "Crashed; the second attempt is the last one",
 )  # fmt: skip
-def test_a_killed_run_is_made_again_once(
-    prefect: Prefect, tmp_path: Path, record_property: Record
-) -> None:
+def test_a_killed_run_is_made_again_once(prefect: Prefect, tmp_path: Path, record_property: Record) -> None:
     run = prefect.begin("queued", tmp_path / "go on")
     kill(prefect.run_processes())
     prefect.wait_for(run, "Crashed")

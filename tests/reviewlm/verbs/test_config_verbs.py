@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 from typer.testing import CliRunner
 
 from core.config.presets import load_config
 from core.errors import ConfigError
 from reviewlm.cli import app
-
-
-def told(*words: str) -> dict[str, Any]:
-    """Return the JSON of a command."""
-    ran = CliRunner().invoke(app, ["config", *words, "--json"], catch_exceptions=False)
-    return dict(json.loads(ran.stdout.splitlines()[-1]))
+from tests.command_line import run
 
 
 def test_values_are_those_of_the_preset_after_the_overrides() -> None:
-    shown = told("show", "--preset", "demo", "--set", "models.lstm.hidden=99")["settings"]
+    shown = run("config", "show", "--preset", "demo", "--set", "models.lstm.hidden=99")["settings"]
     rows = {row["setting"]: row for row in shown}
     config = load_config("demo")
     assert rows["models.lstm.hidden"] == {"setting": "models.lstm.hidden", "value": "99", "changed": True}
     assert rows["seed"]["value"] == str(config.seed)
     assert rows["models.kn5.order"] == {"setting": "models.kn5.order", "value": "5", "changed": False}
-    only = told("show", "--changed", "--preset", "demo")["settings"]
+    only = run("config", "show", "--changed", "--preset", "demo")["settings"]
     assert {row["setting"] for row in only} == {key for key, row in rows.items() if row["changed"]}
 
 
 def test_a_setting_is_explained_with_range_default_and_meaning() -> None:
-    one = told("explain", "promotion.confidence")
+    one = run("config", "explain", "promotion.confidence")
     assert (one["value"], one["default"]) == ("0.95", "0.95")
     assert "below 1" in one["values"] or "less than 1" in one["values"]
     assert len(one["meaning"].split()) >= 5

@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-
-import pytest
 
 from core.errors import BundleError
 from serving.api.app import create_app
-from serving.versions.versions import Versions
 from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import ask
-
-
-@pytest.fixture
-def source() -> MadeSource:
-    return MadeSource(champion=1, challenger=2)
-
-
-@pytest.fixture
-def versions(source: MadeSource) -> Iterator[Versions]:
-    with running(made_versions(source)) as versions:
-        yield versions
-
-
-@pytest.fixture
-def app(versions: Versions) -> object:
-    return create_app(versions, versions.settings, versions.metrics, None)
 
 
 def figure(app: object, name: str) -> float:
@@ -36,21 +16,22 @@ def figure(app: object, name: str) -> float:
     return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} ")), math.nan)
 
 
-def test_a_server_is_ready_with_its_champion_and_names_what_it_refused(
-    app: object, source: MadeSource, versions: Versions
-) -> None:
-    source.count, source.aliases["champion"], source.broken = 3, 3, {3: BundleError("its files are damaged")}
-    versions.look()
-    told = ask(app, "GET", "/readyz")
-    assert told.status_code == 200
-    assert told.json() | {"since": "", "refused": []} == {
-        "status": "ready", "champion": "reviewlm/1", "since": "", "open": ["reviewlm/1"], "refused": [],
-        "registry": "ok", "classifier": None,
-    }  # fmt: skip
-    (refused,) = told.json()["refused"]
-    assert (refused["version"], refused["why"]) == ("reviewlm/3", "its files are damaged")
-    assert figure(app, 'reviewlm_champion_version{model="reviewlm"}') == 1
-    assert figure(app, 'reviewlm_versions_total{event="refused"}') == 1
-    failed = ask(app, "POST", "/suggest", json={"prompt": "The", "model": "reviewlm/3"})
-    assert failed.status_code == 503
-    assert failed.json()["error"]["message"] == "reviewlm/3 was refused: its files are damaged"
+def test_a_server_is_ready_with_its_champion_and_names_what_it_refused() -> None:
+    source = MadeSource(champion=1, challenger=2)
+    with running(made_versions(source)) as versions:
+        app = create_app(versions, versions.settings, versions.metrics, None)
+        source.count, source.aliases["champion"], source.broken = 3, 3, {3: BundleError("its files are damaged")}
+        versions.look()
+        told = ask(app, "GET", "/readyz")
+        assert told.status_code == 200
+        assert told.json() | {"since": "", "refused": []} == {
+            "status": "ready", "champion": "reviewlm/1", "since": "", "open": ["reviewlm/1"], "refused": [],
+            "registry": "ok", "classifier": None,
+        }  # fmt: skip
+        (refused,) = told.json()["refused"]
+        assert (refused["version"], refused["why"]) == ("reviewlm/3", "its files are damaged")
+        assert figure(app, 'reviewlm_champion_version{model="reviewlm"}') == 1
+        assert figure(app, 'reviewlm_versions_total{event="refused"}') == 1
+        failed = ask(app, "POST", "/suggest", json={"prompt": "The", "model": "reviewlm/3"})
+        assert failed.status_code == 503
+        assert failed.json()["error"]["message"] == "reviewlm/3 was refused: its files are damaged"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,13 @@ from typing import Any
 import httpx
 import pytest
 
-from core.config.sections.execution import ServingConfig
 from models.classification.bundle import ClassifierBundle
 from models.classification.spec import LogisticSpec
 from models.neural.labelling.rows import Sequences
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from serving.api.app import create_app
-from serving.metrics import Metrics
 from serving.server import first_of
-from serving.versions.versions import Versions
 from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import served
 from training.context import FitContext
@@ -61,20 +58,12 @@ class MadeClassifiers(MadeSource):
 
 
 @contextmanager
-def classifying(source: MadeSource | None, **settings: object) -> Iterator[tuple[httpx.Client, Any]]:
+def classifying(source: MadeSource) -> Iterator[tuple[httpx.Client, Any]]:
     """Serve a language model, and the classifiers of a source; give a client and the classifiers."""
-    with running(made_versions(MadeSource(champion=1), **settings)) as versions:
-        options = ServingConfig.model_validate({"poll_seconds": 3_600, "threads": 1, **settings})
-        classifiers = Versions(source, options, Metrics()) if source else None
-        if classifiers:
-            classifiers.start()
+    with running(made_versions(MadeSource(champion=1))) as versions, running(made_versions(source)) as classifiers:
         app = create_app(versions, versions.settings, versions.metrics, None, classifiers)
-        try:
-            with served(app) as address, httpx.Client(base_url=address, timeout=30) as client:
-                yield client, classifiers
-        finally:
-            if classifiers:
-                classifiers.close()
+        with served(app) as address, httpx.Client(base_url=address, timeout=30) as client:
+            yield client, classifiers
 
 
 def test_each_text_gets_its_label_with_the_probability_of_every_label() -> None:
@@ -105,12 +94,9 @@ def test_a_new_champion_answers_without_a_restart_and_the_old_one_by_its_number(
 def test_without_a_language_model_the_classifier_is_served_alone_until_a_first_champion_comes() -> None:
     language, source = MadeSource(), MadeClassifiers(champion=1)
     language.count = 0
-    versions = made_versions(language)
-    classifiers = Versions(source, versions.settings, Metrics())
-    classifiers.start()
-    assert first_of(versions, classifiers).task == "classification"
-    app = create_app(versions, versions.settings, versions.metrics, None, classifiers)
-    try:
+    with closing(made_versions(language)) as versions, running(made_versions(source)) as classifiers:
+        assert first_of(versions, classifiers).task == "classification"
+        app = create_app(versions, versions.settings, versions.metrics, None, classifiers)
         with served(app) as address, httpx.Client(base_url=address, timeout=30) as client:
             assert client.post("/classify", json={"texts": "great food"}).json()["model"] == "reviewlm-stars/1"
             refused, ready = client.post("/suggest", json={"prompt": "the"}), client.get("/readyz")
@@ -120,9 +106,6 @@ def test_without_a_language_model_the_classifier_is_served_alone_until_a_first_c
             versions.look()
             assert client.post("/suggest", json={"prompt": "the"}).json()["model"] == "reviewlm/1"
             assert client.get("/readyz").json()["champion"] == "reviewlm/1"
-    finally:
-        versions.close()
-        classifiers.close()
     assert (refused.status_code, ready.status_code) == (404, 200)
     assert refused.json()["error"]["message"] == "no version of reviewlm is registered yet"
     assert (ready.json()["champion"], ready.json()["classifier"]) == (None, "reviewlm-stars/1")

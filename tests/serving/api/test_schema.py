@@ -11,10 +11,7 @@ import httpx
 import pytest
 from hypothesis import given
 
-from core.config.sections.execution import ServingConfig
 from serving.api.app import create_app
-from serving.metrics import Metrics
-from serving.versions.versions import Versions
 from tests.examples import examples
 from tests.serving.api.test_classify import MadeClassifiers
 from tests.serving.engine.small_models import bundle_of
@@ -36,8 +33,7 @@ def application(**settings: Any) -> Iterator[Any]:
     source = MadeSource(champion=1, challenger=2)
     source.make = lambda number: replace(bundle_of("mixture"), digest=f"{number:064d}")
     versions = made_versions(source, hosts=("testserver",), **settings)
-    classifiers = Versions(MadeClassifiers(champion=1), ServingConfig(poll_seconds=3_600), Metrics())
-    with running(versions), running(classifiers):
+    with running(versions), running(made_versions(MadeClassifiers(champion=1))) as classifiers:
         yield create_app(versions, versions.settings, versions.metrics, None, classifiers)
 
 

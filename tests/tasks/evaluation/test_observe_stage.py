@@ -121,7 +121,5 @@ def test_only_what_the_result_depends_on_makes_it_run_again(config: RunConfig, m
     for change in ("evaluation.observed_reviews=9",):
         other = load_config(str(TINY), ["evaluation.observed_reviews=8", change])
         assert observed(other, made, "kn")[1].digest != first.digest
-    same = load_config(
-        str(TINY), ["evaluation.observed_reviews=8", "evaluation.resamples=300"]
-    )
+    same = load_config(str(TINY), ["evaluation.observed_reviews=8", "evaluation.resamples=300"])
     assert observed(same, made, "kn")[1].digest == first.digest

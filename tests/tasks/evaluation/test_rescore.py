@@ -17,28 +17,19 @@ from core.errors import EmptyInput
 from core.store import Artifact, sha256_of_file
 from corpus.splitting.split import iter_split
 from evaluation.drift.decay import HELD_OUT, NEW
-from models.bundles.bundle import save_bundle
-from models.specs import NGramSpec, VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
 from tasks.data.prepare import clean_and_split
 from tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
 from tasks.stage import recorded_stages, run_stage
 from tasks.track import registry_of, tracker_of
 from tests.corpus.data_sets import ingest
+from tests.tracking.tiny_model import fitted
 from tracking.tags import DATA_TAG
-from training.context import FitContext
-from training.fit import fit_model
-from training.vocabularies.learn import learn_vocabulary
 
 HOW = ("good", "cold", "great", "fresh", "fine", "plain", "rich", "hot")
 WHEN = ("lunch", "dinner", "noon", "breakfast")
 USUAL = (("pizza", "soup", "bread", "salad", "pasta", "fish", "steak", "cake"), HOW, WHEN, HOW)
 STRANGE = (("masks", "tests", "doses", "queues"), ("closed", "scarce", "online", "shut"), ("gate", "door"), HOW)
-CONFIG = {
-    "split": {"test": 0.3}, "duplicates": {"near": False},
-    "evaluation": {"resamples": 300},
-}
+CONFIG = {"split": {"test": 0.3}, "duplicates": {"near": False}, "evaluation": {"resamples": 300}}
 
 
 def lines(month: str, words: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
@@ -60,16 +51,6 @@ def data_set(config: RunConfig, folder: Path, *months: list[dict[str, Any]]) -> 
     ).artifact
 
 
-def fitted(folder: Path, clean: Artifact, order: int) -> Path:
-    train = pl.concat(list(iter_split(clean.folder, "train")))
-    vocabulary = learn_vocabulary(train["text"].to_list(), VocabularySpec(min_count=1), NormalForm())
-    write_stream(folder / "stream", vocabulary, [train])
-    stream, spec = TokenStream.open(folder / "stream"), NGramSpec(name=f"kn{order}", order=order)
-    model = fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model
-    save_bundle(folder / "bundle", spec, vocabulary, model, [(train["text"][0], 4)], {})
-    return folder / "bundle"
-
-
 class Shop:
     """Two versions of data of four months; the first is the champion."""
 
@@ -78,10 +59,11 @@ class Shop:
         self.made = [lines(f"2024-0{number}", USUAL) for number in (1, 2, 3, 4)]
         result = clean_and_split.fn(self.config, data_set(self.config, folder, *self.made))
         self.clean = getattr(result, "data", result)
+        train = pl.concat(list(iter_split(self.clean.folder, "train")))
         self.registry, tracker = registry_of(self.config), tracker_of(self.config)
         tracker.client.create_registered_model("reviewlm")
         for order in (1, 2):
-            bundle = fitted(folder / f"order {order}", self.clean, order)
+            bundle = fitted(folder / f"order {order}", order, train)
             tags = {DATA_TAG: self.clean.digest, "model": f"kn{order}", "kind": "ngram"}
             home = folder / "logged" / str(order)
             (home / "artifacts").mkdir(parents=True)

@@ -31,6 +31,31 @@ def network(epochs: float = 3, **training: Any) -> RecurrentSpec:
     return RecurrentSpec(name="lstm", hidden=8, embedding=8, training=TrainingSpec(**options))
 
 
+def reviews(split: str, texts: list[str]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"review_id": [f"{split}{n}" for n in range(len(texts))], "text": texts, "stars": [5] * len(texts),
+         "bytes": [len(text) + 1 for text in texts], "words": [len(text.split()) for text in texts]}
+    )  # fmt: skip
+
+
+def written(folder: Path, **texts: list[str]) -> Path:
+    """Write the streams of some splits and the vocabulary of the training texts into a folder, and return it."""
+    vocabulary = learn_vocabulary(texts["train"], VocabularySpec(min_count=1), NormalForm())
+    vocabulary.save(folder / VOCABULARY_FILE)
+    for split, some in texts.items():
+        write_stream(folder / split, vocabulary, [reviews(split, some)])
+    return folder
+
+
+def job_of(data: Path, work: Path, spec: Any, **options: Any) -> LanguageModelJob:
+    """Return a job on the streams of a folder."""
+    work.mkdir(exist_ok=True)
+    return LanguageModelJob(
+        spec=spec, vocabulary=data / VOCABULARY_FILE, train=data / "train", validation=data / "validation", work=work,
+        facts={"fit_digest": "x"}, **options,
+    )  # fmt: skip
+
+
 def job_in(config: RunConfig, spec: Any, work: Path) -> LanguageModelJob:
     """Return a job whose inputs are results in the store of a home."""
     vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
@@ -40,13 +65,8 @@ def job_in(config: RunConfig, spec: Any, work: Path) -> LanguageModelJob:
         return {}
 
     def stream(split: str) -> Callable[[Path], dict[str, int]]:
-        frame = pl.DataFrame(
-            {"review_id": [f"{split}{n}" for n in range(len(TEXTS))], "text": TEXTS, "stars": [5] * len(TEXTS),
-             "bytes": [len(text) + 1 for text in TEXTS], "words": [4] * len(TEXTS)}
-        )  # fmt: skip
-
         def make(folder: Path) -> dict[str, int]:
-            write_stream(folder, vocabulary, [frame])
+            write_stream(folder, vocabulary, [reviews(split, TEXTS)])
             return {}
 
         return make

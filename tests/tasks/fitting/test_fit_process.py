@@ -11,38 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import psutil
 import pytest
 
 from core.errors import Diverged, RankFailed
 from models.bundles.bundle import load_bundle
-from models.specs import NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
-from models.streams import write_stream
-from models.text.normal_form import NormalForm
+from models.specs import NGramSpec, RecurrentSpec, TrainingSpec
 from tasks.cluster import is_installed
 from tasks.fitting import fit_worker, worker
 from tasks.fitting.fit_process import environment_of, run_job
 from tasks.fitting.job import LanguageModelJob
+from tests.core.waiting import until
 from tests.small_cluster import MISSING
-from training.vocabularies.learn import learn_vocabulary
-
-TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
-    vocabulary.save(folder / "vocabulary.json")
-    for split in ("train", "validation"):
-        frame = pl.DataFrame(
-            {"review_id": [f"{split}{n}" for n in range(len(TEXTS))], "text": TEXTS, "stars": [5] * len(TEXTS),
-             "bytes": [len(text) + 1 for text in TEXTS], "words": [4] * len(TEXTS)}
-        )
-        write_stream(folder / split, vocabulary, [frame])
-    return folder
-
+from tests.tasks.fitting.small_jobs import job_of
 
 CODE = """
 import pickle
@@ -53,22 +34,13 @@ run_job(pickle.loads(Path({!r}).read_bytes()), lambda news: None)
 """A program that runs the job of a file."""
 
 
-def job(data: Path, work: Path, spec: Any, **options: Any) -> LanguageModelJob:
-    work.mkdir(exist_ok=True)
-    facts = {"fit_digest": "x"}
-    return LanguageModelJob(
-        spec=spec, vocabulary=data / "vocabulary.json", train=data / "train", validation=data / "validation", work=work,
-        facts=facts, **options,
-    )  # fmt: skip
-
-
 def long_fit(epochs: float = 1e5) -> RecurrentSpec:
     training = TrainingSpec(epochs=epochs, batch=2, bptt_len=8, precision="float32", evaluations=1)
     return RecurrentSpec(hidden=8, embedding=8, training=training)
 
 
 def test_a_fit_leaves_a_bundle_that_opens(data: Path, tmp_path: Path) -> None:
-    summary = run_job(job(data, tmp_path / "work", NGramSpec(order=2)), lambda news: None)
+    summary = run_job(job_of(data, tmp_path / "work", NGramSpec(order=2)), lambda news: None)
     assert summary["validation/perplexity"] > 1
     assert load_bundle(tmp_path / "work" / "bundle").spec == NGramSpec(order=2)
 
@@ -77,7 +49,7 @@ def test_a_fit_leaves_a_bundle_that_opens(data: Path, tmp_path: Path) -> None:
 def test_equal_fits_give_equal_bundles(data: Path, tmp_path: Path) -> None:
     digests = set()
     for name in ("one", "two"):
-        run_job(job(data, tmp_path / name, NGramSpec(order=2)), lambda news: None)
+        run_job(job_of(data, tmp_path / name, NGramSpec(order=2)), lambda news: None)
         digests.add(load_bundle(tmp_path / name / "bundle").digest)
     assert len(digests) == 1
 
@@ -90,7 +62,7 @@ def test_a_fit_with_a_cluster_of_its_own_gives_the_very_bundle_and_leaves_nothin
         pytest.skip(MISSING)
     digests = set()
     for name, cluster in (("one", None), ("two", "local")):
-        run_job(job(data, tmp_path / name, NGramSpec(order=2), cluster=cluster), lambda news: None)
+        run_job(job_of(data, tmp_path / name, NGramSpec(order=2), cluster=cluster), lambda news: None)
         digests.add(load_bundle(tmp_path / name / "bundle").digest)
     assert len(digests) == 1
     assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
@@ -101,7 +73,7 @@ def test_a_model_error_comes_back_as_the_branch_it_belongs_to(data: Path, tmp_pa
     training = TrainingSpec(learning_rate=1e30, clip=None, precision="float32", batch=2, bptt_len=8, epochs=50)
     spec = RecurrentSpec(hidden=8, embedding=8, training=training)
     with pytest.raises(Diverged):
-        run_job(job(data, tmp_path / "work", spec), lambda news: None)
+        run_job(job_of(data, tmp_path / "work", spec), lambda news: None)
 
 
 @pytest.mark.slow
@@ -112,13 +84,13 @@ def test_a_killed_fit_is_an_error_with_a_cause_and_a_remedy(data: Path, tmp_path
                 child.kill()
 
     with pytest.raises(RankFailed, match="because memory ran out"):
-        run_job(job(data, tmp_path / "work", long_fit()), kill_at_first_news)
+        run_job(job_of(data, tmp_path / "work", long_fit()), kill_at_first_news)
 
 
 @pytest.mark.long
 def test_no_fit_outlives_the_process_that_wanted_it(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "job.json"
-    file.write_bytes(pickle.dumps(job(data, tmp_path / "work", long_fit())))
+    file.write_bytes(pickle.dumps(job_of(data, tmp_path / "work", long_fit())))
     code = CODE.format(str(file))
     parent = subprocess.Popen([sys.executable, "-c", code])
     worker = wait_for_worker(parent)
@@ -128,14 +100,13 @@ def test_no_fit_outlives_the_process_that_wanted_it(data: Path, tmp_path: Path) 
 
 
 def wait_for_worker(parent: subprocess.Popen[bytes]) -> psutil.Process:
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        for child in psutil.Process(parent.pid).children(recursive=True):
-            if "tasks.fitting.fit_worker" in " ".join(child.cmdline()):
-                time.sleep(1)
-                return child
-        time.sleep(0.1)
-    raise AssertionError("no fit was started")
+    def fits() -> list[psutil.Process]:
+        family = psutil.Process(parent.pid).children(recursive=True)
+        return [child for child in family if "tasks.fitting.fit_worker" in " ".join(child.cmdline())]
+
+    worker = until(fits, 60, pause=0.1)[0]
+    time.sleep(1)
+    return worker
 
 
 def test_a_fits_process_has_its_threads_and_an_allocator_that_keeps_large_blocks(monkeypatch: Any) -> None:
@@ -162,28 +133,6 @@ def test_a_fit_on_a_gpu_has_cublas_repeat_its_sums_unless_the_user_says_how(monk
     assert environment_of(1, device="cuda")["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
 
 
-def test_a_fit_on_the_gpu_takes_a_slot_of_the_limit_and_one_on_the_processor_none(monkeypatch: Any) -> None:
-    from contextlib import contextmanager
-
-    import tasks.limits
-    from tasks.limits import gpu_slot
-
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    taken: list[str] = []
-
-    @contextmanager
-    def concurrency(name: str, **_: Any) -> Any:
-        taken.append(name)
-        yield
-
-    monkeypatch.setattr(tasks.limits, "is_shared", lambda: True)
-    monkeypatch.setattr(tasks.limits, "concurrency", concurrency)
-    for device in ("cpu", "cuda"):
-        with gpu_slot(device):
-            pass
-    assert taken == ["gpu"]
-
-
 @pytest.mark.parametrize("kind", ["numpy", "rust"])
 def test_an_allocation_that_fails_in_a_fit_is_out_of_memory(
     kind: str, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -197,7 +146,7 @@ def test_an_allocation_that_fails_in_a_fit_is_out_of_memory(
         np.zeros(1 << 60, dtype=np.uint8)
         return {}
 
-    (tmp_path / "job").write_bytes(pickle.dumps(job(data, tmp_path / "work", NGramSpec())))
+    (tmp_path / "job").write_bytes(pickle.dumps(job_of(data, tmp_path / "work", NGramSpec())))
     monkeypatch.setattr(fit_worker, "run", run)
     monkeypatch.setattr("sys.argv", ["worker", fit_worker.__name__, str(tmp_path / "job")])
     assert worker.main() == 6

@@ -47,6 +47,15 @@ def test_each_holder_gets_a_gpu_of_its_own_and_a_free_one_is_given_again(three: 
     assert three == ["gpu"] * 4
 
 
+@pytest.mark.parametrize(("device", "slots"), [("cpu", []), ("cuda", ["gpu"])])
+def test_a_fit_takes_a_slot_of_the_limit_only_for_a_gpu_also_if_none_is_seen(
+    three: list[str], monkeypatch: pytest.MonkeyPatch, device: str, slots: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with gpu_slot(device):
+        assert three == slots
+
+
 def test_a_fit_of_several_processes_takes_all_its_gpus_together(three: list[str]) -> None:
     with gpu_slot("cuda"), gpu_slot("cuda", 2) as two:
         assert two == (1, 2)

@@ -20,12 +20,10 @@ from evaluation.scoring.score import figures_of_bundle, score_stream
 from models.base import ModelError
 from models.bundles.bundle import SPEC, load_bundle
 from models.ngram.lm import NGramLM
-from models.specs import NGramSpec, VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
+from models.specs import NGramSpec
+from models.streams import TokenStream
 from tasks.fitting.fit import run_job
-from tasks.fitting.job import LanguageModelJob
-from training.vocabularies.learn import learn_vocabulary
+from tests.tasks.fitting.small_jobs import job_of, written
 
 SEEN = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")] * 3
 TESTED = ["The soup was good.", "The soup was tea.", "good good good", "The tea was cold."]
@@ -35,31 +33,13 @@ IMPOSSIBLE = [False, True, True, False]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Streams, and the bundle that a fit of maximum likelihood leaves."""
-    folder = tmp_path_factory.mktemp("data")
-    vocabulary = learn_vocabulary(SEEN, VocabularySpec(min_count=1), NormalForm())
-    vocabulary.save(folder / "vocabulary.json")
-    for split, texts in (("train", SEEN), ("validation", TESTED)):
-        write_stream(folder / split, vocabulary, [reviews(split, texts)])
-    return folder
-
-
-def reviews(name: str, texts: list[str]) -> pl.DataFrame:
-    return pl.DataFrame(
-        {"review_id": [f"{name}{n}" for n in range(len(texts))], "text": texts, "stars": [5] * len(texts),
-         "bytes": [len(text) + 1 for text in texts], "words": [len(text.split()) for text in texts]}
-    )  # fmt: skip
+    return written(tmp_path_factory.mktemp("data"), train=SEEN, validation=TESTED)
 
 
 @pytest.fixture(scope="module")
 def fitted(folder: Path) -> dict[str, Any]:
-    work = folder / "work"
-    work.mkdir()
     spec = NGramSpec(name="mle2", order=3, smoothing="maximum_likelihood")
-    job = LanguageModelJob(
-        spec=spec, vocabulary=folder / "vocabulary.json", train=folder / "train", validation=folder / "validation",
-        work=work, facts={},
-    )  # fmt: skip
-    return run_job(job, lambda news: None)
+    return run_job(job_of(folder, folder / "work", spec), lambda news: None)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,9 @@ from tasks.fitting import fit_process
 from tasks.fitting.fit import ranks_of
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import LanguageModelJob
-from tests.tasks.fitting.test_fit_process import CODE, job, long_fit
+from tests.core.waiting import until
+from tests.tasks.fitting.small_jobs import job_of
+from tests.tasks.fitting.test_fit_process import CODE, long_fit
 
 LOST: dict[str, Any] = {"error": "Rank 0 of 2 lost another one: Connection closed by peer", "kind": "peer"}
 
@@ -161,8 +163,8 @@ def workers() -> list[psutil.Process]:
 
 @pytest.mark.long
 def test_a_fit_killed_in_one_rank_and_then_in_all_ends_as_if_nothing_had_happened(data: Path, tmp_path: Path) -> None:
-    undisturbed = run_job(job(data, tmp_path / "undisturbed", short_fit(), ranks=2), silent)
-    disturbed = job(data, tmp_path / "killed", short_fit(), ranks=2)
+    undisturbed = run_job(job_of(data, tmp_path / "undisturbed", short_fit(), ranks=2), silent)
+    disturbed = job_of(data, tmp_path / "killed", short_fit(), ranks=2)
 
     def kill(victims: slice, after: float) -> RankFailed:
         def listen(news: dict[str, Any]) -> None:
@@ -190,13 +192,11 @@ def test_a_fit_killed_in_one_rank_and_then_in_all_ends_as_if_nothing_had_happene
 @pytest.mark.slow
 def test_no_rank_outlives_the_process_that_wanted_the_fit(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "job.json"
-    file.write_bytes(pickle.dumps(job(data, tmp_path / "work", long_fit(), ranks=2)))
+    file.write_bytes(pickle.dumps(job_of(data, tmp_path / "work", long_fit(), ranks=2)))
     code = CODE.format(str(file))
     parent = subprocess.Popen([sys.executable, "-c", code])
-    until = time.monotonic() + 120
-    while len(found := workers()) < 2 or not (tmp_path / "work" / "metrics.jsonl").exists():
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    until(lambda: len(workers()) == 2 and (tmp_path / "work" / "metrics.jsonl").exists(), 120, pause=0.1)
+    found = workers()
     parent.kill()
     parent.wait()
     assert psutil.wait_procs(found, timeout=20)[1] == []
@@ -205,7 +205,7 @@ def test_no_rank_outlives_the_process_that_wanted_the_fit(data: Path, tmp_path: 
 @pytest.mark.long
 def test_torchrun_can_start_the_ranks_too(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "job.json"
-    file.write_bytes(pickle.dumps(job(data, tmp_path / "work", short_fit())))
+    file.write_bytes(pickle.dumps(job_of(data, tmp_path / "work", short_fit())))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
     with subprocess.Popen(
@@ -222,9 +222,9 @@ def test_torchrun_can_start_the_ranks_too(data: Path, tmp_path: Path) -> None:
 @pytest.mark.long
 def test_torchrun_on_two_machines_makes_the_model_of_two_ranks_on_one(data: Path, tmp_path: Path) -> None:
     """Each machine is an agent of torchrun with a rank of its own; both see the folder of the fit."""
-    run_job(job(data, tmp_path / "one machine", short_fit(), ranks=2), silent)
+    run_job(job_of(data, tmp_path / "one machine", short_fit(), ranks=2), silent)
     file = tmp_path / "job.json"
-    file.write_bytes(pickle.dumps(job(data, tmp_path / "two machines", short_fit())))
+    file.write_bytes(pickle.dumps(job_of(data, tmp_path / "two machines", short_fit())))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -246,4 +246,4 @@ def test_torchrun_on_two_machines_makes_the_model_of_two_ranks_on_one(data: Path
 @pytest.mark.long
 def test_a_model_without_a_gradient_is_not_trained_by_several(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="kind 'ngram'; only neural models"):
-        run_job(job(data, tmp_path / "work", NGramSpec(order=2), ranks=2), silent)
+        run_job(job_of(data, tmp_path / "work", NGramSpec(order=2), ranks=2), silent)

@@ -15,38 +15,24 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import Damaged
 from core.store import Artifact
-from models.bundles.bundle import save_bundle
-from models.specs import NGramSpec, VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
+from models.tokens.vocabulary import FILE as VOCABULARY_FILE
+from models.tokens.vocabulary import Vocabulary
 from tasks.evaluation.evaluate import score_bundle
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.champion import score_challenger, score_champion
 from tasks.promotion.language import LanguageModels, score_now
+from tests.tracking.tiny_model import TEXTS, fitted
 from tracking.logged_models.bundles import bundle_in
 from tracking.tags import BUNDLE_TAG
-from training.context import FitContext
-from training.fit import fit_model
-from training.vocabularies.learn import learn_vocabulary
-
-TEXTS = [f"The {food} was {taste} and the staff were {mood}." for food in ("pizza", "soup", "tea")
-         for taste in ("good", "cold", "great") for mood in ("kind", "rude")]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A token stream of test reviews, and bundles of a bigram and a trigram model."""
     folder = tmp_path_factory.mktemp("made")
-    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
-    reviews = pl.DataFrame({"review_id": [f"r{i:02d}" for i in range(len(TEXTS))], "text": TEXTS})
-    reviews = reviews.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
-    write_stream(folder / "stream", vocabulary, [reviews])
-    stream, bundles = TokenStream.open(folder / "stream"), {}
-    for order in (2, 3):
-        spec, bundles[order] = NGramSpec(name=f"kn{order}", order=order), folder / f"kn{order}"
-        model = fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model
-        save_bundle(bundles[order], spec, vocabulary, model, [(text, 5) for text in TEXTS[:3]], {})
-    return SimpleNamespace(stream=folder / "stream", vocabulary=vocabulary, bundles=bundles)
+    bundles = {order: fitted(folder / f"kn{order}", order) for order in (2, 3)}
+    vocabulary = Vocabulary.load(bundles[2] / VOCABULARY_FILE)
+    return SimpleNamespace(stream=folder / "kn2" / "stream", vocabulary=vocabulary, bundles=bundles)
 
 
 class Shelf:
@@ -59,7 +45,7 @@ class Shelf:
         return SimpleNamespace(version=4, tags=self.tags)
 
     def bundle_folder(self, version: Any) -> Path:
-        found = bundle_in(SimpleNamespace(uri="sqlite:///none.db"), str(self.folder))  # type: ignore[arg-type]
+        found = bundle_in(SimpleNamespace(uri="sqlite:///"), str(self.folder))  # type: ignore[arg-type]
         assert found is not None
         return found
 

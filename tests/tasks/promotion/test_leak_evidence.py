@@ -62,15 +62,11 @@ def test_one_test_review_planted_in_train_is_seen_and_named(clean):
     assert "id30" in leaks.detail
 
 
-def test_a_certificate_that_is_not_the_one_of_the_prepared_data_counts_for_nothing(clean):
-    certify(clean.folder)
-    leaks = look_for_leaks(clean, None)
-    assert leaks.free is False
-    assert "not the one of the prepared data" in leaks.detail
-
-
-def test_a_certificate_that_the_preparation_does_not_know_of_counts_for_nothing(clean):
-    leaks = look_for_leaks(Artifact("prepare", "clean1", str(clean.folder), {"facts": {}}), None)
+@pytest.mark.parametrize("known", [True, False], ids=["another one", "one that the preparation does not know of"])
+def test_a_certificate_that_is_not_the_one_of_the_prepared_data_counts_for_nothing(clean, known):
+    if known:
+        certify(clean.folder)
+    leaks = look_for_leaks(clean if known else Artifact("prepare", "clean1", str(clean.folder), {"facts": {}}), None)
     assert leaks.free is False
     assert "not the one of the prepared data" in leaks.detail
 
