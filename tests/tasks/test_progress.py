@@ -46,9 +46,7 @@ def test_a_file_is_measured_in_bytes(clock: list[float], caplog: pytest.LogCaptu
     with caplog.at_level(logging.INFO, "tasks.progress"), progress("ingest", 4_000_000_000, "bytes") as report:
         clock[0] = 20.0
         report(1_000_000_000, {"reviews": 1_000_000})
-    assert caplog.records[0].message == (
-        "ingest 25 %, 50 MB/s, 1 min 0 s left; reviews 1,000,000"
-    )
+    assert caplog.records[0].message == ("ingest 25 %, 50 MB/s, 1 min 0 s left; reviews 1,000,000")
 
 
 def test_prefect_gets_one_artifact_that_moves_and_goes(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,9 +89,7 @@ def test_the_parameters_of_an_event_name_the_same_files_in_another_folder(
     (tmp_path / "mine.toml").write_text('extends = "tiny.toml"\nseed = 7\n')
     (tmp_path / "tiny.toml").write_text('extends = "demo"\n')
     overrides = [
-        "seed=9", "source.business=b.json", 'vectors.glove="v.txt"',
-        "source.licence=b.json",
-        'source.input=["x.json"]',
+        "seed=9", "source.business=b.json", 'vectors.glove="v.txt"', "source.licence=b.json", 'source.input=["x.json"]',
     ]  # fmt: skip
     monkeypatch.chdir(tmp_path)
     found = with_absolute_paths("mine.toml", ["data/*.json", "/other/one.csv"], overrides)

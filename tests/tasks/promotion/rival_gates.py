@@ -6,13 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.promotion.promote import retry_on_champion_change
-from tracking.registry.registry import CHAMPION, Registry
-from tracking.runs.runs import Tracker
-
-
-def opened(home: Path, machine: str) -> Registry:
-    """Return the registry as a machine with its own lock file sees it."""
-    return Registry(Tracker(f"sqlite:///{home / 'mlflow.db'}", "reviewlm", home / machine / "mlartifacts"), "reviewlm")
+from tests.tracking.registry.registry_drill import opened
+from tracking.registry.registry import CHAMPION
 
 
 def judge_challenger(home: Path, machine: str, version: int, worth: dict[int, int], barrier: Any) -> None:

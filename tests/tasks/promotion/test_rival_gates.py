@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tasks.promotion.promote import ATTEMPTS, retry_on_champion_change
-from tests.tasks.promotion.rival_gates import judge_challenger, opened
+from tests.tasks.promotion.rival_gates import judge_challenger
+from tests.tracking.registry.registry_drill import opened
 from tracking.registry.decisions import OVERTAKEN, complaints
 from tracking.registry.registry import ChampionChanged, Registry
 
