@@ -21,7 +21,6 @@ from models.neural.architectures import NPLMNetwork, RecurrentNetwork
 from models.neural.labelling.network import SequenceEncoder
 from models.neural.layers.cells import ACTIVATIONS, CELLS, cho_gru_cell, elman_cell, lstm_cell, matmul_affine
 from models.specs import KINDS, NPLMSpec, RecurrentSpec, TrainingSpec, model_class
-from models.tokens.special import CONTEXT_IDS
 from tests.course.small_networks import FLOAT32, SOFTMAX, B, E, H, T, V, network_of, random
 from tests.models.neural.made_streams import walks
 from training.context import FitContext
@@ -242,21 +241,6 @@ def test_C19_feed_forward_and_recurrent_models_differ_in_the_layer_of_features_a
 
 # --- The course's equations of gradients, each as an executable proof about the code that is used
 
-def test_D2_the_exponential_keeps_the_order_of_the_scores_and_makes_them_shares():
-    """S 28–32: exp is positive and rises, so p is in (0, 1) and ranks the words as their scores W h + b do.
-
-    That scores may all be shifted is in `test_output.py`.
-    """
-    output = network_of().output
-    h = random(20, output.weight.shape[1], seed=3)
-    possible = [word for word in range(V) if word not in CONTEXT_IDS]
-    scores = (h @ output.weight.T + output.bias)[:, possible]
-    p = output.logp(h)[:, possible].exp()
-    assert ((p > 0) & (p < 1)).all()
-    assert torch.equal(p.argsort(1), scores.argsort(1))
-    assert (p.sort(1).values.diff(dim=1) > 0).all()
-
-
 def test_D10_softmax_with_cross_entropy_has_the_gradient_p_minus_y():
     """G 48–50: ∂p_i/∂z_j = p_i (δ_ij − p_j), so ∂J/∂z = p − y; of the output layer that is trained, and of bptt's."""
     network = network_of()
@@ -311,15 +295,3 @@ def test_D12_and_X3_hand_derived_back_propagation_is_that_sum():
         loss = loss - torch.log_softmax(out @ h + c, 0)[following[t]]
     parts = torch.autograd.grad(loss, copies)
     np.testing.assert_allclose(gradient.U, sum(parts).numpy(), atol=1e-12)
-
-
-def test_D26_the_worked_example_of_autograd_gives_27_and_4_and_a_half():
-    """L 142–181: y = x + 2, z = 3 y², out = mean z; with x = 1 everywhere z = 27 and ∂out/∂x = 6 (x + 2) / 4 = 4.5."""
-    x = torch.ones(2, 2, requires_grad=True)
-    y = x + 2
-    z = y * y * 3
-    out = z.mean()
-    out.backward()
-    assert torch.equal(z, torch.full((2, 2), 27.0))
-    assert out.item() == 27
-    assert torch.equal(x.grad, torch.full((2, 2), 4.5))

@@ -123,7 +123,3 @@ def test_any_text_has_a_tag_for_each_word_and_a_second_pass_changes_nothing(text
     assert all(0 <= number < len(TAGS) for number in numbers)
     written = put_back(words, numbers)
     assert put_back(*taken_off(written)) == written or "ß" in text.lower() or not text.isascii()
-
-
-def number(tag: str) -> int:
-    return TAGS.index(tag)

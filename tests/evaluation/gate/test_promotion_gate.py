@@ -152,9 +152,7 @@ def test_every_rule_is_in_the_decision_once_and_under_its_own_name():
 
 def with_score(value, level=1.0, review="r00003"):
     """Scores of which one is *value*."""
-    return scores(level).with_columns(
-        nats=pl.when(pl.col("review_id") == review).then(value).otherwise(pl.col("nats"))
-    )
+    return scores(level).with_columns(nats=pl.when(pl.col("review_id") == review).then(value).otherwise(pl.col("nats")))
 
 
 @pytest.mark.parametrize(

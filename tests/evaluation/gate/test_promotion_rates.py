@@ -113,16 +113,10 @@ def test_a_gate_without_the_allowance_for_long_reviews_would_be_found_out(monkey
     assert naive > honest
 
 
-def test_a_gain_of_two_percent_on_a_thousand_reviews_is_promoted():
-    assert promoted(WORLDS[0], 1_000, 0.02, 60, seed=4) >= int(binom.ppf(0.001, 60, 0.95))
-
-
-def test_a_gain_of_one_percent_on_five_thousand_reviews_is_promoted():
-    assert promoted(WORLDS[0], 5_000, 0.01, 60, seed=4) >= int(binom.ppf(0.001, 60, 0.9))
-
-
-def test_a_model_that_is_one_percent_worse_is_not():
-    assert promoted(WORLDS[0], 2_000, -0.01, 60, seed=4) == 0
+@pytest.mark.parametrize(("reviews", "gain", "share"), [(1_000, 0.02, 0.95), (5_000, 0.01, 0.9), (2_000, -0.01, 0.0)])
+def test_small_gains_on_many_reviews_are_promoted_and_a_model_that_is_worse_never(reviews, gain, share):
+    found = promoted(WORLDS[0], reviews, gain, 60, seed=4)
+    assert found >= int(binom.ppf(0.001, 60, share)) if share else found == 0
 
 
 @pytest.mark.slow

@@ -18,17 +18,7 @@ from core.output import literal, quoted
 from data_checks.report import CheckReport, ExpectationResult
 from evaluation.drift.figures import drift_page
 from evaluation.drift.report import DriftReport, Figure
-from evaluation.reports.document import (
-    Code,
-    Page,
-    PageSection,
-    PageTable,
-    PageText,
-    Picture,
-    Quote,
-    escape,
-    png,
-)
+from evaluation.reports.document import Code, Page, PageSection, PageTable, PageText, Picture, Quote, escape, png
 from evaluation.reports.report import run_page
 from evaluation.reports.report_pictures import pictures_of
 from evaluation.statistics.paired import Pair

@@ -17,9 +17,8 @@ from evaluation.reports.canvas import canvas, styles_of, svg_of
 from evaluation.reports.document import ON_DARK, PALETTE
 from evaluation.reports.run_figures import bits_figure, novelty_figure
 from evaluation.reports.run_results import journal_lines
-from tests.evaluation.made_results import LEVELS, made_results, made_table
+from tests.evaluation.made_results import LEVELS, made_table
 
-RUN = made_results()
 STYLES = styles_of(list(LEVELS))
 MACHADO = {
     "full": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],

@@ -21,15 +21,7 @@ from models.mixture.cache import RANGES, CacheLM
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
 from models.sampling import generate
-from models.specs import (
-    CacheSpec,
-    MixtureSpec,
-    NGramSpec,
-    ObjectiveSpec,
-    RecurrentSpec,
-    TrainingSpec,
-    VocabularySpec,
-)
+from models.specs import CacheSpec, MixtureSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import TokenStream, stars_prior, write_stream
 from models.text.normal_form import NormalForm
 from tests.evaluation.challengers import HONEST, judge, rule

@@ -13,14 +13,11 @@ from corpus.synthetic.synth import write_reviews
 from models.base import ModelError
 from models.bundles.bundle import Bundle
 from models.completion.dasher import intervals
-from models.specs import NGramSpec, VocabularySpec
-from models.streams import TokenStream, stars_prior, write_stream
+from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
 from models.tokens.special import EOS, UNK
 from tests.examples import examples
 from tests.models.table_lm import TableLM, TableSpec
-from training.context import FitContext
-from training.fit import fit_model
 from training.vocabularies.learn import learn_vocabulary
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -109,22 +106,6 @@ def test_after_any_text_every_character_may_follow(words, signs):
     found = {each.symbol or each.kind for each in intervals(words, text, 2)}
     assert found >= {*(chr(code) for code in range(33, 127)), "other"}
     assert not text or found >= {" ", "end"}
-
-
-@pytest.fixture(scope="module", params=["bpe", "unigram"])
-def fitted(request, tmp_path_factory):
-    """A trigram model of parts of words, and reviews that it has not read."""
-    folder = tmp_path_factory.mktemp("fitted")
-    write_reviews(folder / "reviews.jsonl", 640, seed=1)
-    frame = pl.read_ndjson(folder / "reviews.jsonl").select(
-        "review_id", "text", pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
-    )
-    vocabulary = learn_vocabulary(frame["text"][:600], VocabularySpec(unit=request.param, size=700), NormalForm())
-    write_stream(folder / "train", vocabulary, [frame[:600]])
-    stream, spec = TokenStream.open(folder / "train"), NGramSpec(order=3)
-    model = fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model
-    texts = [(text[:120], stars) for text, stars in frame.select("text", "stars")[600:608].rows()]
-    return Bundle(spec, vocabulary, model, stars_prior=tuple(stars_prior(stream))), texts
 
 
 def test_what_cannot_be_written_is_refused():

@@ -7,7 +7,7 @@ import torch
 from models.neural.architectures import NPLMNetwork
 from models.specs import NPLMSpec, ObjectiveSpec, TrainingSpec
 
-V, BOS, B, T = 30, 1, 3, 11
+V, BOS = 30, 1
 FLOAT32 = TrainingSpec(precision="float32")
 
 

@@ -101,6 +101,3 @@ def p_value_of_all(model, sampling, seeds, tokens, wrong=None):
 def test_every_setting_draws_from_the_distribution_that_it_defines(name):
     static = SETTINGS[name] == Sampling(*astuple(SETTINGS[name])[:5])  # the same distribution at every visit of a word
     assert p_value_of_all(table(), SETTINGS[name], 200, 64 if static else 40) > 1e-3
-
-
-"""The settings that are drawn in one pass over the distribution."""

@@ -22,6 +22,3 @@ SENTENCES = [
 def test_words_come_back_as_a_person_writes_them(text, vocabularies):
     vocabulary = vocabularies["word"]
     assert vocabulary.decode(vocabulary.encode(text)) == text
-
-
-# Real reviews

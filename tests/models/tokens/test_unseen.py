@@ -3,15 +3,13 @@
 import pytest
 
 from models.bundles.bundle import Bundle, unseen_warnings
-from tests.models.small_vocabularies import TRAIN, train
+from tests.models.small_vocabularies import train
 from tests.models.table_lm import TableLM, TableSpec
 
-STARRED, STARLESS = (0.0, 0.1, 0.2, 0.0, 0.3, 0.4), (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
-
-def bundle_of(unit="word", texts=TRAIN, shares=STARRED):
-    vocabulary = train(unit, texts)
-    return Bundle(TableSpec(), vocabulary, TableLM.random(vocabulary.size), stars_prior=shares)
+def bundle_of(unit):
+    vocabulary = train(unit)
+    return Bundle(TableSpec(), vocabulary, TableLM.random(vocabulary.size))
 
 
 @pytest.mark.parametrize("unit", ["word", "bpe", "unigram", "char"])

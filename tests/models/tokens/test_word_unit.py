@@ -88,6 +88,3 @@ def test_words_agree_with_the_tokenizers_package(vocabularies, text):
     )
     oracle.pre_tokenizer = pre_tokenizers.Split(Regex(PATTERN), "removed", invert=True)
     assert vocabulary.encode(text).tolist() == oracle.encode(text, add_special_tokens=False).ids
-
-
-# Spelling of unknown words

@@ -9,36 +9,15 @@ from torch.nn import functional as F
 
 from models.neural.labelling.network import LabellingNetwork
 from tests.marked_cases import long_but
-from tests.training.labelling.made_labels import (
-    SMALL,
-    TAGS,
-    TRAINING,
-    V,
-    fitted,
-    next_word_tags,
-    reviews,
-)
+from tests.training.labelling.made_labels import SMALL, TAGS, TRAINING, V, fitted, next_word_tags, reviews
 from training.labelling.examples import LabelledSequences, measure
-from training.labelling.labeller_fit import (
-    LabellerState,
-    LabellerStep,
-    SequenceBatch,
-    SequencePlan,
-    asked_features,
-)
+from training.labelling.labeller_fit import LabellerState, LabellerStep, SequenceBatch, SequencePlan, asked_features
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "bidirectional", "kind"),
-    long_but(
-        [
-            (2, False, "lstm"),
-            (3, True, "rnn"),
-            (3, False, "gru"),
-        ],
-        [(3, True, "rnn"), (3, False, "gru")],
-    ),
+    long_but([(2, False, "lstm"), (3, True, "rnn"), (3, False, "gru")], [(3, True, "rnn"), (3, False, "gru")]),
 )
 def test_a_classifier_learns_which_word_anywhere_decides(labels, bidirectional, kind):
     names = ("negative", "neutral", "positive")[:labels]

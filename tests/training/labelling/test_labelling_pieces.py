@@ -12,7 +12,7 @@ from models.base import ModelError
 from models.neural.labelling.network import LabellingNetwork
 from tests.training.labelling.made_labels import QUICK, SMALL, TAGS, V, fitted, next_word_tags, reviews
 from training.labelling import labeller_fit as step
-from training.labelling.labeller_fit import LabellerState, LabellerStep, SequencePlan, add_gradients, pieces
+from training.labelling.labeller_fit import add_gradients, pieces
 
 ROWS = np.array([3, 0, 8, 11, 2, 5, 7])
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
@@ -21,11 +21,6 @@ NO_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9
 def network_of(spec):
     torch.manual_seed(1)
     return LabellingNetwork(spec, V, np.zeros(0, np.int64)).double()
-
-
-def step_of(spec, data):
-    state = LabellerState(network_of(spec), spec.training, SequencePlan(data, spec.training), None)
-    return LabellerStep(state, lambda figures: None, spec, data)
 
 
 def gradients_of(network):

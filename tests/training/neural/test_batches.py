@@ -1,6 +1,5 @@
 """The windows of truncated back-propagation: what is covered, in which order, of which length."""
 
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -65,21 +64,6 @@ def test_windows_are_those_of_the_whole_epoch_written_out(batch, window, chunk, 
         assert (w.y_BT[:, width:] == -1).all()
 
 
-def test_lanes_read_whole_reviews_in_a_row_and_targets_follow():
-    x_BL, y_BL = reads_and_targets(TBPTTBatches(STREAM, 3, 4, seed=5), 2)
-    lane = -(-(len(STREAM.ids) - 1) // 3)
-    # What follows within a lane is the next thing that it reads, windows notwithstanding.
-    follows, reads = y_BL[:, : lane - 1], x_BL[:, 1:lane]
-    assert (follows[follows >= 0] == reads[follows >= 0]).all()
-    assert (follows >= 0).sum() > 100
-    read = np.concatenate([x_BL[b, :lane] for b in range(3)]).tolist()
-    reviews = {tuple(STREAM.document(i).tolist()) for i in range(len(STREAM))}
-    starts = [i for i, token in enumerate(read) if token == BOS]
-    whole = [tuple(read[a:b]) for a, b in pairwise(starts)]
-    assert len(whole) >= 49
-    assert {review for review in whole if len(review) > 1} <= reviews
-
-
 # --- order and resume
 
 
@@ -106,9 +90,3 @@ def test_how_much_is_read_at_a_time_changes_nothing(kind, count, batch, window, 
         small = reads_and_targets(kind(stream, batch, window, 1, random), 0)
     large = reads_and_targets(kind(stream, batch, window, 1, random), 0)
     assert all(np.array_equal(a, b) for a, b in zip(small, large, strict=True))
-
-
-# --- length of windows
-
-
-# --- ahead of use

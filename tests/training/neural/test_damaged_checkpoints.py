@@ -7,14 +7,7 @@ import torch
 
 from models.neural.network import fill_network, network_tensors
 from tests.marked_cases import long_but
-from tests.training.neural.killed_trainings import (
-    assert_same_as,
-    bits,
-    kill,
-    network_of,
-    newest,
-    run,
-)
+from tests.training.neural.killed_trainings import assert_same_as, bits, kill, network_of, newest, run
 from training.neural.trainer import CHECKPOINTS
 
 

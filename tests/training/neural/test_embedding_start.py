@@ -11,14 +11,7 @@ import pytest
 import torch
 
 from models.base import ModelError
-from models.specs import (
-    NPLMSpec,
-    ObjectiveSpec,
-    RecurrentSpec,
-    TrainingSpec,
-    VocabularySpec,
-    model_class,
-)
+from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec, model_class
 from models.streams import TokenStream, unigram_counts, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary

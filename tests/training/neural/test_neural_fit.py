@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import torch
 
-from models.specs import NGramSpec, NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
+from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from tests.marked_cases import long_but
@@ -21,12 +21,8 @@ SMALL = {"dropout": 0.0, "training": TRAINING, "objective": ObjectiveSpec(output
 SPECS = {
     # Ratings say nothing in this language: being reminded of them only slows so small a network down.
     "rnn": RecurrentSpec(kind="rnn", hidden=16, embedding=8, condition_on_stars=False, **SMALL),
-    "rnn-relu": RecurrentSpec(
-        kind="rnn", hidden=16, embedding=8, condition_on_stars=False, nonlinearity="relu", **SMALL,
-    ),
     "gru": RecurrentSpec(kind="gru", hidden=16, embedding=8, **SMALL),
     "lstm": RecurrentSpec(kind="lstm", hidden=16, embedding=8, **SMALL),
-    "nplm": NPLMSpec(context=4, hidden=16, embedding=8, **SMALL),
 }
 
 

@@ -15,9 +15,6 @@ from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import SPEC, TRAINING, VALIDATION, V, curve, journal, network_of, run
 from training.neural.trainer import validation_nats
 
-# --- one step
-
-
 # --- validation
 
 

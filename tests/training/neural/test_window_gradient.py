@@ -116,6 +116,3 @@ def test_penalties_enter_the_gradient_beside_the_mean_of_the_nats_and_not_the_re
     expected = torch.cat([p.grad.flatten() for p in network.parameters()])
     torch.testing.assert_close(own, expected, rtol=1e-10, atol=1e-12)
     assert sums.nats == pytest.approx(nats.item(), rel=1e-12)
-
-
-# --- reviews packed one after another

@@ -17,11 +17,7 @@ from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.fitting import fit_tables, packed_tables
 from training.ngram.lines.text_corpus import GIVEN_OF_LINES, LineCorpus
-from training.ngram.pruning import (
-    links,
-    perplexity_change,
-    prune_by_entropy,
-)
+from training.ngram.pruning import links, perplexity_change, prune_by_entropy
 from training.ngram.smoothing.kneser_ney import estimate
 
 LINES = st.lists(st.lists(st.sampled_from("aaabbcde"), max_size=6).map(" ".join), min_size=1, max_size=14)

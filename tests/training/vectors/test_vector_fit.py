@@ -64,9 +64,7 @@ def test_one_thread_gives_the_same_bytes_and_another_seed_gives_others(text):
 def test_words_come_by_falling_count_without_rare_and_special_ones(text):
     vocabulary, train, held = text
     told = []
-    fitted = fit_vectors(
-        vocabulary, train, held, **{**OPTIONS, "epochs": 2, "min_count": 300}, report=told.append
-    )
+    fitted = fit_vectors(vocabulary, train, held, **{**OPTIONS, "epochs": 2, "min_count": 300}, report=told.append)
     counts = fitted.vectors.expandos["count"].tolist()
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] >= 300

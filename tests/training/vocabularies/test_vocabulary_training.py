@@ -60,9 +60,7 @@ def test_unigram_has_the_pieces_of_the_package_on_the_whole_text(vocabularies, m
     tokenizer = Tokenizer(models_of_package.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(SPLIT), "isolated")
     room = 400 - 9 - 243 + 1
-    trainer = trainers.UnigramTrainer(
-        vocab_size=room, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False
-    )
+    trainer = trainers.UnigramTrainer(vocab_size=room, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False)
     tokenizer.train_from_iterator(TRAIN, trainer)
     ours = json.loads(vocabularies["unigram"].to_json())["unit"]["tokenizer"]["model"]["vocab"]
     theirs = json.loads(tokenizer.to_str())["model"]["vocab"]

@@ -8,14 +8,7 @@ import pytest
 import torch
 
 from models.neural.lm import NeuralLM
-from tests.models.neural.made_trainings import (
-    SPEC,
-    V,
-    curve,
-    journal,
-    network_of,
-    run,
-)
+from tests.models.neural.made_trainings import SPEC, V, curve, journal, network_of, run
 from training.neural import checkpointing
 from training.neural.step import TrainingStep
 

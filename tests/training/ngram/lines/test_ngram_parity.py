@@ -51,9 +51,7 @@ def as_arpa(model: LineLM) -> dict[tuple[str, ...], tuple[float, float]]:
     return entries
 
 
-def fitted(
-    text, order: int, prune: tuple[int, ...] = (), **options
-) -> LineLM:
+def fitted(text, order: int, prune: tuple[int, ...] = (), **options) -> LineLM:
     return fit_lines(text, LineSpec(order=order, prune=prune[:order], **options))[0]
 
 

@@ -42,9 +42,7 @@ def fitted(documents, order, method, stream_of, held_out=(), **options) -> NGram
 
 @pytest.mark.parametrize("method", PROBABILITIES)
 @examples(40)
-@given(
-    documents=CORPUS, order=st.integers(1, 6), contexts=st.lists(CONTEXT, min_size=1, max_size=12)
-)
+@given(documents=CORPUS, order=st.integers(1, 6), contexts=st.lists(CONTEXT, min_size=1, max_size=12))
 def test_every_context_s_distribution_sums_to_one(documents, order, contexts, method, stream_of):
     model = fitted(documents, order, method, stream_of, held_out=documents[:3])
     seen = [([1, 3, *document[2:-1]] * 6)[-6:] for document in documents]
