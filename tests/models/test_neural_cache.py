@@ -12,6 +12,7 @@ from models.mixture.parts import Part
 from models.specs import NeuralCacheSpec, NGramSpec
 from models.tokens.special import BOS
 from models.tokens.special import CONTEXT_IDS as GIVEN_IDS
+from tests.models.mixture.mixture_tables import Stream
 from tests.models.neural.test_neural_lm import SPECS, V, make
 from training.context import FitContext
 from training.fit import fit_model
@@ -89,23 +90,9 @@ def test_streams_that_have_read_more_and_less_are_joined(part):
     assert together == pytest.approx(np.stack(alone), rel=1e-9)
 
 
-class Held:
-    """The parts of a TokenStream that tuning uses."""
-
-    def __init__(self, documents):
-        self.ids = np.concatenate(documents).astype(np.uint16)
-        self.offsets = np.cumsum([0, *map(len, documents)])
-
-    def __len__(self):
-        return len(self.offsets) - 1
-
-    def document(self, index):
-        return self.ids[self.offsets[index] : self.offsets[index + 1]]
-
-
 def repeating(count=25, seed=0):
     draw = np.random.default_rng(seed)
-    return Held([np.array([BOS, 5, *draw.choice(draw.integers(9, V, 3), 30), 2]) for _ in range(count)])
+    return Stream([np.array([BOS, 5, *draw.choice(draw.integers(9, V, 3), 30), 2]) for _ in range(count)])
 
 
 @pytest.mark.parametrize("across", [False, True])
@@ -130,6 +117,5 @@ def test_what_has_no_features_is_refused(tmp_path):
     with pytest.raises(ModelError, match="needs a neural model; the part 'kn5' is of kind 'ngram'"):
         cached(part)
     stream = repeating(2)
-    stream.require = lambda vocabulary: None
     with pytest.raises(ModelError, match="'lstm' is not a fitted model"):
         fit_model(NeuralCacheSpec(), None, stream, stream, FitContext(tmp_path))

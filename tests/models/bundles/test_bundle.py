@@ -133,21 +133,17 @@ def test_a_network_that_loses_little_writes_in_int8_and_scores_in_float32(kind: 
     assert bundle.score_text("The soup was cold.", 3) == bundle_of(kind).score_text("The soup was cold.", 3)
 
 
-@pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("facts", [{}, {INT8_LOSS: MOST_LOSS + 1e-6}, {INT8_LOSS: None}])
-def test_what_loses_too_much_or_was_not_measured_stays_in_float32(facts: dict[str, float]) -> None:
-    bundle = replace(bundle_of("lstm"), facts=facts)
+@pytest.mark.parametrize(
+    ("kind", "quick", "facts"),
+    [("lstm", True, {}), ("lstm", True, {INT8_LOSS: MOST_LOSS + 1e-6}), ("lstm", True, {INT8_LOSS: None}),
+     ("ngram", True, {INT8_LOSS: 0.0}), ("lstm", False, {INT8_LOSS: 0.0})],
+)  # fmt: skip
+def test_what_loses_too_much_or_was_not_measured_or_is_no_network_or_slow_in_int8_stays_in_float32(
+    kind: str, quick: bool, facts: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8, "is_quick", lambda: quick)
+    bundle = replace(bundle_of(kind), facts=facts)
     assert (bundle.writer.numbers, bundle.writer.model is bundle.model) == ("float32", True)
-
-
-@pytest.mark.usefixtures("quick")
-def test_an_ngram_model_has_no_form_in_int8() -> None:
-    assert losing("ngram", 0.0).writer.numbers == "float32"
-
-
-def test_a_processor_that_is_slow_in_int8_writes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(int8, "is_quick", lambda: False)
-    assert losing("lstm", 0.0).writer.numbers == "float32"
 
 
 @pytest.mark.usefixtures("quick")

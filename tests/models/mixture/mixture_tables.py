@@ -7,6 +7,7 @@ import numpy as np
 from models.mixture.parts import Part
 from models.tokens.special import BOS, CONTEXT_IDS
 from tests.models.table_lm import HistoryLM, TableLM, TableSpec
+from tests.training.ngram.conftest import Stream  # noqa: F401
 
 SIZE = 14
 WORDS = [token for token in range(SIZE) if token not in CONTEXT_IDS]
@@ -15,23 +16,6 @@ WORDS = [token for token in range(SIZE) if token not in CONTEXT_IDS]
 def table_part(seed: int, name: str = "", history: bool = False, sharpness: float = 1.5) -> Part:
     kind = HistoryLM if history else TableLM
     return Part(name or f"table{seed}", TableSpec(), kind.random(SIZE, seed, sharpness))
-
-
-class Stream:
-    """The parts of a TokenStream that tuning uses."""
-
-    def __init__(self, documents):
-        self.ids = np.array([token for document in documents for token in document], np.uint16)
-        self.offsets = np.cumsum([0, *map(len, documents)])
-
-    def __len__(self):
-        return len(self.offsets) - 1
-
-    def document(self, index):
-        return self.ids[self.offsets[index] : self.offsets[index + 1]]
-
-    def require(self, vocabulary):
-        """Any vocabulary will do."""
 
 
 def documents(count: int, seed: int, longest: int = 12) -> list[list[int]]:

@@ -6,13 +6,19 @@ import torch
 from training.neural.optimizers import scale_and_clip, scale_and_clip_unread
 
 
+def parameters_of(*shapes, size=1):
+    """Parameters of these shapes with random gradients."""
+    generator = torch.Generator().manual_seed(0)
+    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in shapes]
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=generator) * size
+    return parameters
+
+
 @pytest.mark.parametrize("limit", [0.5, 1.0, 100.0, None])
 @pytest.mark.parametrize("scale", [1.0, 0.01])
 def test_clipping_keeps_the_direction_and_bounds_the_norm(limit, scale):
-    generator = torch.Generator().manual_seed(0)
-    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in [(7, 3), (5,), (2, 2, 2)]]
-    for parameter in parameters:
-        parameter.grad = torch.randn(parameter.shape, generator=generator) * 3
+    parameters = parameters_of((7, 3), (5,), (2, 2, 2), size=3)
     parameters.append(torch.nn.Parameter(torch.zeros(3)))  # not part of this loss
     before = torch.cat([p.grad.flatten() for p in parameters[:3]]) * scale
     clipped = scale_and_clip(parameters, scale, limit)
@@ -32,13 +38,7 @@ def test_clipping_keeps_the_direction_and_bounds_the_norm(limit, scale):
 @pytest.mark.parametrize("value", [0.05, 100.0, None])
 @pytest.mark.parametrize("norm", [0.4, 100.0, None])
 def test_clipping_without_a_wait_for_the_gpu_gives_the_same(value, norm):
-    found = []
-    for _ in range(2):
-        generator = torch.Generator().manual_seed(0)
-        parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in [(7, 3), (5,)]]
-        for parameter in parameters:
-            parameter.grad = torch.randn(parameter.shape, generator=generator)
-        found.append(parameters)
+    found = parameters_of((7, 3), (5,)), parameters_of((7, 3), (5,))
     clipped = scale_and_clip(found[0], 0.5, norm, value)
     length, by_value, by_norm = scale_and_clip_unread(found[1], 0.5, norm, value)
     assert (bool(by_value), bool(by_norm)) == (clipped.by_value, clipped.by_norm)
@@ -50,10 +50,7 @@ def test_clipping_without_a_wait_for_the_gpu_gives_the_same(value, norm):
 @pytest.mark.parametrize("value", [0.05, 0.6, 100.0])
 @pytest.mark.parametrize("norm", [0.4, None])
 def test_entries_are_cut_before_the_whole_is_shortened(value, norm):
-    generator = torch.Generator().manual_seed(0)
-    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in [(7, 3), (5,)]]
-    for parameter in parameters:
-        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    parameters = parameters_of((7, 3), (5,))
     before = torch.cat([p.grad.flatten() for p in parameters]) * 0.5
     clipped = scale_and_clip(parameters, 0.5, norm, value)
     expected = before.clamp(-value, value)

@@ -25,6 +25,9 @@ class Stream:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def document(self, index: int) -> np.ndarray:
+        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+
     def require(self, vocabulary) -> None:
         """Any vocabulary will do."""
 
