@@ -33,20 +33,12 @@ from training.vocabularies.learn import learn_vocabulary
 LN2 = math.log(2)
 
 
-def rows_of(nats, tokens, bytes_=None, stars=None, spelling=None, oov=None, words=None):
+def rows_of(nats, tokens):
     count = len(nats)
-    return pl.DataFrame(
-        {
-            "review_id": [f"r{i}" for i in range(count)],
-            "stars": stars or [5] * count,
-            "nats": [float(value) for value in nats],
-            "tokens": tokens,
-            "bytes": bytes_ or [10] * count,
-            "words": words or tokens,
-            "oov": oov or [0] * count,
-            "spelling_nats": spelling or [0.0] * count,
-        }
-    )
+    return pl.DataFrame({
+        "review_id": [f"r{i}" for i in range(count)], "stars": [5] * count, "nats": [float(value) for value in nats],
+        "tokens": tokens, "bytes": [10] * count, "words": tokens, "oov": [0] * count, "spelling_nats": [0.0] * count,
+    })  # fmt: skip
 
 
 def figures(nats=100.0, vocabulary="a", boundary="b", spelling=0.0, bytes_=300):

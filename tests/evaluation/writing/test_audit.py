@@ -221,14 +221,8 @@ def test_real_reviews_are_cut_where_samples_end(regular, clean, monkeypatch, tmp
 
 
 def test_personal_data_in_a_sample_is_counted_and_shown_with_its_text(regular, reference, monkeypatch, tmp_path):
-    written = pl.DataFrame(
-        {
-            "stars": [5, 1],
-            "number": [0, 0],
-            "seed": [1, 1],
-            "text": ["bar bas", "mail joe@example.com, call 480-555-1234"],
-        }
-    )
+    texts = ["bar bas", "mail joe@example.com, call 480-555-1234"]
+    written = pl.DataFrame({"stars": [5, 1], "number": [0, 0], "seed": [1, 1], "text": texts})
     monkeypatch.setattr("evaluation.writing.audit.draw_samples", lambda *arguments: written)
     facts = audit(regular, reference, None, CONFIG, 1.0, tmp_path)
     assert (facts["private_patterns"], facts["real_private_patterns"]) == (2, 0)
