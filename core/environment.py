@@ -1,4 +1,4 @@
-"""Set the environment variables that the frameworks read when they are imported.
+"""Prepare a process: home folder, permissions, the frameworks' variables; find the cores and GPUs it may use.
 
 All files are kept below one folder (`REVIEWLM_HOME`, default `./.reviewlm`). Telemetry is switched off. The thread
 pools of the numeric libraries are set so that they do not slow each other down.

@@ -75,7 +75,7 @@ def compare_classifiers_of(
     preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None,
     first: Reference = "champion", second: Reference = "previous",
 ) -> dict[str, Any]:  # fmt: skip
-    """Compare two registered classifiers on the same test reviews, without those that one of them has learnt from.
+    """Compare two registered classifiers on the same test reviews, leaving out what either was trained on.
 
     Args:
         preset: Name of a preset in `config/`, or the path of a TOML file. Empty: the settings of the newer version.

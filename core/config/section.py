@@ -1,4 +1,4 @@
-"""Define the base class of configuration sections, and the defaults of generation that all doors share.
+"""Define the base class of settings sections, and the default sampling of command line, server and Python API.
 
 A section is immutable, without unknown keys or infinite numbers.
 """

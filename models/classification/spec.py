@@ -86,7 +86,7 @@ class FeatureSpec(ClassifierOptions):
 
 @options
 class LogisticSpec(FeatureSpec):
-    """Logistic regression; a strength is C, the inverse strength of the L2 penalty; the first worse one is the last."""
+    """Logistic regression; a strength is C, the inverse of the L2 penalty; the first worse one ends the search."""
 
     kind: Literal["logistic"] = "logistic"
     name: Name = "logistic"

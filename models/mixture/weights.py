@@ -1,4 +1,4 @@
-"""Weigh the parts of a mixture: p(w | h)  =  Σ_i λ_i p_i(w | h),  λ_i ≥ 0,  Σ_i λ_i = 1.
+"""Weigh the parts of a mixture, p(w | h) = Σ_i λ_i p_i(w | h), and attribute each log-probability to the parts.
 
 EM finds fixed weights on held-out text (`training/mixture/tuning.py`). Shapes: T tokens, P parts.
 

@@ -1,4 +1,4 @@
-"""Define the commands that run the pipeline or a part of it: a flow each."""
+"""Define the commands run, demo, ingest, promote, rescore and sweep, and show what they return."""
 
 from __future__ import annotations
 

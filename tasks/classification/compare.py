@@ -2,7 +2,7 @@
 
 Summarise a run of classifiers as plain values, for the command line's JSON.
 
-Compare two registered classifiers on the same test reviews, without those that one of them has learnt from.
+Compare two registered classifiers on the same test reviews, leaving out what either was trained on.
 """
 
 from __future__ import annotations

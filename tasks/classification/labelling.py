@@ -1,4 +1,4 @@
-"""Choose what a classifier predicts about a review: its stars, its polarity, or the value of a field of the files.
+"""Map each review to the number of its label (stars, polarity or a field's value); refuse data with too few.
 
 Count the labelled reviews of each split before any fit, and refuse data that classifiers cannot learn from.
 """

@@ -10,7 +10,7 @@ The n-gram model, with all its n-grams, is fitted before the plan is made, so it
 reviews are. Measured runs say how many per cent fewer bits the mixture of n-gram model and network needs, by reference
 seconds of training and bytes of training text: gain = a + b·ln(seconds) + c·ln(bytes), fitted by least squares.
 `measured.json` has the runs, the law and half the width of its interval, from runs of a text that the law was not
-fitted to. Beyond the measured times the interval becomes wider, by its own width for each factor of e.
+fitted to. Outside the measured times the interval is wider: by its own width for each factor of e.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""List the runs and logged models of an MLflow store, and remove logged models that nobody needs.
+"""List runs, versions and logged models of an MLflow store, and remove one; `tasks/collect.py` decides which.
 
 Only files below the home folder are removed; metrics, parameters and tags of all runs stay. With an MLflow server
-nothing is removed: the files are the server's. Nor is anything in a place outside the home folder that a database
-names, such as a bucket: other homes may use it.
+nothing is removed: the files are the server's. Files outside the home folder, such as those in a bucket, stay too,
+although the database names them: other homes may use them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Append promotions, refusals and rollbacks to a tamper-evident decision log, stored as a registered model in MLflow.
+"""Keep a tamper-evident log of promotions, refusals and rollbacks in MLflow; compute the registry's state from it.
 
 The log is a separate registered model, `NAME-decisions`, with one version per event. MLflow numbers versions in one
 transaction and never uses a number twice, not even after a deletion. So an event is written completely or not at all,

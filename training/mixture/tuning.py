@@ -1,6 +1,6 @@
-"""Read held-out reviews in batches and score them with the parts, to tune the weights of a mixture.
+"""Tune the weights of a mixture by EM on held-out text: read batches, score them with each part, open the parts.
 
-Find the weights of a mixture by expectation–maximisation (EM) on held-out text.
+Expectation–maximisation (EM) finds the λ of
 
     p(w | h)  =  Σ_i λ_i p_i(w | h),        λ_i ≥ 0,  Σ_i λ_i = 1
 
@@ -18,8 +18,6 @@ Pattern Recognition in Practice; A. P. Dempster, N. M. Laird and D. B. Rubin (19
 data via the EM algorithm", Journal of the Royal Statistical Society B 39.
 
 Shapes: T held-out tokens, P parts.
-
-Open the fitted models that a model combines, and report the tuning of its weights.
 """
 
 from __future__ import annotations
@@ -93,8 +91,8 @@ ROUNDS, TOLERANCE = 1000, 1e-9
 def em(nats_TP: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the weights λ that make held-out tokens most probable, and the number of rounds.
 
-    `ROUNDS` rounds mean that EM has not converged. No other weights are better, also not weight 1 for a single part: on
-    this text the mixture is at least as good as each of its parts. Tokens with probability 0 in all parts are ignored.
+    If EM has converged, no other weights are better. If the number is `ROUNDS`, it has not; also then the mixture is at
+    least as good on this text as each of its parts. Tokens with probability 0 in all parts are ignored.
     Without any other token the weights are equal.
 
     Args:

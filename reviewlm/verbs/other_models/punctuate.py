@@ -1,4 +1,4 @@
-"""Define the commands that restore case and punctuation, and train the model for it."""
+"""Define `models punctuate fit` and `write`: train a tagger of case and punctuation; restore plain text with it."""
 
 from __future__ import annotations
 
