@@ -7,10 +7,14 @@ import math
 from fractions import Fraction
 from types import SimpleNamespace
 
+import numpy as np
+import pytest
+
 from course.maximum_likelihood import MaximumLikelihood
 from models.base import ModelError
 from models.specs import NGramSpec
 from models.tokens.special import CONTEXT_IDS
+from tests.estimated_ngrams import estimate_ngrams
 from training.context import FitContext
 from training.fit import fit_model
 from training.ngram.counting.counts import count_ngrams
@@ -50,6 +54,16 @@ def test_all_sentences_up_to_a_length_and_the_unfinished_mass_sum_to_one(stream_
     unfinished = sum(model.sequence_probability([3, *body]) for body in itertools.product((9, 10), repeat=5))
     assert finished + unfinished == 1
     assert 0 < unfinished < 1
+
+
+def test_the_worked_example_as_a_language_model(stream_of):
+    followers = [BOOKS] * 400 + [EXAMS] * 100 + [MINDS] * 500
+    documents = [[1, 3, STUDENTS, OPENED, THEIR, word, 2] for word in followers]
+    lm = estimate_ngrams(count_ngrams(stream_of(documents), 4, V, CONTEXT_IDS), "maximum_likelihood")
+    p_V = np.exp(lm.distribution(lm.read(np.array([[1, 3, STUDENTS, OPENED, THEIR]]), lm.start(1))))[0]
+    assert p_V[[BOOKS, EXAMS, MINDS]] == pytest.approx([0.4, 0.1, 0.5], rel=1e-14)
+    assert p_V.sum() == pytest.approx(1, abs=1e-14)
+    assert (p_V > 0).sum() == 3
 
 
 def test_one_event_of_probability_zero_makes_perplexity_infinite_and_is_counted(stream_of, reviews_of, tmp_path):
