@@ -1,4 +1,4 @@
-"""Define the flows of what is not a language model: classifiers, word vectors, and a tagger of case and punctuation."""
+"""Define the flows `classify` (fit, compare, register, gate), `embed` (word vectors) and `punctuate` (tagger)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a job on a node of a Ray cluster, and take its files back into the work folder here.
+"""Run a job on a node of a Ray cluster, survive the loss of the node, and bring the files back here.
 
 `run_job` runs a job in processes of this machine; `ClusterRun` does the same through an actor of the cluster
 (`execution.cluster`). Files travel in blocks through Ray's object store, each file with its SHA-256: the inputs to the
