@@ -94,7 +94,7 @@ class Tables:
         Short texts are read by `step_kernels.py`, with the same result, unless that would first import numba.
         """
         kernels = sys.modules.get(f"{__package__}.step_kernels")
-        if getattr(kernels, "COMPLETE", False) and ids_BT.size <= SHORT:  # another thread may be importing it
+        if kernels and hasattr(kernels, "COMPLETE") and ids_BT.size <= SHORT:  # else another thread is importing it
             logp_BT: np.ndarray = kernels.log_probabilities(ids_BT, self.packed)
             return logp_BT
         ids_BL = apart(ids_BT)
