@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import ArtifactError, BundleError, ReviewLMError, disk_errors
+from core.errors import ArtifactError, BundleError, ReviewLMError, TrackingUnavailable, disk_errors
 from core.lineage import LINEAGE_FILE, Lineage
 from core.manifest import sha256_of_file
 from tracking.artifacts import folder_of
@@ -19,6 +20,7 @@ from tracking.client import ABSENT, error_code
 from tracking.logged_models.export import BUNDLE_PATH, PACKAGE, SPEC, facts_of
 from tracking.registry.versions import Reference, Version, contents_of
 from tracking.runs.runs import Tracker
+from tracking.tags import MODEL_URI_TAG
 
 NOT_IN_NAMES = r"[/:.%\"']"
 """Characters that MLflow does not allow in the name of a logged model."""
@@ -46,7 +48,10 @@ def log_bundle(
     model = {
         "name": re.sub(NOT_IN_NAMES, "-", name), "bundle": str(Path(bundle_folder).absolute()), "package": str(package),
     }
-    return tracker.write(run_id, models=[model]).model
+    tracker.write(run_id, models=[model])
+    with suppress(TrackingUnavailable):
+        return tracker.tag(run_id, MODEL_URI_TAG)
+    return ""
 
 
 def bundle_in(tracker: Tracker, address: str) -> Path | None:

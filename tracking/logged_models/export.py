@@ -129,8 +129,8 @@ def form_of(facts: Mapping[str, Any]) -> Form:
     return CLASSIFIER if facts.get("task") == CLASSIFICATION else LANGUAGE_MODEL
 
 
-def send_model(tracker: Connection, run_id: str, name: str, bundle: Path, package: Path) -> str:
-    """Log a bundle as an MLflow model of a run, with the code of a package, and return the model's address.
+def send_model(tracker: Connection, run_id: str, name: str, bundle: Path, package: Path) -> None:
+    """Log a bundle as an MLflow model of a run, with the code of a package; the run gets its address as a tag.
 
     Raises:
         BundleError: The folder is not a bundle.
@@ -154,9 +154,7 @@ def send_model(tracker: Connection, run_id: str, name: str, bundle: Path, packag
                     client.finalize_logged_model(logged.model_id, "FAILED")
                 raise
             client.finalize_logged_model(logged.model_id, "READY")
-        uri = f"models:/{logged.model_id}"
-        client.set_tag(run_id, stored_name(MODEL_URI_TAG), uri)
-    return uri
+        client.set_tag(run_id, stored_name(MODEL_URI_TAG), f"models:/{logged.model_id}")
 
 
 def _logged_model(

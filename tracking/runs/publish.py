@@ -2,8 +2,8 @@
 
 Whatever is written to a run goes into its record on this disk first (`tracking/runs/record.py`) and is then published.
 If MLflow does not answer, the record waits for the next write, the next flow, or `reviewlm home sync`. A request
-may have arrived although its answer was lost. MLflow does not detect all duplicates (a run, a logged model, a point
-with another time): these are searched for first.
+may have arrived although its answer was lost. MLflow accepts a point twice, with its time, as one; it does not detect a
+run or a logged model that is sent again: these are searched for first.
 
 Metric points come from the trainer's journal (`metrics.jsonl`), so that the training loop does not need MLflow.
 """
@@ -13,11 +13,9 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import math
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,7 +47,7 @@ class Unknown(TrackingUnavailable):
 class Point(NamedTuple):
     """A value of a metric, with name and digest of the data set that it was measured on, "" for none.
 
-    `step` counts training tokens; `time` is seconds since 1970, 0 if unknown.
+    `step` counts training tokens; `time` is seconds since 1970.
     """
 
     name: str
@@ -60,26 +58,17 @@ class Point(NamedTuple):
     digest: str = ""
 
 
-@dataclass
-class Sent:
-    """What one publication sent: the number of points, a model's address; and why it ended early."""
-
-    points: int = 0
-    model: str = ""
-    error: TrackingUnavailable | None = None
-
-
 class Publisher(Connection):
     """A connection whose writes go through records, and wait in them while MLflow does not answer."""
 
     def __init__(self, uri: str, experiment: str, artifact_root: Path) -> None:
         super().__init__(uri, experiment, artifact_root)
         self.records = Records(self.artifact_root.parent, self.uri)
-        self.sent_points: dict[str, dict[str, dict[int, float]]] = {}
-        """By run and metric, the values by step that MLflow is known to have."""
+        self.sent: dict[str, dict[tuple[str, int], float]] = {}
+        """By run: the values that this process has sent, by metric and step."""
 
-    def write(self, run: str, **part: Any) -> Sent:
-        """Add a part to the record of a run and publish it.
+    def write(self, run: str, **part: Any) -> Record:
+        """Add a part to the record of a run and publish it; return the record with what is left.
 
         Raises:
             TrackingUnavailable: The local database cannot be used, so that waiting would not help.
@@ -98,23 +87,23 @@ class Publisher(Connection):
                 record.merge(part)
                 self.records.write(record)  # a process that is killed from here on loses nothing
                 try:
-                    return self._publish(record, first=not before.waits)
+                    self._publish(record, first=not before.waits)
                 except Exception:  # not an interrupt, which ends this process
                     self.records.write(before)
                     raise
+                return record
 
-    def _publish(self, record: Record, first: bool) -> Sent:
+    def _publish(self, record: Record, first: bool = False) -> None:
         """Publish a record, and store what is left of it, with copies of the files that it names."""
-        sent = Sent() if self.paused else publish(self, record, first)
-        if sent.error is not None and not isinstance(sent.error, Unknown):
+        error = None if self.paused else publish(self, record, first)
+        if error is not None and not isinstance(error, Unknown):
             _away_until[self.uri] = time.monotonic() + PAUSE
             log.warning("MLflow (%s) cannot be reached (%s); runs wait in %s and are published when it is back",
-                        self.shown, sent.error.cause or sent.error.what, self.records.folder)  # fmt: skip
+                        self.shown, error.cause or error.what, self.records.folder)  # fmt: skip
         if record.waits:
             remember_store(self)
             self.records.keep_files(record)
         self.records.write(record)
-        return sent
 
     def sync(self) -> int:
         """Publish all runs of this store and experiment, and return how many MLflow has not everything of."""
@@ -125,7 +114,7 @@ class Publisher(Connection):
                 with self.records.lock(named.run):
                     record = self.records.read(named.run)
                     if record is not None and record.waits:  # otherwise another process was faster
-                        self._publish(record, first=False)
+                        self._publish(record)
                 if self.paused and not self.answers():
                     return len(self.waiting())
                 _away_until.pop(self.uri, None)
@@ -179,8 +168,8 @@ class Publisher(Connection):
         return record.run_id
 
 
-def publish(tracker: Publisher, record: Record, first: bool = False) -> Sent:
-    """Send what a record holds and remove it from the record; what cannot be sent now stays.
+def publish(tracker: Publisher, record: Record, first: bool = False) -> TrackingUnavailable | None:
+    """Send what a record holds and remove it from the record; return why something stays that cannot be sent now.
 
     Args:
         tracker: Connection to the store.
@@ -192,7 +181,7 @@ def publish(tracker: Publisher, record: Record, first: bool = False) -> Sent:
         TrackingUnavailable: The local database cannot be used, so that waiting would not help.
         ReviewLMError: MLflow refuses a part (only with *first*).
     """
-    sent = Sent()
+    away = None
     for kind, send in SENDERS.items():
         part = getattr(record, kind)
         if not part or (kind == "tables" and record.texts):  # the UI learns of tables once their files are there
@@ -200,12 +189,12 @@ def publish(tracker: Publisher, record: Record, first: bool = False) -> Sent:
         none = None if kind in ("start", "end") else type(part)()
         try:
             with tracker.reaching() as client:
-                send(tracker, client, record, sent)
+                send(tracker, client, record)
             setattr(record, kind, none)
         except TrackingUnavailable as error:
             if not isinstance(error, Unknown) and not tracker.may_come_back(error):
                 raise
-            sent.error = error
+            away = error
             if kind not in LOOKED_AT:
                 break
         except ArtifactError:
@@ -218,10 +207,10 @@ def publish(tracker: Publisher, record: Record, first: bool = False) -> Sent:
             setattr(record, kind, none)
             if kind == "start":
                 break
-    return sent
+    return away
 
 
-def _start(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
+def _start(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     """Start a run, unless it was started before."""
     assert record.start is not None
     tags = {**_known_tags(tracker, record.start["tags"]), stored_name(KEY): record.run}
@@ -231,7 +220,7 @@ def _start(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent)
         record.run_id = str(client.create_run(experiment, start_time=time, run_name=name, tags=tags).info.run_id)
 
 
-def _tags(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
+def _tags(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     from mlflow.entities import RunTag
 
     tags = _known_tags(tracker, record.tags)
@@ -248,13 +237,13 @@ def _known_tags(tracker: Publisher, tags: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _params(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
+def _params(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     from mlflow.entities import Param
 
     _log(client, record.run_id, "params", [Param(name, value) for name, value in record.params.items()])
 
 
-def _inputs(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
+def _inputs(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     """Record data sets as inputs of a run."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -265,66 +254,48 @@ def _inputs(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent
     tracker.upsert(lambda client: client.log_inputs(record.run_id, datasets=inputs))
 
 
-def _models(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
+def _models(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     for model in record.models:
-        sent.model = send_model(tracker, record.run_id, model["name"], Path(model["bundle"]), Path(model["package"]))
+        send_model(tracker, record.run_id, model["name"], Path(model["bundle"]), Path(model["package"]))
 
 
-def _points(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
-    """Log the points that the run does not have yet; with a data set, also as metrics of the run's logged model."""
-    sent.points = send_points(tracker, record.run_id, [Point(*entry) for entry in record.points.values()])
+def _points(tracker: Publisher, client: MlflowClient, record: Record) -> None:
+    send_points(tracker, record.run_id, [Point(*entry) for entry in record.points.values()])
 
 
-def send_points(tracker: Publisher, run_id: str, points: list[Point]) -> int:
-    """Send the points that a run does not have, and return their number.
+def send_points(tracker: Publisher, run_id: str, points: list[Point]) -> None:
+    """Send points, except those that this process has sent before.
 
-    Each tracker asks MLflow once for the values of a metric and remembers them; after a failure it asks again.
+    Those with a data set become metrics of the run's logged model too.
     """
-    values, model = tracker.sent_points.pop(run_id, {}), ""
-    unknown = {point.name for point in points} - values.keys()
+    from mlflow.entities import Metric
+
+    sent = tracker.sent.setdefault(run_id, {})
+    new = [point for point in points if sent.get((point.name, point.step)) != point.value]
     with tracker.reaching() as client:
-        from mlflow.entities import Metric
-
-        if unknown or any(point.dataset for point in points):
-            data = client.get_run(run_id).data
-            model = value_of(data.tags, MODEL_URI_TAG).removeprefix("models:/")
-            for name in unknown:
-                history = client.get_metric_history(run_id, name) if name in data.metrics else []
-                values[name] = {one.step: one.value for one in sorted(history, key=lambda one: one.timestamp)}
-        metrics = []
-        for name, value, step, seconds, dataset, digest in points:
-            if not _same(values[name].get(step), value):
-                tied = {"model_id": model, "dataset_name": dataset, "dataset_digest": digest}
-                tied = tied if dataset and model else {}
-                metrics.append(Metric(name, value, int((seconds or time.time()) * 1000), step, **tied))
+        tied, metrics = any(point.dataset for point in new), []
+        model = value_of(client.get_run(run_id).data.tags, MODEL_URI_TAG).removeprefix("models:/") if tied else ""
+        for name, value, step, seconds, dataset, digest in new:
+            of = {"model_id": model, "dataset_name": dataset, "dataset_digest": digest} if dataset and model else {}
+            metrics.append(Metric(name, value, int(1000 * seconds), step, **of))
         _log(client, run_id, "metrics", metrics)
-    for metric in metrics:
-        values[metric.key][metric.step] = metric.value
-    tracker.sent_points[run_id] = values
-    return len(metrics)
+    sent.update({(point.name, point.step): point.value for point in new})
 
 
-def _same(stored: float | None, value: float) -> bool:
-    """Return whether a value is known already, up to the rounding error of sums in another order."""
-    if stored is None:
-        return False
-    return math.isclose(stored, value, rel_tol=1e-12) or (math.isnan(stored) and math.isnan(value))
-
-
-def _texts(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
+def _texts(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     for path, text in list(record.texts.items()):
         client.log_text(record.run_id, text, path)
         del record.texts[path]
 
 
-def _tables(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
+def _tables(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     """Name tables to the UI."""
     logged = json.loads(client.get_run(record.run_id).data.tags.get(LOGGED_TABLES, "[]"))
     new = [entry for path in record.tables if (entry := {"path": path, "type": "table"}) not in logged]
     client.set_tag(record.run_id, LOGGED_TABLES, json.dumps([*logged, *new]))
 
 
-def _folders(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
+def _folders(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     for folder, path in list(record.folders.items()):
         if Path(folder).is_dir():
             client.log_artifacts(record.run_id, folder, path or None)
@@ -333,12 +304,12 @@ def _folders(tracker: Publisher, client: MlflowClient, record: Record, sent: Sen
         del record.folders[folder]
 
 
-def _end(tracker: Publisher, client: MlflowClient, record: Record, sent: Sent) -> None:
+def _end(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     assert record.end is not None
     client.set_terminated(record.run_id, status=record.end["status"], end_time=record.end["time"])
 
 
-SENDERS: dict[str, Callable[[Publisher, Any, Record, Sent], None]] = {
+SENDERS: dict[str, Callable[[Publisher, Any, Record], None]] = {
     "start": _start, "tags": _tags, "params": _params, "inputs": _inputs, "models": _models, "points": _points,
     "texts": _texts, "tables": _tables, "folders": _folders, "end": _end,
 }  # fmt: skip

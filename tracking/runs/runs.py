@@ -77,13 +77,12 @@ class Tracker(Publisher):
         details = {"name": shorten(name, NAME_LENGTH), "tags": _tags(all_tags), "time": _now()}
         local = PENDING + uuid.uuid4().hex  # until MLflow gives it an id
         with _starting:
-            self._open_run(local, start=details)
-            record = self.records.read(local)
-            if record is None or not record.run_id:
+            run_id = self._open_run(local, start=details)
+            if not run_id:
                 return local
-            self._open_run(record.run_id)
+            self._open_run(run_id)
             self._forget(local)
-            return record.run_id
+            return run_id
 
     def reopen_run(self, run_id: str) -> bool:
         """Set an earlier process's run back to RUNNING; return False if it does not exist or is marked as deleted."""
@@ -101,8 +100,8 @@ class Tracker(Publisher):
                 raise
         return True
 
-    def _open_run(self, run: str, **part: Any) -> None:
-        """Record that this process writes a run, together with a part of its record."""
+    def _open_run(self, run: str, **part: Any) -> str:
+        """Record that this process writes a run, with a part of its record; return MLflow's id, "" if not known yet."""
         remember_store(self)
         file = self.records.folder / run / LOCK
         with disk_errors(file):
@@ -114,11 +113,12 @@ class Tracker(Publisher):
                 os.write(descriptor, str(os.fstat(descriptor).st_ino).encode())
             _open[file] = self, run, descriptor
         try:
-            self.write(run, open=True, **part)
+            run_id = self.write(run, open=True, **part).run_id
         except BaseException:
             self._forget(run)
             raise
         interrupts.at_interrupt(end_for_good)
+        return run_id
 
     def _forget(self, run: str) -> None:
         """Remove the record of a run that has another name, or could not be opened."""
@@ -179,7 +179,7 @@ class Tracker(Publisher):
     def log_metrics(
         self, run_id: str, metrics: Mapping[str, float], step: int | None = None, dataset: tuple[str, str] | None = None
     ) -> None:
-        """Log metrics in one batch, without those that the run already has.
+        """Log metrics in one batch, without those that this process has logged before.
 
         Illegal characters of names are replaced ("hit@1" → "hit_at_1").
 
@@ -198,12 +198,12 @@ class Tracker(Publisher):
         self._write_points(run_id, [Point(metric_name(name), float(value), step, now, *tied)
                                     for name, value, step in points])  # fmt: skip
 
-    def _write_points(self, run_id: str, points: list[Point]) -> int:
-        entries = {f"{point.step} {point.name}": list(point) for point in points}
-        return self.write(run_id, points=entries).points if entries else 0
+    def _write_points(self, run_id: str, points: list[Point]) -> None:
+        if entries := {f"{point.step} {point.name}": list(point) for point in points}:
+            self.write(run_id, points=entries)
 
-    def log_journal(self, run_id: str, journal: Path, settled: bool = False) -> int:
-        """Send the trainer's journal, and return the number of new points; a repeated call creates no duplicates.
+    def log_journal(self, run_id: str, journal: Path, settled: bool = False) -> None:
+        """Send the trainer's journal; a repeated call creates no duplicates.
 
         MLflow cannot delete a point. So while the training runs, send only *settled* points, which the trainer does not
         take back. They never wait: the journal keeps them.
@@ -213,10 +213,11 @@ class Tracker(Publisher):
         """
         points = read_journal(Path(journal), settled)
         if not settled:
-            return self._write_points(run_id, points)
-        if self.paused:
+            self._write_points(run_id, points)
+        elif self.paused:
             raise TrackingUnavailable("MLflow did not answer a moment ago", where=self.shown)
-        return send_points(self, self.known_id(run_id), points)
+        else:
+            send_points(self, self.known_id(run_id), points)
 
     def log_figure(self, run_id: str, figure: Figure, file: str) -> None:
         """Save a matplotlib figure as an image under the run, e.g. "plots/loss.png"."""

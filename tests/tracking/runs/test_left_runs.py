@@ -20,7 +20,6 @@ from reviewlm.options import tidy
 from tracking.client import open_client
 from tracking.registry.opening import tracker_at
 from tracking.runs import runs
-from tracking.runs.publish import Sent
 from tracking.runs.record import Record, Records, open_locks
 from tracking.runs.runs import Tracker, end_left_runs, end_open_runs
 
@@ -139,7 +138,7 @@ def test_an_interrupt_waits_for_a_run_that_another_thread_is_starting(
     writing, answered = threading.Event(), threading.Event()
     write = tracker.write
 
-    def slow(run: str, **part: Any) -> Sent:
+    def slow(run: str, **part: Any) -> Record:
         writing.set()
         answered.wait(10)
         return write(run, **part)
