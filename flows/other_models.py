@@ -31,7 +31,7 @@ from tasks.fitting.on_cluster import require_cluster
 from tasks.promotion.promote import promote_challenger
 from tasks.punctuate import MODEL, fit_punctuator
 from tasks.stage import describe_flow_run, step
-from tasks.track import log_inputs, parent_run, settings_of_classifiers, tracker_of
+from tasks.track import CLASSIFIER, log_inputs, parent_run, settings_of, tracker_of
 
 
 @flow(name="classify", persist_result=False)
@@ -84,7 +84,7 @@ def compare_classifiers_of(
         first: Number or alias of a version of the classifier, or NAME@ALIAS or NAME/3.
         second: The other one, in the same form.
     """
-    chosen = settings_of_classifiers((first, second), preset, input or [], overrides or [])
+    chosen = settings_of((first, second), preset, input or [], overrides or [], CLASSIFIER)
     describe_flow_run(chosen.config)
     clean = prepare(chosen.config, recorded_or_read(chosen), [], chosen.clean).clean
     return compare_two_classifiers(chosen.config, clean, first, second)

@@ -23,7 +23,7 @@ from tasks.fitting.fit_process import interruptible_fits
 from tasks.gather import earlier_reviews, find_sources, recorded_version, starting_weights
 from tasks.reproduce import Reproduction, make_again, show_verdict, steps_again
 from tasks.stage import describe_flow_run, store_of
-from tasks.track import about, parent_run, settings_of
+from tasks.track import parent_run, settings_of
 
 
 @flow(name="compare", persist_result=False)
@@ -72,8 +72,8 @@ def reproduce(
     """
     config = load_config(preset, overrides or [])
     describe_flow_run(config)
-    config = about(config, version)
-    record, bundle, number = recorded_version(config, version)
+    record, entry = recorded_version(config, version)
+    config, bundle, number = config.asking(entry.version.name), entry.folder, entry.version.version
     platform = differences(record.step(record.fit).environment, made_with())
     start = starting_weights(config, record), earlier_reviews(config, record)
     again = Reproduction(record, find_sources(record, store_of(config).root, input or []), bundle, *start)

@@ -49,11 +49,12 @@ def settings_of_versions(
     Given values win; otherwise the versions decide (`tracking/registry/opening.py`). *classifiers* says
     whether they are classifiers, not language models.
     """
-    from tracking.registry.opening import settings_of, settings_of_classifiers, where_of
+    from tracking.logged_models.export import CLASSIFIER, LANGUAGE_MODEL
+    from tracking.registry.opening import settings_of, where_of
 
     set_up(where_of(preset, overrides or []))
-    find = settings_of_classifiers if classifiers else settings_of
-    return find(references, preset, input or [], overrides or [])
+    form = CLASSIFIER if classifiers else LANGUAGE_MODEL
+    return settings_of(references, preset, input or [], overrides or [], form)
 
 
 def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None) -> list[str]:

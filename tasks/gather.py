@@ -27,7 +27,7 @@ from tasks.embed import START_VECTORS, vector_file
 from tasks.fitting.job import BUNDLE_FOLDER, BUNDLE_SPEC, PART
 from tasks.stage import store_of
 from tasks.track import registry_of, tracker_of
-from tracking.logged_models.bundles import attach, required_record
+from tracking.logged_models.bundles import Found, attach, required_record
 from tracking.registry.opening import find
 
 
@@ -191,22 +191,22 @@ def keep_lineage(config: RunConfig, model_uri: str, fit: Artifact, measured: Ite
     return lineage.root
 
 
-def recorded_version(config: RunConfig, reference: str) -> tuple[Lineage, Path, int]:
-    """Return a registered version's record, the folder of its bundle, and its number.
+def recorded_version(config: RunConfig, reference: str) -> tuple[Lineage, Found]:
+    """Return a registered version's record, and the version with the folder of its bundle.
 
     Raises:
         BundleError: There is no such version, or its files are gone.
         ArtifactError: It has no record: no run registered it.
         Damaged: The record was changed, or the record does not match the root in the version's tag.
     """
-    _, entry = find(config, reference)
+    entry = find(config, reference)
     record = required_record(entry.folder)
     if (root := entry.version.tags.get(LINEAGE_TAG, record.root)) != record.root:
         raise Damaged(
             f"The record of version {entry.version.version} differs from the one that it was registered with",
             where=entry.folder.parent.parent / LINEAGE_FILE, value=f"root {record.root[:16]}, the tag says {root[:16]}",
         )
-    return record, entry.folder, entry.version.version
+    return record, entry
 
 
 ON_DISK = ("file", "business", "vectors")

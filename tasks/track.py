@@ -38,11 +38,10 @@ from tasks.fitting.job import FittedSpec
 from tasks.stage import describe_flow_run, recorded_stages, started
 from tracking import tags as tag
 from tracking.logged_models.bundles import has_bundle, log_bundle
+from tracking.logged_models.export import CLASSIFIER as CLASSIFIER
 from tracking.registry.opening import VersionSettings as VersionSettings
-from tracking.registry.opening import about as about
 from tracking.registry.opening import on_own_files as on_own_files
 from tracking.registry.opening import settings_of as settings_of
-from tracking.registry.opening import settings_of_classifiers as settings_of_classifiers
 from tracking.registry.opening import tracker_at
 from tracking.registry.registry import Registry
 from tracking.registry.versions import CHAMPION as CHAMPION

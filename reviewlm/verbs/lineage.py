@@ -40,7 +40,7 @@ def lineage(
     from tracking.logged_models.bundles import required_record
     from tracking.registry.opening import find
 
-    opened = find(config, version)[1]
+    opened = find(config, version)
     record = required_record(opened.folder)
     store, root = config.home / "store", opened.version.tags.get(LINEAGE_TAG, "")
     findings = (
@@ -88,7 +88,7 @@ def report(
     from tracking.registry.opening import find
     from tracking.tags import BUNDLE_TAG
 
-    registered = find(config, version)[1].version
+    registered = find(config, version).version
     reports = config.home / REPORTS
     if (run := run_of_bundle(reports, registered.tags.get(BUNDLE_TAG, ""))) is None:
         raise ArtifactError("There is no report of this version", where=reports, value=registered.version,

@@ -23,8 +23,8 @@ from models.threads import return_freed
 from serving.engine.engine import Engine
 from serving.engine.jobs import Search
 from serving.engine.requests import EngineFigures, EngineLimits, Generation
-from tracking.logged_models.export import CLASSIFIER, LANGUAGE_MODEL, Form
-from tracking.registry.opening import asked_model, open_champion, tracker_at
+from tracking.logged_models.export import LANGUAGE_MODEL, Form
+from tracking.registry.opening import asked_model, asking_for, open_champion, tracker_at
 from tracking.registry.registry import recorded_card
 from tracking.registry.versions import CHAMPION, SCHEME, contents_of
 
@@ -60,7 +60,7 @@ class RegistrySource:
     """
 
     def __init__(self, config: RunConfig, form: Form = LANGUAGE_MODEL) -> None:
-        config = config.asking(config.classification.model_name) if form is CLASSIFIER else config
+        config = asking_for(config, form)
         self._tracker, self._form = tracker_at(config), form
         self._device = chosen_device(config.execution.device)
         self.name = asked_model(config, self._tracker)

@@ -35,7 +35,8 @@ from tasks.promotion.ancestry import learnt_data
 from tasks.promotion.promote import Promotion
 from tasks.stage import reuse_of_this_run, run_stage, show_table, stage
 from tasks.track import tracker_of
-from tracking.registry.opening import find_classifier
+from tracking.logged_models.export import CLASSIFIER
+from tracking.registry.opening import find
 from tracking.runs.runs import Tracker
 from tracking.tags import BASELINE, COMPARED_TAG, MEASURED_TAG
 
@@ -270,7 +271,7 @@ def compare_two_classifiers(config: RunConfig, clean: Artifact, first: str, seco
 
 
 def _side(config: RunConfig, clean: Artifact, labels: Artifact | None, reference: str) -> RegisteredAnswers:
-    classifier, label = find_classifier(config, reference), config.classification.label
+    classifier, label = find(config, reference, CLASSIFIER), config.classification.label
     with converted_errors(classifier.folder):
         bundle = load_classifier(classifier.folder)
     name = f"{classifier.version.name} version {classifier.version.version}"

@@ -21,7 +21,8 @@ from tasks.cluster import is_installed
 from tests.flows.first_run import Ran as Home
 from tests.flows.first_run import artifacts_of, mlflow_client
 from tests.small_cluster import MISSING, small_cluster
-from tracking.registry.opening import open_champion, open_classifier, open_version, tracker_at
+from tracking.logged_models.export import CLASSIFIER
+from tracking.registry.opening import open_champion, open_version, tracker_at
 from tracking.tags import metric_name, unpacked
 
 pytestmark = pytest.mark.slow
@@ -97,7 +98,7 @@ def test_runs_have_figures_confusion_and_decision(done: Home) -> None:
 
 def test_the_registered_classifier_answers_as_offline(done: Home) -> None:
     with other_home(done.home):
-        bundle, version = open_classifier(load_config(PRESET), "1")
+        bundle, version = open_version(load_config(PRESET), "1", CLASSIFIER)
     assert version.name == NAME
     texts = ["the food was great", "", "it was awful and the staff was rude " * 50]
     found = bundle.classify(texts)

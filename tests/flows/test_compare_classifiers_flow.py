@@ -60,10 +60,11 @@ def reviews(done: Home, digest: str) -> list[tuple[str, str, str]]:
 
 
 def test_the_test_reviews_are_those_of_the_newer_version_without_what_the_older_one_learnt(done: Home) -> None:
-    from tracking.registry.opening import settings_of_classifiers
+    from tracking.logged_models.export import CLASSIFIER
+    from tracking.registry.opening import settings_of
 
     with other_home(done.home):
-        newer, older = (settings_of_classifiers([number]) for number in ("2", "1"))
+        newer, older = (settings_of([number], form=CLASSIFIER) for number in ("2", "1"))
     assert newer.config.split.salt == "other"
     now, then = (reviews(done, chosen.clean) for chosen in (newer, older))
     known = {value for name, text, split in then if split != "test" for value in (name, text)}

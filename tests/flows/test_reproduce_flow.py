@@ -41,9 +41,9 @@ def registered(tmp_path_factory: pytest.TempPathFactory, template_home: Path) ->
     with other_home(home):
         config = load_config(PRESET, [f"vectors.small={vectors}", "models.lstm.vectors=small"])
         register_mixture(config)
-        record, bundle, number = recorded_version(config, "challenger")
-        assert number == 1
-        yield Registered(home, config, record, bundle)
+        record, entry = recorded_version(config, "challenger")
+        assert entry.version.version == 1
+        yield Registered(home, config, record, entry.folder)
 
 
 def register_mixture(config: RunConfig) -> None:

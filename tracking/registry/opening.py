@@ -51,16 +51,12 @@ WHERE = ("execution.", "promotion.model_name", "classification.label", "classifi
 """Prefixes of the settings that locate the registry and the model in it."""
 
 
-def open_version(config: RunConfig, reference: str = CHAMPION) -> tuple[Any, Version]:
-    """Open a registered language model; see `locate` for the forms of a reference, and `open_champion` for errors."""
-    tracker, address = locate(config, reference)
-    return open_champion(tracker, address, chosen_device(config.execution.device))
-
-
-def open_classifier(config: RunConfig, reference: str = CHAMPION) -> tuple[Any, Version]:
-    """Open a registered classifier's bundle; references and errors as in `open_version`."""
-    tracker, address = locate(config.asking(config.classification.model_name), reference)
-    return open_champion(tracker, address, chosen_device(config.execution.device), CLASSIFIER)
+def open_version(
+    config: RunConfig, reference: str = CHAMPION, form: Form = LANGUAGE_MODEL
+) -> tuple[Any, Version]:
+    """Open a registered model of a family; see `locate` for the forms of a reference, `open_champion` for errors."""
+    tracker, address = locate(asking_for(config, form), reference)
+    return open_champion(tracker, address, chosen_device(config.execution.device), form)
 
 
 def open_champion(
@@ -82,15 +78,13 @@ def open_champion(
         InputError: The device does not exist.
         TrackingUnavailable: MLflow does not answer.
     """
-    entry = find_version(tracker, Reference.parse(reference))
-    if entry is None:
-        raise nothing_registered(tracker, reference)
+    entry = _registered(tracker, reference)
     try:
         return (form or form_of(facts_of(entry.folder))).load(entry.folder, device), entry.version
     except ModelError as error:
         if error.kind == "input":  # the version is not at fault
             raise InputError(str(error), where=reference) from error
-        of = f"--model {Reference.parse(reference).name}"
+        of = f"--model {entry.version.name}"
         raise BundleError(
             f"{reference} cannot be opened", where=entry.folder, cause=str(error),
             remedy=f"choose another version (`reviewlm history {of}`), or go back to the previous champion "
@@ -98,7 +92,7 @@ def open_champion(
         ) from error
 
 
-def find(config: RunConfig, reference: str) -> tuple[Tracker, Found]:
+def find(config: RunConfig, reference: str, form: Form = LANGUAGE_MODEL) -> Found:
     """Return a registered version with the folder of its bundle, without opening it; references as in `locate`.
 
     Raises:
@@ -106,16 +100,18 @@ def find(config: RunConfig, reference: str) -> tuple[Tracker, Found]:
         BundleError: Nothing is registered under the reference, or its files are missing.
         TrackingUnavailable: MLflow does not answer.
     """
-    tracker, address = locate(config, reference)
-    version = find_version(tracker, Reference.parse(address))
-    if version is None:
+    return _registered(*locate(asking_for(config, form), reference))
+
+
+def _registered(tracker: Tracker, address: str) -> Found:
+    if (entry := find_version(tracker, Reference.parse(address))) is None:
         raise nothing_registered(tracker, address)
-    return tracker, version
+    return entry
 
 
-def find_classifier(config: RunConfig, reference: str) -> Found:
-    """Return a registered classifier; see `find`."""
-    return find(config.asking(config.classification.model_name), reference)[1]
+def asking_for(config: RunConfig, form: Form) -> RunConfig:
+    """Return the configuration with the registered model of a family."""
+    return config.asking(config.classification.model_name) if form is CLASSIFIER else config
 
 
 def tracker_at(config: RunConfig) -> Tracker:
@@ -140,10 +136,8 @@ def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:
             remedy=f"name the version, {reference.rpartition('/')[0]}, or ask `reviewlm serve` for this model",
         )
     tracker = tracker_at(config)
-    if reference.startswith(SCHEME):
-        return tracker, reference
     if "@" in reference or "/" in reference:
-        return tracker, f"{SCHEME}{reference}"
+        return tracker, f"{SCHEME}{reference.removeprefix(SCHEME)}"
     if reference not in (CHAMPION, CHALLENGER, PREVIOUS) and not reference.isdigit() and registered(tracker, reference):
         return tracker, f"{SCHEME}{reference}@{CHAMPION}"
     return tracker, f"{SCHEME}{asked_model(config, tracker)}{'/' if reference.isdigit() else '@'}{reference}"
@@ -169,15 +163,6 @@ def _warn_of_demo(uri: str, name: str, demo: str) -> None:
     command = "run" if name == OWN_MODEL else "classify fit"
     log.warning("no model of yours is registered as '%s' yet: using the demo's, '%s'. `reviewlm %s --input "
                 "FILES` makes yours", name, demo, command)  # fmt: skip
-
-
-def about(config: RunConfig, reference: str) -> RunConfig:
-    """Return the configuration with the registered model of a reference, for further requests to the registry.
-
-    Raises:
-        ConfigError: The address has no known form.
-    """
-    return config.asking(Reference.parse(locate(config, reference)[1]).name)
 
 
 def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
@@ -220,7 +205,7 @@ def champion_again(tracker: Tracker, name: str) -> str:
 
 
 class NothingChosen(ConfigError):
-    """No version is registered that could give data and settings, and no options were given."""
+    """No version is registered with a record of data and settings, and no options were given."""
 
 
 @dataclass(frozen=True)
@@ -249,26 +234,61 @@ class VersionSettings:
 
 
 def settings_of(
-    references: Sequence[str] = (CHAMPION,), preset: str = "", input: Sequence[str] = (), overrides: Sequence[str] = ()
-) -> VersionSettings:
+    references: Sequence[str] = (CHAMPION,), preset: str = "", input: Sequence[str] = (), overrides: Sequence[str] = (),
+    form: Form = LANGUAGE_MODEL,
+) -> VersionSettings:  # fmt: skip
     """Return data and settings of a command about registered versions.
 
     Args:
-        references: The versions. If there are several, the newest one gives data and settings, as in the gate. Names of
-            fitted models, which are not versions, are allowed too.
+        references: The versions. If there are several, the one that was registered last gives data and settings: the
+            gate compared it with older ones on its own test reviews. Names of fitted language models, which are not
+            versions, are allowed too.
         preset: Preset given by the user; empty for the version's own settings.
         input: Files given by the user; empty for the preset's files or, without those, the version's data.
         overrides: Settings as `key=value`; they change the settings of the preset or version.
+        form: Family of the versions.
 
     Raises:
         ConfigError: There is no such preset or setting, or it is not clear which data and settings to use.
+        BundleError: One of the classifiers does not exist.
         Damaged: The version's record was changed.
         TrackingUnavailable: MLflow does not answer.
     """
     where = where_of(preset, overrides).with_input(input)
-    where = where.asking(asked_model(where, tracker_at(where)))
-    base = newest([version for name in references if (version := version_called(where, name)) is not None])
-    return _settings(where, references, base, preset, input, overrides)
+    if form is CLASSIFIER:
+        versions = [find(where, reference, form) for reference in references]
+    else:
+        where = where.asking(asked_model(where, tracker_at(where)))
+        versions = [version for name in references if (version := version_called(where, name)) is not None]
+    entry = max(versions, key=lambda one: one.version.created, default=None)
+    record = record_of(entry.folder) if entry else None
+    if not (preset or input or record):
+        names = _several(references)
+        raise NothingChosen(
+            "It is not clear which data and settings to use", where=entry.folder if entry else names,
+            cause=f"no run registered {_name(entry)}" if entry else
+            f"no version is registered as {names}; `reviewlm history` lists the versions",
+            remedy="name them: --input FILES (and --preset NAME for other settings than 'small'), or --preset demo for "
+            "the embedded corpus",
+        )
+    other_data = bool(input) or any(override.strip().startswith("source.") for override in overrides)
+    if entry and record and not preset:
+        config, settings = _recorded(record, where, entry, input, overrides), _name(entry)
+    else:
+        config, settings = load_config(preset or DEFAULT, overrides).with_input(input), f"preset '{preset or DEFAULT}'"
+        if record and not config.source.input:
+            config = load_config(preset, overrides, _source_of(record))
+        else:
+            other_data = True
+    if entry:
+        config = config.asking(entry.version.name)
+    if not entry or not record or other_data:
+        data = _several(config.source.input) if config.source.input else _synthetic(config)
+        return VersionSettings(config, data, settings, entry)
+    steps = {step.stage: step.digest for step in record.steps}
+    files = [source.name for source in record.sources if source.kind == "file"]
+    data = f"{_name(entry)}: {_several(files) if files else _synthetic(config)}"
+    return VersionSettings(config, data, settings, entry, steps.get("ingest", ""), steps.get("prepare", ""))
 
 
 def on_own_files(preset: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -285,48 +305,6 @@ def on_own_files(preset: str, overrides: Sequence[str] = ()) -> RunConfig:
             remedy="name files, folders or globs in `input`, or use the preset demo for the embedded corpus",
         )
     return chosen.config
-
-
-def settings_of_classifiers(
-    references: Sequence[str], preset: str = "", input: Sequence[str] = (), overrides: Sequence[str] = ()
-) -> VersionSettings:
-    """Return data and settings of a command about registered classifiers; arguments as in `settings_of`.
-
-    Raises:
-        BundleError: One of the versions does not exist.
-    """
-    where = where_of(preset, overrides).with_input(input)
-    versions = [find_classifier(where, reference) for reference in references]
-    return _settings(where, references, newest(versions), preset, input, overrides)
-
-
-def _settings(
-    where: RunConfig, references: Sequence[str], entry: Found | None, preset: str, input: Sequence[str],
-    overrides: Sequence[str],
-) -> VersionSettings:  # fmt: skip
-    """Return what `settings_of` returns for the newest of the versions; *where* locates registry and store."""
-    record = record_of(entry.folder) if entry is not None else None
-    if not (preset or input or record):
-        raise _nothing_chosen(references, entry)
-    given = load_config(preset or DEFAULT, overrides).with_input(input) if preset or record is None else None
-    settings = f"preset '{preset or DEFAULT}'" if given or entry is None else _name(entry)
-    if entry is None or record is None or (given and given.source.input):
-        assert given is not None
-        config, other_data = given, True
-    else:
-        other_data = bool(input) or any(override.strip().startswith("source.") for override in overrides)
-        if preset:
-            config = load_config(preset, overrides, _source_of(record))
-        else:
-            config = _recorded(record, where, entry, input, overrides)
-    if entry is not None:
-        config = config.asking(entry.version.name)
-    if other_data or entry is None or record is None:
-        return VersionSettings(config, data_said(config), settings, entry)
-    steps = {step.stage: step.digest for step in record.steps}
-    files = [source.name for source in record.sources if source.kind == "file"]
-    data = f"{_name(entry)}: {_several(files) if files else _synthetic(config)}"
-    return VersionSettings(config, data, settings, entry, steps.get("ingest", ""), steps.get("prepare", ""))
 
 
 def _recorded(
@@ -372,16 +350,6 @@ def no_such_model(config: RunConfig, reference: str) -> ConfigError:
     )
 
 
-def newest(versions: Sequence[Found]) -> Found | None:
-    """Return the version that was registered last: the gate compared it with older ones on its own test reviews."""
-    return max(versions, key=lambda entry: entry.version.created, default=None)
-
-
-def data_said(config: RunConfig) -> str:
-    """Return a description of the data that a configuration names."""
-    return _several(config.source.input) if config.source.input else _synthetic(config)
-
-
 def _synthetic(config: RunConfig) -> str:
     return f"the embedded corpus, {config.source.synthetic.reviews:,} synthetic reviews"
 
@@ -405,15 +373,3 @@ def _source_of(record: Lineage) -> dict[str, Any]:
 def _below(folder: str, pattern: str) -> str:
     """Return a path or pattern below a folder; special characters in the folder's name are escaped."""
     return str(Path(glob.escape(folder) if glob.has_magic(pattern) else folder, pattern))
-
-
-def _nothing_chosen(references: Sequence[str], entry: Found | None) -> ConfigError:
-    names, kind = _several(references), ConfigError if entry else NothingChosen
-    return kind(
-        f"It is not recorded which data and settings {_name(entry)} was made with" if entry else
-        "It is not clear which data and settings to use", where=entry.folder if entry else names,
-        cause="no run registered it" if entry else
-        f"no version is registered as {names}; `reviewlm history` lists the versions",
-        remedy="name them: --input FILES (and --preset NAME for other settings than 'small'), or --preset demo for the "
-        "embedded corpus",
-    )

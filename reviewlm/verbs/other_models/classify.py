@@ -82,9 +82,10 @@ def predict(
     texts = [text for _, text in lines]
     config = configured(preset, set)
     from models.bundles.bundle import script_warnings
-    from tracking.registry.opening import open_classifier
+    from tracking.logged_models.export import CLASSIFIER
+    from tracking.registry.opening import open_version
 
-    bundle, version = open_classifier(config, model)
+    bundle, version = open_version(config, model, CLASSIFIER)
     classified = checked(lambda: bundle.classify(texts))
     rows = [{"line": line, "text": text, **classified.answer(bundle.labels, row)}
             for row, (line, text) in enumerate(lines)]  # fmt: skip
@@ -109,9 +110,10 @@ def weights(
     config = configured(preset, set)
     from core.errors import InputError
     from models.classification.features import FeatureClassifier
-    from tracking.registry.opening import open_classifier
+    from tracking.logged_models.export import CLASSIFIER
+    from tracking.registry.opening import open_version
 
-    bundle, version = open_classifier(config, model)
+    bundle, version = open_version(config, model, CLASSIFIER)
     if not isinstance(bundle.model, FeatureClassifier) or len(bundle.model.layers) > 1:
         raise InputError(
             "This classifier has no weight for each feature", where=f"{version.name} version {version.version}",

@@ -117,8 +117,9 @@ def test_the_version_s_record_leads_to_the_grammar_and_nothing_in_the_store_diff
     from tasks.gather import recorded_version
 
     with other_home(ran.home):
-        record, bundle, number = recorded_version(load_config(TINY), "champion")
-        assert number == 1
+        record, entry = recorded_version(load_config(TINY), "champion")
+        bundle = entry.folder
+        assert entry.version.version == 1
         assert {"synthesise", "ingest", "prepare", "tokens", "fit", "score"} <= {step.stage for step in record.steps}
         assert verify(record, ran.home / "store", bundle) == []
         damaged = bundle / "vocabulary.json"

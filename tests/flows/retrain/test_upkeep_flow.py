@@ -55,9 +55,9 @@ def test_after_a_collection_all_that_is_needed_is_there(ran: Ran) -> None:
         assert done["bytes_after"] < done["bytes_before"]
         again = collect(config, now=later)
         assert again["bytes_before"] - done["bytes_after"] < 100_000  # nothing more goes; only MLflow's log grows
-        record, bundle, number = recorded_version(config, "champion")
-        assert number == second["champion_version"]
-        assert verify(record, ran.home / "store", bundle) == []
+        record, entry = recorded_version(config, "champion")
+        assert entry.version.version == second["champion_version"]
+        assert verify(record, ran.home / "store", entry.folder) == []
         opened, _ = open_version(config, "champion")
         assert opened.model
     again = ran.again(*SECOND_RUN)

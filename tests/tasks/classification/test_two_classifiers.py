@@ -34,14 +34,14 @@ def registered(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Pat
     """Folders of the registered versions, by number."""
     versions: dict[str, Path] = {}
 
-    def find(config: RunConfig, reference: str) -> Any:
+    def find(config: RunConfig, reference: str, form: Any) -> Any:
         if reference not in versions:
             raise BundleError(f"Nothing is registered as {reference} yet")
         return SimpleNamespace(
             folder=versions[reference], version=SimpleNamespace(name="reviewlm-stars", version=int(reference))
         )
 
-    monkeypatch.setattr(compare, "find_classifier", find)
+    monkeypatch.setattr(compare, "find", find)
     monkeypatch.setattr("tasks.promotion.ancestry.registry_of", lambda config: SimpleNamespace(versions=lambda: []))
     return versions
 

@@ -57,7 +57,7 @@ def test_after_the_demo_alone_its_model_answers_and_that_is_said(
     assert (version.name, version.version) == (DEMO_MODEL, 1)
     assert "no model of yours is registered as 'reviewlm' yet" in caplog.text
     assert locate(RunConfig(), "1")[1] == f"models:/{DEMO_MODEL}/1"
-    assert find(RunConfig(), "champion")[1].version.name == DEMO_MODEL
+    assert find(RunConfig(), "champion").version.name == DEMO_MODEL
     assert caplog.text.count("no model of yours") == 1, "a command that asks several times warns once"
 
 

@@ -14,12 +14,8 @@ from core.lineage import LINEAGE_FILE
 from core.manifest import CHECKSUM, sealed
 from corpus.reading.sources import source_names
 from tests.tracking.registry.made_registry import register
-from tracking.registry.opening import (
-    no_such_model,
-    settings_of,
-    settings_of_classifiers,
-    version_called,
-)
+from tracking.logged_models.export import CLASSIFIER
+from tracking.registry.opening import no_such_model, settings_of, version_called
 
 OVERRIDES = ["models.lstm.hidden=33", "evaluation.confidence=0.9", "source.max_chars=500"]
 
@@ -95,7 +91,7 @@ def classifiers(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPat
 def test_the_newest_classifier_decides_which_data_and_which_split(
     references: list[str], files: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    chosen = settings_of_classifiers(references)
+    chosen = settings_of(references, form=CLASSIFIER)
     assert (chosen.config.split.by, chosen.config.split.salt) == ("business", "mine")
     assert chosen.config.source.input == (str(files[0].parent),)
     assert chosen.dataset == "data-2"
@@ -106,19 +102,19 @@ def test_the_newest_classifier_decides_which_data_and_which_split(
 @pytest.mark.usefixtures("classifiers")
 def test_a_classifier_that_is_not_registered_is_an_error_before_any_data_are_chosen() -> None:
     with pytest.raises(BundleError, match="reviewlm-stars/7"):
-        settings_of_classifiers(["champion", "7"])
+        settings_of(["champion", "7"], form=CLASSIFIER)
     with pytest.raises(BundleError) as refused:
-        settings_of_classifiers(["champion"], overrides=["classification.promotion.model_name=mine"])
+        settings_of(["champion"], form=CLASSIFIER, overrides=["classification.promotion.model_name=mine"])
     assert "reviewlm models classify fit" in refused.value.remedy
 
 
 def test_a_classifier_without_a_record_needs_data_that_are_named(own_home: Path) -> None:
     own_home.mkdir()
     register(own_home, load_config("classify"), 1, ["champion"], name="reviewlm-stars", recorded=False)
-    with pytest.raises(ConfigError, match="not recorded which data") as refused:
-        settings_of_classifiers(["champion", "1"])
+    with pytest.raises(ConfigError, match="not clear which data") as refused:
+        settings_of(["champion", "1"], form=CLASSIFIER)
     assert "--input FILES" in refused.value.remedy
-    assert settings_of_classifiers(["1"], input=["mine.csv"]).data == "mine.csv"
+    assert settings_of(["1"], input=["mine.csv"], form=CLASSIFIER).data == "mine.csv"
 
 
 @pytest.fixture

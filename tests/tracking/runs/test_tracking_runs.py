@@ -148,7 +148,8 @@ def _log_some(uri: str, root: Path, number: int) -> None:
 def test_processes_create_and_share_a_new_database(tmp_path: Path):
     tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "reviewlm", tmp_path / "mlartifacts")
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_log_some, args=(tracker.uri, tracker.artifact_root, number)) for number in range(2)]
+    store = tracker.uri, tracker.artifact_root
+    workers = [context.Process(target=_log_some, args=(*store, number)) for number in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:

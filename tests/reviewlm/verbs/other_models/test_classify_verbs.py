@@ -16,6 +16,7 @@ from core.errors import BundleError, ConfigError
 from models.classification.bundle import ClassifierBundle
 from tests.command_line import exit_code
 from tests.models.classification.made_reviews import examples, small, vocabulary
+from tracking.logged_models.export import CLASSIFIER
 from tracking.registry.opening import VersionSettings
 from training.context import FitContext
 from training.labelling.fitting import fit_classifier
@@ -96,13 +97,13 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_home: Path) -> l
     (tmp_path / "texts.txt").write_bytes(LINES.encode())
     asked: list[str] = []
 
-    def find(config: Any, reference: str) -> Any:
+    def find(config: Any, reference: str, form: Any) -> Any:
         asked.append(reference)
         if reference == "nobody":
             raise BundleError("Nothing is registered as nobody yet")
         return classifier(), SimpleNamespace(name="reviewlm-stars", version=4)
 
-    monkeypatch.setattr("tracking.registry.opening.open_classifier", find)
+    monkeypatch.setattr("tracking.registry.opening.open_version", find)
     return asked
 
 
@@ -142,7 +143,7 @@ def weighted(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
     train = examples(words, 60, 1)
     model = fit_classifier(spec, words, train, train, FitContext(Path("unused"))).model
     found = ClassifierBundle(spec, words, model), SimpleNamespace(name="reviewlm-stars", version=4)
-    monkeypatch.setattr("tracking.registry.opening.open_classifier", lambda config, reference: found)
+    monkeypatch.setattr("tracking.registry.opening.open_version", lambda *asked: found)
     capfd.readouterr()  # what the fit has logged
 
 
@@ -194,11 +195,11 @@ def test_compare_takes_the_data_of_the_versions_says_which_and_names_the_reviews
         asked.append((name, preset, *given, arguments))
         return COMPARED
 
-    monkeypatch.setattr("tracking.registry.opening.settings_of_classifiers", settings)
+    monkeypatch.setattr("tracking.registry.opening.settings_of", settings)
     monkeypatch.setattr("reviewlm.flow_runs._run", run)
     assert call(monkeypatch, "compare", "champion", "previous") == 0
     assert asked == [
-        (["champion", "previous"], "", [], []),
+        (["champion", "previous"], "", [], [], CLASSIFIER),
         ("compare_classifiers_of", "", [], [], {"first": "champion", "second": "previous"}),
     ]
     shown = capfd.readouterr().out
