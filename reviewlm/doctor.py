@@ -5,7 +5,6 @@ Each check yields lines. A check that fails or takes too long becomes a line of 
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -19,14 +18,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from core.credentials import PASSWORD_FILE, USER
 from core.environment import driver_problem, present_gpus, torch_cuda, visible_gpus
 from core.errors import ReviewLMError, without_password
 from core.processes.leftovers import lasting_folder
 from core.services import launch, service_list
-from core.services.pools import LIMITS, deployments_of, usable_pools
+from core.services.pools import LIMITS, deployments_of, login_of, request, usable_pools
 from core.sqlite_files import database_file
 from reviewlm.terminal import size
 
@@ -262,9 +261,8 @@ def check_servers(config: RunConfig) -> Iterator[HealthLine]:
 def check_named_server(config: RunConfig) -> Iterator[HealthLine]:
     """Check that the Prefect server that PREFECT_API_URL names answers, and has a version that fits."""
     if url := os.environ.get(URL, "").rstrip("/"):
-        login = os.environ.get("PREFECT_API_KEY") or os.environ.get("PREFECT_API_AUTH_STRING", "")
         remedy = f"start it, unset {URL}, or correct it: it ends in /api, as http://127.0.0.1:4200/api"
-        yield _server_line(URL, "prefect", url, login, remedy)
+        yield _server_line(URL, "prefect", url, login_of(os.environ), remedy)
 
 
 def _server_line(check: str, package: str, address: str, login: str, remedy: str, denied: str = "") -> HealthLine:
@@ -273,7 +271,7 @@ def _server_line(check: str, package: str, address: str, login: str, remedy: str
 
     shown, installed = without_password(address), version(package)
     try:
-        there = _asked(address + VERSIONS[package], login).strip().strip('"')
+        there = request(address + VERSIONS[package], login, seconds=PATIENCE).text.strip().strip('"')
     except httpx.HTTPStatusError as error:
         if (status := error.response.status_code) == 401:
             return HealthLine(check, "problem", f"{shown} does not accept the credentials", denied or LOGINS[package])
@@ -300,8 +298,8 @@ def _pools_and_limits(home: Path, address: str) -> Iterator[HealthLine]:
     try:
         missing = [
             f"{path.rpartition('/')[2][:-1].replace('_', ' ')} {name}" for path, names in needed.items()
-            for name in sorted(names - {str(entry["name"]) for entry in json.loads(
-                _asked(f"{address}/api/{path}/filter", _login(home), {"limit": 200}))})
+            for name in sorted(names - {str(entry["name"]) for entry in request(
+                f"{address}/api/{path}/filter", _login(home), {"limit": 200}, PATIENCE).json()})
         ]  # fmt: skip
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
         yield HealthLine("pools and limits", "warning", f"Prefect does not list them: {error}", AGAIN)
@@ -311,28 +309,6 @@ def _pools_and_limits(home: Path, address: str) -> Iterator[HealthLine]:
         yield HealthLine("pools and limits", "problem", f"missing: {', '.join(missing)}", remedy)
     else:
         yield HealthLine("pools and limits", "ok", "all pools, limits and deployments are there")
-
-
-def _asked(url: str, login: str, body: Any = None) -> str:
-    """Return the answer of a server.
-
-    Args:
-        url: Page of the server.
-        login: "user:password" of HTTP Basic, a key without a colon, or "".
-        body: Value to send as JSON; None for a GET request.
-
-    Raises:
-        httpx.HTTPError, httpx.InvalidURL: The server does not answer, or answers with an error.
-    """
-    import httpx
-
-    user, basic, password = login.partition(":")
-    headers = {"Authorization": f"Bearer {login}"} if login and not basic else {}
-    answer = httpx.request(
-        "GET" if body is None else "POST", url, json=body, headers=headers, timeout=PATIENCE,
-        auth=(user, password) if basic else None,
-    )  # fmt: skip
-    return answer.raise_for_status().text
 
 
 def _login(home: Path) -> str:

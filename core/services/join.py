@@ -111,7 +111,9 @@ def send_event(home: Path, event: str, model: str, payload: dict[str, Any]) -> N
         "id": str(uuid.uuid4()), "occurred": datetime.now(UTC).isoformat(), "event": event,
         "resource": resource_of(model), "payload": payload,
     }
+    import httpx
+
     try:
         ask(os.environ, "POST", "/events", [body], EVENT_SECONDS)
-    except (OSError, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         log.warning("no alert is sent, because Prefect's server at %s did not take the event: %s", address, error)

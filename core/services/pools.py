@@ -8,19 +8,17 @@ Prefect is asked over HTTP and never imported, which takes seconds.
 
 from __future__ import annotations
 
-import base64
-import json
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Collection, Mapping
-from http.client import HTTPException
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError
+from typing import TYPE_CHECKING, Any
 
 from core.environment import chosen_device, visible_gpus
 from core.errors import ReviewLMError
+
+if TYPE_CHECKING:
+    from httpx import Response
 
 POOLS = ("cpu-pool", "gpu-pool")
 LIMITS = ("gpu", "promotion", "retrain")
@@ -74,10 +72,12 @@ def deploy(environment: dict[str, str], pools: Collection[str], home: Path, agai
 
 def _ask(environment: dict[str, str], path: str, body: dict[str, Any]) -> Any:
     """Return the answer of Prefect's server; None if what was to be created exists, which stays as it is."""
+    import httpx
+
     try:
         return ask(environment, "POST", path, body, SECONDS)
-    except (OSError, ValueError) as error:
-        if isinstance(error, HTTPError) and error.code == EXISTS:
+    except (httpx.HTTPError, ValueError) as error:
+        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code == EXISTS:
             return None
         raise ReviewLMError(
             "Prefect's limits and deployments cannot be read or created", where=environment["PREFECT_API_URL"],
@@ -112,24 +112,35 @@ def ask(environment: Mapping[str, str], method: str, path: str, body: Any, secon
         seconds: Time to wait.
 
     Raises:
-        OSError, ValueError: The server does not answer, or with an error.
+        httpx.HTTPError, ValueError: The server does not answer, or with an error.
     """
-    headers = {"Content-Type": "application/json", **_authorization(environment)}
-    address = f"{environment['PREFECT_API_URL']}{path}"
-    content = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(address, content, headers, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=seconds) as answer:
-            text = answer.read()
-    except HTTPException as error:  # half an answer, of a server that was killed just now
-        raise OSError(f"{address}: {error!r}") from error
-    return json.loads(text) if text else None
+    answer = request(f"{environment['PREFECT_API_URL']}{path}", login_of(environment), body, seconds, method)
+    return answer.json() if answer.content else None
 
 
-def _authorization(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the header by which Prefect's own client names its user."""
-    if key := environment.get("PREFECT_API_KEY"):
-        return {"Authorization": f"Bearer {key}"}
-    if credentials := environment.get("PREFECT_API_AUTH_STRING"):
-        return {"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
-    return {}
+def login_of(environment: Mapping[str, str]) -> str:
+    """Return how Prefect's own client names its user: a key, or "user:password"; "" for none."""
+    return environment.get("PREFECT_API_KEY") or environment.get("PREFECT_API_AUTH_STRING", "")
+
+
+def request(url: str, login: str, body: Any = None, seconds: float = SECONDS, method: str = "") -> Response:
+    """Return the answer of a server.
+
+    Args:
+        url: Page of the server.
+        login: "user:password" of HTTP Basic, a key without a colon, or "".
+        body: Value to send as JSON; None: no body.
+        seconds: Time to wait.
+        method: HTTP method; by default GET, or POST with a body.
+
+    Raises:
+        httpx.HTTPError, httpx.InvalidURL: The server does not answer, or answers with an error.
+    """
+    import httpx
+
+    user, basic, password = login.partition(":")
+    return httpx.request(
+        method or ("GET" if body is None else "POST"), url, json=body, timeout=seconds,
+        auth=(user, password) if basic else None,
+        headers={"Authorization": f"Bearer {login}"} if login and not basic else {},
+    ).raise_for_status()  # fmt: skip

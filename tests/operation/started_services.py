@@ -20,6 +20,7 @@ import pytest
 from core.credentials import credentials_of
 from core.services import launch, service_list
 from core.services.join import environment_of
+from core.services.pools import request
 from core.services.service_list import keep_ports
 from tests.flows.first_run import ROOT, TINY, mlflow_rows, user_environment
 
@@ -53,9 +54,7 @@ class Services:
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """Send a request to Prefect's server."""
         [server] = [one for one in service_list.running(self.home) if one.name == "prefect"]
-        user, password = credentials_of(self.home).split(":", 1)
-        answer = httpx.request(method, f"{server.address}/api{path}", json=body, auth=(user, password), timeout=60)
-        answer.raise_for_status()
+        answer = request(f"{server.address}/api{path}", credentials_of(self.home), body, 60, method)
         return answer.json() if answer.content else None
 
     def run_of(self, deployment: str, overrides: list[str]) -> str:
