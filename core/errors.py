@@ -40,7 +40,7 @@ from __future__ import annotations
 import errno
 import html
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -261,38 +261,49 @@ class OutputClosed(ReviewLMError):
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
-ANOTHER_PLACE, MOVE = "name another place", "or move the store with REVIEWLM_HOME"
+ANOTHER_PLACE = "name another place"
+MOVE = "move the store with REVIEWLM_HOME; a rerun reuses what is finished"
 TO_UTF8 = "convert the file to UTF-8, e.g. from Latin-1: iconv -f LATIN1 -t UTF-8 FILE"
 
 
-def disk_error_type(number: int | None) -> type[ArtifactError]:
-    """Return the error for an error number of the operating system while a file is written."""
-    return StoreFull if number in FULL else NotWritable if number in REFUSED else ArtifactError
+WORDS = {
+    "disk is full": errno.ENOSPC, "No space left": errno.ENOSPC, "quota exceeded": errno.EDQUOT,
+    "readonly database": errno.EROFS, "unable to open database file": errno.EACCES, "Read-only file": errno.EROFS,
+    "[Errno 13]": errno.EACCES, "disk I/O error": errno.EIO,
+}  # fmt: skip
+"""Words of SQLite and of the operating system where the disk refuses, and what they mean."""
 
 
-def disk_remedy(number: int | None, elsewhere: str = ANOTHER_PLACE) -> str:
-    """Return what helps against an error number of the operating system while a file is written, or *elsewhere*."""
-    return f"{'free some space' if number in FULL else 'check the path and its permissions'}, or {elsewhere}"
+def disk_error(number: int | None, where: str | Path, cause: str, elsewhere: str = ANOTHER_PLACE) -> ArtifactError:
+    """Return an error number of the operating system, met while something is written, as StoreFull or NotWritable.
+
+    Args:
+        number: The number, if there is one.
+        where: The file or folder that is written to.
+        cause: The system's message.
+        elsewhere: Advice for the user how to write elsewhere.
+    """
+    kind, what, first = NotWritable, "This place cannot be written to", "check the path and its permissions"
+    if number in FULL:
+        kind, what, first = StoreFull, "No space is left on the disk", "free some space"
+    return kind(what, where=where, cause=cause, remedy=f"{first}, or {elsewhere}")
+
+
+def disk_error_in(messages: Iterable[str], where: str | Path) -> ArtifactError | None:
+    """Return what the disk refused, by messages of a library; None if none is about the disk."""
+    found = ((number, message) for message in messages for words, number in WORDS.items() if words in message)
+    return next((disk_error(number, where, message) for number, message in found), None)
 
 
 @contextmanager
-def disk_errors(where: str | Path, elsewhere: str = "") -> Iterator[None]:
-    """Turn the operating system's disk errors into StoreFull or NotWritable, which name the folder.
-
-    Args:
-        where: The folder that is written to.
-        elsewhere: Advice for the user how to write elsewhere, if neither moving the store nor a rerun helps.
-    """
+def disk_errors(where: str | Path, elsewhere: str = MOVE) -> Iterator[None]:
+    """Turn the operating system's disk errors into those of `disk_error`, which names the folder that is written to."""
     try:
         yield
     except OSError as error:
         if error.errno not in FULL + REFUSED:
             raise
-        what, usual = "The folder cannot be written to", f"make it a folder with write permission, {MOVE}"
-        if error.errno in FULL:
-            what, usual = "No space is left on the disk", f"free some space, {MOVE}; a rerun reuses what is finished"
-        remedy = disk_remedy(error.errno, elsewhere) if elsewhere else usual
-        raise disk_error_type(error.errno)(what, where=where, cause=str(error), remedy=remedy) from error
+        raise disk_error(error.errno, where, str(error), elsewhere) from error
 
 
 def visible(text: str) -> str:
@@ -320,12 +331,6 @@ def converted_errors(where: str | Path = "") -> Iterator[None]:
     try:
         yield
     except ModelError as error:
-        raise _converted(error, where) from error
-
-
-def _converted(error: ModelError, where: str | Path) -> ReviewLMError:
-    """Return the error by its kind; a disk error also by the operating system's number."""
-    if error.kind == "disk":
-        number = getattr(error.__cause__, "errno", None)
-        return disk_error_type(number)(str(error), where=where, remedy=disk_remedy(number))
-    return ERROR_TYPES.get(error.kind, FitError)(str(error), where=where)
+        if error.kind == "disk":
+            raise disk_error(getattr(error.__cause__, "errno", None), where, str(error)) from error
+        raise ERROR_TYPES.get(error.kind, FitError)(str(error), where=where) from error

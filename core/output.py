@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from core.errors import ArtifactError, ConfigError, NotWritable, StoreFull, disk_error_type, disk_remedy, visible
+from core.errors import ConfigError, disk_error, visible
 from models.atomic_files import new_file, written_straight
 from models.base import ModelError
 
@@ -36,7 +36,7 @@ def output_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
 
     Raises:
         ConfigError: The path is a folder, or one of its parents is a file.
-        StoreFull, NotWritable, ArtifactError: The disk.
+        StoreFull, NotWritable: The disk.
     """
     require_output(path)
     try:
@@ -46,7 +46,7 @@ def output_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
         cause = error.__cause__
         if not isinstance(cause, OSError) or isinstance(cause, BrokenPipeError):
             raise cause or error from None
-        raise _refused(path, cause) from cause
+        raise disk_error(cause.errno, path, str(cause)) from cause
 
 
 def write_output(path: Path, content: bytes | str, mode: int | None = None) -> Path:
@@ -76,8 +76,7 @@ def require_output(path: Path, option: str = OUT) -> None:
             return
         folder = path.resolve().parent
     except (OSError, RuntimeError) as error:  # RuntimeError: links that point to each other
-        remedy = disk_remedy(getattr(error, "errno", None))
-        raise NotWritable("The file cannot be written", where=path, cause=str(error), remedy=remedy) from error
+        raise disk_error(getattr(error, "errno", None), path, str(error)) from error
     except ValueError as error:
         raise ConfigError("This is not a file path", where=option, value=path, cause=str(error)) from error
     require_folder(folder, option)
@@ -99,16 +98,7 @@ def require_folder(folder: Path | None, option: str = OUT) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise NotWritable(
-            "The folder cannot be written to", where=folder, cause=str(error), remedy=disk_remedy(error.errno)
-        ) from error
-
-
-def _refused(path: Path, error: OSError) -> ArtifactError:
-    """Return an error of the operating system as an ArtifactError."""
-    kind = disk_error_type(error.errno)
-    what = "No space is left on the disk" if kind is StoreFull else "The file cannot be written"
-    return kind(what, where=path, cause=str(error), remedy=disk_remedy(error.errno))
+        raise disk_error(error.errno, folder, str(error)) from error
 
 
 _SIGNS = re.compile(r"([\\`*_\[\]|~$])")

@@ -26,8 +26,8 @@ from core.errors import (
     NotAuthorized,
     NotWritable,
     ReviewLMError,
-    StoreFull,
     TrackingUnavailable,
+    disk_error_in,
     disk_errors,
     without_password,
 )
@@ -62,12 +62,6 @@ BUCKETS = ("boto3", "botocore", "google", "azure")
 """Packages with which MLflow uses a bucket of artifacts, where no server does it."""
 ORIGINS = ("mlflow", "requests", "sqlalchemy", "sqlite3", *BUCKETS)
 """MLflow, and the packages that it uses to reach its store."""
-DISK: dict[str, type[ReviewLMError]] = {  # SQLite's messages when the operating system refuses
-    "disk is full": StoreFull,
-    "readonly database": NotWritable,
-    "unable to open database file": NotWritable,
-}
-
 UI_VARIABLE = "REVIEWLM_MLFLOW_URL"
 TRAINING_VIEW = "workflowType=machine_learning"
 """Query of a link. Without it the UI opens pages about agents and traces."""
@@ -193,9 +187,8 @@ def reaching(uri: str) -> Iterator[None]:
 def _translated(error: Exception, uri: str) -> ReviewLMError:
     code = str(getattr(error, "error_code", ""))
     cause = next(iter(str(error).splitlines()), type(error).__name__)[:300]
-    for words, kind in DISK.items():
-        if words in str(error):
-            return kind(f"The tracking database cannot be written: {words}", where=uri, cause=cause)
+    if not _is_denied(error, code) and (refused := disk_error_in([cause], uri)) is not None:
+        return refused
     if (schema := error_of_schema(uri, str(error))) is not None:
         return schema
     if code in REFUSED:

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from math import isfinite
 from typing import Any
 
-from core.errors import FULL, NotWritable, OutputClosed, ReviewLMError, StoreFull
+from core.errors import OutputClosed, ReviewLMError, disk_error
 
 JSON_OPTION = "--json"
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
@@ -148,11 +148,7 @@ def _told_of_output() -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EPIPE:
             raise OutputClosed("The reader of standard output has closed it") from error
-        kind = StoreFull if error.errno in FULL else NotWritable
-        raise kind(
-            "The results cannot be written to standard output", cause=str(error),
-            remedy="redirect it to a writable disk with enough space",
-        ) from error
+        raise disk_error(error.errno, "standard output", str(error), "redirect it to another place") from error
 
 
 def _ignored() -> AbstractContextManager[None]:

@@ -25,19 +25,13 @@ from filelock import FileLock, Timeout
 
 from core.credentials import one_time, prefect_client, prefect_server
 from core.environment import home_folder
-from core.errors import NotWritable, ReviewLMError, StoreFull, TrackingUnavailable
+from core.errors import ReviewLMError, TrackingUnavailable, disk_error_in
 from core.processes.children import end_child, start_child
 from core.services.service_list import address_of
 from flows.server.tables import database_file, require_current_tables
 
 PROGRAM = "flows.server.prefect_server"
 log = logging.getLogger(__name__)
-REFUSALS: Mapping[str, type[StoreFull | NotWritable]] = {
-    "disk is full": StoreFull, "No space left": StoreFull, "quota exceeded": StoreFull,
-    "readonly database": NotWritable, "unable to open database file": NotWritable, "Read-only file": NotWritable,
-    "Permission denied": NotWritable, "disk I/O error": NotWritable,
-}  # fmt: skip
-"""Words of SQLite and of the operating system where the disk refuses, and what that is."""
 WAITING = 128
 """Requests that may wait until the server answers."""
 READY_SECONDS, ASK_SECONDS, PAUSE_SECONDS, END_SECONDS = 180.0, 1.0, 0.1, 10.0
@@ -146,11 +140,8 @@ class _PrivateServer:
         code = self._process.poll()
         self._messages.seek(0)
         lines = [line.strip() for line in self._messages.read().decode("utf-8", "replace").splitlines() if line.strip()]
-        for words, kind in REFUSALS.items():
-            if cause := next((line for line in lines if words in line), ""):
-                what = "No space is left on the disk" if kind is StoreFull else "The folder cannot be written to"
-                remedy = "free some space" if kind is StoreFull else "give yourself write permission"
-                return kind(what, where=self._folder, cause=cause, remedy=remedy)
+        if (refused := disk_error_in(lines, self._folder)) is not None:
+            return refused
         log.debug("the server wrote:\n%s", "\n".join(lines))
         why = f"it ended with exit code {code}" if code is not None else f"no answer in {READY_SECONDS:.0f} seconds"
         return TrackingUnavailable(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ArtifactError, NotWritable, ReviewLMError, StoreFull, converted_errors
+from core.errors import NotWritable, ReviewLMError, StoreFull, converted_errors
 from core.provenance import code_digest, differences, made_with
 from models.base import ModelError
 
@@ -44,7 +44,7 @@ SPACE, PERMISSIONS = "free some space, or name another", "check the path and its
 @pytest.mark.parametrize(("number", "kind", "advice"), [
     (errno.ENOSPC, StoreFull, SPACE), (errno.EDQUOT, StoreFull, SPACE),
     (errno.EACCES, NotWritable, PERMISSIONS), (errno.EPERM, NotWritable, PERMISSIONS),
-    (errno.EROFS, NotWritable, PERMISSIONS), (errno.EIO, ArtifactError, PERMISSIONS),
+    (errno.EROFS, NotWritable, PERMISSIONS), (errno.EIO, NotWritable, PERMISSIONS),
 ])  # fmt: skip
 def test_space_is_asked_for_only_if_the_disk_is_full(number: int, kind: type, advice: str) -> None:
     with pytest.raises(ReviewLMError) as error, converted_errors("model"):
