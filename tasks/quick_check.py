@@ -47,7 +47,7 @@ from tasks.evaluation.evaluate import Measured, audit, observe, score, write_sam
 from tasks.evaluation.intervals import compare
 from tasks.fitting.fit import build_fit, fitted_parts, plan_fit
 from tasks.fitting.fit_worker import run as fit_here
-from tasks.fitting.job import FitJob, Fitted, LanguageModelJob
+from tasks.fitting.job import FitJob, Fitted, LanguageModelJob, Report
 from tasks.stage import Stage
 
 REVIEWS = 200
@@ -137,10 +137,10 @@ def _prepared(config: RunConfig, log: StageLog) -> Prepared:
 
 def _fitted(config: RunConfig, spec: ModelSpec, prepared: Prepared, fitted: Mapping[str, Fitted]) -> Fitted:
     """Fit a model in this process, without MLflow."""
-    def run(job: FitJob, report: Callable[[dict[str, Any]], None]) -> Mapping[str, float]:
+    def run(job: FitJob, report: Report) -> Mapping[str, float]:
         assert isinstance(job, LanguageModelJob)
         with converted_errors(job.spec.name):
-            return fit_here(job, lambda news: None)
+            return fit_here(job, report)
 
     parts = fitted_parts(spec, fitted) or {}
     plan = plan_fit(config, spec, prepared, parts)

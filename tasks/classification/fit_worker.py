@@ -12,19 +12,18 @@ from models.streams import TokenStream
 from models.tokens.vocabulary import Vocabulary
 from tasks.classification.labelling import LEFT_OUT, Labelling, drawn_rows, labelling_of
 from tasks.fitting.job import PROBES, ClassifierJob
-from tasks.fitting.worker import report_progress
 from training.context import FitContext, FitProgress
 from training.labelling.examples import LabelledSequences
 from training.labelling.fitting import fit_classifier
 
 
-def run(job: ClassifierJob, report: Callable[[FitProgress], None] | None = None) -> dict[str, float]:
+def run(job: ClassifierJob, report: Callable[[FitProgress], None]) -> dict[str, float]:
     """Fit the classifier of a job, save its bundle in the job's work folder, and return the fit's summary."""
     vocabulary = Vocabulary.load(job.vocabulary)
     labelling = labelling_of(job.label, job.spec.labels, job.labels)
     streams = {"train": TokenStream.open(job.train), "validation": TokenStream.open(job.validation)}
     train, validation = (examples(job, split, stream, labelling) for split, stream in streams.items())
-    context = FitContext(job.work, job.device, job.threads, report or report_progress, job.parts, vectors=job.vectors)
+    context = FitContext(job.work, job.device, job.threads, report, job.parts, vectors=job.vectors)
     result = fit_classifier(job.spec, vocabulary, train, validation, context)
     # No facts that differ from run to run, so that equal fits give equal bundles.
     shares = np.bincount(train.targets, minlength=len(job.spec.labels)) / len(train.targets)

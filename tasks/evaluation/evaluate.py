@@ -160,7 +160,7 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
         job = ScoreJob(work=work, label=label, model=bundle_folder, tokens=tokens.folder, **chosen)
         with progress(label, len(TokenStream.open(job.tokens)), "reviews") as report:
             if cluster:
-                return {**cluster(job, lambda news: report(news["step"])), MADE_ELSEWHERE: cluster.made_by}
+                return {**cluster(job, lambda news: report(news.step)), MADE_ELSEWHERE: cluster.made_by}
             options = {"job": job, "engine": fan_out_scores(config)}
             return with_model(ModelWork(scored, label, bundle_folder, work, options), opened, report)
 

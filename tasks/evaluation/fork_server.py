@@ -2,10 +2,8 @@
 
 The libraries are imported once, and what they hold in memory exists once: two processes that score Kaggle's reviews had
 597 MiB with their fork server, 802 MiB when each imported them itself. N is the number of a Unix socket, over which the
-parent sends one end of a connection for each process. The process reads its works from the connection and answers
-there: {"step"} and the messages of `tasks/fitting/worker.py`, then {"summary"}, {"error", "kind" or "errno"},
-{"raised"} (an error of the project), or {"crash"} (a traceback). All are in one process group, which ends with the
-parent.
+parent sends one end of a connection for each process. The process does the works that the connection brings
+(`tasks/fitting/worker.py`). All are in one process group, which ends with the parent.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ import os
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,9 +24,9 @@ from typing import Any, NoReturn
 
 import psutil
 
-from core.errors import ReviewLMError
 from models.bundles.bundle import Bundle, load_bundle
-from models.threads import return_freed
+from tasks.fitting.worker import serve
+from training.context import FitProgress
 
 LIBRARIES = (
     "models.neural.architectures", "models.mixture.lm", "models.ngram.lm", "tasks.evaluation.observed",
@@ -38,8 +35,6 @@ LIBRARIES = (
 """Modules that import what most works need, and libraries that these import only when they use them. None of them may
 compute with torch or polars while it is imported: the threads for that do not exist in a forked process, where polars
 would wait for them without end."""
-ROOMS = ("models", "evaluation", "corpus")
-"""Loggers whose messages the parent process gets."""
 Report = Callable[[int], None]
 """Gets how much is done."""
 
@@ -96,7 +91,7 @@ def main() -> NoReturn:
             if not child:
                 control.close()
                 try:
-                    serve(connection)
+                    serve_models(connection)
                 finally:
                     os._exit(0)  # at once: what was imported before the fork is not taken apart
 
@@ -113,28 +108,14 @@ def load_libraries() -> None:
     add_to_log_sum(total_NV, logp_NPV, 0, log_weight_NP)
 
 
-def serve(connection: Connection) -> None:
-    """Do the works of a connection, one after the other, until it is closed or sends None.
-
-    The last model stays open, because the next work is with the same one.
-    """
-    from tasks.fitting.worker import answer, logged_to_parent
-
+def serve_models(connection: Connection) -> None:
+    """Do works with models; the last model stays open, because the next work is with the same one."""
     opened = lru_cache(maxsize=1)(load_bundle)
 
-    def report(step: int) -> None:
-        connection.send({"step": step})
+    def do(work: ModelWork, report: Callable[[FitProgress], None]) -> dict[str, Any]:
+        return work(opened(work.model), lambda done: report(FitProgress(done, 0)))
 
-    with logged_to_parent(connection.send, *ROOMS):
-        while (work := connection.recv()) is not None:
-            try:
-                message = answer(lambda: work(opened(work.model), report))
-            except ReviewLMError as error:
-                message = {"raised": error}
-            except Exception:
-                message = {"crash": traceback.format_exc()}
-            return_freed()  # the next work does not fit into the gaps that this one left
-            connection.send(message)
+    serve(connection, do)
 
 
 if __name__ == "__main__":

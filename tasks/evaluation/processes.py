@@ -8,7 +8,6 @@ libraries do not allow a process to fork that has used them: the works are done 
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import subprocess
@@ -23,12 +22,10 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device, numpy_features
-from core.errors import RankFailed
 from core.processes.children import end_child, start_child
 from core.processes.memory import FEW_HEAPS, limit_operations
-from models.base import ModelError
 from tasks.evaluation.fork_server import ModelWork, Report
-from tasks.fitting.fit_process import Ended, raise_failure
+from tasks.fitting.fit_process import Worker, failure_of
 from tasks.limits import OpenBundle
 
 PROGRAM = "tasks.evaluation.fork_server"
@@ -40,11 +37,10 @@ PATIENCE = 5.0
 _processes: ContextVar[ModelProcesses | None] = ContextVar("processes", default=None)
 
 
-class ModelProcess:
-    """One process that does one work at a time."""
+class ModelProcess(Worker):
+    """A process that keeps the model of its last work open."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.model, self._waits, self._connection = Path(), True, connection
+    model = Path()
 
     def do(self, work: ModelWork, report: Report) -> dict[str, Any]:
         """Return the facts of a work.
@@ -53,45 +49,28 @@ class ModelProcess:
             ModelError, ReviewLMError, OSError: What the work raised.
             OutOfMemory, RankFailed: The process ended in a crash, or without a message.
         """
-        self.model, self._waits, last = work.model, False, dict[str, Any]()
-        with suppress(EOFError, ConnectionError):
-            self._connection.send(work)
-            while not last:
-                entry = self._connection.recv()
-                if "step" in entry:
-                    report(entry["step"])
-                elif "log" in entry:
-                    logging.getLogger(entry["logger"]).log(entry["level"], "%s: %s", work.name, entry["log"])
-                else:
-                    last, self._waits = entry, True
-        if "summary" in last:
-            return dict(last["summary"])
-        if "raised" in last:
-            raise last["raised"]
-        if "errno" in last:
-            raise OSError(last["errno"], last["error"])
-        if "kind" in last:  # the stage says where, as for a model in this process
-            raise ModelError(last["error"], last["kind"])
-        if crash := last.pop("crash", ""):
-            raise_failure(work.name, "evaluation", "give it more memory", Ended(last, 1, crash))
-        raise RankFailed(
-            f"The process of the evaluation of '{work.name}' ended without a message",
-            cause="most likely the system killed it because memory ran out", remedy="give it more memory",
-        )
+        self.model, self.answer = work.model, None
+        with suppress(ConnectionError):
+            self.connection.send(work)
+            while self.answer is None and self.hears(work.name, lambda news: report(news.step)):
+                pass
+        if self.answer is None or self.answer.error or self.answer.crash:
+            raise failure_of(f"evaluation of '{work.name}'", "give it more memory", self.answer)
+        return dict(self.answer.summary)
 
     @property
     def runs(self) -> bool:
         """Whether the process can do another work: it lives, and its last work was heard to its end."""
-        return self._waits and not self._connection.poll()
+        return self.answer is not None and not self.connection.poll()
 
     def close(self) -> None:
         """End the process if it waits, and wait for its end; else it ends when it reports next."""
         with suppress(OSError, EOFError):
             if self.runs:
-                self._connection.send(None)
-                if self._connection.poll(PATIENCE):
-                    self._connection.recv()
-        self._connection.close()
+                self.connection.send(None)
+                if self.connection.poll(PATIENCE):
+                    self.connection.recv()
+        self.connection.close()
 
 
 def environment() -> dict[str, str]:

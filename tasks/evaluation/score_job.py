@@ -5,6 +5,7 @@ A network that a GPU trained in an hour would be scored for hours by the process
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +19,6 @@ from models.streams import TokenStream
 from models.threads import FanOut
 from tasks.evaluation.fork_server import Report
 from tasks.fitting.job import Job
-from tasks.fitting.worker import report_progress
 from training.context import FitProgress
 
 WEIGHTS = "*.safetensors"
@@ -54,11 +54,10 @@ class ScoreJob(Job):
         return self.label
 
 
-def run(job: ScoreJob) -> dict[str, Any]:
+def run(job: ScoreJob, report: Callable[[FitProgress], None]) -> dict[str, Any]:
     """Score the stream of a job into its work folder, in a process of its own; return the facts of the scores."""
     total = len(TokenStream.open(job.tokens))
-    bundle = load_bundle(job.model, job.device)
-    return scored(bundle, lambda done: report_progress(FitProgress(done, total, {})), job.work, job)
+    return scored(load_bundle(job.model, job.device), lambda done: report(FitProgress(done, total)), job.work, job)
 
 
 def is_worth_handing_over(config: RunConfig, bundle_folder: Path, tokens: Artifact) -> bool:

@@ -34,6 +34,7 @@ from tasks.fitting.job import (
     Fitted,
     FittedSpec,
     LanguageModelJob,
+    Report,
 )
 from tasks.fitting.on_cluster import ClusterRun
 from tasks.fitting.warm_start import INPUT, Start, starting_point
@@ -42,9 +43,9 @@ from tasks.progress import duration, progress
 from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage, store_of
 from tasks.track import JOURNAL, open_model_run
 from tracking.tags import START_TAG
-from training.context import Pace
+from training.context import FitProgress, Pace
 
-RunJob = Callable[[FitJob, Callable[[dict[str, Any]], None]], Mapping[str, float]]
+RunJob = Callable[[FitJob, Report], Mapping[str, float]]
 LABELS = "labels"
 """Name of the labels of a field among the inputs of a classifier's fit."""
 ROWS_OF_RANK = 64
@@ -204,8 +205,8 @@ def build_fit(
         runs = cluster or run or run_job
         with slot as gpus, progress(spec.name, 1, "tokens") as report:
 
-            def heard(news: dict[str, Any]) -> None:
-                report(news["step"], news["figures"], total=news["total"])
+            def heard(news: FitProgress) -> None:
+                report(news.step, news.figures, total=news.total)
                 listen(work / JOURNAL)
 
             try:

@@ -2,27 +2,26 @@
 
 Several processes ("ranks") can train one network together (`training/neural/data_parallel.py`). They get
 torchrun's environment variables but are started here, not by torchrun, for three reasons. Each rank has its own
-standard input, output and error, so it is known what each rank wrote and how it ended. Lifeline and progress messages
-work as for a single process. And there is no agent process, which would take a second and 220 MiB to import torch. The
-ranks meet in a file, so no free port is needed.
+connection and standard error, so it is known what each rank said and how it ended. Lifeline and progress messages work
+as for a single process. And there is no agent process, which would take a second and 220 MiB to import torch. The ranks
+meet in a file, so no free port is needed.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import pickle
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any, NoReturn
+from typing import Any
 
 from core.environment import VISIBLE, visible_gpu_names
 from core.errors import OutOfMemory, RankFailed, RanksLost, converted_errors
@@ -31,7 +30,8 @@ from core.processes.children import end_child, start_child
 from core.processes.crash_log import LOWER, says_out_of_memory, write_crash_log
 from core.processes.memory import OPERATIONS
 from models.base import ModelError
-from tasks.fitting.job import Job
+from tasks.fitting.job import Answer, Job, Report
+from training.context import FitProgress
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
 """Settings of glibc's allocator; other C libraries ignore them. By default glibc takes blocks over 32 MiB from the
@@ -42,26 +42,57 @@ KILLED = -9
 PATIENCE = 5.0
 """Seconds to wait for a lost rank's own error after another rank reported the loss."""
 _interrupted = threading.Event()
-_running: set[subprocess.Popen[str]] = set()
+_running: set[subprocess.Popen[bytes]] = set()
 
 
 @dataclass(eq=False)
-class _Rank:
-    """One process of a fit, the file with its standard error, and its last message (empty if there was none)."""
+class Worker:
+    """A process that does one work at a time, at the other end of a connection."""
+
+    connection: Connection
+    answer: Answer | None = None
+
+    def hears(self, name: str, report: Report) -> bool:
+        """Receive a message; return False if the process has ended.
+
+        Progress is reported, log messages are passed on with the *name* of the model, and the answer is kept.
+        """
+        try:
+            message = self.connection.recv()
+        except (EOFError, ConnectionError):
+            return False
+        if isinstance(message, Answer):
+            self.answer = message
+        elif isinstance(message, FitProgress):
+            report(message)
+        else:
+            pass_on(message, f"{name}: ")
+        return True
+
+
+def pass_on(record: logging.LogRecord, prefix: str = "") -> None:
+    """Log here what another process has logged."""
+    if (logger := logging.getLogger(record.name)).isEnabledFor(record.levelno):
+        record.msg = f"{prefix}{record.msg}"
+        logger.handle(record)
+
+
+@dataclass(eq=False, kw_only=True)
+class _Rank(Worker):
+    """One process of a fit, and the file with its standard error."""
 
     number: int
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     errors: Path
-    last: dict[str, Any] = field(default_factory=dict)
 
 
-def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def run_job(job: Job, report: Report) -> dict[str, Any]:
     """Run a job in its child processes; return its summary.
 
     If one process fails, the others are ended at once.
 
     Args:
-        report: Gets the progress messages of the leading rank.
+        report: Gets the progress of the leading rank.
 
     Raises:
         FitError, InputError: The error of the model itself.
@@ -70,17 +101,19 @@ def run_job(job: Job, report: Callable[[dict[str, Any]], None]) -> dict[str, Any
         RankFailed: A process died without a message, e.g. killed for lack of memory, or the ranks lost each other.
     """
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "job"
         if job.rank is None:
             job = replace(job, init_method=f"file://{folder}/meeting")
-        file.write_bytes(pickle.dumps(job))
-        with _started(job, file) as ranks:
+        with _started(job, Path(folder)) as ranks:
             failed = _listen(job.name, ranks, report)
         if failed is not None:
             errors = failed.errors.read_text(encoding="utf-8", errors="replace").strip()
-            ended = Ended(failed.last, failed.process.returncode, errors)
-            raise_failure(job.name, job.DEED, job.remedy, ended, failed.number, job.ranks)
-        return ranks[0].last["summary"]
+            which = f"rank {failed.number} of {job.ranks}" if job.ranks > 1 else ""
+            with converted_errors(job.name):
+                raise failure_of(
+                    f"{job.DEED} of '{job.name}'", job.remedy, failed.answer, which, failed.process.returncode, errors
+                )
+        assert ranks[0].answer
+        return dict(ranks[0].answer.summary)
 
 
 def environment_of(
@@ -135,29 +168,35 @@ def interrupted() -> bool:
 
 
 @contextmanager
-def _started(job: Job, file: Path) -> Iterator[list[_Rank]]:
-    """Start the processes of a job; end all of them after the block."""
+def _started(job: Job, folder: Path) -> Iterator[list[_Rank]]:
+    """Start the processes of a job; end all of them after the block. *folder* is for their standard errors."""
     ranks: list[_Rank] = []
     try:
         for number in range(job.ranks) if job.rank is None else [job.rank]:
-            errors = file.with_name(f"stderr.{number}")
-            with errors.open("wb") as stderr:
+            ours, theirs = socket.socketpair()
+            place, errors = str(theirs.fileno()), folder / f"stderr.{number}"
+            with theirs, errors.open("wb") as stderr:
                 process = start_child(
-                    ["-m", "tasks.fitting.worker", job.WORKER, str(file)],
-                    stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment_of(
+                    ["-m", "tasks.fitting.worker", job.WORKER, place, job.name], pass_fds=[theirs.fileno()],
+                    stdout=subprocess.DEVNULL, stderr=stderr, env=environment_of(
                         job.threads, job.ranks, number, job.device, job.gpus, alone=job.rank is not None
                     ),
                 )  # fmt: skip
-            ranks.append(_Rank(number, process, errors))
+            ranks.append(_Rank(Connection(ours.detach()), number=number, process=process, errors=errors))
             _running.add(process)
         if _interrupted.is_set():
             _kill(ranks)
+        for rank in ranks:
+            with suppress(ConnectionError):  # it has ended, which is heard later
+                rank.connection.send(job)
+                rank.connection.send(None)
         yield ranks
     finally:
         _kill(ranks)
         for rank in ranks:
             _running.discard(rank.process)
             end_child(rank.process)
+            rank.connection.close()
 
 
 def _kill(ranks: list[_Rank]) -> None:
@@ -165,90 +204,62 @@ def _kill(ranks: list[_Rank]) -> None:
         rank.process.kill()
 
 
-def _listen(name: str, ranks: list[_Rank], report: Callable[[dict[str, Any]], None]) -> _Rank | None:
-    """Forward progress until all ranks have ended or one has failed; return a failed rank or None.
+def _listen(name: str, ranks: list[_Rank], report: Report) -> _Rank | None:
+    """Forward messages until all ranks have ended or one has failed; return a failed rank or None.
 
-    Log messages are passed on with the *name* of the model. A rank that only lost another rank is returned only if the
-    other one reports no failure within `PATIENCE` seconds.
+    A rank that only lost another rank is returned only if the other one reports no failure within `PATIENCE` seconds.
     """
-    news: SimpleQueue[tuple[_Rank, dict[str, Any] | None]] = SimpleQueue()
-    for rank in ranks:
-        threading.Thread(target=_read, args=(rank, news), daemon=True).start()
-    running, bereft = len(ranks), None
-    while running:
-        try:
-            rank, entry = news.get(timeout=PATIENCE)
-        except Empty:
-            if bereft:
-                break
-            continue
-        if entry is None:
-            running -= 1
-            if rank.last.get("kind") == "peer":
+    running, bereft = {rank.connection: rank for rank in ranks}, None
+    while running and (ready := wait(list(running), PATIENCE if bereft else None)):
+        for connection in ready:
+            rank = running[connection]  # type: ignore[index]
+            if rank.hears(name, report):
+                continue
+            del running[rank.connection]
+            rank.process.wait()
+            if rank.answer is None or rank.answer.crash or rank.answer.error:
+                if not _is_bereft(rank.answer):
+                    return rank
                 bereft = bereft or rank
-            elif "summary" not in rank.last:
-                return rank
-        elif "step" in entry:
-            report(entry)
-        else:
-            logging.getLogger(entry["logger"]).log(entry["level"], "%s: %s", name, entry["log"])
     return bereft
 
 
-def _read(rank: _Rank, news: SimpleQueue[tuple[_Rank, dict[str, Any] | None]]) -> None:
-    """Put a process's messages into the queue, and None at its end; keep its final message in *rank*."""
-    with rank.process.stdout or open(os.devnull) as stdout:
-        for line in stdout:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(entry, dict) and ("step" in entry or "log" in entry):
-                news.put((rank, entry))
-            elif isinstance(entry, dict):
-                rank.last = entry
-    rank.process.wait()
-    news.put((rank, None))
+def _is_bereft(answer: Answer | None) -> bool:
+    """Return whether a process only lost another one, whose own error says more."""
+    return answer is not None and isinstance(answer.error, ModelError) and answer.error.kind == "peer"
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a process ended: its last message, its exit code, and its standard error."""
-
-    last: dict[str, Any]
-    code: int | None
-    errors: str
-
-
-def raise_failure(name: str, deed: str, remedy: str, ended: Ended, rank: int = 0, size: int = 1) -> NoReturn:
-    """Raise the error that a failed process reported, or an error that it reported none.
+def failure_of(
+    work: str, remedy: str, answer: Answer | None, which: str = "", code: int | None = None, errors: str = ""
+) -> Exception:
+    """Return the error with which a process answered, or an error that it did not.
 
     Args:
-        deed: What was done with it.
+        work: What it did: "fit of 'lstm'".
         remedy: What to do where the process was killed, most likely for lack of memory.
-        ended: How the process ended.
-        rank: Its number.
-        size: Number of processes that did it together.
+        answer: Its answer, if there was one.
+        which: Its number, if several did it together.
+        code: Its exit code, if it is known.
+        errors: Its standard error.
     """
-    last, which = ended.last, f"rank {rank} of {size}"
-    if "errno" in last:
-        raise OSError(last["errno"], last["error"])
-    if last.get("kind") == "peer":
-        what = f"The processes of the {deed} of '{name}' lost their connection"
-        raise RanksLost(what, where=which, cause=last["error"])
-    if "error" in last:
+    if _is_bereft(answer):
+        assert answer
+        return RanksLost(f"The processes of the {work} lost their connection", where=which, cause=str(answer.error))
+    if answer and isinstance(answer.error, ModelError):
         # All ranks diverge together, so do not name a single rank.
-        message = last["error"] if size == 1 or last["kind"] == "diverged" else f"{last['error']} ({which})"
-        with converted_errors(name):
-            raise ModelError(message, last["kind"])
-    code, message = ended.code, ended.errors.strip()
-    where, words = which if size > 1 else "", message.splitlines()[-1] if message else ""
-    if code != KILLED and says_out_of_memory(message):  # some libraries abort the process
-        what = f"There is not enough memory for the {deed} of '{name}'"
-        raise OutOfMemory(what, where=where, cause=words, remedy=LOWER)
-    if code != KILLED and message:
-        log = write_crash_log(RuntimeError(f"the process of the {deed} of '{name}' said:\n{message}"), sys.argv[1:])
-        words = f"{words} (crash log: {log})"
-    cause = "killed by the system, most likely because memory ran out" if code == KILLED else words
-    what = f"The process of the {deed} of '{name}' ended with exit code {code}"
-    raise RankFailed(what, where=where, cause=cause, remedy=remedy)
+        named = which and answer.error.kind != "diverged"
+        return ModelError(f"{answer.error} ({which})" if named else str(answer.error), answer.error.kind)
+    if answer and answer.error:
+        return answer.error
+    if answer and answer.crash:
+        code, errors = 1, answer.crash.strip()
+    killed, cause = code in (KILLED, None), errors.splitlines()[-1] if errors else ""
+    if not killed and says_out_of_memory(errors):  # some libraries abort the process
+        return OutOfMemory(f"There is not enough memory for the {work}", where=which, cause=cause, remedy=LOWER)
+    if killed:
+        cause = "killed by the system, most likely because memory ran out"
+    elif errors:
+        log = write_crash_log(RuntimeError(f"the process of the {work} said:\n{errors}"), sys.argv[1:])
+        cause = f"{cause} (crash log: {log})"
+    end = "without a message" if code is None else f"with exit code {code}"
+    return RankFailed(f"The process of the {work} ended {end}", where=which, cause=cause, remedy=remedy)

@@ -1,7 +1,6 @@
 """Fit a language model; with several processes ("ranks") that train one network together.
 
-Rank and number of ranks come from the variables that torchrun sets (`training/neural/data_parallel.py`):
-`torchrun --nproc-per-node 2 -m tasks.fitting.worker tasks.fitting.fit_worker FILE`.
+Rank and number of ranks come from the variables that torchrun sets, too (`training/neural/data_parallel.py`).
 """
 
 from __future__ import annotations
@@ -19,21 +18,19 @@ from models.streams import TRAINING_TEXT, TokenStream, stars_prior
 from models.tokens.vocabulary import Vocabulary
 from tasks.cluster import RayEngine
 from tasks.fitting.job import PROBES, LanguageModelJob
-from tasks.fitting.worker import report_progress
 from training.context import FitContext, FitProgress
 from training.fit import fit_model
 
 
-def run(job: LanguageModelJob, report: Callable[[FitProgress], None] | None = None) -> dict[str, float]:
+def run(job: LanguageModelJob, report: Callable[[FitProgress], None]) -> dict[str, float]:
     """Fit the model of a job, save its bundle in the job's work folder, and return the fit's summary.
 
-    *report* gets the progress; by default it is written to standard output, for the parent process. With several ranks,
-    only rank 0 saves; the others return an empty summary.
+    With several ranks, only rank 0 saves; the others return an empty summary.
     """
     spec, vocabulary = job.spec, Vocabulary.load(job.vocabulary)
     train, validation = TokenStream.open(job.train), TokenStream.open(job.validation)
     context = FitContext(
-        job.work, job.device, job.threads, report or report_progress, job.parts,
+        job.work, job.device, job.threads, report, job.parts,
         RayEngine(job.cluster) if job.cluster else None, job.init_weights, pace=job.pace, vectors=job.vectors,
     )  # fmt: skip
     if ranks_of_environment() > 1:

@@ -1,9 +1,9 @@
-"""Describe a job for its processes (which model, on which data, with which resources), and a model that was fitted."""
+"""Describe a job for its processes (model, data, resources), how it ended, and a model that was fitted."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -12,7 +12,7 @@ from core.store import Artifact
 from models.bundles.bundle import SPEC
 from models.classification.spec import ClassifierSpec
 from models.specs import ModelSpec
-from training.context import Pace
+from training.context import FitProgress, Pace
 
 FIT, FIT_CLASSIFIER = "fit", "fit-classifier"
 """Stages that fit the models of each family; a stage's code is that of its worker."""
@@ -28,6 +28,8 @@ PROBES = (
 """Texts and stars whose scores are stored with a fitted model, and compared whenever it is opened."""
 
 
+Report = Callable[[FitProgress], None]
+"""Gets how far a work in a process is."""
 FittedSpec = ModelSpec | ClassifierSpec
 """Options of a fitted model; each has `name`, `kind` and `vocabulary`."""
 
@@ -52,6 +54,15 @@ class Fitted:
     def bundle(self) -> Path:
         """The folder with `spec.json`."""
         return self.artifact.folder / BUNDLE_FOLDER
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The end of a work in a process: its summary, or the error that is raised again elsewhere, or a traceback."""
+
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    error: Exception | None = None
+    crash: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

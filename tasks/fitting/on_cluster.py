@@ -15,7 +15,7 @@ import os
 import platform
 import shutil
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,9 +39,10 @@ from core.processes.leftovers import claimed_folder, remove_abandoned_folders
 from core.provenance import git_commit, made_with
 from tasks.cluster import LOOPBACK, connect
 from tasks.code_version import running_code
-from tasks.fitting.fit_process import PATIENCE, interrupted, run_job
-from tasks.fitting.job import Job
-from tasks.fitting.worker import logged_to_parent
+from tasks.fitting.fit_process import PATIENCE, interrupted, pass_on, run_job
+from tasks.fitting.job import Job, Report
+from tasks.fitting.worker import logged_to
+from training.context import FitProgress
 
 ATTEMPTS = 3
 """Nodes that may be lost before a job is given up."""
@@ -56,8 +57,6 @@ JOURNALS, UNFINISHED = ".jsonl", ".part"
 that will get another name, which are left out."""
 FOLDER = "reviewlm-job-"
 """Prefix of the folder of a job on its node."""
-LOGGERS = ("models", "training", "tasks")
-Listen = Callable[[dict[str, Any]], None]
 State = tuple[int, int]
 log = logging.getLogger(__name__)
 
@@ -75,8 +74,8 @@ class SentFile:
 class News:
     """What an actor has to say: last progress, log messages, files that have changed, and the names of all files."""
 
-    progress: dict[str, Any] | None
-    logs: list[dict[str, Any]]
+    progress: FitProgress | None
+    logs: list[logging.LogRecord]
     changed: list[SentFile]
     names: frozenset[str]
 
@@ -139,8 +138,8 @@ class JobActor:
     """
 
     def __init__(self) -> None:
-        self._progress: dict[str, Any] | None = None
-        self._logs: list[dict[str, Any]] = []
+        self._progress: FitProgress | None = None
+        self._logs: list[logging.LogRecord] = []
         self._sent: dict[str, State] = {}
         self._folder = self._work = Path()
 
@@ -173,7 +172,7 @@ class JobActor:
             )
         remove_abandoned_folders(Path(gettempdir()), FOLDER)
         folder = self._folder = claimed_folder(Path(gettempdir()), FOLDER)[0]
-        with _placed(node), disk_errors(folder), logged_to_parent(self._logs.append, *LOGGERS):
+        with _placed(node), disk_errors(folder), logged_to(self._logs.append):
             places = {}
             for name, files in inputs.items():
                 received(files, folder / "inputs" / name)
@@ -235,7 +234,7 @@ class JobActor:
         if folder != Path():
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _report(self, news: dict[str, Any]) -> None:
+    def _report(self, news: FitProgress) -> None:
         self._progress = news
 
 
@@ -301,7 +300,7 @@ class ClusterRun:
     model: str = ""
     made_by: dict[str, Any] = field(default_factory=dict)
 
-    def __call__(self, job: Job, report: Listen) -> dict[str, Any]:
+    def __call__(self, job: Job, report: Report) -> dict[str, Any]:
         """Have a job done; its work folder here then holds what `run_job` would leave.
 
         Raises:
@@ -370,7 +369,7 @@ class ClusterRun:
         job = replace(job, device="cuda" if on_gpu else "cpu", threads=threads, gpus=())
         return job, resources, job.ranks // ranks
 
-    def _followed(self, ray: Any, actor: Any, ends: list[Any], job: Job, report: Listen) -> dict[str, Any]:
+    def _followed(self, ray: Any, actor: Any, ends: list[Any], job: Job, report: Report) -> dict[str, Any]:
         """Forward progress and files of an actor until all have ended; return how that one ended."""
         last, polls = None, 0
         while True:
@@ -384,8 +383,8 @@ class ClusterRun:
             if interrupted():
                 raise ClusterFailed(f"The {job.DEED} of '{job.name}' was interrupted; its node stops it, too")
             news, polls = ray.get(pending), WAIT_POLLS
-            for entry in news.logs:
-                logging.getLogger(entry["logger"]).log(entry["level"], "%s", entry["log"])
+            for record in news.logs:
+                pass_on(record)
             received(news.changed, job.work)
             if news.names:
                 for name in set(_names(job.work)) - news.names:

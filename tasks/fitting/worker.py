@@ -1,65 +1,48 @@
-"""Do a job in a process of its own: `python -m tasks.fitting.worker MODULE FILE`.
+"""Do works in a process of their own, which another process has started with one end of a connection.
 
-FILE is the pickled job, MODULE has the function `run` that does it. A process per job has its own threads and memory,
-lets several jobs use several cores, and turns a kill by the operating system into an error message instead of the end
-of the whole flow. `tasks/fitting/fit_process.py` starts it as a child that ends with its parent
-(`core/processes/child.py`).
+A process per job has its own threads and memory, lets several jobs use several cores, and turns a kill by the
+operating system into an error message instead of the end of the whole flow. What it says are pickled objects: how far
+it is (`FitProgress`), log records, and an `Answer` at the end of each work. `tasks/fitting/fit_process.py` listens.
 
-Progress, log messages, result or error are written to standard output as JSON lines: {"step", "total", "figures"} and
-{"log", "level", "logger"}, then {"summary"} or {"error", "kind" or "errno"}.
+`python -m tasks.fitting.worker MODULE NUMBER NAME` does one job by the function `run` of a module. NUMBER is that of
+the connection's socket; NAME, of the model, is for lists of processes.
 """
 
 from __future__ import annotations
 
 import errno
 import importlib
-import json
 import logging
 import os
-import pickle
 import re
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, nullcontext
+from logging.handlers import QueueHandler
+from multiprocessing.connection import Connection
+from types import SimpleNamespace
 from typing import Any
 
 from safetensors import SafetensorError
 
+from core.errors import ReviewLMError
 from core.processes.crash_log import LOWER, first_line, is_out_of_memory
 from models.base import ModelError
-from training.context import FitProgress
+from models.threads import return_freed
+from tasks.fitting.job import Answer, Report
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
-
-
-def report_progress(news: FitProgress) -> None:
-    """Tell the parent process how far the fit is."""
-    say({"step": news.step, "total": news.total, "figures": dict(news.figures)})
-
-
-def say(message: dict[str, Any]) -> None:
-    """Send a message to the parent process."""
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
-
-
-class LogToParent(logging.Handler):
-    """Handler that sends log messages to the parent process, for the terminal and the Prefect UI."""
-
-    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
-        super().__init__()
-        self._send = send
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Send one log message."""
-        self._send({"log": record.getMessage(), "level": record.levelno, "logger": record.name})
+LOGGERS = ("models", "training", "evaluation", "corpus", "tasks")
+"""Loggers whose messages the parent process gets."""
 
 
 @contextmanager
-def logged_to_parent(send: Callable[[dict[str, Any]], None], *names: str) -> Iterator[None]:
-    """Send all messages of some loggers to the parent process within the block."""
-    handler, loggers = LogToParent(send), [logging.getLogger(name) for name in names]
+def logged_to(send: Callable[[logging.LogRecord], None]) -> Iterator[None]:
+    """Send all messages of `LOGGERS` to another process within the block."""
+    handler: logging.Handler = QueueHandler(SimpleNamespace(put_nowait=send))  # type: ignore[arg-type]
+    loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.addHandler(handler)
@@ -72,32 +55,33 @@ def logged_to_parent(send: Callable[[dict[str, Any]], None], *names: str) -> Ite
             logger.setLevel(level)
 
 
-def main() -> int:
-    """Do the job named on the command line.
+def serve(connection: Connection, do: Callable[[Any, Report], Mapping[str, Any]], *, log: bool = True) -> None:
+    """Do the works of a connection, one after the other, until it is closed or brings None."""
+    lock = threading.Lock()
 
-    Returns:
-        0, or 6 with the error as the last line of output.
-    """
-    module, file = sys.argv[1:]
-    leads = os.environ.get("RANK", "0") == "0"  # other ranks would log the same
-    with logged_to_parent(say, *["models", "training"] * leads):
-        message = answer(lambda: importlib.import_module(module).run(pickle.loads(Path(file).read_bytes())))
-    say(message)
-    return 6 if "error" in message else 0
+    def send(message: object) -> None:
+        with lock:
+            connection.send(message)
+
+    with logged_to(send) if log else nullcontext():
+        while (work := connection.recv()) is not None:
+            answer = answer_of(do, work, send)
+            return_freed()  # the next work does not fit into the gaps that this one left
+            send(answer)
 
 
-def answer(work: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-    """Do the work; return the message that ends it: its summary, or an error that the parent process raises again."""
+def answer_of(do: Callable[[Any, Report], Mapping[str, Any]], work: Any, report: Report) -> Answer:
+    """Do a work, and return how it ended."""
     try:
-        return {"summary": dict(work())}
-    except ModelError as error:
-        return {"error": str(error), "kind": error.kind}
+        return Answer(dict(do(work, report)))
+    except (ModelError, ReviewLMError) as error:
+        return Answer(error=error)
     except BaseException as error:  # panics of Rust libraries are not an Exception
         if is_out_of_memory(error):
-            return {"error": f"not enough memory ({first_line(error)}); {LOWER}", "kind": "memory"}
+            return Answer(error=ModelError(f"not enough memory ({first_line(error)}); {LOWER}", "memory"))
         if (number := _errno_of(error)) is not None:
-            return {"error": str(error), "errno": number}
-        raise
+            return Answer(error=OSError(number, str(error)))
+        return Answer(crash=traceback.format_exc())
 
 
 def _errno_of(error: BaseException) -> int | None:
@@ -109,5 +93,13 @@ def _errno_of(error: BaseException) -> int | None:
     return number if number in DISK_ERRORS else None
 
 
+def main() -> None:
+    """Do the job that the connection named on the command line brings."""
+    module, number, _ = sys.argv[1:]
+    leads = os.environ.get("RANK", "0") == "0"  # other ranks would log the same
+    os.set_inheritable(int(number), False)
+    serve(Connection(int(number)), importlib.import_module(module).run, log=leads)
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -53,7 +53,7 @@ def keep_time(config: RunConfig, request: PlanRequest, plan: RunPlan, prepared: 
         job = job_of(config, plan_fit(config, spec, prepared), prepared, work, pace=pace)
         with gpu_slot(job.device, job.ranks) as gpus, progress(spec.name, 1, "tokens") as report:
             job = replace(job, gpus=gpus)
-            summary = run_job(job, lambda news: report(news["step"], news["figures"], total=news["total"]))
+            summary = run_job(job, lambda news: report(news.step, news.figures, total=news.total))
         lengths = {name: summary[name] for name in KEPT}
         whole, store = plan_fit(config, _of_length(spec, summary), prepared), store_of(config)
         if store.find_usable("fit", whole.digest) is None:

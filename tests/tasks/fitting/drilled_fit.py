@@ -106,13 +106,12 @@ def run(home: str, job: LanguageModelJob, seconds: float, fatal: Point | None = 
     """
     torch.set_num_threads(1)
     training.neural.checkpointing.CHECKPOINT_SECONDS = seconds
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115, the news of the fit
     points = Points(Path(home), fatal)
     points.watch()
     spec = job.spec
 
     def make(work: Path) -> dict[str, Any]:
-        summary = fit_worker.run(replace(job, work=work))
+        summary = fit_worker.run(replace(job, work=work), lambda news: None)
         shutil.rmtree(work / training.neural.trainer.CHECKPOINTS)
         return {"summary": summary}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import subprocess
 import sys
@@ -15,15 +14,16 @@ import psutil
 import pytest
 
 from core.errors import Diverged, RankFailed
+from models.base import ModelError
 from models.bundles.bundle import load_bundle
 from models.specs import NGramSpec, RecurrentSpec, TrainingSpec
 from tasks.cluster import is_installed
-from tasks.fitting import fit_worker, worker
 from tasks.fitting.fit_process import environment_of, run_job
-from tasks.fitting.job import LanguageModelJob
+from tasks.fitting.worker import answer_of
 from tests.core.waiting import until
 from tests.small_cluster import MISSING
 from tests.tasks.fitting.small_jobs import job_of
+from training.context import FitProgress
 
 CODE = """
 import pickle
@@ -78,7 +78,7 @@ def test_a_model_error_comes_back_as_the_branch_it_belongs_to(data: Path, tmp_pa
 
 @pytest.mark.slow
 def test_a_killed_fit_is_an_error_with_a_cause_and_a_remedy(data: Path, tmp_path: Path) -> None:
-    def kill_at_first_news(news: dict[str, Any]) -> None:
+    def kill_at_first_news(news: FitProgress) -> None:
         for child in psutil.Process().children(recursive=True):
             if "tasks.fitting.fit_worker" in " ".join(child.cmdline()):
                 child.kill()
@@ -134,22 +134,17 @@ def test_a_fit_on_a_gpu_has_cublas_repeat_its_sums_unless_the_user_says_how(monk
 
 
 @pytest.mark.parametrize("kind", ["numpy", "rust"])
-def test_an_allocation_that_fails_in_a_fit_is_out_of_memory(
-    kind: str, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_an_allocation_that_fails_in_a_fit_is_out_of_memory(kind: str) -> None:
     class PanicException(BaseException):
         """As of a Rust library."""
 
-    def run(job: LanguageModelJob) -> dict[str, float]:
+    def run(job: object, report: object) -> dict[str, float]:
         if kind == "rust":
             raise PanicException("memory allocation of 99 bytes failed")
         np.zeros(1 << 60, dtype=np.uint8)
         return {}
 
-    (tmp_path / "job").write_bytes(pickle.dumps(job_of(data, tmp_path / "work", NGramSpec())))
-    monkeypatch.setattr(fit_worker, "run", run)
-    monkeypatch.setattr("sys.argv", ["worker", fit_worker.__name__, str(tmp_path / "job")])
-    assert worker.main() == 6
-    said = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert said["kind"] == "memory"
-    assert "batch" in said["error"]
+    answer = answer_of(run, None, lambda news: None)
+    assert isinstance(answer.error, ModelError)
+    assert answer.error.kind == "memory"
+    assert "batch" in str(answer.error)

@@ -163,7 +163,7 @@ def test_a_fit_whose_node_is_lost_goes_on_elsewhere_and_tells_mlflow_each_figure
     tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "reviewlm", tmp_path / "artifacts")
     run_id = tracker.start_run("lost")
 
-    def listen(news: dict[str, Any]) -> None:
+    def listen(news: object) -> None:
         if (job.work / "metrics.jsonl").exists():
             tracker.log_journal(run_id, job.work / "metrics.jsonl", settled=True)
 

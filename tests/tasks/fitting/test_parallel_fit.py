@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
-import socket
 import subprocess
 import sys
 import threading
@@ -28,11 +25,12 @@ from tasks.fitting.job import LanguageModelJob
 from tests.core.waiting import until
 from tests.tasks.fitting.small_jobs import job_of
 from tests.tasks.fitting.test_fit_process import CODE, long_fit
+from training.context import FitProgress
 
 LOST: dict[str, Any] = {"error": "Rank 0 of 2 lost another one: Connection closed by peer", "kind": "peer"}
 
 
-def silent(news: dict[str, Any]) -> None:
+def silent(news: FitProgress) -> None:
     """Listen to nothing."""
 
 
@@ -167,8 +165,8 @@ def test_a_fit_killed_in_one_rank_and_then_in_all_ends_as_if_nothing_had_happene
     disturbed = job_of(data, tmp_path / "killed", short_fit(), ranks=2)
 
     def kill(victims: slice, after: float) -> RankFailed:
-        def listen(news: dict[str, Any]) -> None:
-            if news["step"] > news["total"] * after and len(found := workers()) == 2:
+        def listen(news: FitProgress) -> None:
+            if news.step > news.total * after and len(found := workers()) == 2:
                 for victim in found[victims]:
                     victim.kill()
 
@@ -200,47 +198,6 @@ def test_no_rank_outlives_the_process_that_wanted_the_fit(data: Path, tmp_path: 
     parent.kill()
     parent.wait()
     assert psutil.wait_procs(found, timeout=20)[1] == []
-
-
-@pytest.mark.long
-def test_torchrun_can_start_the_ranks_too(data: Path, tmp_path: Path) -> None:
-    file = tmp_path / "job.json"
-    file.write_bytes(pickle.dumps(job_of(data, tmp_path / "work", short_fit())))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
-    with subprocess.Popen(
-        [*command, "-m", "tasks.fitting.worker", "tasks.fitting.fit_worker", str(file)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-    ) as torchrun:  # fmt: skip
-        lines = [json.loads(line) for line in torchrun.stdout or () if line.startswith("{")]
-    assert torchrun.returncode == 0
-    [summary] = [line["summary"] for line in lines if line.get("summary")]
-    assert summary["updates"] > 0
-    assert load_bundle(tmp_path / "work" / "bundle").spec == short_fit()
-
-
-@pytest.mark.long
-def test_torchrun_on_two_machines_makes_the_model_of_two_ranks_on_one(data: Path, tmp_path: Path) -> None:
-    """Each machine is an agent of torchrun with a rank of its own; both see the folder of the fit."""
-    run_job(job_of(data, tmp_path / "one machine", short_fit(), ranks=2), silent)
-    file = tmp_path / "job.json"
-    file.write_bytes(pickle.dumps(job_of(data, tmp_path / "two machines", short_fit())))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", port]
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
-    machines = [
-        subprocess.Popen(
-            [sys.executable, "-m", "torch.distributed.run", "--node-rank", str(number), *common,
-             "-m", "tasks.fitting.worker", "tasks.fitting.fit_worker", str(file)],
-            stdin=subprocess.PIPE, env=environment,
-        )
-        for number in (1, 0)
-    ]  # fmt: skip
-    assert [machine.wait(300) for machine in machines] == [0, 0]
-    one, two = (load_bundle(tmp_path / name / "bundle").digest for name in ("one machine", "two machines"))
-    assert one == two
 
 
 @pytest.mark.long
