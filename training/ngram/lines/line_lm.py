@@ -22,21 +22,20 @@ import numpy as np
 from models.atomic_files import new_folder
 from models.base import ModelError, stored
 from models.ngram.lm import NGramLM, NGramState
-from models.ngram.lookup import Followers, follow, log_probabilities
 from models.ngram.tables import ARRAY, Packed, Precision, Tables
 from models.ngram.tables import FACTS as TABLE_FACTS
 from models.options import Count
 from models.sampling_options import require_allowed
 from models.text.normal_form import require_unicode
 from models.threads import ordered
-from training.ngram.lines.text_corpus import BEGIN, BLANKS, END, GIVEN_OF_LINES, MARKS, UNK, LineCorpus, table_of
+from training.ngram.lines.text_corpus import BEGIN, END, GIVEN_OF_LINES, MARKS, UNK, LineCorpus
 from training.ngram.measure import CHUNK, Scores, total
 
 if TYPE_CHECKING:
     import torch
 
 _FREE = -1
-_MOST = 1 << 31
+_FIRST_WORDS = "".join(f"{mark}\n" for mark in MARKS)
 
 
 class WordTable:
@@ -51,25 +50,19 @@ class WordTable:
 
     Args:
         kernels: The module `sentence_kernels`.
-        words: UTF-8, each word and then a line feed, and after them the marks in the same way.
+        words: Each word and then a line feed; less than 2 GiB.
     """
 
-    def __init__(self, kernels: Any, words: bytes) -> None:
-        lines = words.count(b"\n")
-        self._words_B = np.frombuffer(words, np.uint8)
+    def __init__(self, kernels: Any, words: str) -> None:
+        encoded = f"{words}{_FIRST_WORDS}".encode()
+        lines = encoded.count(b"\n")
+        self._words_B = np.frombuffer(encoded, np.uint8)
         self._slot_S2: np.ndarray = np.full((1 << (2 * lines - 1).bit_length(), 2), _FREE, np.int64)
         text, slots = self._words_B.ctypes.data, self._slot_S2.ctypes.data
         numbers = slots, len(self._slot_S2) - 1, text, lines - len(MARKS), UNK, BEGIN, END
         self._numbers = np.array(numbers, np.int64)
         self.address = int(self._numbers.ctypes.data)
-        kernels.fill_words(text, len(words), self.address, self._slot_S2)
-
-    @classmethod
-    def of(cls, kernels: Any, words: str, size: int) -> Self | None:
-        """Return the table of *size* words, a line each; None: they are not so many lines, or above 2 GiB."""
-        encoded = (words + "".join(f"{mark}\n" for mark in MARKS)).encode("utf-8", "surrogatepass")
-        lines = words.count("\n")
-        return cls(kernels, encoded) if lines == size and words.endswith("\n") and len(encoded) < _MOST else None
+        kernels.fill_words(text, len(encoded), self.address, self._slot_S2)
 
     @property
     def nbytes(self) -> int:
@@ -80,7 +73,6 @@ class WordTable:
 Result = TypeVar("Result")
 WORDS = "words.txt"
 FACTS = "lines.json"
-_FIRST_WORDS = "".join(f"{mark}\n" for mark in MARKS)
 
 
 class TokenScore(NamedTuple):
@@ -119,20 +111,14 @@ class LineLM(NGramLM):
         return tuple(self._words.split("\n")[:-1] if isinstance(self._words, str) else self._words)
 
     @cached_property
-    def _table(self) -> dict[str, int]:
-        return table_of(self.words)
-
-    @cached_property
-    def _compiled(self) -> tuple[Any, Packed, WordTable] | None:
-        """The compiled look-ups and what they read; None: numpy is to score sentences, or they have no score."""
-        if not self.normalised:
-            return None
+    def _compiled(self) -> tuple[Any, Packed, WordTable]:
+        """The compiled look-ups and what they read."""
+        self._require_probabilities()
         from training.ngram.lines import sentence_kernels as kernels  # imports numba
 
         words = self._words
         text = words if isinstance(words, str) else "".join(f"{word}\n" for word in words)
-        table = WordTable.of(kernels, text, self.vocabulary_size)
-        return (kernels, self.tables.packed, table) if table else None
+        return kernels, self.tables.packed, WordTable(kernels, text)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_compiled"}  # addresses of this object
@@ -203,7 +189,7 @@ class LineLM(NGramLM):
 
     def read_lines(self, lines: Iterable[str]) -> LineCorpus:
         """Return lines as ids of this model; unknown words are `<unk>`."""
-        return LineCorpus.read(lines, self.words, "unknown", self._table)
+        return LineCorpus.read(lines, self.words, "unknown")
 
     def token_nats(self, text: LineCorpus) -> np.ndarray:
         """Return −log p of every id of a text read with this model's words, (T,) float64; 0 at the begins."""
@@ -223,13 +209,11 @@ class LineLM(NGramLM):
             ModelError: `<s>` or `</s>` is in the sentence, it is not Unicode (`require_unicode`), or the model has no
                 probabilities (kind "input").
         """
-        if compiled := self._compiled:
-            kernels, tables, words = compiled
-            logp: float = kernels.sentence(_utf8(sentence), tables.address, words.address)
-            if logp == logp:  # not NaN
-                return logp
-        self._require_probabilities()
-        return float(np.cumsum(self._read_sentence(self._ids(sentence))[0])[-1])
+        kernels, tables, words = self._compiled
+        logp: float = kernels.sentence(_utf8(sentence), tables.address, words.address)
+        if logp != logp:  # NaN
+            self.read_lines([sentence])  # says which mark is in it
+        return logp
 
     def token_scores(self, sentence: str) -> list[TokenScore]:
         """Return the scores of the words of a sentence and of its end, as `full_scores` of the module `kenlm` does.
@@ -237,30 +221,11 @@ class LineLM(NGramLM):
         Raises:
             ModelError: See `log_probability`.
         """
-        if compiled := self._compiled:
-            kernels, tables, words = compiled
-            if rows := kernels.sentence_scores(_utf8(sentence), tables.address, words.address):
-                return list(map(_token_score, rows))
-        self._require_probabilities()
-        ids = self._ids(sentence)
-        logp_T, length_T = self._read_sentence(ids)
-        return list(map(TokenScore, logp_T.tolist(), length_T.tolist(), [token == UNK for token in ids]))
-
-    def _ids(self, sentence: str) -> list[int]:
-        """Return the ids of the words of a sentence and of its end, as `read_lines` does."""
-        require_unicode(text := sentence)
-        for blank in BLANKS:
-            text = text.replace(blank, " ")
-        find = self._table.get
-        ids = [find(word, UNK) for word in text.split(" ") if word]
-        ids.append(END)
-        return ids if min(ids) >= 0 else self.read_lines([sentence]).ids[1:].tolist()  # a mark in the text
-
-    def _read_sentence(self, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Return log p of each token after `<s>`, and the length of the n-gram that it comes from, (T,) each."""
-        ids_T, tables = np.array([BEGIN, *ids], np.int64), self.tables
-        logp_T = log_probabilities(ids_T, tables.followers, tables.logp, tables.backoff)
-        return logp_T[1:], ngram_lengths(ids_T, tables.followers)[1:]
+        kernels, tables, words = self._compiled
+        rows = kernels.sentence_scores(_utf8(sentence), tables.address, words.address)
+        if not rows:
+            self.read_lines([sentence])
+        return list(map(_token_score, rows))
 
     def _chunks(self, ids_T: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the nats of pieces, several in parallel; each piece reads the N − 1 ids before it again."""
@@ -381,10 +346,3 @@ def _read(model: LineLM, prompt: str, streams: int) -> tuple[torch.Tensor, NGram
     ids_BT = np.tile(ids_T.astype(np.int64), (streams, 1))
     state = model.read(ids_BT[:, :-1], model.start(streams))
     return model.step(ids_BT[:, -1], state)
-
-
-def ngram_lengths(ids_T: np.ndarray, orders: Sequence[Followers]) -> np.ndarray:
-    """Return the length of the longest seen n-gram that ends at each token, (T,) int64; 0 where there is no token."""
-    seen = [row_T >= 0 for row_T in (ids_T, *follow(ids_T, orders))]
-    length_T: np.ndarray = np.stack(seen).sum(axis=0, dtype=np.int64)
-    return length_T

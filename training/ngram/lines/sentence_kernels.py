@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from models.compiled import address_of, byte_at, int64_at, kernel
-from models.ngram.lookup import NONE, SHORT
+from models.ngram.lookup import NONE
 from models.ngram.step_kernels import read
 
 BASIS, PRIME = 0xCBF29CE484222325 - (1 << 64), 0x100000001B3
@@ -24,12 +24,12 @@ BLANKS = 1 << SPACE | 1 << LINE_FEED | 1 << 13 | 1 << 9 | 1
 
 @partial(kernel, fast=False, nogil=False)
 def sentence(text: Any, tables: Any, words: Any) -> Any:
-    """Return Σ log p of the words of a sentence and of its end, added from the first to the last; NaN: not read.
+    """Return Σ log p of the words of a sentence and of its end, added from the first to the last; NaN: a mark.
 
     Args:
         text: The sentence in UTF-8: bytes, which numba unpacks in 0.1 µs; a str takes it 1.2.
     """
-    R = min(len(text) // 2 + 2, SHORT)
+    R = len(text) // 2 + 2
     logp_R, number_3R = np.empty(R), np.empty((3, R), np.int64)
     T = read_sentence(text, tables, words, logp_R, number_3R)
     if T < 0:
@@ -43,7 +43,7 @@ def sentence(text: Any, tables: Any, words: Any) -> Any:
 @partial(kernel, fast=False, nogil=False)
 def sentence_scores(text: Any, tables: Any, words: Any) -> Any:
     """Return (log p, length of its n-gram, whether it is unknown) of each word and of the end; none: not read."""
-    R = min(len(text) // 2 + 2, SHORT)
+    R = len(text) // 2 + 2
     logp_R, number_3R = np.empty(R), np.empty((3, R), np.int64)
     T, unknown = read_sentence(text, tables, words, logp_R, number_3R), int64_at(words, 4)
     return [(logp_R[t], number_3R[1, t], number_3R[0, t] == unknown) for t in range(T)]
@@ -53,7 +53,7 @@ def sentence_scores(text: Any, tables: Any, words: Any) -> Any:
 def read_sentence(text: Any, tables: Any, words: Any, logp_R: Any, number_3R: Any) -> Any:
     """Write log p of the words of a sentence and of its end, then their ids and the lengths of their n-grams.
 
-    Return their number T; NONE: it is above R, or the mark of a begin or an end is in the text.
+    Return their number T, at most R; NONE: the mark of a begin or an end is in the text.
     """
     T = read_words(address_of(text), len(text), words, number_3R[0])
     if T > 0:
@@ -79,8 +79,6 @@ def read_words(text: Any, size: Any, words: Any, ids_R: Any) -> Any:
         if at >= size:
             ids_R[T] = end
             return T + 1
-        if len(ids_R) - 1 == T:
-            return NONE
         begin, number = at, BASIS
         while at < size and not is_blank(byte_at(text, at)):
             number = (number ^ byte_at(text, at)) * PRIME

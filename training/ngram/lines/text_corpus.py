@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -65,16 +65,14 @@ class LineCorpus:
 
     @classmethod
     def read(
-        cls, lines: Iterable[str], words: Iterable[str] | None = None, marks: Marks = "refuse",
-        table: dict[str, int] | None = None,
-    ) -> LineCorpus:  # fmt: skip
+        cls, lines: Iterable[str], words: Iterable[str] | None = None, marks: Marks = "refuse"
+    ) -> LineCorpus:
         """Read sentences, one string each.
 
         Args:
             lines: The sentences.
             words: The vocabulary to use; other words become `<unk>`. None builds one from the words that occur.
             marks: Handling of a mark among the words, see `Marks`.
-            table: `table_of(words)`, for a caller that reads often: it takes longer to make than a line to read.
 
         Raises:
             ModelError: A line has a mark as a word that is not allowed; the message has the line number; or it is not
@@ -82,7 +80,7 @@ class LineCorpus:
         """
         text = "".join(line.replace("\n", " ") + "\n" for line in lines)
         require_unicode(text)
-        return _encoded(list(_blocks(BytesIO(text.encode()))), words, marks, "line", table)
+        return _encoded(list(_blocks(BytesIO(text.encode()))), words, marks, "line")
 
     @classmethod
     def read_file(
@@ -152,21 +150,14 @@ def _blocks(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
         yield line, rest + b"\n"
 
 
-def table_of(words: Sequence[str]) -> dict[str, int]:
-    """Return the id of each token of a text.
-
-    A mark in the text is not the model's own mark: it gets -1, -2 or -3 until `_settled` handles it.
-    """
-    table = {word: index for index, word in enumerate(words)}
-    return table | {mark: -1 - index for index, mark in enumerate(MARKS)} | {_BEGIN: BEGIN, _END: END, "": UNK}
-
-
 def _encoded(
     blocks: Iterable[tuple[int, bytes]], words: Iterable[str] | None, marks: Marks, place: str,
-    names_table: dict[str, int] | None = None, allocator: ArrayAllocator = IN_MEMORY,
+    allocator: ArrayAllocator = IN_MEMORY,
 ) -> LineCorpus:  # fmt: skip
     fixed, names = None if words is None else tuple(words), list(MARKS)
-    table = names_table or table_of(names if fixed is None else fixed)
+    table = {word: index for index, word in enumerate(names if fixed is None else fixed)}
+    # A mark in the text is not the model's own mark: it has -1, -2 or -3 until `_settled` handles it.
+    table |= {mark: -1 - index for index, mark in enumerate(MARKS)} | {_BEGIN: BEGIN, _END: END, "": UNK}
     ids, begins, warned = allocator.growing(np.int32), allocator.growing(np.int64), False
     ids.append(np.array([BEGIN]))
     begins.append(np.array([0]))

@@ -1,4 +1,4 @@
-"""A single sentence has the scores of its text, by compiled look-ups and by numpy's, of any length, in any thread."""
+"""A single sentence has the scores of its text, of any length."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from models.base import ModelError
 from models.ngram import lookup
 from tests.examples import examples
 from tests.training.ngram.lines.test_ngram_parity import LN10, read_arpa
-from training.ngram.lines.line_lm import LineLM, TokenScore
+from training.ngram.lines.line_lm import LineLM
 from training.ngram.lines.text_corpus import UNK, LineCorpus
 from training.ngram.lines.text_files import LineSpec, fit_lines
 
@@ -39,40 +40,30 @@ def of_the_text(model: LineLM, sentence: str) -> list[tuple[float, bool]]:
     return list(zip(logp_T.tolist(), (ids_T == UNK).tolist(), strict=True))[1:]
 
 
-def only_with_numpy(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(LineLM, "_compiled", None)
-
-
-def only_numpy(model: LineLM, sentence: str) -> tuple[float, list[TokenScore]]:
-    with pytest.MonkeyPatch.context() as patch:
-        only_with_numpy(patch)
-        return model.log_probability(sentence), model.token_scores(sentence)
+def require_scores_of_the_text(model: LineLM, sentence: str) -> None:
+    expected = of_the_text(model, sentence)
+    assert [(score.logp, score.oov) for score in model.token_scores(sentence)] == expected
+    assert model.log_probability(sentence) == np.cumsum([logp for logp, _ in expected])[-1]
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("compiled", [True, False])
 @examples(120)
-@given(sentence=SENTENCES)
-def test_a_sentence_alone_has_the_scores_of_its_text_to_the_bit(order, compiled, sentence):
-    model = fitted(order)
+@given(sentence=st.one_of(SENTENCES, st.text(), st.text("ab \t\r\n\x00\x0bé?")))
+def test_a_sentence_alone_has_the_scores_of_its_text_to_the_bit(order, sentence):
     assume(not {"<s>", "</s>"} & set(sentence.split()))
-    expected = of_the_text(model, sentence)
-    with pytest.MonkeyPatch.context() as patch:
-        if not compiled:
-            only_with_numpy(patch)
-        found = model.token_scores(sentence)
-        total = model.log_probability(sentence)
-    assert [(score.logp, score.oov) for score in found] == expected
-    assert total == np.cumsum([logp for logp, _ in expected])[-1]
+    for model in fitted(order), fitted(order, "double"):
+        require_scores_of_the_text(model, sentence)
 
 
-@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("sentence", ["a b " * 5_000, "a" * 10_000, "é\n" * 4_096])
+def test_a_sentence_may_be_of_any_length(sentence):
+    require_scores_of_the_text(fitted(3), sentence)
+
+
 @pytest.mark.parametrize("name", ["train.1", "train.4", "train_012.5", "train_112.3"])
 def test_words_have_log_p_and_length_of_the_n_gram_that_back_off_finds_in_kenlm_s_file(
-    name, compiled, golden_folder, monkeypatch
+    name, golden_folder
 ):
-    if not compiled:
-        only_with_numpy(monkeypatch)
     order, entries = int(name[-1]), read_arpa(golden_folder / f"{name}.arpa.gz")
     model, lengths = LineLM.from_arpa(golden_folder / f"{name}.arpa.gz"), set()
     for line in (golden_folder / "held_out.txt").read_text(encoding="utf-8").splitlines()[:20]:
@@ -92,9 +83,8 @@ def test_words_have_log_p_and_length_of_the_n_gram_that_back_off_finds_in_kenlm_
     assert lengths == set(range(1, order + 1))
 
 
-@examples(200)
-@given(sentence=st.one_of(SENTENCES, st.text(), st.text("ab \t\r\n\x00\x0bé?")))
-def test_any_text_has_the_scores_of_numpy(sentence):
-    assume(not {"<s>", "</s>"} & set(sentence.split()))
-    for model in fitted(3), fitted(2, "double"):
-        assert (model.log_probability(sentence), model.token_scores(sentence)) == only_numpy(model, sentence)
+@pytest.mark.parametrize("mark", ["<s>", "</s>"])
+def test_a_mark_in_a_sentence_is_refused(mark):
+    for scored in fitted(2).log_probability, fitted(2).token_scores:
+        with pytest.raises(ModelError, match=f"the word '{mark}' is a mark"):
+            scored(f"a {mark} b")
