@@ -1,15 +1,14 @@
 """Write files and folders atomically, which appear only when they are complete; read and write arrays of numpy.
 
-A file or folder is written in the same parent folder under a unique hidden name and then renamed. Readers find the old
-version or the new one, never a mix. This also holds if several processes write or a process is killed. Files of the
-old version that are open or memory-mapped stay valid.
+A file or folder is written in the same parent folder under a unique hidden name and then renamed. Readers of a file
+find the old version or the new one, never a mix. This also holds if several processes write or a process is killed. An
+old version that is open or memory-mapped stays valid. A folder that exists is not replaced.
 
 Arrays are read in any thread, and written in blocks, so that they may be larger than memory.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import mmap
 import os
@@ -17,7 +16,6 @@ import re
 import secrets
 import shutil
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
@@ -29,7 +27,6 @@ import numpy as np
 
 from .base import ModelError
 
-_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 _unfinished: dict[Path, int] = {}
 """Unfinished files and folders, each with the id of the process that writes it, which a fork is not."""
 
@@ -88,30 +85,34 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 @contextmanager
-def new_folder(path: Path, require_ours: Callable[[Path], None]) -> Iterator[Path]:
-    """Create a folder that replaces *path*, with everything in it, at the end. A link to a folder stays a link.
-
-    Args:
-        require_ours: Function called with the folder that would be replaced; must raise if that is not allowed.
+def new_folder(path: Path) -> Iterator[Path]:
+    """Create a folder that appears at *path*, with everything in it, at the end.
 
     Raises:
-        ModelError: The folder cannot be written; kind "disk", with the operating system's error as its cause.
+        ModelError: See `require_new`; kind "disk": the folder cannot be written, with the operating system's error as
+            its cause.
     """
+    require_new(path)
     try:
         target = _resolved(path)
-        require_ours(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         new = _beside(target)
         _unfinished[new] = os.getpid()
         new.mkdir()
         try:
             yield new
-            _swap(new, target, require_ours)
+            new.rename(target)
         finally:
             shutil.rmtree(new, ignore_errors=True)
             _unfinished.pop(new, None)
     except OSError as error:
         raise not_written(path, error) from error
+
+
+def require_new(folder: Path) -> None:
+    """Raise ModelError (kind "input") if a folder to be written exists, or anything else of its name."""
+    if os.path.lexists(folder):
+        raise ModelError(f"{folder} exists; name another folder, or remove it first", kind="input")
 
 
 def save_tensors(save_file: Callable[[dict[str, Any], Path], None], tensors: dict[str, Any], path: Path) -> None:
@@ -156,43 +157,6 @@ def remove_unfinished() -> None:
         if process == os.getpid():
             with suppress(OSError):
                 shutil.rmtree(part) if part.is_dir() else part.unlink()
-
-
-def _swap(new: Path, target: Path, require_ours: Callable[[Path], None]) -> None:
-    """Move *new* to *target*. A previous folder at *target* is removed, or is at *new* afterwards."""
-    while True:
-        if _renamed(new, target):  # *target* did not exist, or was an empty folder
-            return
-        require_ours(target)
-        if _exchanged(new, target):
-            return
-        aside = _beside(target)
-        with suppress(FileNotFoundError):  # another process moved it first
-            target.rename(aside)
-        try:
-            if _renamed(new, target):
-                return
-        finally:
-            with suppress(FileNotFoundError):
-                if target.exists() or not _renamed(aside, target):  # another process was faster
-                    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _renamed(new: Path, target: Path) -> bool:
-    try:
-        new.rename(target)
-    except OSError as error:
-        if error.errno in _TAKEN:
-            return False
-        raise
-    return True
-
-
-def _exchanged(one: Path, two: Path) -> bool:
-    """Exchange two folders in one step, and return whether system and file system could do it."""
-    function = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    return function is not None and function(here, os.fsencode(one), here, os.fsencode(two), exchange) == 0
 
 
 BLOCK = 1 << 20

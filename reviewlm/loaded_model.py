@@ -187,10 +187,10 @@ class LoadedModel:
         return checked(lambda: Encoder(self.bundle).encode(texts))
 
     def save(self, folder: str | Path) -> None:
-        """Write the model as a bundle, a folder of data that `load` opens; an older bundle there is replaced.
+        """Write the model as a bundle, a new folder of data that `load` opens.
 
         Raises:
-            ReviewLMError: The folder holds other files or cannot be written.
+            ReviewLMError: The folder exists or cannot be written.
         """
         checked(lambda: _save(self.bundle, Path(folder)))
 
@@ -209,17 +209,8 @@ def _save(bundle: Bundle, folder: Path) -> None:
     from models.bundles.bundle import save_bundle
 
     facts = {**bundle.facts, "stars_prior": bundle.stars_prior}
-    with new_folder(folder, _require_bundle) as new:
+    with new_folder(folder) as new:
         save_bundle(new, bundle.spec, bundle.vocabulary, bundle.model, PROBES, facts)
-
-
-def _require_bundle(folder: Path) -> None:
-    """Raise ModelError unless the folder does not exist, is empty, or is a bundle."""
-    from models.base import ModelError
-    from models.bundles.bundle import SPEC
-
-    if folder.exists() and not (folder.is_dir() and ((folder / SPEC).is_file() or not any(folder.iterdir()))):
-        raise ModelError(f"{folder} holds something else than a bundle; name another folder", "input")
 
 
 def load(

@@ -165,7 +165,7 @@ def score(
 
 
 def export(
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Folder to write; replaced if it is an export.")],
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Folder to write, which must not exist yet.")],
     part: Annotated[str, typer.Option(
         "--part", metavar="NAME", help="Network of a model that combines several, such as the LSTM of a mixture.",
     )] = "",
@@ -178,7 +178,7 @@ def export(
     \b
     Examples:
       reviewlm version export --model reviewlm@champion --to exported
-      reviewlm version export --part lstm --to exported
+      reviewlm version export --part lstm --to exported-lstm
     """
     bundle, version = opened(configured(preset, [*(set or []), "execution.device=cpu"]), model)
     from reviewlm.loaded_model import PROBES

@@ -35,7 +35,7 @@ NewArpa = Annotated[
     Path | None, typer.Option("--arpa", help="ARPA file to write, for any toolkit; compressed if it ends in .gz.")
 ]
 NewBinary = Annotated[
-    Path | None, typer.Option("--binary", help="Folder to write in the memory-mapped format, which opens fast.")
+    Path | None, typer.Option("--binary", help="New folder in the memory-mapped format, which opens fast.")
 ]
 Prune = Annotated[
     str, typer.Option("--prune", help="Count thresholds per order, e.g. 0,0,1 (0: keep all; the last one repeats).")

@@ -177,30 +177,24 @@ def write_export(folder: Path, bundle: Bundle, probes: Sequence[tuple[str, int]]
     """Export a network; the folder gets its name only after the graph in it was opened and compared.
 
     Args:
-        folder: Is replaced if it is an export, or empty.
+        folder: A new one.
         bundle: A result of `exportable`.
         probes: Texts and star ratings to compare, besides texts that the model writes.
         origin: JSON values for the card: which model this is.
 
     Raises:
-        ModelError: kind "input": the folder holds something else; kind "bundle": the graph gives other numbers than the
+        ModelError: kind "input": the folder exists; kind "bundle": the graph gives other numbers than the
             model; kind "disk".
     """
     model = bundle.model
     assert isinstance(model, NeuralLM)
-    with new_folder(folder, _require_export) as new:
+    with new_folder(folder) as new:
         export_step(model.network, new / GRAPH)
         parity = compare(bundle, load_graph(new / GRAPH), probes)
         bundle.vocabulary.save(new / FILE)
         text = json.dumps(_card(bundle, model, parity, origin), indent=1, ensure_ascii=False)
         (new / CARD).write_text(text + "\n", encoding="utf-8")
     return parity
-
-
-def _require_export(folder: Path) -> None:
-    """Raise ModelError unless the folder does not exist, is empty, or is an export."""
-    if folder.exists() and not (folder.is_dir() and ((folder / CARD).is_file() or not any(folder.iterdir()))):
-        raise ModelError(f"{folder} holds something else than an exported model; name another folder", "input")
 
 
 def _card(bundle: Bundle, model: NeuralLM, parity: Parity, origin: dict[str, Any]) -> dict[str, Any]:

@@ -80,15 +80,15 @@ def test_what_is_wrong_is_said_at_once_with_its_exit_code(
     assert said in str(error)
 
 
-def test_what_a_fit_would_replace_is_left_alone_unless_it_is_a_model(tmp_path: Path, own_home: Path) -> None:
+def test_a_fit_replaces_neither_its_text_nor_a_folder(tmp_path: Path, own_home: Path) -> None:
     (tmp_path / "train.txt").write_bytes(Path(TRAIN).read_bytes())
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "words.txt").write_text("mine")
     for option, name, code, said in (
         ("--arpa", "train.txt", 3, "would be overwritten"),
         ("--arpa", "mine", 2, "is an existing"),
-        ("--binary", "train.txt", 2, "is an existing"),
-        ("--binary", "mine", 2, "not a model, so it is not replaced"),
+        ("--binary", "train.txt", 2, "train.txt exists"),
+        ("--binary", "mine", 2, "mine exists"),
     ):
         error = complaint("fit", "--text", tmp_path / "train.txt", option, tmp_path / name)
         assert (error.exit_code, said in str(error)) == (code, True)

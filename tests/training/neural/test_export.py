@@ -1,6 +1,5 @@
 """An exported network gives the model's own numbers and texts, in torch alone; what differs is not written."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -118,17 +117,12 @@ def test_a_graph_that_differs_is_not_written(change, said, tmp_path, exports):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_replaces_an_export_and_nothing_else(tmp_path, exports):
+def test_a_folder_that_exists_is_not_replaced(tmp_path, exports):
     exports()
-    bundle = bundle_of("lstm")
-    for number in (1, 2):
-        write_export(tmp_path / "out", bundle, PROBES, {"version": number})
-        assert json.loads((tmp_path / "out" / "card.json").read_text())["version"] == number
     (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "thesis.txt").write_text("mine")
-    with pytest.raises(ModelError, match="holds something else"):
-        write_export(tmp_path / "notes", bundle, PROBES, {})
-    assert (tmp_path / "notes" / "thesis.txt").read_text() == "mine"
+    with pytest.raises(ModelError, match="notes exists"):
+        write_export(tmp_path / "notes", bundle_of("lstm"), PROBES, {})
+    assert list((tmp_path / "notes").iterdir()) == []
 
 
 class Combined:

@@ -12,18 +12,17 @@ and lines are sampled in proportion to the scores of each step.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
 from models.atomic_files import new_folder
 from models.base import ModelError, stored
 from models.ngram.lm import NGramLM, NGramState
-from models.ngram.tables import ARRAY, Packed, Precision, Tables
-from models.ngram.tables import FACTS as TABLE_FACTS
+from models.ngram.tables import Packed, Precision, Tables
 from models.options import Count
 from models.sampling_options import require_allowed
 from models.text.normal_form import require_unicode
@@ -70,7 +69,6 @@ class WordTable:
         return self._words_B.nbytes + self._slot_S2.nbytes
 
 
-Result = TypeVar("Result")
 WORDS = "words.txt"
 FACTS = "lines.json"
 
@@ -144,16 +142,12 @@ class LineLM(NGramLM):
         write_arpa(path, self.tables, self.words)
 
     def save(self, folder: Path, precision: Precision | None = None) -> None:
-        """Write tables and words as *folder*, which then has no other files; see `Tables.save`.
-
-        The complete folder replaces an old one in one step: other processes find the old model or this one, and open
-        models do not change (see `models/atomic_files.py`).
+        """Write tables and words as a new folder; see `Tables.save`.
 
         Raises:
-            ModelError: *folder* is a file or a folder with other files (`require_ours`; kind "input"); the folder
-                cannot be written (kind "disk").
+            ModelError: See `new_folder`.
         """
-        with new_folder(folder, require_ours) as new:
+        with new_folder(folder) as new:
             words = "".join(f"{word}\n" for word in self.words).encode()
             (new / WORDS).write_bytes(words)
             facts = {"normalised": self.normalised, "words_bytes": len(words)}
@@ -167,17 +161,13 @@ class LineLM(NGramLM):
         Raises:
             ModelError: Files are missing, damaged, or do not fit each other; kind "bundle".
         """
-        return _unless_replaced(folder, lambda: cls._open(folder))
-
-    @classmethod
-    def _open(cls, folder: Path) -> Self:
         with stored(f"the model {folder}"):
             tables = Tables.load(folder)
         with stored(f"{folder} is not a model of lines: it"):
             raw = (folder / WORDS).read_bytes()
             words = raw.decode()
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            normalised, size = bool(facts["normalised"]), facts.get("words_bytes", len(raw))
+            normalised, size = bool(facts["normalised"]), facts["words_bytes"]
         number = words.count("\n")
         if number != tables.vocabulary_size or not words.endswith("\n"):
             raise ModelError(f"{folder / WORDS} has {number} words, the tables {tables.vocabulary_size}", "bundle")
@@ -244,52 +234,6 @@ def _utf8(sentence: str) -> bytes:
     except UnicodeEncodeError:
         require_unicode(sentence)
         raise
-
-
-def require_ours(folder: Path) -> None:
-    """Raise ModelError (kind "input") unless `LineLM.save` may replace a folder: it is absent, empty, or such a model.
-
-    The current folder and its parents are refused too, because the process would be in a deleted folder afterwards.
-    """
-    _unless_replaced(folder, lambda: _require_model(folder))
-    if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
-        raise ModelError(f"{folder} is the current folder, which cannot be replaced; name a folder in it", kind="input")
-
-
-def _require_model(folder: Path) -> None:
-    try:
-        names = {path.name for path in folder.iterdir()}
-    except FileNotFoundError:
-        return
-    except NotADirectoryError:
-        raise ModelError(f"{folder} is an existing file; name another folder", kind="input") from None
-    other = sorted(name for name in names - {TABLE_FACTS, FACTS, WORDS} if not ARRAY.fullmatch(name))
-    if other or (names and TABLE_FACTS not in names):
-        content = f"has {other[0]} in it" if other else f"has files in it, but no {TABLE_FACTS}"
-        message = f"{folder} is not a model, so it is not replaced: it {content}; name another folder"
-        raise ModelError(message, kind="input")
-
-
-def _unless_replaced(folder: Path, read: Callable[[], Result]) -> Result:
-    """Return what *read* returns; read again if another process has replaced the folder meanwhile."""
-    while True:
-        before = _identity(folder)
-        try:
-            result = read()
-        except ModelError:
-            if _identity(folder) == before:
-                raise
-        else:
-            if _identity(folder) == before:
-                return result
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    try:
-        about = folder.stat()
-    except OSError:
-        return None
-    return about.st_ino, about.st_mtime_ns
 
 
 def next_words(model: LineLM, prompt: str, k: int = 5) -> list[tuple[str, float]]:

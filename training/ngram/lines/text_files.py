@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from models.atomic_files import not_written
+from models.atomic_files import not_written, require_new
 from models.base import ModelError
 from models.ngram.tables import Precision
 from models.options import WholeOrZero, options
@@ -21,7 +21,7 @@ from training.ngram.counting.counts import count_ngrams
 from training.ngram.counting.memory import IN_MEMORY, ArrayAllocator
 from training.ngram.engine import ShardEngine, Threads
 from training.ngram.fitting import fit_tables
-from training.ngram.lines.line_lm import LineLM, require_ours
+from training.ngram.lines.line_lm import LineLM
 from training.ngram.lines.text_corpus import CAPITAL_UNKNOWN, GIVEN_OF_LINES, LineCorpus, Marks, read_words
 from training.ngram.pruning import thresholds
 from training.ngram.smoothing.methods import TUNED
@@ -160,7 +160,7 @@ def require_places(arpa: Path | None, binary: Path | None, smoothing: str) -> No
     if arpa is not None and arpa.is_dir():
         raise ModelError(f"{arpa} is an existing folder; name another file", kind="input")
     if binary is not None:
-        require_ours(binary)
+        require_new(binary)
     for path in filter(None, (arpa, binary)):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
