@@ -16,9 +16,6 @@ COLUMNS: dict[str, pl.DataType] = {
     "user_id": pl.String(),
     "business_id": pl.String(),
     "stars": pl.Float32(),
-    "useful": pl.Int32(),
-    "funny": pl.Int32(),
-    "cool": pl.Int32(),
     "text": pl.String(),
     "date": pl.Datetime("us"),
     "source": pl.String(),
@@ -42,7 +39,6 @@ LABELLED = COLUMNS | {LABEL: pl.String()}
 RECORD_TYPE = "type"
 """Field of older files of the dataset that says of what kind a record is; it is looked at, and not kept."""
 
-VOTES = ("useful", "funny", "cool")
 
 QUARANTINE: dict[str, pl.DataType] = {
     "source": pl.String(),
@@ -96,7 +92,6 @@ class Reason(StrEnum):
     """
     BAD_STARS = "bad_stars"
     """The stars are not a finite number ("five"). The data checks handle numbers out of range."""
-    BAD_VOTES = "bad_votes"
     BAD_DATE = "bad_date"
     """The date is in none of the forms of `corpus.reading.convert`, before 1990 or in the future."""
     DUPLICATE_ID = "duplicate_id"

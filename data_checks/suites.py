@@ -35,8 +35,8 @@ FLOATS = ("Float32", "Float64")
 TEXTS = ("String",)
 COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
     "raw": {
-        "review_id": TEXTS, "user_id": TEXTS, "business_id": TEXTS, "stars": FLOATS, "useful": INTEGERS,
-        "funny": INTEGERS, "cool": INTEGERS, "text": TEXTS, "date": ("Datetime",), "source": TEXTS, "line": INTEGERS,
+        "review_id": TEXTS, "user_id": TEXTS, "business_id": TEXTS, "stars": FLOATS, "text": TEXTS,
+        "date": ("Datetime",), "source": TEXTS, "line": INTEGERS,
     },
     "clean": {"review_id": TEXTS, "text": TEXTS, "stars": INTEGERS, "bytes": INTEGERS, "split": TEXTS},
     "tokens": {"review_id": TEXTS, "bytes": INTEGERS, "tokens": INTEGERS, "oov": INTEGERS},

@@ -58,10 +58,9 @@ def write_reviews(folder: Path, rows: int, seed: int = 1) -> None:
         texts = [" ".join(drawn[e - size : e]) + last for e, size, last in zip(ends, sizes, closing, strict=True)]
         numbers = pl.Series(np.arange(first, first + count))
         ids = pl.select(pl.format("{}xxxxxxxxxxxxxx", numbers.cast(pl.String).str.zfill(8))).to_series()
-        votes = {name: pl.Series(draw.integers(0, 9, count), dtype=pl.Int32) for name in ("useful", "funny", "cool")}
         raw = pl.DataFrame({
             "review_id": ids, "user_id": ids.reverse(), "business_id": ids.str.slice(4),
-            "stars": pl.Series(draw.integers(1, 6, count), dtype=pl.Float32), **votes, "text": texts,
+            "stars": pl.Series(draw.integers(1, 6, count), dtype=pl.Float32), "text": texts,
             "date": pl.Series(draw.integers(int(1.1e15), int(1.6e15), count)).cast(pl.Datetime("us")),
             "source": pl.Series(["reviews.json"] * count), "line": numbers,
         })

@@ -51,8 +51,8 @@ QUICK_GIGABYTES = 0.15
 BYTES_A_REVIEW = 591
 MALFORMED, DUPLICATES, SEED = 0.001, 0.005, 1
 TYPES = {
-    "review_id": "VARCHAR", "user_id": "VARCHAR", "business_id": "VARCHAR", "stars": "FLOAT", "useful": "INTEGER",
-    "funny": "INTEGER", "cool": "INTEGER", "text": "VARCHAR", "date": "TIMESTAMP",
+    "review_id": "VARCHAR", "user_id": "VARCHAR", "business_id": "VARCHAR", "stars": "FLOAT",
+    "text": "VARCHAR", "date": "TIMESTAMP",
 }
 
 

@@ -43,13 +43,10 @@ def _record(rng: Random, number: int, odd: float) -> dict[str, Any]:
         "user_id": f"u{number % 5}",
         "business_id": f"b{number % 3}",
         "stars": number % 5 + 1,
-        "useful": number % 3,
-        "funny": 0,
-        "cool": 1,
         "text": f"A fine place, number {number}.",
         "date": DATES[0],
     }
-    pools = {"text": TEXTS, "date": DATES, "stars": NUMBERS, "useful": NUMBERS, "cool": NUMBERS}
+    pools = {"text": TEXTS, "date": DATES, "stars": NUMBERS}
     for name in FIELDS:
         if rng.random() < odd:
             record[name] = rng.choice(pools.get(name, TEXTS))
@@ -57,8 +54,6 @@ def _record(rng: Random, number: int, odd: float) -> dict[str, Any]:
         record[rng.choice(FIELDS)] = rng.choice(VALUES)
     if rng.random() < odd:
         del record[rng.choice(FIELDS)]
-    if rng.random() < odd:
-        record["votes"] = rng.choice([{"useful": 1, "funny": 2, "cool": 3}, [1], "x", {"useful": [1]}, None])
     return record
 
 
@@ -83,7 +78,7 @@ def _delimited(rng: Random, rows: list[dict[str, Any]]) -> tuple[bytes, int | No
     names = [name for name in FIELDS if name == "text" or rng.random() < 0.8]
     rng.shuffle(names)
     if rng.random() < 0.1:
-        names.append(rng.choice([*names, "votes.cool", "", "index"]))
+        names.append(rng.choice([*names, "", "index"]))
     quoted = rng.random() < 0.5
     writer = csv.writer(
         out,
@@ -122,10 +117,6 @@ def _parquet(rng: Random, rows: list[dict[str, Any]]) -> tuple[bytes, int | None
         columns["stars"] = pa.array([rng.choice([1.0, None, float("nan"), 1e300]) for _ in rows], pa.float64())
     if rng.random() < 0.2:
         columns["user_id"] = pa.array([f"u{number % 3}" for number in range(len(rows))]).dictionary_encode()
-    if rng.random() < 0.3:
-        nested = [rng.choice([{"useful": 1, "cool": 2**40}, None, {"useful": None, "cool": 0}]) for _ in rows]
-        columns["votes"] = pa.array(nested, pa.struct({"useful": pa.int64(), "cool": pa.int64()}))
-        columns.pop("useful" if rng.random() < 0.5 else "funny")
     out = io.BytesIO()
     try:
         parquet.write_table(

@@ -65,7 +65,7 @@ TEXTS = [
     "\\",
     "'",
 ]
-FIELDS = ("review_id", "user_id", "business_id", "stars", "useful", "funny", "cool", "text", "date")
+FIELDS = ("review_id", "user_id", "business_id", "stars", "text", "date")
 MOMENTS = [0, 10**9, -(10**10), 2**62, -(2**62), 253402300800, -62135596801, 253402300799999999, None]
 TYPES = [
     pa.timestamp("s"),

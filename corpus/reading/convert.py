@@ -37,7 +37,6 @@ from corpus.schema import (
     LABEL,
     LABELLED,
     RECORD_TYPE,
-    VOTES,
     Block,
     Limits,
     Problem,
@@ -121,7 +120,7 @@ DERIVED_ID, CERTAIN_ID = "sha-", "rev-"
 """Prefixes of a review_id that was derived from the content of a record without one. The second says that author,
 business and date are known: two such records are one review, exported twice. Others are told apart by numbers."""
 DERIVED_FROM = ("user_id", "business_id", "date", "text")
-"""What does not change: stars are edited and votes are added later, and the review must stay in its split."""
+"""What does not change: stars are edited later, and the review must stay in its split."""
 IS_DERIVED = rf"^{DERIVED_ID}[0-9a-f]{{28}}$"
 
 _WHOLE = r"^(-?\d{1,15})\.0+$"
@@ -180,10 +179,10 @@ def read_dates(column: pl.Series, now: datetime) -> pl.Series:
     """Return dates as UTC without zone, `Datetime("us")`; null if none of `FORMS` fits, or before 1990, or after *now*.
 
     Args:
-        column: Strings, or moments of a format that has types.
+        column: Strings.
         now: The present moment, in UTC.
     """
-    parsed = _parsed(column) if column.dtype == pl.String else column.cast(pl.Datetime("us"))
+    parsed = _parsed(column)
     outside = ~parsed.is_between(EARLIEST, latest_of(now))
     return parsed.set(outside, None) if outside.any() else parsed
 
@@ -232,8 +231,6 @@ UNKNOWN = ("", r"\N")
 OTHER_TYPES = ("business", "checkin", "photo", "tip", "user")
 """Values of the field `type` in records of Yelp's older files that are no reviews."""
 DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+)\s*$"
-WHOLE_WITH_COMMA = r"^\s*([+-]?\d+),0{1,2}\s*$"
-"""With three zeros the comma may divide thousands."""
 
 
 def convert(
@@ -246,8 +243,8 @@ def convert(
     """Convert the records of one stretch of a file to typed columns.
 
     Args:
-        loose: Column `line` (Int64) and any of `FIELDS` as strings (or as numbers and dates, from formats that have
-            types); absent ones become null. `LABEL` is kept if it is there. `RECORD_TYPE` is looked at.
+        loose: Column `line` (Int64) and any of `FIELDS` as strings; absent ones become null. `LABEL` is kept if it is
+            there. `RECORD_TYPE` is looked at.
         source: Value of the `source` column. Fields in its folders (`stars=5/`) are those of records that lack them.
         raw: Returns the bytes of the i-th record; called for bad records only.
         limits: Longest text, names of fields and the present moment.
@@ -293,9 +290,8 @@ def _typed(
     loose = _without_gaps(loose, source, limits)
     schema = _schema(loose)
     typed = loose.select(
-        *(one_form(pl.col(name)) for name in IDS), _stars(loose.schema["stars"]),
-        *(_votes(name, loose.schema[name]) for name in VOTES), pl.col("text").cast(pl.String),
-        read_dates(loose["date"], limits.now), pl.lit(source).alias("source"), "line",
+        *(one_form(pl.col(name)) for name in IDS), _stars(), "text", read_dates(loose["date"], limits.now),
+        pl.lit(source).alias("source"), "line",
         *(name for name in schema if name == LABEL),
     )
     reason = _reasons(loose, typed, limits.max_chars)
@@ -311,14 +307,14 @@ def _without_gaps(loose: pl.DataFrame, source: str, limits: Limits) -> pl.DataFr
         if name not in loose.columns:
             columns += [pl.lit(given.get(name), pl.String).alias(name)] if name in (*FIELDS, *given) else []
             continue
-        column, kind = pl.col(name), loose.schema[name]
-        if kind == pl.String and name != "text":
+        column = pl.col(name)
+        if name != "text":
             stripped = column.str.strip_chars()
             column = pl.when(~stripped.is_in(UNKNOWN)).then(stripped).alias(name)
         if name == LABEL:  # 4, 4.0 and "4.0" are one value: other programs write whole numbers with gaps in this way
             column = one_form(column)
         if name in given:
-            column = column.fill_null(pl.lit(given[name]).cast(kind, strict=False))
+            column = column.fill_null(pl.lit(given[name]))
         columns.append(column)
     return loose.select(columns)
 
@@ -334,19 +330,10 @@ def _with_ids(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(column.alias("review_id"))
 
 
-def _stars(kind: pl.DataType) -> pl.Expr:
-    written = pl.col("stars").str.replace(DECIMAL_COMMA, "$1.$2") if kind == pl.String else pl.col("stars")
-    number = written.cast(pl.Float64, strict=False)
+def _stars() -> pl.Expr:
+    number = pl.col("stars").str.replace(DECIMAL_COMMA, "$1.$2").cast(pl.Float64, strict=False)
     number = number.cast(pl.Float32)  # in which 1e39 is not finite
     return pl.when(number.is_finite()).then(number).alias("stars")
-
-
-def _votes(name: str, kind: pl.DataType) -> pl.Expr:
-    """Read whole numbers, also in the form "3.0" that pandas writes for a column with gaps."""
-    written = pl.col(name).str.replace(WHOLE_WITH_COMMA, "$1") if kind == pl.String else pl.col(name)
-    number = written.cast(pl.Float64, strict=False)
-    whole = number.is_finite() & (number == number.floor()) & (number.abs() < 2**31)
-    return pl.when(whole).then(number).cast(pl.Int32).alias(name)
 
 
 def _reasons(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> pl.Series:
@@ -357,14 +344,12 @@ def _reasons(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> pl.Ser
 
     rounded = loose.select(pl.any_horizontal(is_rounded(pl.col(name)).fill_null(False) for name in IDS)).to_series()
     other = loose[RECORD_TYPE].str.to_lowercase().is_in(OTHER_TYPES) if RECORD_TYPE in loose.columns else pl.lit(False)
-    votes = lost("useful") | lost("funny") | lost("cool")
     return pl.select(
         pl.when(other).then(pl.lit(Reason.NOT_A_RECORD.value))
         .when(typed["text"].is_null()).then(pl.lit(Reason.MISSING_TEXT.value))
         .when(typed["text"].str.len_chars() > max_chars).then(pl.lit(Reason.TOO_LONG.value))
         .when(rounded).then(pl.lit(Reason.WRONG_TYPE.value))
         .when(lost("stars")).then(pl.lit(Reason.BAD_STARS.value))
-        .when(votes).then(pl.lit(Reason.BAD_VOTES.value))
         .when(lost("date")).then(pl.lit(Reason.BAD_DATE.value))
     ).to_series()
 
@@ -389,7 +374,7 @@ def _detail(reason: Reason, record: dict[str, object], limits: Limits) -> str:
     if reason is Reason.NOT_A_RECORD:
         return f"a record of the type {record[RECORD_TYPE]!r}, not a review"
     fields: tuple[str, ...] = {
-        Reason.WRONG_TYPE: IDS, Reason.BAD_STARS: ("stars",), Reason.BAD_VOTES: VOTES, Reason.BAD_DATE: ("date",)
+        Reason.WRONG_TYPE: IDS, Reason.BAD_STARS: ("stars",), Reason.BAD_DATE: ("date",)
     }[reason]
     if reason is Reason.WRONG_TYPE:
         fields = tuple(name for name in IDS if re.search(ROUNDED, str(record[name])))

@@ -20,7 +20,7 @@ from core.errors import Unreadable
 from corpus.reading.archives import BOM, next_line
 from corpus.reading.convert import convert, our_columns, require_fields, text_names
 from corpus.reading.parquet import twice
-from corpus.schema import RECORD_TYPE, VOTES, Block, Limits, Problem, Reason
+from corpus.schema import RECORD_TYPE, Block, Limits, Problem, Reason
 
 FIELD_LIMIT = 64 << 20
 """Longest field in characters. Python's own limit of 128 KiB would reject long reviews."""
@@ -39,8 +39,6 @@ ESCAPE, DOUBLED = re.compile(r'\\(["\\])'), {'"': '""', "\\": "\\"}
 BROKEN_FIELD = re.compile(rb'[^"].*"|"(?:[^"]|"")*"[^"]', re.DOTALL)
 """Beginning of a field with a quote where no program that quotes fields would write one alone."""
 
-ALIASES = {f"votes{sign}{name}": name for sign in "._" for name in VOTES}
-"""Names that pandas gives to the nested votes of older editions of the dataset, with the names used here."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +178,7 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
         raise Unreadable("The file has no header", where=source, cause=str(error), remedy=HEADER) from error
     lines.next_record()
     lines.escaped = form.escaped
-    columns = _without_aliases(header)
+    columns = [name.strip() for name in header]
     printable = [name.encode("utf-8", "replace").decode() or "(nameless)" for name in columns]
     require_fields(source, printable, limits.renamed)
     names = our_columns(columns, limits.renamed)
@@ -189,10 +187,6 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
     records = _Records(lines, form, names, source, limits)
     while block := records.block():
         yield block
-
-
-def _without_aliases(header: list[str]) -> list[str]:
-    return [ALIASES.get(name.strip(), name.strip()) for name in header]
 
 
 class _Records:
@@ -255,7 +249,7 @@ class _Records:
             return Reason.ENCODING, self.lines.broken
         if row and len(row) != len(names):
             return Reason.MALFORMED, f"{len(row)} fields where the header has {len(names)}"
-        if not text_names(renamed).isdisjoint(row) and our_columns(_without_aliases(row), renamed) == names:
+        if not text_names(renamed).isdisjoint(row) and our_columns([name.strip() for name in row], renamed) == names:
             return Reason.NOT_A_RECORD, "the header is repeated: several files with headers were put together"
         return None
 

@@ -25,7 +25,7 @@ import polars as pl
 from core.errors import Unreadable
 from corpus.reading.archives import BOM, RAW_BYTES, pass_over, too_long
 from corpus.reading.convert import IDS, convert, our_record, require_fields
-from corpus.schema import LABEL, VOTES, Block, Limits, Problem, Reason
+from corpus.schema import LABEL, Block, Limits, Problem, Reason
 from models.threads import ordered
 
 STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
@@ -215,9 +215,6 @@ def from_objects(
     if LABEL in columns:  # a truth value is written as in JSON
         columns[LABEL] = [str(value).lower() if isinstance(value, bool) else value for value in columns[LABEL]]
     columns |= {name: _as_text(values) for name, values in columns.items() if name != "text"}
-    if any(None in columns[name] for name in VOTES) and any("votes" in record for record in objects):
-        for name in VOTES:
-            columns[name] = [_vote(record, name, flat) for record, flat in zip(objects, columns[name], strict=True)]
     loose = pl.DataFrame(columns, schema=dict.fromkeys(limits.fields, pl.String))
     loose = loose.with_columns(pl.Series("line", numbers, dtype=pl.Int64))
     return convert(loose, source, lambda row: raws[row], limits, all_problems)
@@ -272,17 +269,6 @@ def _misfit(value: Any, labelled: bool) -> tuple[Reason, str] | None:
     if isinstance(label, list | dict):
         return Reason.WRONG_TYPE, f"the label is of type {type(label).__name__}"
     return None
-
-
-def _vote(record: dict[str, Any], name: str, flat: str | None) -> str | None:
-    """Return a vote count, also from the nested form of older editions of the dataset."""
-    votes = record.get("votes")
-    if flat is not None or votes is None:
-        return flat
-    if not isinstance(votes, dict):
-        return str(votes)
-    value = votes.get(name)
-    return None if value is None else str(value)
 
 
 SIGN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)

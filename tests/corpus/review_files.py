@@ -19,7 +19,7 @@ TEXTS = ['Great "tacos",\nfresh & hot', "Schön, café ☕ 😀", "plain", " spa
 def review(number):
     return {
         "review_id": f"id-{number:04d}", "user_id": f"u{number % 7}", "business_id": f"b{number % 5}",
-        "stars": float(number % 5 + 1), "useful": number % 3, "funny": 0, "cool": -1 if number == 4 else number,
+        "stars": float(number % 5 + 1),
         "text": f"{TEXTS[number % len(TEXTS)]} {number}",
         "date": f"2018-07-{number % 28 + 1:02d} 22:09:{number % 60:02d}",
     }
@@ -79,11 +79,6 @@ YELP = {
     "yelp_academic_dataset_review.json": json_lines(),
     "yelp_academic_dataset_user.json": BUSINESS,
 }
-NESTED = [
-    {**{k: v for k, v in row.items() if k not in ("useful", "funny", "cool")},
-     "votes": {name: row[name] for name in ("useful", "funny", "cool")}}
-    for row in REVIEWS
-]
 FILES = {
     "reviews.json": json_lines(),
     "reviews.jsonl": json_lines(),
@@ -94,8 +89,7 @@ FILES = {
     "blank_lines.jsonl": json_lines().replace(b"\n", b"\n\n  \n"),
     "no_final_newline.jsonl": json_lines().rstrip(b"\n"),
     "extra_key.jsonl": json_lines([{**row, "photos": ["x"], "elite": None} for row in REVIEWS]),
-    "nested_votes.jsonl": json_lines(NESTED),
-    "text_numbers.jsonl": json_lines([{**r, "stars": str(r["stars"]), "cool": str(r["cool"])} for r in REVIEWS]),
+    "text_numbers.jsonl": json_lines([{**r, "stars": str(r["stars"])} for r in REVIEWS]),
     "whole_stars.jsonl": json_lines([{**row, "stars": int(row["stars"])} for row in REVIEWS]),
     "iso_dates.jsonl": json_lines([{**row, "date": row["date"].replace(" ", "T") + "Z"} for row in REVIEWS]),
     "offset_dates.jsonl": json_lines([{**row, "date": row["date"] + "+00:00"} for row in REVIEWS]),

@@ -2,7 +2,7 @@
 
 import orjson
 
-GOOD = {"review_id": "a", "user_id": "u", "business_id": "b", "stars": 5.0, "useful": 0, "funny": 0, "cool": 0,
+GOOD = {"review_id": "a", "user_id": "u", "business_id": "b", "stars": 5.0, "useful": 0,
         "text": "fine", "date": "2018-07-07 22:09:11"}
 
 
@@ -27,9 +27,6 @@ BAD_LINES = [
     (line(stars="five"), "bad_stars"),
     (line(stars=True), "bad_stars"),
     (line(stars="inf"), "bad_stars"),
-    (line(useful="many"), "bad_votes"),
-    (line(useful=1.5), "bad_votes"),
-    (line(cool=2**40), "bad_votes"),
     (line(date="yesterday"), "bad_date"),
     (line(date="2018-13-45"), "bad_date"),
     (line(text="x" * 1001), "too_long"),

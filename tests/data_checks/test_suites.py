@@ -27,11 +27,11 @@ def raw_table():
     return pl.DataFrame(
         {
             "review_id": IDS, "user_id": [None] * COUNT, "business_id": ["b"] * COUNT,
-            "stars": [float(i % 5 + 1) for i in range(COUNT)], "useful": [0] * COUNT, "funny": [0] * COUNT,
-            "cool": [None] * COUNT, "text": texts, "date": [datetime(2015, 3, 1)] * COUNT, "source": ["f.json"] * COUNT,
+            "stars": [float(i % 5 + 1) for i in range(COUNT)],
+            "text": texts, "date": [datetime(2015, 3, 1)] * COUNT, "source": ["f.json"] * COUNT,
             "line": range(COUNT),
         },
-        schema_overrides={"user_id": pl.String, "stars": pl.Float32, "cool": pl.Int32},
+        schema_overrides={"user_id": pl.String, "stars": pl.Float32},
     )
 
 

@@ -49,7 +49,7 @@ class SyntheticConfig(Section):
     duplicates: Annotated[Number, Field(ge=0, le=0.5)] = 0.005
 
 
-FIELDS = ("text", "stars", "date", "review_id", "business_id", "user_id", "useful", "funny", "cool")
+FIELDS = ("text", "stars", "date", "review_id", "business_id", "user_id")
 """Fields of a review."""
 
 
@@ -63,7 +63,7 @@ class SourceConfig(Section):
         licence: Licence of the reviews, for the model card; it is not checked.
         business: File with Yelp's table of businesses; their names, cities and categories become columns.
         fields: Names that fields of a review have in the files, where they differ from ours: `source.fields.text=body`.
-            Ours are text (needed), stars, date, review_id, business_id, user_id, useful, funny and cool. A file without
+            Ours are text (needed), stars, date, review_id, business_id and user_id. A file without
             such a name is read under our own, so files of several origins go together; a file that has neither is
             refused, because the name may be misspelled.
         max_chars: Longer texts go to the quarantine.

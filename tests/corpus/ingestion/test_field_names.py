@@ -19,15 +19,15 @@ from tests.corpus.review_files import FILES, REVIEWS, ingested, json_lines
 
 THEIRS = [
     {"id": f"r{number}", "body": f"the soup number {number} was warm", "rating": number % 5 + 1, "text": "a headline",
-     "helpful": number, "when": "2020-01-02"}
+     "when": "2020-01-02"}
     for number in range(7)
 ]
 OURS = [
-    {"review_id": row["id"], "text": row["body"], "stars": row["rating"], "useful": row["helpful"], "date": row["when"]}
+    {"review_id": row["id"], "text": row["body"], "stars": row["rating"], "date": row["when"]}
     for row in THEIRS
 ]
 NAMED = [f"source.fields.{ours}={theirs}" for ours, theirs in {
-    "text": "body", "review_id": "id", "stars": "rating", "useful": "helpful", "date": "when",
+    "text": "body", "review_id": "id", "stars": "rating", "date": "when",
 }.items()]
 ENDINGS = ("jsonl", "json", "csv", "parquet")
 

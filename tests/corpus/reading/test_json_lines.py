@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 
 from corpus.reading.jsonlines import Stretch, parse, read_json_lines
 from corpus.schema import COLUMNS, Limits
-from tests.corpus.review_lines import BAD_LINES, GOOD, line
+from tests.corpus.review_lines import BAD_LINES, line
 from tests.examples import examples
 
 LIMITS = Limits(max_chars=1000, max_record_bytes=3000)
-VOTES = {"useful": 1, "funny": 2, "cool": 3}
-NESTED = {**{k: GOOD[k] for k in ("review_id", "text")}, "votes": VOTES}
 UNUSUAL = [
     b"", b"  ", b"\t", line(), line(review_id="é"), line(review_id="é" * 9), line(user_id=None), line(review_id=12),
     line(review_id="12"), line(user_id=1.5), line(user_id=True), line(user_id=""), line(user_id=" u"),
@@ -26,8 +24,8 @@ UNUSUAL = [
     line(text="\\"), line(text="\\\\n"), line(text="ends \\"), line(text='"'), line(text=""),
     line(text="é☕\U0001f600"),
     line(text="x" * 1000), line(text="é" * 1000), line(text="x" * 3000), line(stars="4"), line(stars=4),
-    line(stars=4.25), line(stars=10.0), line(stars=-1), line(stars=None), line(useful=-3), line(useful=3.0),
-    line(useful=123456), line(useful=1234567), line(useful=None), line(date=20180101), line(date="2018-01-01"),
+    line(stars=4.25), line(stars=10.0), line(stars=-1), line(stars=None), line(useful=-3),
+    line(useful=None), line(date=20180101), line(date="2018-01-01"),
     *(line(date=date) for date in (
         "2018-02-29 00:00:00", "2020-02-29 00:00:00", "2018-02-28 24:00:00", "2018-02-28 23:59:60",
         "0000-01-01 00:00:00", "0099-01-01 00:00:00", "1969-12-31 23:59:59", "9999-12-31 23:59:59",
@@ -35,11 +33,9 @@ UNUSUAL = [
     )),
     line(date="2018-07-07T22:09:11Z"), line(date=" 2018-07-07 22:09:11"), line(date=""), line(date=None),
     line()[:-1] + b',"text":"again"}', line()[:-1] + b',"stars":1}', line()[:-1] + b',"extra":"x"}',
-    line()[:-1] + b',"extra":7}', line()[:-1] + b',"extra":[1]}', line()[:-1] + b',"useful":"1"}', line() + b" ",
+    line()[:-1] + b',"extra":7}', line()[:-1] + b',"extra":[1]}', line()[:-1] + b',"useful":{}}', line() + b" ",
     line().replace(b'":', b'" :'), line().replace(b'":', b'": '), b"\xef\xbb\xbf" + line(), line() + b"\r",
-    b" " + line(), orjson.dumps(NESTED), orjson.dumps({**NESTED, "cool": 4}), orjson.dumps({**NESTED, "votes": None}),
-    orjson.dumps({**NESTED, "votes": 5}), orjson.dumps({**NESTED, "votes": {**VOTES, "text": "x"}}),
-    orjson.dumps({"votes": VOTES, **NESTED}), orjson.dumps({"text": "only"}), orjson.dumps({"text": "on\nly"}),
+    b" " + line(), orjson.dumps({"text": "only"}), orjson.dumps({"text": "on\nly"}),
     *(line(text="X").replace(b'"X"', text) for text in (
         rb'"\ud83d\ude00"', rb'"\u0000"', rb'"\u00e9\/\b\f"', rb'"\x"', rb'"\u00g0"', rb'"\U00e9"', b'"\x01"',
         b'"\x7f"', b'"\xed\xa0\x80"', b'"\xc3"', b'"a\rb"', rb'"half \udc00"', rb'"\u12"',
@@ -70,10 +66,10 @@ def agree(block):
 
 def test_each_unusual_line_is_read_or_has_the_reason_that_is_known_for_it():
     good, bad = alone(b"\n".join(PIECES))
-    assert good.height == 74
+    assert good.height == 65
     assert Counter(bad["reason"]) == {
         "malformed": 14, "encoding": 5, "not_a_record": 2, "missing_text": 2, "wrong_type": 4, "bad_stars": 3,
-        "bad_votes": 3, "bad_date": 11, "too_long": 2,
+        "bad_date": 11, "too_long": 2,
     }
 
 
