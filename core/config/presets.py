@@ -12,12 +12,11 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import fields, is_dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, cast, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from core.config.run_config import RunConfig, default_models
 from core.errors import ConfigError
@@ -31,25 +30,24 @@ SHOWN = 3
 
 
 def explain(error: ValidationError, options: Mapping[str, Any]) -> ConfigError:
-    """Turn the first of pydantic's errors about *options* into a ConfigError."""
+    """Turn the first of pydantic's errors about *options* into a ConfigError, which calls a model by its name."""
     first = error.errors()[0]
-    named = [str(part) for part in first["loc"]]
-    of_model = named[:1] == ["models"] and len(named) > 2 and named[2] in KINDS
-    spec, above = (KINDS[named[2]][0], 3) if of_model else (RunConfig, 0)
-    loc = first["loc"][above:]
-    place = tuple([*named[:2], *named[3:]] if of_model else named)  # pydantic adds the kind of a model after its number
-    where = ".".join(place) or "configuration"
+    loc, spec, section = first["loc"], cast(Any, RunConfig), tuple[str, ...]()
+    if len(loc) > 2 and loc[0] == "models" and loc[2] in KINDS:  # pydantic adds the kind of a model after its number
+        section, spec, loc = ("models", _name_of(options["models"][loc[1]])), KINDS[str(loc[2])][0], loc[3:]
     if first["type"] in UNKNOWN:
+        place = ".".join(map(str, (*section, *loc)))
         remedy = _remedy(place, options)
-        return ConfigError(f"Unknown setting '{place[-1]}'", where=where, value=first["input"], remedy=remedy)
+        return ConfigError(f"Unknown setting '{loc[-1]}'", where=place, value=first["input"], remedy=remedy)
     message, value = explain_option(spec, {**first, "loc": loc}, _as_in_a_preset), first["input"]
     depth = field_at(spec, loc)[1]
-    entries = [str(part) for part in loc[depth:] if isinstance(part, int)]  # pydantic adds names of alternatives
-    where = ".".join((*place[: len(place) - len(loc) + depth], *entries)) or where
+    entries: list[Any] = [part for part in loc[depth:] if isinstance(part, int)]  # pydantic adds names of alternatives
     if isinstance(value, Mapping):  # a whole section, whose own check may name one of its settings
         setting = re.match(r"[\w.]+(?= is )", message)
-        value = _at(options, (*place, *setting[0].split("."))) if setting else None
-        where = ".".join((*place, setting[0])) if setting and value is not None else where
+        names = setting[0].split(".") if setting else []
+        value = _at(value, names) if names else None
+        entries = entries if value is None else names
+    where = ".".join(map(str, (*section, *loc[:depth], *entries))) or "configuration"
     return ConfigError(f"A setting is not valid: {message}", where=where, value=value)
 
 
@@ -57,51 +55,44 @@ def _as_in_a_preset(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def _remedy(place: tuple[str, ...], options: Mapping[str, Any]) -> str:
-    key, section = place[-1], place[:-1]
-    all_keys = sorted(_all_keys(options), key=lambda path: path[0][:2] != section[:2])  # this model's keys first
-    options_here = [name for path, name in all_keys if path == section]
-    near = difflib.get_close_matches(key, options_here, n=1)
-    hints = [f"did you mean '{near[0]}'?"] if near else []
-    elsewhere = [".".join((*path, name)) for path, name in all_keys if name == key]
-    if elsewhere:
-        hints.append(f"there is {', '.join(elsewhere[:SHOWN])}" + (", …" if len(elsewhere) > SHOWN else ""))
-    return " ".join(hints) or f"settings of {'.'.join(section) or 'the configuration'}: {', '.join(options_here)}"
-
-
-def _all_keys(options: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield section and name of every possible setting of this configuration, with its models and vocabularies."""
-    yield from _keys((), RunConfig)
-    models = options.get("models", [])
-    for number, model in enumerate(models if isinstance(models, list | tuple) else []):
-        kind = model.get("kind") if isinstance(model, Mapping) else None
-        if isinstance(kind, str) and kind in KINDS:
-            yield from _keys(("models", str(number)), KINDS[kind][0])
-    vocabularies = options.get("vocabulary", {})
-    for name in vocabularies if isinstance(vocabularies, Mapping) else ():
-        yield from _keys(("vocabulary", name), VocabularySpec)
-
-
-def _keys(section: tuple[str, ...], kind: Any) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield section and name of the settings of a class, and of the classes that are in it by one name."""
-    hints = get_type_hints(kind)
-    for name in kind.model_fields if issubclass(kind, BaseModel) else [field.name for field in fields(kind)]:
-        yield section, name
-        for inside in () if get_origin(hints[name]) in (dict, tuple) else (hints[name], *get_args(hints[name])):
-            if isinstance(inside, type) and (issubclass(inside, BaseModel) or is_dataclass(inside)):
-                yield from _keys((*section, name), inside)
-
-
-def _at(options: Any, place: Sequence[str]) -> Any:
-    """Return the value at a place, or None if there is none."""
-    for part in place:
-        if isinstance(options, Mapping):
-            options = options.get(part)
-        elif isinstance(options, list | tuple) and part.isdigit() and int(part) < len(options):
-            options = options[int(part)]
-        else:
-            return None
+def _at(options: Any, names: Sequence[str]) -> Any:
+    """Return the value at a place in nested sections, or None if there is none."""
+    for name in names:
+        options = options.get(name) if isinstance(options, Mapping) else None
     return options
+
+
+def _remedy(place: str, options: Mapping[str, Any]) -> str:
+    section, _, key = place.rpartition(".")
+    of_model = ".".join(place.split(".")[:2])
+    settings = sorted(_all_settings(options), key=lambda setting: not setting.startswith(of_model))
+    here = [name for path, _, name in (setting.rpartition(".") for setting in settings) if path == section]
+    near = difflib.get_close_matches(key, here, n=1)
+    hints = [f"did you mean '{near[0]}'?"] if near else []
+    if elsewhere := [setting for setting in settings if setting.rpartition(".")[2] == key]:
+        hints.append(f"there is {', '.join(elsewhere[:SHOWN])}" + (", …" if len(elsewhere) > SHOWN else ""))
+    return " ".join(hints) or f"settings of {section or 'the configuration'}: {', '.join(here)}"
+
+
+def _all_settings(options: Mapping[str, Any]) -> Iterator[str]:
+    """Yield every possible setting of this configuration, with those of its models and vocabularies."""
+    yield from _settings("", RunConfig)
+    models, vocabularies = options.get("models"), options.get("vocabulary")
+    for model in models if isinstance(models, list | tuple) else ():
+        if isinstance(model, Mapping) and str(model.get("kind")) in KINDS:
+            yield from _settings(f"models.{_name_of(model)}.", KINDS[model["kind"]][0])
+    for name in vocabularies if isinstance(vocabularies, Mapping) else ():
+        yield from _settings(f"vocabulary.{name}.", VocabularySpec)
+
+
+def _settings(prefix: str, kind: Any) -> Iterator[str]:
+    """Yield the settings of a class, and of the classes that are in it by one name."""
+    for name, field in kind.__pydantic_fields__.items():
+        yield f"{prefix}{name}"
+        if get_origin(field.annotation) not in (dict, tuple):
+            for inside in (field.annotation, *get_args(field.annotation)):
+                if hasattr(inside, "__pydantic_fields__"):
+                    yield from _settings(f"{prefix}{name}.", inside)
 
 
 PRESETS = Path(__file__).resolve().parents[2] / "config"
@@ -148,7 +139,7 @@ def load_config(
     for override in overrides:
         _apply(options, override)
     options["preset"] = preset
-    return parse_config(options, overrides)
+    return parse_config(options)
 
 
 def change_config(recorded: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
@@ -164,7 +155,7 @@ def change_config(recorded: Mapping[str, Any], overrides: Sequence[str] = ()) ->
     for override in overrides:
         _apply(options, override)
     with as_written():
-        return parse_config(options, overrides)
+        return parse_config(options)
 
 
 def _forget_seeds(options: dict[str, Any]) -> None:
@@ -175,11 +166,8 @@ def _forget_seeds(options: dict[str, Any]) -> None:
             section.pop("seed", None)
 
 
-def parse_config(options: dict[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
+def parse_config(options: dict[str, Any]) -> RunConfig:
     """Validate a nested dictionary.
-
-    Args:
-        overrides: The overrides among the options, so that an error names a model as the user did.
 
     Raises:
         ConfigError: Names the key, the value, the allowed values and the nearest valid key.
@@ -188,22 +176,9 @@ def parse_config(options: dict[str, Any], overrides: Sequence[str] = ()) -> RunC
         config = RunConfig.model_validate(options)
         return config.with_input(config.source.input)  # files are never registered under the demo's name
     except ValidationError as error:
-        problem = explain(error, options)
-        where = _as_typed(problem.where, options, overrides)
-        raise ConfigError(
-            problem.what, where=where, value=problem.value, cause=problem.cause, remedy=problem.remedy
-        ) from error  # fmt: skip
+        raise explain(error, options) from error
     except RecursionError as error:
         raise _too_deep("configuration") from error
-
-
-def _as_typed(where: str, options: dict[str, Any], overrides: Sequence[str]) -> str:
-    """Return the place of an error with a model's name instead of its number, if an override has named it so."""
-    models, number, setting = (*where.split(".", 2), "", "")[:3]
-    if models != "models" or not setting or not number.isdigit():
-        return where
-    named = f"models.{_name_of(options['models'][int(number)])}."
-    return f"{named}{setting}" if any(one.strip().startswith(named) for one in overrides) else where
 
 
 def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
@@ -274,19 +249,18 @@ def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 def _apply(options: dict[str, Any], override: str) -> None:
     """Set one dotted key; a model is given by name or number: `models.lstm.hidden=9`, `models.1.hidden=9`."""
     key, value = split_override(override)
-    parts = key.split(".")
-    if len(parts) > DEEPEST:
+    *sections, last = key.split(".")
+    if len(sections) >= DEEPEST:
         raise _too_deep("--set")
     _require_readable(value, "--set")
-    if parts[0] == "models" and "models" not in options:
-        options["models"] = default_models()
+    if sections[:1] == ["models"]:
+        options.setdefault("models", default_models())
     place: Any = options
-    while len(parts) > 1:
-        place, parts = _descend(place, parts, override)
-    if isinstance(place, list):
-        place[_index(place, parts, override)[0]] = value
-    else:
-        place[parts[0]] = value
+    for name in sections:
+        place = place[_index(place, name, override)] if isinstance(place, list) else place.setdefault(name, {})
+        if not isinstance(place, dict | list):
+            raise ConfigError(f"'{name}' is a value, not a section", where="--set", value=override)
+    place[_index(place, last, override) if isinstance(place, list) else last] = value
 
 
 def split_override(override: str) -> tuple[str, Any]:
@@ -307,37 +281,18 @@ def split_override(override: str) -> tuple[str, Any]:
     return key.strip(), value
 
 
-def _descend(place: Any, parts: list[str], override: str) -> tuple[Any, list[str]]:
-    """Return the next section of a dotted key, and the remaining parts of the key."""
-    if isinstance(place, list):
-        index, used = _index(place, parts, override)
-        if used == len(parts):
-            raise ConfigError(f"'{'.'.join(parts)}' is a section, not a value", where="--set", value=override,
-                              remedy="name one of its settings")  # fmt: skip
-        below, parts = place[index], parts[used - 1 :]
-    else:
-        below = place.setdefault(parts[0], {})
-    if not isinstance(below, dict | list):
-        raise ConfigError(f"'{parts[0]}' is a value, not a section", where="--set", value=override)
-    return below, parts[1:]
-
-
-def _index(place: list[Any], parts: Sequence[str], override: str) -> tuple[int, int]:
-    """Return the list entry that the first parts of a key name, and how many parts: a name may contain dots."""
-    number = parts[0] if parts[0].isascii() and parts[0].isdigit() and len(parts[0]) < 10 else ""
-    if number and int(number) < len(place):
-        return int(number), 1
-    names = [_name_of(entry) for entry in place]
-    for used in range(len(parts), 0, -1):
-        if (name := ".".join(parts[:used])) in names:
-            return names.index(name), used
-    choices = [name for name in names if name]
-    near = difflib.get_close_matches(parts[0], choices, n=1)
+def _index(entries: list[Any], name: str, override: str) -> int:
+    """Return the place of the list entry with this name or number."""
+    if name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(entries):
+        return int(name)
+    if name in (names := [_name_of(entry) for entry in entries]):
+        return names.index(name)
+    choices = [one for one in names if one]
+    near = difflib.get_close_matches(name, choices, n=1)
     remedy = f"use {', '.join(choices)}, or " if choices else "use "
     raise ConfigError(
-        f"There is no {'model ' if choices else ''}'{parts[0]}' among these {len(place)}", where="--set",
-        value=override,
-        remedy=(f"did you mean '{near[0]}'? " if near else "") + f"{remedy}a number from 0 to {len(place) - 1}",
+        f"There is no {'model ' if choices else ''}'{name}' among these {len(entries)}", where="--set", value=override,
+        remedy=(f"did you mean '{near[0]}'? " if near else "") + f"{remedy}a number from 0 to {len(entries) - 1}",
     )
 
 

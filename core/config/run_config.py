@@ -30,9 +30,11 @@ from core.config.sections.execution import ExecutionConfig, ServingConfig, Upkee
 from core.config.sections.other_models import ClassificationConfig, EmbeddingConfig, PunctuationConfig, SweepConfig
 from core.environment import home_folder
 from core.sqlite_files import home_database
-from models.classification.spec import language_model_of, unlike_start
+from models.classification.spec import CLASSIFIERS, language_model_of, unlike_start
 from models.options import Seed
 from models.specs import (
+    KINDS,
+    SCORES_ONLY,
     MixtureSpec,
     ModelSpec,
     Name,
@@ -44,8 +46,6 @@ from models.specs import (
     parts_of,
 )
 
-UNTRAINED = ("ngram", "mixture", "cache", "neural_cache", "logistic", "bayes")
-"""Kinds of models whose fit does not depend on the seed."""
 MODELS: tuple[ModelSpec, ...] = (NGramSpec(), RecurrentSpec())
 """Models of a configuration that names none."""
 Model = Annotated[ModelSpec, Field(discriminator="kind")]
@@ -98,11 +98,12 @@ class RunConfig(Section):
             return options
         options = copy.deepcopy(options)
         sections = [_below(options, "source", "synthetic"), _below(options, "sweep")]
-        specs = options.setdefault("models", default_models())
-        classifiers = _below(options, "classification").get("models")
-        for spec in [*_listed(specs), *_listed(classifiers)]:
-            if isinstance(spec, dict) and spec.get("kind") not in UNTRAINED:
-                sections.append(spec if spec.get("kind") == "tfidf" else _below(spec, "training"))
+        models, classifiers = options.setdefault("models", default_models()), _below(options, "classification")
+        for specs, kinds in ((models, KINDS), (classifiers.get("models"), CLASSIFIERS)):
+            for spec in specs if isinstance(specs, list) else ():
+                kind = str(spec.get("kind")) if isinstance(spec, dict) else ""
+                fields = getattr(kinds.get(kind, [None])[0], "__pydantic_fields__", {})
+                sections += [spec] if "seed" in fields else [_below(spec, "training")] if "training" in fields else []
         for section in sections:
             section.setdefault("seed", options["seed"])
         return options
@@ -122,9 +123,9 @@ class RunConfig(Section):
                 raise ValueError(f"model {spec.name!r} needs vocabulary {spec.vocabulary!r}; there are {vocabularies}")
             require_parts(spec, self.models)
             self._require_vectors(spec)
-            if isinstance(spec, NGramSpec) and spec.smoothing == "stupid_backoff":
+            if isinstance(spec, NGramSpec) and spec.smoothing in SCORES_ONLY:
                 raise ValueError(
-                    f"model {spec.name!r} has smoothing 'stupid_backoff', which gives scores, not probabilities, so "
+                    f"model {spec.name!r} has smoothing {spec.smoothing!r}, which gives scores, not probabilities, so "
                     "it has no perplexity; choose another method (`reviewlm models ngram fit` knows this one too)"
                 )
         self._require_classifiers()
@@ -212,10 +213,6 @@ class RunConfig(Section):
     def tracking_address(self) -> str:
         """Address of the MLflow server or database that runs and models are written to."""
         return self.execution.tracking_uri or home_database(self.home)
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def default_models() -> list[dict[str, Any]]:

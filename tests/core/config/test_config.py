@@ -42,11 +42,11 @@ def test_an_unknown_key_is_an_error_that_names_the_nearest_valid_one(override: s
 @pytest.mark.parametrize(
     ("override", "where", "said"),
     [
-        ("models.1.hidden=650", "models.1.hidden", ["models.2.hidden"]),
-        ("models.5.training.nonlinearity=relu", "models.5.training.nonlinearity", ["there is models.5.nonlinearity"]),
-        ("sweep.learning_rate=0.1", "sweep.learning_rate", ["there is models.2.training.learning_rate"]),
-        ("models.5.training.seeds=3", "models.5.training.seeds", ["did you mean 'seed'?", "there is sweep.seeds"]),
-        ("models.1.zzz=1", "models.1.zzz", ["settings of models.1: kind, name, vocabulary, order"]),
+        ("models.1.hidden=650", "models.kn5.hidden", ["models.nplm.hidden"]),
+        ("models.5.training.nonlinearity=1", "models.lstm.training.nonlinearity", ["models.lstm.nonlinearity"]),
+        ("sweep.learning_rate=0.1", "sweep.learning_rate", ["there is models.nplm.training.learning_rate"]),
+        ("models.5.training.seeds=3", "models.lstm.training.seeds", ["did you mean 'seed'?", "there is sweep.seeds"]),
+        ("models.1.zzz=1", "models.kn5.zzz", ["settings of models.kn5: kind, name, vocabulary, order"]),
         ("models.lstm.hiden=3", "models.lstm.hiden", ["did you mean 'hidden'?"]),
     ],
 )  # fmt: skip
