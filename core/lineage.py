@@ -22,18 +22,7 @@ from typing import Any
 
 from core.config.sections.data import UNKNOWN
 from core.errors import ArtifactError, Damaged
-from core.manifest import (
-    CHANGED,
-    GONE,
-    MANIFEST,
-    canonical,
-    differing_files,
-    flat,
-    hash_of,
-    sealed,
-    to_json,
-    unsealed,
-)
+from core.manifest import CHANGED, GONE, MANIFEST, canonical, differing_files, flat, hash_of, sealed, unsealed
 from core.provenance import made_with
 
 FORMAT = 1
@@ -180,7 +169,7 @@ class Lineage:
         digests: dict[str, str] = {}
         for step in self.steps:
             before = {name: digests.get(step.made_by.get(name, ""), value) for name, value in step.inputs.items()}
-            about = {"stage": step.stage, "version": step.version, "options": to_json(step.options)}
+            about = {"stage": step.stage, "version": step.version, "options": step.options}
             digests[step.key] = hash_of({**about, "inputs": before, "files": step.hashes})
         return digests
 
@@ -193,12 +182,12 @@ class Lineage:
         sources = sorted((source.kind, source.name, source.sha256) for source in self.sources)
         chosen = {name: section for name, section in self.configuration.items() if name not in APART}
         about = {"format": FORMAT, "model": self.model, "kind": self.kind, "bundle": self.bundle, "fit": self.fit}
-        return hash_of({**about, "links": self.links(), "sources": sources, "configuration": to_json(chosen)})
+        return hash_of({**about, "links": self.links(), "sources": sources, "configuration": chosen})
 
     def to_json(self) -> str:
         """Return the record as JSON, with a checksum of all of it."""
         values = sealed({"format": FORMAT, "root": self.root, **asdict(self)})
-        return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
+        return json.dumps(values, indent=1, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str, where: str = "") -> Lineage:
@@ -394,7 +383,7 @@ def changed_identity(then: Step, now: Step) -> tuple[str, ...]:
     """Return the differences of version, options and inputs between two steps of one stage, one sentence each."""
     differences = [f"version {then.version} then, {now.version} now"] if then.version != now.version else []
     for what in ("options", "inputs"):
-        before, after = (flat(to_json(getattr(step, what))) for step in (then, now))
+        before, after = (flat(getattr(step, what)) for step in (then, now))
         for name in _differing(before, after):
             differences.append(f"{what}: {name} {_shown(before, name)} then, {_shown(after, name)} now")
     return tuple(differences)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,27 +14,13 @@ CHECKSUM = "checksum"
 """Key of the SHA-256 of everything else in a manifest."""
 GONE, CHANGED = "gone", "changed"
 """States of a file that differs from its manifest."""
-NO_NUMBER = "__float__"
-"""Key that encodes an infinity in the facts; no stage has a fact with this name."""
-
 
 def canonical(value: object) -> str:
-    """Return the unique JSON text of *value* (sorted keys, no spaces, no NaN), to be hashed."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """Return the unique JSON text of *value* (sorted keys, no spaces), to be hashed.
 
-
-def to_json(value: Any) -> Any:
-    """Return facts with `{"__float__": "inf"}` for numbers that JSON cannot write: a perplexity may be infinite."""
-    if isinstance(value, Mapping):
-        return {name: to_json(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_json(inner) for inner in value]
-    return {NO_NUMBER: str(value)} if isinstance(value, float) and not isfinite(value) else value
-
-
-def from_json(value: dict[str, Any]) -> Any:
-    """Undo `to_json`; an object hook for `json.loads`."""
-    return float(value[NO_NUMBER]) if value.keys() == {NO_NUMBER} else value
+    An infinite figure is written as Python's `Infinity`: a perplexity may be infinite.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def hash_of(value: object) -> str:
@@ -45,7 +30,7 @@ def hash_of(value: object) -> str:
 
 def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values in the form of JSON, with a checksum of all of them."""
-    plain = json.loads(canonical(to_json(values)))  # turns keys into strings, as they are when read back
+    plain = json.loads(canonical(values))  # turns keys into strings, as they are when read back
     return {**plain, CHECKSUM: hash_of(plain)}
 
 
@@ -56,17 +41,13 @@ def unsealed(text: str) -> dict[str, Any]:
         ValueError: It is no JSON object, or was changed after it was written.
     """
     try:
-        plain = json.loads(text)
-        if not isinstance(plain, dict):
+        values = json.loads(text)
+        if not isinstance(values, dict):
             raise ValueError("it is not a JSON object")
-        if plain.pop(CHECKSUM, None) != hash_of(plain):
+        if values.pop(CHECKSUM, None) != hash_of(values):
             raise ValueError("it was changed since it was written: its checksum differs")
-        values = dict(json.loads(text, object_hook=from_json))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    except (OverflowError, TypeError) as error:  # a number of hundreds of digits where an infinity is expected
-        raise ValueError(f"a value is not a number: {error}") from error
-    del values[CHECKSUM]
     return values
 
 

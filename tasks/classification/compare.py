@@ -18,7 +18,7 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.errors import ConfigError, EmptyInput, InputError, converted_errors
-from core.manifest import seconds_of, to_json
+from core.manifest import seconds_of
 from core.store import Artifact, Built
 from corpus.splitting.split import TABLE, scan_split
 from evaluation.classification.compare import classifier_rows
@@ -110,7 +110,7 @@ def compare_classifiers(
         held = {model.name: predicted(names, predictions_of(model.validation)) for model in models}
         rows = classifier_rows(test, baseline, **drawn)
         stored = {"rows": rows, "validation": {name: figures(one).to_dict() for name, one in held.items()}}
-        (work / COMPARED_FILE).write_text(json.dumps(to_json(stored), indent=1, allow_nan=False), encoding="utf-8")
+        (work / COMPARED_FILE).write_text(json.dumps(stored, indent=1), encoding="utf-8")
         return {"classifiers": len(models), "reviews": len(next(iter(test.values())))}
 
     inputs = {f"{model.name} {split}": getattr(model, split).digest for model in models for split in HELD_OUT}
