@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from core.config.run_config import RunConfig
-from core.environment import available_cores, chosen_device
+from core.environment import available_cores
 from core.errors import ClusterFailed, ConfigError
 from core.processes import interrupts
 from models.base import ModelError
@@ -223,13 +223,3 @@ def fan_out(config: RunConfig) -> FanOut:
     if config.execution.cluster:
         return RayEngine(config.execution.cluster).ordered
     return partial(ordered, workers=config.execution.threads or available_cores())
-
-
-def fan_out_scores(config: RunConfig) -> FanOut:
-    """Return the executor for batches that a model scores; errors as for `fan_out`.
-
-    Instead of threads and beside a GPU it is this thread: the products of a model use all cores, or the GPU, already.
-    """
-    if not config.execution.cluster or chosen_device(config.execution.device) != "cpu":
-        return map
-    return fan_out(config)

@@ -211,7 +211,10 @@ def device_for(config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Itera
 
 
 def is_neural(spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()) -> bool:
-    """Return False for n-gram models, mixtures of them alone, and classifiers that count; parts as in `device_for`."""
+    """Return whether a model is a network or holds one; parts as in `device_for`.
+
+    A model whose parts are not known counts as one that does: a mixture of n-gram models alone only with its parts.
+    """
     models: list[Any] = [spec, *parts]
     return any(hasattr(one, "training") for one in models) or any(parts_of(one) for one in models[len(models) > 1 :])
 

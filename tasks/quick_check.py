@@ -45,7 +45,7 @@ from tasks.data.prepare import (
 )
 from tasks.evaluation.evaluate import Measured, audit, observe, score, write_samples
 from tasks.evaluation.intervals import compare
-from tasks.fitting.fit import build_fit, fitted_parts, plan_fit
+from tasks.fitting.fit import fitted_parts, plan_fit
 from tasks.fitting.fit_worker import run as fit_here
 from tasks.fitting.job import FitJob, Fitted, LanguageModelJob, Report
 from tasks.stage import Stage
@@ -142,9 +142,7 @@ def _fitted(config: RunConfig, spec: ModelSpec, prepared: Prepared, fitted: Mapp
         with converted_errors(job.spec.name):
             return fit_here(job, report)
 
-    parts = fitted_parts(spec, fitted) or {}
-    plan = plan_fit(config, spec, prepared, parts)
-    built = build_fit(config, plan, prepared, lambda journal: None, parts, run)
+    built = plan_fit(config, spec, prepared, fitted_parts(spec, fitted)).build(run=run)
     return Fitted(spec, built.artifact, "", built.reused)
 
 

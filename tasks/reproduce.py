@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from time import time
@@ -37,7 +36,7 @@ from tasks.data.prepare import (
 )
 from tasks.embed import START_VECTORS, rows_of_file
 from tasks.evaluation.evaluate import draw_samples, score_bundle
-from tasks.fitting.fit import LABELS, build_fit, plan_of
+from tasks.fitting.fit import LABELS, FitPlan
 from tasks.fitting.job import BUNDLE_FOLDER, FIT_CLASSIFIER, Fitted
 from tasks.fitting.warm_start import INPUT, Start
 from tasks.gather import PART, facts_of
@@ -176,13 +175,12 @@ class Reproduction:
         of_parts = [name for name in step.inputs if name.startswith(PART)]
         parts = {name.removeprefix(PART): self.fitted[step.made_by[name]] for name in of_parts}
         made = {name: self._of(step, name) for name in (START_VECTORS, LABELS) if name in step.made_by}
-        plan = plan_of(config, spec, tokens, parts, made)
-        if sha256 := step.inputs.get(INPUT, ""):
-            plan = replace(plan, start=Start(self.weights[sha256], sha256), inputs=plan.inputs | {INPUT: sha256})
         learned = next(artifact for artifact in self.made.values() if artifact.stage == "vocabulary")
         # A fit does not use the data card, so it is not reproduced; the clean reviews take its place.
         prepared = Prepared(self._clean(), self._clean(), {spec.vocabulary: learned}, {spec.vocabulary: tokens})
-        artifact = build_fit(config, plan, prepared, lambda journal: None, parts).artifact
+        sha256 = step.inputs.get(INPUT, "")
+        start = Start(self.weights[sha256], sha256) if sha256 else Start()
+        artifact = FitPlan(config, spec, prepared, parts, made, start).build().artifact
         self.fitted[step.key] = Fitted(spec, artifact, "", False)
         return artifact
 

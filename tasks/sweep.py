@@ -46,7 +46,7 @@ from models.base import perplexity
 from models.specs import NPLMSpec, RecurrentSpec, identity
 from tasks.data.prepare import Prepared
 from tasks.embed import start_vectors
-from tasks.fitting.fit import EnoughSeen, build_fit, fit_version, plan_fit
+from tasks.fitting.fit import EnoughSeen, fit_version, plan_fit
 from tasks.fitting.fit_process import interrupted
 from tasks.fitting.warm_start import champion_digest
 from tasks.search_space import Space, chosen_model, parse_space, to_write, with_options
@@ -212,7 +212,7 @@ def _fitted(
     try:
         fit = plan_fit(plan.config, with_options(plan.base, values), prepared)
         options = parameters_of(plan.config, fit.spec, prepared)
-        artifact = build_fit(plan.config, fit, prepared, watch).artifact
+        artifact = fit.build(watch).artifact
         facts, journal = artifact.facts["summary"], artifact.folder / JOURNAL
         watch(journal)
     except EnoughSeen as seen:

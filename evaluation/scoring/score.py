@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +21,6 @@ from corpus.splitting.certificate import reviews_digest
 from evaluation.scoring.metrics import Figures, figures_of, policies
 from models.base import adaptation_of
 from models.streams import side_by_side
-from models.threads import FanOut
 from models.tokens.special import BOS
 
 if TYPE_CHECKING:
@@ -49,7 +46,6 @@ class ScoringWindow(NamedTuple):
 def score_stream(
     bundle: Bundle, stream: TokenStream, folder: Path | None = None, *, observed: Sequence[int] = (),
     tokens_per_batch: int = TOKENS_PER_BATCH, report: Callable[[int, int], None] = lambda done, total: None,
-    fan_out: FanOut = map, bundle_folder: Path | None = None,
 ) -> pl.DataFrame:  # fmt: skip
     """Score every review of a stream.
 
@@ -64,8 +60,6 @@ def score_stream(
             `token_nats.parquet` in that folder: review_id, position (0 is the first token of the text), nats.
         tokens_per_batch: Positions per call of the model.
         report: Called after each batch with the number of reviews done and their total.
-        fan_out: Who scores the batches.
-        bundle_folder: Folder of the bundle, from which other processes open it.
 
     Returns:
         One row per review in the order of the stream: the columns of `stream.documents` (review_id, stars, bytes,
@@ -81,11 +75,12 @@ def score_stream(
     tokens_D, keep_D, done = np.zeros(len(stream), np.int64), np.zeros(len(stream), bool), 0
     keep_D[list(observed)] = True
     nats_D, kept = np.zeros(len(stream)), list[np.ndarray]()
-    score = partial(_scored, Opened(bundle, stream, bundle_folder), tokens_per_batch)
-    some_reviews = ((rows_B, keep_D[rows_B]) for rows_B in side_by_side(np.diff(stream.offsets), tokens_per_batch))
-    for rows_B, tokens_B, nats_B, tokens in fan_out(score, some_reviews):
-        tokens_D[rows_B], nats_D[rows_B] = tokens_B, nats_B
-        kept += tokens
+    for rows_B in side_by_side(np.diff(stream.offsets), tokens_per_batch):
+        for window, nats_BT in _scores(bundle, stream, rows_B, tokens_per_batch):
+            tokens_D[rows_B] += np.count_nonzero(window.scored_BT, axis=1)
+            nats_D[rows_B] += nats_BT.sum(axis=1)
+            if (keep_B := keep_D[rows_B]).any():
+                kept.append(_kept(window, nats_BT, keep_B))
         done += len(rows_B)
         report(done, len(stream))
     _require_each_token_once(tokens_D, stream)
@@ -97,60 +92,20 @@ def score_stream(
     return rows
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A bundle and a stream. Another process gets their folders instead, and opens them once for each content."""
-
-    bundle: Bundle
-    stream: TokenStream
-    folder: Path | None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _opened, (self.folder, self.bundle.digest, self.stream.folder)
-
-
-@lru_cache(maxsize=1)
-def _opened(bundle: Path, digest: str, stream: Path) -> Opened:
-    from models.bundles.bundle import load_bundle
-    from models.streams import TokenStream
-
-    return Opened(load_bundle(bundle, check_probes=False), TokenStream.open(stream), bundle)
-
-
-Part = tuple[np.ndarray, np.ndarray]
-"""Positions of some reviews in the stream, and which of them are observed."""
-
-
-def _scored(
-    opened: Opened, width: int, part: Part
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Return positions, numbers of scored tokens and nats of some reviews, and the tokens that are kept one by one."""
-    rows_B, keep_B = part
-    tokens_B, nats_B, kept = np.zeros(len(rows_B), np.int64), np.zeros(len(rows_B)), list[np.ndarray]()
-    for window, nats_BT in _scores(opened.bundle, opened.stream, rows_B, width):
-        tokens_B += np.count_nonzero(window.scored_BT, axis=1)
-        nats_B += nats_BT.sum(axis=1)
-        if keep_B.any():
-            kept.append(_kept(window, nats_BT, keep_B))
-    return rows_B, tokens_B, nats_B, kept
-
-
 def record_scores(
     bundle: Bundle, stream: TokenStream, folder: Path, observed: Sequence[int] = (),
-    report: Callable[[int, int], None] = lambda done, total: None, fan_out: FanOut = map,
-    bundle_folder: Path | None = None,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Score every review of a stream into a folder: `scores.parquet`, `token_nats.parquet`, `figures.json`.
 
     Args:
-        bundle, stream, folder, observed, report, fan_out, bundle_folder: See `score_stream`.
+        bundle, stream, folder, observed, report: See `score_stream`.
 
     Returns:
         The figures of all reviews, a digest that identifies these reviews, and the wall seconds of scoring.
     """
     began = perf_counter()
-    rows = score_stream(bundle, stream, folder, observed=observed, report=report, fan_out=fan_out,
-                        bundle_folder=bundle_folder)  # fmt: skip
+    rows = score_stream(bundle, stream, folder, observed=observed, report=report)
     seconds = perf_counter() - began
     whole, vocabulary = figures_of_bundle(rows, bundle), bundle.vocabulary
     stated = policies(whole.boundary, vocabulary.digest, vocabulary.unit, whole.adaptation)

@@ -28,7 +28,6 @@ from models.specs import parts_of
 from models.streams import TokenStream
 from models.threads import return_freed
 from models.tokens.vocabulary import Vocabulary
-from tasks.cluster import fan_out_scores
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, check_table, tokenize
 from tasks.evaluation.fork_server import ModelWork
 from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE, SUGGESTIONS_FILE, audited, drawn, observed
@@ -161,8 +160,7 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
         with progress(label, len(TokenStream.open(job.tokens)), "reviews") as report:
             if cluster:
                 return {**cluster(job, lambda news: report(news.step)), MADE_ELSEWHERE: cluster.made_by}
-            options = {"job": job, "engine": fan_out_scores(config)}
-            return with_model(ModelWork(scored, label, bundle_folder, work, options), opened, report)
+            return with_model(ModelWork(scored, label, bundle_folder, work, {"job": job}), opened, report)
 
     with OpenBundle(config, bundle_folder) as opened:
         return run_stage(config, "score", chosen, inputs, make, label)

@@ -16,7 +16,6 @@ from core.store import Artifact
 from evaluation.scoring.score import drawn_reviews, record_scores
 from models.bundles.bundle import Bundle, load_bundle
 from models.streams import TokenStream
-from models.threads import FanOut
 from tasks.evaluation.fork_server import Report
 from tasks.fitting.job import Job
 from training.context import FitProgress
@@ -68,12 +67,8 @@ def is_worth_handing_over(config: RunConfig, bundle_folder: Path, tokens: Artifa
     return weights * int(tokens.facts["tokens"]) >= LEAST_WORK
 
 
-def scored(bundle: Bundle, report: Report, work: Path, job: ScoreJob, engine: FanOut = map) -> dict[str, Any]:
-    """Score the stream of a job into *work*, as a function for a `ModelWork`; return the facts of the scores.
-
-    Args:
-        engine: Scores the batches, see `record_scores`.
-    """
+def scored(bundle: Bundle, report: Report, work: Path, job: ScoreJob) -> dict[str, Any]:
+    """Score the stream of a job into *work*, as a function for a `ModelWork`; return the facts of the scores."""
     stream = TokenStream.open(job.tokens)
     reviews = drawn_reviews(stream, job.observed_reviews, job.seed).tolist()
-    return record_scores(bundle, stream, work, reviews, lambda done, total: report(done), engine, job.model)
+    return record_scores(bundle, stream, work, reviews, lambda done, total: report(done))

@@ -59,23 +59,23 @@ class EnoughSeen(Exception):
 
 @dataclass(frozen=True)
 class FitPlan:
-    """Everything that determines a fit's digest, and where it starts from.
+    """A fit: everything that determines its digest, and where it starts from.
 
     Args:
+        config: Settings of the run.
         spec: The model; of a classifier, with the labels.
-        options: Options of its stage.
-        inputs: Digests of what the fit reads, by name.
+        prepared: Its data.
+        parts: The fitted parts of the model by name.
+        made: Word vectors and labels that it reads, by the name of the input.
         start: The weights of a warm start.
-        vectors: Folder of the word vectors that its embedding starts from.
-        labels: Folder with the labels of a classifier that predicts a field of the files.
     """
 
+    config: RunConfig
     spec: FittedSpec
-    options: dict[str, Any]
-    inputs: dict[str, str]
+    prepared: Prepared
+    parts: Mapping[str, Fitted] = field(default_factory=dict)
+    made: Mapping[str, Artifact] = field(default_factory=dict)
     start: Start = field(default_factory=Start)
-    vectors: Path | None = None
-    labels: Path | None = None
 
     @property
     def stage(self) -> str:
@@ -83,9 +83,101 @@ class FitPlan:
         return FIT_CLASSIFIER if isinstance(self.spec, ClassifierOptions) else FIT
 
     @property
+    def options(self) -> dict[str, Any]:
+        """Options of its stage; those of a classifier also say what it predicts."""
+        chosen = self.config.classification
+        predicted = {
+            "label": chosen.label, "train_reviews": chosen.train_reviews,
+            "drawn_by": self.config.seed if chosen.train_reviews else None,
+        }  # fmt: skip
+        return identity(self.spec) | (predicted if self.stage == FIT_CLASSIFIER else {})
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Digests of what the fit reads, by name."""
+        tokens = self.prepared.tokens[self.spec.vocabulary]
+        inputs = {split: tokens[split].digest for split in ("train", "validation")}
+        inputs |= {f"{PART}{name}": bundle_digest(part.bundle) for name, part in self.parts.items()}
+        inputs |= {name: artifact.digest for name, artifact in self.made.items()}
+        return inputs | ({INPUT: self.start.digest} if self.start.digest else {})
+
+    @property
     def digest(self) -> str:
         """Digest of the fitted model's artifact."""
         return Store.digest(self.stage, fit_version(self.spec, self.stage), self.options, self.inputs)
+
+    @property
+    def parts_of_it(self) -> list[Any]:
+        """Specs of its parts."""
+        return [part.spec for part in self.parts.values()]
+
+    def job(self, work: Path, pace: Pace | None = None) -> FitJob:
+        """Return the job that fits it in a folder; with *pace*, of the part of its training before the decay."""
+        config, spec, inputs = self.config, self.spec, self.inputs
+        ranks, chosen = ranks_of(config, spec), config.classification
+        tokens, vocabulary = self.prepared.tokens[spec.vocabulary], self.prepared.vocabularies[spec.vocabulary]
+        lineage: dict[str, Any] = {name: inputs[name] for name in (INPUT, START_VECTORS) if name in inputs}
+        if self.parts:
+            lineage["parts"] = {name: inputs[f"{PART}{name}"] for name in self.parts}
+        folders = {name: artifact.folder for name, artifact in self.made.items()}
+        shared: dict[str, Any] = {
+            "spec": spec, "vocabulary": vocabulary.folder / VOCABULARY_FILE, "train": tokens["train"].folder,
+            "validation": tokens["validation"].folder, "work": work,
+            "facts": {"fit_digest": self.digest, "clean_digest": self.prepared.clean.digest, **lineage},
+            "device": device_for(config, spec, self.parts_of_it), "ranks": ranks,
+            "threads": max(1, threads_of(config) // ranks),
+            "parts": {name: part.bundle for name, part in self.parts.items()}, "vectors": folders.get(START_VECTORS),
+        }  # fmt: skip
+        if isinstance(spec, ClassifierOptions):
+            return ClassifierJob(
+                **shared, label=chosen.label, labels=folders.get(LABELS), train_reviews=chosen.train_reviews,
+                seed=config.seed,
+            )  # fmt: skip
+        # The cluster counts n-grams.
+        cluster = address_for_children(config.execution.cluster) if spec.kind == "ngram" else None
+        return LanguageModelJob(**shared, cluster=cluster, init_weights=self.start.folder, pace=pace)
+
+    def build(self, listen: Callable[[Path], None] = lambda journal: None, run: RunJob | None = None) -> Built:
+        """Return the artifact of the fit; if the store does not have it, fit it in a child process.
+
+        *listen* is called at every progress message with the path of the journal, which may not exist yet. *run* runs
+        the job, by default in a child process, or on a node of `execution.cluster` if it is a network or holds one;
+        `reviewlm check` fits tiny models in its own process.
+
+        Raises:
+            FitError, InputError, RankFailed: See `run_job`.
+            EnoughSeen: Raised by *listen*.
+        """
+        config, spec = self.config, self.spec
+        away = run is None and config.execution.cluster and is_neural(spec, self.parts_of_it)
+        cluster = ClusterRun(config, _only_kind(spec)) if away else None
+
+        def make(work: Path) -> dict[str, Any]:
+            job = self.job(work)
+            slot = nullcontext(()) if cluster else gpu_slot(job.device, job.ranks)
+            runs = cluster or run or run_job
+            with slot as gpus, progress(spec.name, 1, "tokens") as report:
+
+                def heard(news: FitProgress) -> None:
+                    report(news.step, news.figures, total=news.total)
+                    listen(work / JOURNAL)
+
+                try:
+                    summary = runs(replace(job, gpus=gpus), heard)
+                except (EnoughSeen, Diverged):  # resuming from the last state would diverge again
+                    for leftover in work.iterdir():
+                        remove(leftover)
+                    raise
+            for leftover in work.glob("checkpoint*"):
+                remove(leftover)
+            label = {"label": job.label} if isinstance(job, ClassifierJob) else {}
+            facts = {"name": spec.name, "kind": spec.kind, **label, "summary": dict(summary)}
+            return {**facts, MADE_ELSEWHERE: cluster.made_by} if cluster else facts
+
+        trained = hasattr(spec, "training")  # only such a fit writes checkpoints
+        return run_stage(
+            config, self.stage, self.options, self.inputs, make, spec.name, resumable=trained, kind=_only_kind(spec)
+        )
 
 
 @stage("fit", run_name="fit {spec.name}")
@@ -103,7 +195,7 @@ def fit(
     rebuilt = plan.stage in config.execution.rebuild
     there = not rebuilt and store_of(config).find_usable(plan.stage, plan.digest) is not None
     with open_model_run(config, plan.spec, plan.digest, prepared, parent_run_id, there) as run:
-        built = build_fit(config, plan, prepared, now_and_then(run.forward), parts)
+        built = plan.build(now_and_then(run.forward))
         run.complete(built.artifact, BUNDLE_FOLDER)
     if plan.start.note and not run.known:
         run.tracker.set_tags(run.run_id, {START_TAG: plan.start.note})
@@ -146,91 +238,12 @@ def plan_fit(
     """
     if isinstance(spec, ClassifierOptions):
         spec = replace(spec, labels=prepared.label_names)
-    made = {START_VECTORS: start_vectors(config, spec, prepared)}
-    made |= {LABELS: prepared.labels} if isinstance(spec, ClassifierOptions) else {}
-    plan = plan_of(config, spec, prepared.tokens[spec.vocabulary], parts or {}, made)
-    start = starting_point(config, spec, prepared.vocabularies[spec.vocabulary], plan.inputs)
-    return replace(plan, start=start, inputs=plan.inputs | ({INPUT: start.digest} if start.digest else {}))
-
-
-def plan_of(
-    config: RunConfig, spec: FittedSpec, tokens: Mapping[str, Artifact], parts: Mapping[str, Fitted],
-    made: Mapping[str, Artifact | None],
-) -> FitPlan:  # fmt: skip
-    """Return the plan of a fit with fresh weights.
-
-    Args:
-        parts: The fitted parts of the model by name.
-        made: Word vectors and labels that it reads, by the name of the input.
-    """
-    inputs = {split: tokens[split].digest for split in ("train", "validation")}
-    inputs |= {f"{PART}{name}": bundle_digest(part.bundle) for name, part in parts.items()}
-    inputs |= {name: artifact.digest for name, artifact in made.items() if artifact}
-    folders = {name: artifact.folder for name, artifact in made.items() if artifact}
-    options = options_of(config, spec)
-    return FitPlan(spec, options, inputs, vectors=folders.get(START_VECTORS), labels=folders.get(LABELS))
-
-
-def options_of(config: RunConfig, spec: FittedSpec) -> dict[str, Any]:
-    """Return the options of the stage that fits a model; those of a classifier also say what it predicts."""
-    if not isinstance(spec, ClassifierOptions):
-        return identity(spec)
-    chosen = config.classification
-    return {
-        **identity(spec), "label": chosen.label, "train_reviews": chosen.train_reviews,
-        "drawn_by": config.seed if chosen.train_reviews else None,
-    }  # fmt: skip
-
-
-def build_fit(
-    config: RunConfig, plan: FitPlan, prepared: Prepared, listen: Callable[[Path], None],
-    parts: Mapping[str, Fitted] | None = None, run: RunJob | None = None,
-) -> Built:
-    """Return the artifact of a planned fit; if the store does not have it, fit it in a child process.
-
-    *listen* is called at every progress message with the path of the journal, which may not exist yet. *run* runs the
-    job, by default in a child process; `reviewlm check` fits tiny models in its own.
-
-    Raises:
-        FitError, InputError, RankFailed: See `run_job`.
-        EnoughSeen: Raised by *listen*.
-    """
-    spec = plan.spec
-    away = run is None and is_handed_over(config, spec, parts)
-    cluster = ClusterRun(config, _only_kind(spec)) if away else None
-
-    def make(work: Path) -> dict[str, Any]:
-        job = job_of(config, plan, prepared, work, parts)
-        slot = nullcontext(()) if cluster else gpu_slot(job.device, job.ranks)
-        runs = cluster or run or run_job
-        with slot as gpus, progress(spec.name, 1, "tokens") as report:
-
-            def heard(news: FitProgress) -> None:
-                report(news.step, news.figures, total=news.total)
-                listen(work / JOURNAL)
-
-            try:
-                summary = runs(replace(job, gpus=gpus), heard)
-            except (EnoughSeen, Diverged):  # resuming from the last state would diverge again
-                for leftover in work.iterdir():
-                    remove(leftover)
-                raise
-        for leftover in work.glob("checkpoint*"):
-            remove(leftover)
-        label = {"label": job.label} if isinstance(job, ClassifierJob) else {}
-        facts = {"name": spec.name, "kind": spec.kind, **label, "summary": dict(summary)}
-        return {**facts, MADE_ELSEWHERE: cluster.made_by} if cluster else facts
-
-    trained = hasattr(spec, "training")  # only such a fit writes checkpoints
-    return run_stage(
-        config, plan.stage, plan.options, plan.inputs, make, spec.name, resumable=trained,
-        kind=_only_kind(spec),
-    )  # fmt: skip
-
-
-def is_handed_over(config: RunConfig, spec: FittedSpec, parts: Mapping[str, Fitted] | None = None) -> bool:
-    """Return whether the nodes of `execution.cluster` fit a model: only networks, and models that hold one."""
-    return bool(config.execution.cluster) and is_neural(spec, [part.spec for part in (parts or {}).values()])
+    vectors = start_vectors(config, spec, prepared)
+    made = {START_VECTORS: vectors} if vectors else {}
+    if isinstance(spec, ClassifierOptions) and prepared.labels:
+        made[LABELS] = prepared.labels
+    plan = FitPlan(config, spec, prepared, parts or {}, made)
+    return replace(plan, start=starting_point(config, spec, prepared.vocabularies[spec.vocabulary], plan.inputs))
 
 
 def fit_version(spec: FittedSpec, stage: str = FIT) -> str:
@@ -241,32 +254,6 @@ def fit_version(spec: FittedSpec, stage: str = FIT) -> str:
 def _only_kind(spec: FittedSpec) -> str:
     """Return the kind of a model that opens no others; "" for a model with parts."""
     return "" if parts_of(spec) else spec.kind
-
-
-def job_of(
-    config: RunConfig, plan: FitPlan, prepared: Prepared, work: Path, parts: Mapping[str, Fitted] | None = None,
-    pace: Pace | None = None,
-) -> FitJob:  # fmt: skip
-    """Return the job of a planned fit; with *pace*, of the part of its training before the decay."""
-    spec, ranks, chosen = plan.spec, ranks_of(config, plan.spec), config.classification
-    tokens, vocabulary = prepared.tokens[spec.vocabulary], prepared.vocabularies[spec.vocabulary]
-    lineage: dict[str, Any] = {name: plan.inputs[name] for name in (INPUT, START_VECTORS) if name in plan.inputs}
-    if made_of := {name.removeprefix(PART): plan.inputs[name] for name in plan.inputs if name.startswith(PART)}:
-        lineage["parts"] = made_of
-    shared: dict[str, Any] = {
-        "spec": spec, "vocabulary": vocabulary.folder / VOCABULARY_FILE, "train": tokens["train"].folder,
-        "validation": tokens["validation"].folder, "work": work,
-        "facts": {"fit_digest": plan.digest, "clean_digest": prepared.clean.digest, **lineage},
-        "device": device_for(config, spec, [part.spec for part in (parts or {}).values()]),
-        "ranks": ranks, "threads": max(1, threads_of(config) // ranks),
-        "parts": {name: part.bundle for name, part in (parts or {}).items()}, "vectors": plan.vectors,
-    }  # fmt: skip
-    if isinstance(spec, ClassifierOptions):
-        return ClassifierJob(
-            **shared, label=chosen.label, labels=plan.labels, train_reviews=chosen.train_reviews, seed=config.seed
-        )
-    cluster = address_for_children(config.execution.cluster) if spec.kind == "ngram" else None  # it counts n-grams
-    return LanguageModelJob(**shared, cluster=cluster, init_weights=plan.start.folder, pace=pace)
 
 
 def fitted_parts(spec: FittedSpec, fitted: Mapping[str, Fitted]) -> dict[str, Fitted] | None:

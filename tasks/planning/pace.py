@@ -18,7 +18,7 @@ from typing import Any
 from core.config.run_config import RunConfig
 from models.specs import RecurrentSpec, identity
 from tasks.data.prepare import Prepared
-from tasks.fitting.fit import job_of, plan_fit, remove
+from tasks.fitting.fit import plan_fit, remove
 from tasks.fitting.fit_process import run_job
 from tasks.limits import gpu_slot
 from tasks.planning.plan import PlanRequest, RunPlan
@@ -50,7 +50,7 @@ def keep_time(config: RunConfig, request: PlanRequest, plan: RunPlan, prepared: 
         seconds = max(LEAST_SHARE * network.seconds + plan.after, left)
         speed = plan.tokens_per_second * token_cost(*PROBE) / token_cost(spec.hidden, spec.embedding)
         pace = Pace(seconds, after=plan.after, tokens_per_second=speed)
-        job = job_of(config, plan_fit(config, spec, prepared), prepared, work, pace=pace)
+        job = plan_fit(config, spec, prepared).job(work, pace)
         with gpu_slot(job.device, job.ranks) as gpus, progress(spec.name, 1, "tokens") as report:
             job = replace(job, gpus=gpus)
             summary = run_job(job, lambda news: report(news.step, news.figures, total=news.total))

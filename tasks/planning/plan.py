@@ -36,7 +36,7 @@ from core.store import Artifact
 from models.specs import ModelSpec, NGramSpec, RecurrentSpec, identity
 from models.streams import TokenStream
 from tasks.data.prepare import Prepared
-from tasks.fitting.fit import build_fit, job_of, plan_fit, threads_of
+from tasks.fitting.fit import plan_fit, threads_of
 from tasks.fitting.fit_process import run_job
 from tasks.limits import gpu_slot
 from tasks.planning.rule import (
@@ -236,10 +236,7 @@ def make_plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepar
     baseline = _baseline(config)
     # This law was measured beside a model of all n-grams.
     fits = {"baseline": baseline, "reference": replace(baseline, min_documents=1)}
-    fitted = {
-        name: build_fit(config, plan_fit(config, spec, prepared), prepared, lambda journal: None).artifact
-        for name, spec in fits.items()
-    }
+    fitted = {name: plan_fit(config, spec, prepared).build().artifact for name, spec in fits.items()}
 
     def make(work: Path) -> dict[str, Any]:
         return _choose(config, request, dataset, prepared, fitted).to_dict()
@@ -320,7 +317,7 @@ def measured_speed(config: RunConfig, prepared: Prepared) -> tuple[float, float]
     probe = replace(spec, hidden=PROBE[0], embedding=PROBE[1], training=training)
     with tempfile.TemporaryDirectory() as folder:
         pace = Pace(PROBE_SECONDS, evaluations=1)
-        job = job_of(config, plan_fit(config, probe, prepared), prepared, Path(folder), pace=pace)
+        job = plan_fit(config, probe, prepared).job(Path(folder), pace)
         with gpu_slot(job.device, job.ranks) as gpus:
             begun = monotonic()
             speed = run_job(replace(job, gpus=gpus), lambda news: None)
