@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from models.base import ModelError
 
@@ -37,40 +37,32 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         ModelError: kind "input": it is text in UTF-16.
     """
     with ExitStack() as stack:
-        raw = stack.enter_context(path.open("rb"))
-        magic = raw.read(_MAGIC)
-        if raw.seekable():
-            raw.seek(0)
+        text: Any = stack.enter_context(path.open("rb"))
+        magic = text.read(_MAGIC)
+        if text.seekable():
+            text.seek(0)
         else:
-            raw = stack.enter_context(io.BufferedReader(_FromBegin(magic, raw)))
-        text: IO[bytes] = raw
+            text = io.BufferedReader(_FromBegin(magic, text))
         if magic[:2] == b"\x1f\x8b":
-            text = cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=raw, mode="rb")))
+            text = stack.enter_context(gzip.GzipFile(fileobj=text, mode="rb"))
         elif magic == b"\x28\xb5\x2f\xfd":
             import pyarrow  # only here: only zstandard needs it, until Python 3.14
 
-            text = stack.enter_context(pyarrow.CompressedInputStream(raw, "zstd"))
-        begin = text.read(len(UTF8))
-        mark = mark_length(path, begin)
-        if text is raw and raw.seekable():
-            raw.seek(mark)
-            yield raw
-        else:
-            yield stack.enter_context(io.BufferedReader(_FromBegin(begin[mark:], text)))
+            text = io.BufferedReader(stack.enter_context(pyarrow.CompressedInputStream(text, "zstd")))
+        text.read(mark_length(path, text.peek(len(UTF8))[: len(UTF8)]))
+        yield text
 
 
 class _FromBegin(io.RawIOBase):
     """A pipe whose first bytes have already been read."""
 
-    def __init__(self, read: bytes, rest: IO[bytes]) -> None:
-        self._read, self._rest = read, rest
+    def __init__(self, begin: bytes, rest: IO[bytes]) -> None:
+        self._begin, self._rest = begin, rest
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        piece = self._read[: len(view)] or self._rest.read(len(view))
-        self._read = self._read[len(piece) :]
-        view[: len(piece)] = piece
+        piece = self._begin or self._rest.read(len(buffer))
+        buffer[: len(piece)], self._begin = piece, b""
         return len(piece)

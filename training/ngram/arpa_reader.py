@@ -355,35 +355,17 @@ def _entries(rows: pl.DataFrame, ids_MK: np.ndarray) -> Entries:
 def _find_fault(
     source: _ArpaText, first: int, lines: bytes, order: int, symbols: pl.Enum | None, highest: bool
 ) -> NoReturn:
-    """Check lines one by one and raise the error of the first line that is not an entry."""
-    listed = set() if symbols is None else set(symbols.categories)
-    form = f"log10 p, {order} word{'s' * (order > 1)}{'' if highest else ', back-off weight or none'}"
-    at = first
-    for raw in lines.split(b"\n"):
-        begin, at = at, at + len(raw) + 1
-        fields = raw.translate(_BLANKS).split(b" ")
-        fields = [field for field in fields if field]
-        if not fields:
-            continue
-        try:
-            text = [field.decode("utf-8") for field in fields]
-        except UnicodeDecodeError:
-            source.fail("UTF-8", _shown(raw), begin)
-        for word in text[1 : order + 1]:
-            if listed and word not in listed and word != CAPITAL_UNKNOWN:
-                source.fail(f"{form}; {word!r} is not among the 1-grams", _shown(raw), begin)
-        if not order + 1 <= len(text) <= order + 2 or not all(map(_is_number, text[:1] + text[order + 1 :])):
-            source.fail(form, _shown(raw), begin)
-        if highest and len(text) == order + 2 and float(text[-1]) != 0:
-            source.fail(f"{form}; n-grams of the highest order have no back-off weight", _shown(raw), begin)
-    source.fail(f"entries of the form {form}", at=first)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return float(text) < np.inf
-    except ValueError:
-        return False
+    """Raise the error of the first line that is not an entry, found by halving the lines."""
+    half = len(lines) // 2
+    while cut := lines.find(b"\n", half, -1) + 1 or lines.rfind(b"\n", 0, half) + 1:
+        if _parsed(lines[:cut], order, symbols, highest) is None:
+            lines = lines[:cut]
+        else:
+            first, lines = first + cut, lines[cut:]
+        half = len(lines) // 2
+    words = f"{order} word{'s' * (order > 1)}{'' if symbols is None else ' of the 1-grams'}"
+    weight = "no back-off weight" if highest else "back-off weight or none"
+    source.fail(f"log10 p, {words}, {weight}, all in UTF-8", _shown(lines.rstrip(b"\n")), first)
 
 
 def _refuse_twice(source: _ArpaText, order: int, row: int) -> NoReturn:
