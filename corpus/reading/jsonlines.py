@@ -17,7 +17,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import polars as pl
@@ -281,14 +281,6 @@ DEPTH = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 RECORDS_PER_BLOCK = 20_000
 
 
-class Element(NamedTuple):
-    """One element: its number (from 1) and its bytes, or the problem with it."""
-
-    number: int
-    raw: bytes
-    problem: Problem | None = None
-
-
 def read_array(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
     """Yield the records of a JSON array, or of objects one after another; several arrays in a row are read as one.
 
@@ -297,51 +289,63 @@ def read_array(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
             the first element is a whole table.
         MissingColumn: The first block has objects, and none of them has a text.
     """
-    numbers: list[int] = []
-    raws: list[bytes] = []
-    problems: list[Problem] = []
-    size, first = 0, True
-    for element in _elements(stream, source, limits):
-        size += len(element.raw)
-        if element.problem:
-            problems.append(element.problem)
-        else:
-            numbers.append(element.number)
-            raws.append(element.raw)
-        if size >= limits.block_bytes or len(raws) + len(problems) >= RECORDS_PER_BLOCK:
-            if first:
-                _require_reviews(raws, source, limits)
-            yield decoded(raws, numbers, problems, source, limits)
-            numbers, raws, problems, size, first = [], [], [], 0, False
-    if first:
-        _require_reviews(raws, source, limits)
-    if raws or problems:
-        yield decoded(raws, numbers, problems, source, limits)
+    elements, number = _elements(stream, source, limits), 1
+    while raws := _taken(elements, limits.block_bytes):
+        if number == 1:
+            _require_reviews(raws, source, limits)
+        yield decoded(raws, range(number, number + len(raws)), [], source, limits)
+        number += len(raws)
+
+
+def _taken(elements: Iterator[bytes], most: int) -> list[bytes]:
+    """Return the elements of the next block, of *most* bytes or a little more."""
+    raws, size = list[bytes](), 0
+    for raw in elements:
+        raws.append(raw)
+        size += len(raw)
+        if size >= most or len(raws) == RECORDS_PER_BLOCK:
+            break
+    return raws
 
 
 def _require_reviews(raws: Sequence[bytes], source: str, limits: Limits) -> None:
     values = [_loads(raw) for raw in raws]
-    if values and all(isinstance(value, list) for value in values):
+    if all(isinstance(value, list) for value in values):
         raise whole_table(source)
-    require_no_table(b"".join(raws[:1]).replace(b"\n", b" "), source)
+    require_no_table(raws[0].replace(b"\n", b" "), source)
     require_known(values, source, limits)
 
 
-def _elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Element]:
-    """Yield the elements of the arrays in *stream*, and the objects between them."""
-    reader = _Borders(stream, source, limits)
-    while sign := reader.next_value():
-        yield from reader.elements() if sign == b"[" else [reader.object()]
-    if reader.rest:
-        size = len(reader.rest)
-        while more := stream.read(limits.block_bytes):
-            size += len(more)
-        number, detail = reader.number + 1, f"what follows is neither an array nor an object: {size:,} bytes"
-        yield Element(number, b"", Problem(number, Reason.MALFORMED, detail, reader.rest[:RAW_BYTES]))
+def _elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[bytes]:
+    """Yield the elements of the arrays in *stream*, and the objects between them; last what follows and is neither."""
+    signs, inside, depth = _Signs(stream, source, limits), False, 0
+    while sign := signs.next():
+        before = signs.place - len(sign)
+        if depth:
+            depth += DEPTH.get(sign, 0)
+            if not depth and not inside:
+                yield signs.taken(signs.place)
+        elif inside:
+            depth = int(sign in (b"[", b"{"))
+            if sign == b"}":
+                raise signs.cut_off("a closing brace without an opening one")
+            if sign in (b",", b"]"):
+                if raw := signs.taken(before).strip(BLANK):
+                    yield raw
+                signs.start, inside = signs.place, sign == b","
+        elif sign in (b"[", b"{") and GAP.fullmatch(signs.buffer, signs.start, before):
+            inside, depth = sign == b"[", int(sign == b"{")
+            signs.start = signs.place if inside else before
+        else:
+            break
+    if depth or inside:
+        raise signs.cut_off("a closing bracket is missing")
+    if rest := signs.buffer[signs.start :].strip():
+        yield rest[:RAW_BYTES]
 
 
-class _Borders:
-    """A scanner that finds where elements begin and end, in a buffer that is filled as far as needed.
+class _Signs:
+    """The signs and strings of a JSON text, in a buffer that is filled as far as needed.
 
     *start* is the place in the buffer of the first byte that is still needed, *place* the one to go on from.
     """
@@ -349,58 +353,10 @@ class _Borders:
     def __init__(self, stream: io.BufferedReader, source: str, limits: Limits) -> None:
         self.stream, self.source, self.limits = stream, source, limits
         self.buffer = b""
-        self.start = self.place = 0
-        self.number = 0
-        self.rest = b""
+        self.start = self.place = self.number = 0
 
-    def next_value(self) -> bytes:
-        """Go to the next array or object and return its first sign; bytes that are neither are left in `rest`."""
-        while True:
-            self.start = self.place = GAP.match(self.buffer, self.place).end()  # type: ignore[union-attr]
-            if len(self.buffer) - self.place >= len(BOM) or not self._fill():
-                break
-        sign = self.buffer[self.place : self.place + 1]
-        if sign not in (b"[", b"{"):
-            self.rest = self.buffer[self.place :]
-            return b""
-        return sign
-
-    def _fill(self) -> bool:
-        """Drop the bytes before *start* and read more; return False at the end of the file."""
-        more = self.stream.read(self.limits.block_bytes)
-        self.buffer = self.buffer[self.start :] + more
-        self.start, self.place = 0, self.place - self.start
-        return bool(more)
-
-    def object(self) -> Element:
-        """Return the object that begins here."""
-        self.number += 1
-        depth = 0
-        while True:
-            depth += DEPTH.get(self._next_sign(), 0)
-            if not depth:
-                return Element(self.number, self.buffer[self.start : self.place])
-
-    def elements(self) -> Iterator[Element]:
-        """Yield the elements of the array that begins here, up to its closing bracket."""
-        depth = 0
-        self.start = self.place = self.place + 1
-        while True:
-            sign = self._next_sign()
-            if depth or sign in (b"[", b"{"):
-                depth += DEPTH.get(sign, 0)
-            elif sign in (b",", b"]", b"}"):
-                if raw := self.buffer[self.start : self.place - 1].strip(BLANK):
-                    self.number += 1
-                    yield Element(self.number, raw)
-                self.start = self.place
-                if sign == b"]":
-                    return
-                if sign == b"}":
-                    raise self._cut_off("a closing brace without an opening one")
-
-    def _next_sign(self) -> bytes:
-        """Go past the next sign, or whole string, and return it."""
+    def next(self) -> bytes:
+        """Go past the next sign, or whole string, and return it; empty at the end."""
         while True:
             sign = SIGN.search(self.buffer, self.place)
             if sign is not None and sign[0] != b'"':
@@ -408,21 +364,27 @@ class _Borders:
                 return sign[0]
             self.place = sign.start() if sign else len(self.buffer)
             if len(self.buffer) - self.start > self.limits.max_record_bytes:
-                raise self._too_long()
-            if not self._fill():
-                raise self._cut_off("a closing bracket is missing")
+                raise Unreadable(
+                    "An element of the JSON is too long", where=f"{self.source}, record {self.number + 1}",
+                    value=f"over {self.limits.max_record_bytes} bytes",
+                    cause="a quote or a bracket is missing, so the elements after it cannot be separated",
+                    remedy="correct the file, or raise source.max_record_bytes",
+                )
+            if not (more := self.stream.read(self.limits.block_bytes)):
+                return b""
+            self.buffer = self.buffer[self.start :] + more
+            self.start, self.place = 0, self.place - self.start
 
-    def _cut_off(self, cause: str) -> Unreadable:
+    def taken(self, end: int) -> bytes:
+        """Return the bytes up to a place, which are not needed any more."""
+        raw, self.start = self.buffer[self.start : end], end
+        self.number += 1
+        return raw
+
+    def cut_off(self, cause: str) -> Unreadable:
+        """Return the error for a text that does not go on as it must."""
         return Unreadable(
             "The JSON is damaged or was cut off", where=self.source,
             value=f"{self.number} records were read before the damage", cause=cause,
             remedy="fetch or copy the file again; none of its records were kept",
-        )
-
-    def _too_long(self) -> Unreadable:
-        return Unreadable(
-            "An element of the JSON is too long", where=f"{self.source}, record {self.number + 1}",
-            value=f"over {self.limits.max_record_bytes} bytes",
-            cause="a quote or a bracket is missing, so the elements after it cannot be separated",
-            remedy="correct the file, or raise source.max_record_bytes",
         )
