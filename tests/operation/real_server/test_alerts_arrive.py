@@ -74,12 +74,13 @@ def test_what_happens_to_the_model_is_told(server: dict[str, str], event: str, t
     run(server, f"""
 from prefect import flow
 from core.config.presets import load_config
-from tasks import stage as flow_run
+from core.services import join
+from tasks.stage import announce
 @flow
 def deciding():
     config = load_config("demo", ["promotion.model_name=yelp"])
     told = {{"version": 7, "stage": "fit", "sentence": "Because of {event}.", "report": "page"}}
-    flow_run.announce(announce.{event}, config, told)
+    announce(join.{event}, config, told)
 deciding()
 """)
     # Two events have one title, so the sentence tells which of them this is.
