@@ -213,13 +213,13 @@ def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
 
 def check_champions(config: RunConfig) -> Iterator[HealthLine]:
     """Check that each champion of the local database that was decided on is still there."""
-    from tracking.registry.decisions import lost_champion_of
     from tracking.registry.opening import champion_again, tracker_at
-    from tracking.registry.versions import decided_names
+    from tracking.registry.registry import Registry
+    from tracking.registry.versions import model_names
 
     tracker = tracker_at(config)
-    names = decided_names(tracker)
-    lost = {name: how for name in names if (how := lost_champion_of(tracker, name))}
+    names = model_names(tracker, decided=True)
+    lost = {name: how for name in names if (how := Registry(tracker, name).lost_champion())}
     for name, how in lost.items():
         yield HealthLine("champion", "problem", f"'{name}' has lost its champion: {how}", champion_again(tracker, name))
     if names and not lost:

@@ -42,7 +42,8 @@ def rollback(
     """
     config = configured(preset, set)
     registry = _registry(config, model)
-    _require_version(registry, to)
+    if to is not None:
+        registry.version(to)
     from tracking.registry.registry import CHAMPION
 
     champion = registry.alias(CHAMPION)
@@ -115,7 +116,6 @@ def promote_by_hand(
 ) -> dict[str, Any]:
     """Make a version champion without the gate, and return the decision."""
     registry = _registry(config, model)
-    _require_version(registry, version)
     from tracking.registry.registry import CHAMPION
 
     champion = registry.alias(CHAMPION)
@@ -140,30 +140,16 @@ def _registry(config: RunConfig, model: str = "") -> Registry:
     """
     from tracking.registry.opening import asked_model, tracker_at
     from tracking.registry.registry import Registry
-    from tracking.registry.versions import registered, registered_names
+    from tracking.registry.versions import model_names, registered
 
     tracker = tracker_at(config)
     if model and not registered(tracker, model):
-        names = registered_names(tracker)
+        names = model_names(tracker)
         raise InputError(
             "No model is registered under this name", value=model, where=tracker.uri,
             remedy=f"one of {', '.join(names)}" if names else FIRST_VERSION,
         )
     return Registry(tracker, model or asked_model(config, tracker))
-
-
-def _require_version(registry: Registry, number: int | None) -> None:
-    """Refuse a number that no version has, without importing MLflow.
-
-    Raises:
-        InputError: There is no such version.
-    """
-    versions = [] if number is None else sorted(version.version for version in registry.versions())
-    if number is not None and number not in versions:
-        raise InputError(
-            f"There is no version {number}", where=f"models:/{registry.name}", value=number,
-            remedy=f"one of {', '.join(map(str, versions)) or 'none'}; `reviewlm history` shows more",
-        )
 
 
 def _require_opens(config: RunConfig, registry: Registry, version: int) -> None:

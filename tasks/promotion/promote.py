@@ -31,6 +31,7 @@ from tasks.promotion.evidence import family_of_run, gather_evidence
 from tasks.stage import announce, show_markdown, stage
 from tasks.track import registry_of, run_name, tracker_of, tracking_was_away
 from tracking import tags as tag
+from tracking.logged_models.export import add_output
 from tracking.registry.registry import CHAMPION, ChampionChanged
 
 log = logging.getLogger(__name__)
@@ -135,9 +136,13 @@ def decide(
     for what in decision.warnings:
         log.warning("gate: %s", what)
     config, fitted = family.config, family.challenger.fitted
-    registry, spec = registry_of(config), fitted.spec
+    registry, spec, tracker = registry_of(config), fitted.spec, tracker_of(config)
+    described, tags = "", {tag.REASON: decision.reason}
     if version is not None:
-        page = tracker_of(config).link(fitted.run_id)
+        with tracker.reaching() as client:  # MLflow's list shows the version beside the flow's run too
+            model_id = tracker.tag(fitted.run_id, tag.MODEL_URI_TAG).removeprefix("models:/")
+            add_output(client, tracker.known_id(parent_run_id), model_id)
+        page = tracker.link(fitted.run_id)
         described = (
             f"{literal(spec.name)} ({spec.kind}), made with preset and data: {literal(config.title)}. Model card: "
             f"`{CARD_FILE}` among the artifacts of [its run]({page}).\n\n{decision.to_markdown()}"
@@ -145,12 +150,11 @@ def decide(
         # The decision has no times, so that equal evidence gives equal decisions.
         times = {tag.SCORED_CHALLENGER: scored.at}
         times |= {tag.SCORED_CHAMPION: champion.scored.at} if champion and champion.folder else {}
-        with slot(PROMOTION):
-            tags = decision_tags(decision, config.title) | _run_tags(family, parent_run_id)
-            registry.settle(
-                version, champion.version if champion else None, decision.promote, described, tags | times,
-                run_id=parent_run_id,
-            )  # fmt: skip
+        tags = decision_tags(decision, config.title) | _run_tags(family, parent_run_id) | times
+    with slot(PROMOTION):
+        registry.settle(
+            version, champion.version if champion else None, decision.promote, described, tags, run_id=parent_run_id
+        )
     _log(config, family.prepared.clean, decision, spec.name, parent_run_id)
     now = registry.alias(CHAMPION)
     if version is not None:  # at the end, so that a retry does not announce it a second time

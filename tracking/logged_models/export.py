@@ -164,8 +164,6 @@ def _logged_model(
 
     A request may have arrived although its answer was lost. Then the model exists, perhaps without its files.
     """
-    from mlflow.entities import LoggedModelOutput
-
     run, form = client.get_run(run_id), form_of(facts)
     tags = {
         MODEL_KIND: str(facts.get("kind", "")), BUNDLE_DIGEST_TAG: sha256_of_file(bundle / SPEC),
@@ -178,10 +176,17 @@ def _logged_model(
         model = client.create_logged_model(
             run.info.experiment_id, name, run_id, tags, params, model_type=form.model_type
         )
-    outputs = run.outputs.model_outputs if run.outputs else ()
-    if model.model_id not in {output.model_id for output in outputs}:
-        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    add_output(client, run_id, model.model_id)
     return model
+
+
+def add_output(client: MlflowClient, run_id: str, model_id: str) -> None:
+    """Name a logged model as an output of a run, unless it is one: MLflow's list shows the versions of its outputs."""
+    from mlflow.entities import LoggedModelOutput
+
+    outputs = client.get_run(run_id).outputs
+    if model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
 
 
 def facts_of(bundle_folder: Path) -> dict[str, Any]:

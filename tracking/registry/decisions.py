@@ -18,20 +18,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from core.errors import TrackingUnavailable
 from core.manifest import canonical
-from tracking.registry.versions import (
-    CHAMPION,
-    DESCRIPTION_LENGTH,
-    LOG,
-    SOURCE,
-    Version,
-    contents_of,
-    create_model,
-    registered,
-    version_tags,
-)
-from tracking.runs.runs import Tracker, user_name
+from tracking.registry.versions import DESCRIPTION_LENGTH, Version, version_tags
+from tracking.runs.runs import user_name
 from tracking.tags import shorten
 
 GATE, MANUAL, ROLLBACK, ADOPTED = "gate", "manual", "rollback", "adopted"
@@ -50,7 +39,7 @@ class Event:
     Args:
         action: GATE, MANUAL, ROLLBACK, or ADOPTED if the aliases were moved by other means.
         promote: Whether the version is to become champion.
-        version: The version that the decision is about; 0 for none (ADOPTED only).
+        version: The version that the decision is about; 0 for none, e.g. if a challenger equals the champion.
         against: The champion when the decision was made; None if there was none.
         why: The reason, in a sentence.
         who: USER@HOST, or the name that the user gave.
@@ -82,6 +71,12 @@ class Event:
     number: int = 0
     when: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     carried_out: str = ""
+
+    @property
+    def text(self) -> str:
+        """The report of the gate, or who decided what and why."""
+        summary = f"{self.outcome}: version {self.version or 'none'}, by {self.who}: {self.why}"
+        return self.report if self.action == GATE else summary
 
     @property
     def outcome(self) -> str:
@@ -116,58 +111,7 @@ class Event:
         return replace(event, digest=event.computed_digest())
 
 
-class DecisionLog:
-    """The events of one registered model. Methods raise TrackingUnavailable if MLflow does not answer."""
-
-    def __init__(self, tracker: Tracker, model_name: str) -> None:
-        self.tracker, self.name = tracker, f"{model_name}{LOG}"
-
-    def read(self) -> list[Event]:
-        """Return all events in the order in which they were written."""
-        return [_event_of(entry) for entry in contents_of(self.tracker, self.name)[0]]
-
-    def append(self, event: Event, seen: Iterable[Event]) -> Event:
-        """Append an event to the log, and return it with its number.
-
-        If the answer is lost, the log is read to see whether the event arrived, so that it is not written twice.
-
-        Args:
-            event: The event; texts that are too long for MLflow are shortened.
-            seen: The events of the log when the decision was made.
-        """
-        newest = max(seen, key=lambda one: one.number, default=None)
-        event = event.storable(f"{newest.number} {newest.digest}" if newest else "")
-        try:
-            return self._create(event)
-        except TrackingUnavailable:
-            arrived = [one for one in self.read() if one.key == event.key]
-            if not arrived:
-                raise
-            return arrived[0]
-
-    def _create(self, event: Event) -> Event:
-        if not event.after:
-            create_model(self.tracker, self.name, "What was decided, one version per decision.")
-        summary = f"{event.outcome}: version {event.version or 'none'}, by {event.who}: {event.why}"
-        text = event.report if event.action == GATE else summary
-        done = {DONE_TAG: event.carried_out} if event.carried_out else {}
-        with self.tracker.reaching() as client:
-            made = client.create_model_version(
-                self.name, SOURCE, description=shorten(text, DESCRIPTION_LENGTH), await_creation_for=0,
-                tags={EVENT_TAG: canonical({**event.fields("report"), "digest": event.digest}), **done},
-            )
-        when = datetime.fromtimestamp(made.creation_timestamp / 1000, UTC)
-        return replace(event, number=int(made.version), when=when)
-
-    def mark(self, event: Event, how: str = "") -> None:
-        """Mark an event as carried out, or as given up (*how*); nothing else is ever added to an event."""
-        value = how or datetime.now(UTC).isoformat(timespec="seconds")
-        self.tracker.upsert(
-            lambda client: client.set_model_version_tag(self.name, str(event.number), DONE_TAG, value)
-        )
-
-
-def _event_of(entry: Version) -> Event:
+def event_of(entry: Version) -> Event:
     """Return the event of a version of the log; a damaged one decides nothing, and has no digest."""
     try:
         event = Event(**json.loads(entry.tags[EVENT_TAG]), carried_out=entry.tags.get(DONE_TAG, ""))
@@ -214,22 +158,20 @@ class RegistryState:
     Args:
         champion: The version that is champion; None if there is none.
         previous: The champion before it.
-        newest: Number of the last event; 0 if there is none.
         states: State of each event, by number. CARRIED_OUT: aliases and tags show it. PENDING: decided, but aliases and
             tags do not show it yet. OVERTAKEN: void, because another version had become champion before it was
             written. ABANDONED: void, because its version was deleted before it could be carried out. REPEATED: void,
             because it is an earlier event that was sent again.
         past_champions: All versions that were champion at any time, in the order in which they first became champion.
-        left: By version that was rolled back from, the number of that event. A later promotion of it, or a rollback to
-            it, removes it.
+        left: By version that was rolled back from, that event. A later promotion of it, or a rollback to it, removes
+            it.
     """
 
     champion: int | None = None
     previous: int | None = None
-    newest: int = 0
     states: Mapping[int, str] = field(default_factory=dict, hash=False)
     past_champions: tuple[int, ...] = ()
-    left: Mapping[int, int] = field(default_factory=dict, hash=False)
+    left: Mapping[int, Event] = field(default_factory=dict, hash=False)
 
 
 def fold_events(events: Iterable[Event]) -> RegistryState:
@@ -239,13 +181,12 @@ def fold_events(events: Iterable[Event]) -> RegistryState:
     its place in the log. Every reader of the log gets the same result. So if two promotions are decided at the same
     time against the same champion, exactly one counts, without any lock.
     """
-    champion, previous, newest = None, None, 0
+    champion, previous = None, None
     states: dict[int, str] = {}
-    left: dict[int, int] = {}
+    left: dict[int, Event] = {}
     past_champions: dict[int, None] = {}
     keys: set[str] = set()
     for event in sorted(events, key=lambda one: one.number):
-        newest = event.number
         if event.key in keys:  # a proxy or a client may send a request again, even after another decision
             states[event.number] = REPEATED
         elif event.carried_out.startswith(ABANDONED):
@@ -259,31 +200,10 @@ def fold_events(events: Iterable[Event]) -> RegistryState:
                 past_champions |= {} if previous is None or previous in past_champions else {previous: None}
             elif event.promote and event.version != champion:
                 if event.action == ROLLBACK and champion is not None:
-                    left[champion] = event.number
+                    left[champion] = event
                 champion, previous = event.version, champion
             if champion is not None:
                 past_champions.setdefault(champion)
                 left.pop(champion, None)
         keys.add(event.key)
-    return RegistryState(champion, previous, newest, states, tuple(past_champions), left)
-
-
-def lost_champion_of(tracker: Tracker, name: str) -> str:
-    """Say how a registered model lost its champion by other means than a decision; "" if it did not.
-
-    Raises:
-        TrackingUnavailable: MLflow does not answer.
-    """
-    versions, aliases = contents_of(tracker, name)
-    if CHAMPION in aliases or not registered(tracker, name + LOG):
-        return ""
-    state = fold_events(events := DecisionLog(tracker, name).read())
-    last = next((event for event in reversed(events) if state.states[event.number] == CARRIED_OUT), None)
-    number = last.against if last and last.action == ADOPTED and state.champion is None else state.champion
-    if number is None:
-        return ""
-    if not versions:
-        return f"the registered model was deleted in MLflow, with its champion, version {number}"
-    if all(version.version != number for version in versions):
-        return f"version {number}, the champion, was deleted in MLflow"
-    return f"the alias was taken from version {number} in MLflow"
+    return RegistryState(champion, previous, states, tuple(past_champions), left)

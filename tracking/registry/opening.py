@@ -27,7 +27,7 @@ from core.lineage import Lineage
 from models.base import ModelError
 from tracking.logged_models.bundles import Found, find_version, record_of
 from tracking.logged_models.export import CLASSIFIER, LANGUAGE_MODEL, Form, facts_of, form_of
-from tracking.registry.decisions import lost_champion_of
+from tracking.registry.registry import Registry
 from tracking.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -38,8 +38,8 @@ from tracking.registry.versions import (
     Reference,
     Version,
     contents_of,
+    model_names,
     registered,
-    registered_names,
 )
 from tracking.runs.runs import Tracker
 from tracking.tags import OUTCOME, REASON
@@ -170,9 +170,10 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
     target = Reference.parse(reference)
     name, wanted = target.name, target.alias or target.version
     versions, aliases = contents_of(tracker, name)
-    names, cause = registered_names(tracker), ""
+    names, cause = model_names(tracker), ""
     if target.alias == CHAMPION and (versions or registered(tracker, name + LOG)):
-        what, cause = f"'{name}' has no champion", lost_champion_of(tracker, name) or _not_promoted(versions[-1])
+        what = f"'{name}' has no champion"
+        cause = Registry(tracker, name).lost_champion() or _not_promoted(versions[-1])
         remedy = champion_again(tracker, name)
     elif versions:
         what = f"'{name}' has no version {wanted}"

@@ -4,9 +4,9 @@ Aliases show the role of a version: `challenger` from registration to decision, 
 `previous` for the champion before it. The gate does not read scores from the registry: it scores both models itself.
 
 MLflow has no transaction over aliases, tags and descriptions. So the event in the decision log is the decision
-(`tracking/registry/decisions.py`), and the rest is derived from it. Every step of `Change.carry_out` may be repeated.
-If a process was killed or lost its connection, the next change of the registry finishes its work. The alias `champion`
-is set last, so it always points to the old or the new champion.
+(`tracking/registry/decisions.py`), and the rest is derived from it. Every step of `Registry._carry_out` may be
+repeated. If a process was killed or lost its connection, the next change of the registry finishes its work. The alias
+`champion` is set last, so it always points to the old or the new champion.
 
 On one machine, a file lock allows one change at a time. Between machines, the order of the log decides (see
 `decisions.fold_events`). One gap remains: a process may pause between reading the log and writing an alias, and then
@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -27,20 +29,23 @@ from urllib.parse import quote
 from filelock import FileLock
 
 from core.errors import InputError, ReviewLMError, TrackingUnavailable
+from core.manifest import canonical
 from tracking import tags as tag
 from tracking.logged_models.bundles import bundle_folder
 from tracking.registry.decisions import (
     ABANDONED,
     ADOPTED,
     CARRIED_OUT,
+    DONE_TAG,
+    EVENT_TAG,
     GATE,
     MANUAL,
     OVERTAKEN,
     PENDING,
     ROLLBACK,
-    DecisionLog,
     Event,
     author,
+    event_of,
     fold_events,
     same_decision,
 )
@@ -48,14 +53,15 @@ from tracking.registry.versions import (
     CHALLENGER,
     CHAMPION,
     DESCRIPTION_LENGTH,
+    LOG,
     MODEL_DESCRIPTION,
     PREVIOUS,
     PROMOTED,
     REFUSED,
+    SOURCE,
     Version,
     contents_of,
     create_model,
-    version_in,
     version_tags,
 )
 from tracking.runs.runs import Tracker
@@ -98,143 +104,6 @@ def registry_lock(tracker: Tracker) -> FileLock:
     return FileLock(home / "registry.lock")
 
 
-@contextmanager
-def exclusive_change(tracker: Tracker, name: str) -> Iterator[Change]:
-    """Hold the registry's lock on this machine, and yield a change that starts from the state of the log."""
-    with registry_lock(tracker):
-        change = Change(tracker, name)
-        change.begin()
-        yield change
-
-
-class Change:
-    """The decision log and the aliases of one model, while this process may change them, as last read."""
-
-    def __init__(self, tracker: Tracker, name: str) -> None:
-        self.tracker, self.name, self.log = tracker, name, DecisionLog(tracker, name)
-        self.interrupted: list[Event] = []
-        """Events of interrupted processes, which this one carries out."""
-        self._look()
-
-    def begin(self) -> None:
-        """Finish interrupted changes of other processes, and record in the log if aliases were moved by other means."""
-        seen = None
-        while self.events != seen:  # until two reads of the log agree: no other machine is changing it
-            self.interrupted += self._pending()
-            self.carry_out()
-            if (self.aliases.get(CHAMPION), self.aliases.get(PREVIOUS)) == (self.state.champion, self.state.previous):
-                return
-            seen = self.events
-            self._look()
-        why = "the log begins here" if not self.events else "an alias was set by other means than reviewlm"
-        self.log.append(Event(
-            ADOPTED, False, self.aliases.get(CHAMPION) or 0, self.state.champion, why, who="unknown",
-            previous=self.aliases.get(PREVIOUS), carried_out="found so",
-        ), self.events)
-        self._look()
-
-    def decide(self, event: Event) -> Event:
-        """Write an event to the log, which makes the decision valid, and carry it out.
-
-        Returns:
-            The event as written in the log.
-
-        Raises:
-            ChampionChanged: The champion is another than the one that the event is against.
-            Unfinished: MLflow stopped answering after the event was written.
-            TrackingUnavailable: MLflow stopped answering before the event was written, and nothing was changed; or
-                during the write, and it is not known whether the event is in the log.
-        """
-        if event.promote and self.state.champion not in (event.against, event.version):
-            raise self._champion_changed(event)
-        event = self.log.append(event, self.events)
-        for last in (False, True):
-            try:
-                self._look()
-                self.carry_out()
-                break
-            except TrackingUnavailable as error:
-                if last and self.state.states.get(event.number) != OVERTAKEN:
-                    raise Unfinished(event, self.name, error) from error
-                log.warning("event %d of %s is decided, but MLflow did not answer: %s", event.number, self.name,
-                            error.what)
-        if self.state.states[event.number] == OVERTAKEN:
-            raise self._champion_changed(event)
-        return event
-
-    def _champion_changed(self, event: Event) -> ChampionChanged:
-        return ChampionChanged(
-            "Another version became champion meanwhile; nothing was changed", where=f"models:/{self.name}@champion",
-            value=f"version {self.state.champion}, expected {event.against or 'none'}",
-            remedy="run the promotion again",
-        )
-
-    def carry_out(self) -> None:
-        """Update aliases, tags and descriptions to the state of the log."""
-        wrote = False
-        for _ in range(LOOKS):
-            pending = self._pending()
-            if not pending and (not wrote or self.aliases.get(CHAMPION) == self.state.champion):
-                return
-            gone = [event for event in pending if not self._note(event)]
-            for event in gone:
-                self.log.mark(event, f"{ABANDONED}: version {event.version} is gone")
-            if not gone:  # otherwise the champion may be another one than the log said
-                before = self.state.previous
-                self.set_alias(PREVIOUS, before if before in self.versions else None)  # it may be deleted
-                self.set_alias(CHAMPION, self.state.champion)  # last
-                wrote = True
-                for event in pending:
-                    self.log.mark(event)
-            self._look()  # another machine may have decided in the meantime, so that our aliases are outdated
-        raise TrackingUnavailable(
-            "The registry's aliases keep changing", where=f"models:/{self.name}",
-            cause="another process is updating them", remedy="try again",
-        )
-
-    def _look(self) -> None:
-        self.events = self.log.read()
-        self.state = fold_events(self.events)
-        versions, self.aliases = contents_of(self.tracker, self.name)
-        self.versions = {version.version: version for version in versions}
-
-    def _pending(self) -> list[Event]:
-        return [event for event in self.events if self.state.states[event.number] == PENDING]
-
-    def set_alias(self, alias: str, version: int | None) -> None:
-        """Point an alias at a version, or delete it."""
-        if self.aliases.get(alias) == version:
-            return
-        if version is None:
-            self.tracker.upsert(lambda client: client.delete_registered_model_alias(self.name, alias))
-            del self.aliases[alias]
-        else:
-            self.tracker.upsert(lambda client: client.set_registered_model_alias(self.name, alias, str(version)))
-            self.aliases[alias] = version
-
-    def _note(self, event: Event) -> bool:
-        """Write an event's tags and report to its version; return False if the version was deleted.
-
-        Of several decisions of one kind on a version, the last one in the log applies.
-        """
-        later = [(one.action, one.version) for one in self.events if one.number > event.number]
-        if event.action == ADOPTED or (event.action, event.version) in later:
-            return True
-        if (entry := version_in(self.tracker, self.name, event.version)) is None:
-            return False
-        promoted = event.promote and self.aliases.get(CHAMPION) != event.version
-        tags = {**event.tags, **({tag.SINCE: event.when.isoformat(timespec="seconds")} if promoted else {})}
-        rules = {name for name in entry.tags if event.action == GATE and name.startswith(tag.RULE)}
-        if event.action == GATE and entry.description != event.report:
-            self.tracker.upsert(
-                lambda client: client.update_model_version(self.name, str(event.version), event.report)
-            )
-        retag(self.tracker, entry, tags, rules - tags.keys())  # rules of an earlier decision
-        if event.action in (GATE, MANUAL) and self.aliases.get(CHALLENGER) == event.version:
-            self.set_alias(CHALLENGER, None)
-        return True
-
-
 def retag(tracker: Tracker, entry: Version, tags: Mapping[str, str], gone: Collection[str] = ()) -> None:
     """Set tags of a version and delete others, in as few writes as possible; see `tracking.tags.packed`."""
     stored = entry.stored
@@ -253,20 +122,175 @@ def retag(tracker: Tracker, entry: Version, tags: Mapping[str, str], gone: Colle
 
 
 class Registry:
-    """Versions and aliases of one registered model. Methods raise TrackingUnavailable if MLflow does not answer."""
+    """Versions, aliases and decisions of one registered model.
+
+    Inside `with registry.changing():`, `log`, `state`, `there` and `aliases` are the events, the state after them, the
+    versions by number, and the aliases, as last read. Methods raise TrackingUnavailable if MLflow does not answer.
+    """
 
     def __init__(self, tracker: Tracker, model_name: str) -> None:
-        self.tracker, self.name, self.log = tracker, model_name, DecisionLog(tracker, model_name)
+        self.tracker, self.name = tracker, model_name
+        self.interrupted: list[Event] = []
+        """Events of interrupted processes, which this one carries out."""
 
-    def register(
-        self, model_uri: str, run_id: str, tags: Mapping[str, Any] | None = None, description: str = ""
-    ) -> int:
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the registry's lock on this machine, and start from the state of the log.
+
+        First finish interrupted changes of other processes, and record in the log if aliases were moved by other means.
+        """
+        with registry_lock(self.tracker):
+            self.interrupted, seen = [], None
+            self._look()
+            while self.log != seen:  # until two reads of the log agree: no other machine is changing it
+                self.interrupted += self._pending()
+                self._carry_out()
+                champion, previous = self.aliases.get(CHAMPION), self.aliases.get(PREVIOUS)
+                if (champion, previous) == (self.state.champion, self.state.previous):
+                    break
+                seen = self.log
+                self._look()
+            else:
+                why = "an alias was set by other means than reviewlm" if self.log else "the log begins here"
+                self.append(Event(
+                    ADOPTED, False, self.aliases.get(CHAMPION) or 0, self.state.champion, why, who="unknown",
+                    previous=self.aliases.get(PREVIOUS), carried_out="found so",
+                ), self.log)
+                self._look()
+            yield
+
+    def _look(self) -> None:
+        self.log = self.events()
+        self.state = fold_events(self.log)
+        versions, self.aliases = contents_of(self.tracker, self.name)
+        self.there = {version.version: version for version in versions}
+
+    def _pending(self) -> list[Event]:
+        return [event for event in self.log if self.state.states[event.number] == PENDING]
+
+    def append(self, event: Event, seen: Sequence[Event]) -> Event:
+        """Append an event to the log, and return it with its number.
+
+        If the answer is lost, the log is read to see whether the event arrived, so that it is not written twice.
+
+        Args:
+            event: The event; texts that are too long for MLflow are shortened.
+            seen: The events of the log when the decision was made.
+        """
+        event = event.storable(f"{seen[-1].number} {seen[-1].digest}" if seen else "")
+        try:
+            return self._create(event)
+        except TrackingUnavailable:
+            if arrived := [one for one in self.events() if one.key == event.key]:
+                return arrived[0]
+            raise
+
+    def _create(self, event: Event) -> Event:
+        if not event.after:
+            create_model(self.tracker, self.name + LOG, "What was decided, one version per decision.")
+        done = {DONE_TAG: event.carried_out} if event.carried_out else {}
+        with self.tracker.reaching() as client:
+            made = client.create_model_version(
+                self.name + LOG, SOURCE, description=shorten(event.text, DESCRIPTION_LENGTH), await_creation_for=0,
+                tags={EVENT_TAG: canonical({**event.fields("report"), "digest": event.digest}), **done},
+            )
+        when = datetime.fromtimestamp(made.creation_timestamp / 1000, UTC)
+        return replace(event, number=int(made.version), when=when)
+
+    def mark(self, event: Event, how: str = "") -> None:
+        """Mark an event as carried out, or as given up (*how*); nothing else is ever added to an event."""
+        value = how or datetime.now(UTC).isoformat(timespec="seconds")
+        self.tracker.upsert(
+            lambda client: client.set_model_version_tag(self.name + LOG, str(event.number), DONE_TAG, value)
+        )
+
+    def _enter(self, event: Event) -> Event:
+        """Write an event to the log, which makes the decision valid, and carry it out.
+
+        Returns:
+            The event as written in the log.
+
+        Raises:
+            ChampionChanged: The champion is another than the one that the event is against.
+            Unfinished: MLflow stopped answering after the event was written.
+            TrackingUnavailable: MLflow stopped answering before the event was written, and nothing was changed; or
+                during the write, and it is not known whether the event is in the log.
+        """
+        overtaken = event.promote and self.state.champion not in (event.against, event.version)
+        if not overtaken:
+            event = self.append(event, self.log)
+            for last in (False, True):  # a single fault leaves nothing half done
+                try:
+                    self._look()
+                    self._carry_out()
+                    break
+                except TrackingUnavailable as error:
+                    if last:
+                        raise Unfinished(event, self.name, error) from error
+            overtaken = self.state.states[event.number] == OVERTAKEN
+        if overtaken:
+            raise ChampionChanged(
+                "Another version became champion meanwhile; nothing was changed", where=f"models:/{self.name}@champion",
+                value=f"version {self.state.champion}, expected {event.against or 'none'}",
+                remedy="run the promotion again",
+            )
+        return event
+
+    def _carry_out(self) -> None:
+        """Update aliases, tags and descriptions to the state of the log."""
+        wrote = False
+        for _ in range(LOOKS):
+            pending = self._pending()
+            if not pending and (not wrote or self.aliases.get(CHAMPION) == self.state.champion):
+                return
+            gone = [event for event in pending if event.version not in self.there]
+            for event in gone:
+                self.mark(event, f"{ABANDONED}: version {event.version} is gone")
+            if not gone:  # otherwise the champion may be another one than the log said
+                for event in pending:
+                    self._note(event)
+                before = self.state.previous
+                self._set_alias(PREVIOUS, before if before in self.there else None)  # it may be deleted
+                self._set_alias(CHAMPION, self.state.champion)  # last
+                wrote = True
+                for event in pending:
+                    self.mark(event)
+            self._look()  # another machine may have decided in the meantime, so that our aliases are outdated
+        raise TrackingUnavailable(
+            "The registry's aliases keep changing", where=f"models:/{self.name}",
+            cause="another process is updating them", remedy="try again",
+        )
+
+    def _set_alias(self, alias: str, version: int | None) -> None:
+        """Point an alias at a version, or delete it."""
+        if self.aliases.get(alias) == version:
+            return
+        if version is None:
+            self.tracker.upsert(lambda client: client.delete_registered_model_alias(self.name, alias))
+        else:
+            self.tracker.upsert(lambda client: client.set_registered_model_alias(self.name, alias, str(version)))
+
+    def _note(self, event: Event) -> None:
+        """Write an event's tags and report to its version."""
+        entry = self.there[event.version]
+        promoted = event.promote and self.aliases.get(CHAMPION) != event.version
+        tags = {**event.tags, **({tag.SINCE: event.when.isoformat(timespec="seconds")} if promoted else {})}
+        rules = {name for name in entry.tags if event.action == GATE and name.startswith(tag.RULE)}
+        if event.action == GATE and entry.description != event.report:
+            self.tracker.upsert(
+                lambda client: client.update_model_version(self.name, str(event.version), event.report)
+            )
+        retag(self.tracker, entry, tags, rules - tags.keys())  # rules of an earlier decision
+        if event.action in (GATE, MANUAL) and self.aliases.get(CHALLENGER) == event.version:
+            self._set_alias(CHALLENGER, None)
+
+    def register(self, model_uri: str, run_id: str, tags: Mapping[str, Any] | None = None) -> int:
         """Register a logged model as the challenger, and return its version.
 
         A repeated call returns the same version. A version that the gate has judged does not become challenger again.
         """
         create_model(self.tracker, self.name, MODEL_DESCRIPTION.format(name=self.name))
-        with exclusive_change(self.tracker, self.name) as change:
+        with self.changing():
             same = next((version for version in self.versions() if version.source == model_uri), None)
             stored = tag.packed(version_tags({**(tags or {}), tag.MODEL_URI_TAG: model_uri}))
             with self.tracker.reaching() as client:
@@ -274,14 +298,13 @@ class Registry:
                 # From the model's folder: MLflow would look up `models:/m-…` in its process-wide store.
                 number = same.version if same else int(client.create_model_version(
                     self.name, model.artifact_location, run_id, stored, model_id=model.model_id,
-                    description=shorten(description, DESCRIPTION_LENGTH),
                 ).version)
                 linked = json.loads(model.tags.get(tag.MODEL_VERSIONS, "[]"))  # as MLflow's own registration notes it
                 if (self.name, str(number)) not in {(entry["name"], str(entry["version"])) for entry in linked}:
                     entries = [*linked, {"name": self.name, "version": number}]
                     client.set_logged_model_tags(model.model_id, {tag.MODEL_VERSIONS: json.dumps(entries)})
             if same is None or tag.OUTCOME not in same.tags:
-                change.set_alias(CHALLENGER, number)
+                self._set_alias(CHALLENGER, number)
         return number
 
     def alias(self, name: str) -> Version | None:
@@ -294,10 +317,14 @@ class Registry:
         Raises:
             InputError: There is no version with this number.
         """
-        if (version := version_in(self.tracker, self.name, number)) is not None:
-            return version
-        remedy = f"`reviewlm history --model {self.name}` lists the versions"
-        raise InputError("There is no such version", where=f"models:/{self.name}", value=number, remedy=remedy)
+        versions = {version.version: version for version in self.versions()}
+        if number not in versions:
+            raise InputError(
+                f"There is no version {number}", where=f"models:/{self.name}", value=number,
+                remedy=f"one of {', '.join(map(str, sorted(versions))) or 'none'}; `reviewlm history --model "
+                f"{self.name}` shows more",
+            )
+        return versions[number]
 
     def versions(self) -> list[Version]:
         """Return all versions, the newest first; an empty list if the model does not exist."""
@@ -310,7 +337,7 @@ class Registry:
 
     def events(self) -> list[Event]:
         """Return the decision log, the oldest event first."""
-        return self.log.read()
+        return [event_of(entry) for entry in contents_of(self.tracker, self.name + LOG)[0]]
 
     def decisions(self) -> list[dict[str, Any]]:
         """Return one row per event of the decision log, the newest first; its state shows whether it counts."""
@@ -318,10 +345,9 @@ class Registry:
         states = fold_events(events).states
         return [event.as_row(states[event.number]) for event in reversed(events)]
 
-    def rolled_back(self) -> dict[int, Event]:
+    def rolled_back(self) -> Mapping[int, Event]:
         """Return the versions that were rolled back from and not promoted again since, with the event of each."""
-        events = {event.number: event for event in self.events()}
-        return {version: events[number] for version, number in fold_events(events.values()).left.items()}
+        return fold_events(self.events()).left
 
     def bundle_folder(self, version: int | Version) -> Path:
         """Return the folder of a version's bundle; download it first if the store is not on this machine.
@@ -337,18 +363,17 @@ class Registry:
             retag(self.tracker, self.version(number), version_tags(tags))
 
     def settle(
-        self, version: int, expected_champion: int | None, promote: bool, report: str, tags: Mapping[str, Any], *,
-        who: str = "", run_id: str = "",
+        self, version: int | None, expected_champion: int | None, promote: bool, report: str, tags: Mapping[str, Any],
+        run_id: str = "",
     ) -> None:
         """Write the gate's decision to the log, then carry it out: update tags, description and aliases.
 
         Args:
-            version: The challenger.
+            version: The challenger; None if it was not registered, because it equals the champion.
             expected_champion: The champion that it was compared with; None if there was none.
             promote: Whether the gate accepted it.
             report: The decision as Markdown.
             tags: Further tags of the version: the reason, the rules, the figures.
-            who: Author; empty for USER@HOST of this process.
             run_id: MLflow run that holds the decision. Repeated calls for the same run are written once.
 
         Raises:
@@ -356,12 +381,12 @@ class Registry:
                 version and the aliases are not changed.
             InputError: There is no such version.
         """
-        self.version(version)
-        why = str(tags.get(tag.REASON, ""))
-        outcome = {tag.OUTCOME: PROMOTED if promote else REFUSED}
+        if version is not None:
+            self.version(version)
+        why, outcome = str(tags.get(tag.REASON, "")), {tag.OUTCOME: PROMOTED if promote else REFUSED}
         self._decide(Event(
-            GATE, promote, version, expected_champion, why, who, run_id, tags=outcome | version_tags(tags),
-            report=report,
+            GATE, promote, version or 0, expected_champion, why, run_id=run_id, tags=outcome | version_tags(tags),
+            report=report, carried_out="" if version else "no version",
         ))
 
     def promote(
@@ -416,27 +441,25 @@ class Registry:
                 *to*, an earlier interrupted rollback has only now been completed, and a second one would undo it.
             Unfinished: The decision is in the log, but MLflow stopped answering before the aliases were updated.
         """
-        with exclusive_change(self.tracker, self.name) as change:
-            target = self._former_champion(change, to)
-            champion = change.state.champion
-            event = change.decide(Event(ROLLBACK, True, target, against or champion, why, who))
+        with self.changing():
+            target, champion = self._former_champion(to), self.state.champion
+            event = self._enter(Event(ROLLBACK, True, target, against or champion, why, who))
         log.info("version %d of %s is champion again (was %s)", target, self.name, champion)
         return event
 
     def rollback_target(self, to: int | None = None) -> int:
         """Return the version that `rollback` would make champion; raise the same errors."""
-        with exclusive_change(self.tracker, self.name) as change:
-            return self._former_champion(change, to)
+        with self.changing():
+            return self._former_champion(to)
 
     def champions(self) -> list[Version]:
         """Return all current and former champions that still exist, the earliest first."""
-        with exclusive_change(self.tracker, self.name) as change:
-            past, there = change.state.past_champions, change.versions
-        return [there[number] for number in past if number in there]
+        with self.changing():
+            return [self.there[number] for number in self.state.past_champions if number in self.there]
 
-    def _former_champion(self, change: Change, to: int | None) -> int:
-        state = change.state
-        late = [one for one in change.interrupted if (one.action, state.states[one.number]) == (ROLLBACK, CARRIED_OUT)]
+    def _former_champion(self, to: int | None) -> int:
+        state = self.state
+        late = [one for one in self.interrupted if (one.action, state.states[one.number]) == (ROLLBACK, CARRIED_OUT)]
         target = state.previous if to is None else to
         if to is None and late:
             what = f"A rollback to version {late[-1].version} was interrupted and has been completed only now"
@@ -455,11 +478,27 @@ class Registry:
 
     def _decide(self, event: Event) -> Event:
         """Write a decision to the log and carry it out, unless this was done before and only the answer was lost."""
-        with exclusive_change(self.tracker, self.name) as change:
-            earlier = same_decision(change.events, event)
-            if earlier is None or change.state.states[earlier.number] == OVERTAKEN:
-                return change.decide(event)
+        with self.changing():
+            earlier = same_decision(self.log, event)
+            if earlier is None or self.state.states[earlier.number] == OVERTAKEN:
+                return self._enter(event)
             return earlier
+
+    def lost_champion(self) -> str:
+        """Say how the model lost its champion by other means than a decision; "" if it did not."""
+        (versions, aliases), events = contents_of(self.tracker, self.name), self.events()
+        if CHAMPION in aliases:
+            return ""
+        state = fold_events(events)
+        last = next((event for event in reversed(events) if state.states[event.number] == CARRIED_OUT), None)
+        number = last.against if last and last.action == ADOPTED and state.champion is None else state.champion
+        if number is None:
+            return ""
+        if not versions:
+            return f"the registered model was deleted in MLflow, with its champion, version {number}"
+        if all(version.version != number for version in versions):
+            return f"version {number}, the champion, was deleted in MLflow"
+        return f"the alias was taken from version {number} in MLflow"
 
 
 def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:

@@ -176,31 +176,19 @@ def _from_mlflow(tracker: Connection, name: str) -> tuple[list[Row], dict[str, i
     return rows, {alias: int(number) for alias, number in aliases.items()}
 
 
-def version_in(tracker: Connection, name: str, number: int) -> Version | None:
-    """Return a version; None if there is none."""
-    return next((one for one in contents_of(tracker, name)[0] if one.version == number), None)
-
-
 def registered(tracker: Connection, name: str) -> bool:
     """Return whether a registered model has any version."""
     return bool(contents_of(tracker, name)[0])
 
 
-def registered_names(tracker: Connection) -> list[str]:
-    """Return the names of the registered models that have a version; entries of decision logs are no versions.
+def model_names(tracker: Connection, decided: bool = False) -> list[str]:
+    """Return the names of the registered models of a local database that have a version.
 
-    A registry of another machine is not asked, because it may have thousands of models. The result is empty then.
+    With *decided*, those of the models that have a decision log, whether they still exist or not. A registry of another
+    machine is not asked, because it may have thousands of models. The result is empty then.
     """
-    return _names(tracker, logs=False)
-
-
-def decided_names(tracker: Connection) -> list[str]:
-    """Return the names of the models of a local database that have a decision log, whether they still exist or not."""
-    return sorted(name.removesuffix(LOG) for name in _names(tracker, logs=True))
-
-
-def _names(tracker: Connection, logs: bool) -> list[str]:
     if file := database_file(tracker.uri):
         with suppress(sqlite3.Error), read_only(file) as database:
-            return sorted(name for (name,) in database.execute(NAMES, (SOURCE, logs)))
+            return sorted(name.removesuffix(LOG) if decided else name
+                          for (name,) in database.execute(NAMES, (SOURCE, decided)))  # fmt: skip
     return []

@@ -12,6 +12,7 @@ import pytest
 from core.config.presets import load_config
 from core.environment import other_home
 from evaluation.gate.language import LanguageCase
+from tasks.track import registry_of
 from tests.flows.first_run import TINY, Ran, artifacts_of, mlflow_client, run_in
 from tracking.tags import unpacked
 
@@ -35,6 +36,11 @@ def test_a_second_run_reuses_every_stage_and_says_so(ran: Ran) -> None:
     assert "identical" in again["reason"]
     assert again["champion_version"] == 1
     assert again["models"] == ran.result["models"]
+    with other_home(ran.home):
+        newest, first = registry_of(load_config(TINY)).decisions()
+    assert (newest["decision"], newest["version"], newest["state"]) == ("refused", None, "carried out")
+    assert newest["run_id"] == again["mlflow_run_id"]
+    assert (first["decision"], first["version"]) == ("promoted", 1)
 
 
 def test_mlflow_has_a_parent_with_one_child_per_model_and_links_to_prefect(ran: Ran) -> None:
@@ -44,6 +50,9 @@ def test_mlflow_has_a_parent_with_one_child_per_model_and_links_to_prefect(ran: 
     assert parent.data.tags["prefect.flow_run_id"]
     assert parent.data.tags["checks"].endswith("checks, no critical expectation failed")
     assert len([name for name in parent.data.tags if not name.startswith("mlflow.")]) <= 8
+    [output] = parent.outputs.model_outputs
+    versions = json.loads(client.get_logged_model(output.model_id).tags["mlflow.modelVersions"])
+    assert versions == [{"name": "reviewlm-demo", "version": 1}], "the list of runs names the version"
     children = client.search_runs(
         [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     )

@@ -24,7 +24,7 @@ from tests.tracking.registry.registry_drill import (
     run_and_die,
     state,
 )
-from tracking.registry.registry import ChampionChanged, Registry, exclusive_change
+from tracking.registry.registry import ChampionChanged, Registry
 
 pytestmark = pytest.mark.slow
 AFTERWARDS = {
@@ -100,7 +100,7 @@ def test_when_the_server_goes_away_at_any_call_the_next_change_finishes_what_was
             OPERATIONS[operation](drill.registry, drill.uri)
         assert drill.champion() in (CHAMPION, AFTERWARDS[operation]), f"call {number}"
         counted(drill.registry)
-        with exclusive_change(drill.registry.tracker, "reviewlm"):
+        with drill.registry.changing():
             pass
         assert state(drill.registry) in (before, whole), f"call {number}"
         finished.append(state(drill.registry) == whole)
@@ -134,8 +134,8 @@ def test_a_process_that_is_killed_before_any_write_leaves_a_champion_and_the_nex
         assert process.exitcode == -9, f"write {number} {writes[number - 1]}"
         assert drill.champion() in (CHAMPION, AFTERWARDS[operation])
         seen.add(carried_out(drill.registry))
-        with exclusive_change(drill.registry.tracker, "reviewlm") as change:
-            assert change.aliases["champion"] == change.state.champion
+        with drill.registry.changing():
+            assert drill.registry.aliases["champion"] == drill.registry.state.champion
         assert carried_out(drill.registry)
         assert state(drill.registry) in (before, whole), f"write {number} {writes[number - 1]}"
         if state(drill.registry) == before:

@@ -23,7 +23,6 @@ from reviewlm.cli import app
 from tests.core.http_server import http_server
 from tests.tracking.tiny_model import fitted
 from tracking.logged_models.bundles import log_bundle
-from tracking.registry.decisions import DecisionLog
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.runs.runs import Tracker
 
@@ -122,18 +121,18 @@ def test_what_a_person_decides_is_told_to_prefects_server_which_sends_the_alerts
 
 
 def away_after(monkeypatch: pytest.MonkeyPatch, last: str) -> None:
-    """Let the log answer nothing any more once its method *last* has written."""
-    write = getattr(DecisionLog, last)
+    """Let the log answer nothing any more once the method *last* has written."""
+    write = getattr(Registry, last)
 
-    def written(self: DecisionLog, *given: Any) -> Any:
+    def written(self: Registry, *given: Any) -> Any:
         answer = write(self, *given)
-        monkeypatch.setattr(DecisionLog, "read", away)
+        monkeypatch.setattr(Registry, "events", away)
         return answer
 
-    def away(self: DecisionLog) -> Any:
+    def away(self: Registry) -> Any:
         raise TrackingUnavailable("MLflow cannot be reached", cause="the line is cut")
 
-    monkeypatch.setattr(DecisionLog, last, written)
+    monkeypatch.setattr(Registry, last, written)
 
 
 @pytest.mark.parametrize("last", ["append", "mark"], ids=["only decided", "carried out"])
@@ -159,10 +158,10 @@ def test_a_rollback_after_which_mlflow_goes_away_is_told_as_decided_and_not_undo
 def test_a_rollback_of_which_nobody_knows_whether_it_arrived_fails_and_says_how_to_ask_again(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut(self: DecisionLog, *given: Any) -> Any:
+    def cut(self: Registry, *given: Any) -> Any:
         raise TrackingUnavailable("MLflow cannot be reached", remedy="start the server")
 
-    monkeypatch.setattr(DecisionLog, "append", cut)
+    monkeypatch.setattr(Registry, "append", cut)
     done = shop.run("rollback")
     assert isinstance(done.exception, TrackingUnavailable)
     assert done.exception.remedy == (

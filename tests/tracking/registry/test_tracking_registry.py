@@ -119,7 +119,7 @@ def test_the_bundle_of_a_version_is_found_and_a_deleted_one_is_named(store):
 
 def test_a_version_that_does_not_exist_is_refused(store):
     store.version("a")
-    with pytest.raises(InputError, match="There is no such version") as refused:
+    with pytest.raises(InputError, match="There is no version 99") as refused:
         store.registry.version(99)
     assert str(refused.value.value) == "99"
     assert "reviewlm history" in refused.value.remedy
