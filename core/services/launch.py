@@ -5,6 +5,10 @@ Each is started again when it fails (`core/processes/keep_running.py`). Librarie
 needs a configuration file and its own server.
 
 Report which services run, and whether they answer.
+
+`python -m core.services.launch NAME` runs one service in the foreground, for containers; NAME is that of `reviewlm
+services status`. There it listens on all addresses, so the published ports decide who may reach it. The `Host` header
+and the password are checked as always (`core/web_guard.py`).
 """
 
 from __future__ import annotations
@@ -25,8 +29,8 @@ from urllib.parse import urlsplit
 import psutil
 
 from core.credentials import credentials_of, prefect_server
-from core.environment import TRACKING_VARIABLE
-from core.errors import ReviewLMError
+from core.environment import TRACKING_VARIABLE, home_folder, prepare_environment
+from core.errors import ConfigError, ReviewLMError
 from core.processes import keep_running
 from core.processes.leftovers import lasting_environment, process_name
 from core.services.join import OF_TERMINAL, environment_of
@@ -48,7 +52,7 @@ SERVERS = {
 }
 """Name, application and page that tells when it is ready, of each web server."""
 WORKERS = {f"worker-{pool}": pool for pool in POOLS}
-CHAMPION = "serve"
+CHAMPION, EVERYWHERE = "serve", "0.0.0.0"
 Report = Callable[[str, float | None, str], object]
 HEALTHY_SECONDS = 120.0
 LOG_BYTES = 10_000_000
@@ -236,3 +240,27 @@ def _state(service: Service) -> str:
     if service.name not in READY:
         return "runs"
     return "answers" if _answers(service.address + READY[service.name]) else "does not answer"
+
+
+def run_in_foreground(name: str) -> None:
+    """Replace this process by a service, so that it gets the signals; a worker deploys before.
+
+    Raises:
+        ConfigError: There is no such service, or a worker was not told where Prefect's server is.
+    """
+    if name not in (names := (*SERVERS, *WORKERS)):
+        raise ConfigError("There is no such service", value=name, remedy=f"name one of {', '.join(names)}")
+    prepare_environment(home := home_folder())
+    if pool := WORKERS.get(name):
+        if not (address := os.environ.get("PREFECT_API_URL", "")):
+            raise ConfigError("A worker needs the address of Prefect's server", remedy="set PREFECT_API_URL")
+        os.environ.update(environment_of(home, {"prefect": Service("prefect", "", address.removesuffix("/api"))}))
+        deploy(dict(os.environ), [pool], home)
+    else:
+        os.environ.update(variables_of(name, home, os.environ.get("PREFECT_UI_URL", "")))
+    os.chdir(PROJECT)
+    os.execv(sys.executable, [sys.executable, *command_of(name, EVERYWHERE, DEFAULT_PORTS.get(name, 0))])
+
+
+if __name__ == "__main__":
+    run_in_foreground(sys.argv[1] if len(sys.argv) > 1 else "")

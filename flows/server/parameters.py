@@ -83,22 +83,22 @@ def with_absolute_paths(preset: str, input: Inputs, overrides: Overrides) -> dic
 
 def _with_absolute_path(override: str) -> str:
     key, value = split_override(override)
-    named = any(key == setting or key.startswith(f"{setting}.") for setting in NAMES_FILES)
-    if not named or not value or not isinstance(value, str | list | dict):
+    if not value or not any(key == setting or key.startswith(f"{setting}.") for setting in NAMES_FILES):
         return override
-    return f"{key}={_toml(value)}"
+    if isinstance(value, dict):  # TOML's form of a table in one line
+        return f"{key}={{{', '.join(f'{_toml(name)} = {_toml(_absolute(path))}' for name, path in value.items())}}}"
+    return f"{key}={_toml(_absolute(value))}"
 
 
 def _toml(value: Any) -> str:
-    """Return paths as TOML writes them: a path, a list of paths, or a table of them, all absolute."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(name)} = {_toml(path)}" for name, path in value.items()) + "}"
-    return json.dumps(_absolute(value), ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)
 
 
-def _absolute(value: str | list[str]) -> Any:
-    """Return a path, or the paths of a list, as absolute ones."""
-    return str(Path(value).absolute()) if isinstance(value, str) else [_absolute(one) for one in value]
+def _absolute(value: Any) -> Any:
+    """Return a path, or the paths of a list, as absolute ones; other values, which will be refused, as they are."""
+    if isinstance(value, list):
+        return [_absolute(one) for one in value]
+    return str(Path(value).absolute()) if isinstance(value, str) else value
 
 
 def on_workers(flow: Flow[P, R], workers: int) -> Flow[P, R]:

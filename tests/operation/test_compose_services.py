@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from typer.main import get_command
 
 from core.environment import HOME_VARIABLE, TRACKING_VARIABLE
-from core.services import foreground
+from core.services import launch
 from core.services.launch import SERVERS
 from core.services.service_list import DEFAULT_PORTS
 from core.web_guard import HOSTS_VARIABLE
@@ -29,11 +29,8 @@ OURSELVES = {TRACKING_VARIABLE, HOSTS_VARIABLE, "REVIEWLM_MLFLOW_URL"}
 @pytest.mark.parametrize("name", [name for name in OURS if name != "serve"])
 def test_every_container_runs_a_service_that_there_is(name: str) -> None:
     service = OURS[name]
-    assert service["entrypoint"] == ["python", "-m", foreground.__name__]
-    [word] = service["command"]
-    command = foreground.command_of(word)
-    assert command[0] == "-m"
-    assert ("0.0.0.0" in command) is (name in SERVERS)
+    assert service["entrypoint"] == ["python", "-m", launch.__name__]
+    assert {*service["command"]} < {*SERVERS, *launch.WORKERS}
 
 
 def test_the_champion_is_served_at_its_usual_port() -> None:
@@ -73,34 +70,37 @@ def test_all_are_without_rights_and_share_one_home() -> None:
     assert "prefect.yaml" in dockerfile  # a worker creates the deployments
 
 
-def variables(name: str, home: Path, **given: str) -> dict[str, Any]:
-    return foreground.variables_of(name, home, given)
-
-
-def test_the_server_asks_for_the_password_that_the_worker_sends(tmp_path: Path) -> None:
-    server = variables("prefect", tmp_path, PREFECT_UI_URL="http://127.0.0.1:4200")
-    worker = variables("worker-cpu-pool", tmp_path, PREFECT_API_URL="http://prefect:4200/api")
-    assert server["PREFECT_SERVER_API_AUTH_STRING"] == worker["PREFECT_API_AUTH_STRING"]
-    assert server["PREFECT_UI_URL"] == server["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] == "http://127.0.0.1:4200"
-    assert worker["PREFECT_API_URL"] == "http://prefect:4200/api"
-    assert variables("mlflow", tmp_path) == {}
-
-
 class Replaced(BaseException):
     """This process would have been replaced by the service."""
 
 
-@pytest.mark.parametrize("name", ["prefect", "mlflow", "worker-cpu-pool"])
-def test_the_service_of_a_container_takes_its_process_and_so_gets_its_signals(
-    name: str, own_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def replace(program: str, words: list[str]) -> None:
-        raise Replaced(*words)
+@pytest.fixture
+def replaced(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[list[str], dict[str, str]]]:
+    """A function that runs a service in the foreground, and returns its program and environment."""
 
-    monkeypatch.setattr(os, "execv", replace)
-    monkeypatch.setattr(os, "environ", dict(os.environ) | {"PREFECT_API_URL": "http://prefect:4200/api"})
-    monkeypatch.setattr(foreground, "deploy", lambda *_: None)
-    monkeypatch.chdir(own_home.parent)
-    with pytest.raises(Replaced) as replaced:
-        foreground.run(name)
-    assert list(replaced.value.args)[1:] == list(foreground.command_of(name))
+    def run(name: str) -> tuple[list[str], dict[str, str]]:
+        def replace(program: str, words: list[str]) -> None:
+            raise Replaced(*words)
+
+        addresses = {"PREFECT_API_URL": "http://prefect:4200/api", "PREFECT_UI_URL": "http://127.0.0.1:4200"}
+        monkeypatch.setattr(os, "execv", replace)
+        monkeypatch.setattr(os, "environ", dict(os.environ) | addresses)
+        monkeypatch.setattr(launch, "deploy", lambda *_: None)
+        monkeypatch.chdir(own_home.parent)
+        with pytest.raises(Replaced) as ended:
+            launch.run_in_foreground(name)
+        return list(ended.value.args)[1:], dict(os.environ)
+
+    return run
+
+
+def test_the_service_of_a_container_takes_its_process_and_the_server_asks_for_what_the_worker_sends(
+    replaced: Callable[[str], tuple[list[str], dict[str, str]]]
+) -> None:
+    words, worker = replaced("worker-cpu-pool")
+    assert (words[:4], worker["PREFECT_API_URL"]) == (["-m", "prefect", "worker", "start"], "http://prefect:4200/api")
+    words, server = replaced("prefect")
+    assert {"uvicorn", "0.0.0.0", str(DEFAULT_PORTS["prefect"])} < {*words}
+    assert server["PREFECT_SERVER_API_AUTH_STRING"] == worker["PREFECT_API_AUTH_STRING"]
+    assert server["PREFECT_UI_URL"] == server["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] == "http://127.0.0.1:4200"
+    assert "tracking.mlflow_server:application" in replaced("mlflow")[0]
