@@ -6,19 +6,18 @@ pools of the numeric libraries are set so that they do not slow each other down.
 Keep the home folder readable by its owner only: it holds reviews, personal data in quarantine, and a password. New
 files follow the umask of the process, which child processes inherit; `reviewlm doctor` names older ones that are open.
 
-Find the GPUs that a process may use, without importing torch, which takes a second.
+Find the GPUs that a process may use; torch is asked only where the system has device files of GPUs.
 """
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 from core.errors import TrackingUnavailable, disk_errors
@@ -63,42 +62,18 @@ def usable_together(names: Sequence[str]) -> int:
     return max(1, parts[0]) if parts else len(names)
 
 
-def torch_cuda() -> str:
-    """Return the version of CUDA that torch was built for, "" for none."""
-    spec = find_spec("torch")
-    file = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
-    if file is None or not file.is_file():
-        return ""
-    match = re.search(r"^cuda\b.*=\s*'([\d.]+)'", file.read_text(encoding="utf-8"), re.MULTILINE)
-    return match[1] if match else ""
-
-
 @cache
-def driver_problem() -> str:
-    """Return why the driver gives torch no GPU, "" if it gives one. The driver is asked once per process."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError as error:
-        return f"its driver cannot be loaded: {error}"
-    return problem_of(driver, torch_cuda())
+def gpu_problem() -> str:
+    """Return why torch can use no GPU, "" if it can; torch is imported for it, and asked once per process."""
+    import torch
 
-
-def problem_of(driver: ctypes.CDLL, cuda: str) -> str:
-    """Return why a loaded driver gives torch no GPU, "" if it gives one.
-
-    Args:
-        driver: libcuda.
-        cuda: Version of CUDA that torch was built for.
-    """
-    count, newest = ctypes.c_int(0), ctypes.c_int(0)
-    if code := driver.cuInit(0):
-        return f"its driver does not start (CUDA error {code})"
-    if (code := driver.cuDeviceGetCount(ctypes.byref(count))) or not count.value:
-        return f"its driver shows none (CUDA error {code})"
-    driver.cuDriverGetVersion(ctypes.byref(newest))
-    if cuda and newest.value // 1000 < int(cuda.split(".")[0]):
-        return f"its driver is for CUDA {newest.value // 1000}, torch for CUDA {cuda}"
-    return ""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return ""
+    if torch.version.cuda is None:
+        return "torch is a build for processors only"
+    return str(warned[0].message).partition(" (Triggered")[0] if warned else "its driver shows none"
 
 
 ROOMS = ("reviewlm", "core", "course", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "training",
@@ -274,9 +249,8 @@ def available_cores() -> int:
 def chosen_device(configured: str, devices: Path = Path("/dev")) -> str:
     """Return "cpu" or "cuda": the value of `execution.device`, or for "auto" the GPU if a network can use one.
 
-    A GPU can be used if the driver has created its device file, at least one GPU is visible, torch is not a CPU-only
-    build, and the driver starts and is new enough for it. If only the last is missing, a warning says so. torch is not
-    imported for this check: the import takes longer than everything else the command line does.
+    A GPU can be used if the driver has created its device file, it is visible, and torch can compute on it. If only the
+    last is missing, a warning says so. torch is not imported where there is no GPU.
 
     Args:
         configured: "auto", "cpu" or "cuda".
@@ -284,9 +258,9 @@ def chosen_device(configured: str, devices: Path = Path("/dev")) -> str:
     """
     if configured != "auto":
         return configured
-    if not (devices / "nvidiactl").exists() or not visible_gpus(devices) or not torch_cuda():
+    if not (devices / "nvidiactl").exists() or not visible_gpus(devices):
         return "cpu"
-    if problem := driver_problem():
+    if problem := gpu_problem():
         _warn_of_gpu(problem)
         return "cpu"
     return "cuda"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from core.credentials import PASSWORD_FILE, USER
-from core.environment import driver_problem, present_gpus, torch_cuda, visible_gpus
+from core.environment import gpu_problem, present_gpus, visible_gpus
 from core.errors import ReviewLMError, without_password
 from core.processes.leftovers import lasting_folder
 from core.services import launch, service_list
@@ -134,17 +134,14 @@ def check_gpu(config: RunConfig, devices: Path = Path("/dev")) -> Iterator[Healt
         result = "no GPU found" if needed else "none, the processor is used"
         yield HealthLine("GPU", "problem" if needed else "ok", result, "set execution.device=auto" if needed else "")
         return
-    reasons = (
-        (not torch_cuda(), "torch is a build for processors only", "install the build for your CUDA driver"),
-        (not visible_gpus(devices), "it is hidden by CUDA_VISIBLE_DEVICES", "unset it"),
-        (bool(driver_problem()), driver_problem(), "load or update the driver, or install torch for an older CUDA"),
-    )
-    for is_so, reason, remedy in reasons:
-        if is_so:
-            state: State = "problem" if device == "cuda" else "warning"
-            yield HealthLine("GPU", state, f"there is one, but {reason}", f"{remedy} (docs/how_to/gpu_worker.md)")
-            return
-    yield HealthLine("GPU", "ok", f"{present}, torch for CUDA {torch_cuda()}")
+    reason, remedy = "it is hidden by CUDA_VISIBLE_DEVICES", "unset it"
+    if visible_gpus(devices):
+        reason, remedy = gpu_problem(), "update the driver, or install the build of torch for its CUDA"
+    if reason:
+        state: State = "problem" if device == "cuda" else "warning"
+        yield HealthLine("GPU", state, f"there is one, but {reason}", f"{remedy} (docs/how_to/gpu_worker.md)")
+    else:
+        yield HealthLine("GPU", "ok", f"{present}, which torch can use")
 
 
 def check_access(config: RunConfig) -> Iterator[HealthLine]:

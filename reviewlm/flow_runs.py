@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.environment import chosen_device, reaching_prefect
+from core.environment import reaching_prefect
 from core.errors import ConfigError, EmptyInput, ReviewLMError, Unreadable, without_password
 from core.processes import interrupts
 from core.processes.memory import lasting_objects, limit_heaps
@@ -153,15 +153,13 @@ def show_stages(record: RunRecord, seconds: float) -> None:
 def require_device(config: RunConfig) -> None:
     """Refuse a GPU that is requested but missing.
 
-    torch, whose import takes a second, is asked only in case of doubt.
-
     Args:
         config: The configuration; its `execution.device` is checked.
 
     Raises:
         ConfigError: There is no GPU.
     """
-    if config.execution.device != "cuda" or chosen_device("auto") == "cuda":
+    if config.execution.device != "cuda":
         return
     try:
         checked(lambda: import_module("models.neural.device").require_device("cuda"))
