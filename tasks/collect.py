@@ -44,7 +44,7 @@ from tracking.logged_models.unused import BROKEN, LoggedFiles, Run, all_versions
 from tracking.registry.registry import Version, registry_lock
 from tracking.runs.record import known_stores
 from tracking.runs.runs import Tracker, end_left_runs
-from tracking.tags import BUNDLE_TAG, DATA_TAG
+from tracking.tags import BUNDLE_TAG
 
 RESULT, MODEL, REFUSED, FILES = "results", "logged models", "refused versions", "files of failed runs"
 UNFINISHED, DAMAGED, REPORT, CRASH = "unfinished results", "damaged results", "reports", "crash logs"
@@ -120,10 +120,6 @@ def _decide(config: RunConfig, removal: Removal, now: int) -> tuple[list[Item], 
         for version in chosen[tracker.uri]:
             roots |= results_of(tracker, holdings, version)
     reasons = holdings.kept(roots, limits)
-    if holdings.starts_unknown(reasons):  # the gate asks which reviews the earlier champions were trained on
-        every = chain(*versions.values())
-        roots |= {("prepare", version.tags.get(DATA_TAG, "")): VERSION for version in every}
-        reasons = holdings.kept(roots, limits)
     items = [
         Item(RESULT, folder := store / stage / digest, reasons.get((stage, digest), ""),
              partial(removal.remove, folder, used))

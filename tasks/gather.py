@@ -24,7 +24,8 @@ from models.neural.spec import WEIGHTS
 from tasks.data.ingest import SYNTHETIC_FILE, path_now
 from tasks.data.prepare import EARLIER
 from tasks.embed import START_VECTORS, vector_file
-from tasks.fitting.job import BUNDLE_FOLDER, BUNDLE_SPEC, PART
+from tasks.fitting.job import BUNDLE_SPEC, PART
+from tasks.fitting.warm_start import past_of
 from tasks.stage import store_of
 from tasks.track import registry_of, tracker_of
 from tracking.logged_models.bundles import Found, attach, required_record
@@ -54,11 +55,6 @@ class Inputs:
     def fits(self) -> dict[str, Artifact]:
         """The fits by the SHA-256 of their bundle's `spec.json`."""
         return by_file((one for stage in FITS for one in self.all(stage)), BUNDLE_SPEC)
-
-    @cached_property
-    def weights(self) -> dict[str, Artifact]:
-        """The fits of networks by the SHA-256 of their weights, which later fits may start from."""
-        return by_file(self.all("fit"), f"{BUNDLE_FOLDER}/{WEIGHTS}")
 
     @cached_property
     def _synthetic(self) -> dict[str, Artifact]:
@@ -151,7 +147,7 @@ def facts_of(artifact: Artifact) -> dict[str, Any]:
         facts[SET_ASIDE] = artifact.facts[SET_ASIDE]
     if artifact.stage in FITS:
         spec = json.loads((artifact.folder / BUNDLE_SPEC).read_text(encoding="utf-8"))
-        facts["spec"] = spec["spec"]
+        facts |= {"spec": spec["spec"], **past_of(spec)}
     return facts
 
 

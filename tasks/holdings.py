@@ -6,6 +6,7 @@ were made from. Nothing is used or checked by it.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -15,13 +16,16 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError
+from core.lineage import FITS
 from core.manifest import MANIFEST, read_manifest
 from core.removal import last_use
 from core.sqlite_files import home_database
 from core.store import Artifact, newest_first
 from evaluation.reports.run_record import REPORTS
+from models.bundles.bundle import SPEC
 from tasks.embed import START_VECTORS
-from tasks.fitting.warm_start import INPUT as START
+from tasks.fitting.job import BUNDLE_FOLDER
+from tasks.fitting.warm_start import LEARNT, past_of
 from tasks.gather import Inputs, by_file
 from tracking.logged_models.bundles import record_of
 from tracking.logged_models.unused import FINISHED, Run, VersionKey
@@ -59,21 +63,21 @@ class Holdings:
         self._inputs = Inputs(self._all, by_digest.get)
 
     def made_from(self, key: Key) -> Iterator[Key]:
-        """Yield the results behind a result's inputs, by the rules of a lineage record.
+        """Yield the results behind a result's inputs, by the rules of a lineage record, and the data behind a fit.
 
-        The weights that a fit started from are followed too: the gate asks which reviews they were trained on. So are
-        the word vectors of `reviewlm models embed`: a configuration names their folder.
+        The gate asks which reviews a fit, its parts and its start weights were trained on. The word vectors of
+        `reviewlm models embed` are followed, too: a configuration names their folder.
         """
         if (artifact := self.artifacts.get(key)) is None:
             return
         for name, value in artifact.manifest["inputs"].items():
             maker = self._inputs.maker(artifact, name, value) or self._inputs.fits.get(value)
-            if maker is None and name == START:
-                maker = self._inputs.weights.get(value)
             if maker is None and key[0] == START_VECTORS and name == "file":
                 maker = self._embedded.get(value)
             if maker is not None:
                 yield maker.stage, maker.digest
+        if key[0] in FITS:
+            yield from learnt_by(artifact.folder / BUNDLE_FOLDER)
 
     def kept(self, roots: Mapping[Key, str], limits: Sequence[UsedAfter]) -> dict[Key, str]:
         """Return the kept results with their reasons: roots, results used since one of the times, and their inputs."""
@@ -94,11 +98,6 @@ class Holdings:
                  if key[0] in ("score", "samples") and one.manifest["inputs"].get("bundle") == bundle]  # fmt: skip
         return [*([(fit.stage, fit.digest)] if fit else []), *about]
 
-    def starts_unknown(self, results: Iterable[Key]) -> bool:
-        """Return whether a kept fit started from weights that no stored fit has."""
-        starts = (self.artifacts[key].manifest["inputs"].get(START) for key in results if key in self.artifacts)
-        return any(start and start not in self._inputs.weights for start in starts)
-
     @cached_property
     def _embedded(self) -> dict[str, Artifact]:
         """The results of `reviewlm models embed` by the SHA-256 of the file that identifies them."""
@@ -107,6 +106,13 @@ class Holdings:
     def _all(self, stage: str) -> list[Artifact]:
         """Return the undamaged results of a stage, newest first."""
         return [one for one in self.artifacts.values() if one.stage == stage and "facts" in one.manifest]
+
+
+def learnt_by(bundle: Path) -> Iterator[Key]:
+    """Yield the prepared data that a bundle has learnt from; none if it cannot be read."""
+    with suppress(OSError, ValueError):
+        described = json.loads((bundle / SPEC).read_text(encoding="utf-8"))
+        yield from (("prepare", digest) for digest in past_of(described)[LEARNT])
 
 
 def _results(root: Path) -> Iterator[Artifact]:
@@ -186,6 +192,8 @@ def results_of(tracker: Tracker, holdings: Holdings, version: Version) -> dict[K
     """
     results = [("prepare", version.tags.get(DATA_TAG, "")), *holdings.fits_of(version.tags.get(BUNDLE_TAG, ""))]
     with suppress(BundleError):
-        if (record := record_of(Registry(tracker, version.name).bundle_folder(version))) is not None:
+        bundle = Registry(tracker, version.name).bundle_folder(version)
+        results += learnt_by(bundle)
+        if (record := record_of(bundle)) is not None:
             results += [(step.stage, step.digest) for step in record.steps]
     return dict.fromkeys(results, VERSION)

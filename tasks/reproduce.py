@@ -179,7 +179,7 @@ class Reproduction:
         # A fit does not use the data card, so it is not reproduced; the clean reviews take its place.
         prepared = Prepared(self._clean(), self._clean(), {spec.vocabulary: learned}, {spec.vocabulary: tokens})
         sha256 = step.inputs.get(INPUT, "")
-        start = Start(self.weights[sha256], sha256) if sha256 else Start()
+        start = Start(self.weights[sha256], sha256, past=step.facts) if sha256 else Start()
         artifact = FitPlan(config, spec, prepared, parts, made, start).build().artifact
         self.fitted[step.key] = Fitted(spec, artifact, "", False)
         return artifact

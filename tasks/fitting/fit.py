@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import time
@@ -37,7 +38,7 @@ from tasks.fitting.job import (
     Report,
 )
 from tasks.fitting.on_cluster import ClusterRun
-from tasks.fitting.warm_start import INPUT, Start, starting_point
+from tasks.fitting.warm_start import INPUT, LEARNT, VECTORS, Start, past_of, starting_point
 from tasks.limits import device_for, gpu_slot, is_neural
 from tasks.progress import duration, progress
 from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage, store_of
@@ -113,17 +114,19 @@ class FitPlan:
 
     def job(self, work: Path, pace: Pace | None = None) -> FitJob:
         """Return the job that fits it in a folder; with *pace*, of the part of its training before the decay."""
-        config, spec, inputs = self.config, self.spec, self.inputs
+        config, spec = self.config, self.spec
         ranks, chosen = ranks_of(config, spec), config.classification
         tokens, vocabulary = self.prepared.tokens[spec.vocabulary], self.prepared.vocabularies[spec.vocabulary]
-        lineage: dict[str, Any] = {name: inputs[name] for name in (INPUT, START_VECTORS) if name in inputs}
-        if self.parts:
-            lineage["parts"] = {name: inputs[f"{PART}{name}"] for name in self.parts}
+        clean = self.prepared.clean.digest
+        own = {LEARNT: [clean], VECTORS: [getattr(spec, "vectors", "")] if START_VECTORS in self.made else []}
+        of_parts = [json.loads((part.bundle / SPEC).read_text(encoding="utf-8")) for part in self.parts.values()]
         folders = {name: artifact.folder for name, artifact in self.made.items()}
         shared: dict[str, Any] = {
             "spec": spec, "vocabulary": vocabulary.folder / VOCABULARY_FILE, "train": tokens["train"].folder,
             "validation": tokens["validation"].folder, "work": work,
-            "facts": {"fit_digest": self.digest, "clean_digest": self.prepared.clean.digest, **lineage},
+            "facts": {
+                "fit_digest": self.digest, "clean_digest": clean, **past_of(own, *of_parts, self.start.past)
+            },
             "device": device_for(config, spec, self.parts_of_it), "ranks": ranks,
             "threads": max(1, threads_of(config) // ranks),
             "parts": {name: part.bundle for name, part in self.parts.items()}, "vectors": folders.get(START_VECTORS),

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ from tracking.registry.registry import CHAMPION, Version
 INPUT = "start"
 """Name of the start weights among the inputs of a fit."""
 WEIGHTS_FILE = f"bundle/{WEIGHTS}"
+LEARNT, VECTORS = "learnt_from", "word_vectors"
+"""Facts of a bundle about it, its parts and its start weights: digests of the prepared data that they were trained on,
+its own first, and names of the word vectors in which an embedding began."""
 MORE_UNKNOWN, MORE_TOKENS = 1.25, 1.05
 """Growth of the share of unknown tokens, and of the tokens per word, from which a new vocabulary is advised."""
 log = logging.getLogger(__name__)
@@ -38,11 +41,26 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """Starting point of a fit: folder and SHA-256 of the weights (empty: fresh weights), and a sentence about it."""
+    """Starting point of a fit.
+
+    Args:
+        folder, digest: Folder and SHA-256 of the weights; empty: fresh weights.
+        note: A sentence about it.
+        past: `past_of` the bundle with the weights.
+    """
 
     folder: Path | None = None
     digest: str = ""
     note: str = ""
+    past: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def past_of(*described: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the facts `LEARNT` and `VECTORS` of what is made of bundles, by what their `spec.json` say."""
+    return {
+        name: list(dict.fromkeys(one for bundle in described for one in bundle.get(name, ())))
+        for name in (LEARNT, VECTORS)
+    }
 
 
 def wants_champion(spec: FittedSpec) -> bool:
@@ -96,7 +114,8 @@ def starting_point(config: RunConfig, spec: FittedSpec, vocabulary: Artifact, in
     if same_fit is not None and (not same_fit.manifest["inputs"].get(INPUT) or _is_kept(config, same_fit)):
         return Start(None, same_fit.manifest["inputs"].get(INPUT, ""), f"champion v{version.version} is this same fit")
     log.info("'%s' starts from the weights of champion v%d", spec.name, version.version)
-    return Start(folder, digest, f"from the weights of champion v{version.version}")
+    past = past_of(json.loads((bundle / SPEC).read_text(encoding="utf-8")))
+    return Start(folder, digest, f"from the weights of champion v{version.version}", past)
 
 
 def _weights_as_saved(bundle: Path, weights: Path) -> str:

@@ -2,7 +2,7 @@
 
 The leak certificate covers only the current data. With a warm start, earlier data have shaped the weights too. If the
 split's salt, its shares or the groups of near-duplicates have changed since then, a current test review may have been a
-training review. So follow the chain of start weights, parts of mixtures included, to every prepared data set.
+training review. A bundle says which prepared data it, its parts and its start weights have learnt from.
 
 Find the prepared data that a warm start has learnt from, so that no held-out review repeats them.
 
@@ -14,24 +14,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError, converted_errors
-from core.store import Artifact, sha256_of_file
+from core.store import Artifact
 from corpus.splitting.split import scan_split
 from models.bundles.bundle import SPEC
-from models.neural.spec import WEIGHTS
 from tasks.data.prepare import EARLIER, cleaning_options
-from tasks.fitting.fit import bundle_digest
-from tasks.fitting.job import BUNDLE_FOLDER
-from tasks.fitting.warm_start import INPUT, wants_champion
-from tasks.gather import Inputs, artifact_of
+from tasks.fitting.warm_start import LEARNT, VECTORS, past_of, wants_champion
 from tasks.stage import store_of
 from tasks.track import registry_of
 from tracking.registry.registry import CHAMPION
@@ -60,7 +53,7 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
         clean: The current prepared data; the leak certificate compares their own splits.
         bundle: Folder of the challenger's bundle.
     """
-    artifacts, problems = learnt_data(config, bundle)
+    past, (artifacts, problems) = _past_of(bundle), learnt_data(config, bundle)
     earlier = [digest for digest in artifacts if digest != clean.digest]
     for digest in earlier:
         if learnt := _learnt(artifacts[digest], clean):
@@ -75,17 +68,17 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
     if compared := [one for name, one in clean.manifest["inputs"].items() if name.startswith(EARLIER)]:
         left = sum(sum(kinds.values()) for kinds in clean.facts["learnt"].values())
         none += f"; {left:,} held-out reviews that repeat texts or passages of {', '.join(compared)} were left out"
-    return Past(True, "; ".join([none] * bool(earlier) + _word_vectors(_ancestors(config, bundle)[0])))
+    vectors = [f"it is not known on which texts the word vectors '{name}' were trained" for name in past[VECTORS]]
+    return Past(True, "; ".join([none] * bool(earlier) + vectors))
 
 
 def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], list[str]]:
     """Return by digest the prepared data that a bundle, its parts and start weights have learnt from, its own first.
 
-    The list describes problems in tracing them, and data that are missing.
+    The list describes the data that are missing.
     """
-    builds, problems = _ancestors(config, bundle)
-    artifacts = {digest: store_of(config).find_usable("prepare", digest) for digest in _data_of(builds)}
-    problems += [
+    artifacts = {digest: store_of(config).find_usable("prepare", digest) for digest in _past_of(bundle)[LEARNT]}
+    problems = [
         f"the prepared data '{digest}', which it has learnt from, are no longer in the store or damaged, so their "
         "reviews are not known"
         for digest, one in artifacts.items() if one is None
@@ -93,55 +86,9 @@ def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], l
     return {digest: one for digest, one in artifacts.items() if one is not None}, problems
 
 
-def _ancestors(config: RunConfig, bundle: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return what `spec.json` says of a bundle, its parts and its start weights, itself first; and problems."""
-    store = store_of(config)
-    inputs = Inputs(store.all, partial(artifact_of, store))
-    waiting, seen, builds, problems = [bundle], set[str](), list[dict[str, Any]](), []
-    while waiting:
-        folder = waiting.pop()
-        if (digest := bundle_digest(folder)) in seen:
-            continue
-        seen.add(digest)
-        builds.append(build := json.loads((folder / SPEC).read_text(encoding="utf-8")))
-        for what, folder_of_parent in _parents(config, inputs, build):
-            if folder_of_parent is None:
-                problems.append(f"how its {what} were made is not known: their fit and versions are deleted")
-            else:
-                waiting.append(folder_of_parent)
-    return builds, problems
-
-
-def _data_of(builds: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(build.get("clean_digest", "unknown") for build in builds))
-
-
-def _word_vectors(builds: list[dict[str, Any]]) -> list[str]:
-    """Say of each file of word vectors in which an embedding began that its texts are not known."""
-    names = dict.fromkeys(name for build in builds if (name := build.get("spec", {}).get("vectors")))
-    return [f"it is not known on which texts the word vectors '{name}' were trained" for name in names]
-
-
-def _parents(config: RunConfig, inputs: Inputs, build: dict[str, Any]) -> Iterator[tuple[str, Path | None]]:
-    """Yield each part and the start weights named in a bundle's `spec.json`, with their bundle folder or None.
-
-    Fits of the store come first, then the registered versions, the newest first.
-    """
-    def folder(fit: Artifact | None, sha256: str, file: str) -> Path | None:
-        if fit and (whole := store_of(config).find_usable(fit.stage, fit.digest)):  # a damaged one is logged
-            return whole.folder / BUNDLE_FOLDER
-        registry = registry_of(config)
-        for version in registry.versions():
-            with suppress(BundleError):
-                bundle = registry.bundle_folder(version)
-                if any(sha256_of_file(path) == sha256 for path in bundle.rglob(file)):
-                    return bundle
-        return None
-
-    for name, digest in build.get("parts", {}).items():
-        yield f"weights of part '{name}'", folder(inputs.fits.get(digest), digest, SPEC)
-    if start := build.get(INPUT):
-        yield f"start weights {start[:16]}", folder(inputs.weights.get(start), start, WEIGHTS)
+def _past_of(bundle: Path) -> dict[str, list[str]]:
+    past = past_of(json.loads((bundle / SPEC).read_text(encoding="utf-8")))
+    return past | {LEARNT: past[LEARNT] or ["unknown"]}
 
 
 def _learnt(then: Artifact, clean: Artifact) -> list[str]:

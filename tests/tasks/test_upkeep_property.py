@@ -130,22 +130,18 @@ def test_of_equal_vocabularies_only_the_one_of_the_same_data_is_an_input(tmp_pat
     }  # fmt: skip
 
 
-def test_the_weights_that_a_fit_started_from_are_followed(tmp_path: Path) -> None:
+def test_the_data_that_a_fit_and_its_start_weights_have_learnt_from_stay(tmp_path: Path) -> None:
     store = Store(tmp_path)
+    may, june = (store.build("prepare", 1, {"month": month}, {}, lambda _: {}).artifact for month in (5, 6))
 
     def make(work: Path) -> dict[str, str]:
         (work / "bundle").mkdir()
-        (work / "bundle" / "weights.safetensors").write_bytes(b"weights")
+        (work / "bundle" / "spec.json").write_text(json.dumps({"learnt_from": [june.digest, may.digest]}))
         return {}
 
-    first = store.build("fit", 1, {}, {}, make).artifact
-    weights = hashlib.sha256(b"weights").hexdigest()
-    second = store.build("fit", 1, {}, {"start": weights}, lambda _: {}).artifact
-    lost = store.build("fit", 1, {}, {"start": "of no stored fit"}, lambda _: {}).artifact
-    holdings = Holdings(tmp_path)
-    assert list(holdings.made_from(("fit", second.digest))) == [("fit", first.digest)]
-    assert not holdings.starts_unknown([("fit", second.digest)])
-    assert holdings.starts_unknown([("fit", lost.digest)])
+    fit = store.build("fit", 1, {}, {"start": "0" * 64}, make).artifact
+    keys = [("prepare", june.digest), ("prepare", may.digest)]
+    assert list(Holdings(tmp_path).made_from(("fit", fit.digest))) == keys
 
 
 def test_the_data_that_a_warm_start_has_learnt_from_stay_with_those_compared_with_them(tmp_path: Path) -> None:

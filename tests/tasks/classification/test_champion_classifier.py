@@ -50,7 +50,7 @@ def table(turned: bool = False, **splits: range) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def bundle_in(folder: Path, frame: pl.DataFrame, labels: str = "stars", **facts: str) -> Path:
+def bundle_in(folder: Path, frame: pl.DataFrame, labels: str = "stars", **facts: Any) -> Path:
     """The bundle of a naive Bayes classifier of a table's training reviews."""
     rows = frame.filter(split="train")
     targets = rows["stars"].to_numpy().astype(np.int64) - 1
@@ -82,7 +82,7 @@ class Gate:
         return run_stage(self.config, "prepare", {"name": name}, {}, make).artifact
 
     def measured(self, clean: Artifact) -> MeasuredClassifier:
-        bundle = bundle_in(self.folder / "challenger", self.now, clean_digest=clean.digest)
+        bundle = bundle_in(self.folder / "challenger", self.now, learnt_from=[clean.digest])
         fitted: Any = SimpleNamespace(bundle=bundle, spec=load_classifier(bundle).spec)
         test, validation = (
             predict_bundle(self.config, bundle, clean, split, "bayes", None).artifact

@@ -78,7 +78,7 @@ def classifier(folder: Path, clean: Artifact, labels: tuple[str, ...] = STARS, *
     spec = small("logistic", labels=labels, name="lr")
     fitted = type(train)(train.sequences, targets)
     model = fit_classifier(spec, words, fitted, fitted, FitContext(folder / "work")).model
-    save_classifier(folder / "bundle", spec, words, model, ["great"], {"clean_digest": clean.digest, **facts})
+    save_classifier(folder / "bundle", spec, words, model, ["great"], {"learnt_from": [clean.digest], **facts})
     return folder / "bundle"
 
 

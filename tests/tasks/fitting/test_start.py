@@ -34,7 +34,7 @@ class Champion:
         folder.mkdir()
         vocabulary.save(folder / FILE)
         self.weights.write_bytes(b"1 2 3")
-        told = {"vocabulary_digest": vocabulary.digest, "spec": to_dict(SPEC)}
+        told = {"vocabulary_digest": vocabulary.digest, "spec": to_dict(SPEC), "learnt_from": ["june", "may"]}
         files = {path.name: sha256_of_file(path) for path in folder.iterdir()}
         self.spec.write_text(json.dumps({**told, "files": files}))
 
@@ -71,7 +71,8 @@ def kept() -> Path | None:
 
 def test_a_whole_champion_is_started_from(champion: Champion, vocabulary: Vocabulary) -> None:
     start = begin(vocabulary)
-    assert start == Start(champion.folder, sha256_of_file(champion.weights), "from the weights of champion v3")
+    past = {"learnt_from": ["june", "may"], "word_vectors": []}
+    assert start == Start(champion.folder, sha256_of_file(champion.weights), "from the weights of champion v3", past)
     assert kept() == champion.folder / FILE
 
 

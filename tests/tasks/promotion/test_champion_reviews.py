@@ -56,12 +56,12 @@ class Gate:
     now: pl.DataFrame
     earlier: pl.DataFrame
 
-    def asked(self, *overrides: str, data: str = "", digest: str = "old", **told: str) -> ChampionReviews | None:
+    def asked(self, *overrides: str, data: str = "", digest: str = "old", **told: list[str]) -> ChampionReviews | None:
         config = load_config("small", [*CONFIG, *overrides])
         today, then = prepared(config, "now", self.now), prepared(config, "then", self.earlier)
         bundle = self.folder / "challenger"
         bundle.mkdir(exist_ok=True)
-        (bundle / "spec.json").write_text(json.dumps({"clean_digest": today.digest, **told}))
+        (bundle / "spec.json").write_text(json.dumps({"learnt_from": [today.digest], **told}))
         test = Artifact("score", "s", "", {"facts": {"reviews_digest": reviews_digest(self.now.filter(split="test"))}})
         challenger = SimpleNamespace(fitted=SimpleNamespace(bundle=bundle), test=test)
         champion = Champion(4, digest, scores(self.now, 2.0), bundle, data=data or then.digest)
@@ -127,15 +127,13 @@ def test_data_that_are_gone_or_damaged_are_a_finding_that_says_what_to_do(gate: 
 @pytest.mark.parametrize("past", ["gone", "damaged", "unknown"])
 def test_start_weights_of_which_the_data_are_not_known_are_a_finding_and_end_no_run(gate: Gate, past: str) -> None:
     """Which of the champion's test reviews the challenger has learnt from cannot be told then."""
-    told, said = {"clean_digest": past}, f"the prepared data '{past}'"
+    digest = past
     if past == "damaged":
         broken = prepared(load_config("small", CONFIG), "broken", gate.earlier)
         (broken.folder / "clean.parquet").write_bytes(b"short")
-        told, said = {"clean_digest": broken.digest}, f"the prepared data '{broken.digest}'"
-    elif past == "unknown":
-        told, said = {"start": "0" * 64}, "how its start weights 0000000000000000 were made is not known"
-    found = gate.asked(**told)
+        digest = broken.digest
+    found = gate.asked(learnt_from=[] if past == "unknown" else [digest])
     assert found is not None
     assert found.challenger is None
-    assert said in found.problem
+    assert f"the prepared data '{digest}'" in found.problem
     assert 'training.start = "fresh", or set promotion.max_champion_loss=none' in found.problem
