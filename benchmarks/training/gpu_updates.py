@@ -160,7 +160,7 @@ def writing(hidden: int, texts: int, stream: TokenStream) -> dict[str, Any]:
     network = RecurrentNetwork(spec, torch.from_numpy(np.asarray(counts_V, dtype=np.int64))).to(GPU)
     model = NeuralLM(spec, network, stream.vocabulary_size)
     for length in (WARM, WRITTEN):
-        batch: TextBatch[SampledText] = TextBatch(model.step, step_on_device=model.step_on_device)
+        batch: TextBatch[SampledText] = TextBatch(model.step)
         begun = [SampledText(Sampling(0.8, top_p=0.95), uniforms_of(1, number, 0, ""), []) for number in range(texts)]
         batch.join(begun, *model.step(np.full(texts, BOS, np.int64), model.start(texts)))
         torch.cuda.synchronize()

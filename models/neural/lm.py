@@ -94,14 +94,9 @@ class NeuralLM:
         On the CPU, a stream's result is the same to the bit in any batch (`inference/reader.py`). The weights are
         packed at the first call; they must not change afterwards.
         """
-        return self.step_on_device(self.ids_tensor(ids_B), state)
-
-    @torch.no_grad()
-    def step_on_device(self, ids_B: Tensor, state: NeuralState) -> tuple[Tensor, NeuralState]:
-        """Do the same with ids (int64) that are on the model's device: on a GPU the host need not know them."""
         reader = self.reader
         read, logp = (self.network, self.network.output.logp) if reader is None else (reader.read, reader.logp)
-        features_BTE, network = read(ids_B[:, None], state.network)
+        features_BTE, network = read(self.ids_tensor(ids_B)[:, None], state.network)
         features_BE = features_BTE[:, 0]
         return logp(features_BE), NeuralState(network, features_BE)
 

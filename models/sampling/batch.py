@@ -28,8 +28,6 @@ from .filters import (
     draw_unchanged,
     in_one_pass,
     pick,
-    pick_on_device,
-    require_drawn,
     sampled_logp,
 )
 from .watermark import Watermark
@@ -38,8 +36,6 @@ Step = Callable[[np.ndarray, Any], tuple[torch.Tensor, Any]]
 NOT_WRITTEN = frozenset({UNK, *CONTEXT_IDS})
 AHEAD = 32
 """Random numbers of a text that are drawn at a time."""
-BLOCK = 16
-"""Tokens of each text that are drawn on a GPU before the host looks at them."""
 
 
 @dataclass
@@ -73,18 +69,15 @@ class TextBatch(Generic[Text]):
         step: `LanguageModel.step`.
         never: Ids that are not written.
         normalised: Whether the distributions of *step* are normalised.
-        step_on_device: `NeuralLM.step_on_device`, of models that have it: on a GPU, `write` then waits for it only once
-            for `BLOCK` tokens of each text.
         step_first: `first_step` of the model: `write` then draws most tokens from a few entries.
     """
 
     def __init__(
         self, step: Step, never: Collection[int] = NOT_WRITTEN, normalised: bool = True,
-        step_on_device: Callable[..., tuple[torch.Tensor, Any]] | None = None,
         step_first: Callable[..., tuple[FirstEntries, Any]] | None = None,
     ) -> None:  # fmt: skip
         self._step, self._never, self._normalised = step, torch.tensor(sorted(never)), normalised
-        self._step_on_device, self._step_first = step_on_device, step_first
+        self._step_first = step_first
         self.texts: list[Text] = []
         self.logp_BV = torch.empty(0, 0)
         self._state: Any = None
@@ -161,11 +154,6 @@ class TextBatch(Generic[Text]):
     def write(self, most: int) -> Iterator[tuple[Text, int]]:
         """Yield at most *most* tokens of each text, position by position, until all have ended."""
         samplings = {text.sampling for text in self.texts}
-        if self.logp_BV.is_cuda and self._step_on_device and len(samplings) == 1:
-            (sampling,) = samplings
-            if not sampling.looks_back:
-                yield from self._write_in_blocks(most, sampling, self._step_on_device)
-                return
         first = self._step_first if samplings == {UNCHANGED} else None
         ids_B = self.draw()
         for left in reversed(range(most)):
@@ -189,31 +177,6 @@ class TextBatch(Generic[Text]):
         entries, self._state = step(ids_B, self._state)
         uniforms_B = np.array([next(text.uniforms) for text in self.texts])
         return draw_unchanged(entries, self._never, uniforms_B)
-
-    def _write_in_blocks(
-        self, most: int, sampling: Sampling, step: Callable[..., tuple[torch.Tensor, Any]]
-    ) -> Iterator[tuple[Text, int]]:
-        """Do the same; what is drawn in a block after the end of a text is thrown away.
-
-        A text's tokens do not depend on its neighbours, so those of a text that has not ended are the same.
-        """
-        for first in range(0, most, BLOCK):
-            size, last, drawn = min(BLOCK, most - first), first + BLOCK >= most, []
-            uniforms_NB = [[next(text.uniforms) for text in self.texts] for _ in range(size)]
-            for uniforms_B in torch.tensor(uniforms_NB, dtype=torch.float64).to(self.logp_BV.device):
-                possible_BV = allowed(self.logp_BV, self._never, sampling)
-                drawn.append(pick_on_device(sampled_logp(possible_BV, sampling), uniforms_B))
-                if not (last and len(drawn) == size):
-                    self.logp_BV, self._state = step(drawn[-1].clamp(min=0), self._state)
-            rows = list(range(len(self.texts)))
-            for ids_B in require_drawn(torch.stack(drawn).cpu().numpy()):
-                yield from ((self.texts[row], int(ids_B[row])) for row in rows)
-                rows = [row for row in rows if ids_B[row] != EOS and not self.texts[row].ended]
-                for row in rows:
-                    self.texts[row].ids.append(int(ids_B[row]))
-            self.keep([] if last else rows)
-            if not self.texts:
-                break
 
 
 def _begun(texts: Sequence[SampledText], logp_BV: torch.Tensor) -> torch.Tensor:

@@ -40,11 +40,7 @@ def allowed(
     if sampling.looks_back:
         for row, text in enumerate(texts):
             _without_repeats(logp_BV[row], np.asarray(text, np.int64), sampling)
-    none_left_B = torch.isneginf(logp_BV.amax(1))
-    if logp_BV.is_cuda:  # to find out whether there is such a row, the host would have to wait
-        logp_BV[:, EOS].masked_fill_(none_left_B, 0.0)
-    elif bool(none_left_B.any()):
-        logp_BV[none_left_B, EOS] = 0.0
+    logp_BV[:, EOS].masked_fill_(torch.isneginf(logp_BV.amax(1)), 0.0)
     return logp_BV
 
 
@@ -125,19 +121,12 @@ def pick(logp_BV: torch.Tensor, uniforms_B: np.ndarray) -> np.ndarray:
     Raises:
         ModelError: kind "bundle": a log-probability is not a number.
     """
-    there_B = torch.as_tensor(uniforms_B, dtype=torch.float64, device=logp_BV.device)
-    return require_drawn(pick_on_device(logp_BV, there_B).cpu().numpy())
-
-
-def pick_on_device(logp_BV: torch.Tensor, uniforms_B: torch.Tensor) -> torch.Tensor:
-    """Do the same with uniform numbers (float64) on the device of the distributions; the ids stay there.
-
-    Without an error: a row with a log-probability that is not a number gets the id -1.
-    """
     ends_BV = logp_BV.exp().cumsum(1, dtype=torch.float64)
     # An entry of probability 0 ends where the entry before it ends, so a search with "right" never returns it.
-    ids = torch.searchsorted(ends_BV, uniforms_B[:, None] * ends_BV[:, -1:], right=True)[:, 0]
-    return ids.clamp(max=logp_BV.shape[1] - 1).masked_fill(ends_BV[:, -1].isnan(), -1)
+    shares_B = torch.as_tensor(uniforms_B, dtype=torch.float64, device=logp_BV.device)
+    ids = torch.searchsorted(ends_BV, shares_B[:, None] * ends_BV[:, -1:], right=True)[:, 0]
+    ids = ids.clamp(max=logp_BV.shape[1] - 1).masked_fill(ends_BV[:, -1].isnan(), -1)
+    return require_drawn(ids.cpu().numpy())
 
 
 def require_drawn(ids_B: np.ndarray) -> np.ndarray:

@@ -133,8 +133,7 @@ def _pieces(
     ways = _ways(bundle, prompt, ratings)
     model = bundle.writer.model
     batch: TextBatch[_Writing] = TextBatch(
-        model.step, normalised=gives_probabilities(model), step_on_device=getattr(model, "step_on_device", None),
-        step_first=first_step(model),
+        model.step, normalised=gives_probabilities(model), step_first=first_step(model)
     )
     texts, prefixes = [], []
     for row, ((number, _), rating) in enumerate(zip(requests, ratings, strict=True)):
