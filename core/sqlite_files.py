@@ -15,9 +15,11 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
-from core.errors import ConfigError
+from core.errors import ArtifactError, ConfigError
 
 SQLITE, DATABASE = "sqlite", "mlflow.db"
 """Dialect of SQLAlchemy; MLflow's database in a home folder."""
@@ -111,6 +113,34 @@ class LibraryTables:
     file: Path
     revisions: Revisions
     migration: Callable[[Path], tuple[Sequence[str], Mapping[str, str]]]
+
+
+@cache
+def installed_revisions(library: str, scripts: Path) -> tuple[set[str], str]:
+    """Return what `revisions_in` returns for the scripts of an installed library, which is not imported.
+
+    Args:
+        library: Its name.
+        scripts: Their folder in its package.
+    """
+    spec = find_spec(library.lower())
+    places = spec.submodule_search_locations if spec else None
+    return revisions_in(Path(place) / scripts for place in places or ())
+
+
+def revisions_of(library: str, scripts: Path, stored: str, where: str) -> Revisions:
+    """Return the revision of a database's tables beside the newest one that the installed library knows.
+
+    Raises:
+        ArtifactError: A newer version of the library has made the tables.
+    """
+    revisions, newest = installed_revisions(library, scripts)
+    if stored and revisions and stored not in revisions:
+        raise ArtifactError(
+            f"The database was made by a newer {library}", where=where, value=stored,
+            remedy=f"use that version of {library}, or restore an older backup",
+        )
+    return Revisions(stored, newest)
 
 
 def revisions_in(folders: Iterable[Path]) -> tuple[set[str], str]:

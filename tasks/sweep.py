@@ -297,8 +297,9 @@ def summarise_sweep(
         tracker.log_figure(parent_run_id, figure, f"plots/{name}.png")
     tracker.log_table(parent_run_id, pl.DataFrame(rows, infer_schema_length=None), "trials.json")
     tracker.log_text(parent_run_id, json.dumps(result, indent=2), "sweep.json")
-    complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
-    tracker.log_curves(parent_run_id, [("trial/validation_nats", one.values[0], one.number) for one in complete])
+    for trial in study.trials:
+        if trial.state == TrialState.COMPLETE:
+            tracker.log_metrics(parent_run_id, {"trial/validation_nats": trial.values[0]}, trial.number)
     numbers = {f"winner/{name}": value for name, value in result["winner"].items() if isinstance(value, float)}
     tracker.log_metrics(parent_run_id, numbers)
     note = f"Winner: trial {best.number}\n\n{fenced(toml, 'toml')}"

@@ -22,7 +22,6 @@ import sqlite3
 import tarfile
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
@@ -56,7 +55,6 @@ BLOCK = 1 << 20
 Report = Callable[[int], object]
 """Called with the bytes that are done, after each file."""
 
-SQLITE = b"SQLite format 3\x00"
 BESIDE = ("-wal", "-shm", "-journal")
 """Endings of the files that SQLite keeps beside a database; the copy of the database contains what is in them."""
 LEFT_OUT = ("services.json",)
@@ -203,7 +201,7 @@ def copy_database(database: Path, copy: Path) -> None:
 
 
 def contents_of(home: Path, without_store: bool = False) -> tuple[list[Path], list[Path]]:
-    """Return the SQLite files and all other files to back up; with *without_store*, not what can be computed again.
+    """Return the databases (`*.db`) and all other files to back up; with *without_store*, not what can be made again.
 
     Left out: links, unfinished and damaged results, records of file states, locks, marks of running processes.
     """
@@ -218,24 +216,9 @@ def contents_of(home: Path, without_store: bool = False) -> tuple[list[Path], li
         for name in sorted(names):
             path, hidden = folder / name, folder == home and (name in LEFT_OUT or name.startswith("."))
             if path.is_file() and not (path.is_symlink() or hidden or name.endswith(UNFINISHED)):
-                (databases if _is_database(path) else files).append(path)
+                (databases if path.suffix == ".db" else files).append(path)
     beside = {f"{database}{ending}" for database in databases for ending in BESIDE}
     return databases, [path for path in files if str(path) not in beside]
-
-
-def _is_database(path: Path) -> bool:
-    """Return whether a file is a SQLite database; one with a log may be open, so only SQLite may read the others.
-
-    If this process opened and closed a database in another way, the system would release the locks of all its SQLite
-    connections to it. It has none at this time.
-    """
-    if path.suffix != ".db":
-        return False
-    try:
-        with path.open("rb") as file:
-            return file.read(len(SQLITE)) == SQLITE
-    except OSError:
-        return False
 
 
 def restore_backup(archive: Path, home: Path, report: Report = lambda done: None) -> dict[str, Any]:
@@ -294,7 +277,9 @@ def _unpacked(packed: IO[bytes], archive: Path, folder: Path, report: Report) ->
                         raise ValueError(f"its manifest has {member.size:,} bytes")
                     manifest = json.load(tar.extractfile(member) or io.BytesIO())
                     continue
-                _require_safe(member, folder)
+                safe = tarfile.data_filter(member, str(folder)).name == member.name and "\\" not in member.name
+                if not safe or not member.isreg() or member.issparse() or member.name in names:
+                    raise ValueError(f"{member.name[:200]!r} is no new file in the folder")
                 tar.extract(member, folder, set_attrs=False, filter="data")
                 names.add(member.name)
                 report(done := done + member.size)
@@ -311,22 +296,12 @@ def _unpacked(packed: IO[bytes], archive: Path, folder: Path, report: Report) ->
         if error.errno is not None and error.errno not in OF_NAMES:
             raise  # of the disk
         raise _not_a_backup(archive, error) from error
-    except (ValueError, LookupError, AttributeError, OverflowError, TypeError, RecursionError, MemoryError, EOFError,
-            tarfile.TarError, zlib.error) as error:  # fmt: skip
+    except Exception as error:
         raise _not_a_backup(archive, error) from error
     for name, state in wrong.items():
         raise Damaged("A file of the backup is damaged", where=f"{archive}: {name}", cause=f"it is {state}",
                       remedy="use another backup; nothing was restored")  # fmt: skip
     return facts
-
-
-def _require_safe(member: tarfile.TarInfo, folder: Path) -> None:
-    """Refuse everything but new regular files with plain names below the folder."""
-    safe = tarfile.data_filter(member, str(folder))
-    if not member.isreg() or member.issparse() or "\\" in member.name or safe.name != member.name:
-        raise ValueError(f"{member.name[:200]!r} is no file in the folder")
-    if os.path.lexists(folder / member.name):
-        raise ValueError(f"{member.name[:200]!r} is there twice")
 
 
 def _not_a_backup(path: Path, error: Exception) -> Unreadable:

@@ -34,7 +34,7 @@ from core.errors import (
 from core.services.service_list import address_of
 from core.sqlite_files import database_file
 from tracking.artifacts import ARTIFACTS, new_address, register
-from tracking.database import error_of_schema, is_ready, require_current, require_current_at
+from tracking.database import DAMAGED, damaged, has_tables
 from tracking.tags import EXPERIMENT_KIND, KIND, stored_name
 
 if TYPE_CHECKING:
@@ -49,15 +49,28 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "GIT_PYTHON_REFRESH": "quiet",  # a machine without git needs no warning
 }
-ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"})
-PRESENT = frozenset({"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"})
-REFUSED = ABSENT | PRESENT | {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"}
 DENIED = frozenset({"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"})
 DENIED_STATUS = (401, 403)
 DENIED_WORDS = (  # from PostgreSQL and S3
     "password authentication failed", "no password supplied", "(403)", "(AccessDenied)", "(ExpiredToken)",
     "(InvalidAccessKeyId)", "(SignatureDoesNotMatch)", "Unable to locate credentials",
 )  # fmt: skip
+
+
+class Absent(ReviewLMError):
+    """MLflow has no such entry."""
+
+
+class Present(ReviewLMError):
+    """MLflow has an entry of this name already."""
+
+
+REFUSED: dict[str, type[ReviewLMError]] = {
+    "RESOURCE_DOES_NOT_EXIST": Absent, "NOT_FOUND": Absent,
+    "RESOURCE_ALREADY_EXISTS": Present, "ALREADY_EXISTS": Present,
+    "INVALID_PARAMETER_VALUE": ReviewLMError, "BAD_REQUEST": ReviewLMError, "INVALID_STATE": ReviewLMError,
+}  # fmt: skip
+"""Error by MLflow's code of a request that it refuses."""
 BUCKETS = ("boto3", "botocore", "google", "azure")
 """Packages with which MLflow uses a bucket of artifacts, where no server does it."""
 ORIGINS = ("mlflow", "requests", "sqlalchemy", "sqlite3", *BUCKETS)
@@ -103,7 +116,7 @@ def open_client(uri: str, artifact_root: Path | None = None) -> MlflowClient:
     Args:
         uri: Address of the store.
         artifact_root: Artifact folder of a new store's experiment `Default`, which MLflow would put into the working
-            directory. None: `mlartifacts` beside a SQLite file.
+            directory. None: `mlartifacts` beside a SQLite file, or else there.
 
     Raises:
         TrackingUnavailable: The server or database does not answer.
@@ -116,12 +129,9 @@ def open_client(uri: str, artifact_root: Path | None = None) -> MlflowClient:
 
         quiet()  # importing MLflow sets its own log levels
         register()
-        if file := database_file(uri):
-            if not is_ready(file):
-                _create(uri, artifact_root or file.parent / ARTIFACTS, file)
-            require_current(file)
-        elif not uri.startswith("http") and not require_current_at(uri) and artifact_root:
-            _create(uri, artifact_root)
+        if not has_tables(uri):
+            file = database_file(uri)
+            _create(uri, artifact_root or (file or Path("mlflow.db")).absolute().parent / ARTIFACTS, file)
         return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -150,13 +160,8 @@ def require_whole(uri: str) -> None:
 
     A database that does not answer is no error: writes wait for it.
     """
-    file = database_file(uri)
-    with reaching(uri):
-        if file and is_ready(file):
-            require_current(file)
-    if not file and not uri.startswith("http"):
-        with suppress(TrackingUnavailable), reaching(uri):
-            require_current_at(uri)
+    with suppress(TrackingUnavailable), reaching(uri):
+        has_tables(uri)
 
 
 @contextmanager
@@ -189,10 +194,10 @@ def _translated(error: Exception, uri: str) -> ReviewLMError:
     cause = next(iter(str(error).splitlines()), type(error).__name__)[:300]
     if not _is_denied(error, code) and (refused := disk_error_in([cause], uri)) is not None:
         return refused
-    if (schema := error_of_schema(uri, str(error))) is not None:
-        return schema
+    if any(words in str(error) for words in DAMAGED):
+        return damaged(uri, cause)
     if code in REFUSED:
-        return ReviewLMError("MLflow refused the request", where=uri, value=code, cause=cause)
+        return REFUSED[code]("MLflow refused the request", where=uri, value=code, cause=cause)
     if _is_denied(error, code):
         return NotAuthorized(
             "MLflow, or the bucket of its artifacts, rejects the credentials", where=uri,
@@ -218,11 +223,6 @@ def _is_denied(error: Exception, code: str) -> bool:
 def _is_from(error: BaseException | None, origins: tuple[str, ...]) -> bool:
     """Return whether the class of an error, or a class that it extends, is from one of these packages."""
     return any(base.__module__.split(".")[0] in origins for base in type(error).__mro__)
-
-
-def error_code(error: BaseException | None) -> str:
-    """Return MLflow's code of an error that `reaching` has translated; empty if there is none."""
-    return str(getattr(error.__cause__, "error_code", "")) if error else ""
 
 
 class Connection:
@@ -284,13 +284,13 @@ class Connection:
         with reaching(self.uri):
             yield client
 
-    def ask(self, question: Callable[[MlflowClient], Answer], patient: bool = True) -> Answer:
-        """Return the answer to a read request; with *patient*, repeat it after short pauses.
+    def ask(self, question: Callable[[MlflowClient], Answer]) -> Answer:
+        """Return the answer to a read request, which is repeated after short pauses.
 
         Raises:
             TrackingUnavailable: MLflow does not answer.
         """
-        for pause in (*(READ_PAUSES if patient else ()), None):
+        for pause in (*READ_PAUSES, None):
             try:
                 with self.reaching() as client:
                     return question(client)
@@ -335,7 +335,7 @@ class Connection:
     def answers(self) -> bool:
         """Return whether MLflow answers now."""
         with suppress(ReviewLMError):
-            self.ask(lambda client: client.search_experiments(max_results=1), patient=False)
+            self.ask(lambda client: client.search_experiments(max_results=1))
             return True
         return False
 
@@ -344,35 +344,23 @@ class Connection:
         """Id of the experiment, which is created, or restored after a deletion, if needed."""
         with self._lock:
             if not self._experiment_id:
-                self._experiment_id = self._find_experiment() or self._create_experiment()
+                self._experiment_id = self._open_experiment()
             return self._experiment_id
 
-    def _find_experiment(self) -> str:
+    def _open_experiment(self) -> str:
+        place = None if self.uri.startswith("http") else new_address(self.uri, self.artifact_root)
         with self.reaching() as client:
             experiment = client.get_experiment_by_name(self.experiment)
             if experiment is None:
-                return ""
+                with suppress(Present), reaching(self.uri):  # another process was faster
+                    return str(client.create_experiment(self.experiment, artifact_location=place, tags=TAGS))
+                experiment = client.get_experiment_by_name(self.experiment)
             if experiment.lifecycle_stage == "deleted":
                 client.restore_experiment(experiment.experiment_id)
             for name, value in TAGS.items():
                 if experiment.tags.get(name) != value:
                     client.set_experiment_tag(experiment.experiment_id, name, value)
             return str(experiment.experiment_id)
-
-    def _create_experiment(self) -> str:
-        here = None if self.uri.startswith("http") else new_address(self.uri, self.artifact_root)
-        try:
-            with self.reaching() as client:
-                return str(client.create_experiment(self.experiment, artifact_location=here, tags=TAGS))
-        except ReviewLMError as error:
-            if error_code(error) in PRESENT:  # another process was faster
-                return self._find_experiment()
-            raise
-
-    def find_run(self, tag: str, value: str, status: str = "") -> str | None:
-        """Return the id of the newest run with this tag (and status, e.g. "FINISHED"), or None if there is none."""
-        run = self.newest_run(tag, value, status)
-        return None if run is None else str(run.info.run_id)
 
     def newest_run(self, tag: str, value: str, status: str = "") -> Run | None:
         """Return the newest run with this tag (and status), with all its tags, or None if there is none."""

@@ -13,18 +13,18 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
-from core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError, without_password
+from core.errors import ArtifactError, Damaged, NotWritable, without_password
 from core.sqlite_files import (
     LibraryTables,
     Revisions,
     damage_of,
     database_address,
+    database_file,
+    installed_revisions,
     read_only,
-    revisions_in,
+    revisions_of,
     stored_revision,
 )
 from tracking.artifacts import ARTIFACTS
@@ -33,9 +33,23 @@ MADE_BY_MLFLOW = "experiments"
 """First table that MLflow creates."""
 DAMAGED = ("malformed", "not a database")
 """SQLite's messages for a file that is not a database or is damaged."""
-OLDER, NEWER = "out-of-date database schema", "Can't locate revision"
-"""Messages of MLflow and Alembic for a database of another version."""
+SCRIPTS = Path("store") / "db_migrations" / "versions"
 AGAIN = "a new one is created, and the next run logs and registers its models again"
+
+
+def has_tables(uri: str) -> bool:
+    """Check a database before MLflow opens it, and return whether it has MLflow's tables; a server has its own.
+
+    Raises:
+        Damaged, ArtifactError, NotWritable: As `is_ready` and `require_current`.
+        SQLAlchemyError: A database that is no file does not answer.
+    """
+    if (file := database_file(uri)) is None:
+        return uri.startswith("http") or require_current_at(uri)
+    ready = is_ready(file)
+    if ready:
+        require_current(file)
+    return ready
 
 
 def is_ready(file: Path) -> bool:
@@ -65,9 +79,7 @@ def is_ready(file: Path) -> bool:
             "The tracking database belongs to another application", where=file,
             value=f"tables: {', '.join(sorted(tables)[:5])}", remedy=f"move it aside: {AGAIN}",
         )
-    if revision and _revisions()[0] and revision not in _revisions()[0]:
-        raise newer(str(file), revision)
-    if not revision:
+    if not revisions_of("MLflow", SCRIPTS, revision, str(file)).stored:
         return False
     with read_only(file) as database:
         return database.execute(f"SELECT 1 FROM {MADE_BY_MLFLOW} LIMIT 1").fetchone() is not None
@@ -94,17 +106,9 @@ def _tables(file: Path) -> tuple[set[str], str] | None:
     return None
 
 
-@cache
-def _revisions() -> tuple[set[str], str]:
-    """Return all revisions of tables that the installed MLflow knows, and the newest, without importing MLflow."""
-    spec = find_spec("mlflow")
-    places = spec.submodule_search_locations if spec else None
-    return revisions_in(Path(place) / "store" / "db_migrations" / "versions" for place in places or ())
-
-
 def head_revision() -> str:
     """Return the newest revision of tables that the installed MLflow knows; "" if unknown."""
-    return _revisions()[1]
+    return installed_revisions("MLflow", SCRIPTS)[1]
 
 
 def revision_of(file: Path) -> str:
@@ -139,8 +143,7 @@ def require_current(file: Path) -> None:
         damage = str(error) if any(words in str(error) for words in DAMAGED) else ""  # MLflow reports any other
     if damage:
         raise damaged(file, damage)
-    if Revisions(revision_of(file), head_revision()).differ:
-        raise older(database_address(file))
+    _require_newest(revision_of(file), database_address(file))
 
 
 def require_current_at(uri: str) -> bool:
@@ -150,7 +153,7 @@ def require_current_at(uri: str) -> bool:
         Whether it has tables of MLflow.
 
     Raises:
-        ArtifactError: It was made by an older MLflow.
+        ArtifactError: It was made by an older or a newer MLflow.
         SQLAlchemyError: It does not answer.
     """
     from sqlalchemy import create_engine, inspect, text
@@ -159,8 +162,7 @@ def require_current_at(uri: str) -> bool:
     with create_engine(uri, poolclass=NullPool).connect() as database:
         versioned = inspect(database).has_table("alembic_version")
         stored = database.execute(text("SELECT version_num FROM alembic_version")).scalar() if versioned else None
-    if Revisions(str(stored or ""), head_revision()).differ:
-        raise older(uri)
+    _require_newest(str(stored or ""), uri)
     return versioned
 
 
@@ -172,27 +174,10 @@ def damaged(file: Path | str, cause: str) -> Damaged:
     )
 
 
-def newer(where: str, revision: str = "") -> ArtifactError:
-    """Return the error for a database that a newer MLflow has created."""
-    return ArtifactError(
-        "The tracking database was made by a newer MLflow", where=where, value=revision or None,
-        remedy="use that version of MLflow, or restore an older backup",
-    )
-
-
-def older(uri: str) -> ArtifactError:
-    """Return the error for a database that an older MLflow has created."""
-    return ArtifactError(
-        "The tracking database was made by an older MLflow", where=uri,
-        remedy=f"`reviewlm home upgrade` backs up the home and migrates its database; any other: make a copy, then "
-        f"mlflow db upgrade {without_password(uri)}",
-    )
-
-
-def error_of_schema(uri: str, message: str) -> ReviewLMError | None:
-    """Return the error for tables that MLflow cannot use, from the text of its message; None for any other message."""
-    if OLDER in message:
-        return older(uri)
-    if NEWER in message:
-        return newer(uri)
-    return damaged(uri, message[:300]) if any(words in message for words in DAMAGED) else None
+def _require_newest(stored: str, uri: str) -> None:
+    if revisions_of("MLflow", SCRIPTS, stored, uri).differ:
+        raise ArtifactError(
+            "The tracking database was made by an older MLflow", where=uri,
+            remedy=f"`reviewlm home upgrade` backs up the home and migrates its database; any other: make a copy, then "
+            f"mlflow db upgrade {without_password(uri)}",
+        )

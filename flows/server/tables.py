@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import sqlite3
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 from core.environment import LEASES
 from core.errors import ArtifactError, Damaged
-from core.sqlite_files import LibraryTables, Revisions, database_address, revisions_in, stored_revision
+from core.sqlite_files import LibraryTables, Revisions, database_address, revisions_of, stored_revision
 
 FILE = Path("prefect") / "prefect.db"
 ELSEWHERE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
@@ -30,15 +29,7 @@ def tables_of(home: Path) -> LibraryTables:
     file, migration = home / FILE, partial(_migration, home)
     if is_elsewhere() or not file.is_file() or not (stored := _stored(file)):
         return LibraryTables("Prefect", file, Revisions(), migration)
-    spec = find_spec("prefect")
-    places = spec.submodule_search_locations if spec else None
-    revisions, newest = revisions_in(Path(place) / SCRIPTS for place in places or ())
-    if revisions and stored not in revisions:
-        raise ArtifactError(
-            "Prefect's database was made by a newer Prefect", where=file, value=stored,
-            remedy="use that release of the project, or restore an older backup",
-        )
-    return LibraryTables("Prefect", file, Revisions(stored, newest), migration)
+    return LibraryTables("Prefect", file, revisions_of("Prefect", SCRIPTS, stored, str(file)), migration)
 
 
 def require_current_tables(home: Path) -> None:

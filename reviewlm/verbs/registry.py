@@ -162,7 +162,7 @@ def _require_opens(config: RunConfig, registry: Registry, version: int) -> None:
 
 
 def _decided(
-    config: RunConfig, alert: str, registry: Registry, decide: Callable[[], Event | None], again: str
+    config: RunConfig, alert: str, registry: Registry, decide: Callable[[], Event], again: str
 ) -> dict[str, Any]:
     """Return the result of a decision by hand, and let the alerts tell it.
 
@@ -182,24 +182,10 @@ def _decided(
         raise TrackingUnavailable(
             error.what, where=error.where, value=error.value, cause=error.cause, remedy=f"{error.remedy}; {again}"
         ) from error
-    if event is None:
-        return _newest_decision(registry)
     decision = event.as_row(state)
     sentence = f"By hand, by {decision['who']}: {decision['why']}"
     send_event(config.home, alert, registry.name, {"version": event.version, "sentence": sentence})
     return {
         "champion_version": event.version, "previous_version": event.against,
         **{name: decision[name] for name in ("event", "decision", "who", "when", "why", "state")},
-    }
-
-
-def _newest_decision(registry: Registry) -> dict[str, Any]:
-    """Return the result of the newest decision, if none was made now."""
-    from tracking.registry.registry import CHAMPION, PREVIOUS
-
-    champion, previous, newest = registry.alias(CHAMPION), registry.alias(PREVIOUS), registry.decisions()[:1]
-    return {
-        "champion_version": champion.version if champion else None,
-        "previous_version": previous.version if previous else None,
-        **{name: row[name] for row in newest for name in ("event", "decision", "who", "when", "why", "state")},
     }

@@ -12,11 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import ArtifactError, BundleError, ReviewLMError, TrackingUnavailable, disk_errors
+from core.errors import ArtifactError, BundleError, TrackingUnavailable, disk_errors
 from core.lineage import LINEAGE_FILE, Lineage
 from core.manifest import sha256_of_file
 from tracking.artifacts import folder_of
-from tracking.client import ABSENT, error_code
+from tracking.client import Absent
 from tracking.logged_models.export import BUNDLE_PATH, PACKAGE, SPEC, facts_of
 from tracking.registry.versions import Reference, Version, contents_of
 from tracking.runs.runs import Tracker
@@ -88,12 +88,8 @@ def has_bundle(tracker: Tracker, model_uri: str) -> bool:
         if (folder := bundle_in(tracker, model.artifact_location)) is not None:
             return _is_undamaged(folder)
         files = tracker.ask(lambda client: client.list_logged_model_artifacts(model_id, BUNDLE_PATH))
-    except BundleError:
+    except (BundleError, Absent):
         return False
-    except ReviewLMError as error:
-        if error_code(error) in ABSENT:
-            return False
-        raise
     return any(Path(file.path).name == SPEC for file in files)
 
 
@@ -106,7 +102,7 @@ def _is_undamaged(folder: Path) -> bool:
         return False
 
 
-def download(tracker: Tracker, address: str, name: str, number: int | str) -> Path:
+def download(tracker: Tracker, address: str, name: str, number: str) -> Path:
     """Download a version once; the folder gets its final name only when it is complete.
 
     Another server has other versions with the same numbers, so the name of the folder also depends on the address. If
@@ -156,23 +152,20 @@ def find_version(tracker: Tracker, reference: Reference) -> Found | None:
         return Found(version, bundle_folder(tracker, version))
     if (uri := version.siblings.get(reference.model)) is None:
         return None
-    return Found(version, _folder_of_sibling(tracker, uri, reference))
-
-
-def _folder_of_sibling(tracker: Tracker, uri: str, reference: Reference) -> Path:
-    """Return the folder of the bundle of another model of a version's run."""
     try:
         address = tracker.ask(lambda client: client.get_logged_model(uri.removeprefix("models:/"))).artifact_location
-    except ReviewLMError as error:
-        if error_code(error) not in ABSENT:
-            raise
+    except Absent as error:
         raise BundleError(
             f"The model {reference.model} of the run of version {reference.version} was removed", where=uri,
             cause="clean-up keeps registered versions and the models of recent runs",
             remedy="`reviewlm run` with the same configuration makes it again",
         ) from error
-    name, number = reference.name, f"{reference.version}-{reference.model}"
-    return bundle_in(tracker, address) or download(tracker, address, name, number) / BUNDLE_PATH
+    return Found(version, _here(tracker, address, version, f"-{reference.model}"))
+
+
+def _here(tracker: Tracker, address: str, version: Version, ending: str = "") -> Path:
+    place = f"{version.version}{ending}"
+    return bundle_in(tracker, address) or download(tracker, address, version.name, place) / BUNDLE_PATH
 
 
 def bundle_folder(tracker: Tracker, version: Version) -> Path:
@@ -181,11 +174,9 @@ def bundle_folder(tracker: Tracker, version: Version) -> Path:
     Raises:
         BundleError: The version holds no bundle, or its files are missing.
     """
-    name, number, address = version.name, version.version, version.place
-    if not address:
-        with tracker.reaching() as client:
-            address = str(client.get_model_version_download_uri(name, str(number)))
-    return bundle_in(tracker, address) or download(tracker, address, name, number) / BUNDLE_PATH
+    name, number = version.name, str(version.version)
+    place = version.place or tracker.ask(lambda client: client.get_model_version_download_uri(name, number))
+    return _here(tracker, place, version)
 
 
 def record_of(bundle: Path) -> Lineage | None:

@@ -1,4 +1,4 @@
-"""Export a bundle as an MLflow model with the code of `models/` that it needs, and test it in a fresh process.
+"""Export a bundle as an MLflow model with a copy of `models/`, and test it in a fresh process.
 
 `code_paths=["models"]` would not work: if one process loads two versions, the second silently runs the code of the
 first, and a program that has its own package `models` runs that one. So the copy of the package is named by its
@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -27,7 +26,6 @@ from core.errors import BundleError
 from core.manifest import sha256_of_file
 from core.processes import interrupts
 from core.processes.children import run_child
-from core.provenance import absolute, imported, package_of
 from core.sqlite_files import database_file
 from tracking.artifacts import folder_of
 from tracking.client import Connection
@@ -43,10 +41,6 @@ PACKAGE = Path(__file__).resolve().parents[2] / "models"
 BUNDLE_PATH, SPEC = "artifacts/bundle", "spec.json"
 REQUIRED = ("mlflow", "numba", "numpy", "polars", "pydantic", "safetensors", "tokenizers", "torch")
 MAX_PARAMS = 90
-REGISTERED = re.compile(r'"(\.\w+(?:\.\w+)*):\w+"')
-"""Class that a table of kinds names: ".ngram.lm:NGramLM"."""
-
-
 PROGRAM, SMOKE = Path(__file__).with_name("pyfunc.py"), Path(__file__).with_name("smoke.py")
 """The pyfunc model of every family, which is copied next to the bundle, and the program that tests a logged model."""
 CLASSIFICATION = "classification"
@@ -60,7 +54,6 @@ class Form:
     Args:
         model_type: Shown in MLflow; tells the programs which family they have.
         opener: Module of `models` and the function in it that opens a bundle.
-        modules: Names of the other modules of `models` that its program uses.
         texts: An example of the input.
         params: Parameters of the example.
         streamable: Whether the model has `predict_stream`.
@@ -68,7 +61,6 @@ class Form:
 
     model_type: str
     opener: str
-    modules: tuple[str, ...]
     texts: list[str]
     params: Mapping[str, Any]
     streamable: bool
@@ -78,19 +70,13 @@ class Form:
         module, _, function = self.opener.partition(":")
         return getattr(import_module(f"models.{module}"), function)(folder, device=device)
 
-    @property
-    def needed(self) -> list[str]:
-        """Names of all modules of `models` that its program uses."""
-        return [*self.modules, self.opener.partition(":")[0]]
-
 
 LANGUAGE_MODEL = Form(
-    "language model", "bundles.bundle:load_bundle", ("base", "sampling"),
-    ["The food was"], {"task": "suggest", "k": 3}, streamable=True,
-)  # fmt: skip
+    "language model", "bundles.bundle:load_bundle", ["The food was"], {"task": "suggest", "k": 3}, streamable=True
+)
 CLASSIFIER = Form(
-    "classifier", "classification.bundle:load_classifier", ("base",),
-    ["The food was great.", "We waited an hour."], {}, streamable=False,
+    "classifier", "classification.bundle:load_classifier", ["The food was great.", "We waited an hour."], {},
+    streamable=False,
 )  # fmt: skip
 
 
@@ -167,7 +153,7 @@ def _logged_model(
     run, form = client.get_run(run_id), form_of(facts)
     tags = {
         MODEL_KIND: str(facts.get("kind", "")), BUNDLE_DIGEST_TAG: sha256_of_file(bundle / SPEC),
-        CODE_TAG: code_name(package, form.needed),
+        CODE_TAG: code_name(package),
     }
     candidates = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
     model = next((model for model in candidates if model.name == name and tags.items() <= model.tags.items()), None)
@@ -204,7 +190,7 @@ def _save(work: Path, bundle_folder: Path, package: Path, model: Any, facts: Map
 
     form = form_of(facts)
     example = pd.DataFrame({"text": form.texts})
-    vendored = vendor(package, work, form.needed)
+    vendored = vendor(package, work)
     code = work / f"{vendored.name}_pyfunc.py"
     shutil.copyfile(PROGRAM, code)
     bundle = work / "bundle"
@@ -221,43 +207,22 @@ def _save(work: Path, bundle_folder: Path, package: Path, model: Any, facts: Map
     return work / "model"
 
 
-def vendor(package: Path, into: Path, modules: Sequence[str]) -> Path:
-    """Copy what some modules of a package need to `into/lm_<digest of names and bytes>`, and return that folder."""
-    target = into / code_name(package, modules)
-    for file in needed_files(package, modules):
-        (target / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(package / file, target / file)
+def vendor(package: Path, into: Path) -> Path:
+    """Copy the modules of a package to `into/lm_<digest of names and bytes>`, and return that folder."""
+    target = into / code_name(package)
+    for file in package.rglob("*.py"):
+        copy = target / file.relative_to(package)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
     return target
 
 
-def code_name(package: Path, modules: Sequence[str]) -> str:
+def code_name(package: Path) -> str:
     """Return the name of such a copy: `lm_` and the first digits of a digest of its file names and bytes."""
     content = hashlib.sha256()
-    for file in needed_files(package, modules):
-        content.update(f"{file.as_posix()}\0".encode() + (package / file).read_bytes() + b"\0")
+    for file in sorted(package.rglob("*.py")):
+        content.update(f"{file.relative_to(package).as_posix()}\0".encode() + file.read_bytes() + b"\0")
     return f"lm_{content.hexdigest()[:12]}"
-
-
-def needed_files(package: Path, modules: Sequence[str]) -> list[Path]:
-    """Return the files, relative to the package, of some of its modules and of all that they import or register.
-
-    Args:
-        package: Folder of the package.
-        modules: Names of modules in it: "bundles.bundle".
-    """
-    top, files = package.name, dict[str, Path]()
-    waiting = [top, *(f"{top}.{module}" for module in modules)]
-    while waiting:
-        name = waiting.pop()
-        path = package.joinpath(*name.split(".")[1:])
-        file = next((one for one in (path.with_suffix(".py"), path / "__init__.py") if one.is_file()), None)
-        if name in files or name.partition(".")[0] != top or file is None:
-            continue
-        files[name] = file.relative_to(package)
-        text, inside = file.read_text(encoding="utf-8"), package_of(name, file)
-        registered = (absolute(module, inside) for module in REGISTERED.findall(text))
-        waiting += [*imported(text, inside), *registered, name.rpartition(".")[0]]
-    return sorted(files.values())
 
 
 def requirements() -> list[str]:

@@ -391,10 +391,10 @@ class Registry:
 
     def promote(
         self, version: int, expected_champion: int | None, *, why: str = "", who: str = "", force: bool = False
-    ) -> Event | None:
+    ) -> Event:
         """Make a version champion by hand, if the champion is still the one that the user has seen.
 
-        Return the decision as written in the log; None if the version is already champion, so that nothing is decided.
+        Return the decision as written in the log.
 
         Args:
             version: Number of the version; the gate must not have refused it.
@@ -405,19 +405,19 @@ class Registry:
 
         Raises:
             ChampionChanged: Another version became champion in the meantime. Nothing was changed.
-            ReviewLMError: The gate has refused the version, or there is no such version.
+            ReviewLMError: The gate has refused the version, or it is champion already, or there is no such version.
             Unfinished: The decision is in the log, but MLflow stopped answering before the aliases were updated.
         """
         self.require_promotable(version, force)
-        if CHAMPION in self.version(version).aliases:
-            return None
         who = who or author()
         tags = {tag.BY_HAND_WHY: why, tag.BY_HAND_WHO: who} if why else {}
         return self._decide(Event(MANUAL, True, version, expected_champion, why, who, tags=version_tags(tags)))
 
     def require_promotable(self, version: int, force: bool = False) -> None:
-        """Raise a ReviewLMError if the gate has refused a version (unless *force*), or if it does not exist."""
+        """Raise a ReviewLMError if the gate refused a version (unless *force*), or it is champion or does not exist."""
         entry = self.version(version)
+        if CHAMPION in entry.aliases:
+            raise ReviewLMError(f"Version {version} is the champion already", where=f"models:/{self.name}")
         if entry.tags.get(tag.OUTCOME) == REFUSED and not force:
             raise ReviewLMError(
                 f"The gate has refused version {version}", where=f"models:/{self.name}/{version}",

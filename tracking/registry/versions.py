@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from core.errors import ConfigError, ReviewLMError
+from core.errors import ConfigError
 from core.lineage import FAMILY_TAG
 from core.sqlite_files import database_file, read_only
-from tracking.client import ABSENT, PRESENT, error_code
+from tracking.client import Absent, Present
 from tracking.tags import MODEL_KIND, MODEL_URI_TAG, OUTCOME, REASON, RUN_MODELS, legal_name, shorten, unpacked
 
 if TYPE_CHECKING:
@@ -113,12 +113,8 @@ def version_tags(tags: Mapping[str, Any]) -> dict[str, str]:
 
 def create_model(tracker: Connection, name: str, description: str) -> None:
     """Create a registered model, unless it exists."""
-    try:
-        with tracker.reaching() as client:
-            client.create_registered_model(name, description=description)
-    except ReviewLMError as error:
-        if error_code(error) not in PRESENT:
-            raise
+    with suppress(Present), tracker.reaching() as client:
+        client.create_registered_model(name, description=description)
 
 
 def contents_of(tracker: Connection, name: str) -> tuple[list[Version], dict[str, int]]:
@@ -167,10 +163,8 @@ def _from_mlflow(tracker: Connection, name: str) -> tuple[list[Row], dict[str, i
             aliases = client.get_registered_model(name).aliases
         order = ["version_number ASC"]
         entries = list(tracker.all("search_model_versions", f"name = '{name}'", max_results=1000, order_by=order))
-    except ReviewLMError as error:
-        if error_code(error) in ABSENT:
-            return [], {}
-        raise
+    except Absent:
+        return [], {}
     rows = [(int(one.version), one.run_id, one.creation_timestamp, one.description, one.source, "", dict(one.tags))
             for one in entries]  # fmt: skip
     return rows, {alias: int(number) for alias, number in aliases.items()}

@@ -142,7 +142,7 @@ class Publisher(Connection):
         deadline, warned = time.monotonic() + seconds, False
         while True:
             try:
-                self.ask(lambda client: client.search_experiments(max_results=1), patient=False)
+                self.ask(lambda client: client.search_experiments(max_results=1))
                 if self.sync() and (left := sum(record.holds_up for record in self.waiting())):
                     raise TrackingUnavailable("Some runs are not in MLflow yet", where=self.shown, value=left)
                 return
@@ -214,10 +214,9 @@ def _start(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     """Start a run, unless it was started before."""
     assert record.start is not None
     tags = {**_known_tags(tracker, record.start["tags"]), stored_name(KEY): record.run}
-    record.run_id = tracker.find_run(KEY, record.run) or ""
-    if not record.run_id:
-        experiment, time, name = tracker.experiment_id, record.start["time"], record.start["name"]
-        record.run_id = str(client.create_run(experiment, start_time=time, run_name=name, tags=tags).info.run_id)
+    run, time, name = tracker.newest_run(KEY, record.run), record.start["time"], record.start["name"]
+    run = run or client.create_run(tracker.experiment_id, start_time=time, run_name=name, tags=tags)
+    record.run_id = str(run.info.run_id)
 
 
 def _tags(tracker: Publisher, client: MlflowClient, record: Record) -> None:

@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from core.processes import interrupts
 from core.processes.leftovers import hold
 from tracking import tags as tag
 from tracking.artifacts import ARTIFACTS
-from tracking.client import ABSENT, TRAINING_VIEW, error_code
+from tracking.client import TRAINING_VIEW, Absent
 from tracking.runs.publish import Point, Publisher, read_journal, send_points
 from tracking.runs.record import LOCK, PENDING, Records, known_stores, remember_store
 from tracking.tags import NAME_LENGTH, TAG_LENGTH, flatten, legal_name, metric_name, own_metric_name, shorten
@@ -94,10 +94,8 @@ class Tracker(Publisher):
                         return False
                     self._open_run(run_id)  # first: whoever ends the former process's runs looks at it
                     client.update_run(known_id, status="RUNNING")
-            except ReviewLMError as error:
-                if error_code(error) in ABSENT:
-                    return False
-                raise
+            except Absent:
+                return False
         return True
 
     def _open_run(self, run: str, **part: Any) -> str:
@@ -188,15 +186,9 @@ class Tracker(Publisher):
             dataset: Name and digest of the data set of the measurement. The metrics then also belong to the run's
                 logged model, so that the Models page compares models on that data set.
         """
-        self.log_curves(run_id, [(name, value, step or 0) for name, value in metrics.items()], dataset)
-
-    def log_curves(
-        self, run_id: str, points: Iterable[tuple[str, float, int]], dataset: tuple[str, str] | None = None
-    ) -> None:
-        """Log many points (name, value, step) in as few requests as MLflow allows."""
         now, tied = time.time(), (dataset[0], dataset[1][:DIGEST_LENGTH]) if dataset else ()
-        self._write_points(run_id, [Point(metric_name(name), float(value), step, now, *tied)
-                                    for name, value, step in points])  # fmt: skip
+        self._write_points(run_id, [Point(metric_name(name), float(value), step or 0, now, *tied)
+                                    for name, value in metrics.items()])  # fmt: skip
 
     def _write_points(self, run_id: str, points: list[Point]) -> None:
         if entries := {f"{point.step} {point.name}": list(point) for point in points}:
@@ -239,17 +231,16 @@ class Tracker(Publisher):
         """Copy a folder (e.g. Data Docs, a vocabulary) below *path* of the run's artifacts."""
         self.write(run_id, folders={str(Path(folder).absolute()): path})
 
-    def log_datasets(self, run_id: str, datasets: Sequence[tuple[pl.DataFrame | Path, str, str, str]]) -> None:
+    def log_datasets(self, run_id: str, datasets: Sequence[tuple[Path, str, str, str]]) -> None:
         """Record data sets as inputs of a run, with the store's digests; only descriptions are stored, not the rows.
 
         Args:
-            datasets: For each data set: the table, or the path of a Parquet file or of any other file or folder; its
-                name in the UI, e.g. "reviews"; the artifact's digest (MLflow keeps 36 characters of it); and its use:
-                "training", "validation", "test".
+            datasets: For each data set: its Parquet file; its name in the UI, e.g. "reviews"; the artifact's digest
+                (MLflow keeps 36 characters of it); and its use: "training", "validation", "test".
         """
         described = [
-            {"name": name, "digest": digest[:DIGEST_LENGTH], "context": context, "facts": describe(frame)}
-            for frame, name, digest, context in datasets
+            {"name": name, "digest": digest[:DIGEST_LENGTH], "context": context, "facts": describe(file)}
+            for file, name, digest, context in datasets
         ]
         self.write(run_id, inputs=described)
 
@@ -279,14 +270,10 @@ def end_for_good() -> None:
 
 
 def end_open_runs() -> None:
-    """End all runs that this process has open as KILLED, the newest first, and then add a note with the reason."""
-    left = list(_open.values())[::-1]
-    for tracker, run_id, _ in left:
+    """End all runs that this process has open as KILLED, the newest first, with a note."""
+    for tracker, run_id, _ in list(_open.values())[::-1]:
         with suppress(ReviewLMError):
-            tracker.end_run(run_id, "KILLED")
-    for tracker, run_id, _ in left:
-        with suppress(ReviewLMError):
-            tracker.write(run_id, tags={tag.stored_name(tag.NOTE): "Interrupted"})
+            tracker.end_run(run_id, "KILLED", tags={tag.stored_name(tag.NOTE): "Interrupted"})
 
 
 def end_left_runs(home: Path) -> None:
@@ -317,13 +304,12 @@ def _tags(tags: Mapping[str, Any]) -> dict[str, str]:
     return {tag.stored_name(legal_name(name)): shorten(str(value), TAG_LENGTH) for name, value in tags.items()}
 
 
-def describe(frame: pl.DataFrame | Path) -> dict[str, str]:
-    """Return `source`, `schema` and `profile` as JSON texts in MLflow's form; "" for facts that are not known."""
+def describe(file: Path) -> dict[str, str]:
+    """Return `source`, `schema` (not known) and `profile` of a Parquet file as JSON texts in MLflow's form."""
     import polars as pl
 
-    source = {"uri": frame.absolute().as_uri() if isinstance(frame, Path) else "memory"}
-    if isinstance(frame, Path) and (frame.suffix != ".parquet" or not frame.is_file()):
-        return {"source": json.dumps(source), "schema": "", "profile": ""}
-    table = pl.scan_parquet(frame) if isinstance(frame, Path) else frame.lazy()
+    table = pl.scan_parquet(file)
     profile = {"num_rows": int(table.select(pl.len()).collect().item()), "columns": table.collect_schema().names()}
-    return {"source": json.dumps(source), "schema": "", "profile": json.dumps(profile)}
+    return {
+        "source": json.dumps({"uri": file.absolute().as_uri()}), "schema": "", "profile": json.dumps(profile),
+    }  # fmt: skip

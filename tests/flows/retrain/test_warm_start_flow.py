@@ -39,8 +39,9 @@ class Home:
         from tracking.tags import FIT_TAG
 
         config = load_config(ONE).with_input(["reviews.jsonl"])  # models of files have another name than the demo's
-        run_id = tracker_of(config).find_run(FIT_TAG, fit_digest)
-        assert run_id
+        run = tracker_of(config).newest_run(FIT_TAG, fit_digest)
+        assert run is not None
+        run_id = run.info.run_id
         registry = registry_of(config)
         champion = registry.alias(CHAMPION)
         version = registry.register(tracker_of(config).tag(run_id, "reviewlm.model_uri"), run_id)
@@ -55,10 +56,10 @@ class Home:
     def note(self, fit_digest: str) -> str:
         from core.config.presets import load_config
         from tasks.track import tracker_of
-        from tracking.tags import FIT_TAG
+        from tracking.tags import FIT_TAG, value_of
 
-        tracker = tracker_of(load_config(ONE))
-        return tracker.tag(tracker.find_run(FIT_TAG, fit_digest) or "", "reviewlm.start")
+        run = tracker_of(load_config(ONE)).newest_run(FIT_TAG, fit_digest)
+        return value_of(run.data.tags, "reviewlm.start") if run else ""
 
 
 @pytest.fixture(scope="module")

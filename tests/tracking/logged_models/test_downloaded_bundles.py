@@ -26,7 +26,7 @@ def test_a_version_is_fetched_once_and_not_taken_for_one_of_the_same_number_else
     one, other = (Tracker(f"http://{host}:5000", "reviewlm", tmp_path / "mlartifacts") for host in ("one", "other"))
     asked = [(one, "mlflow-artifacts:/m-1"), (other, "mlflow-artifacts:/m-1"), (one, "mlflow-artifacts:/m-2")]
     for tracker, address in [*asked, *asked]:
-        folder = download(tracker, address, "reviewlm", 1)
+        folder = download(tracker, address, "reviewlm", "1")
         assert (folder / "from").read_text(encoding="utf-8") == f"{tracker.uri} {address}"
     assert fetched == [(tracker.uri, address) for tracker, address in asked]
 
@@ -44,11 +44,11 @@ def test_of_two_processes_that_fetch_at_once_both_get_the_bundle_and_nothing_is_
         (folder / "weights").write_text("the same")
         if not faster:
             faster.append(None)
-            faster[0] = download(tracker, "mlflow-artifacts:/m-1", "reviewlm", 1)
+            faster[0] = download(tracker, "mlflow-artifacts:/m-1", "reviewlm", "1")
         return str(folder)
 
     monkeypatch.setattr("mlflow.artifacts.download_artifacts", fetch)
-    slower = download(tracker, "mlflow-artifacts:/m-1", "reviewlm", 1)
+    slower = download(tracker, "mlflow-artifacts:/m-1", "reviewlm", "1")
     assert [slower] == faster
     assert (slower / "weights").read_text() == "the same"
     assert list(slower.parent.iterdir()) == [slower]

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import ReviewLMError
-from tracking.client import ABSENT, error_code
+from tracking.client import Absent
 from tracking.logged_models.unused import LoggedFiles, all_versions, models_of, remove_model
 
 pytestmark = pytest.mark.usefixtures("light_models")
@@ -23,8 +22,8 @@ def listed(store: Any) -> dict[str, LoggedFiles]:
 def is_deleted(store: Any, address: str) -> bool:
     try:
         store.tracker.ask(lambda client: client.get_logged_model(address.removeprefix("models:/")))
-    except ReviewLMError as error:
-        return error_code(error) in ABSENT
+    except Absent:
+        return True
     return False
 
 

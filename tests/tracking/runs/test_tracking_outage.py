@@ -144,7 +144,7 @@ def test_reading_says_that_mlflow_is_away_and_a_link_leads_to_the_ui(tracker: Tr
     tracker.experiment_id  # noqa: B018
     line_of(tracker, cut=0, length=ALWAYS)
     run_id = tracker.start_run("a")
-    for read in (lambda: tracker.tag(run_id, "x"), lambda: tracker.find_run("x", "y")):
+    for read in (lambda: tracker.tag(run_id, "x"), lambda: tracker.newest_run("x", "y")):
         with pytest.raises(TrackingUnavailable):
             read()
     assert tracker.link(run_id) == tracker.ui

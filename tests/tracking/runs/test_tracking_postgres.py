@@ -63,8 +63,9 @@ def test_two_homes_register_and_promote_through_one_database(cluster: Cluster, t
     def machine(number: int) -> tuple[Tracker, int]:
         tracker = Tracker(cluster.uri, "machines", tmp_path / f"machine {number}" / "mlartifacts")
         write_runs(tracker, pieces)
-        child = tracker.find_run("reviewlm.fit", "d1")
-        assert child is not None
+        run = tracker.newest_run("reviewlm.fit", "d1")
+        assert run is not None
+        child = run.info.run_id
         return tracker, Registry(tracker, "reviewlm").register(tracker.tag(child, "reviewlm.model_uri"), child)
 
     (first, one), (second, two) = machine(1), machine(2)

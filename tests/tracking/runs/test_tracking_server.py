@@ -37,11 +37,16 @@ def test_everything_works_through_a_server(served: Served, tmp_path: Path, stand
     run_id = tracker.start_run("fit", {"reviewlm.fit": "d1"})
     journal = tmp_path / "metrics.jsonl"
     journal.write_text("".join(json.dumps({"step": step, "train/nats": 1.0}) + "\n" for step in range(30)))
-    assert [tracker.log_journal(run_id, journal) for _ in range(2)] == [30, 0]
+    for _ in range(2):
+        tracker.log_journal(run_id, journal)
+    assert len(tracker.client.get_metric_history(run_id, "curves/train_nats")) == 30
     tracker.log_table(run_id, pl.DataFrame({"a": [1]}), "t.json")
-    tracker.log_datasets(run_id, [(pl.DataFrame({"a": [1]}), "reviews", "d" * 16, "training")])
+    pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "a.parquet")
+    tracker.log_datasets(run_id, [(tmp_path / "a.parquet", "reviews", "d" * 16, "training")])
     tracker.end_run(run_id)
-    assert tracker.find_run("reviewlm.fit", "d1", "FINISHED") == run_id
+    found_run = tracker.newest_run("reviewlm.fit", "d1", "FINISHED")
+    assert found_run is not None
+    assert found_run.info.run_id == run_id
     assert tracker.link(run_id).startswith(served.address)
 
     bundle = stand_in.bundle(tmp_path / "bundle", "w")
@@ -99,8 +104,9 @@ def test_a_server_killed_in_the_midst_of_a_run_has_everything_once_when_it_is_ba
     assert found.pop("long")
     found["runs"].remove("long")
     assert found == expected
-    child = tracker.find_run("reviewlm.fit", "d1")
-    assert child is not None
+    run = tracker.newest_run("reviewlm.fit", "d1")
+    assert run is not None
+    child = run.info.run_id
     assert Registry(tracker, "reviewlm").register(tracker.tag(child, "reviewlm.model_uri"), child) == 1
     tracker.log_table(long_run, pl.DataFrame({"a": [1]}), "after.json")
     assert list(tracker.records.folder.glob("*/files")) == []
