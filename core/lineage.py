@@ -336,42 +336,33 @@ class StepComparison:
     """A step as recorded and as made again.
 
     Args:
-        stage: Its stage.
+        then: As recorded.
+        now: Made again.
         label: Distinguishes it from other steps of the stage.
-        digest: As recorded.
-        files: Names of the files that differ; empty if the step is bit-equal.
-        identity: Differences of version, options and inputs, one sentence each.
-        seconds_then: Recorded duration.
-        seconds_now: Duration of the step made again.
-        figures: Of a stage that measures the model: name to recorded and new figure.
     """
 
-    stage: str
-    label: str
-    digest: str
-    files: tuple[str, ...]
-    identity: tuple[str, ...]
-    seconds_then: float
-    seconds_now: float
-    figures: dict[str, tuple[float, float]] = field(default_factory=dict)
+    then: Step
+    now: Step
+    label: str = ""
 
     @property
-    def equal(self) -> bool:
-        """Whether the bytes are the same."""
-        return not self.files
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that differ; empty if the step is bit-equal."""
+        return tuple(_differing(self.then.hashes, self.now.hashes))
 
+    @property
+    def figures(self) -> dict[str, tuple[float, float]]:
+        """Recorded and new value of each figure, if the stage measures the model."""
+        both = [name for name in FIGURES.get(self.then.stage, ()) if name in self.then.facts and name in self.now.facts]
+        return {name: (float(self.then.facts[name]), float(self.now.facts[name])) for name in both}
 
-def compare(then: Step, now: Step, label: str = "") -> StepComparison:
-    """Compare a step that was made again with the record of it."""
-    figures = {
-        name: (float(then.facts[name]), float(now.facts[name]))
-        for name in FIGURES.get(then.stage, ())
-        if name in then.facts and name in now.facts
-    }
-    files = tuple(_differing(then.hashes, now.hashes))
-    return StepComparison(
-        then.stage, label, then.digest, files, changed_identity(then, now), then.seconds, now.seconds, figures
-    )
+    def as_row(self) -> dict[str, Any]:
+        """Return the comparison as JSON values; `identity` has the differences of version, options and inputs."""
+        return {
+            "stage": self.then.stage, "label": self.label, "digest": self.then.digest, "files": self.files,
+            "identity": changed_identity(self.then, self.now), "seconds_then": self.then.seconds,
+            "seconds_now": self.now.seconds, "figures": self.figures, "equal": not self.files,
+        }
 
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -405,21 +396,21 @@ def conclude(
         platform: Differences of the platforms, one sentence each; empty if there are none.
         tolerance: Largest relative difference of a figure that counts as agreement on another platform.
     """
-    first = next((step for step in compared if not step.equal), None)
+    rows = [step.as_row() for step in compared]
+    first = next((row for row in rows if not row["equal"]), None)
     environment = lineage.step(lineage.fit).environment
     figures: list[dict[str, Any]] = [
-        {"split": step.label, "figure": name, "then": then, "now": now}
-        for step in compared
-        for name, (then, now) in step.figures.items()
-    ]
+        {"split": row["label"], "figure": name, "then": then, "now": now}
+        for row in rows for name, (then, now) in row["figures"].items()
+    ]  # fmt: skip
     verdict = EQUAL if first is None and len(compared) == len(lineage.steps) else DIFFERENT
     close = [abs(row["now"] - row["then"]) <= tolerance * abs(row["then"]) for row in figures]
     if first is not None and platform and close and all(close):
         verdict = CLOSE
     return {
         "verdict": verdict, "model": lineage.model, "bundle": lineage.bundle, "root": lineage.root,
-        "first_difference": None if first is None else {**asdict(first), "file": first.files[0]},
+        "first_difference": None if first is None else {**first, "file": first["files"][0]},
         "platform": list(platform), "git_commit": environment.get("git_commit", ""),
         "same_code": environment.get("code") == made_with()["code"], "tolerance": tolerance, "figures": figures,
-        "steps": [{**asdict(step), "equal": step.equal} for step in compared],
+        "steps": rows,
     }

@@ -14,7 +14,7 @@ from core.config.presets import parse_config
 from core.config.run_config import RunConfig
 from core.config.sections.data import SyntheticConfig
 from core.errors import ConfigError, ReviewLMError
-from core.lineage import Lineage, Step, StepComparison, compare, step_of
+from core.lineage import Lineage, Step, StepComparison, step_of
 from core.store import Artifact
 from corpus.ingestion.parts import SET_ASIDE
 from corpus.reading.sources import Listed, identify
@@ -117,7 +117,7 @@ class Reproduction:
         artifact = maker(executed(self.config, step), step)
         self.made[step.key] = artifact
         again = step_of(artifact.stage, artifact.digest, artifact.manifest, {}, facts_of(artifact))
-        return compare(step, again, self.lineage.label(step))
+        return StepComparison(step, again, self.lineage.label(step))
 
     def _of(self, step: Step, name: str) -> Artifact:
         return self.made[step.made_by[name]]
@@ -230,7 +230,7 @@ def steps_again(
     compared: list[StepComparison] = []
     for step in reproduction.lineage.steps:
         compared.append(make(step))
-        if not compared[-1].equal and not platform:
+        if compared[-1].files and not platform:
             break
     return compared
 
@@ -242,7 +242,7 @@ def make_again(reproduction: Reproduction, step: Step) -> StepComparison:
     compared = reproduction.make(step)
     log.info(
         "%-10s %-24s %s (%.1f s)", step.stage, compared.label or "-",
-        "bit-equal" if compared.equal else f"differs: {', '.join(compared.files[:3])}", time() - began,
+        f"differs: {', '.join(compared.files[:3])}" if compared.files else "bit-equal", time() - began,
     )
     return compared
 

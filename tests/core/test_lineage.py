@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import Damaged
-from core.lineage import Defect, Lineage, compare, conclude, require_whole, verify
+from core.lineage import Defect, Lineage, StepComparison, conclude, require_whole, verify
 from tests.core.made_lineage import made_lineage, step_named
 
 
@@ -74,7 +74,7 @@ def test_one_flipped_bit_of_any_artifact_is_found_and_named(tmp_path: Path, stag
 def made_again(tmp_path: Path, **other: str) -> tuple[Lineage, list]:
     then, _ = made_lineage(tmp_path / "then")
     now, _ = made_lineage(tmp_path / "now", **other)
-    return then, [compare(a, b, then.label(a)) for a, b in zip(then.steps, now.steps, strict=True)]
+    return then, [StepComparison(a, b, then.label(a)) for a, b in zip(then.steps, now.steps, strict=True)]
 
 
 def test_the_first_stage_and_file_that_differ_are_named(tmp_path: Path) -> None:
