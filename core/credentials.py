@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import stat
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,9 +36,14 @@ def password_of(home: Path) -> str:
         Unreadable: Others may read or write the file, or it holds no password.
     """
     file = home / PASSWORD_FILE
-    with disk_errors(home):
-        made = _create(file)
-        return made or read_password(file)
+    if not os.path.lexists(file):
+        new = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+        write_output(new, secrets.token_urlsafe(BYTES) + "\n", 0o600)
+        with disk_errors(home):
+            with suppress(FileExistsError):  # another process was faster
+                os.link(new, file)  # so it appears complete
+            new.unlink()
+    return read_password(file)
 
 
 def prefect_server(credentials: str, origin: str = "") -> dict[str, str]:
@@ -68,28 +74,6 @@ def credentials_of(home: Path) -> str:
 def one_time() -> str:
     """Return random credentials for a server that ends with this process."""
     return f"{USER}:{secrets.token_urlsafe(BYTES)}"
-
-
-def _create(file: Path) -> str:
-    """Write a new password and return it, or "" if there is a file already.
-
-    The file appears complete, and only its owner can read it.
-    """
-    password = secrets.token_urlsafe(BYTES)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if file.is_symlink() or file.exists():
-        return ""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as out:
-            out.write(password + "\n")
-        os.link(temporary, file)  # fails if another process was faster
-    except FileExistsError:
-        return ""
-    finally:
-        temporary.unlink()
-    return password
 
 
 def read_password(file: Path, remedy: str = RENEW) -> str:
@@ -152,7 +136,7 @@ class AccessTokens:
 
 def list_tokens(file: Path) -> list[dict[str, str]]:
     """Return names and times of creation."""
-    entries = _read(file) if file.exists() else {}
+    entries = _read(file)
     return [{"name": name, "created": str(entry.get("created", ""))} for name, entry in entries.items()]
 
 
@@ -162,7 +146,7 @@ def add_token(file: Path, name: str) -> str:
     Raises:
         InputError: The name is taken or cannot be used.
     """
-    entries = _read(file) if file.exists() else {}
+    entries = _read(file)
     try:
         require_name(name)
     except ValueError as error:
@@ -181,7 +165,7 @@ def remove_token(file: Path, name: str) -> None:
     Raises:
         InputError: There is none of this name.
     """
-    entries = _read(file) if file.exists() else {}
+    entries = _read(file)
     if entries.pop(name, None) is None:
         holders = ", ".join(entries) or "none"
         raise InputError("There is no token of this name", value=name, cause=f"known: {holders}")
@@ -189,6 +173,9 @@ def remove_token(file: Path, name: str) -> None:
 
 
 def _read(file: Path) -> dict[str, dict[str, str]]:
+    """Return the tokens of a file by their names; none if there is no file."""
+    if not file.exists():
+        return {}
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
         if all(isinstance(entry["sha256"], str) for entry in entries.values()):

@@ -8,14 +8,12 @@ from typing import Any
 from prefect import flow
 from prefect.states import Completed
 
-from core.config.run_config import RunConfig
 from core.services.join import INGESTED
-from core.store import Artifact
 from flows.parts import ingest
 from flows.retrain import resolve
 from flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolute_paths
 from tasks.run_summary import describe_dataset
-from tasks.stage import RunRecord, announce, recorded_stages
+from tasks.stage import announce, recorded_stages
 
 MOST_NAMED = 20
 """New files that the event names."""
@@ -42,21 +40,11 @@ def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides:
         log.info("%s", message)
         unchanged: Any = Completed(message=message, data=describe_dataset(dataset))
         return unchanged  # type: ignore[no-any-return]
-    announce_new_files(config, dataset, record, preset, input, overrides)
+    if new := {one.label for one in record.stages if one.stage == "read" and not one.reused}:
+        reviews = sum(source["rows"] for source in dataset.facts["sources"] if source["name"] in new)
+        announce(INGESTED, config, {  # with this run's parameters, for a retrain with the same settings
+            **with_absolute_paths(preset, input, overrides), "count": len(new), "files": sorted(new)[:MOST_NAMED],
+            "new_reviews": reviews, "sentence": f"New files: {len(new)}, with {reviews:,} reviews",
+            "dataset": dataset.digest,
+        })  # fmt: skip
     return describe_dataset(dataset)
-
-
-def announce_new_files(
-    config: RunConfig, dataset: Artifact, record: RunRecord, preset: str, input: Inputs, overrides: Overrides
-) -> None:
-    """Emit an event if this run has read new files; with its parameters, a retrain uses the same settings and data."""
-    new = {one.label for one in record.stages if one.stage == "read" and not one.reused}
-    if not new:
-        return
-    rows = {source["name"]: source["rows"] for source in dataset.facts["sources"] if source["name"] in new}
-    reviews = sum(rows.values())
-    announce(INGESTED, config, {
-        **with_absolute_paths(preset, input, overrides), "count": len(new),
-        "files": sorted(new)[:MOST_NAMED], "new_reviews": reviews,
-        "sentence": f"New files: {len(new)}, with {reviews:,} reviews", "dataset": dataset.digest,
-    })  # fmt: skip

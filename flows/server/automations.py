@@ -32,12 +32,9 @@ from flows.server.alert_addresses import AlertSettings, read_alerts
 AUTOMATIONS = Path(__file__).with_suffix(".yaml")
 BLOCK = "reviewlm-alerts"
 PREFIX = "reviewlm: "
-LOST_SECONDS = 600.0
-"""A run that has sent no heartbeat for this long is lost: more than three times the distance of two."""
-RETRY_SECONDS = 60.0
-"""Time from a crash to the second attempt."""
-WITHOUT_WORKER_SECONDS = 300.0
-"""Time that a pool may have no worker before it is told."""
+WAITS = {"lost_seconds": 600.0, "retry_seconds": 60.0, "worker_seconds": 300.0}
+"""Seconds without a heartbeat after which a run is lost (more than three times the distance of two); from a crash to
+the second attempt; without a worker after which a pool is told."""
 DAY = 86_400
 ENDS = ("Completed", "Skipped", "Failed", "Cancelling", "Cancelled", "Crashed", "TimedOut", "AwaitingRetry")
 """States in which a run may be without heartbeats."""
@@ -51,24 +48,19 @@ class AlertAddresses(AbstractAppriseNotificationBlock):
     url: SecretStr = Field(description="Addresses of Apprise, separated by commas.")
 
 
-def automations(
-    settings: AlertSettings, lost_seconds: float = LOST_SECONDS, retry_seconds: float = RETRY_SECONDS,
-    worker_seconds: float = WITHOUT_WORKER_SECONDS,
-) -> list[AutomationCore]:  # fmt: skip
+def automations(settings: AlertSettings, **seconds: float) -> list[AutomationCore]:
     """Return the automations; without addresses, those without an alert. Saves the addresses on the server.
 
     Args:
         settings: Where alerts go, and the days of silence.
-        lost_seconds: Seconds without a heartbeat after which a run is lost.
-        retry_seconds: Seconds from a crash to the second attempt.
-        worker_seconds: Seconds without a worker after which a pool is told.
+        seconds: Waits other than those in `WAITS`.
     """
+    waits = WAITS | seconds
     ends = [f"prefect.flow-run.{state}" for state in ENDS]
     entries: list[dict[str, Any]] = yaml.safe_load(Template(AUTOMATIONS.read_text(encoding="utf-8")).substitute(
         ends=", ".join(ends), ends_but_crashed=", ".join(end for end in ends if not end.endswith("Crashed")),
-        pools=", ".join(POOLS), demo_model=DEMO_MODEL, lost_seconds=f"{lost_seconds:g}",
-        retry_seconds=f"{retry_seconds:g}", worker_seconds=f"{worker_seconds:g}",
-        worker_minutes=f"{worker_seconds / 60:g}", silence_days=f"{settings.silence_days:g}",
+        pools=", ".join(POOLS), demo_model=DEMO_MODEL, **{name: f"{wait:g}" for name, wait in waits.items()},
+        worker_minutes=f"{waits['worker_seconds'] / 60:g}", silence_days=f"{settings.silence_days:g}",
         silence_seconds=settings.silence_days * DAY,
     ))  # fmt: skip
     block = block_of(settings) if settings.addresses else None
@@ -94,7 +86,7 @@ def set_up(settings: AlertSettings, **seconds: float) -> list[str]:
 
     Args:
         settings: Where alerts go.
-        seconds: Waits, as in `automations`.
+        seconds: Waits other than those in `WAITS`.
     """
     wanted = automations(settings, **seconds)
     with get_client(sync_client=True) as client:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flows.server.automations import LOST_SECONDS
+from flows.server.automations import WAITS
 from tests.operation.started_services import LONG_FIT, Record, Services, fitted_again, kill, running_services, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3600)]
@@ -66,7 +66,7 @@ def test_a_run_whose_worker_died_with_it_is_tried_again_by_the_next_worker(
     kill(ours.processes("worker"))
     noticed = ours.wait_for(run, "Crashed", "AwaitingRetry")
     record_property("seconds until noticed", noticed)
-    assert noticed <= LOST_SECONDS + LOOK_SECONDS
+    assert noticed <= WAITS["lost_seconds"] + LOOK_SECONDS
     ours.verb("services", "start")
     record_property("seconds until it runs again", ours.wait_for(run, "Running", "Completed"))
     ours.wait_for(run, "Completed")

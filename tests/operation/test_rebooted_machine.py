@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.services import service_list
-from flows.server.automations import RETRY_SECONDS
+from flows.server.automations import WAITS
 from tests.operation.started_services import LONG_FIT, Record, fitted_again, kill, running_services, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3600)]
@@ -42,7 +42,7 @@ def test_after_a_reboot_the_run_is_tried_again_and_the_schedule_goes_on(
         ours.verb("services", "start")
         record_property("seconds until all services run", round(time.monotonic() - began))
         record_property("seconds until noticed", ours.wait_for(run, "Crashed", "AwaitingRetry"))
-        most = RETRY_SECONDS + BUSY_SECONDS
+        most = WAITS["retry_seconds"] + BUSY_SECONDS
         record_property("seconds until it runs again", ours.wait_for(run, "Running", "Completed", seconds=most))
         ours.wait_for(run, "Completed")
         assert ours.ask("GET", f"/flow_runs/{run}")["run_count"] == 2

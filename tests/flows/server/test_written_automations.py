@@ -141,7 +141,7 @@ def test_a_run_is_lost_for_want_of_heartbeats_at_whatever_rate_prefect_lets_it_s
     assert trigger.starts_after(HEARTBEAT)
     assert trigger.expects(HEARTBEAT)  # each one begins the wait anew
     rate = FlowsSettings.model_fields["heartbeat_frequency"].default
-    assert trigger.within.total_seconds() == automations.LOST_SECONDS > 3 * rate
+    assert trigger.within.total_seconds() == automations.WAITS["lost_seconds"] > 3 * rate
 
 
 def test_a_run_that_is_cancelled_or_has_ended_is_not_lost() -> None:
@@ -219,4 +219,4 @@ def test_a_pool_of_the_services_is_told_if_no_worker_comes_for_minutes() -> None
     assert trigger.starts_after("prefect.work-pool.not-ready")
     assert trigger.expects("prefect.work-pool.not-ready")  # a worker that ends right after its start begins a new wait
     assert (trigger.posture, trigger.meets_threshold(0), trigger.meets_threshold(1)) == ("Proactive", True, False)
-    assert trigger.within.total_seconds() == automations.WITHOUT_WORKER_SECONDS >= 300
+    assert trigger.within.total_seconds() == automations.WAITS["worker_seconds"] >= 300
