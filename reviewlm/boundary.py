@@ -36,9 +36,9 @@ def run_verb(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
         error: ReviewLMError | None
         try:
             with json_alone(wants_json(arguments)) as document:
-                code, error, document_entry = _attempted(verb, arguments)
+                code, error = _attempted(verb, arguments)
                 if document is not None and error is not None:
-                    document["error"] = document_entry
+                    document["error"] = error.to_dict()
             sys.stdout.flush()
         except ReviewLMError as unwritten:
             discard_output()
@@ -48,10 +48,8 @@ def run_verb(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
         return code
 
 
-def _attempted(
-    verb: Callable[[], Any], arguments: Sequence[str]
-) -> tuple[int, ReviewLMError | None, dict[str, Any]]:
-    """Run a command and return its exit code, with its error, also as JSON values, if it failed."""
+def _attempted(verb: Callable[[], Any], arguments: Sequence[str]) -> tuple[int, ReviewLMError | None]:
+    """Run a command and return its exit code, with its error if it failed."""
     try:
         result = verb()
     except BaseException as ended:
@@ -63,14 +61,10 @@ def _attempted(
         error = as_our_error(raised, arguments)
         if error is None:
             raise
-        try:
-            return error.exit_code, error, error.to_dict()
-        except Exception as fault:
-            crash = Crash(first_line(fault), write_crash_log(fault, arguments))
-            return crash.exit_code, crash, crash.to_dict()
+        return error.exit_code, error
     if result == INTERRUPTED:
         raise KeyboardInterrupt
-    return result if isinstance(result, int) else 0, None, {}
+    return result if isinstance(result, int) else 0, None
 
 
 def _behind(ended: BaseException) -> BaseException:

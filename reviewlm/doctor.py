@@ -1,6 +1,6 @@
 """Check a machine and a home folder for `reviewlm doctor`: nothing is changed and no server is started.
 
-Each check yields lines. A check that fails or takes too long becomes a line of its own.
+Each check yields lines, or raises a ReviewLMError. A check that fails or takes too long becomes a line of its own.
 """
 
 from __future__ import annotations
@@ -90,10 +90,9 @@ def check_packages(config: RunConfig) -> Iterator[HealthLine]:
         if not installed or not one.specifier.contains(installed, prereleases=True):
             wrong.append(f"{one.name} {installed or 'is missing'} (needed: {one.specifier or 'any'})")
     if wrong:
-        yield HealthLine("packages", "problem", "; ".join(wrong), "pip install -c constraints.txt -e . (make install)")
-    else:
-        found = f"{len(needed)} have the declared versions, for Python {platform.python_version()} ({sys.executable})"
-        yield HealthLine("packages", "ok", found)
+        raise ReviewLMError("; ".join(wrong), remedy="pip install -c constraints.txt -e . (make install)")
+    found = f"{len(needed)} have the declared versions, for Python {platform.python_version()} ({sys.executable})"
+    yield HealthLine("packages", "ok", found)
 
 
 def check_memory(config: RunConfig) -> Iterator[HealthLine]:
@@ -148,12 +147,10 @@ def check_access(config: RunConfig) -> Iterator[HealthLine]:
     for folder in (config.home, config.home / "store"):
         nearest = next(at for at in (folder, *folder.parents) if os.path.lexists(at))
         if not nearest.is_dir():
-            yield HealthLine("home", "problem", f"{nearest} is not a folder", "move it aside")
-            return
+            raise ReviewLMError(f"{nearest} is not a folder", remedy="move it aside")
         if not os.access(nearest, os.W_OK | os.X_OK):
             remedy = "give yourself write permission, or choose another folder with REVIEWLM_HOME"
-            yield HealthLine("home", "problem", f"{nearest} cannot be written to", remedy)
-            return
+            raise ReviewLMError(f"{nearest} cannot be written to", remedy=remedy)
     state = "" if config.home.exists() else ", which the first command creates"
     yield HealthLine("home", "ok", f"{config.home}{state}")
 
@@ -164,8 +161,8 @@ def check_secrets(config: RunConfig) -> Iterator[HealthLine]:
     closed = home.is_dir() and not _open_to_others(home, group)
     if _open_to_others(home / PASSWORD_FILE, group=False):
         found = f"other users may read {home / PASSWORD_FILE}"
-        yield HealthLine("secrets", "problem", found, f"delete it; {AGAIN} make a new password")
-    elif exposed := [name for name in SECRETS if not closed and _open_to_others(home / name, group)]:
+        raise ReviewLMError(found, remedy=f"delete it; {AGAIN} make a new password")
+    if exposed := [name for name in SECRETS if not closed and _open_to_others(home / name, group)]:
         found = f"other users may read {', '.join(exposed)} in {home}"
         yield HealthLine("secrets", "warning", found, "chmod -R go-rwx on them")
     else:
@@ -342,11 +339,11 @@ def _lines(name: str, check: Check, config: RunConfig) -> list[HealthLine]:
     lines: list[HealthLine] = []
     try:
         lines.extend(check(config))
-    except ReviewLMError as error:
-        cause, where = without_password(error.cause), without_password(error.where)
-        found = error.what + (f": {cause}" if cause else "") + (f" ({where})" if where else "")
-        lines.append(HealthLine(name, "problem", found, error.remedy))
-    except Exception as error:
-        found = f"the check failed: {type(error).__name__}: {without_password(str(error)) or 'no message'}"
-        lines.append(HealthLine(name, "problem", found, "correct what the message names, then run it again"))
+    except Exception as raised:
+        error = raised if isinstance(raised, ReviewLMError) else ReviewLMError(
+            f"the check failed: {type(raised).__name__}", cause=str(raised) or "no message",
+            remedy="correct what the message names, then run it again",
+        )  # fmt: skip
+        found = error.what + (f": {error.cause}" if error.cause else "") + (f" ({error.where})" if error.where else "")
+        lines.append(HealthLine(name, "problem", without_password(found), error.remedy))
     return lines

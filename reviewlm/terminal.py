@@ -287,6 +287,12 @@ def show_facts(facts: Mapping[str, Any]) -> None:
             sys.stdout.write(for_stream(line, sys.stdout, longest + 2) + "\n")
 
 
+def show_result(result: Mapping[str, Any], json: bool) -> None:
+    """Write a command's result as facts, and as the JSON object if --json was given."""
+    show_facts(result)
+    last_line(result, json)
+
+
 def show_review(stars: int | None, text: str) -> None:
     """Write one generated review under the rating that it was written with; None: the average over the ratings."""
     say()

@@ -37,9 +37,7 @@ def synth(
     configured(preset, set)
     from corpus.synthetic.synth import write_reviews
 
-    result = write_reviews(out, reviews, seed, malformed, duplicates)
-    terminal.show_facts({**result, "out": str(out)})
-    terminal.last_line(result, json)
+    terminal.show_result({**write_reviews(out, reviews, seed, malformed, duplicates), "out": str(out)}, json)
 
 
 @quarantine_app.command("show")
@@ -82,8 +80,7 @@ def quarantine_export(
     counts, file = _quarantine(preset, input, set)
     from corpus.ingestion.quarantine import export
 
-    terminal.show_facts(result := {**export(file, out, reason), **counts})
-    terminal.last_line(result, json)
+    terminal.show_result({**export(file, out, reason), **counts}, json)
 
 
 def _quarantine(preset: str, input: list[str] | None, overrides: list[str] | None) -> tuple[dict[str, str], Path]:
@@ -135,9 +132,7 @@ def checks_suggest(
 
     suite = suggest(table, as_name(table.stem, "table"))
     save_suite(suite, out)
-    result = {"checks": len(suite.checks), "columns": len(suite.columns), "out": str(out)}
-    terminal.show_facts(result)
-    terminal.last_line(result, json)
+    terminal.show_result({"checks": len(suite.checks), "columns": len(suite.columns), "out": str(out)}, json)
 
 
 @checks_app.command("run")
@@ -183,5 +178,4 @@ def drift(
     flow_runs.require_champion(chosen)
     flow_runs.require_new_reviews(chosen)
     flow_runs.require_input(chosen.config)
-    terminal.show_facts(result := flow_runs.run_version_flow("drift", chosen, preset, input, overrides))
-    terminal.last_line(result, json)
+    terminal.show_result(flow_runs.run_version_flow("drift", chosen, preset, input, overrides), json)

@@ -186,10 +186,10 @@ def export(
 
     network = checked(lambda: exportable(bundle, part))
     exported = checked(lambda: write_export(to, network, PROBES, _which(version)))
-    facts = {"folder": str(to), "network": network.spec.name, "positions": exported.positions,
-             "largest_difference": exported.largest_difference}  # fmt: skip
-    terminal.show_facts(facts)
-    terminal.last_line({**_which(version), **facts}, json)
+    terminal.show_result({
+        **_which(version), "folder": str(to), "network": network.spec.name, "positions": exported.positions,
+        "largest_difference": exported.largest_difference,
+    }, json)  # fmt: skip
 
 
 def _say_test_figure(config: RunConfig, version: Version) -> None:

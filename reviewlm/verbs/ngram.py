@@ -131,8 +131,7 @@ def score(
 
     checked(lambda: require_texts(text))
     result = checked(lambda: score_text(model, text))
-    terminal.show_facts(result)
-    terminal.last_line(result, as_json)
+    terminal.show_result(result, as_json)
 
 
 @app.command()

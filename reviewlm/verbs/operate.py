@@ -94,8 +94,7 @@ def status(preset: Preset = "small", set: Set = None, json: Json = False) -> Non
 
 def password(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Show the login data of the Prefect and MLflow pages."""
-    terminal.show_facts(result := _login(configured(preset, set).home))
-    terminal.last_line(result, json)
+    terminal.show_result(_login(configured(preset, set).home), json)
 
 
 def _login(home: Path) -> dict[str, str]:
@@ -108,8 +107,7 @@ def stop(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     from core.services.service_list import stop
 
     stopped = ", ".join(stop(configured(preset, set).home))
-    terminal.show_facts(result := {"stopped": stopped or "nothing was running"})
-    terminal.last_line(result, json)
+    terminal.show_result({"stopped": stopped or "nothing was running"}, json)
 
 
 def serve(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -53,7 +53,14 @@ def run(
         default = getattr(context.get_parameter_source("preset"), "name", "") == "DEFAULT"
         preset = FRAME if default else preset
         result = flow_runs.run_flow("retrain", preset, input, overrides, require_frame, minutes=minutes)
-    show = {None: shown_results.show_run, "evaluate": shown_results.show_models}.get(until, terminal.show_facts)
+    _show_run(result, json, {None: shown_results.show_run, "evaluate": shown_results.show_models}.get(
+        until, terminal.show_facts))  # fmt: skip
+
+
+def _show_run(
+    result: dict[str, Any], json: bool, show: Callable[[Mapping[str, Any]], None] = shown_results.show_run
+) -> None:
+    """Write the result of a run, or of its first part, and the path of its report."""
     show(result)
     shown_results.show_report(result)
     terminal.last_line(result, json)
@@ -63,10 +70,7 @@ def demo(
     set: Set = None, rebuild: Rebuild = None, verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Run the pipeline on a small corpus, which is embedded."""
-    result = flow_runs.run_flow("retrain", "demo", None, flow_runs.with_rebuild(set, rebuild))
-    shown_results.show_run(result)
-    shown_results.show_report(result)
-    terminal.last_line(result, json)
+    _show_run(flow_runs.run_flow("retrain", "demo", None, flow_runs.with_rebuild(set, rebuild)), json)
 
 
 def ingest(
@@ -80,8 +84,7 @@ def ingest(
       reviewlm data ingest --input 'exports/*.csv'
     """
     result = flow_runs.run_flow("ingest_only", preset, input, flow_runs.with_rebuild(set, rebuild))
-    terminal.show_facts(result)
-    terminal.last_line(result, json)
+    terminal.show_result(result, json)
 
 
 def promote(
@@ -107,17 +110,14 @@ def promote(
             raise typer.BadParameter("a promotion by hand needs a reason: --why TEXT")
         if input:
             raise typer.BadParameter("--input is for the gate; a promotion by hand, with --version, reads no reviews")
-        result = promote_by_hand(configured(preset or "small", set), model, version, why, who, force)
-        terminal.show_facts(result)
+        terminal.show_result(promote_by_hand(configured(preset or "small", set), model, version, why, who, force), json)
     elif why or who or force or model:
         raise typer.BadParameter("--why, --who, --force and --model belong to a promotion by hand: --version N")
     else:
         chosen = flow_runs.settings_of_versions(["champion"], preset, input, set)
         flow_runs.require_input(chosen.config)
         flow_runs.require_model_files(chosen.config)
-        shown_results.show_run(result := flow_runs.run_version_flow("promote_only", chosen, preset, input, set or []))
-        shown_results.show_report(result)
-    terminal.last_line(result, json)
+        _show_run(flow_runs.run_version_flow("promote_only", chosen, preset, input, set or []), json)
 
 
 def rescore(

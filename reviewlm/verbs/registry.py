@@ -57,10 +57,9 @@ def rollback(
         lambda: registry.rollback(target, against=against, why=why or "no reason given", who=who),
         f"to ask again: reviewlm rollback --to {target}{_of(model)}; without --to it would go back once more",
     )
-    terminal.show_facts(result)
+    terminal.show_result(result, json)
     if champion:
         terminal.say(AFTER_ROLLBACK.format(champion.version))
-    terminal.last_line(result, json)
 
 
 def history(

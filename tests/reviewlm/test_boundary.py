@@ -146,18 +146,6 @@ def test_an_error_whose_value_cannot_be_written_is_json_too(capfd: pytest.Captur
     assert json.loads(capfd.readouterr().out)["error"]["kind"] == "ConfigError"
 
 
-def test_an_error_that_cannot_be_told_is_a_crash(own_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    class Untold(ConfigError):
-        def to_dict(self) -> dict[str, Any]:
-            raise ZeroDivisionError("1/0")
-
-    assert run_verb(raising(Untold("x")), ["run", "--json"]) == 70
-    shown = capfd.readouterr()
-    assert json.loads(shown.out)["error"]["kind"] == "Crash"
-    assert "Traceback" not in shown.err
-    assert "ZeroDivisionError" in crash_logs(own_home)[0].read_text()
-
-
 @pytest.mark.parametrize(
     ("arguments", "kind", "words"),
     [

@@ -114,7 +114,7 @@ def test_a_check_that_fails_or_hangs_is_a_line_of_its_own(own_home: Path) -> Non
 def test_packages_that_differ_from_the_declared_versions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = ["typer>=99", "numpy>=1", "no-such-package-here>=2", 'absent-one; extra == "x"']
     monkeypatch.setattr(doctor, "requires", lambda name: wanted)
-    [line] = check_packages(load_config("small"))
+    [line] = examine(load_config("small"), {"packages": check_packages})
     assert line.state == "problem"
     assert "no-such-package-here is missing (needed: >=2)" in line.found
     assert "(needed: >=99)" in line.found
