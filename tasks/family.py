@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from core.config.run_config import RunConfig
 from core.config.sections.evaluation import GatePolicy
@@ -21,31 +21,12 @@ from core.store import Artifact
 from evaluation.gate.case import Evidence, GateCase, ModelEvidence
 from models.base import STATIC
 from tasks.data.prepare import Prepared
-from tasks.fitting.job import Fitted
+from tasks.fitting.job import MeasuredModel
 from tracking.logged_models.export import Form
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-class Candidate(Protocol):
-    """A model of a run, measured on its held-out reviews."""
-
-    @property
-    def fitted(self) -> Fitted:
-        """Its fit."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """Its name in tables."""
-        ...
-
-    @property
-    def measured(self) -> tuple[Artifact, ...]:
-        """Artifacts with what was measured about it, for the lineage record."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -119,10 +100,10 @@ class ModelFamily(ABC):
     case: ClassVar[type[GateCase]]
     form: ClassVar[Form]
     evaluated: Any
-    challenger: Candidate
+    challenger: MeasuredModel
 
     def __init__(
-        self, config: RunConfig, prepared: Prepared, evaluated: Any, challenger: Candidate, drift: str = ""
+        self, config: RunConfig, prepared: Prepared, evaluated: Any, challenger: MeasuredModel, drift: str = ""
     ) -> None:
         self.config, self.prepared, self.drift = config, prepared, drift
         self.evaluated, self.challenger = evaluated, challenger

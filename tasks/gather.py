@@ -19,11 +19,11 @@ from core.errors import ArtifactError, BundleError, Damaged, Unreadable
 from core.lineage import FITS, LINEAGE_FILE, LINEAGE_TAG, Lineage, RecordedSource, Step, step_of
 from core.store import Artifact, Store, sha256_of_file
 from corpus.ingestion.parts import SET_ASIDE
-from corpus.reading.sources import identify, source_names
+from corpus.reading.sources import source_names
 from models.neural.spec import WEIGHTS
 from tasks.data.ingest import SYNTHETIC_FILE, path_now
 from tasks.data.prepare import EARLIER
-from tasks.embed import START_VECTORS, vector_file
+from tasks.embed import START_VECTORS
 from tasks.fitting.job import BUNDLE_SPEC, PART
 from tasks.fitting.warm_start import past_of
 from tasks.stage import store_of
@@ -113,27 +113,14 @@ class Gathering:
             kind = "unreadable file" if SET_ASIDE in facts else "file"
             return RecordedSource(kind, facts["name"], value, int(facts["bytes"]), str(path_now(self.store, artifact)))
         if artifact.stage == START_VECTORS and name == "file":
-            label, path = self._vectors_of(artifact, value)
-            return RecordedSource("vectors", label, value, _size(path), str(path))
+            path = Path(artifact.facts["path"])
+            return RecordedSource("vectors", artifact.facts["name"], value, _size(path), str(path))
         if name == "business":
             path = Path(self.config.source.business).absolute()
             return RecordedSource("business", path.name, value, _size(path), str(path))
         kinds = {"kept": ("vocabulary", "of an earlier champion"), "start": ("weights", WEIGHTS)}
         earlier = EARLIER_REVIEWS, "prepared for an earlier champion"
         return RecordedSource(*(earlier if name.startswith(EARLIER) else kinds.get(name, ("unknown", name))), value)
-
-    def _vectors_of(self, artifact: Artifact, sha256: str) -> tuple[str, Path]:
-        """Return name and path of the word vectors that have these bytes now.
-
-        A name of the configuration may have another file since then, or the file another name. If no file has the
-        bytes, it is the recorded one.
-        """
-        recorded = str(artifact.facts["name"]), str(artifact.facts["path"])
-        for label, named in (*self.config.vectors.items(), recorded):
-            path = vector_file(Path(named)).absolute()
-            if path.is_file() and identify(path, label, self.store.root / ".files").sha256 == sha256:
-                return label, path
-        return recorded[0], Path(recorded[1])
 
 
 def _size(path: Path) -> int:

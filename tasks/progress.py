@@ -1,4 +1,4 @@
-"""Report progress of long stages: a live bar on a terminal, otherwise log lines; also a Prefect progress artifact.
+"""Report progress of long stages: a live bar on a terminal, otherwise log lines, which Prefect shows too.
 
 Each running stage has one line on a terminal: name, bar, share, remaining time, speed, perplexity. A log line comes
 after ten seconds; later a line needs a tenth of the time so far, so that a fit of two hours writes some sixty.
@@ -12,14 +12,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.client.orchestration import get_client
-from prefect.context import TaskRunContext
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Column
@@ -28,7 +25,6 @@ log = logging.getLogger(__name__)
 
 LINE_SECONDS, MOST_LINE_SECONDS, LINE_SHARE = 10.0, 300.0, 0.1
 """Seconds between two log lines: this share of the time so far, within these limits."""
-ARTIFACT_SECONDS = 5.0
 EARLY_SHARE, EARLY_SECONDS = 0.01, 30.0
 """Below both limits no remaining time is shown: the first step compiles and warms up, so it would mislead."""
 TOLD_ELSEWHERE = ("seconds_left", "tokens_per_second", "validation/nats")  # the last: beside its perplexity
@@ -57,12 +53,10 @@ def progress(label: str, total: int, unit: str) -> Iterator[Report]:
             line.total = total or line.total
             if move:
                 move(completed=done, total=line.total, **line.columns(done, figures or {}))
-            line.tell(done, figures or {}, to_log=move is None)
+            else:
+                line.tell(done, figures or {})
 
-        try:
-            yield report
-        finally:
-            line.end()
+        yield report
 
 
 @contextmanager
@@ -98,23 +92,19 @@ def live_display(console: Console) -> Progress:
 
 
 class _Line:
-    """Progress as log lines and as a Prefect progress artifact, each at most once per interval."""
+    """Progress as log lines, at most one per interval, and as columns of a terminal."""
 
     def __init__(self, label: str, total: int, unit: str) -> None:
         self.label, self.total, self.unit = label, total, unit
-        self.started = self.logged = self.shown = time.monotonic()
-        self.artifact: Any = None
+        self.started = self.logged = time.monotonic()
 
-    def tell(self, done: int, figures: Mapping[str, float], to_log: bool) -> None:
+    def tell(self, done: int, figures: Mapping[str, float]) -> None:
         now = time.monotonic()
-        share = min(100.0, 100 * done / self.total)
         between = min(MOST_LINE_SECONDS, max(LINE_SECONDS, LINE_SHARE * (now - self.started)))
-        if to_log and now - self.logged >= between:
+        if now - self.logged >= between:
             self.logged = now
+            share = min(100.0, 100 * done / self.total)
             log.info("%s %.0f %%, %s", self.label, share, self.news(done, figures))
-        if now - self.shown >= ARTIFACT_SECONDS and TaskRunContext.get() is not None:
-            self.shown = now
-            self._show_in_prefect(share, self.news(done, figures))
 
     def news(self, done: int, figures: Mapping[str, float]) -> str:
         """Return speed, remaining time and figures as text."""
@@ -152,21 +142,6 @@ class _Line:
         return f"{figures['tokens_per_second']:,.0f} tokens/s" if "tokens_per_second" in figures else (
             f"{speed:,.0f} {self.unit}/s"
         )
-
-    def _show_in_prefect(self, share: float, news: str) -> None:
-        try:
-            if self.artifact is None:
-                self.artifact = create_progress_artifact(share, slug(f"{self.label}-progress"), news)
-            else:
-                update_progress_artifact(self.artifact, share, news)
-        except Exception as error:  # a failed display must not end hours of work
-            log.debug("progress of %s is not shown in Prefect: %s", self.label, error)
-
-    def end(self) -> None:
-        """Remove the artifact: how far something got is no result of a run."""
-        if self.artifact is not None:
-            with suppress(Exception), get_client(sync_client=True) as client:
-                client.delete_artifact(self.artifact)
 
 
 def duration(seconds: float) -> str:

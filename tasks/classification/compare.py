@@ -30,7 +30,7 @@ from tasks.classification.labelling import LABELLINGS
 from tasks.classification.predict import HELD_OUT, predict_bundle, predictions_of
 from tasks.data.documents import documents_of
 from tasks.data.prepare import Prepared
-from tasks.fitting.job import Fitted
+from tasks.fitting.job import Fitted, MeasuredModel
 from tasks.promotion.ancestry import learnt_data
 from tasks.promotion.promote import Promotion
 from tasks.stage import reuse_of_this_run, run_stage, show_table, stage
@@ -47,25 +47,6 @@ NO_GAIN = {f"gain_{key}{end}": 0.0 for key in WITH_INTERVALS for end in ("", "_l
 
 
 @dataclass(frozen=True)
-class MeasuredClassifier:
-    """Fitted classifier with its predictions on both held-out splits."""
-
-    fitted: Fitted
-    test: Artifact
-    validation: Artifact
-
-    @property
-    def name(self) -> str:
-        """The classifier's name in tables."""
-        return self.fitted.spec.name
-
-    @property
-    def measured(self) -> tuple[Artifact, ...]:
-        """See `tasks.family.Candidate`."""
-        return self.test, self.validation
-
-
-@dataclass(frozen=True)
 class Compared:
     """All classifiers of a run on the same test reviews.
 
@@ -76,12 +57,12 @@ class Compared:
         artifact: The result of the stage.
     """
 
-    models: tuple[MeasuredClassifier, ...]
+    models: tuple[MeasuredModel, ...]
     rows: tuple[dict[str, Any], ...]
     validation: Mapping[str, dict[str, Any]]
     artifact: Artifact
 
-    def named(self, name: str) -> MeasuredClassifier:
+    def named(self, name: str) -> MeasuredModel:
         """Return the classifier with this name."""
         return next(model for model in self.models if model.name == name)
 
@@ -97,7 +78,7 @@ def compare_classifiers(
 ) -> Compared:  # fmt: skip
     """Compare the classifiers, and log their figures to their MLflow runs and to the flow's."""
     models = tuple(
-        MeasuredClassifier(one, built["test"].artifact, built["validation"].artifact)
+        MeasuredModel(one, built["test"].artifact, built["validation"].artifact)
         for one, built in zip(fitted, predictions, strict=True)
     )
     names = fitted[0].spec.labels

@@ -17,12 +17,13 @@ from evaluation.classification.figures import Predicted
 from evaluation.gate.case import ModelEvidence
 from evaluation.gate.classification import ClassifierCase
 from models.classification.bundle import load_classifier
-from tasks.classification.compare import Compared, MeasuredClassifier, predicted
+from tasks.classification.compare import Compared, predicted
 from tasks.classification.field_labels import labels_of_prepared
 from tasks.classification.predict import predict_bundle, predictions_of
 from tasks.data.documents import documents_of
 from tasks.family import ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
+from tasks.fitting.job import MeasuredModel
 from tasks.promotion.champion import tests_of
 from tasks.stage import store_of
 from tracking.logged_models.export import CLASSIFIER
@@ -45,7 +46,7 @@ class Classifiers(ModelFamily):
 
     case, form = ClassifierCase, CLASSIFIER
     evaluated: Compared
-    challenger: MeasuredClassifier
+    challenger: MeasuredModel
 
     @property
     def policy(self) -> ClassificationPromotion:
@@ -53,7 +54,7 @@ class Classifiers(ModelFamily):
         shared = self.config.promotion.model_dump(include=set(GatePolicy.model_fields))
         return ClassificationPromotion(**shared | self.config.classification.promotion.model_dump())
 
-    def stored(self, model: MeasuredClassifier) -> Scored:
+    def stored(self, model: MeasuredModel) -> Scored:
         """See `ModelFamily`."""
         labels, clean = model.fitted.spec.labels, self.prepared.clean
         read = partial(answers_of, self.config, labels, model.test, clean)
@@ -101,7 +102,7 @@ class Classifiers(ModelFamily):
         return self.stored(base).evidence(bundle_digest(base.fitted.bundle), name=base.name)
 
 
-def choose(compared: Compared) -> MeasuredClassifier:
+def choose(compared: Compared) -> MeasuredModel:
     """Return the classifier with the best macro-F1 on the validation reviews; the test reviews have no say."""
     challenger = max(compared.models, key=lambda model: compared.validation[model.name]["macro_f1"] or 0.0)
     log.info("challenger is '%s', the classifier with the best macro-F1 on validation", challenger.name)

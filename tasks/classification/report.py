@@ -10,11 +10,12 @@ from core.processes.interrupts import during
 from corpus.splitting.split import scan_split
 from evaluation.classification.compare import accuracy_by_slice
 from evaluation.classification.report import ClassificationResults, classifier_page, headline
-from tasks.classification.compare import Compared, MeasuredClassifier, predicted
+from tasks.classification.compare import Compared, predicted
 from tasks.classification.predict import predictions_of
 from tasks.data.documents import documents_with_words
 from tasks.data.prepare import Prepared
 from tasks.evaluation.evaluate import megabytes
+from tasks.fitting.job import MeasuredModel
 from tasks.promotion.promote import Promotion
 from tasks.run_report import publish_page
 from tasks.stage import MINUTE, stage, started
@@ -60,7 +61,7 @@ def results_of(
     )  # fmt: skip
 
 
-def _costs(model: MeasuredClassifier) -> dict[str, Any]:
+def _costs(model: MeasuredModel) -> dict[str, Any]:
     fit = model.fitted.artifact
     return {
         "kind": model.fitted.spec.kind, "parameters": round(fit.facts["summary"].get("parameters", 0)),

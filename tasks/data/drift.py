@@ -200,13 +200,7 @@ def _report(
 
 def _first(clean_folder: Path, splits: tuple[str, ...], count: int) -> pl.DataFrame:
     """Return the first *count* reviews of the splits: a random sample, because rows are in the order of a hash."""
-    batches = (batch for split in splits for batch in iter_split(clean_folder, split, count))
-    rows = next(batches)
-    for batch in batches:
-        if rows.height >= count:
-            break
-        rows = pl.concat([rows, batch])
-    return rows.head(count)
+    return pl.concat([next(iter_split(clean_folder, split, count)) for split in splits]).head(count)
 
 
 def score_texts(

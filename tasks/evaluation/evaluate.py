@@ -34,7 +34,7 @@ from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE, SUGGESTION
 from tasks.evaluation.processes import with_model
 from tasks.evaluation.score_job import ScoreJob, is_worth_handing_over, scored
 from tasks.fitting.fit import bundle_digest
-from tasks.fitting.job import BUNDLE_FOLDER, Fitted
+from tasks.fitting.job import BUNDLE_FOLDER, Fitted, MeasuredModel
 from tasks.fitting.on_cluster import ClusterRun
 from tasks.limits import OpenBundle
 from tasks.progress import progress
@@ -45,15 +45,12 @@ from tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Fitted model with its scores on both held-out splits, samples, token-level observations and audit.
+class Measured(MeasuredModel):
+    """Fitted language model with scores, samples, token-level observations and audit.
 
     `fresh`: whether the test reviews were scored in this run, not taken from the store.
     """
 
-    fitted: Fitted
-    test: Artifact
-    validation: Artifact
     samples: Artifact
     observed: Artifact
     audit: Artifact
@@ -61,13 +58,8 @@ class Measured:
     fresh: bool = False
 
     @property
-    def name(self) -> str:
-        """The model's name in tables."""
-        return self.fitted.spec.name
-
-    @property
     def measured(self) -> tuple[Artifact, ...]:
-        """See `tasks.family.Candidate`."""
+        """See `MeasuredModel`."""
         return self.test, self.validation, self.samples
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -57,6 +58,25 @@ class Fitted:
 
 
 @dataclass(frozen=True)
+class MeasuredModel:
+    """A fitted model with its scores, or its predictions, on both held-out splits."""
+
+    fitted: Fitted
+    test: Artifact
+    validation: Artifact
+
+    @property
+    def name(self) -> str:
+        """The model's name in tables."""
+        return str(self.fitted.spec.name)
+
+    @property
+    def measured(self) -> tuple[Artifact, ...]:
+        """What was measured, for the lineage record."""
+        return self.test, self.validation
+
+
+@dataclass(frozen=True)
 class Answer:
     """The end of a work in a process: its summary, or the error that is raised again elsewhere, or a traceback."""
 
@@ -103,19 +123,25 @@ class Job(ABC):
         return "give it more memory"
 
     @property
-    def inputs(self) -> dict[str, Path]:
-        """Files and folders that the processes read, by the names of their fields; of parts by "part NAME"."""
-        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "work"}
-        parts = {f"{PART}{name}": folder for name, folder in values.pop("parts", {}).items()}
-        return {name: value for name, value in values.items() if isinstance(value, Path)} | parts
+    def inputs(self) -> list[Path]:
+        """Files and folders that the processes read."""
+        values = [getattr(self, one.name) for one in fields(self) if one.name != "work"]
+        inner = [path for value in values if isinstance(value, Mapping) for path in value.values()]
+        return [value for value in (*values, *inner) if isinstance(value, Path)]
 
-    def moved(self, inputs: Mapping[str, Path], work: Path) -> Self:
-        """Return the job with other places for all `inputs`, and another work folder."""
-        changes: dict[str, Any] = {name: path for name, path in inputs.items() if not name.startswith(PART)}
-        if hasattr(self, "parts"):
-            parts = {name: path for name, path in inputs.items() if name not in changes}
-            changes["parts"] = {name.removeprefix(PART): path for name, path in parts.items()}
-        return replace(self, work=work, **changes)
+    def moved(self, root: Path, work: Path) -> Self:
+        """Return the job with all `inputs` below another root, and another work folder."""
+        def there(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {name: there(one) for name, one in value.items()}
+            return root / place_of(value) if isinstance(value, Path) else value
+
+        return replace(self, **{one.name: there(getattr(self, one.name)) for one in fields(self)} | {"work": work})
+
+
+def place_of(path: Path) -> str:
+    """Return the place of an input below another root."""
+    return os.path.normpath(path).lstrip(os.sep)
 
 
 @dataclass(frozen=True, kw_only=True)

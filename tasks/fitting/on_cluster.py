@@ -15,7 +15,7 @@ import os
 import platform
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,7 +40,7 @@ from core.provenance import git_commit, made_with
 from tasks.cluster import LOOPBACK, connect
 from tasks.code_version import running_code
 from tasks.fitting.fit_process import PATIENCE, interrupted, pass_on, run_job
-from tasks.fitting.job import Job, Report
+from tasks.fitting.job import Job, Report, place_of
 from tasks.fitting.worker import logged_to
 from training.context import FitProgress
 
@@ -81,9 +81,9 @@ class News:
 
 
 def sent(path: Path, name: str = "") -> list[SentFile]:
-    """Put a file, or the files of a folder, into the object store; journals last."""
+    """Put a file, or the files of a folder, into the object store; journals last. *name* is that of the whole."""
     if path.is_dir():
-        return [file for one in _names(path) for file in sent(path / one, one)]
+        return [file for one in _names(path) for file in sent(path / one, f"{name}/{one}".lstrip("/"))]
     import ray
 
     whole, blocks = hashlib.sha256(), []
@@ -144,8 +144,8 @@ class JobActor:
         self._folder = self._work = Path()
 
     def run(
-        self, job: Job, code: str, model: str, inputs: Mapping[str, list[SentFile]], so_far: list[SentFile],
-        folders: frozenset[str], device: str, rank: int | None = None, meeting: str = "",
+        self, job: Job, code: str, model: str, inputs: list[SentFile], so_far: list[SentFile], device: str,
+        rank: int | None = None, meeting: str = "",
     ) -> dict[str, Any]:  # fmt: skip
         """Do a job; return its summary, and code, libraries, machine and resources that it was done with.
 
@@ -153,9 +153,8 @@ class JobActor:
             job: The job, with paths of the machine that asks.
             code: Version of the code that is to do it.
             model: Kind of model for that version.
-            inputs: The files of each input.
+            inputs: Its input files, by their whole paths there.
             so_far: Files of an earlier attempt in the work folder.
-            folders: Names of the inputs that are folders.
             device: Value of `execution.device`.
             rank: The rank that runs here, if the others are on other nodes.
             meeting: Where they meet, as `meeting` of the leading one returned it.
@@ -173,10 +172,7 @@ class JobActor:
         remove_abandoned_folders(Path(gettempdir()), FOLDER)
         folder = self._folder = claimed_folder(Path(gettempdir()), FOLDER)[0]
         with _placed(node), disk_errors(folder), logged_to(self._logs.append):
-            places = {}
-            for name, files in inputs.items():
-                received(files, folder / "inputs" / name)
-                places[name] = folder / "inputs" / name / ("" if name in folders else files[0].name)
+            received(inputs, folder / "inputs")
             work = folder / "work"
             work.mkdir()
             received(so_far, work)
@@ -193,7 +189,7 @@ class JobActor:
                 job = replace(job, rank=rank, init_method=meeting)
                 if urlsplit(meeting).hostname == LOOPBACK:
                     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-            summary = run_job(job.moved(places, work), self._report)
+            summary = run_job(job.moved(folder / "inputs", work), self._report)
         resources = {"device": job.device, "ranks": job.ranks, "threads": job.threads * job.ranks}
         made_by = {**made_with(), "git_commit": git_commit(), "resources": resources}
         return {"summary": dict(summary), "made_by": made_by}
@@ -310,8 +306,7 @@ class ClusterRun:
         """
         ray = connect(self.config.execution.cluster)
         job, resources, nodes = self._asked(ray, job)
-        inputs = {name: sent(path) for name, path in job.inputs.items()}
-        folders = frozenset(name for name, path in job.inputs.items() if path.is_dir())
+        inputs = [file for path in job.inputs for file in sent(path, place_of(path))]
         code, cause = running_code().version(job.WORKER, self.model), ""
         failure: type[ReviewLMError] = ClusterFailed
         for attempt in range(ATTEMPTS):
@@ -323,7 +318,7 @@ class ClusterRun:
                     meeting = actors[0].meeting.remote() if nodes > 1 else ""
                     so_far = [sent(job.work), *([[]] * (nodes - 1))]  # rank 0 alone writes and reads checkpoints
                     ends = [
-                        actor.run.remote(*asked, files, folders, device, rank if nodes > 1 else None, meeting)
+                        actor.run.remote(*asked, files, device, rank if nodes > 1 else None, meeting)
                         for rank, (actor, files) in enumerate(zip(actors, so_far, strict=True))
                     ]
                     outcome = self._followed(ray, actors[0], ends, job, report)

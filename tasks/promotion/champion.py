@@ -5,7 +5,6 @@ Both are also scored on the champion's own test reviews, those of its data, to d
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,6 @@ from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.learnt import TEST, Unlearnt, choose_unlearnt
 from corpus.splitting.split import TABLE, scan_split
 from evaluation.gate.case import IDENTITY, ChampionReviews
-from models.bundles.bundle import SPEC
 from tasks.data.documents import documents_of
 from tasks.family import Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
@@ -112,7 +110,7 @@ def score_champion_reviews(
         return None
     if policy.max_champion_loss is None or champion.digest == bundle_digest(bundle):
         return None
-    data, clean, switch = data_of(champion), family.prepared.clean, "set promotion.max_champion_loss=none"
+    data, clean, switch = champion.data, family.prepared.clean, "set promotion.max_champion_loss=none"
     if data == clean.digest:
         return ChampionReviews(same=True)
     try:
@@ -173,10 +171,3 @@ def choose_reviews(config: RunConfig, earlier: Artifact, learnt: list[Artifact],
         return {**counts, "splits": {TEST: {"reviews": len(choice.reviews)}}}
 
     return run_stage(config, STAGE, options, inputs, make, "champion's own test reviews").artifact
-
-
-def data_of(champion: Champion) -> str:
-    """Return the digest of the prepared data that a champion was trained on: its tag, or else what its bundle says."""
-    assert champion.folder is not None
-    spec = json.loads((champion.folder / SPEC).read_text(encoding="utf-8"))
-    return champion.data or str(spec.get("clean_digest", "unknown"))

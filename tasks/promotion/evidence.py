@@ -5,7 +5,6 @@ Find the data family (kind of reviews) of a run or version, because the gate com
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +17,6 @@ from core.lineage import Family, digest_of_sources
 from core.store import Artifact
 from corpus.splitting.certificate import CERTIFICATE_FILE, verify
 from evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks
-from models.bundles.bundle import SPEC
 from tasks.data.documents import documents_with_words, grouped_by
 from tasks.data.prepare import read_report
 from tasks.evaluation.evaluate import megabytes
@@ -99,7 +97,9 @@ def look_for_leaks(clean: Artifact, champion: Champion | None) -> Leaks:
     stated = clean.facts.get("certificate")
     if stated != certificate.digest:
         return Leaks(False, f"the leak certificate {certificate.digest} is not the one of the prepared data, {stated}")
-    summary = f"{certificate.summary}; certificate {certificate.digest[:16]}{_other_data(clean, champion)}"
+    summary = f"{certificate.summary}; certificate {certificate.digest[:16]}"
+    if champion is not None and champion.data != clean.digest:  # which the certificate does not cover
+        summary += "; the champion was trained on other data, which may contain these test reviews"
     return Leaks(True, summary, certificate.test_reviews)
 
 
@@ -109,16 +109,6 @@ def with_past(leaks: Leaks, past: Past) -> Leaks:
     if past.clean:
         return replace(leaks, detail=detail)
     return Leaks(False, past.detail if leaks.free else detail, leaks.test)
-
-
-def _other_data(clean: Artifact, champion: Champion | None) -> str:
-    """Return a remark if the champion was trained on data that the certificate does not cover; else empty."""
-    if champion is None or champion.folder is None:
-        return ""
-    spec = json.loads((champion.folder / SPEC).read_text(encoding="utf-8"))
-    if spec.get("clean_digest") == clean.digest:
-        return ""
-    return "; the champion was trained on other data, which may contain these test reviews"
 
 
 def served(config: RunConfig, fitted: Fitted, version: int | None, form: Form) -> dict[str, Any]:

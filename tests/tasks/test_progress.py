@@ -1,4 +1,4 @@
-"""Progress: how fast, how much is done and what is left, as log lines and in Prefect."""
+"""Progress: how fast, how much is done and what is left, as log lines and on a terminal."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import io
 import logging
 import re
 from collections.abc import Mapping
-from contextlib import nullcontext
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -47,38 +44,6 @@ def test_a_file_is_measured_in_bytes(clock: list[float], caplog: pytest.LogCaptu
         clock[0] = 20.0
         report(1_000_000_000, {"reviews": 1_000_000})
     assert caplog.records[0].message == ("ingest 25 %, 50 MB/s, 1 min 0 s left; reviews 1,000,000")
-
-
-def test_prefect_gets_one_artifact_that_moves_and_goes(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(room.TaskRunContext, "get", lambda: object())
-    monkeypatch.setattr(room, "create_progress_artifact", lambda *about: calls.append(("new", *about)) or "id")
-    monkeypatch.setattr(room, "update_progress_artifact", lambda *about: calls.append(("moved", *about)))
-    client = SimpleNamespace(delete_artifact=lambda of: calls.append(("gone", of)))
-    monkeypatch.setattr(room, "get_client", lambda **options: nullcontext(client))
-    with progress("tokens word train", 1_000, "reviews") as report:
-        for second, done in ((6, 250), (12, 500), (18, 1_000)):
-            clock[0] = second
-            report(done)
-    assert [call[:3] for call in calls] == [
-        ("new", 25.0, "tokens-word-train-progress"), ("moved", "id", 50.0), ("moved", "id", 100.0), ("gone", "id"),
-    ]
-    assert calls[1][3] == "42 reviews/s, 12 s left"
-    assert calls[2][3] == "56 reviews/s, 0 s left"
-
-
-def test_a_prefect_that_is_away_ends_no_work(
-    clock: list[float], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def away(*about: Any) -> None:
-        raise ConnectionError("nobody there")
-
-    monkeypatch.setattr(room.TaskRunContext, "get", lambda: object())
-    monkeypatch.setattr(room, "create_progress_artifact", away)
-    with caplog.at_level(logging.DEBUG, "tasks.progress"), progress("clean", 10, "reviews") as report:
-        clock[0] = 60.0
-        report(5)
-    assert "nobody there" in caplog.records[-1].message
 
 
 LSTM = {

@@ -58,7 +58,7 @@ class Home:
         from tasks.track import tracker_of
         from tracking.tags import FIT_TAG, value_of
 
-        run = tracker_of(load_config(ONE)).newest_run(FIT_TAG, fit_digest)
+        run = tracker_of(load_config(ONE).with_input(["reviews.jsonl"])).newest_run(FIT_TAG, fit_digest)
         return value_of(run.data.tags, "reviewlm.start") if run else ""
 
 
@@ -70,7 +70,6 @@ def weeks(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def test_from_the_first_week_to_the_third(weeks: Home, tmp_path: Path) -> None:
-    from core.store import sha256_of_file
     from corpus.synthetic.synth import write_reviews
 
     old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
@@ -79,12 +78,13 @@ def test_from_the_first_week_to_the_third(weeks: Home, tmp_path: Path) -> None:
 
     first = weeks.train([old], "models.0.training.start=champion")
     assert weeks.note(first["digest"]) == "fresh: there is no champion yet"
-    assert "start" not in first["spec"]
+    data = first["spec"]["clean_digest"]
+    assert first["spec"]["learnt_from"] == [data]
     weeks.crown(first["digest"])
     assert weeks.train([old], "models.0.training.start=champion")["digest"] == first["digest"]
 
     warm = weeks.train([old, new], *WARM)
-    assert warm["spec"]["start"] == sha256_of_file(weeks.bundle(first["digest"]) / "weights.safetensors")
+    assert warm["spec"]["learnt_from"] == [warm["spec"]["clean_digest"], data]
     assert warm["spec"]["vocabulary_digest"] == first["spec"]["vocabulary_digest"]
     assert weeks.note(warm["digest"]) == "from the weights of champion v1"
 

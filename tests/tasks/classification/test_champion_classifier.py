@@ -19,10 +19,10 @@ from models.classification.spec import CLASSIFIERS
 from models.neural.labelling.rows import Sequences
 from models.specs import VocabularySpec
 from models.text.normal_form import NormalForm
-from tasks.classification.compare import MeasuredClassifier
 from tasks.classification.family import Classifiers
 from tasks.classification.predict import PREDICTIONS_FILE, predict_bundle
 from tasks.fitting.fit import bundle_digest
+from tasks.fitting.job import MeasuredModel
 from tasks.promotion.champion import score_challenger, score_champion, score_champion_reviews
 from tasks.promotion.promote import register
 from tasks.stage import run_stage
@@ -81,14 +81,14 @@ class Gate:
 
         return run_stage(self.config, "prepare", {"name": name}, {}, make).artifact
 
-    def measured(self, clean: Artifact) -> MeasuredClassifier:
+    def measured(self, clean: Artifact) -> MeasuredModel:
         bundle = bundle_in(self.folder / "challenger", self.now, learnt_from=[clean.digest])
         fitted: Any = SimpleNamespace(bundle=bundle, spec=load_classifier(bundle).spec)
         test, validation = (
             predict_bundle(self.config, bundle, clean, split, "bayes", None).artifact
             for split in ("test", "validation")
         )
-        return MeasuredClassifier(fitted, test, validation)
+        return MeasuredModel(fitted, test, validation)
 
     @property
     def registered(self) -> Path:

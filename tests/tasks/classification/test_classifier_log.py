@@ -8,8 +8,8 @@ import pytest
 
 from core.store import Artifact
 from tasks.classification import compare
-from tasks.classification.compare import Compared, MeasuredClassifier, _model
-from tasks.fitting.job import Fitted
+from tasks.classification.compare import Compared, _model
+from tasks.fitting.job import Fitted, MeasuredModel
 from tests.models.classification.made_reviews import small
 
 GAIN = {"gain_accuracy": 0.25, "gain_accuracy_lo": 0.1, "gain_accuracy_hi": 0.4, "gain_macro_f1": 0.2,
@@ -47,7 +47,7 @@ def comparison(digest: str, baseline: str) -> Compared:
         for name in ("bag", "logistic")
     ]  # fmt: skip
     models = tuple(
-        MeasuredClassifier(Fitted(small("gru", name=name), answers, f"run of {name}", True), answers, answers)
+        MeasuredModel(Fitted(small("gru", name=name), answers, f"run of {name}", True), answers, answers)
         for name in ("bag", "logistic")
     )  # fmt: skip
     return Compared(models, tuple(rows), {"bag": {}, "logistic": {}}, Artifact("compare-classifiers", digest, ""))
@@ -83,5 +83,5 @@ def test_the_seconds_of_a_resumed_fit_are_at_least_those_of_all_its_updates() ->
     summary = {"seconds": 50.0, "parameters": 9}
     fit = Artifact("fit-classifier", "0", "", {"seconds": 12.0, "facts": {"summary": summary}})
     fitted = Fitted(small("gru", name="bag"), fit, "run", False)
-    compared = Compared((MeasuredClassifier(fitted, fit, fit),), (), {"bag": {}}, fit)
+    compared = Compared((MeasuredModel(fitted, fit, fit),), (), {"bag": {}}, fit)
     assert _model(compared, {"name": "bag"})["seconds"] == 50

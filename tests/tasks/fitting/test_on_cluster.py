@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import multiprocessing
 import os
 import platform
@@ -16,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import gettempdir
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -29,7 +31,7 @@ from tasks.code_version import SourceCode, running_code
 from tasks.fitting import on_cluster
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import LanguageModelJob
-from tasks.fitting.on_cluster import FOLDER, ClusterRun, JobActor, SentFile
+from tasks.fitting.on_cluster import FOLDER, ClusterRun, JobActor, SentFile, received
 from tests.core.waiting import until
 from tests.small_cluster import MISSING, NODE, small_cluster
 from tests.tasks.fitting.small_jobs import home, job_in, network
@@ -50,7 +52,7 @@ def test_a_node_with_other_code_refuses_by_name_before_it_reads_anything(tmp_pat
     config = home(tmp_path, "here")
     job = job_in(config, network(), tmp_path / "here" / "work")
     with pytest.raises(ConfigError) as refused:
-        JobActor().run(job, "0" * 12, "lstm", {}, [], frozenset(), "cpu")
+        JobActor().run(job, "0" * 12, "lstm", [], [], "cpu")
     assert refused.value.where == platform.node()
     assert "0" * 12 in refused.value.cause
 
@@ -62,9 +64,9 @@ def test_a_full_disk_of_a_node_is_told_with_its_name(tmp_path: Path, monkeypatch
     monkeypatch.setattr(on_cluster, "run_job", full)
     monkeypatch.setattr(on_cluster, "received", lambda files, folder: None)
     job, actor = job_in(home(tmp_path, "here"), network(), tmp_path / "here" / "work"), JobActor()
-    code, inputs = running_code().version(job.WORKER, "lstm"), {name: [] for name in job.inputs}
+    code = running_code().version(job.WORKER, "lstm")
     with pytest.raises(StoreFull) as refused:
-        actor.run(job, code, "lstm", inputs, [], frozenset(inputs), "cpu")
+        actor.run(job, code, "lstm", [], [], "cpu")
     actor.close()
     assert platform.node() in refused.value.where
 
@@ -89,6 +91,19 @@ def test_a_checkpoint_that_is_replaced_while_its_folder_is_read_is_not_missing_i
     news = actor.news()
     assert news.names == {"2.json", "2.safetensors", "metrics.jsonl"}
     assert {file.name: file.sha256 for file in news.changed} == dict.fromkeys(news.names, "2")
+
+
+def test_a_checkpoint_arrives_after_its_journal_and_a_bundle_when_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["bundle/spec.json", "checkpoints/00000007-good-ab12.safetensors", "metrics.jsonl"]
+    files = [SentFile(name, hashlib.sha256(name.encode()).hexdigest(), [name.encode()]) for name in names]
+    arrived: list[bytes] = []
+    ray = SimpleNamespace(get=lambda block: arrived.append(block) or block)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    received(files, tmp_path)
+    assert [block.decode() for block in arrived] == list(reversed(names))
+    assert all((tmp_path / name).read_text(encoding="utf-8") == name for name in names)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """What the gate is told of the prepared data as they are now: of leaks, and of the data checks."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +33,8 @@ def clean(tmp_path):
     return Artifact("prepare", "clean1", str(tmp_path), {"facts": {"certificate": digest}})
 
 
-def champion(tmp_path, clean_digest):
-    folder = tmp_path / "bundle"
-    folder.mkdir()
-    (folder / "spec.json").write_text(json.dumps({"kind": "ngram", "clean_digest": clean_digest}))
-    return Champion(1, "bundle1", Scored(), folder)
+def champion(data):
+    return Champion(1, "bundle1", Scored(), data=data)
 
 
 def test_a_certificate_that_holds_names_the_test_reviews_that_scores_name(clean):
@@ -71,11 +67,9 @@ def test_a_certificate_that_is_not_the_one_of_the_prepared_data_counts_for_nothi
     assert "not the one of the prepared data" in leaks.detail
 
 
-def test_a_champion_of_other_data_is_remarked_upon(clean, tmp_path):
-    assert "other data" in look_for_leaks(clean, champion(tmp_path, "clean0")).detail
-    (tmp_path / "bundle" / "spec.json").unlink()
-    (tmp_path / "bundle").rmdir()
-    assert "other data" not in look_for_leaks(clean, champion(tmp_path, "clean1")).detail
+def test_a_champion_of_other_data_is_remarked_upon(clean):
+    assert "other data" in look_for_leaks(clean, champion("clean0")).detail
+    assert "other data" not in look_for_leaks(clean, champion("clean1")).detail
 
 
 @pytest.mark.parametrize(("passed", "expected"), [([], None), ([True, True], True), ([True, False], False)])
