@@ -16,9 +16,10 @@ without those of the rare ones, and most tokens that are drawn are frequent.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, cast, runtime_checkable
 
@@ -37,6 +38,15 @@ STATIC = "static"
 """The word for a model that predicts from its weights or tables and the text so far. An adaptive one also changes these
 weights while it reads, or looks words up in the text itself. Both give distributions of the next token. But their
 figures cannot be compared, so they have different names and are in different rows."""
+
+
+def journal_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a journal, [] if there is none, without invalid ones, such as a half-written last line."""
+    lines = []
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        with suppress(ValueError):
+            lines.append(json.loads(line))
+    return [line for line in lines if isinstance(line, dict) and "step" in line]
 
 
 class ModelError(Exception):

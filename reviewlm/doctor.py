@@ -203,13 +203,12 @@ def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
 
 def check_champions(config: RunConfig) -> Iterator[HealthLine]:
     """Check that each champion of the local database that was decided on is still there."""
-    from tracking.registry.opening import champion_again, tracker_at
-    from tracking.registry.registry import Registry
+    from tracking.registry.opening import champion_again, lost_champion, tracker_at
     from tracking.registry.versions import model_names
 
     tracker = tracker_at(config)
     names = model_names(tracker, decided=True)
-    lost = {name: how for name in names if (how := Registry(tracker, name).lost_champion())}
+    lost = {name: how for name in names if (how := lost_champion(tracker, name))}
     for name, how in lost.items():
         yield HealthLine("champion", "problem", f"'{name}' has lost its champion: {how}", champion_again(tracker, name))
     if names and not lost:

@@ -30,8 +30,9 @@ from evaluation.reports.report import run_page
 from evaluation.reports.report_pictures import pictures_of
 from evaluation.reports.report_tables import headline
 from evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, record_of, run_of_bundle
-from evaluation.reports.run_results import ModelResults, RunResults, journal_lines
+from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.writing.audit import NOVELTY_FILE
+from models.base import journal_lines
 from tasks.data.prepare import Prepared, read_report
 from tasks.evaluation.evaluate import FIGURES_FILE, Measured
 from tasks.evaluation.intervals import Evaluated

@@ -15,9 +15,8 @@ from core.config.run_config import RunConfig
 from core.store import Artifact
 from corpus.ingestion.parts import QUARANTINE_FILE
 from corpus.schema import Reason
-from evaluation.reports.run_results import journal_lines
 from evaluation.statistics.comparison import Training, training_hints
-from models.base import STATIC
+from models.base import STATIC, journal_lines
 from tasks.data.drift import NotCompared
 from tasks.data.prepare import Prepared
 from tasks.evaluation.evaluate import Measured

@@ -41,8 +41,7 @@ from core.manifest import hash_of
 from core.output import fenced
 from core.sqlite_files import database_address
 from core.store import DIGEST_LENGTH
-from evaluation.reports.run_results import journal_lines
-from models.base import perplexity
+from models.base import journal_lines, perplexity
 from models.specs import NPLMSpec, RecurrentSpec, identity
 from tasks.data.prepare import Prepared
 from tasks.embed import start_vectors
@@ -246,8 +245,7 @@ class _Watch:
         Raises:
             EnoughSeen: The trial is pruned. It is never pruned at its last evaluation, because it is finished then.
         """
-        lines = journal_lines(journal) if journal.is_file() else []
-        losses = [line["validation/nats"] for line in lines if "validation/nats" in line]
+        losses = [line["validation/nats"] for line in journal_lines(journal) if "validation/nats" in line]
         for nats in losses[self.seen :]:
             self.seen += 1
             self.trial.report(nats, self.seen)

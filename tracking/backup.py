@@ -292,23 +292,17 @@ def _unpacked(packed: IO[bytes], archive: Path, folder: Path, report: Report) ->
             "files": len(names), "content_bytes": done, "former": str(manifest["home"]),
             "without_store": bool(manifest["without_store"]),
         }
-    except OSError as error:
-        if error.errno is not None and error.errno not in OF_NAMES:
-            raise  # of the disk
-        raise _not_a_backup(archive, error) from error
     except Exception as error:
-        raise _not_a_backup(archive, error) from error
+        if isinstance(error, OSError) and error.errno is not None and error.errno not in OF_NAMES:
+            raise  # of the disk
+        raise Unreadable(
+            "This is not a whole backup of reviewlm", where=archive, cause=f"{type(error).__name__}: {error}",
+            remedy="use another backup; a copy that was cut off has another size than its original",
+        ) from error
     for name, state in wrong.items():
         raise Damaged("A file of the backup is damaged", where=f"{archive}: {name}", cause=f"it is {state}",
                       remedy="use another backup; nothing was restored")  # fmt: skip
     return facts
-
-
-def _not_a_backup(path: Path, error: Exception) -> Unreadable:
-    return Unreadable(
-        "This is not a whole backup of reviewlm", where=path, cause=f"{type(error).__name__}: {error}",
-        remedy="use another backup; a copy that was cut off has another size than its original",
-    )
 
 
 def upgrade_home(

@@ -96,7 +96,7 @@ VIEWS = {
 """Shared views of the experiment, as MLflow's page "Share view" stores them: what a link with their name shows."""
 TAGS = {EXPERIMENT_KIND: TRAINING, **{f"mlflow.sharedViewState.{name}": json.dumps(VIEWS[name]) for name in VIEWS}}
 READ_PAUSES = (0.5, 2.0)
-"""Seconds before a read request is repeated: a connection may break although nothing is wrong."""
+"""Seconds before a request is repeated: a connection may break although nothing is wrong."""
 Answer = TypeVar("Answer")
 
 
@@ -284,8 +284,11 @@ class Connection:
         with reaching(self.uri):
             yield client
 
-    def ask(self, question: Callable[[MlflowClient], Answer]) -> Answer:
-        """Return the answer to a read request, which is repeated after short pauses.
+    def ask(self, request: Callable[[MlflowClient], Answer]) -> Answer:
+        """Return the answer to a request that reads or sets entries, which is repeated after short pauses.
+
+        It is also repeated after a conflict: MLflow checks whether an entry exists and then inserts it. If two machines
+        do this at the same time, the slower one finds the entry on its second try.
 
         Raises:
             TrackingUnavailable: MLflow does not answer.
@@ -293,9 +296,10 @@ class Connection:
         for pause in (*READ_PAUSES, None):
             try:
                 with self.reaching() as client:
-                    return question(client)
-            except TrackingUnavailable as error:
-                if pause is None or not self.worth_waiting(error):
+                    return request(client)
+            except ReviewLMError as error:
+                away = isinstance(error, TrackingUnavailable) and self.worth_waiting(error)
+                if pause is None or not (away or "unique constraint" in str(error.__cause__).lower()):
                     raise
                 time.sleep(pause)
         raise AssertionError("unreachable")
@@ -308,21 +312,6 @@ class Connection:
             yield from entries
             if not (token := entries.token):
                 return
-
-    def upsert(self, request: Callable[[MlflowClient], object]) -> None:
-        """Send a request that sets an entry; try again after a conflict with another process or machine.
-
-        MLflow checks whether an entry exists and then inserts it. If two do this at the same time, the slower one gets
-        a conflict, and finds the entry on its second try.
-        """
-        for last in (False, True):
-            try:
-                with self.reaching() as client:
-                    request(client)
-                return
-            except ReviewLMError as error:
-                if last or "unique constraint" not in str(error.__cause__).lower():
-                    raise
 
     def may_come_back(self, error: TrackingUnavailable) -> bool:
         """Return whether a write may wait: the store is no local file, or it is locked, or what failed is a bucket."""
@@ -353,8 +342,9 @@ class Connection:
             experiment = client.get_experiment_by_name(self.experiment)
             if experiment is None:
                 with suppress(Present), reaching(self.uri):  # another process was faster
-                    return str(client.create_experiment(self.experiment, artifact_location=place, tags=TAGS))
+                    client.create_experiment(self.experiment, artifact_location=place, tags=TAGS)
                 experiment = client.get_experiment_by_name(self.experiment)
+            assert experiment is not None
             if experiment.lifecycle_stage == "deleted":
                 client.restore_experiment(experiment.experiment_id)
             for name, value in TAGS.items():

@@ -6,10 +6,8 @@ out and says so.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -127,14 +125,3 @@ class RunResults:
     def shown(self, most: int) -> list[ModelResults]:
         """Return the first *most* models of `order`."""
         return [self.model(name) for name in self.order[:most]]
-
-
-def journal_lines(path: Path) -> list[dict[str, float]]:
-    """Return the lines of a fit's `metrics.jsonl`; invalid lines are skipped, such as a half-written last line."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return lines

@@ -73,12 +73,6 @@ class Event:
     carried_out: str = ""
 
     @property
-    def text(self) -> str:
-        """The report of the gate, or who decided what and why."""
-        summary = f"{self.outcome}: version {self.version or 'none'}, by {self.who}: {self.why}"
-        return self.report if self.action == GATE else summary
-
-    @property
     def outcome(self) -> str:
         """The decision in a few words."""
         gate = "promoted" if self.promote else "refused"
@@ -97,6 +91,15 @@ class Event:
         """Return what is written to the log, as JSON values, without the fields named."""
         later = ("digest", "number", "when", "carried_out", *without)
         return {name: value for name, value in asdict(self).items() if name not in later}
+
+    def entry(self) -> dict[str, Any]:
+        """Return description and tags of the version of the log that holds the event."""
+        summary = f"{self.outcome}: version {self.version or 'none'}, by {self.who}: {self.why}"
+        tags = {EVENT_TAG: canonical({**self.fields("report"), "digest": self.digest})}
+        return {
+            "description": shorten(self.report if self.action == GATE else summary, DESCRIPTION_LENGTH),
+            "tags": tags | ({DONE_TAG: self.carried_out} if self.carried_out else {}),
+        }
 
     def computed_digest(self) -> str:
         """Return the digest of the event's current content."""

@@ -27,6 +27,7 @@ from core.lineage import Lineage
 from models.base import ModelError
 from tracking.logged_models.bundles import Found, find_version, record_of
 from tracking.logged_models.export import CLASSIFIER, LANGUAGE_MODEL, Form, facts_of, form_of
+from tracking.registry.decisions import ADOPTED, CARRIED_OUT, fold_events
 from tracking.registry.registry import Registry
 from tracking.registry.versions import (
     CHALLENGER,
@@ -173,7 +174,7 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
     names, cause = model_names(tracker), ""
     if target.alias == CHAMPION and (versions or registered(tracker, name + LOG)):
         what = f"'{name}' has no champion"
-        cause = Registry(tracker, name).lost_champion() or _not_promoted(versions[-1])
+        cause = lost_champion(tracker, name) or _not_promoted(versions[-1])
         remedy = champion_again(tracker, name)
     elif versions:
         what = f"'{name}' has no version {wanted}"
@@ -187,6 +188,23 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
         what, where=reference, value=wanted, cause=cause,
         remedy=f"{remedy}; `reviewlm history --model {name}` shows more",
     )
+
+
+def lost_champion(tracker: Tracker, name: str) -> str:
+    """Say how a registered model lost its champion by other means than a decision; "" if it did not."""
+    (versions, aliases), events = contents_of(tracker, name), Registry(tracker, name).events()
+    if CHAMPION in aliases:
+        return ""
+    state = fold_events(events)
+    last = next((event for event in reversed(events) if state.states[event.number] == CARRIED_OUT), None)
+    number = last.against if last and last.action == ADOPTED and state.champion is None else state.champion
+    if number is None:
+        return ""
+    if not versions:
+        return f"the registered model was deleted in MLflow, with its champion, version {number}"
+    if all(version.version != number for version in versions):
+        return f"version {number}, the champion, was deleted in MLflow"
+    return f"the alias was taken from version {number} in MLflow"
 
 
 def _not_promoted(version: Version) -> str:

@@ -23,13 +23,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from filelock import FileLock
 
 from core.errors import InputError, ReviewLMError, TrackingUnavailable
-from core.manifest import canonical
 from tracking import tags as tag
 from tracking.logged_models.bundles import bundle_folder
 from tracking.registry.decisions import (
@@ -37,7 +36,6 @@ from tracking.registry.decisions import (
     ADOPTED,
     CARRIED_OUT,
     DONE_TAG,
-    EVENT_TAG,
     GATE,
     MANUAL,
     OVERTAKEN,
@@ -52,7 +50,6 @@ from tracking.registry.decisions import (
 from tracking.registry.versions import (
     CHALLENGER,
     CHAMPION,
-    DESCRIPTION_LENGTH,
     LOG,
     MODEL_DESCRIPTION,
     PREVIOUS,
@@ -65,10 +62,6 @@ from tracking.registry.versions import (
     version_tags,
 )
 from tracking.runs.runs import Tracker
-from tracking.tags import shorten
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 log = logging.getLogger(__name__)
 LOOKS = 5
@@ -105,20 +98,12 @@ def registry_lock(tracker: Tracker) -> FileLock:
 
 
 def retag(tracker: Tracker, entry: Version, tags: Mapping[str, str], gone: Collection[str] = ()) -> None:
-    """Set tags of a version and delete others, in as few writes as possible; see `tracking.tags.packed`."""
-    stored = entry.stored
-    plain = stored.keys() - tag.SHOWN  # set by other means
+    """Set tags of a version and drop others, in as few writes as possible; see `tracking.tags.packed`."""
+    plain = entry.stored.keys() - tag.SHOWN  # set by other means
     others = {name: value for name, value in entry.tags.items() if name not in gone and name not in plain}
     wanted = {tag.PACKED: "{}", **tag.packed({**others, **tags})}
-    changed = {name: value for name, value in wanted.items() if stored.get(name) != value}
-
-    def write(client: MlflowClient) -> None:
-        for name, value in changed.items():
-            client.set_model_version_tag(entry.name, str(entry.version), name, value)
-        for name in stored.keys() & set(gone):
-            client.delete_model_version_tag(entry.name, str(entry.version), name)
-
-    tracker.upsert(write)
+    changed = [one for one in wanted.items() if one not in entry.stored.items()]
+    tracker.ask(lambda client: [client.set_model_version_tag(entry.name, str(entry.version), *one) for one in changed])
 
 
 class Registry:
@@ -188,27 +173,20 @@ class Registry:
     def _create(self, event: Event) -> Event:
         if not event.after:
             create_model(self.tracker, self.name + LOG, "What was decided, one version per decision.")
-        done = {DONE_TAG: event.carried_out} if event.carried_out else {}
         with self.tracker.reaching() as client:
-            made = client.create_model_version(
-                self.name + LOG, SOURCE, description=shorten(event.text, DESCRIPTION_LENGTH), await_creation_for=0,
-                tags={EVENT_TAG: canonical({**event.fields("report"), "digest": event.digest}), **done},
-            )
+            made = client.create_model_version(self.name + LOG, SOURCE, await_creation_for=0, **event.entry())
         when = datetime.fromtimestamp(made.creation_timestamp / 1000, UTC)
         return replace(event, number=int(made.version), when=when)
 
     def mark(self, event: Event, how: str = "") -> None:
         """Mark an event as carried out, or as given up (*how*); nothing else is ever added to an event."""
         value = how or datetime.now(UTC).isoformat(timespec="seconds")
-        self.tracker.upsert(
+        self.tracker.ask(
             lambda client: client.set_model_version_tag(self.name + LOG, str(event.number), DONE_TAG, value)
         )
 
     def _enter(self, event: Event) -> Event:
-        """Write an event to the log, which makes the decision valid, and carry it out.
-
-        Returns:
-            The event as written in the log.
+        """Write an event to the log, which makes the decision valid, carry it out, and return it as written.
 
         Raises:
             ChampionChanged: The champion is another than the one that the event is against.
@@ -266,9 +244,9 @@ class Registry:
         if self.aliases.get(alias) == version:
             return
         if version is None:
-            self.tracker.upsert(lambda client: client.delete_registered_model_alias(self.name, alias))
+            self.tracker.ask(lambda client: client.delete_registered_model_alias(self.name, alias))
         else:
-            self.tracker.upsert(lambda client: client.set_registered_model_alias(self.name, alias, str(version)))
+            self.tracker.ask(lambda client: client.set_registered_model_alias(self.name, alias, str(version)))
 
     def _note(self, event: Event) -> None:
         """Write an event's tags and report to its version."""
@@ -277,7 +255,7 @@ class Registry:
         tags = {**event.tags, **({tag.SINCE: event.when.isoformat(timespec="seconds")} if promoted else {})}
         rules = {name for name in entry.tags if event.action == GATE and name.startswith(tag.RULE)}
         if event.action == GATE and entry.description != event.report:
-            self.tracker.upsert(
+            self.tracker.ask(
                 lambda client: client.update_model_version(self.name, str(event.version), event.report)
             )
         retag(self.tracker, entry, tags, rules - tags.keys())  # rules of an earlier decision
@@ -350,11 +328,7 @@ class Registry:
         return fold_events(self.events()).left
 
     def bundle_folder(self, version: int | Version) -> Path:
-        """Return the folder of a version's bundle; download it first if the store is not on this machine.
-
-        Raises:
-            BundleError: The version holds no bundle, or its files are missing.
-        """
+        """Return the folder of a version's bundle, as `tracking.logged_models.bundles.bundle_folder`."""
         return bundle_folder(self.tracker, version if isinstance(version, Version) else self.version(version))
 
     def tag(self, number: int, tags: Mapping[str, str]) -> None:
@@ -397,7 +371,7 @@ class Registry:
         Return the decision as written in the log.
 
         Args:
-            version: Number of the version; the gate must not have refused it.
+            version: Its number.
             expected_champion: The champion that the user has seen; None if there was none.
             why: The reason, for the log and the tags of the version.
             who: Author; empty for USER@HOST of this process.
@@ -405,7 +379,7 @@ class Registry:
 
         Raises:
             ChampionChanged: Another version became champion in the meantime. Nothing was changed.
-            ReviewLMError: The gate has refused the version, or it is champion already, or there is no such version.
+            ReviewLMError: As `require_promotable`.
             Unfinished: The decision is in the log, but MLflow stopped answering before the aliases were updated.
         """
         self.require_promotable(version, force)
@@ -483,22 +457,6 @@ class Registry:
             if earlier is None or self.state.states[earlier.number] == OVERTAKEN:
                 return self._enter(event)
             return earlier
-
-    def lost_champion(self) -> str:
-        """Say how the model lost its champion by other means than a decision; "" if it did not."""
-        (versions, aliases), events = contents_of(self.tracker, self.name), self.events()
-        if CHAMPION in aliases:
-            return ""
-        state = fold_events(events)
-        last = next((event for event in reversed(events) if state.states[event.number] == CARRIED_OUT), None)
-        number = last.against if last and last.action == ADOPTED and state.champion is None else state.champion
-        if number is None:
-            return ""
-        if not versions:
-            return f"the registered model was deleted in MLflow, with its champion, version {number}"
-        if all(version.version != number for version in versions):
-            return f"version {number}, the champion, was deleted in MLflow"
-        return f"the alias was taken from version {number} in MLflow"
 
 
 def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:

@@ -14,12 +14,14 @@ import copy
 import json
 import logging
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.errors import ArtifactError, ReviewLMError, TrackingUnavailable
+from models.base import journal_lines
 from tracking.client import Connection
 from tracking.logged_models.export import send_model
 from tracking.runs.record import PENDING, Record, Records, remember_store
@@ -33,7 +35,7 @@ PAUSE = 30.0
 WAIT_PAUSE = 2.0
 PER_BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 NOT_METRICS = frozenset({"step", "time"})
-SETTLED = b'"settled": true'
+SETTLED = "settled"
 log = logging.getLogger(__name__)
 LOCAL = re.compile(rf"{PENDING}[0-9a-f]{{32}}")
 _away_until: dict[str, float] = {}
@@ -67,8 +69,13 @@ class Publisher(Connection):
         self.sent: dict[str, dict[tuple[str, int], float]] = {}
         """By run: the values that this process has sent, by metric and step."""
 
-    def write(self, run: str, **part: Any) -> Record:
+    def write(self, run: str, put: Callable[[Path], object] | None = None, **part: Any) -> Record:
         """Add a part to the record of a run and publish it; return the record with what is left.
+
+        Args:
+            run: Its id, or its local name.
+            put: Writes files of the run below a folder, at the paths that they have in MLflow.
+            part: Fields of the record.
 
         Raises:
             TrackingUnavailable: The local database cannot be used, so that waiting would not help.
@@ -84,6 +91,10 @@ class Publisher(Connection):
                         raise ReviewLMError("MLflow does not know this run", where=self.shown, value=run)
                     record = Record(run, self.experiment, "" if run.startswith(PENDING) else run)
                 before = copy.deepcopy(record)
+                if put is not None:
+                    with self.records.new_files(run) as folder:
+                        put(folder)
+                    record.files = True
                 record.merge(part)
                 self.records.write(record)  # a process that is killed from here on loses nothing
                 try:
@@ -94,7 +105,7 @@ class Publisher(Connection):
                 return record
 
     def _publish(self, record: Record, first: bool = False) -> None:
-        """Publish a record, and store what is left of it, with copies of the files that it names."""
+        """Publish a record, and store what is left of it, with copies of the models that it names."""
         error = None if self.paused else publish(self, record, first)
         if error is not None and not isinstance(error, Unknown):
             _away_until[self.uri] = time.monotonic() + PAUSE
@@ -102,7 +113,7 @@ class Publisher(Connection):
                         self.shown, error.cause or error.what, self.records.folder)  # fmt: skip
         if record.waits:
             remember_store(self)
-            self.records.keep_files(record)
+            self.records.keep_models(record)
         self.records.write(record)
 
     def sync(self) -> int:
@@ -184,7 +195,7 @@ def publish(tracker: Publisher, record: Record, first: bool = False) -> Tracking
     away = None
     for kind, send in SENDERS.items():
         part = getattr(record, kind)
-        if not part or (kind == "tables" and record.texts):  # the UI learns of tables once their files are there
+        if not part or (kind == "tables" and record.files):  # the UI learns of tables once their files are there
             continue
         none = None if kind in ("start", "end") else type(part)()
         try:
@@ -250,7 +261,7 @@ def _inputs(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     for entry in record.inputs:
         dataset = Dataset(name=entry["name"], digest=entry["digest"], source_type="local", **entry["facts"])
         inputs.append(DatasetInput(dataset, [InputTag(DATASET_USE, entry["context"])]))
-    tracker.upsert(lambda client: client.log_inputs(record.run_id, datasets=inputs))
+    tracker.ask(lambda client: client.log_inputs(record.run_id, datasets=inputs))
 
 
 def _models(tracker: Publisher, client: MlflowClient, record: Record) -> None:
@@ -281,12 +292,6 @@ def send_points(tracker: Publisher, run_id: str, points: list[Point]) -> None:
     sent.update({(point.name, point.step): point.value for point in new})
 
 
-def _texts(tracker: Publisher, client: MlflowClient, record: Record) -> None:
-    for path, text in list(record.texts.items()):
-        client.log_text(record.run_id, text, path)
-        del record.texts[path]
-
-
 def _tables(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     """Name tables to the UI."""
     logged = json.loads(client.get_run(record.run_id).data.tags.get(LOGGED_TABLES, "[]"))
@@ -294,13 +299,10 @@ def _tables(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     client.set_tag(record.run_id, LOGGED_TABLES, json.dumps([*logged, *new]))
 
 
-def _folders(tracker: Publisher, client: MlflowClient, record: Record) -> None:
-    for folder, path in list(record.folders.items()):
-        if Path(folder).is_dir():
-            client.log_artifacts(record.run_id, folder, path or None)
-        else:
-            log.warning("%s is gone and is not shown in MLflow's run %s", folder, record.run)
-        del record.folders[folder]
+def _files(tracker: Publisher, client: MlflowClient, record: Record) -> None:
+    folder = tracker.records.files(record.run)
+    client.log_artifacts(record.run_id, str(folder))
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end(tracker: Publisher, client: MlflowClient, record: Record) -> None:
@@ -310,10 +312,10 @@ def _end(tracker: Publisher, client: MlflowClient, record: Record) -> None:
 
 SENDERS: dict[str, Callable[[Publisher, Any, Record], None]] = {
     "start": _start, "tags": _tags, "params": _params, "inputs": _inputs, "models": _models, "points": _points,
-    "texts": _texts, "tables": _tables, "folders": _folders, "end": _end,
+    "files": _files, "tables": _tables, "end": _end,
 }  # fmt: skip
 """By part of a record, in the order in which parts need each other."""
-LOOKED_AT = ("texts", "tables", "folders")
+LOOKED_AT = ("files", "tables")
 """Parts that hold up no other: MLflow may keep files at another place, which is away for longer."""
 
 
@@ -328,9 +330,7 @@ def _log(client: MlflowClient, run_id: str, kind: str, entries: list[Any]) -> No
 def read_journal(path: Path, settled: bool = False) -> list[Point]:
     """Return the journal's points in order, one per (name, step); if a point is repeated, the last value counts.
 
-    A trainer that resumes from its checkpoint writes some steps again. A line without a newline is still being written
-    and is left for the next call. A line that is not JSON was damaged by a crash and is skipped with a warning. A
-    journal that does not exist yet has no points.
+    A trainer that resumes from its checkpoint writes some steps again.
 
     Args:
         path: `metrics.jsonl`.
@@ -338,21 +338,14 @@ def read_journal(path: Path, settled: bool = False) -> list[Point]:
             to a checkpoint, cuts the journal there and writes other values for the same steps. The checkpoint of the
             last mark may not be written yet; that of the mark before is.
     """
-    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+    lines = journal_lines(path)
     if settled:
-        marks = [number for number, line in enumerate(lines, start=1) if SETTLED in line]
+        marks = [number for number, line in enumerate(lines, start=1) if line.get(SETTLED)]
         lines = lines[: marks[-2] if len(marks) > 1 else 0]
     points: dict[tuple[str, int], Point] = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-            step, time = int(entry["step"]), float(entry.get("time", 0.0))
-        except (ValueError, KeyError, TypeError):
-            if line.strip():
-                log.warning("%s line %d is not a journal entry; skipped", path, number)
-            continue
-        for name, value in entry.items():
+    for line in lines:
+        for name, value in line.items():
             if name not in NOT_METRICS and isinstance(value, int | float) and not isinstance(value, bool):
-                point = Point(metric_name(name), float(value), step, time)
-                points[point.name, step] = point
+                point = Point(metric_name(name), float(value), int(line["step"]), float(line.get("time", 0.0)))
+                points[point.name, point.step] = point
     return list(points.values())

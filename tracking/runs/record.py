@@ -5,8 +5,9 @@ that is away, loses nothing: the next `publish` of the run goes on from its reco
 it; it is no queue. A run that was started while MLflow did not answer keeps its record, which translates its local name
 (`pending-…`) into MLflow's id.
 
-Files are named by their path while they are sent. What could not be sent gets copies beside the record, because the
-originals may be deleted. A process that has a run open holds a lock beside its record.
+Files of a run lie beside its record until they are sent. A bundle is named by its path while it is sent; one that could
+not be sent is linked or copied there, because the original may be deleted. A process that has a run open holds a lock
+beside its record.
 
 Beside the records of a store stands its address, so that every store can be asked and caught up.
 """
@@ -18,8 +19,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 PENDING = "pending-"
 """Beginning of the local name of a run that MLflow does not know yet."""
 FOLDER = "runs"
-FILE, FILES, LOCK, ADDRESS = "record.json", "files", "open.lock", "address"
+FILE, FILES, MODELS, LOCK, ADDRESS = "record.json", "files", "models", "open.lock", "address"
 OWN = "home"
 """Name of the home folder's own database, wherever the folder lies."""
 LOCKS = 16
@@ -58,9 +59,8 @@ class Record:
         points: By step and name: a `Point`.
         inputs: Data sets, as `Tracker.log_datasets` describes them.
         models: Name, bundle and package of each logged model.
-        texts: Contents by path.
-        tables: Those paths that the UI shows as tables.
-        folders: Paths by folder.
+        files: Whether there are files (`Records.files`).
+        tables: The paths of those that the UI shows as tables.
         end: Status and time; None while the run is open.
         refused: What MLflow will never accept: kind and reason.
     """
@@ -75,16 +75,15 @@ class Record:
     inputs: list[dict[str, Any]] = field(default_factory=list)
     models: list[dict[str, str]] = field(default_factory=list)
     points: dict[str, list[Any]] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
+    files: bool = False
     tables: list[str] = field(default_factory=list)
-    folders: dict[str, str] = field(default_factory=dict)
     end: dict[str, Any] | None = None
     refused: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def waits(self) -> bool:
         """Whether MLflow has not everything yet."""
-        return self.holds_up or any((self.texts, self.tables, self.folders))
+        return self.holds_up or self.files or bool(self.tables)
 
     @property
     def holds_up(self) -> bool:
@@ -150,8 +149,8 @@ class Records:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
                 json.dump(asdict(record), file)
             part.replace(folder / FILE)
-        if not record.folders and not record.models:
-            shutil.rmtree(folder / FILES, ignore_errors=True)
+        if not record.models:
+            shutil.rmtree(folder / MODELS, ignore_errors=True)
 
     def forget(self, run: str) -> None:
         """Remove the record of a run whose local name nobody uses."""
@@ -172,12 +171,28 @@ class Records:
             copied = False
         return record.open and (self.folder.name == OWN if copied else not is_open(lock))
 
-    def keep_files(self, record: Record) -> None:
-        """Copy the files that a record names and that could not be sent; bundles never change and are linked."""
-        place = self.folder / record.run / FILES
-        record.folders = {_kept(folder, place, shutil.copyfile): path for folder, path in record.folders.items()}
+    def files(self, run: str) -> Path:
+        """Return the folder of the files of a run that MLflow does not have yet."""
+        return self.folder / run / FILES
+
+    @contextmanager
+    def new_files(self, run: str) -> Iterator[Path]:
+        """Yield that folder, to write into it."""
+        folder = self.files(run)
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            yield folder
+
+    def keep_models(self, record: Record) -> None:
+        """Copy the models that a record names and that could not be sent; as they never change, files are linked."""
+        place = self.folder / record.run / MODELS
         for model in record.models:
-            model |= {name: _kept(model[name], place, link_or_copy) for name in ("bundle", "package")}
+            for name in ("bundle", "package"):
+                source, target = Path(model[name]), place / uuid.uuid4().hex / Path(model[name]).name
+                if place not in source.parents and source.is_dir():
+                    with disk_errors(place):
+                        shutil.copytree(source, target, copy_function=link_or_copy)
+                    model[name] = str(target)
 
     def all(self) -> Iterator[Record]:
         """Yield the records of all runs, parents before their children."""
@@ -190,17 +205,6 @@ class Records:
 def _lock(file: Path, process: int) -> FileLock:
     """Return one lock a file and process: a lock that a forked process inherits cannot be used."""
     return FileLock(file, thread_local=True)
-
-
-def _kept(folder: str, place: Path, copy: Callable[[str, str], object]) -> str:
-    """Copy a folder below *place*, unless it is there already or gone, and return its path."""
-    source = Path(folder)
-    if place in source.parents or not source.is_dir():
-        return folder
-    target = place / uuid.uuid4().hex / source.name
-    with disk_errors(place):
-        shutil.copytree(source, target, copy_function=copy)
-    return str(target)
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:

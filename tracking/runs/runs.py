@@ -15,8 +15,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
-import tempfile
-import threading
+import shutil
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -40,11 +39,7 @@ if TYPE_CHECKING:
 
 DIGEST_LENGTH = 36
 """Number of characters of a digest that MLflow keeps."""
-STARTING_SECONDS = 1.0
-"""Seconds that an interrupt waits for a run that another thread is starting."""
 KILLED = "Killed: the process that wrote this run is gone"
-_starting = threading.RLock()
-"""Held while a run starts, until it is in `_open`, so that an interrupt ends every started run."""
 _open: dict[Path, tuple[Tracker, str, int | None]] = {}
 """By lock: the connection, the run and the descriptor of the lock."""
 
@@ -76,26 +71,24 @@ class Tracker(Publisher):
         all_tags |= tags or {}
         details = {"name": shorten(name, NAME_LENGTH), "tags": _tags(all_tags), "time": _now()}
         local = PENDING + uuid.uuid4().hex  # until MLflow gives it an id
-        with _starting:
-            run_id = self._open_run(local, start=details)
-            if not run_id:
-                return local
-            self._open_run(run_id)
-            self._forget(local)
-            return run_id
+        run_id = self._open_run(local, start=details)
+        if not run_id:
+            return local
+        self._open_run(run_id)
+        self._forget(local)
+        return run_id
 
     def reopen_run(self, run_id: str) -> bool:
         """Set an earlier process's run back to RUNNING; return False if it does not exist or is marked as deleted."""
         known_id = self.known_id(run_id)
-        with _starting:
-            try:
-                with self.reaching() as client:
-                    if client.get_run(known_id).info.lifecycle_stage == "deleted":
-                        return False
-                    self._open_run(run_id)  # first: whoever ends the former process's runs looks at it
-                    client.update_run(known_id, status="RUNNING")
-            except Absent:
-                return False
+        try:
+            with self.reaching() as client:
+                if client.get_run(known_id).info.lifecycle_stage == "deleted":
+                    return False
+                self._open_run(run_id)  # first: whoever ends the former process's runs looks at it
+                client.update_run(known_id, status="RUNNING")
+        except Absent:
+            return False
         return True
 
     def _open_run(self, run: str, **part: Any) -> str:
@@ -115,7 +108,7 @@ class Tracker(Publisher):
         except BaseException:
             self._forget(run)
             raise
-        interrupts.at_interrupt(end_for_good)
+        interrupts.at_interrupt(end_open_runs)
         return run_id
 
     def _forget(self, run: str) -> None:
@@ -213,23 +206,20 @@ class Tracker(Publisher):
 
     def log_figure(self, run_id: str, figure: Figure, file: str) -> None:
         """Save a matplotlib figure as an image under the run, e.g. "plots/loss.png"."""
-        path = Path(file)
-        with tempfile.TemporaryDirectory() as folder:
-            figure.savefig(Path(folder) / path.name)
-            self.log_folder(run_id, Path(folder), str(path.parent) if path.parent.name else "")
+        self.write(run_id, lambda folder: figure.savefig(_made(folder / file)))
 
-    def log_text(self, run_id: str, text: str, file: str) -> None:
-        """Save a text under the run, e.g. "decision.md"."""
-        self.write(run_id, texts={file: text})
+    def log_text(self, run_id: str, text: str, file: str, **part: Any) -> None:
+        """Save a text under the run, e.g. "decision.md"; *part* of its record is written with it."""
+        self.write(run_id, lambda folder: _made(folder / file).write_text(text, encoding="utf-8"), **part)
 
     def log_table(self, run_id: str, frame: pl.DataFrame, file: str) -> None:
         """Save a table as `file` (.json), which the UI shows as a table; a repeated call replaces it."""
         rows = {"columns": frame.columns, "data": [list(row) for row in frame.rows()]}
-        self.write(run_id, texts={file: json.dumps(rows, ensure_ascii=False, default=str)}, tables=[file])
+        self.log_text(run_id, json.dumps(rows, default=str, ensure_ascii=False), file, tables=[file])
 
-    def log_folder(self, run_id: str, folder: Path, path: str) -> None:
-        """Copy a folder (e.g. Data Docs, a vocabulary) below *path* of the run's artifacts."""
-        self.write(run_id, folders={str(Path(folder).absolute()): path})
+    def log_folder(self, run_id: str, folder: Path, path: str = "") -> None:
+        """Copy the files of a folder, with its subfolders, to `path` under the run's artifacts."""
+        self.write(run_id, lambda files: shutil.copytree(folder, files / path, dirs_exist_ok=True))
 
     def log_datasets(self, run_id: str, datasets: Sequence[tuple[Path, str, str, str]]) -> None:
         """Record data sets as inputs of a run, with the store's digests; only descriptions are stored, not the rows.
@@ -263,12 +253,6 @@ def _release(file: Path) -> None:
         os.close(descriptor)
 
 
-def end_for_good() -> None:
-    """End all open runs before the process ends, and block new ones: the lock is not released."""
-    _starting.acquire(timeout=STARTING_SECONDS)
-    end_open_runs()
-
-
 def end_open_runs() -> None:
     """End all runs that this process has open as KILLED, the newest first, with a note."""
     for tracker, run_id, _ in list(_open.values())[::-1]:
@@ -294,6 +278,12 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+
+
+def _made(file: Path) -> Path:
+    """Return a file whose folder exists."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
 
 
 def _now() -> int:

@@ -16,7 +16,6 @@ from evaluation.reports import run_figures as figures
 from evaluation.reports.canvas import canvas, styles_of, svg_of
 from evaluation.reports.document import ON_DARK, PALETTE
 from evaluation.reports.run_figures import bits_figure, novelty_figure
-from evaluation.reports.run_results import journal_lines
 from tests.evaluation.made_results import LEVELS, made_table
 
 STYLES = styles_of(list(LEVELS))
@@ -70,11 +69,6 @@ def test_infinite_points_are_left_out_of_a_curve_and_hide_no_other():
 @pytest.mark.parametrize("histories", [{}, {"lstm": []}, {"lstm": [{"step": 1, "train/perplexity": math.nan}]}])
 def test_curves_without_points_are_drawn_empty(histories):
     assert legend_of(curves(histories)) == []
-
-
-def test_a_journal_is_read_up_to_a_torn_last_line(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/nats": 2.0}\n{"step": 2, "tra')
-    assert journal_lines(tmp_path / "metrics.jsonl") == [{"step": 1, "train/nats": 2.0}]
 
 
 def test_reliability_has_a_panel_per_model_without_empty_bins():

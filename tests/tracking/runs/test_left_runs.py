@@ -6,10 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from shutil import copytree
-from typing import Any
 
 import pytest
 
@@ -19,7 +17,6 @@ from core.sqlite_files import home_database
 from reviewlm.options import tidy
 from tracking.client import open_client
 from tracking.registry.opening import tracker_at
-from tracking.runs import runs
 from tracking.runs.record import Record, Records, open_locks
 from tracking.runs.runs import Tracker, end_left_runs, end_open_runs
 
@@ -126,31 +123,3 @@ def test_an_interrupted_process_ends_its_own_runs(config: RunConfig) -> None:
     end_open_runs()
     assert statuses(tracker) == {"done": "FINISHED", "parent": "KILLED", "fit": "KILLED"}
     assert not any((config.home / "runs").rglob("open.lock"))
-
-
-@pytest.mark.slow
-def test_an_interrupt_waits_for_a_run_that_another_thread_is_starting(
-    config: RunConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runs, "_starting", threading.RLock())  # the true one would be held until this process ends
-    tracker = tracker_at(config)
-    tracker.end_run(tracker.start_run("first"))  # which also connects, and may take seconds
-    writing, answered = threading.Event(), threading.Event()
-    write = tracker.write
-
-    def slow(run: str, **part: Any) -> Record:
-        writing.set()
-        answered.wait(10)
-        return write(run, **part)
-
-    monkeypatch.setattr(tracker, "write", slow)
-    starter = threading.Thread(target=tracker.start_run, args=("late",))
-    starter.start()
-    assert writing.wait(10)
-    ending = threading.Thread(target=runs.end_for_good)
-    ending.start()
-    ending.join(0.3)  # long enough to end what is open, if it did not wait
-    answered.set()
-    for thread in (starter, ending):
-        thread.join(10)
-    assert statuses(tracker) == {"first": "FINISHED", "late": "KILLED"}

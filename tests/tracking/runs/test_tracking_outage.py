@@ -174,11 +174,12 @@ def test_a_file_that_always_fails_holds_up_nothing_else(tracker: Tracker, monkey
         raise MlflowException("database is locked")
 
     tracker._client = None
-    monkeypatch.setattr(tracker.client, "log_text", broken)
+    monkeypatch.setattr(tracker.client, "log_artifacts", broken)
     tracker.end_run(run_id)
     tracker.wait()
     [record] = tracker.waiting()
-    assert (record.texts, record.refused) == ({"x.txt": "x"}, [])
+    assert (record.files, record.refused) == (True, [])
+    assert (tracker.records.files(run_id) / "x.txt").read_text() == "x"
     assert tracker.tag(run_id, "after") == "yes"
     assert tracker.client.get_run(run_id).info.status == "FINISHED"
 

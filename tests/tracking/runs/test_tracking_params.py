@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,10 +48,10 @@ def test_a_journal_gives_one_point_per_name_and_step(tmp_path: Path):
     assert found == {("curves/train_nats", 10): 2.0, ("rate", 10): 0.1, ("curves/train_nats", 20): 1.0}
 
 
-def test_a_line_torn_by_a_crash_is_skipped_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_line_torn_by_a_crash_is_skipped(tmp_path: Path):
     journal = write(tmp_path / "m", '{"step": 1, "a"{"step": 2, "a": 4.0}', {"step": 3, "a": 1.0}, "[1]", '{"a": 1}')
+    journal.write_text(f'{journal.read_text()}{{"step": 4, "tra')
     assert [point.step for point in read_journal(journal)] == [3]
-    assert caplog.text.count("is not a journal entry") == 3
 
 
 def test_a_journal_that_is_not_there_yet_has_no_points(tmp_path: Path):
