@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from core.errors import ArtifactError, ReviewLMError, TrackingUnavailable
+from core.errors import ArtifactError, ReviewLMError, TrackingUnavailable, disk_errors
 from models.base import journal_lines
 from tracking.client import Connection
 from tracking.logged_models.export import send_model
@@ -92,7 +92,8 @@ class Publisher(Connection):
                     record = Record(run, self.experiment, "" if run.startswith(PENDING) else run)
                 before = copy.deepcopy(record)
                 if put is not None:
-                    with self.records.new_files(run) as folder:
+                    with disk_errors(folder := self.records.files(run)):
+                        folder.mkdir(parents=True, exist_ok=True)
                         put(folder)
                     record.files = True
                 record.merge(part)

@@ -20,7 +20,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -174,14 +174,6 @@ class Records:
     def files(self, run: str) -> Path:
         """Return the folder of the files of a run that MLflow does not have yet."""
         return self.folder / run / FILES
-
-    @contextmanager
-    def new_files(self, run: str) -> Iterator[Path]:
-        """Yield that folder, to write into it."""
-        folder = self.files(run)
-        with disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            yield folder
 
     def keep_models(self, record: Record) -> None:
         """Copy the models that a record names and that could not be sent; as they never change, files are linked."""
