@@ -1,30 +1,5 @@
 """Define the error tree and the exit code of each of its branches.
 
-ReviewLMError (1)
-├── ConfigError (2)          a setting is unknown, of the wrong type or out of range
-│   └── UsageError           the command line cannot be parsed
-├── InputError (3)           the given data cannot be used
-│   ├── EmptyInput           nothing to read, or nothing left after reading
-│   ├── Unreadable           truncated, wrong format, wrong encoding, no such file
-│   └── MissingColumn        a needed field is absent
-├── CheckFailed (4)          a critical expectation failed; carries the report's path
-├── ArtifactError (5)        the store
-│   ├── Damaged              an artifact differs from its manifest
-│   ├── NotReproduced        a version that was made again came out differently
-│   ├── StoreFull            no space left on the disk
-│   └── NotWritable          read-only disk, or no permission
-├── FitError (6)             training
-│   ├── Diverged             the loss is not a finite number
-│   ├── OutOfMemory          the device does not have enough memory
-│   └── RankFailed           one of several processes died
-│       └── RanksLost        the processes lost each other
-├── BundleError (7)          a saved model cannot be opened or answers differently from when it was saved
-├── TrackingUnavailable (8)  MLflow cannot be reached; trying again may help
-│   └── NotAuthorized        MLflow rejects the credentials; waiting does not help
-├── ClusterFailed (9)    nodes of the cluster were lost again and again, or the run was interrupted
-├── Crash (70)               an unexpected exception; names its crash log
-└── OutputClosed (141)       the reader of standard output has closed it (128 + SIGPIPE); no message is shown
-
 A refused promotion is no error.
 
 Escape control and direction characters so that a terminal shows them (`\x1b`, `\u202e`) and does not obey them.

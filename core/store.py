@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from core.errors import ArtifactError, Damaged, disk_errors
+from core.errors import ArtifactError, ConfigError, Damaged, disk_errors
 from core.manifest import MANIFEST, canonical, differing_files, hash_of, read_manifest, sha256_of_file, write_manifest
 from core.removal import ONCE, WORK, build_lock
 
@@ -100,6 +100,19 @@ class Store:
     def of(cls, config: RunConfig) -> Store:
         """Return the store of a configuration."""
         return cls(config.home / "store")
+
+    @staticmethod
+    def require_new(home: Path) -> None:
+        """Refuse a home folder for a reproduction that has a store.
+
+        Raises:
+            ConfigError: It has one.
+        """
+        if (home / "store").exists():
+            raise ConfigError(
+                "The home folder of a reproduction must be a new one", where="--home", value=home,
+                cause="it has a store, whose artifacts would be re-used instead of rebuilt",
+            )
 
     @staticmethod
     def digest(stage: str, version: str, options: Mapping[str, Any], inputs: Mapping[str, str]) -> str:

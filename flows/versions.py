@@ -13,9 +13,9 @@ from prefect import flow
 from core.config.presets import load_config
 from core.config.section import NotNegative
 from core.environment import other_home
-from core.errors import ConfigError
 from core.lineage import conclude
 from core.provenance import differences, made_with
+from core.store import Store
 from flows.parts import prepare, recorded_or_read
 from flows.server.parameters import Inputs, Overrides, Preset, PresetOrNone, Reference
 from tasks.evaluation.compare import compare_two, write_markdown
@@ -92,10 +92,6 @@ def _fresh_home(home: str) -> Iterator[Path]:
             yield Path(temporary)
         return
     folder = Path(home).absolute()
-    if (folder / "store").exists():
-        raise ConfigError(
-            "The home folder of a reproduction must be a new one", where="--home", value=folder,
-            cause="it has a store, whose artifacts would be re-used instead of rebuilt",
-        )
+    Store.require_new(folder)
     folder.mkdir(parents=True, exist_ok=True)
     yield folder

@@ -18,7 +18,7 @@ from typing import Any, cast, get_args, get_origin
 
 from pydantic import ValidationError
 
-from core.config.run_config import RunConfig, default_models
+from core.config.run_config import RunConfig, default_models, seeded_sections
 from core.errors import ConfigError
 from models.options import explain as explain_option
 from models.options import field_at
@@ -67,11 +67,10 @@ def _remedy(place: str, options: Mapping[str, Any]) -> str:
     of_model = ".".join(place.split(".")[:2])
     settings = sorted(_all_settings(options), key=lambda setting: not setting.startswith(of_model))
     here = [name for path, _, name in (setting.rpartition(".") for setting in settings) if path == section]
-    near = difflib.get_close_matches(key, here, n=1)
-    hints = [f"did you mean '{near[0]}'?"] if near else []
+    hint = nearest(key, here)
     if elsewhere := [setting for setting in settings if setting.rpartition(".")[2] == key]:
-        hints.append(f"there is {', '.join(elsewhere[:SHOWN])}" + (", …" if len(elsewhere) > SHOWN else ""))
-    return " ".join(hints) or f"settings of {section or 'the configuration'}: {', '.join(here)}"
+        hint += f"there is {', '.join(elsewhere[:SHOWN])}" + (", …" if len(elsewhere) > SHOWN else "")
+    return hint.rstrip() or f"settings of {section or 'the configuration'}: {', '.join(here)}"
 
 
 def _all_settings(options: Mapping[str, Any]) -> Iterator[str]:
@@ -108,6 +107,16 @@ MOST_PARENTS = 16
 def preset_names() -> list[str]:
     """Return the names of the presets that ship with the project."""
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def nearest(name: str, choices: Sequence[str]) -> str:
+    """Return "did you mean 'CHOICE'? " with the choice that is most like a name, "" if none is."""
+    return "".join(f"did you mean '{one}'? " for one in difflib.get_close_matches(name, choices, n=1))
+
+
+def other_presets(name: str) -> str:
+    """Return what to write instead of a preset that does not exist."""
+    return f"{nearest(name, preset_names())}presets: {', '.join(preset_names())}, or the path of a TOML file"
 
 
 def purpose(name: str) -> str:
@@ -151,19 +160,13 @@ def change_config(recorded: Mapping[str, Any], overrides: Sequence[str] = ()) ->
     """
     options = deepcopy(dict(recorded))
     if any(override.partition("=")[0].strip() == "seed" for override in overrides):
-        _forget_seeds(options)
+        for section in seeded_sections(options):  # those that were copied from the whole configuration follow it
+            if section.get("seed") == options.get("seed"):
+                section.pop("seed", None)
     for override in overrides:
         _apply(options, override)
     with as_written():
         return parse_config(options)
-
-
-def _forget_seeds(options: dict[str, Any]) -> None:
-    """Remove the seeds that were copied from the whole configuration, so that a new seed can be copied."""
-    sections = [(options.get("source") or {}).get("synthetic") or {}, options.get("sweep") or {}]
-    for section in [*sections, *(model.get("training") or {} for model in options.get("models", []))]:
-        if section.get("seed") == options.get("seed"):
-            section.pop("seed", None)
 
 
 def parse_config(options: dict[str, Any]) -> RunConfig:
@@ -184,10 +187,7 @@ def parse_config(options: dict[str, Any]) -> RunConfig:
 def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
     path = Path(preset) if preset.endswith(".toml") else PRESETS / f"{_plain(preset)}.toml"
     if not _is_file(path):
-        near = difflib.get_close_matches(preset, preset_names(), n=1)
-        remedy = f"did you mean '{near[0]}'? " if near else ""
-        remedy += f"presets: {', '.join(preset_names())}, or the path of a TOML file"
-        raise ConfigError(f"There is no preset '{preset}'", where=path, remedy=remedy)
+        raise ConfigError(f"There is no preset '{preset}'", where=path, remedy=other_presets(preset))
     if preset in seen or len(seen) >= MOST_PARENTS:
         raise ConfigError("Presets extend each other in a circle", where=path, value=" → ".join([*seen, preset]))
     try:
@@ -209,7 +209,7 @@ def _plain(preset: str) -> str:
     try:
         return require_name(preset)
     except ValueError as error:
-        remedy = f"presets: {', '.join(preset_names())}, or the path of a TOML file"
+        remedy = other_presets(preset)
         raise ConfigError("This is not a preset name", where="--preset", cause=str(error), remedy=remedy) from error
 
 
@@ -288,11 +288,10 @@ def _index(entries: list[Any], name: str, override: str) -> int:
     if name in (names := [_name_of(entry) for entry in entries]):
         return names.index(name)
     choices = [one for one in names if one]
-    near = difflib.get_close_matches(name, choices, n=1)
     remedy = f"use {', '.join(choices)}, or " if choices else "use "
     raise ConfigError(
         f"There is no {'model ' if choices else ''}'{name}' among these {len(entries)}", where="--set", value=override,
-        remedy=(f"did you mean '{near[0]}'? " if near else "") + f"{remedy}a number from 0 to {len(entries) - 1}",
+        remedy=f"{nearest(name, choices)}{remedy}a number from 0 to {len(entries) - 1}",
     )
 
 

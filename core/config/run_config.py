@@ -97,14 +97,7 @@ class RunConfig(Section):
         if not isinstance(options, dict) or "seed" not in options:
             return options
         options = copy.deepcopy(options)
-        sections = [_below(options, "source", "synthetic"), _below(options, "sweep")]
-        models, classifiers = options.setdefault("models", default_models()), _below(options, "classification")
-        for specs, kinds in ((models, KINDS), (classifiers.get("models"), CLASSIFIERS)):
-            for spec in specs if isinstance(specs, list) else ():
-                kind = str(spec.get("kind")) if isinstance(spec, dict) else ""
-                fields = getattr(kinds.get(kind, [None])[0], "__pydantic_fields__", {})
-                sections += [spec] if "seed" in fields else [_below(spec, "training")] if "training" in fields else []
-        for section in sections:
+        for section in seeded_sections(options):
             section.setdefault("seed", options["seed"])
         return options
 
@@ -218,6 +211,18 @@ class RunConfig(Section):
 def default_models() -> list[dict[str, Any]]:
     """Return `MODELS` as a preset would write them, without values that the whole configuration sets."""
     return [{"kind": spec.kind} for spec in MODELS]
+
+
+def seeded_sections(options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the parts of a configuration that draw random numbers, each with a seed of its own."""
+    sections = [_below(options, "source", "synthetic"), _below(options, "sweep")]
+    models, classifiers = options.setdefault("models", default_models()), _below(options, "classification")
+    for specs, kinds in ((models, KINDS), (classifiers.get("models"), CLASSIFIERS)):
+        for spec in specs if isinstance(specs, list) else ():
+            kind = str(spec.get("kind")) if isinstance(spec, dict) else ""
+            fields = getattr(kinds.get(kind, [None])[0], "__pydantic_fields__", {})
+            sections += [spec] if "seed" in fields else [_below(spec, "training")] if "training" in fields else []
+    return sections
 
 
 def _below(options: dict[str, Any], *names: str) -> dict[str, Any]:

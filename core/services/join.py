@@ -48,8 +48,8 @@ def join(home: Path, tracking_uri: str = "") -> None:
     Args:
         tracking_uri: Server or database that runs are written to; empty for the home's own database.
     """
-    services = running(home)
-    if services and _is_anothers(home / PASSWORD_FILE):
+    services, password = running(home), home / PASSWORD_FILE
+    if services and password.exists() and password.stat().st_uid != os.geteuid():
         log.warning("the services in %s belong to another user: continuing without them. For your own: "
                     "`reviewlm services start` with another REVIEWLM_HOME", home)
         return
@@ -63,14 +63,6 @@ def join(home: Path, tracking_uri: str = "") -> None:
             if tracking_uri.rstrip("/") == service.address:
                 os.environ.setdefault("MLFLOW_TRACKING_USERNAME", USER)
                 os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", password_of(home))
-
-
-def _is_anothers(file: Path) -> bool:
-    """Return whether a file belongs to another user."""
-    try:
-        return file.stat().st_uid != os.geteuid()
-    except OSError:
-        return False
 
 
 PROMOTED, REFUSED, ROLLED_BACK = "reviewlm.model.promoted", "reviewlm.model.refused", "reviewlm.model.rolled-back"

@@ -38,12 +38,11 @@ from core.services.pools import POOLS, PROJECT, deploy, usable_pools
 from core.services.service_list import (
     DEFAULT_PORTS,
     Service,
-    free_port,
-    keep_ports,
     kept_ports,
     remember,
     running,
     stop,
+    take_port,
 )
 
 SERVERS = {
@@ -101,7 +100,7 @@ def start(
                 starter.launch(name, command_of(name, "", 0), environment)
         if serve and CHAMPION not in services:
             with _timed(report, "server of the champion"):
-                port = str(starter.port(CHAMPION))
+                port = str(take_port(home, CHAMPION))
                 starter.launch(CHAMPION, [*serve, "--port", port], os.environ, f"http://127.0.0.1:{port}")
     except BaseException:
         stop(home, keep=before)
@@ -172,7 +171,7 @@ class Starter:
 
         Return its address, with a note if it could not get the wanted port.
         """
-        wanted, port = kept_ports(self.home).get(name, DEFAULT_PORTS[name]), self.port(name)
+        wanted, port = kept_ports(self.home).get(name, DEFAULT_PORTS[name]), take_port(self.home, name)
         address = f"http://127.0.0.1:{port}"
         environment = {**os.environ, "REVIEWLM_HOME": str(self.home), **variables_of(name, self.home, address)}
         environment.pop(OF_TERMINAL, None)
@@ -180,13 +179,6 @@ class Starter:
         if port == wanted:
             return address
         return f"{address}, because another program uses port {wanted}, to which links of earlier runs lead"
-
-    def port(self, name: str) -> int:
-        """Return the port of a service: the one it had, or the next free one, which it keeps."""
-        ports = kept_ports(self.home)
-        port = free_port(ports.get(name, DEFAULT_PORTS[name]))
-        keep_ports(self.home, {**ports, name: port})
-        return port
 
     def launch(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], address: str = "", health: str = ""

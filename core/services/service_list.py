@@ -135,13 +135,19 @@ def address_of(home: Path, name: str) -> str:
 
     The first time, this is the default port, or the next one that no other program uses.
     """
-    ports = kept_ports(home)
-    if name not in ports:
-        ports[name] = DEFAULT_PORTS[name]
+    if (port := kept_ports(home).get(name)) is None:
+        port = DEFAULT_PORTS[name]
         with suppress(OSError, ReviewLMError):  # no free port, or a home that is read-only: only the link is at stake
-            ports[name] = free_port(DEFAULT_PORTS[name])
-            keep_ports(home, ports)
-    return f"http://127.0.0.1:{ports[name]}"
+            port = take_port(home, name)
+    return f"http://127.0.0.1:{port}"
+
+
+def take_port(home: Path, name: str) -> int:
+    """Return the port that a service can start at: the one it had, or the next free one, which it keeps."""
+    ports = kept_ports(home)
+    port = free_port(ports.get(name, DEFAULT_PORTS[name]))
+    keep_ports(home, {**ports, name: port})
+    return port
 
 
 def kept_ports(home: Path) -> dict[str, int]:

@@ -9,7 +9,6 @@ Limit how many submitted stages of a flow run at the same time.
 
 from __future__ import annotations
 
-import difflib
 import json
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -19,7 +18,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, StringConstraints, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
-from core.config.presets import preset_names, split_override
+from core.config.presets import other_presets, preset_names, split_override
 
 T = TypeVar("T")
 CHAMPIONS_OWN = ""
@@ -34,11 +33,9 @@ R = TypeVar("R")
 
 def _known(preset: str) -> str:
     """Return the preset if it is a file or one of the names that there are now, which the server may not know yet."""
-    if preset.endswith(".toml") or preset in (names := preset_names()):
+    if preset.endswith(".toml") or preset in preset_names():
         return preset
-    near = difflib.get_close_matches(preset, names, n=1)
-    meant = f"did you mean '{near[0]}'? " if near else ""
-    raise ValueError(f"there is no preset '{preset}'; {meant}presets: {', '.join(names)}, or the path of a TOML file")
+    raise ValueError(f"there is no preset '{preset}'; {other_presets(preset)}")
 
 
 def _known_or_none(preset: str) -> str:

@@ -27,7 +27,14 @@ def tables_of(home: Path) -> LibraryTables:
         ArtifactError: A newer Prefect has made the tables.
     """
     file, migration = home / FILE, partial(_migration, home)
-    if is_elsewhere() or not file.is_file() or not (stored := _stored(file)):
+    try:
+        stored = "" if is_elsewhere() or not file.is_file() else stored_revision(file)
+    except sqlite3.DatabaseError as error:
+        raise Damaged(
+            "Prefect's database is damaged or not a database", where=file, cause=str(error),
+            remedy="restore a backup; or move it aside, together with its -wal and -shm: the next server creates one",
+        ) from error
+    if not stored:
         return LibraryTables("Prefect", file, Revisions(), migration)
     return LibraryTables("Prefect", file, revisions_of("Prefect", SCRIPTS, stored, str(file)), migration)
 
@@ -67,13 +74,3 @@ def _migration(home: Path, file: Path) -> tuple[tuple[str, ...], dict[str, str]]
     environment.setdefault(*LEASES)
     named = {ELSEWHERE[1]: database_address(file, "sqlite+aiosqlite"), "PREFECT_HOME": str((home / FILE).parent)}
     return UPGRADE, environment | named
-
-
-def _stored(file: Path) -> str:
-    try:
-        return stored_revision(file)
-    except sqlite3.DatabaseError as error:
-        raise Damaged(
-            "Prefect's database is damaged or not a database", where=file, cause=str(error),
-            remedy="restore a backup; or move it aside, together with its -wal and -shm: the next server creates one",
-        ) from error

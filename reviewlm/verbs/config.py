@@ -48,8 +48,11 @@ def show(
       reviewlm config show --changed --preset demo
       reviewlm config show models.lstm
     """
-    config = loaded(preset, set)
-    rows = [row for row in _rows(config) if part in row["setting"] and (row["changed"] or not changed)]
+    settings = [
+        {"setting": key, "value": value, "changed": value != one.default and one.name not in IDENTITY}
+        for key, one, value in _described(loaded(preset, set)) if part in key
+    ]  # fmt: skip
+    rows = [row for row in settings if row["changed"] or not changed]
     for row in rows:
         terminal.say(f"{'*' if row['changed'] else ' '} {row['setting']} = {row['value']}")
     terminal.say(f"{len(rows)} settings; * differs from its default")
@@ -101,13 +104,6 @@ def explain(
     terminal.show_facts({**facts, "value": shown})
     terminal.say(f"\n{one.meaning}")
     terminal.last_line({**facts, "preset": preset, "meaning": one.meaning}, json)
-
-
-def _rows(config: RunConfig) -> list[dict[str, Any]]:
-    return [
-        {"setting": key, "value": value, "changed": value != one.default and one.name not in IDENTITY}
-        for key, one, value in _described(config)
-    ]
 
 
 def _described(config: RunConfig) -> Iterator[tuple[str, Setting, str]]:

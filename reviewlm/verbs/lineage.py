@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import ArtifactError, ConfigError, NotReproduced
+from core.errors import ArtifactError, NotReproduced
 from core.output import require_folder
 from reviewlm import terminal
 from reviewlm.flow_runs import run_flow
@@ -114,15 +114,13 @@ def reproduce(
       reviewlm version reproduce champion
     """
     def check(config: RunConfig) -> None:
+        from core.store import Store
         from tracking.registry.opening import find
 
         require_folder(Path(home) if home else None, "--home")
         find(config, version)
-        if home and (Path(home) / "store").exists():
-            cause = "it has a store, whose artifacts would be re-used instead of rebuilt"
-            raise ConfigError(
-                "The home folder of a reproduction must be a new one", where="--home", value=home, cause=cause
-            )
+        if home:
+            Store.require_new(Path(home))
 
     result = run_flow(
         "reproduce", preset, input, set or [], check, "a reproduction starts again, in a new folder",

@@ -79,6 +79,8 @@ def test_a_recorded_configuration_is_changed_by_overrides_and_by_nothing_else() 
     assert (other.models[5].hidden, other.models[4]) == (16, load_config("demo", ["seed=5"]).models[4])  # type: ignore[union-attr]
     assert (other.seed, other.source.synthetic.seed) == (5, 9)
     assert recorded == config.model_dump(mode="json")
+    reseeded = change_config(load_config("classify").model_dump(mode="json"), ["seed=5"]).classification.models
+    assert [spec.seed for spec in reseeded if spec.kind == "tfidf"] == [5]  # type: ignore[union-attr]
 
 
 def test_passwords_of_addresses_are_masked():
