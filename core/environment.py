@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -60,20 +59,6 @@ def usable_together(names: Sequence[str]) -> int:
     """
     parts = [index for index, name in enumerate(names) if name.startswith("MIG-")]
     return max(1, parts[0]) if parts else len(names)
-
-
-@cache
-def gpu_problem() -> str:
-    """Return why torch can use no GPU, "" if it can; torch is imported for it, and asked once per process."""
-    import torch
-
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
-        if torch.cuda.is_available():
-            return ""
-    if torch.version.cuda is None:
-        return "torch is a build for processors only"
-    return str(warned[0].message).partition(" (Triggered")[0] if warned else "its driver shows none"
 
 
 ROOMS = ("reviewlm", "core", "course", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "training",
@@ -258,8 +243,10 @@ def chosen_device(configured: str, devices: Path = Path("/dev")) -> str:
     """
     if configured != "auto":
         return configured
-    if not (devices / "nvidiactl").exists() or not visible_gpus(devices):
+    if not (devices / "nvidiactl").exists() or not visible_gpu_names(devices):
         return "cpu"
+    from models.neural.device import gpu_problem
+
     if problem := gpu_problem():
         _warn_of_gpu(problem)
         return "cpu"
@@ -269,11 +256,6 @@ def chosen_device(configured: str, devices: Path = Path("/dev")) -> str:
 @cache
 def _warn_of_gpu(problem: str) -> None:
     log.warning("there is a GPU, but %s; with execution.device=auto the processor is used", problem)
-
-
-def visible_gpus(devices: Path = Path("/dev")) -> int:
-    """Return the number of GPUs that a fit could use; see `visible_gpu_names`."""
-    return len(visible_gpu_names(devices))
 
 
 def make_private(group: bool = False) -> None:

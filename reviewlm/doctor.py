@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from core.credentials import PASSWORD_FILE, USER
-from core.environment import gpu_problem, present_gpus, visible_gpus
+from core.environment import present_gpus, visible_gpu_names
 from core.errors import ReviewLMError, without_password
 from core.processes.leftovers import lasting_folder
 from core.services import launch, service_list
@@ -133,7 +133,9 @@ def check_gpu(config: RunConfig, devices: Path = Path("/dev")) -> Iterator[Healt
         yield HealthLine("GPU", "problem" if needed else "ok", result, "set execution.device=auto" if needed else "")
         return
     reason, remedy = "it is hidden by CUDA_VISIBLE_DEVICES", "unset it"
-    if visible_gpus(devices):
+    if visible_gpu_names(devices):
+        from models.neural.device import gpu_problem
+
         reason, remedy = gpu_problem(), "update the driver, or install the build of torch for its CUDA"
     if reason:
         state: State = "problem" if device == "cuda" else "warning"

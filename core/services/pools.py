@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.environment import chosen_device, visible_gpus
+from core.environment import chosen_device, visible_gpu_names
 from core.errors import ReviewLMError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ MOST = 200
 
 def size_of_limit(name: str) -> int:
     """Return the size that a limit is created with: as many fits as GPUs are visible, one promotion and one retrain."""
-    return max(1, visible_gpus()) if name == "gpu" else 1
+    return max(1, len(visible_gpu_names())) if name == "gpu" else 1
 
 
 def usable_pools() -> tuple[str, ...]:

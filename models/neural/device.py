@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -76,11 +77,10 @@ def require_device(device: str) -> None:
     place = torch.device(device)
     if place.type != "cuda":
         return
-    if not torch.cuda.is_available():
-        lacking = "finds none" if torch.backends.cuda.is_built() else f"{torch.__version__} was built without CUDA"
+    if problem := gpu_problem():
         raise ModelError(
-            f"a GPU is requested (device {device}), but torch {lacking}; set execution.device to cpu, or install "
-            "a driver and a torch with CUDA",
+            f"a GPU is requested (device {device}), but {problem}; set execution.device to cpu, or install a driver "
+            "and a torch with CUDA",
             "input",
         )
     if (place.index or 0) >= torch.cuda.device_count():
@@ -88,6 +88,17 @@ def require_device(device: str) -> None:
         raise ModelError(f"device {device} is requested, but {seen} GPUs are visible", "input")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def gpu_problem() -> str:
+    """Return why torch can use no GPU, "" if it can."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return ""
+    if not torch.backends.cuda.is_built():
+        return f"torch {torch.__version__} was built without CUDA"
+    return str(warned[0].message).partition(" (Triggered")[0] if warned else "its driver shows none"
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

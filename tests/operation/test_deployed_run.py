@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.environment import visible_gpus
+from core.environment import visible_gpu_names
 from core.services.join import HEARTBEAT
 from core.services.pools import LIMITS, POOLS, deploy, deployments_of
 from core.store import Store
@@ -39,7 +39,7 @@ def test_the_deployments_of_both_pools_are_on_the_server_also_where_no_gpu_is(se
     assert gpu["parameters"] == {"preset": "gpu", "until": "train"}
     assert gpu["global_concurrency_limit"]["limit"] == 1
     limits = {name: services.ask("GET", f"/v2/concurrency_limits/{name}")["limit"] for name in LIMITS}
-    assert limits == {"gpu": max(1, visible_gpus()), "promotion": 1, "retrain": 1}
+    assert limits == {"gpu": max(1, len(visible_gpu_names())), "promotion": 1, "retrain": 1}
 
 
 def test_a_deployed_ingest_is_completed_by_the_worker_and_shows_its_results(

@@ -133,7 +133,7 @@ def test_the_gpu_s_line_says_whether_it_is_used_and_why_not(
     device: str, present: bool, reason: str, state: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(doctor, "gpu_problem", lambda: reason)
+    monkeypatch.setattr("models.neural.device.gpu_problem", lambda: reason)
     if present:
         (tmp_path / "nvidia0").touch()
     [line] = check_gpu(load_config("small", [f"execution.device={device}"]), tmp_path)

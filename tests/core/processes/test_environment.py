@@ -111,13 +111,11 @@ def test_by_itself_a_gpu_that_torch_cannot_use_is_left_alone_with_one_warning(
         warnings.warn("The NVIDIA driver on your system is too old (found version 12080).", stacklevel=1)
         return False
 
-    for function in (environment._warn_of_gpu, environment.gpu_problem):
-        function.cache_clear()
+    environment._warn_of_gpu.cache_clear()
     monkeypatch.setattr("torch.cuda.is_available", unavailable)
-    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setattr("torch.backends.cuda.is_built", lambda: True)
     for _ in range(2):
         assert chosen_device("auto", machine) == "cpu"
-    environment.gpu_problem.cache_clear()
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "found version 12080" in caplog.text
     assert chosen_device("cuda", machine) == "cuda"
