@@ -8,59 +8,21 @@ champion's own reviews, the decision and its settling exist once, in `tasks/prom
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from core.config.run_config import RunConfig
 from core.config.sections.evaluation import GatePolicy
-from core.lineage import NOT_KNOWN, Family
 from core.store import Artifact
 from evaluation.gate.case import Evidence, GateCase, ModelEvidence
-from models.base import STATIC
 from tasks.data.prepare import Prepared
 from tasks.fitting.job import MeasuredModel
 from tracking.logged_models.export import Form
 
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Scores or answers of a model on test reviews.
-
-    Args:
-        read: Reads its rows, as `evaluation.gate.case.ModelEvidence` has them; None if there are none.
-        test: Digest of the test reviews.
-        departure: See `evaluation.gate.case.departure`; None if the rows are the stored ones.
-        problem: Why the model could not be measured now; empty if it could.
-        adaptation: "static", or how the model adapts to the text that it is measured on.
-        labels: Labels of a classifier.
-        at: Time of scoring, in UTC.
-    """
-
-    read: Callable[[], Any] | None = field(default=None, repr=False)
-    test: str = ""
-    departure: float | None = None
-    problem: str = ""
-    adaptation: str = STATIC
-    labels: tuple[str, ...] = ()
-    at: str = field(default_factory=_now)
-
-    @property
-    def rows(self) -> Any:
-        """The rows, read from their file."""
-        return None if self.read is None else self.read()
-
-    def evidence(self, digest: str, family: Family = NOT_KNOWN, name: str = "") -> ModelEvidence[Any]:
-        """Return the evidence about the model with this bundle, made from data of this family."""
-        return ModelEvidence(
-            digest, self.rows, self.test, self.problem, family, self.departure, self.adaptation, name, self.labels
-        )
+Scored = ModelEvidence[Any]
+"""What a model did on the test reviews, before the gate knows its name and family."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +30,12 @@ class Champion:
     """Current champion, measured on the challenger's test reviews; if its bundle is lost, it has no folder.
 
     Args:
-        family: Family of its training data.
         data: Digest of its prepared data set.
     """
 
     version: int
-    digest: str
     scored: Scored
     folder: Path | None = None
-    family: Family = NOT_KNOWN
     data: str = ""
 
 

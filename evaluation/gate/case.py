@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from operator import le
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -93,9 +94,10 @@ class ModelEvidence(Generic[Measured]):
         adaptation: "static", or how the model adapts to the text that it is measured on.
         name: Name of the model.
         labels: Labels of a classifier, if they are known although there are no answers.
+        at: Time of scoring, in UTC.
     """
 
-    digest: str
+    digest: str = ""
     rows: Measured | None = None
     test: str = ""
     problem: str = ""
@@ -104,6 +106,7 @@ class ModelEvidence(Generic[Measured]):
     adaptation: str = STATIC
     name: str = ""
     labels: tuple[str, ...] = ()
+    at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"), compare=False)
 
     @property
     def adapting(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 from core.config.run_config import RunConfig
@@ -57,8 +57,8 @@ class Classifiers(ModelFamily):
     def stored(self, model: MeasuredModel) -> Scored:
         """See `ModelFamily`."""
         labels, clean = model.fitted.spec.labels, self.prepared.clean
-        read = partial(answers_of, self.config, labels, model.test, clean)
-        return Scored(read, reviews_digest(tests_of(clean)), labels=labels)
+        rows = answers_of(self.config, labels, model.test, clean)
+        return ModelEvidence(rows=rows, test=reviews_digest(tests_of(clean)), labels=labels)
 
     def score_registered(self, folder: Path, label: str, stored: Scored) -> Scored:
         """See `ModelFamily`; the registered copy of the bundle that has answered only has to open."""
@@ -72,15 +72,15 @@ class Classifiers(ModelFamily):
         own_label, test = self.config.classification.label, reviews_digest(tests_of(clean))
         if (predicts := bundle.facts.get("label", own_label)) != own_label and labels == ours:
             other = f"the champion predicts '{predicts}', and the challenger '{own_label}'; {ClassifierCase.OTHER_NAME}"
-            return Scored(test=test, problem=other)
+            return ModelEvidence(test=test, problem=other)
         if not set(labels) <= set(ours):
-            return Scored(test=test, labels=labels)
+            return ModelEvidence(test=test, labels=labels)
         if new := [one for one in ours if one not in labels]:
             unknown = ", ".join(map(repr, new))
             log.warning("%s was not trained on these labels, so it is wrong on their reviews: %s", label, unknown)
         names = ours if new else ()
         answers = predict_bundle(self.config, folder, clean, TEST, label, self.prepared.labels, names).artifact
-        return Scored(partial(answers_of, self.config, ours, answers, clean), test, labels=ours)
+        return ModelEvidence(rows=answers_of(self.config, ours, answers, clean), test=test, labels=ours)
 
     def score_own_reviews(
         self, chosen: Artifact, earlier: Artifact, scored: tuple[Scored, Scored], folders: Mapping[str, Path]
@@ -99,7 +99,7 @@ class Classifiers(ModelFamily):
     def baseline(self) -> ModelEvidence[Predicted]:
         """See `ModelFamily`: the configured baseline."""
         base = self.evaluated.named(self.config.classification.baseline)
-        return self.stored(base).evidence(bundle_digest(base.fitted.bundle), name=base.name)
+        return replace(self.stored(base), digest=bundle_digest(base.fitted.bundle), name=base.name)
 
 
 def choose(compared: Compared) -> MeasuredModel:

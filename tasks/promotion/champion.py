@@ -19,7 +19,7 @@ from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.learnt import TEST, Unlearnt, choose_unlearnt
 from corpus.splitting.split import TABLE, scan_split
-from evaluation.gate.case import IDENTITY, ChampionReviews
+from evaluation.gate.case import IDENTITY, ChampionReviews, ModelEvidence
 from tasks.data.documents import documents_of
 from tasks.family import Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
@@ -49,9 +49,9 @@ def score_champion(family: ModelFamily) -> Champion | None:
         with converted_errors(folder):
             scored = family.score_champion(folder, f"champion v{version.version}")
     except (BundleError, Damaged) as error:
-        folder, scored = None, _unmeasured(Scored(), f"the champion, version {version.version}", error)
-    data = Family.of_tags(version.tags), version.tags.get(DATA_TAG, "")
-    return Champion(version.version, digest, scored, folder, *data)
+        folder, scored = None, _unmeasured(ModelEvidence(), f"the champion, version {version.version}", error)
+    scored = replace(scored, digest=digest, family=Family.of_tags(version.tags))
+    return Champion(version.version, scored, folder, version.tags.get(DATA_TAG, ""))
 
 
 @stage("score challenger", retry_if=tracking_was_away)
@@ -106,9 +106,9 @@ def score_champion_reviews(
     no champion that can be measured, the champion is the challenger itself, or the policy sets no limit.
     """
     config, policy, bundle = family.config, family.policy, family.bundle
-    if champion is None or champion.folder is None or champion.scored.read is None or version is None:
+    if champion is None or champion.folder is None or champion.scored.rows is None or version is None:
         return None
-    if policy.max_champion_loss is None or champion.digest == bundle_digest(bundle):
+    if policy.max_champion_loss is None or champion.scored.digest == bundle_digest(bundle):
         return None
     data, clean, switch = champion.data, family.prepared.clean, "set promotion.max_champion_loss=none"
     if data == clean.digest:

@@ -51,8 +51,10 @@ def gather_evidence(
     passed, detail = checked(family.prepared.checks)
     documents = documents_with_words(clean)
     gathered = Evidence(
-        scored.evidence(bundle_digest(bundle), family_of_run(config, clean), family.challenger.name),
-        champion.scored.evidence(champion.digest, champion.family, f"version {champion.version}") if champion else None,
+        replace(
+            scored, digest=bundle_digest(bundle), family=family_of_run(config, clean), name=family.challenger.name
+        ),
+        replace(champion.scored, name=f"version {champion.version}") if champion else None,
         family.baseline(), reviews=documents, grouped_by=grouped_by(clean, documents),
         checks_passed=passed, checks_detail=detail, drift=family.drift or "not measured",
         leaks=with_past(look_for_leaks(clean, champion), look_back(config, clean, bundle)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ from models.specs import ModelSpec, NGramSpec, parts_of
 from models.streams import TokenStream
 from tasks.data.documents import documents_of, grouped_by
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
-from tasks.evaluation.evaluate import SCORES_FILE, Measured, score_bundle, scores_of, tokens_for
+from tasks.evaluation.evaluate import Measured, score_bundle, scores_of, tokens_for
 from tasks.evaluation.fork_server import ModelWork, only_opened
 from tasks.evaluation.intervals import JUDGED_FILE, Evaluated, baselines_of, estimate_floor
 from tasks.evaluation.processes import with_model
@@ -106,7 +105,8 @@ class LanguageModels(ModelFamily):
         """
         name = baseline_of(baselines_of(self.config, self.evaluated.models), self.challenger.name)
         reference = self.evaluated.named(name or self.config.baseline)
-        return stored_scores(reference.test).evidence(bundle_digest(reference.fitted.bundle), name=reference.name)
+        digest = bundle_digest(reference.fitted.bundle)
+        return replace(stored_scores(reference.test), digest=digest, name=reference.name)
 
     def completed(self, evidence: Evidence[pl.DataFrame], champion: Champion | None) -> Evidence[pl.DataFrame]:
         """See `ModelFamily`."""
@@ -121,8 +121,11 @@ class LanguageModels(ModelFamily):
 
 def stored_scores(artifact: Artifact, departure: float | None = None) -> Scored:
     """Return the scores of an artifact."""
-    facts, read = artifact.facts, partial(pl.read_parquet, artifact.folder / SCORES_FILE)
-    return Scored(read, facts["reviews_digest"], departure, adaptation=facts["adaptation"] or STATIC)
+    facts = artifact.facts
+    return ModelEvidence(
+        rows=scores_of(artifact), test=facts["reviews_digest"], departure=departure,
+        adaptation=facts["adaptation"] or STATIC,
+    )  # fmt: skip
 
 
 def score_bundle_now(config: RunConfig, folder: Path, tokens: Artifact, label: str) -> Scored:
@@ -143,7 +146,7 @@ def score_now(config: RunConfig, folder: Path, tokens: Artifact, stored: Artifac
         stream = TokenStream.open(tokens.folder)
         with progress(f"gate {label}", len(stream), "reviews") as report:
             rows = score_stream(opened(), stream, report=lambda done, total: report(done))
-    return replace(stored_scores(stored, departure(rows, scores_of(stored))), read=lambda: rows)
+    return replace(stored_scores(stored, departure(rows, scores_of(stored))), rows=rows)
 
 
 def models_of_single_reviews(config: RunConfig, spec: ModelSpec) -> list[str]:

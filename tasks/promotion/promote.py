@@ -81,7 +81,7 @@ def promote_challenger(family: ModelFamily, parent_run_id: str) -> Promotion:
 @during("register")
 def register(family: ModelFamily, champion: Champion | None) -> int | None:
     """Register the challenger as a new version; return None if it equals the champion and that can be measured."""
-    if champion is not None and champion.digest == bundle_digest(family.bundle) and not champion.scored.problem:
+    if champion is not None and champion.scored.digest == bundle_digest(family.bundle) and not champion.scored.problem:
         return None
     challenger = family.challenger
     return register_fit(family.config, family.prepared.clean, challenger.fitted, challenger.measured)

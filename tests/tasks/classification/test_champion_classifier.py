@@ -130,7 +130,7 @@ def test_both_answer_the_champions_reviews_that_the_challenger_has_not_learnt_fr
 ) -> None:
     found = gate.ask(monkeypatch)
     assert found.champion.scored.problem == ""
-    assert found.champion.digest == bundle_digest(gate.registered)
+    assert found.champion.scored.digest == bundle_digest(gate.registered)
     assert found.champion.scored.rows.correct_N.mean() == 1 / 5, "praise is blame today, but for three stars"
     kept = found.kept
     assert (kept.reviews, kept.learnt_ids, kept.learnt_texts, kept.tried) == (40, 3, 0, 37)

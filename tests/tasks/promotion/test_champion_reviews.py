@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +16,8 @@ from core.config.run_config import RunConfig
 from core.config.sections.evaluation import GatePolicy
 from core.store import Artifact
 from corpus.splitting.certificate import reviews_digest
-from evaluation.gate.case import ChampionReviews
-from tasks.family import Champion, Scored
+from evaluation.gate.case import ChampionReviews, ModelEvidence
+from tasks.family import Champion
 from tasks.promotion.champion import score_champion_reviews
 from tasks.promotion.language import LanguageModels
 from tasks.stage import run_stage
@@ -42,10 +42,10 @@ def prepared(config: RunConfig, name: str, frame: pl.DataFrame) -> Artifact:
     return run_stage(config, "prepare", {"name": name}, {}, make).artifact
 
 
-def scores(frame: pl.DataFrame, nats: float) -> Scored:
+def scores(frame: pl.DataFrame, nats: float) -> ModelEvidence[pl.DataFrame]:
     tests = frame.filter(split="test").with_columns(nats=pl.lit(nats), spelling_nats=pl.lit(0.0))
     tests = tests.with_columns(pl.col("bytes").cast(pl.Int64))
-    return Scored(lambda: tests, departure=0.0)
+    return ModelEvidence(rows=tests, departure=0.0)
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Gate:
         (bundle / "spec.json").write_text(json.dumps({"learnt_from": [today.digest], **told}))
         test = Artifact("score", "s", "", {"facts": {"reviews_digest": reviews_digest(self.now.filter(split="test"))}})
         challenger = SimpleNamespace(fitted=SimpleNamespace(bundle=bundle), test=test)
-        champion = Champion(4, digest, scores(self.now, 2.0), bundle, data=data or then.digest)
+        champion = Champion(4, replace(scores(self.now, 2.0), digest=digest), bundle, data=data or then.digest)
         family = LanguageModels(config, SimpleNamespace(clean=today), None, challenger)  # type: ignore[arg-type]
         found: ChampionReviews | None = score_champion_reviews.fn(family, scores(self.now, 3.0), champion, 5)
         return found

@@ -102,25 +102,25 @@ def test_a_champion_is_scored_now_and_again_when_the_store_has_its_scores(bench:
     for champion in (first, again):
         assert champion.scored.problem == ""
         assert champion.scored.departure == 0.0
-        assert champion.digest == bundle_digest(bench.registered)
+        assert champion.scored.digest == bundle_digest(bench.registered)
     assert first.scored.rows.equals(again.scored.rows)
 
 
 @pytest.mark.parametrize("file", ["", "vocabulary.json"])
 def test_a_champion_that_was_damaged_after_it_was_scored_is_noticed(bench: Bench, file: str) -> None:
     """Its scores are in the store, but it is the bundle that is served."""
-    digest = bench.champion().digest
+    digest = bench.champion().scored.digest
     bench.damage(file)
     champion = bench.champion()
     assert champion.scored.rows is None
-    assert champion.digest == digest
+    assert champion.scored.digest == digest
     assert champion.scored.problem.startswith("the champion, version 4, cannot be measured: ")
 
 
 def test_a_champion_whose_files_are_gone_is_no_error_but_a_finding(bench: Bench) -> None:
     shutil.rmtree(bench.registered)
     champion = bench.champion()
-    assert (champion.folder, champion.scored.read) == (None, None)
+    assert (champion.folder, champion.scored.rows) == (None, None)
     assert "holds no bundle" in champion.scored.problem
     assert "its files were deleted" in champion.scored.problem
 

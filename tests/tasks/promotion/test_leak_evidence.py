@@ -9,8 +9,9 @@ import pytest
 from core.store import Artifact
 from corpus.splitting.certificate import CERTIFICATE_FILE, certify, read, reviews_digest
 from data_checks.report import CheckReport, ExpectationResult
+from evaluation.gate.case import ModelEvidence
 from tasks.data.prepare import REPORT_FILE
-from tasks.family import Champion, Scored
+from tasks.family import Champion
 from tasks.promotion.evidence import checked, look_for_leaks
 
 SPLITS = ["test"] * 10 + ["validation"] * 10 + ["train"] * 20
@@ -34,7 +35,7 @@ def clean(tmp_path):
 
 
 def champion(data):
-    return Champion(1, "bundle1", Scored(), data=data)
+    return Champion(1, ModelEvidence(), data=data)
 
 
 def test_a_certificate_that_holds_names_the_test_reviews_that_scores_name(clean):
