@@ -107,7 +107,6 @@ class Gate:
         version = SimpleNamespace(version=4, tags=tags)
         shelf = SimpleNamespace(alias=lambda name: version, bundle_folder=lambda version: self.registered)
         monkeypatch.setattr("tasks.promotion.champion.registry_of", lambda config: shelf)
-        monkeypatch.setattr("tasks.promotion.ancestry.registry_of", lambda config: SimpleNamespace(versions=list))
         run: Any = SimpleNamespace(clean=today, labels=None)
         challenger = self.measured(today)
         family = Classifiers(self.config, run, None, challenger)
@@ -179,9 +178,8 @@ def test_a_champion_of_another_field_with_the_same_labels_is_not_compared(
 
 def test_stored_answers_that_were_changed_are_no_evidence(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     found = gate.ask(monkeypatch)
-    scored = found.family.stored(found.challenger)
-    assert len(scored.rows) == 60
+    assert len(found.family.stored(found.challenger).rows) == 60
     file = found.challenger.test.folder / PREDICTIONS_FILE
     pl.read_parquet(file).with_columns(answer=pl.lit(0)).write_parquet(file)
     with pytest.raises(Damaged):
-        _ = scored.rows
+        found.family.stored(found.challenger)
