@@ -1,10 +1,7 @@
-"""Connect to a Ray cluster (`execution.cluster`), and run shards and items of large work as its tasks.
+"""Connect to a Ray cluster (`execution.cluster`), and run shards and items of large work on it or on threads here.
 
-Arrays go through Ray's object store, once for each step. A worker's result returns the same way, and the process that
-asked puts it in its place. Shards are plain Ray tasks,
-because they are too many and too short for Prefect tasks. A shard whose worker or node is lost runs again on another.
-
-Select the executor of parallel work: threads of this process, or the workers of `execution.cluster`.
+Arrays go through Ray's object store, once for each step; results return the same way. Shards are plain Ray tasks: they
+are too many and too short for Prefect's. A shard whose worker or node is lost runs again on another.
 """
 
 from __future__ import annotations

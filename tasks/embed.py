@@ -1,9 +1,4 @@
-"""Fit word vectors on the token streams of a vocabulary: one artifact with the vectors and their figures.
-
-Look up the word vectors that a network's embedding starts from: one artifact for each file and vocabulary.
-
-Read the reviews that `reviewlm models nearest` searches: whole splits of prepared data, or files.
-"""
+"""Fit word vectors on token streams, look up those that an embedding starts from, and read reviews to search."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Gather from the store how a fitted model was built, as the lineage record of a registered version.
-
-Find the stored results behind the inputs of a result, for lineage records and `reviewlm home gc`.
-
-Find the inputs of a registered version from outside: raw files, word vectors, what its start learnt.
-"""
+"""Find how a fitted model was built: its lineage record, the results behind it, and its inputs from outside."""
 
 from __future__ import annotations
 

@@ -1,18 +1,9 @@
 """Wait for a slot of a Prefect concurrency limit: one retrain and one promotion at a time, one training per GPU.
 
 Prefect lets everything run if a limit does not exist. That is right for the server that a command starts for itself
-alone. On a server that others use too, a missing limit is created.
-
-Run one retrain at a time: those of deployments, events and commands wait for each other.
-
-Within a home, locks in its folder say so, because the system releases them when a process ends, in whatever way. Homes
-that share a Prefect server wait for each other by its limit `retrain`, whose slot stays taken for up to five minutes
-after a kill.
-
-Reserve GPUs: each for one fit, or for the scoring of one model, at a time.
-
-Prefect's limit `gpu` says how many may run at once, also from several machines. Which GPUs of this machine one gets is
-settled by locks in the home folder, which the system releases when a process ends.
+alone; on a server that others use too, a missing limit is created. A slot stays taken for up to five minutes after a
+kill. So within a home, locks in its folder say which retrain runs and which GPUs of this machine are held: the system
+releases them when a process ends, in whatever way.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
-"""Run the stages of the pipeline one after the other in this process, without Prefect's server and without MLflow.
+"""Try the stages on the first reviews of each input file with tiny models, in this process.
 
-A server costs more time than all stages on 200 reviews. So the functions of the stages are called directly, and fits do
-not get processes of their own.
-
-The first reviews of each input file are copied into one small file, and the configuration is shrunk so that its stages
-take seconds on a few hundred reviews.
+A Prefect server costs more time than all stages on 200 reviews. So the functions of the stages are called directly,
+without MLflow, and fits do not get processes of their own.
 """
 
 from __future__ import annotations

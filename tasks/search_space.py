@@ -7,8 +7,6 @@
 
 An option that takes effect only with some choices (`training.momentum`) may be searched together with them. In a trial
 where it has no effect, it keeps its default.
-
-Choose the neural model that a command works on: the named one, or the only one in the configuration.
 """
 
 from __future__ import annotations

@@ -4,10 +4,6 @@ A task resolves its inputs and calls `run_stage` with a function of another room
 Prefect's own result cache is off, so that only the store decides what is finished.
 
 What a run has made is one table in Prefect, whose server needs some 15 ms for each artifact.
-
-Name the current flow run by its preset and data.
-
-Send events about a registered model to Prefect's server, which trigger alerts and deployments.
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 MLflow is a view of the store. Only three things are read back: the id of the run that describes a fit, the registry's
 aliases, and the bundles of registered versions. So MLflow may be unreachable for a while; writes wait on this disk
 (`tracking/runs/publish.py`). A flow needs MLflow at its start, to detect a wrong address, and for the registry.
-
-Collect the parameters that a model's MLflow run shows.
 """
 
 from __future__ import annotations

@@ -1,9 +1,4 @@
-"""Compare classifiers on the same held-out reviews, and log figures with intervals, differences and confusion.
-
-Summarise a run of classifiers as plain values, for the command line's JSON.
-
-Compare two registered classifiers on the same test reviews, leaving out what either was trained on.
-"""
+"""Compare the classifiers of a run, or two registered ones, on the same test reviews; log and summarise the result."""
 
 from __future__ import annotations
 

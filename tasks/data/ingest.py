@@ -1,12 +1,7 @@
 """Ingest raw files, or the embedded corpus if none are given, into typed Parquet parts and a quarantine.
 
-Every source file is a separate artifact (stage "read"). So only the new files of a growing folder are read. The data
-set (stage "ingest") combines these artifacts.
-
-Read each new source file into typed Parquet parts and a quarantine: the stage "read".
-
-Every source file is a separate artifact, so only the new files of a growing folder are read. A file that cannot be read
-is set aside with an artifact of its own, so that one damaged file does not end the reading of all others.
+Every source file is a separate artifact (stage "read"), so only the new files of a growing folder are read; the data
+set (stage "ingest") combines them. A file that cannot be read is set aside with an artifact of its own.
 """
 
 from __future__ import annotations

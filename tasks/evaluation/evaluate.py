@@ -32,7 +32,7 @@ from tasks.data.prepare import VOCABULARY_FILE, Prepared, check_table, tokenize
 from tasks.evaluation.fork_server import ModelWork
 from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE, SUGGESTIONS_FILE, audited, drawn, observed
 from tasks.evaluation.processes import with_model
-from tasks.evaluation.score_job import ScoreJob, is_worth_handing_over, scored
+from tasks.evaluation.score_job import is_worth_handing_over, scored
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import BUNDLE_FOLDER, Fitted, MeasuredModel
 from tasks.fitting.on_cluster import ClusterRun
@@ -148,11 +148,11 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
     cluster = ClusterRun(config) if is_worth_handing_over(config, bundle_folder, tokens) else None
 
     def make(work: Path) -> dict[str, Any]:
-        job = ScoreJob(work=work, label=label, model=bundle_folder, tokens=tokens.folder, **chosen)
-        with progress(label, len(TokenStream.open(job.tokens)), "reviews") as report:
+        scoring = ModelWork(scored, label, bundle_folder, {"tokens": tokens.folder, **chosen}, work=work)
+        with progress(label, len(TokenStream.open(tokens.folder)), "reviews") as report:
             if cluster:
-                return {**cluster(job, lambda news: report(news.step)), MADE_ELSEWHERE: cluster.made_by}
-            return with_model(ModelWork(scored, label, bundle_folder, work, {"job": job}), opened, report)
+                return {**cluster(scoring, lambda news: report(news.step)), MADE_ELSEWHERE: cluster.made_by}
+            return with_model(scoring, opened, report)
 
     with OpenBundle(config, bundle_folder) as opened:
         return run_stage(config, "score", chosen, inputs, make, label)
@@ -180,7 +180,7 @@ def _worked(
     def make(work: Path) -> dict[str, Any]:
         counted = progress(f"{name} {label}", samples, "samples") if samples else nullcontext(lambda done: None)
         with counted as report:
-            return with_model(ModelWork(function, label, bundle_folder, work, named), opened, report)
+            return with_model(ModelWork(function, label, bundle_folder, named, work=work), opened, report)
 
     with OpenBundle(config, bundle_folder) as opened:
         digests = {"bundle": bundle_digest(bundle_folder), **inputs}

@@ -16,15 +16,16 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import psutil
 
 from models.bundles.bundle import Bundle, load_bundle
+from tasks.fitting.job import Job
 from tasks.fitting.worker import serve
 from training.context import FitProgress
 
@@ -40,27 +41,33 @@ Report = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class ModelWork:
-    """One work with one model.
+class ModelWork(Job):
+    """One work with one model; `work` is the folder for the files that are made.
 
     Args:
         function: Top-level function of a module without Prefect, which would double the memory of a process. It gets
-            the bundle, a `Report`, *folder* and *options*, and returns equal facts in any process.
-        name: Name in messages.
+            the bundle, a `Report`, the folder and *options*, and returns equal facts in any process.
+        label: Name in messages.
         model: Folder of the bundle.
-        folder: Folder for the files that are made.
         options: Further arguments.
     """
 
+    WORKER: ClassVar[str] = "tasks.evaluation.score_job"
+    DEED: ClassVar[str] = "evaluation"
+
     function: Callable[..., dict[str, Any]]
-    name: str
+    label: str
     model: Path
-    folder: Path
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name in messages."""
+        return self.label
 
     def __call__(self, bundle: Bundle, report: Report) -> dict[str, Any]:
         """Do the work with the opened bundle; return the facts."""
-        return self.function(bundle, report, self.folder, **self.options)
+        return self.function(bundle, report, self.work, **self.options)
 
 
 def only_opened(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class ModelProcess(Worker):
             while self.answer is None and self.hears(work.name, lambda news: report(news.step)):
                 pass
         if self.answer is None or self.answer.error or self.answer.crash:
-            raise failure_of(f"evaluation of '{work.name}'", "give it more memory", self.answer)
+            raise failure_of(f"{work.DEED} of '{work.name}'", work.remedy, self.answer)
         return dict(self.answer.summary)
 
     @property

@@ -4,8 +4,6 @@ All functions here are pure: equal arguments give equal settings. Times are seco
 is counted in *reference seconds*, the seconds that one idle core of the machine of our measurements needs for it, so
 that it depends on no other machine. `docs/concepts/models/minutes.md` explains the rule; the figures behind it are in
 `measured.json`, beside this file.
-
-Define the parts of the preset that `--minutes` fills in, and refuse presets without them.
 """
 
 from __future__ import annotations

@@ -4,10 +4,8 @@ The leak certificate covers only the current data. With a warm start, earlier da
 split's salt, its shares or the groups of near-duplicates have changed since then, a current test review may have been a
 training review. A bundle says which prepared data it, its parts and its start weights have learnt from.
 
-Find the prepared data that a warm start has learnt from, so that no held-out review repeats them.
-
-The gate refuses a model whose start weights have learnt a current test review. Here
-such reviews are found before the training, and also copies under another id, whole or in passages.
+The gate refuses a model whose start weights have learnt a current test review. Such reviews, and copies of them under
+another id, whole or in passages, are also found before the training and left out.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class LanguageModels(ModelFamily):
         challenger = self.challenger
         if challenger.fresh:
             with OpenBundle(self.config, folder) as opened:
-                with_model(ModelWork(only_opened, challenger.name, folder, folder, {}), opened)
+                with_model(ModelWork(only_opened, challenger.name, folder, work=folder), opened)
             return replace(stored, departure=0.0)
         tokens = self.prepared.tokens[challenger.fitted.spec.vocabulary]["test"]
         return score_now(self.config, folder, tokens, challenger.test, label)

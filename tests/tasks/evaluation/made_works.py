@@ -97,7 +97,7 @@ def tell(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
 
 
 def bare(function: Any, bundle: Path) -> ModelWork:
-    return ModelWork(function, "kn", bundle, bundle, {})
+    return ModelWork(function, "kn", bundle, work=bundle)
 
 
 def in_time(found: Callable[[], Any]) -> Any:

@@ -52,7 +52,8 @@ def test_processes_that_are_at_work_end_at_once_with_all_others(
     made: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
     found = ModelProcesses()
-    done, process, server = busy(found, ModelWork(wait, "kn", made[0], tmp_path, {"own": "told"}), tmp_path / "told")
+    work = ModelWork(wait, "kn", made[0], {"own": "told"}, work=tmp_path)
+    done, process, server = busy(found, work, tmp_path / "told")
     found.end()
     in_time(lambda: not process.is_running() and not server.is_running())
     with pytest.raises(RankFailed):
@@ -65,7 +66,7 @@ def test_processes_end_with_the_process_that_asked_for_them(made: tuple[Path, Pa
         "import pathlib, sys; from tests.tasks.evaluation.made_works import wait\n"
         "from tasks.evaluation.processes import ModelProcesses; from tasks.evaluation.fork_server import ModelWork\n"
         "model, folder = map(pathlib.Path, sys.argv[1:])\n"
-        "ModelProcesses().do(ModelWork(wait, 'kn', model, folder, {'own': 'told'}), int)"
+        "ModelProcesses().do(ModelWork(wait, 'kn', model, {'own': 'told'}, work=folder), int)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen([sys.executable, "-c", code, str(made[0]), str(tmp_path)], env=environment) as asking:
@@ -94,8 +95,8 @@ def test_the_fork_server_has_started_no_threads_to_compute_with() -> None:
 def meeting(bundle: Path, folder: Path) -> tuple[ModelWork, ModelWork]:
     """Two works that each wait until the other one has begun."""
     return (
-        ModelWork(meet, "one", bundle, folder, {"own": "one", "other": "two"}),
-        ModelWork(meet, "two", bundle, folder, {"own": "two", "other": "one"}),
+        ModelWork(meet, "one", bundle, {"own": "one", "other": "two"}, work=folder),
+        ModelWork(meet, "two", bundle, {"own": "two", "other": "one"}, work=folder),
     )
 
 

@@ -23,7 +23,7 @@ from tasks.evaluation import processes
 from tasks.evaluation.fork_server import ModelWork, only_opened
 from tasks.evaluation.observed import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
 from tasks.evaluation.processes import LEAST_TOKENS, ModelProcesses, model_processes, with_model
-from tasks.evaluation.score_job import ScoreJob, scored
+from tasks.evaluation.score_job import scored
 from tasks.limits import OpenBundle
 from tests.marked_cases import slow_but
 from tests.tasks.evaluation.made_works import (
@@ -58,10 +58,10 @@ def running() -> Iterator[ModelProcesses]:
 def works(made: tuple[Path, Path, Path], folder: Path) -> dict[str, ModelWork]:
     bundle, _, tokens = made
     folder.mkdir()
-    job = ScoreJob(work=folder, label="kn2 test", model=bundle, tokens=tokens, observed_reviews=3, seed=1)
+    chosen = {"tokens": tokens, "observed_reviews": 3, "seed": 1}
     return {
-        "scored": ModelWork(scored, "kn2", bundle, folder, {"job": job}),
-        "drawn": ModelWork(drawn, "kn2", bundle, folder, {"options": SAMPLING}),
+        "scored": ModelWork(scored, "kn2", bundle, chosen, work=folder),
+        "drawn": ModelWork(drawn, "kn2", bundle, {"options": SAMPLING}, work=folder),
     }
 
 

@@ -13,7 +13,8 @@ import pytest
 from models.classification.spec import RecurrentClassifierSpec
 from models.specs import RecurrentSpec
 from tasks.code_version import WORKERS
-from tasks.evaluation.score_job import ScoreJob
+from tasks.evaluation.fork_server import ModelWork
+from tasks.evaluation.score_job import scored
 from tasks.fitting.job import ClassifierJob, Job, LanguageModelJob
 
 
@@ -31,7 +32,7 @@ JOBS: list[Job] = [
         **files("vectors", "labels"), facts={"clean_digest": "0" * 16}, parts=files("lstm"), label="mood",
         train_reviews=7,
     ),
-    ScoreJob(label="lstm test", **files("model", "tokens", "work"), observed_reviews=3, seed=1),
+    ModelWork(scored, "lstm test", options={**files("tokens"), "seed": 1}, **files("model", "work")),
 ]  # fmt: skip
 
 
