@@ -8,9 +8,10 @@ aliases, and the bundles of registered versions. So MLflow may be unreachable fo
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ from tracking.runs.runs import Tracker, end_left_runs, run_tags
 
 log = logging.getLogger(__name__)
 NOTE_LENGTH = 7_500
+FORWARD_SECONDS = 20.0
 
 
 def tracker_of(config: RunConfig) -> Tracker:
@@ -160,6 +162,16 @@ class ModelRun:
     tracker: Tracker
     run_id: str
     known: bool
+    followed: float = field(default_factory=time.monotonic)
+
+    def follow(self, journal: Path) -> None:
+        """Forward the journal of a running fit, at most every `FORWARD_SECONDS`."""
+        if time.monotonic() - self.followed > FORWARD_SECONDS:
+            self.followed = time.monotonic()
+            try:
+                self.forward(journal)
+            except TrackingUnavailable as error:  # the journal keeps the points; the fit continues
+                log.warning("%s; its figures follow later", error.what)
 
     def forward(self, journal: Path, settled: bool = True) -> None:
         """Send new points of a fit's journal; with *settled*, only points that a later divergence cannot take back."""

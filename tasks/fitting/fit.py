@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.environment import available_cores, chosen_device, usable_together, visible_gpu_names
-from core.errors import Diverged, TrackingUnavailable
+from core.errors import Diverged
 from core.manifest import seconds_of
 from core.store import Artifact, Built, Store, sha256_of_file
 from models.bundles.bundle import SPEC
@@ -50,7 +49,6 @@ RunJob = Callable[[FitJob, Report], Mapping[str, float]]
 LABELS = "labels"
 """Name of the labels of a field among the inputs of a classifier's fit."""
 ROWS_OF_RANK = 64
-FORWARD_SECONDS = 20.0
 log = logging.getLogger(__name__)
 
 
@@ -198,7 +196,7 @@ def fit(
     rebuilt = plan.stage in config.execution.rebuild
     there = not rebuilt and store_of(config).find_usable(plan.stage, plan.digest) is not None
     with open_model_run(config, plan.spec, plan.digest, prepared, parent_run_id, there) as run:
-        built = plan.build(now_and_then(run.forward))
+        built = plan.build(run.follow)
         run.complete(built.artifact, BUNDLE_FOLDER)
     if plan.start.note and not run.known:
         run.tracker.set_tags(run.run_id, {START_TAG: plan.start.note})
@@ -213,22 +211,6 @@ def in_words(artifact: Artifact) -> str:
     perplexity = summary.get("validation_perplexity", summary.get("validation/perplexity"))
     quality = "" if perplexity is None else f", validation perplexity {perplexity:,.4g}"
     return f"{facts['name']} in {duration(seconds_of(artifact.manifest) or 0.0)}{quality}"
-
-
-def now_and_then(forward: Callable[[Path], None]) -> Callable[[Path], None]:
-    """Return a listener that forwards the journal to MLflow at most every `FORWARD_SECONDS`."""
-    forwarded = time.monotonic()
-
-    def listen(journal: Path) -> None:
-        nonlocal forwarded
-        if time.monotonic() - forwarded > FORWARD_SECONDS:
-            forwarded = time.monotonic()
-            try:
-                forward(journal)
-            except TrackingUnavailable as error:  # the journal keeps the points; the fit continues
-                log.warning("%s; its figures follow later", error.what)
-
-    return listen
 
 
 def plan_fit(

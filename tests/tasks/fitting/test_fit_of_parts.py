@@ -34,7 +34,7 @@ def fit_all(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tu
         (job.bundle / "spec.json").write_text(json.dumps({"number": next(number)}))
         return {}
 
-    run = SimpleNamespace(complete=lambda *args: None, forward=lambda *args: None, link="", run_id="run")
+    run = SimpleNamespace(complete=lambda *args: None, follow=lambda *args: None, link="", run_id="run")
     monkeypatch.setattr(tasks.fitting.fit, "run_job", run_job)
     monkeypatch.setattr(tasks.fitting.fit, "open_model_run", lambda *args: nullcontext(run))
     monkeypatch.setattr(tasks.fitting.fit, "result_as_task_state", lambda built, value: value)
