@@ -27,7 +27,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.base import ModelError
+from models.classification.spec import RecurrentClassifierSpec
 from models.neural.architectures import RecurrentNetwork
 from models.neural.device import limited_threads, out_of_memory, require_device, to_device
 from models.neural.labelling.labeller import Labeller, input_tensors
@@ -60,21 +61,6 @@ from training.neural.trainer import BestWeights, make_updates
 from training.vectors.stored_rows import start_embedding
 
 
-@dataclass(frozen=True)
-class FineTuning:
-    """The options of fine-tuning.
-
-    Args:
-        rate_decay: Factor between the rates of a part and the part below it.
-        rate_ratio: Factor between the highest and the lowest rate of a part.
-        unfreeze_epochs: Epochs between the moments when a part and the part below it begin to be trained.
-    """
-
-    rate_decay: float = 2.6
-    rate_ratio: float = 32.0
-    unfreeze_epochs: float = 1.0
-
-
 def slanted_triangular(update: int, updates: int, peak: float, share: float, ratio: float) -> float:
     """Return the rate η_t of an update (t, from 0) of all *updates* (T); the other arguments as in the equations."""
     cut = math.floor(updates * share)
@@ -88,7 +74,7 @@ PIECE_POSITIONS = 131_072
 
 def fit(
     spec: LabellingOptions, entries: int, train: LabelledSequences, validation: LabelledSequences,
-    context: FitContext, *, start: RecurrentNetwork | None = None, tuning: FineTuning | None = None,
+    context: FitContext, *, start: RecurrentNetwork | None = None, tuning: RecurrentClassifierSpec | None = None,
 ) -> ModelFit[Labeller]:  # fmt: skip
     """Train on some examples, choose the best state on others.
 
@@ -104,7 +90,7 @@ def fit(
         context: Work folder of checkpoints and journal, from which a killed training resumes; device, threads,
             listener; `vectors` for a spec that names some.
         start: A language model's network; training starts from its embedding and recurrent layers.
-        tuning: Rates of the parts of a network that starts from a language model; None: the same rate for all.
+        tuning: The spec, of a network that starts from a language model: rates of its parts; None: one rate for all.
 
     Returns:
         The model of the best evaluation; parameters, updates, seconds, seconds_per_epoch, divergences, and the result
@@ -136,12 +122,12 @@ def fit(
 
 def train_labeller(
     model: Labeller, train: LabelledSequences, validation: LabelledSequences, context: FitContext,
-    tuning: FineTuning | None,
+    tuning: RecurrentClassifierSpec | None,
 ) -> dict[str, float]:  # fmt: skip
     """Train the network of a model in place; afterwards it holds the best weights. See `fit`, also for the result."""
     network, training, plan = model.network, model.spec.training, SequencePlan(train, model.spec.training)
-    state = LabellerState(network.train(), training, plan, tuning)
-    same = _identity(model, tuning, train, validation)
+    state = LabellerState(network.train(), plan, tuning)
+    same = _identity(model, train, validation)
     journal = Journal(context.work)
     checkpointing = Checkpointing(state, Checkpoints(context.work / CHECKPOINTS), journal, same)
     curves, total = Curves(state, journal), round(training.epochs * len(train.asked()))
@@ -191,17 +177,17 @@ class LabellerState(TrainingState):
 
     Args:
         network: With its initial weights, in training mode.
-        training: The recipe: optimiser, rate, and without *tuning* the schedule.
-        plan: Its updates.
-        tuning: Options of fine-tuning; None trains all parts at the same rate.
+        plan: Its updates, and the recipe: optimiser, rate, and without *tuning* the schedule.
+        tuning: See `fit`.
 
     Attributes:
         figures: Those of the latest evaluation.
     """
 
     def __init__(
-        self, network: LabellingNetwork, training: TrainingSpec, plan: SequencePlan, tuning: FineTuning | None
+        self, network: LabellingNetwork, plan: SequencePlan, tuning: RecurrentClassifierSpec | None
     ) -> None:
+        training = plan.training
         self.per_epoch, self.tuning, self.figures = plan.per_epoch, tuning, dict[str, float]()
         ordered = [network.head, *reversed(network.encoder.layers), network.embedding]  # from the answer to the input
         parts = ordered if tuning else [network]
@@ -333,7 +319,7 @@ def _evaluate(state: LabellerState, model: Labeller, validation: LabelledSequenc
     return ValidationResult(rank, rank < state.metrics.best_nats, True, figures)
 
 
-def _identity(model: Labeller, tuning: FineTuning | None, *data: LabelledSequences) -> dict[str, Any]:
+def _identity(model: Labeller, *data: LabelledSequences) -> dict[str, Any]:
     """Return the values that must be equal in a checkpoint and this training on these examples (JSON values)."""
     content = hashlib.sha256()
     for _, tensor in sorted(network_tensors(model.network).items()):
@@ -341,9 +327,7 @@ def _identity(model: Labeller, tuning: FineTuning | None, *data: LabelledSequenc
     for one in data:
         for array in (one.sequences.ids_P, one.sequences.offsets, one.targets):
             content.update(f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).data)
-    tuned = asdict(tuning) if tuning else None
-    values = {"spec": identity(model.spec), "tuning": tuned, "content": content.hexdigest()}
-    return json.loads(json.dumps(values))  # type: ignore[no-any-return]
+    return json.loads(json.dumps({"spec": identity(model.spec), "content": content.hexdigest()}))  # type: ignore[no-any-return]
 
 
 def take_over(network: LabellingNetwork, trained: RecurrentNetwork) -> None:

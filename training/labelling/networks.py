@@ -23,7 +23,7 @@ from models.tokens.vocabulary import Vocabulary
 from models.written_words import TaggedWords
 from training.context import FitContext, ModelFit
 from training.labelling.examples import LabelledSequences
-from training.labelling.labeller_fit import FineTuning, fit
+from training.labelling.labeller_fit import fit
 
 
 def fit_network_classifier(
@@ -38,10 +38,8 @@ def fit_network_classifier(
     train, validation = (
         LabelledSequences(framed(text_rows(one.sequences)), one.targets) for one in (train, validation)
     )
-    start, tuning = None, None
-    if spec.start:
-        start = _language_model(spec, vocabulary, context)
-        tuning = FineTuning(spec.rate_decay, spec.rate_ratio, spec.unfreeze_epochs)
+    start = _language_model(spec, vocabulary, context) if spec.start else None
+    tuning = spec if spec.start else None
     model, summary = fit(spec, vocabulary.size, train, validation, context, start=start, tuning=tuning)
     figures = {name: summary[name] for name in ("parameters", "updates", "seconds", "seconds_per_epoch")}
     return ModelFit(NetworkClassifier(model), figures)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from models.classification.spec import RecurrentClassifierSpec
 from models.neural.architectures import RecurrentNetwork
 from models.specs import ObjectiveSpec, RecurrentSpec
 from tests.training.labelling.made_labels import SMALL, TRAINING, V, fitted, reviews
-from training.labelling.labeller_fit import FineTuning, slanted_triangular
+from training.labelling.labeller_fit import slanted_triangular
 
 TUNED = replace(SMALL, layers=2, training=replace(TRAINING, epochs=5, learning_rate=1e-2))
 
@@ -30,18 +31,24 @@ def language_model(layers=2):
     return RecurrentNetwork(RecurrentSpec(**shape, layers=layers), torch.ones(V))
 
 
+def tuning(unfreeze_epochs):
+    return RecurrentClassifierSpec(
+        start="lm", layers=2, unfreeze_epochs=unfreeze_epochs, training=replace(TRAINING, epochs=9)
+    )
+
+
 def test_frozen_parts_keep_the_weights_of_the_language_model_until_their_epoch():
     """Five epochs, and every 1.5 epochs one more part: the embedding is trained in the last half epoch only."""
     start, data = language_model(), reviews(160, 2, 1)
     short = replace(TUNED, training=replace(TUNED.training, epochs=1.4, evaluations=1))
-    model, _ = fitted(short, data, data, start=start, tuning=FineTuning(unfreeze_epochs=1.5))
+    model, _ = fitted(short, data, data, start=start, tuning=tuning(1.5))
     trunk = model.network
     assert torch.equal(trunk.embedding.weight, start.embedding.weight)
     for own, theirs in zip(trunk.encoder.layers, start.layers, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(own.parameters(), theirs.parameters(), strict=True))
     assert all(parameter.requires_grad for parameter in model.network.parameters())
     longer = replace(TUNED, training=replace(TUNED.training, epochs=2, evaluations=1))
-    trunk = fitted(longer, data, data, start=start, tuning=FineTuning(unfreeze_epochs=1.5)).model.network
+    trunk = fitted(longer, data, data, start=start, tuning=tuning(1.5)).model.network
     assert torch.equal(trunk.embedding.weight, start.embedding.weight)
     changed = [not torch.equal(a.weight_hh_l0, b.weight_hh_l0)
                for a, b in zip(trunk.encoder.layers, start.layers, strict=True)]  # fmt: skip
@@ -52,7 +59,7 @@ def test_a_killed_fine_tuning_resumes_with_the_same_bits(tmp_path, monkeypatch):
     from training.labelling.labeller_fit import LabellerStep
 
     start, data = language_model(), reviews(120, 2, 1)
-    options = {"start": start, "tuning": FineTuning(unfreeze_epochs=1.0)}
+    options = {"start": start, "tuning": tuning(1.0)}
     whole = fitted(TUNED, data, data, **options).model
     update = LabellerStep.__call__
 

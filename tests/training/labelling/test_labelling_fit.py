@@ -56,7 +56,7 @@ def test_an_update_follows_the_mean_over_what_is_asked():
     weights = list(network.parameters())
     gradients = torch.autograd.grad(F.cross_entropy(network.head(features), targets), weights)
     expected = [weight.detach() - 0.5 * gradient for weight, gradient in zip(weights, gradients, strict=True)]
-    state = LabellerState(network, training, SequencePlan(data, training), None)
+    state = LabellerState(network, SequencePlan(data, training), None)
     LabellerStep(state, lambda figures: None, spec, data)(SequenceBatch(batch.rows_B, 0, 1))
     assert {group["lr"] for group in state.optimizer.param_groups} == {0.5}
     for weight, wanted in zip(weights, expected, strict=True):
