@@ -30,7 +30,7 @@ from ..sampling_options import require_allowed
 from ..tokens.special import UNK
 from ..tokens.vocabulary import Vocabulary
 from ..tokens.word_pieces import pieces_of
-from ..tokens.words import FIRST, WordUnit
+from ..tokens.words import WordUnit
 from .reading import Ids, PrefixReader, Readers, Search, Steps, read_beside, result_of, run_together
 from .spellings import EXACT, Cutoffs, Node, Spellings, texts_of
 from .typed import TextStart, Typed, divide, in_case, words_of
@@ -213,15 +213,11 @@ def _is_whole(vocabulary: Vocabulary, word: str, finished: float) -> bool:
     return finished >= FINISHED and bool((vocabulary.encode(word) != UNK).all())
 
 
-def next_words(
-    bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None, marks: bool = False
-) -> Suggestions:
-    """Return the k most probable next words after *prompt*, given that the word at its end is finished.
-
-    Args: as for `suggest`; marks: a word vocabulary also suggests punctuation marks and line breaks.
+def next_words(bundle: Bundle, prompt: str, k: int = 5) -> Suggestions:
+    """Return the k most probable next words after *prompt*, given that the word at its end is finished; see `suggest`.
     """
-    typed, reader = _divided(bundle, prompt, k, stars)
-    return result_of(run_together(reader, _next(bundle, typed, k, reader, marks=marks)))[0]
+    typed, reader = _divided(bundle, prompt, k, None)
+    return result_of(run_together(reader, _next(bundle, typed, k, reader, EXACT)))[0]
 
 
 def _divided(
@@ -233,11 +229,11 @@ def _divided(
 
 
 def _next(
-    bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, cutoffs: Cutoffs = EXACT, marks: bool = False
+    bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, cutoffs: Cutoffs
 ) -> Search[Suggestions]:
     if unit := bundle.vocabulary.word_unit:
         p_V = reader([typed.ids])[0].p_V
-        suggestions = _best(k, *_whole_words(bundle.vocabulary, unit, p_V, typed, k, marks))
+        suggestions = _best(k, *_whole_words(bundle.vocabulary, unit, p_V, typed, k))
         begun = not len(texts_of(bundle.vocabulary).after(typed.text).beginning_with(b" "))
     else:
         suggestions = _best(k, *(yield from _spelled_words(bundle.vocabulary, typed, k, reader, cutoffs)))
@@ -253,10 +249,10 @@ def _best(k: int, masses: dict[str, float], whole: float) -> Suggestions:
 
 
 def _whole_words(
-    vocabulary: Vocabulary, unit: WordUnit, p_V: np.ndarray, typed: Typed, k: int, marks: bool
+    vocabulary: Vocabulary, unit: WordUnit, p_V: np.ndarray, typed: Typed, k: int
 ) -> tuple[dict[str, float], float]:
     """Return displayed word → probability, and the probability of all that may follow the text."""
-    allowed_V = vocabulary.word_start_V if not marks else np.arange(vocabulary.size) >= FIRST
+    allowed_V = vocabulary.word_start_V
     whole, index = 1.0, texts_of(vocabulary).after(typed.text)
     spaced = index.beginning_with(b" ")
     if typed.spaced and len(spaced):

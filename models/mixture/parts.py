@@ -59,18 +59,14 @@ def _save(part: Part, inside: Path) -> None:
     if there and inside.exists() and inside.samefile(there):  # the part is saved where it was loaded from
         return
     shutil.rmtree(inside, ignore_errors=True)  # never write to a file that may be a hard link
-    inside.mkdir(parents=True)
     if there is None:
+        inside.mkdir(parents=True)
         part.model.save(inside)
-        return
-    for path in sorted(there.rglob("*")):
-        name = path.relative_to(there)
-        if path.is_file() and name not in (Path(SPEC), Path(FILE)):  # these files are in the whole bundle
-            (inside / name).parent.mkdir(parents=True, exist_ok=True)
-            _link(path, inside / name)
+    else:  # without the files that the whole bundle has
+        shutil.copytree(there, inside, ignore=shutil.ignore_patterns(SPEC, FILE), copy_function=_link)
 
 
-def _link(old: Path, new: Path) -> None:
+def _link(old: str, new: str) -> None:
     """Hard-link a finished file; copy it if the file system has no hard links."""
     try:
         os.link(old, new)

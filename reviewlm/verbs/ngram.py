@@ -11,6 +11,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from core.errors import ANOTHER_PLACE, ConfigError, InputError, converted_errors, disk_errors
+from core.output import require_folder, require_output
+from models.atomic_files import require_new
+from models.specs import SCORES_ONLY
 from models.specs import Smoothing as Methods
 from reviewlm import terminal
 from reviewlm.options import DrawSeed, Json, MaxTokens, Number, Temperature, TopK, TopP, WordsToSuggest, checked
@@ -82,7 +85,7 @@ def fit(
     if arpa is None and binary is None:
         raise ConfigError("No output was given", remedy="give --arpa FILE, --binary FOLDER, or both")
     thresholds = _thresholds(prune)
-    from training.ngram.lines.text_files import LineSpec, fit_text, require_places, require_texts
+    from training.ngram.lines.text_files import LineSpec, fit_text, require_texts
 
     engine = None  # threads
     if cluster:
@@ -96,9 +99,15 @@ def fit(
                 held_out=held_out, limit_vocabulary=limit_vocabulary, marks=marks, memory_limit=memory << 20 or None,
                 threads=threads,
             )  # fmt: skip
-            require_places(arpa, binary, smoothing)
+            if binary is not None:
+                require_new(binary)
     except (InputError, ValueError) as error:
         raise ConfigError(f"A setting is not valid: {getattr(error, 'what', error)}") from error
+    if arpa is not None and smoothing in SCORES_ONLY:
+        raise ConfigError(f"{smoothing} gives scores, not probabilities, as readers of ARPA take them for")
+    if arpa is not None:
+        require_output(arpa, "--arpa")
+    require_folder(binary.absolute().parent if binary else None, "--binary")
     checked(lambda: require_texts(text, held_out, limit_vocabulary, apart_from=arpa))
 
     with disk_errors(arpa or binary or "", ANOTHER_PLACE), converted_errors():

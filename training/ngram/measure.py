@@ -1,4 +1,4 @@
-"""Measure a language model on a stream, scored as one long row: every document's begin resets the context."""
+"""Measure an n-gram model on a stream, scored as one long row: every document's begin resets the context."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.base import LanguageModel
+from models.ngram.lm import NGramLM
+from models.threads import ordered
 
 CHUNK = 1 << 16
 """Number of tokens scored at a time: small enough for the processor's cache."""
@@ -74,15 +75,17 @@ def total(
     return Scores(known_nats, oov_nats, tokens, oov, impossible)
 
 
-def score_chunks(model: LanguageModel, ids_T: np.ndarray) -> Iterator[np.ndarray]:
-    """Score one long row of ids piece by piece; yield the nats of each piece, (at most `CHUNK`,) float64."""
-    state = model.start(1)
-    for first in range(0, len(ids_T), CHUNK):
-        nats_1T, state = model.score(np.asarray(ids_T[first : first + CHUNK])[None], state)
-        yield nats_1T[0]
+def score_chunks(model: NGramLM, ids_T: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the nats of pieces, (at most `CHUNK`,) float64, several in parallel; each reads the N − 1 ids before it."""
+
+    def score(first: int) -> np.ndarray:
+        history_T = ids_T[max(0, first - model.order + 1) : first]
+        return model.score(ids_T[None, first : first + CHUNK], model.read(history_T[None], model.start(1)))[0][0]
+
+    yield from ordered(score, range(0, len(ids_T), CHUNK))
 
 
-def measure(model: LanguageModel, ids_T: np.ndarray, given: Collection[int]) -> dict[str, float]:
+def measure(model: NGramLM, ids_T: np.ndarray, given: Collection[int]) -> dict[str, float]:
     """Return `tokens` (number of predicted tokens), mean `nats`, `perplexity`, and `zero_probability_events`.
 
     The last is the number of tokens to which the model gave probability 0. A single one makes nats and perplexity

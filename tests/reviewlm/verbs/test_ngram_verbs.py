@@ -57,7 +57,6 @@ NO_TEXT = ("fit", "--text", "no_such_file", "--arpa", "m")
         ((*FIT, "--arpa", "m", "--prune", "0,x"), 2, "whole numbers"),
         ((*FIT, "--arpa", "m", "--smoothing", "add_k"), 2, "there is none"),
         ((*FIT, "--arpa", "m", "--smoothing", "stupid_backoff"), 2, "scores, not probabilities"),
-        ((*FIT, "--arpa", "m", "--binary", "./m"), 2, "and as the folder"),
         ((*NO_TEXT, "--smoothing", "witten_bell", "--prune", "1,1,2"), 2, "threshold of order 1 must be 0"),
         ((*NO_TEXT, "--smoothing", "witten_bell", "--pad", "100"), 2, "only Kneser–Ney can pad"),
         ((*NO_TEXT, "--pad", "100", "--entropy", "1e-7"), 2, "cannot be combined"),
@@ -86,7 +85,7 @@ def test_a_fit_replaces_neither_its_text_nor_a_folder(tmp_path: Path, own_home: 
     (tmp_path / "mine" / "words.txt").write_text("mine")
     for option, name, code, said in (
         ("--arpa", "train.txt", 3, "would be overwritten"),
-        ("--arpa", "mine", 2, "is an existing"),
+        ("--arpa", "mine", 2, "This is a folder"),
         ("--binary", "train.txt", 2, "train.txt exists"),
         ("--binary", "mine", 2, "mine exists"),
     ):

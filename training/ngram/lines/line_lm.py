@@ -12,7 +12,7 @@ and lines are sampled in proportion to the scores of each step.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -26,9 +26,8 @@ from models.ngram.tables import Packed, Precision, Tables
 from models.options import Count
 from models.sampling_options import require_allowed
 from models.text.normal_form import require_unicode
-from models.threads import ordered
 from training.ngram.lines.text_corpus import BEGIN, END, GIVEN_OF_LINES, MARKS, UNK, LineCorpus
-from training.ngram.measure import CHUNK, Scores, total
+from training.ngram.measure import Scores, score_chunks, total
 
 if TYPE_CHECKING:
     import torch
@@ -183,11 +182,11 @@ class LineLM(NGramLM):
 
     def token_nats(self, text: LineCorpus) -> np.ndarray:
         """Return −log p of every id of a text read with this model's words, (T,) float64; 0 at the begins."""
-        return np.concatenate([np.zeros(0), *self._chunks(text.ids)])
+        return np.concatenate([np.zeros(0), *score_chunks(self, text.ids)])
 
     def score_text(self, text: LineCorpus) -> Scores:
         """Score a text read with this model's words; memory does not grow with the text."""
-        return total(text.ids, self._chunks(text.ids), GIVEN_OF_LINES, UNK)
+        return total(text.ids, score_chunks(self, text.ids), GIVEN_OF_LINES, UNK)
 
     def log_probability(self, sentence: str) -> float:
         """Return log p of a sentence and its end, in nats; divide by ln 10 for the score of the module `kenlm`.
@@ -216,15 +215,6 @@ class LineLM(NGramLM):
         if not rows:
             self.read_lines([sentence])
         return list(map(_token_score, rows))
-
-    def _chunks(self, ids_T: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield the nats of pieces, several in parallel; each piece reads the N − 1 ids before it again."""
-
-        def score(first: int) -> np.ndarray:
-            history_T = ids_T[max(0, first - self.order + 1) : first]
-            return self.score(ids_T[None, first : first + CHUNK], self.read(history_T[None], self.start(1)))[0][0]
-
-        yield from ordered(score, range(0, len(ids_T), CHUNK))
 
 
 def _utf8(sentence: str) -> bytes:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from models.atomic_files import not_written, require_new
 from models.base import ModelError
 from models.ngram.tables import Precision
 from models.options import WholeOrZero, options
@@ -144,31 +143,6 @@ def _training_corpus(text: Path, marks: Marks, allocator: ArrayAllocator) -> Lin
             "%s has the word %s: readers of ARPA files take it for the unknown word", text, CAPITAL_UNKNOWN
         )
     return corpus
-
-
-def require_places(arpa: Path | None, binary: Path | None, smoothing: str) -> None:
-    """Create the parent folders of the results before the work, so that errors of writing show at once.
-
-    Raises:
-        ModelError: A name is already used by something else, or the method's scores cannot be written as ARPA (kind
-            "input"); a folder cannot be created or written (kind "disk").
-    """
-    if arpa is not None and smoothing in SCORES_ONLY:
-        raise ModelError(f"{smoothing} gives scores, not probabilities, as readers of ARPA take them for", kind="input")
-    if arpa is not None and binary is not None and arpa.resolve() == binary.resolve():
-        raise ModelError(f"{arpa} is given as the ARPA file and as the folder", kind="input")
-    if arpa is not None and arpa.is_dir():
-        raise ModelError(f"{arpa} is an existing folder; name another file", kind="input")
-    if binary is not None:
-        require_new(binary)
-    for path in filter(None, (arpa, binary)):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            special = path.exists() and not (path.is_file() or path.is_dir())  # these are written directly
-            if not (special or os.access(path.resolve().parent, os.W_OK)):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        except OSError as error:
-            raise not_written(path, error) from error
 
 
 def require_texts(*texts: Path | None, apart_from: Path | None = None) -> None:
