@@ -1,16 +1,12 @@
 """Define the interface of every language model, so that callers need not know if it is n-gram or neural.
 
 Shape legend, for this whole package: B streams scored in one batch, T positions, V vocabulary entries,
-L layers, E embedding size, H hidden size; here also N requested positions, C first entries, M rows.
+L layers, E embedding size, H hidden size; here also N requested positions, M rows.
 
 `predictions` gives the whole distribution before each token of some texts (`score` one token's probability only). A
 model that can predict several positions at a time has a method `predictions` (`in_bulk`). Any other model is stepped
 token by token. Both ways are exact and give the same numbers up to rounding. A text that has ended leaves the batch,
 because a step costs the same for it as for a text that continues.
-
-`FirstEntries` are for drawing the next token: a two-level softmax gives the probabilities of its frequent entries
-without those of the rare ones, and most tokens that are drawn are frequent.
-
 """
 
 from __future__ import annotations
@@ -18,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, cast, runtime_checkable
@@ -27,7 +23,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
 
 INTERFACE = 1
@@ -185,37 +180,9 @@ class Predictions(NamedTuple):
     logp_NV: np.ndarray
 
 
-class FirstEntries(NamedTuple):
-    """The first entries of the distributions of the next token of B streams, and a way to the whole ones.
-
-    Args:
-        logp_BC: log p of the ids 0 to C − 1, in nats; with the other entries, p sums to 1.
-        whole: From rows (M) to log p of every entry (M, V), as `step` returns it.
-    """
-
-    logp_BC: Tensor
-    whole: Callable[[np.ndarray], Tensor]
-
-
 def gives_probabilities(model: LanguageModel) -> bool:
     """Return whether a model's `step` gives log-probabilities; scores of stupid back-off do not sum to 1."""
     return getattr(model, "normalised", True)
-
-
-def first_step(model: LanguageModel) -> Callable[[np.ndarray, Any], tuple[FirstEntries, Any]] | None:
-    """Return a model's `step_first`, which reads as `step` does; None if it does not give the first entries alone.
-
-    A model that gives them, in less time than the whole distribution, has their number C in `first_entries`.
-    """
-    return cast(Any, model).step_first if getattr(model, "first_entries", 0) else None
-
-
-def stepped_first(model: LanguageModel, ids_B: np.ndarray, state: Any) -> tuple[FirstEntries, Any]:
-    """Step any model; one that does not give the first entries alone gives all of them."""
-    if (step := first_step(model)) is not None:
-        return step(ids_B, state)
-    logp_BV, after = model.step(ids_B, state)
-    return FirstEntries(logp_BV, lambda rows_M: logp_BV[rows_M]), after
 
 
 def in_bulk(model: LanguageModel) -> bool:

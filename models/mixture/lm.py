@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from ..base import FirstEntries, ModelError, Predictions, in_bulk, predictions, read_on, stepped_first
+from ..base import ModelError, Predictions, in_bulk, predictions, read_on
 from ..log_sums import log_sum_of
 from ..ngram.lm import NGramLM
 from ..specs import MixtureSpec
@@ -83,25 +83,6 @@ class MixtureLM:
         pairs = [model.step(ids_B, part) for model, part in zip(self.models, state.parts, strict=True)]
         device = next((logp_BV.device for logp_BV, _ in pairs if logp_BV.device.type != "cpu"), torch.device("cpu"))
         return [logp_BV.to(device) for logp_BV, _ in pairs], tuple(after for _, after in pairs)
-
-    @property
-    def first_entries(self) -> int:
-        """See `first_step`: the fewest that a part gives alone; 0 if none does."""
-        counts = [getattr(model, "first_entries", 0) for model in self.models]
-        return min((count for count in counts if count), default=0)
-
-    def step_first(self, ids_B: np.ndarray, state: MixtureState) -> tuple[FirstEntries, MixtureState]:
-        """Read one token of each stream; see `first_step`. Other parts are stepped as usual."""
-        steps = [stepped_first(model, ids_B, part) for model, part in zip(self.models, state.parts, strict=True)]
-        states, count = tuple(after for _, after in steps), self.first_entries
-        log_weight_BP = np.broadcast_to(self.weighting.following(states), (len(ids_B), len(self.models)))
-        log_weight_PB = torch.from_numpy(log_weight_BP.T.astype(np.float32))
-        first_BC = log_sum_of([entries.logp_BC[:, :count] for entries, _ in steps], log_weight_PB)
-
-        def whole(rows_M: np.ndarray) -> torch.Tensor:
-            return log_sum_of([entries.whole(rows_M) for entries, _ in steps], log_weight_PB[:, rows_M])
-
-        return FirstEntries(first_BC, whole), MixtureState(states)
 
     def advance(self, ids_BT: np.ndarray, state: MixtureState) -> MixtureState:
         """Read T tokens of each stream without scoring them."""

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..atomic_files import save_tensors
-from ..base import ENTRIES, FirstEntries, ModelError, Predictions
+from ..base import ENTRIES, ModelError, Predictions
 from ..specs import NPLMSpec, RecurrentSpec
 from .architectures import NPLMNetwork, RecurrentNetwork
 from .device import POSITIONS, out_of_memory, require_device
@@ -99,20 +99,6 @@ class NeuralLM:
         features_BTE, network = read(self.ids_tensor(ids_B)[:, None], state.network)
         features_BE = features_BTE[:, 0]
         return logp(features_BE), NeuralState(network, features_BE)
-
-    @property
-    def first_entries(self) -> int:
-        """See `first_step`: the head of a two-level softmax, where its entries have the first ids; else 0."""
-        return getattr(getattr(self.reader, "logp", None), "first_entries", 0)
-
-    @torch.no_grad()
-    def step_first(self, ids_B: np.ndarray, state: NeuralState) -> tuple[FirstEntries, NeuralState]:
-        """Read one token of each stream; see `first_step`."""
-        reader: Any = self.reader
-        features_BTE, network = reader.read(self.ids_tensor(ids_B)[:, None], state.network)
-        features_BE = features_BTE[:, 0]
-        entries = FirstEntries(reader.logp.first(features_BE), lambda rows_M: reader.logp(features_BE[rows_M]))
-        return entries, NeuralState(network, features_BE)
 
     @torch.no_grad()
     def advance(self, ids_BT: np.ndarray, state: NeuralState) -> NeuralState:

@@ -13,7 +13,6 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from ..base import FirstEntries
 from ..bundles.bundle import Bundle, require_stars
 from ..completion.suggestions import Way
 from ..completion.typed import TextStart
@@ -21,11 +20,9 @@ from ..options import DrawSeed
 from ..sampling_options import Sampling, require_allowed
 from ..tokens.special import CONTEXT_IDS, EOS, UNK
 from .filters import (
-    UNCHANGED,
     allowed,
     among,
     draw,
-    draw_unchanged,
     in_one_pass,
     pick,
     sampled_logp,
@@ -69,15 +66,10 @@ class TextBatch(Generic[Text]):
         step: `LanguageModel.step`.
         never: Ids that are not written.
         normalised: Whether the distributions of *step* are normalised.
-        step_first: `first_step` of the model: `write` then draws most tokens from a few entries.
     """
 
-    def __init__(
-        self, step: Step, never: Collection[int] = NOT_WRITTEN, normalised: bool = True,
-        step_first: Callable[..., tuple[FirstEntries, Any]] | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, step: Step, never: Collection[int] = NOT_WRITTEN, normalised: bool = True) -> None:
         self._step, self._never, self._normalised = step, torch.tensor(sorted(never)), normalised
-        self._step_first = step_first
         self.texts: list[Text] = []
         self.logp_BV = torch.empty(0, 0)
         self._state: Any = None
@@ -106,9 +98,6 @@ class TextBatch(Generic[Text]):
         for sampling, rows in self._groups.items():
             logp_BV = self.logp_BV if len(self._groups) == 1 else self.logp_BV[rows]
             uniforms_B = np.array([next(self.texts[row].uniforms) for row in rows])
-            if self._normalised and sampling == UNCHANGED and in_one_pass(logp_BV, sampling):
-                ids_B[rows] = draw_unchanged(FirstEntries(logp_BV, logp_BV.__getitem__), self._never, uniforms_B)
-                continue
             if sampling.repetition_penalty != 1 and not self._normalised:
                 logp_BV = torch.log_softmax(logp_BV, 1)
             if sampling.looks_back or not in_one_pass(logp_BV, sampling):
@@ -153,8 +142,6 @@ class TextBatch(Generic[Text]):
 
     def write(self, most: int) -> Iterator[tuple[Text, int]]:
         """Yield at most *most* tokens of each text, position by position, until all have ended."""
-        samplings = {text.sampling for text in self.texts}
-        first = self._step_first if samplings == {UNCHANGED} else None
         ids_B = self.draw()
         for left in reversed(range(most)):
             yield from zip(self.texts, ids_B.tolist(), strict=True)
@@ -163,20 +150,8 @@ class TextBatch(Generic[Text]):
             self.keep(np.flatnonzero(~ends_B).tolist())
             if not self.texts:
                 break
-            ids_B = self._drawn_after(ids_B[~ends_B]) if first is None else self._drawn_first(ids_B[~ends_B], first)
-
-    def _drawn_after(self, ids_B: np.ndarray) -> np.ndarray:
-        """Read the next token of each text, and return the one after it."""
-        self.advance(ids_B)
-        return self.draw()
-
-    def _drawn_first(self, ids_B: np.ndarray, step: Callable[..., tuple[FirstEntries, Any]]) -> np.ndarray:
-        """Do the same for unchanged distributions, mostly without their later entries."""
-        for text, token in zip(self.texts, ids_B.tolist(), strict=True):
-            text.ids.append(token)
-        entries, self._state = step(ids_B, self._state)
-        uniforms_B = np.array([next(text.uniforms) for text in self.texts])
-        return draw_unchanged(entries, self._never, uniforms_B)
+            self.advance(ids_B[~ends_B])
+            ids_B = self.draw()
 
 
 def _begun(texts: Sequence[SampledText], logp_BV: torch.Tensor) -> torch.Tensor:

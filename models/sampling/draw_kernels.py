@@ -1,7 +1,7 @@
 """Compile the draw of tokens with numba: by inversion, after temperature, top-k, top-p and min-p, without sorting.
 
 Every row is treated alone, so a row's token does not depend on the rest of its batch.
-Shapes: N rows, V vocabulary entries, K ids, C classes of weights or first entries, M weights of one class.
+Shapes: N rows, V vocabulary entries, K ids, C classes of weights, M weights of one class.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ BLOCK = 128
 SHIFT = np.uint32(20)
 NEAR = _F(2**-10)
 """Bound of the weights that are looked at first; a class begins with it."""
-LEAST = 0.01
-"""Least probability of all that may be drawn, for a draw that does not add it up."""
 NO_LIMIT = 1 << 62
 CLASSES = 1 + (0x3F800000 >> 20)
 """Classes of weights up to 1 by the upper bits of their float32."""
@@ -68,33 +66,6 @@ def draw(
         entry = _id_at(uniforms_N[n] * sums.sum(), weights_V, sums)
         if entry >= 0:
             ids_N[n] = entry
-
-
-@kernel
-def draw_among_first(logp_NC: Any, never_K: Any, uniforms_N: Any, ids_N: Any) -> None:
-    """Draw one id per row by inversion of exp(logp), of which only the first C entries are given; -1 for a later one.
-
-    Also -1 where hardly anything may be drawn: 1 less what may not is then mostly rounding.
-
-    Args:
-        logp_NC: Normalised with the entries that are not given.
-        never_K: Ids below C that are not drawn.
-        uniforms_N: Numbers in [0, 1).
-        ids_N: The result.
-    """
-    N, C = logp_NC.shape
-    weights_C = np.empty(C, np.float32)
-    sums = np.zeros((C + BLOCK - 1) // BLOCK)
-    for n in range(N):
-        possible = 1.0
-        for block in range(len(sums)):
-            sums[block] = _weigh(_part(logp_NC[n], block), _F(0.0), _F(1.0), _part(weights_C, block))
-        for k in never_K:
-            possible -= weights_C[k]
-            weights_C[k] = _F(0.0)
-            sums[k // BLOCK] = _cut(_part(weights_C, k // BLOCK), _F(0.0))
-        left = uniforms_N[n] * possible
-        ids_N[n] = _id_at(left, weights_C, sums) if possible >= LEAST and left < sums.sum() else -1
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]

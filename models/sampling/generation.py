@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..base import first_step, gives_probabilities, read_on
+from ..base import gives_probabilities, read_on
 from ..bundles.bundle import Bundle
 from ..completion.reading import PrefixReader, result_of, run_together
 from ..completion.suggestions import Way, ways_on
@@ -19,13 +19,8 @@ from ..sampling_options import Sampling, require_allowed, require_stop
 from ..tokens.special import EOS
 from .batch import SampledText, TextBatch, rating_of, start_by, uniforms_of
 
-BATCH, BATCH_BY_FIRST = 128, 512
-"""Texts generated in one batch; the second where tokens are drawn from first entries (`first_step`), which take less
-memory. 512 texts with 11,863 entries, on a busy machine: an LSTM took 12.2 CPU seconds and 566 MiB by 128 from whole
-distributions, and 5.4 and 539 MiB by 512 from first entries; its mixture with a 5-gram model 16.4 and 614, 6.6 and 626.
-"""
-MOST_ENTRIES = 1 << 24
-"""Texts of the larger batch times entries: an n-gram part of a mixture gives whole distributions, here of 64 MiB."""
+BATCH = 256
+"""Texts generated in one batch."""
 Wanted = tuple[int, int | None]
 """Number of a text among those of its rating, and the rating."""
 
@@ -109,11 +104,8 @@ def _written(
 ) -> list[str]:  # fmt: skip
     """Return whole texts, generated in batches."""
     texts: list[str] = []
-    together = BATCH
-    if first_step(bundle.writer.model) and sampling == Sampling():
-        together = max(BATCH, min(BATCH_BY_FIRST, MOST_ENTRIES // bundle.vocabulary.size))
-    for first in range(0, len(requests), together):
-        batch = requests[first : first + together]
+    for first in range(0, len(requests), BATCH):
+        batch = requests[first : first + BATCH]
         written = [""] * len(batch)
         for row, piece in _pieces(bundle, batch, prompt, sampling, max_tokens, seed, stop):
             written[row] += piece
@@ -132,9 +124,7 @@ def _pieces(
     ratings = [rating_of(bundle, stars, seed, number) for number, stars in requests]
     ways = _ways(bundle, prompt, ratings)
     model = bundle.writer.model
-    batch: TextBatch[_Writing] = TextBatch(
-        model.step, normalised=gives_probabilities(model), step_first=first_step(model)
-    )
+    batch: TextBatch[_Writing] = TextBatch(model.step, normalised=gives_probabilities(model))
     texts, prefixes = [], []
     for row, ((number, _), rating) in enumerate(zip(requests, ratings, strict=True)):
         start = start_by(ways[rating], sampling, seed, number, rating, prompt)

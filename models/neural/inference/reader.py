@@ -269,11 +269,7 @@ class SoftmaxLogp:
 
 
 class AdaptiveLogp:
-    """The levels of an `AdaptiveOutput`, packed.
-
-    Attributes:
-        first_entries: Number of ids, from 0 on, that are in the head or never predicted; 0 if others are among them.
-    """
+    """The levels of an `AdaptiveOutput`, packed."""
 
     def __init__(self, output: AdaptiveOutput, make: MakeLinear) -> None:
         head, tails = output._levels(output.weight.dtype)
@@ -283,8 +279,6 @@ class AdaptiveLogp:
         self.tails = [make(tail.weight_CE, tail.bias_C) for tail in tails]
         self.order_P = output.order_P
         self.given = np.setdiff1d(np.arange(self.entries), self.order_P.numpy())
-        first = np.sort(np.concatenate([self.given, self.order_P[: self.cuts[0]].numpy()]))
-        self.first_entries = len(first) if np.array_equal(first, np.arange(len(first))) else 0
 
     def __call__(self, h_NE: Tensor) -> Tensor:
         """Return log p of every entry (N, V)."""
@@ -292,23 +286,14 @@ class AdaptiveLogp:
         for project, tail in zip(self.projects, self.tails, strict=True):
             levels.append(tail(h_NE if project is None else project(h_NE)))
         order_P, head_NC = self.order_P.numpy(), levels[0].numpy()
-        logp_NV = self._head_in(head_NC, self.entries)
+        logp_NV = np.empty((len(head_NC), self.entries), np.float32)
+        logp_NV[:, self.given] = -np.inf
+        none_N = np.zeros(len(head_NC), np.float32)
+        kernels.log_softmax_of_level(head_NC, none_N, order_P[: self.cuts[0]], logp_NV)
         for k, (low, high) in enumerate(pairwise(self.cuts)):
             tail_N = head_NC[:, self.cuts[0] + k].copy()
             kernels.log_softmax_of_level(levels[k + 1].numpy(), tail_N, order_P[low:high], logp_NV)
         return torch.from_numpy(logp_NV)
-
-    def first(self, h_NE: Tensor) -> Tensor:
-        """Return log p of the `first_entries` (N, C); no tail is computed."""
-        return torch.from_numpy(self._head_in(self.head(h_NE).numpy(), self.first_entries))
-
-    def _head_in(self, head_NC: np.ndarray, entries: int) -> np.ndarray:
-        """Return log p of so many entries (N, V), of which only those of the head are filled in."""
-        logp_NV = np.empty((len(head_NC), entries), np.float32)
-        logp_NV[:, self.given] = -np.inf
-        order_P, none_N = self.order_P[: self.cuts[0]].numpy(), np.zeros(len(head_NC), np.float32)
-        kernels.log_softmax_of_level(head_NC, none_N, order_P, logp_NV)
-        return logp_NV
 
 
 def reader_for(network: Network) -> Reader | None:
