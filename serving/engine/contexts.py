@@ -24,36 +24,32 @@ OTHER_MODEL = -1
 Read = tuple[torch.Tensor, Any]
 
 
+SAVED_EVERY = 32
+"""The states of a context are saved about every so many tokens, before its last one and after it."""
+
+
+@dataclass(eq=False)
 class ContextReading:
-    """The context of a job: the distribution after some tokens, and the model's state there.
+    """Tokens that are read: for the distribution after them, and the model's state there.
 
     Args:
         model: The model that reads.
         ids: The tokens.
-        done: Number of tokens that were read before.
+        done: Number of tokens that are read.
         state: The state after them.
         result: What was read, if nothing is left to read.
     """
 
-    def __init__(
-        self, model: LanguageModel, ids: Sequence[int], done: int, state: Any, result: Read | None = None
-    ) -> None:
-        self.model, self.ids, self.done, self.state, self.result = model, tuple(ids), done, state, result
+    model: LanguageModel
+    ids: tuple[int, ...]
+    done: int
+    state: Any
+    result: Read | None = None
 
     @property
     def left(self) -> int:
         """Number of tokens to read."""
         return 0 if self.result else len(self.ids) - self.done
-
-    def advance(self, width: int) -> bool:
-        """Read at most *width* tokens and the last one; return whether there are more."""
-        end = min(len(self.ids) - 1, self.done + width)
-        if end > self.done:
-            self.state = read_on(self.model, np.array([self.ids[self.done : end]], np.int64), self.state)
-            self.done = end
-        if end == len(self.ids) - 1:
-            self.result = self.model.step(np.array(self.ids[-1:], np.int64), self.state)
-        return self.result is None
 
 
 class Contexts:
@@ -96,26 +92,46 @@ class Contexts:
         read = (saved.logp_1V, saved.state) if known_whole else None
         return ContextReading(model, prefix, done, saved.state, read)  # type: ignore[arg-type]
 
-    def read(self, reading: ContextReading, width: int) -> bool:
-        """Advance a reading; return whether there is more to read. The states at its end are saved."""
-        before = reading.done
-        more = reading.advance(width)
-        mark, near_end = self._mark(reading.model), reading.done == len(reading.ids) - 1
-        if near_end and reading.done > before:
-            self._cache.store([*mark, *reading.ids[:-1]], reading.state)
-        if reading.result is not None:
-            self._cache.store([*mark, *reading.ids], reading.result[1], reading.result[0])
-        self._counts["prefill_tokens"] += reading.done - before + (not more)
-        return more
+    def read(self, readings: Sequence[ContextReading], width: int) -> None:
+        """Read on in contexts of one model together: at most *width* tokens, as many as the shortest has left.
+
+        The last token of each is read alone, for its distribution.
+        """
+        if long := [one for one in readings if one.left > 1]:
+            self._read_some(long, min(width, *(one.left - 1 for one in long)))
+        if short := [one for one in readings if one.left == 1]:
+            self._read_last(short)
 
     def whole(self, reading: ContextReading) -> Read:
         """Read all that is left, and return the result."""
         while reading.result is None:
-            self.read(reading, reading.left)
+            self.read([reading], reading.left)
         return reading.result
+
+    def _read_some(self, readings: Sequence[ContextReading], width: int) -> None:
+        ids_BT = np.array([one.ids[one.done : one.done + width] for one in readings], np.int64)
+        state = read_on(readings[0].model, ids_BT, joined([one.state for one in readings]))
+        self._counts["prefill_tokens"] += ids_BT.size
+        for row, one in enumerate(readings):
+            before, one.done, one.state = one.done, one.done + width, state.take([row])
+            if one.left == 1 or before // SAVED_EVERY < one.done // SAVED_EVERY:
+                self._cache.store([*self._mark(one.model), *one.ids[: one.done]], one.state)
+
+    def _read_last(self, readings: Sequence[ContextReading]) -> None:
+        last_B = np.array([one.ids[-1] for one in readings], np.int64)
+        logp_BV, state = readings[0].model.step(last_B, joined([one.state for one in readings]))
+        self._counts["prefill_tokens"] += len(readings)
+        for row, one in enumerate(readings):
+            one.result = logp_BV[row : row + 1].clone(), state.take([row])
+            self._cache.store([*self._mark(one.model), *one.ids], one.result[1], one.result[0])
 
     def _mark(self, model: LanguageModel) -> tuple[int, ...]:
         return () if model is self._model else (OTHER_MODEL,)
+
+
+def joined(states: Sequence[Any]) -> Any:
+    """Return one state of all streams."""
+    return states[0] if len(states) == 1 else type(states[0]).join(states)
 
 
 OVERHEAD = 400

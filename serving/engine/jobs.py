@@ -135,7 +135,7 @@ class Jobs:
         self._readings = job.readings
         try:
             if job.readings and job.readings[-1].result is None:
-                self._scheduler.contexts.read(job.readings[-1], self._scheduler.width)
+                self._scheduler.contexts.read(job.readings[-1:], self._scheduler.width)
                 return True
             result = job.work(self._context)
         except NotDone:

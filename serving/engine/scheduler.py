@@ -8,36 +8,23 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import Any
 
 import numpy as np
 import torch
 
-from models.base import ModelError, gives_probabilities, read_on
+from models.base import ModelError, gives_probabilities
 from models.bundles.bundle import Bundle
 from models.sampling.batch import Step, TextBatch
-from serving.engine.contexts import Contexts, PrefixCache
+from serving.engine.contexts import ContextReading, Contexts, PrefixCache, Read, joined
 from serving.engine.live_text import LiveText, drop_ended
 from serving.engine.prompts import BegunWords, Echoes
 from serving.engine.requests import EngineLimits, Reason, StreamEnded, Wakes
 
 log = logging.getLogger(__name__)
-SAVED_EVERY = 32
-"""The states of a prompt are saved about every so many tokens, and before its last one."""
 IDLE_FACTOR = 8
 """How many times as many tokens of a prompt are read between two steps while no text is live."""
-
-
-@dataclass
-class PromptReading:
-    """A prefix while it is read: its texts, its tokens, the number that was read, and the model's state after these."""
-
-    texts: list[LiveText]
-    prefix: list[int]
-    done: int
-    state: Any
 
 
 class Scheduler:
@@ -52,7 +39,7 @@ class Scheduler:
     Attributes:
         texts: The texts in progress, by their `id`.
         contexts: Reads contexts of jobs.
-        reading: The prefixes that are read.
+        reading: The prefixes that are read, and the texts that wait for them.
         counts: Figures that only grow, by their names in `EngineFigures`.
         finished: Ended texts by finish reason or reason.
         text_seconds: Mean seconds from submission to end of the last texts.
@@ -66,7 +53,7 @@ class Scheduler:
         writer = bundle.writer.model
         self.batch: TextBatch[LiveText] = TextBatch(self._timed(writer.step), normalised=gives_probabilities(writer))
         self.texts: dict[int, LiveText] = {}
-        self.reading: dict[tuple[int, ...], PromptReading] = {}
+        self.reading: dict[tuple[int, ...], tuple[ContextReading, list[LiveText]]] = {}
         self.counts: Counter[str] = Counter()
         self.contexts = Contexts(bundle, self.cache, self.counts)
         self.echoes = Echoes(bundle.model, self.begin, self.fail)
@@ -102,17 +89,9 @@ class Scheduler:
                 self._count_end(text, "length")
                 return
             key = tuple(text.prefix)
-            if key in self.reading:
-                self.reading[key].texts.append(text)
-                return
-            saved = self.cache.longest(text.prefix)
-            if saved is not None:
-                self.counts["cached_tokens"] += len(saved.ids)
-                if saved.logp_1V is not None and len(saved.ids) == len(key):
-                    self._join([text], saved.logp_1V, saved.state, [0])
-                    return
-            done, state = (len(saved.ids), saved.state) if saved else (0, self.bundle.model.start(1))
-            self.reading[key] = PromptReading([text], text.prefix, done, state)
+            if key not in self.reading:
+                self.reading[key] = self.contexts.reading(key), []
+            self.reading[key][1].append(text)
         except Exception as error:
             self.fail([text], error)
 
@@ -126,50 +105,29 @@ class Scheduler:
             self._step()
 
     def _read_some(self) -> None:
-        """Read the next tokens of all prompts together: as many as the shortest has left, but the last."""
-        readings = [reading for reading in self.reading.values() if len(reading.prefix) - reading.done > 1]
-        if readings:
-            width = min(self.width, *(len(reading.prefix) - reading.done - 1 for reading in readings))
-            self._guarded(readings, lambda: self._read_chunk(readings, width))
-        last = [reading for reading in self.reading.values() if len(reading.prefix) - reading.done == 1]
-        if last:
-            self._guarded(last, lambda: self._read_last(last))
+        """Read the next tokens of all prompts together, and begin with the texts whose prompts are read."""
+        waiting = list(self.reading.values())
+        try:
+            self.contexts.read([one for one, _ in waiting], self.width)
+            begun: list[tuple[LiveText, Read]] = []
+            for one, texts in waiting:
+                if one.result is not None:
+                    begun += [(text, one.result) for text in texts]
+                    del self.reading[one.ids]
+            self._join(begun)
+        except Exception as error:
+            for one, texts in waiting:
+                self.reading.pop(one.ids, None)
+                self.fail(texts, error)
 
-    def _read_chunk(self, readings: Sequence[PromptReading], width: int) -> None:
-        ids_BT = np.array([reading.prefix[reading.done : reading.done + width] for reading in readings], np.int64)
-        state = read_on(self.bundle.model, ids_BT, _joined(readings))
-        self.counts["prefill_tokens"] += ids_BT.size
-        for row, reading in enumerate(readings):
-            before, reading.done = reading.done, reading.done + width
-            reading.state = state.take([row])
-            near_end = reading.done == len(reading.prefix) - 1
-            if near_end or before // SAVED_EVERY < reading.done // SAVED_EVERY:
-                self.cache.store(reading.prefix[: reading.done], reading.state)
-
-    def _read_last(self, readings: Sequence[PromptReading]) -> None:
-        last_B = np.array([reading.prefix[-1] for reading in readings], np.int64)
-        logp_BV, state = self.bundle.model.step(last_B, _joined(readings))
-        self.counts["prefill_tokens"] += len(readings)
-        texts: list[LiveText] = []
-        rows: list[int] = []
-        for row, reading in enumerate(readings):
-            self.cache.store(reading.prefix, state.take([row]), logp_BV[row : row + 1].clone())
-            del self.reading[tuple(reading.prefix)]
-            texts += reading.texts
-            rows += [row] * len(reading.texts)
-        self._join(texts, logp_BV, state, rows)
-
-    def _join(self, texts: Sequence[LiveText], logp_BV: torch.Tensor, state: Any, rows: Sequence[int]) -> None:
-        """Add texts, of which each begins from a row of distribution and state, to the batch.
-
-        Those inside a word wait until it is known how it may go on.
-        """
-        for text in texts:
+    def _join(self, begun: Sequence[tuple[LiveText, Read]]) -> None:
+        """Add texts to the batch; those inside a word wait until it is known how it may go on."""
+        for text, _ in begun:
             if text.start.open:
                 self.begun_words.add(text)
-        if begun := [(text, row) for text, row in zip(texts, rows, strict=True) if not text.start.open]:
-            places = [row for _, row in begun]
-            self.batch.join([text for text, _ in begun], logp_BV[places], state.take(places))
+        if known := [(text, *read) for text, read in begun if not text.start.open]:
+            texts, logps, states = zip(*known, strict=True)
+            self.batch.join(texts, torch.cat(logps), joined(states))
 
     def _step(self) -> None:
         """Draw a token for every text, hand it on, and let the model read it."""
@@ -208,21 +166,12 @@ class Scheduler:
                 self.end(text, "cancelled", "the reader left")
             elif now >= text.deadline:
                 self.end(text, "deadline", "the text was not finished within its time")
-        drop_ended(waiting := {key: reading.texts for key, reading in self.reading.items()})
+        drop_ended(waiting := {key: texts for key, (_, texts) in self.reading.items()})
         self.reading = {key: self.reading[key] for key in waiting}
         self._keep_live()
 
     def _keep_live(self) -> None:
         self.batch.keep([row for row, text in enumerate(self.batch.texts) if not text.over])
-
-    def _guarded(self, readings: Sequence[PromptReading], work: Callable[[], None]) -> None:
-        """End the texts that are read if reading fails."""
-        try:
-            work()
-        except Exception as error:
-            for reading in readings:
-                self.reading.pop(tuple(reading.prefix), None)
-                self.fail(reading.texts, error)
 
     def fail(self, texts: Sequence[LiveText], error: Exception) -> None:
         """End texts whose model has failed."""
@@ -260,8 +209,3 @@ class Scheduler:
             return result
 
         return timed
-
-
-def _joined(readings: Sequence[PromptReading]) -> Any:
-    states = [reading.state for reading in readings]
-    return states[0] if len(states) == 1 else type(states[0]).join(states)
