@@ -34,7 +34,6 @@ LABEL = "(label)"
 """Column with what classifiers predict, as text; read only if `Limits.renamed` names its field.
 
 No file has a field of this name, which would be read in its place."""
-LABELLED = COLUMNS | {LABEL: pl.String()}
 
 RECORD_TYPE = "type"
 """Field of older files of the dataset that says of what kind a record is; it is looked at, and not kept."""
@@ -83,8 +82,7 @@ class Reason(StrEnum):
     """A JSON value that is not an object, a repeated header inside a CSV file, or a record of another type: a tip."""
     MISSING_TEXT = "missing_text"
     WRONG_TYPE = "wrong_type"
-    """The text is not a string; an id is a list, an object, a boolean or a rounded number; or a table cannot hold a
-    value."""
+    """The text is not a string, or an id is a list, an object, a boolean or a rounded number."""
     TOO_LONG = "too_long"
     """The text has more characters than `source.max_chars`, or the record more bytes than `source.max_record_bytes`.
 

@@ -31,18 +31,7 @@ from urllib.parse import unquote
 import polars as pl
 
 from core.errors import MissingColumn
-from corpus.schema import (
-    COLUMNS,
-    FIELDS,
-    LABEL,
-    LABELLED,
-    RECORD_TYPE,
-    Block,
-    Limits,
-    Problem,
-    Reason,
-    quarantine,
-)
+from corpus.schema import FIELDS, LABEL, RECORD_TYPE, Block, Limits, Problem, Reason, quarantine
 
 FIELD = re.compile(r"(\w+)=(.+)", re.DOTALL)
 MISSING = "__HIVE_DEFAULT_PARTITION__"
@@ -224,8 +213,6 @@ def _since_1970(text: pl.Series) -> pl.Series:
     return pl.select(micro.round().cast(pl.Int64, strict=False).cast(pl.Datetime("us"))).to_series()
 
 
-FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OverflowError)
-"""Errors that polars raises for a value that it cannot hold. Its PanicException is not a subclass of `Exception`."""
 UNKNOWN = ("", r"\N")
 """Values that mean "unknown" outside the text: CSV has no other way to write it, MySQL and Hive write the second."""
 OTHER_TYPES = ("business", "checkin", "photo", "tip", "user")
@@ -249,50 +236,11 @@ def convert(
         raw: Returns the bytes of the i-th record; called for bad records only.
         limits: Longest text, names of fields and the present moment.
         problems: Problems found before the conversion; they go into quarantine with the new ones.
-
-    One unexpected value must not make the whole file fail. Where polars fails on a set of records, the set is halved
-    until the records that cause the failure are found.
     """
-    try:
-        return _typed(loose, source, raw, limits, problems)
-    except FAILURES as error:
-        if loose.height < 2:
-            return _unforeseen(loose, source, raw, problems, error)
-    half = loose.height // 2
-    first = convert(loose.head(half), source, raw, limits, problems)
-    second = convert(loose.slice(half), source, lambda row: raw(half + row), limits)
-    return Block(pl.concat([first.good, second.good]), pl.concat([first.bad, second.bad]).sort("line"))
-
-
-def _unforeseen(
-    loose: pl.DataFrame, source: str, raw: Callable[[int], bytes], problems: Sequence[Problem], error: BaseException
-) -> Block:
-    """Quarantine the one record on which polars fails; raise *error* if there is no record."""
-    if loose.is_empty():
-        raise error
-    try:
-        content = raw(0)
-    except FAILURES:
-        content = b""
-    what = f"{type(error).__name__}: {error}".partition("\n")[0]
-    problem = Problem(int(loose["line"][0]), Reason.WRONG_TYPE, f"no table can hold a value ({what})", content)
-    return Block(pl.DataFrame(schema=_schema(loose)), quarantine(source, [*problems, problem]))
-
-
-def _schema(loose: pl.DataFrame) -> pl.Schema:
-    return pl.Schema(LABELLED if LABEL in loose.columns else COLUMNS)
-
-
-def _typed(
-    loose: pl.DataFrame, source: str, raw: Callable[[int], bytes], limits: Limits, problems: Sequence[Problem]
-) -> Block:
-    """Do the work of `convert` for records whose values polars can all hold."""
     loose = _without_gaps(loose, source, limits)
-    schema = _schema(loose)
     typed = loose.select(
         *(one_form(pl.col(name)) for name in IDS), _stars(), "text", read_dates(loose["date"], limits.now),
-        pl.lit(source).alias("source"), "line",
-        *(name for name in schema if name == LABEL),
+        pl.lit(source).alias("source"), "line", *(name for name in loose.columns if name == LABEL),
     )
     reason = _reasons(loose, typed, limits.max_chars)
     all_problems = [*problems, *_problems(loose, reason, raw, limits)]

@@ -13,7 +13,6 @@ from pyarrow import parquet
 
 from core.errors import EmptyInput, ReviewLMError, Unreadable
 from corpus.ingestion.quarantine import export
-from corpus.reading import convert
 from tests.corpus.hostile_files import CSV, having, member, tar_of
 from tests.corpus.review_files import ingested, json_lines, review
 
@@ -148,31 +147,3 @@ def test_a_parquet_file_of_a_few_kilobytes_may_not_stand_for_a_billion_rows(tmp_
     assert len(out.getvalue()) < 2_000
     with pytest.raises(Unreadable, match="max_expansion"):
         ingested(tmp_path, ("r.parquet", out.getvalue()))
-
-
-class Panic(pl.exceptions.PanicException):
-    """As a crash of the table library looks: no `Exception`."""
-
-
-@pytest.mark.parametrize("failure", [Panic("index out of bounds"), ValueError("year 0 is out of range")])
-@pytest.mark.parametrize("form", ["r.jsonl", "r.csv", "r.txt"])
-def test_a_record_at_which_the_table_library_fails_is_found_and_set_aside(tmp_path, monkeypatch, failure, form):
-    typed = convert._typed
-
-    def fails(loose, *rest):
-        if loose["text"].str.contains("plain 2$").any():
-            raise failure
-        return typed(loose, *rest)
-
-    monkeypatch.setattr(convert, "_typed", fails)
-    texts = [f"plain {number}" for number in range(50)]
-    rows = [{**review(number), "text": text} for number, text in enumerate(texts)]
-    content = {
-        "r.jsonl": json_lines(rows), "r.txt": "\n".join(texts).encode(),
-        "r.csv": "\n".join(["text", *texts]).encode(),
-    }[form]
-    facts, rows, quarantine = ingested(tmp_path, (form, content))
-    assert reasons(quarantine) == [(4 if form == "r.csv" else 3, "wrong_type")]
-    assert type(failure).__name__ in quarantine["detail"][0]
-    assert b"plain 2" in quarantine["raw"][0]
-    assert (rows.height, facts["records"]) == (49, 50)
