@@ -168,7 +168,7 @@ def _without_broken_texts(
         broken = {}
         for row, record in enumerate(texts.cast(binary).to_pylist()):
             if bad := [name for name, value in record.items() if value and not _is_utf8(value)]:
-                escaped = {name: value and value.decode("utf-8", "surrogateescape") for name, value in record.items()}
+                escaped = {k: None if v is None else v.decode("utf-8", "surrogateescape") for k, v in record.items()}
                 broken[row] = f"{', '.join(map(repr, bad))} is not UTF-8", json.dumps(escaped).encode()
         if not broken:
             raise _damaged(source, error) from error
