@@ -144,8 +144,9 @@ def _as_text(name: str, column: pyarrow.Array, source: str) -> pyarrow.Array:
     if not _holds(name, column.type):
         what = {"text": "text", "date": "dates", "stars": "numbers", LABEL: "labels"}.get(name, "ids")
         raise Unreadable(f"The column {name!r} holds no {what}", where=source, value=str(column.type))
-    if types.is_timestamp(column.type):
-        column = column.view(pyarrow.timestamp(column.type.unit))
+    if types.is_timestamp(column.type):  # whole seconds are read in one step
+        moments = column.view(pyarrow.timestamp(column.type.unit)).cast(pyarrow.large_string())
+        return compute.replace_substring_regex(moments, r"\.0+$", "")
     if types.is_floating(column.type):
         column = compute.if_else(compute.is_nan(column), pyarrow.scalar(None, column.type), column)
     return column.cast(pyarrow.large_string())
