@@ -102,8 +102,13 @@ def retag(tracker: Tracker, entry: Version, tags: Mapping[str, str], gone: Colle
     plain = entry.stored.keys() - tag.SHOWN  # set by other means
     others = {name: value for name, value in entry.tags.items() if name not in gone and name not in plain}
     wanted = {tag.PACKED: "{}", **tag.packed({**others, **tags})}
-    changed = [one for one in wanted.items() if one not in entry.stored.items()]
-    tracker.ask(lambda client: [client.set_model_version_tag(entry.name, str(entry.version), *one) for one in changed])
+
+    def write(client: Any) -> None:
+        for name, value in wanted.items():
+            if entry.stored.get(name) != value:
+                client.set_model_version_tag(entry.name, str(entry.version), name, value)
+
+    tracker.ask(write)
 
 
 class Registry:

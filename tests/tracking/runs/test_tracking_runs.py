@@ -149,7 +149,7 @@ def test_processes_create_and_share_a_new_database(tmp_path: Path):
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0]
     runs = tracker.client.search_runs([tracker.experiment_id])
     assert sorted(run.data.tags["number"] for run in runs) == ["0", "1"]
