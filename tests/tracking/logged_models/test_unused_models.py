@@ -27,17 +27,6 @@ def is_deleted(store: Any, address: str) -> bool:
     return False
 
 
-def test_the_models_of_versions_are_known_as_such(store: Any) -> None:
-    store.version("registered")
-    free = store.model("free")
-    found = listed(store)
-    assert {address: bool(model.versions) for address, model in found.items()} == {
-        address: address != free for address in found
-    }
-    assert len(found) == 2
-    assert {model.run_id for model in found.values()} == {store.run_id}
-
-
 def test_a_removed_model_is_deleted_in_mlflow_too_and_the_metrics_of_its_run_stay(store: Any) -> None:
     address = store.model("free")
     store.tracker.log_metrics(store.run_id, {"nats": 2.0})

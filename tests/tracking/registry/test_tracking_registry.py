@@ -61,19 +61,6 @@ def test_a_promotion_moves_the_aliases_and_writes_the_reasons(store):
 
 
 @pytest.mark.slow
-def test_the_champion_is_replaced_only_if_it_is_the_one_that_was_compared(store):
-    first, second, third = store.version("a"), store.version("b"), store.version("c")
-    store.registry.promote(first, None)
-    store.registry.promote(second, first)
-    before = state(store)
-    with pytest.raises(ReviewLMError, match="Another version became champion"):
-        store.registry.settle(third, first, True, "text", {"gate/outcome": "promoted"})
-    with pytest.raises(ReviewLMError, match="Another version became champion"):
-        store.registry.promote(third, None)
-    assert state(store) == before
-
-
-@pytest.mark.slow
 def test_the_champion_moves_last(store, monkeypatch):
     first, second = store.version("a"), store.version("b")
     store.registry.promote(first, None)
