@@ -255,9 +255,10 @@ def _release(file: Path) -> None:
 
 def end_open_runs() -> None:
     """End all runs that this process has open as KILLED, the newest first, with a note."""
-    for tracker, run_id, _ in list(_open.values())[::-1]:
-        with suppress(ReviewLMError):
-            tracker.end_run(run_id, "KILLED", tags={tag.stored_name(tag.NOTE): "Interrupted"})
+    for _ in range(2):  # twice: a run that another thread was starting has MLflow's id only now
+        for tracker, run_id, _ in list(_open.values())[::-1]:
+            with suppress(ReviewLMError):
+                tracker.end_run(run_id, "KILLED", tags={tag.stored_name(tag.NOTE): "Interrupted"})
 
 
 def end_left_runs(home: Path) -> None:
