@@ -22,7 +22,6 @@ from core.sqlite_files import (
     damage_of,
     database_address,
     database_file,
-    installed_revisions,
     read_only,
     revisions_of,
     stored_revision,
@@ -106,11 +105,6 @@ def _tables(file: Path) -> tuple[set[str], str] | None:
     return None
 
 
-def head_revision() -> str:
-    """Return the newest revision of tables that the installed MLflow knows; "" if unknown."""
-    return installed_revisions("MLflow", SCRIPTS)[1]
-
-
 def revision_of(file: Path) -> str:
     """Return the revision of a database's tables, "" if it has none."""
     return (_tables(file) or (set(), ""))[1]
@@ -122,7 +116,7 @@ def tables_of(file: Path) -> LibraryTables:
     Raises:
         Damaged, ArtifactError, NotWritable: As `is_ready`.
     """
-    revisions = Revisions(revision_of(file), head_revision()) if is_ready(file) else Revisions()
+    revisions = revisions_of("MLflow", SCRIPTS, revision_of(file), str(file)) if is_ready(file) else Revisions()
     return LibraryTables(
         "MLflow", file, revisions, lambda copy: (("-m", "mlflow", "db", "upgrade", database_address(copy)), os.environ)
     )

@@ -15,14 +15,12 @@ from core.services.pools import deployments_of
 from tests.command_line import call
 from tests.reviewlm.examined_homes import lines, made_prefect, only
 from tests.tracking.runs.test_malformed_database import damaged_in_one_table
-from tracking.database import head_revision
 
 
 def test_a_database_with_the_tables_of_an_older_mlflow_is_a_problem_with_the_command_that_helps(
     migrated_home: Path,
 ) -> None:
     assert only("tracking").state == "ok"
-    assert head_revision()
     with closing(sqlite3.connect(migrated_home / "mlflow.db")) as database, database:
         database.execute("UPDATE alembic_version SET version_num = '0584bdc529eb'")
     line = only("tracking")
