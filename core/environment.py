@@ -15,7 +15,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -100,17 +100,20 @@ def home_folder(configured: str = ".reviewlm") -> Path:
 
 
 @contextmanager
-def other_home(folder: Path) -> Iterator[None]:
-    """Use another home folder for all configurations of this process within the block."""
-    before = os.environ.get(HOME_VARIABLE)
-    os.environ[HOME_VARIABLE] = str(folder)
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables within the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[HOME_VARIABLE]
-        else:
-            os.environ[HOME_VARIABLE] = before
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def other_home(folder: Path) -> AbstractContextManager[None]:
+    """Use another home folder for all configurations of this process within the block."""
+    return variables({HOME_VARIABLE: str(folder)})
 
 
 def prepare_environment(home: Path, group: bool = False) -> None:

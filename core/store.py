@@ -151,17 +151,13 @@ class Store:
             raise ArtifactError(f"There is no '{stage}' artifact {digest}", where=self.root / stage)
         return artifact
 
-    def listed(self, stage: str, digest: str) -> Artifact | None:
-        """Return the artifact as `all` lists it, for callers that need only its manifest; None if it is damaged."""
-        return _usable(self._listed, stage, digest)
-
     def all(self, stage: str) -> Iterator[Artifact]:
         """Yield the artifacts of a stage, newest first; damaged ones are skipped with a warning.
 
         Only manifests are read: call `check` before reading an artifact's files.
         """
         for path in newest_first(self.root / stage):
-            if (artifact := self.listed(stage, path.name)) is not None:
+            if (artifact := _usable(self._listed, stage, path.name)) is not None:
                 yield artifact
 
     def newest(self, stage: str) -> Artifact | None:
@@ -179,7 +175,7 @@ class Store:
         """Compare the files of an artifact with its manifest, unless this process has done so and none has changed.
 
         Args:
-            artifact: As listed by `all` and `listed`; `find` and `open` check by themselves.
+            artifact: As listed by `all`; `find` and `open` check by themselves.
 
         Raises:
             Damaged: Names the first file that differs.

@@ -124,7 +124,6 @@ def _run(name: str, hint: str, config: RunConfig, preset: str, *given: Any, **ar
             with suppress(ReviewLMError):  # a run can begin without MLflow
                 client.open_client(config.tracking_address)
         wait_for_server()
-        own_runs.end_left_runs()
         with import_module("tasks.stage").recorded_stages(begun) as record:
             result = own_runs.ended_with_process(chosen)(preset, *given, **arguments)
     show_stages(record, time.monotonic() - clock)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, overload
 
 from core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.environment import HOME_VARIABLE
-from core.errors import ArtifactError, BundleError
+from core.errors import ArtifactError, BundleError, InputError
 from reviewlm.options import checked, configured, opened
 
 if TYPE_CHECKING:
@@ -168,7 +168,11 @@ class LoadedModel:
         Raises:
             ReviewLMError: *texts* is one text instead of several.
         """
-        return checked(lambda: _watermarks(self.bundle, texts, key))
+        from models.sampling.watermark import evidence_of
+
+        if isinstance(texts, str):
+            raise InputError("texts is one text; it must be a list: [text]")
+        return checked(lambda: [evidence_of(self.bundle.vocabulary, text, key) for text in texts])
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return a vector for each text (texts × features, float32); compare vectors of one model by the cosine.
@@ -193,15 +197,6 @@ class LoadedModel:
             ReviewLMError: The folder exists or cannot be written.
         """
         checked(lambda: _save(self.bundle, Path(folder)))
-
-
-def _watermarks(bundle: Bundle, texts: Sequence[str], key: str) -> list[WatermarkEvidence]:
-    from models.base import ModelError
-    from models.sampling.watermark import evidence_of
-
-    if isinstance(texts, str):
-        raise ModelError("texts is one text; it must be a list: [text]", "input")
-    return [evidence_of(bundle.vocabulary, text, key) for text in texts]
 
 
 def _save(bundle: Bundle, folder: Path) -> None:
@@ -257,12 +252,11 @@ def prepared_of(config: RunConfig, bundle: Bundle) -> Artifact:
     from core.store import Store
 
     store, digest = Store.of(config), str(bundle.facts.get("clean_digest", ""))
-    if not digest or (artifact := store.listed("prepare", digest)) is None:
+    if not digest or (artifact := store.find("prepare", digest)) is None:
         raise ArtifactError(
             f"The reviews of '{bundle.spec.name}' are not in the store", where=store.root,
             remedy="set REVIEWLM_HOME to the home folder of its run, or name others: --input FILES",
         )
-    store.check(artifact)
     return artifact
 
 

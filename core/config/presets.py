@@ -22,7 +22,7 @@ from core.config.run_config import RunConfig, default_models, seeded_sections
 from core.errors import ConfigError
 from models.options import explain as explain_option
 from models.options import field_at
-from models.specs import KINDS, VocabularySpec, as_written, require_name
+from models.specs import KINDS, VocabularySpec, as_written
 
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 SHOWN = 3
@@ -185,8 +185,9 @@ def parse_config(options: dict[str, Any]) -> RunConfig:
 
 
 def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
-    path = Path(preset) if preset.endswith(".toml") else PRESETS / f"{_plain(preset)}.toml"
-    if not _is_file(path):
+    own = preset.endswith(".toml")
+    path = Path(preset) if own else PRESETS / f"{preset}.toml"
+    if not (_is_file(path) if own else preset in preset_names()):
         raise ConfigError(f"There is no preset '{preset}'", where=path, remedy=other_presets(preset))
     if preset in seen or len(seen) >= MOST_PARENTS:
         raise ConfigError("Presets extend each other in a circle", where=path, value=" → ".join([*seen, preset]))
@@ -203,14 +204,6 @@ def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
     if parent and parent.endswith(".toml"):
         parent = str(path.parent / parent)  # relative to the file that names it
     return _merge(_read_preset(parent, (*seen, preset)), options) if parent else options
-
-
-def _plain(preset: str) -> str:
-    try:
-        return require_name(preset)
-    except ValueError as error:
-        remedy = other_presets(preset)
-        raise ConfigError("This is not a preset name", where="--preset", cause=str(error), remedy=remedy) from error
 
 
 def _is_file(path: Path) -> bool:

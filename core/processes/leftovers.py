@@ -1,4 +1,4 @@
-"""Tell whether a process has ended, and remove the temporary folders of those that were killed.
+"""Name processes so that no other gets the name, and remove the temporary folders of those that were killed.
 
 A folder is recognised by a lock that only a running owner holds. The operating system releases a lock when its holder
 ends, even by a kill. A process id would be less reliable: it is reused, and it means nothing in another container that
@@ -155,11 +155,6 @@ def this_machine() -> str:
     return f"{socket.gethostname()} {namespace} {boot}"
 
 
-def this_process() -> str:
-    """Return the name of this process: machine, number, start."""
-    return process_name(os.getpid())
-
-
 def process_name(pid: int) -> str:
     """Return the name of a running process of this machine: machine, number, start.
 
@@ -167,26 +162,6 @@ def process_name(pid: int) -> str:
         psutil.NoSuchProcess: There is none.
     """
     return f"{this_machine()} {pid} {_start(pid)}"
-
-
-def is_gone(process: str) -> bool:
-    """Return whether a process of this machine has ended; False for a process of another machine, which is unknown."""
-    try:
-        host, namespace, boot, pid, start = process.split(" ")
-        number = int(pid)
-    except ValueError:
-        return False
-    here, ours, this_boot = this_machine().split(" ")
-    if (host, namespace) != (here, ours):
-        return False
-    if boot != this_boot:
-        return True
-    try:
-        return _start(number) != start
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.AccessDenied:
-        return False
 
 
 def is_elsewhere(process: str) -> bool:

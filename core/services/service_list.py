@@ -20,7 +20,7 @@ import psutil
 from core.errors import ReviewLMError, Unreadable
 from core.output import write_output
 from core.processes.interrupts import pending
-from core.processes.leftovers import is_elsewhere, is_gone
+from core.processes.leftovers import is_elsewhere, process_name
 
 STATE = "services.json"
 STOP_SECONDS = 20.0
@@ -96,7 +96,8 @@ def process_of(service: Service) -> psutil.Process | None:
     """Return the process of a service, or None if it has ended."""
     try:
         process = psutil.Process(service.pid)
-        return process if not is_gone(service.process) and process.status() != psutil.STATUS_ZOMBIE else None
+        same = process_name(service.pid) == service.process  # else its number was given to another
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.Error:
         return None
 

@@ -24,7 +24,7 @@ from urllib.request import urlopen
 from filelock import FileLock, Timeout
 
 from core.credentials import one_time, prefect_client, prefect_server
-from core.environment import home_folder
+from core.environment import home_folder, variables
 from core.errors import ReviewLMError, TrackingUnavailable, disk_error_in
 from core.processes.children import end_child, start_child
 from core.services.service_list import address_of
@@ -87,13 +87,9 @@ def _named(url: str, credentials: str) -> Iterator[None]:
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     links = {"PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL") or address_of(home_folder(), "prefect")}
-    before = {name: os.environ.get(name) for name in (URL, *links, *UNASKED)}
-    os.environ.update({URL: url, **links, **UNASKED, **prefect_client(credentials)})
-    try:
+    os.environ.update(prefect_client(credentials))
+    with variables({URL: url, **links, **UNASKED}):
         refresh_global_settings_context()  # for Prefect's own threads, which do not see a context variable
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
     with temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
 

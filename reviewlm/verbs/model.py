@@ -75,11 +75,8 @@ def generate(
         texts, facts = [each.text for each in beams], {"logp": [each.logp for each in beams]}
         ratings = [stars] * len(texts)
     else:
-        texts, facts = checked(lambda: sample(
-            bundle, n, stars, prompt, max_tokens, seed, stop or (), temperature=temperature, top_k=top_k, top_p=top_p,
-            min_p=min_p, typical_p=typical_p, repetition_penalty=repetition_penalty,
-            no_repeat_ngram_size=no_repeat_ngram_size, watermark=watermark,
-        )), {}
+        drawing = {name: context.params[name] for name in SAMPLING} | {"stop": stop or ()}
+        texts, facts = checked(lambda: sample(bundle, n, stars, prompt, max_tokens, **drawing)), {}
         ratings = [rating_of(bundle, stars, seed, number) for number in range(n)]
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
     for rating, text in zip(ratings, texts, strict=True):

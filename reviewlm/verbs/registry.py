@@ -55,7 +55,7 @@ def rollback(
     result = _decided(
         config, ROLLED_BACK, registry,
         lambda: registry.rollback(target, against=against, why=why or "no reason given", who=who),
-        f"to ask again: reviewlm rollback --to {target}{_of(model)}; without --to it would go back once more",
+        f"to ask again: reviewlm rollback --model {registry.name} --to {target}; without --to it goes back once more",
     )
     terminal.show_result(result, json)
     if champion:
@@ -123,12 +123,8 @@ def promote_by_hand(
     against = champion.version if champion else None
     return _decided(
         config, PROMOTED, registry, lambda: registry.promote(version, against, why=why, who=who, force=force),
-        f"to ask again: reviewlm promote --version {version}{_of(model)}",
+        f"to ask again: reviewlm promote --model {registry.name} --version {version}",
     )
-
-
-def _of(model: str) -> str:
-    return f" --model {model}" if model else ""
 
 
 def _registry(config: RunConfig, model: str = "") -> Registry:

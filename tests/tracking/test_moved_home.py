@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
 import urllib.request
 from dataclasses import asdict, replace
@@ -15,7 +16,7 @@ import polars as pl
 import pytest
 
 from core.credentials import USER, password_of
-from core.processes.leftovers import this_process
+from core.processes.leftovers import process_name
 from core.services import launch, service_list
 from core.sqlite_files import home_database
 from tests.tracking.mlflow_servers import Served
@@ -135,7 +136,7 @@ def test_the_pages_of_a_copied_home_show_and_give_its_files(
 
 
 def test_a_copy_neither_joins_nor_stops_the_services_of_the_original(origin: Path) -> None:
-    service = service_list.Service("prefect", this_process(), "", str(origin))
+    service = service_list.Service("prefect", process_name(os.getpid()), "", str(origin))
     (origin / service_list.STATE).write_text(json.dumps([asdict(service)]))
     shutil.copytree(origin, copy := origin.with_name("copy"))
     assert service_list.running(copy) == []

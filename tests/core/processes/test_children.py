@@ -16,13 +16,10 @@ from core.processes.children import end_child, run_child, start_child
 from core.processes.leftovers import (
     OWNER,
     PREFIX,
-    is_gone,
     is_held,
     lasting_environment,
     own_temporary_folder,
     remove_abandoned_folders,
-    this_machine,
-    this_process,
 )
 from core.store import Store
 from tests.marked_cases import long_but
@@ -118,25 +115,6 @@ def test_a_fed_child_reads_what_is_written_to_it_and_others_read_nothing(tmp_pat
             end_child(child)
             child.stdout.close()
     assert said == ["a line", "nothing"]
-
-
-def ended_process() -> int:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
-def test_one_that_has_ended_is_gone_and_so_is_one_whose_number_was_given_to_another() -> None:
-    start = this_process().split()[-1]
-    assert is_gone(f"{this_machine()} {ended_process()} {start}")
-    assert is_gone(f"{this_process().rpartition(' ')[0]} {int(start) - 1}")
-
-
-@pytest.mark.parametrize("machine", ["another-host 1 0d1f", "{host} 4026530000 {boot}"])
-def test_of_one_on_another_machine_or_in_another_container_nothing_is_known(machine: str) -> None:
-    host, _, boot = this_machine().split()
-    assert not is_gone(f"{machine.format(host=host, boot=boot)} {ended_process()} 1")
-    assert not is_gone("what an earlier version wrote 12")
 
 
 CODE = """

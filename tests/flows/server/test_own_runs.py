@@ -1,51 +1,21 @@
-"""Flow runs of the command line end with their process; those of living processes and of workers are left alone."""
+"""Flow runs of the command line end with their process; those of others are left alone."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from uuid import UUID
 
-import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
-from prefect.states import Completed, Running, State
+from prefect.states import Running
 
-from core.processes.leftovers import this_machine, this_process
-from flows.server.own_runs import LABEL, end_left_runs, end_runs, ended_with_process
-
-
-@flow(name="something", persist_result=False)
-def something() -> str:
-    return "done"
+from core.processes import interrupts
+from flows.server.own_runs import ended_with_process
 
 
-def made(process: str, state: State | None = None) -> str:
-    """Make a flow run of a process and return its id."""
+def state_of(run: UUID) -> str:
     with get_client(sync_client=True) as client:
-        run = client.create_flow_run(something, state=state or Running())
-        if process:
-            client.update_flow_run_labels(run.id, {LABEL: process})
-        return str(run.id)
-
-
-def states(*ids: str) -> list[str]:
-    with get_client(sync_client=True) as client:
-        return [client.read_flow_run(one).state_type.value for one in ids]
-
-
-@pytest.mark.slow
-def test_runs_of_a_dead_process_end_and_no_others(prefect_server: None) -> None:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    dead = f"{this_machine()} {process.pid} 1000"
-    killed, finished = made(dead), made(dead, Completed())
-    alive, elsewhere, of_worker = made(this_process()), made("another-host 1 0d1f 1 1000"), made("")
-    end_left_runs()
-    assert states(killed, finished) == ["CRASHED", "COMPLETED"]
-    assert states(alive, elsewhere, of_worker) == ["RUNNING"] * 3
-    assert end_runs(lambda name: name == this_process(), "Interrupted") == 1
-    assert states(alive, elsewhere) == ["CRASHED", "RUNNING"]
+        return str(client.read_flow_run(run).state_type.value)
 
 
 @flow(name="whole", persist_result=False)
@@ -55,7 +25,7 @@ def whole() -> list[str]:
 
 @flow(name="part", persist_result=False)
 def part() -> list[str]:
-    assert end_runs(lambda name: name == this_process(), "Interrupted") == 1
+    interrupts._process.clean_ups.pop()()
     return [own_state()]
 
 
@@ -64,8 +34,11 @@ def own_state() -> str:
     assert context is not None
     assert context.flow_run is not None
     assert not context.flow_run.tags
-    return states(str(context.flow_run.id))[0]
+    return state_of(context.flow_run.id)
 
 
-def test_a_command_s_flow_run_and_what_it_calls_end_together(prefect_server: None) -> None:
+def test_a_command_s_flow_run_and_what_it_calls_end_together_and_no_other(prefect_server: None) -> None:
+    with get_client(sync_client=True) as client:
+        other = client.create_flow_run(whole, state=Running()).id
     assert ended_with_process(whole)() == ["CRASHED", "CRASHED"]
+    assert state_of(other) == "RUNNING"

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from core.config.presets import load_config
-from core.processes.leftovers import this_process
+from core.processes.leftovers import process_name
 from core.services import launch
 from core.services.service_list import Service, remember
 from reviewlm.cli import app
@@ -52,7 +52,7 @@ def test_without_a_champion_nothing_is_served_and_that_is_said(started: Path) ->
 
 def test_the_status_tells_which_services_run_and_which_of_them_answer(migrated_home: Path) -> None:
     with http_server(lambda path, *_: (200 if path == "/api/health" else 503, "")) as address:
-        mine = this_process()
+        mine = process_name(os.getpid())
         remember(migrated_home, [
             Service("prefect", mine, address), Service("worker-cpu-pool", mine), Service("serve", mine, address)
         ])  # fmt: skip
