@@ -37,7 +37,8 @@ SOURCE = Path(__file__).resolve().parent.parent
 
 def made_with() -> dict[str, Any]:
     """Return code, libraries and machine of this process, as JSON values."""
-    return {"code": code_digest(), "libraries": dict(libraries()), "machine": {**machine(), "threads": threads_set()}}
+    threads = {name: os.environ[name] for name in THREADS if name in os.environ}  # others go by the number of cores
+    return {"code": code_digest(), "libraries": dict(libraries()), "machine": {**machine(), "threads": threads}}
 
 
 @cache
@@ -74,11 +75,6 @@ def _fields(file: Path) -> dict[str, str]:
         return {}
     pairs = (line.partition(":") for line in paragraph.splitlines() if ":" in line)
     return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def threads_set() -> dict[str, str]:
-    """Return the thread limits set in the environment; without a limit, libraries choose by the number of cores."""
-    return {name: os.environ[name] for name in THREADS if name in os.environ}
 
 
 CODE = (".py", ".html", ".css")

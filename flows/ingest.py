@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 from prefect import flow
 from prefect.states import Completed
@@ -38,8 +38,7 @@ def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides:
     if all(one.reused for one in record.stages):
         message = f"Nothing new: all source files ({len(dataset.facts['sources'])}) were read and checked before"
         log.info("%s", message)
-        unchanged: Any = Completed(message=message, data=describe_dataset(dataset))
-        return unchanged  # type: ignore[no-any-return]
+        return cast(Any, Completed(message=message, data=describe_dataset(dataset)))
     if new := {one.label for one in record.stages if one.stage == "read" and not one.reused}:
         reviews = sum(source["rows"] for source in dataset.facts["sources"] if source["name"] in new)
         announce(INGESTED, config, {  # with this run's parameters, for a retrain with the same settings

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from prefect import flow
 from prefect.runtime import deployment
@@ -77,8 +77,7 @@ def retrain(
         return result
     except SameRetrainWaits as same:
         log.info("%s", same)
-        ended: Any = Completed(name=SKIPPED, message=str(same), data={"skipped": str(same)})
-        return ended  # type: ignore[no-any-return]
+        return cast(Any, Completed(name=SKIPPED, message=str(same), data={"skipped": str(same)}))
 
 
 def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -> RunConfig:

@@ -200,16 +200,14 @@ def _line(number: int, doing: list[str], last: str) -> str:
 
 
 def _tell(number: int, line: str) -> None:
-    """Write the line, and as JSON where that was asked for."""
+    """Write the line, and as JSON where that was asked for; then discard all later output.
+
+    Threads that lose their servers, and libraries, write log lines.
+    """
     standard_streams.end_with({
         "kind": "Interrupted", "what": line, "where": "", "value": None, "cause": signal.Signals(number).name,
         "remedy": _process.hint if _process.resumable else "", "exit_code": _exit_code(),
     })
-    _say(line)
-
-
-def _say(line: str) -> None:
-    """Write the line, then discard all later output: log lines of threads that lose their servers, and of libraries."""
     with suppress(OSError):
         before = CLEAR_LINE if os.isatty(2) else ""
         os.write(2, f"{before}{line}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))

@@ -17,8 +17,7 @@ from uuid import UUID
 import yaml
 from prefect.blocks.notifications import AbstractAppriseNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.events import emit_event
 from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import AutomationCore
@@ -114,7 +113,7 @@ def await_heartbeats(client: SyncPrefectClient) -> None:
     Prefect's server forgets a wait that ended more than a minute before it started. A process that lives sends its next
     heartbeat in time.
     """
-    running = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])))
+    running = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING"]}}})
     for run in client.read_flow_runs(flow_run_filter=running):
         emit_event(HEARTBEAT, resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"})
 

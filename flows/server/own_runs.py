@@ -12,19 +12,13 @@ from uuid import UUID
 
 from prefect import Flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterId,
-    FlowRunFilterParentFlowRunId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Crashed
 
 from core.processes import interrupts
 
-OPEN = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
+OPEN = {"type": {"any_": ["RUNNING", "PENDING"]}}
 
 
 def ended_with_process(flow: Flow[..., Any]) -> Flow[..., Any]:
@@ -41,8 +35,7 @@ def ended_with_process(flow: Flow[..., Any]) -> Flow[..., Any]:
 def end_runs(ids: Sequence[UUID]) -> None:
     """Set these flow runs and their parts to Crashed, as far as they are open."""
     with get_client(sync_client=True) as client:
-        parts = FlowRunFilter(state=OPEN, parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[*ids]))
-        themselves = FlowRunFilter(state=OPEN, id=FlowRunFilterId(any_=[*ids]))
-        for found in (parts, themselves):
-            for run in client.read_flow_runs(flow_run_filter=found):
+        for related in ("parent_flow_run_id", "id"):
+            chosen = FlowRunFilter.model_validate({"state": OPEN, related: {"any_": [*ids]}})
+            for run in client.read_flow_runs(flow_run_filter=chosen):
                 client.set_flow_run_state(run.id, Crashed(message="Interrupted"), force=True)

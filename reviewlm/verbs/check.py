@@ -69,7 +69,10 @@ def check(input: Input = None, preset: Preset = "small", set: Set = None, json: 
 
 def _show(stages: Sequence[CheckedStage], home: Path | None, json: bool) -> None:
     """Show the stages with their times, and the wall time; if one failed, name it and the kept folder."""
-    rows, seconds = [asdict(stage) for stage in stages], _wall_seconds()
+    import psutil
+
+    rows = [asdict(stage) for stage in stages]
+    seconds = time.time() - psutil.Process().create_time()  # who waits also waits for the imports of libraries
     terminal.show_rows(rows)
     if home is None:
         terminal.say(f"ok: {len(rows)} stages; wall time {seconds:.1f} s, with the start of the program")
@@ -78,13 +81,6 @@ def _show(stages: Sequence[CheckedStage], home: Path | None, json: bool) -> None
         terminal.say(f"Wall time {seconds:.1f} s, with the start of the program")
     failure = {} if home is None else {"failed": rows[-1]["stage"] if rows else "", "home": str(home)}
     terminal.last_line({"stages": rows, "seconds": round(seconds, 1), **failure}, json)
-
-
-def _wall_seconds() -> float:
-    """Return the time since this process began: who waits for the command waits for the imports of libraries, too."""
-    import psutil
-
-    return time.time() - psutil.Process().create_time()
 
 
 def doctor(preset: Preset = "small", set: Set = None, json: Json = False) -> None:

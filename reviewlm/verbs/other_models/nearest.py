@@ -59,22 +59,19 @@ def nearest(
         raise ConfigError(what, where="--model", remedy="leave it out")
     config = configured(preset, set)
     opened = None if unused else open_model(config, model)
-    compare = _cosine_of(opened) if by == "model" else None  # refused before any file is read
+    compare = None
+    if by == "model" and opened is not None:
+        from evaluation.text_vectors import model_cosine
+        from models.neural.encoder import Encoder
+
+        encoder = checked(lambda: Encoder(opened.bundle))  # refused before any file is read if it has no network
+        compare = model_cosine(encoder)
     reviews, data = _searched(config, opened, input)
     which = {"model": opened and opened.name, "version": opened and opened.version}
     about = {**which, "data": data, "reviews": len(reviews)}
     result = {"by": by, **_nearest(config, reviews, compare, text, n)}
     _show_reviews(result, about)
     terminal.last_line({**about, **result}, json)
-
-
-def _cosine_of(model: LoadedModel | None) -> Similarity:
-    """Return the cosine of the vectors of a model's network; raise InputError if it has none."""
-    from evaluation.text_vectors import model_cosine
-    from models.neural.encoder import Encoder
-
-    assert model is not None, "opened for --by model"
-    return model_cosine(checked(lambda: Encoder(model.bundle)))
 
 
 def _searched(
