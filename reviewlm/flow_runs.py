@@ -22,7 +22,7 @@ from core.processes import interrupts
 from core.processes.memory import lasting_objects, limit_heaps
 from core.sqlite_files import database_file
 from reviewlm import terminal
-from reviewlm.options import checked, configured, set_up
+from reviewlm.options import configured, set_up
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
@@ -34,6 +34,7 @@ MODULES = {
     "rescore": "drift", **dict.fromkeys(("classify", "compare_classifiers_of", "embed", "punctuate"), "other_models"),
 }  # fmt: skip
 """Modules of the flows that have another name."""
+RESUME = "run the same command to resume"
 WITHOUT_FITS = ("ingest_only", "embed")
 """Flows that fit no model of the configuration, and so need no files of word vectors."""
 WITHOUT_TRACKING = ("ingest_only",)
@@ -66,7 +67,7 @@ def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None) -> list
 def run_flow(
     name: str, preset: str, input: list[str] | None, overrides: list[str],
     check: Callable[[RunConfig], object] = lambda config: None,
-    hint: str = "run the same command to resume", **arguments: Any,
+    hint: str = RESUME, **arguments: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Check the configuration, then import and run a flow, and return its result.
 
@@ -79,7 +80,6 @@ def run_flow(
     """
     limit_heaps()  # before the first library starts threads
     config = configured(preset, overrides).with_input(input or [])
-    require_device(config)
     require_input(config)
     check(config)
     if name not in WITHOUT_FITS and arguments.get("until") != "prepare":
@@ -88,7 +88,7 @@ def run_flow(
         from tracking.client import require_whole
 
         require_whole(config.tracking_address)
-    return _run(name, hint, config, preset, list(input or []), overrides, **arguments)
+    return _run(name, config, preset, input, overrides, hint, **arguments)
 
 
 def run_version_flow(
@@ -101,15 +101,16 @@ def run_version_flow(
         preset: As given, empty for none.
         arguments: Further arguments of this flow.
     """
-    limit_heaps()  # before the first library starts threads
-    require_device(chosen.config)
+    limit_heaps()
     terminal.say(f"Data: {chosen.data}.\nSettings: {chosen.settings}.")
-    hint, given = "run the same command to resume", list(input or [])
-    result = _run(name, hint, chosen.config, preset, given, overrides, **arguments)
-    return {**result, **chosen.told()}
+    return {**_run(name, chosen.config, preset, input, overrides, **arguments), **chosen.told()}
 
 
-def _run(name: str, hint: str, config: RunConfig, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
+def _run(
+    name: str, config: RunConfig, preset: str, input: list[str] | None, overrides: list[str], hint: str = RESUME,
+    **arguments: Any,
+) -> dict[str, Any]:  # fmt: skip
+    require_device(config)
     begun, clock = datetime.now(UTC), time.monotonic()
     server = without_password(os.environ.get("PREFECT_API_URL", "")).removesuffix("/api")
     waits = f"the Prefect server at {server} is used" if server else "a temporary Prefect server needs some seconds"
@@ -125,7 +126,7 @@ def _run(name: str, hint: str, config: RunConfig, preset: str, *given: Any, **ar
                 client.open_client(config.tracking_address)
         wait_for_server()
         with import_module("tasks.stage").recorded_stages(begun) as record:
-            result = own_runs.ended_with_process(chosen)(preset, *given, **arguments)
+            result = own_runs.ended_with_process(chosen)(preset, list(input or []), overrides, **arguments)
     show_stages(record, time.monotonic() - clock)
     return result
 
@@ -158,15 +159,14 @@ def require_device(config: RunConfig) -> None:
     Raises:
         ConfigError: There is no GPU.
     """
-    if config.execution.device != "cuda":
-        return
-    try:
-        checked(lambda: import_module("models.neural.device").require_device("cuda"))
-    except ReviewLMError as error:
-        raise ConfigError(
-            "The requested GPU is not available", where="execution.device", value="cuda", cause=error.what,
-            remedy="--set execution.device=auto uses a GPU if there is one, otherwise the processor",
-        ) from error
+    if config.execution.device == "cuda":
+        from models.neural.device import gpu_problem
+
+        if problem := gpu_problem():
+            raise ConfigError(
+                "The requested GPU is not available", where="execution.device", value="cuda", cause=problem,
+                remedy="--set execution.device=auto uses a GPU if there is one, otherwise the processor",
+            )
 
 
 def require_input(config: RunConfig) -> None:

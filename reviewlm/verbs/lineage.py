@@ -69,14 +69,11 @@ def lineage(
     if verify:
         chain.require_whole(findings)
         terminal.say(f"verified: {len(record.steps)} stages and {len(record.sources)} sources are unchanged")
-    terminal.last_line(
-        {
-            "version": opened.version.version, "model": record.model, "bundle": record.bundle, "root": record.root,
-            "steps": steps, "sources": [vars(source) for source in record.sources],
-            "findings": [vars(finding) for finding in findings], "verified": verify,
-        },
-        json,
-    )  # fmt: skip
+    terminal.last_line({
+        "version": opened.version.version, "model": record.model, "bundle": record.bundle, "root": record.root,
+        "steps": steps, "sources": [vars(source) for source in record.sources],
+        "findings": [vars(finding) for finding in findings], "verified": verify,
+    }, json)  # fmt: skip
 
 
 def report(

@@ -50,8 +50,7 @@ def run(
     else:
         from tasks.planning.rule import FRAME, require_frame
 
-        default = getattr(context.get_parameter_source("preset"), "name", "") == "DEFAULT"
-        preset = FRAME if default else preset
+        preset = preset if options.is_given(context, "preset") else FRAME
         result = flow_runs.run_flow("retrain", preset, input, overrides, require_frame, minutes=minutes)
     _show_run(result, json, {None: shown_results.show_run, "evaluate": shown_results.show_models}.get(
         until, terminal.show_facts))  # fmt: skip

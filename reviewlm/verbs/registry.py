@@ -75,18 +75,14 @@ def history(
 
     events, versions, damage = registry.decisions(), registry.version_rows(), complaints(registry.events())
     if events or versions:
-        _show_decisions(registry.name, events)
+        rows = [{name: value for name, value in row.items() if name != "run_id"} for row in _to_the_minute(events)]
+        terminal.show_rows(rows, f"Decisions about {registry.name}, the newest first", ("state", "against", "who"))
         _show_versions(registry.name, versions, {row["version"] for row in events if row["decision"] == BY_HAND})
     else:
         terminal.say(f"No model is registered as '{registry.name}' yet. {FIRST_VERSION}")
     for sentence in damage:
         terminal.say(f"The decision log was tampered with: {sentence}.")
     terminal.last_line({"model": registry.name, "versions": versions, "events": events, "damage": damage}, json)
-
-
-def _show_decisions(name: str, events: Sequence[Mapping[str, Any]]) -> None:
-    rows = [{name: value for name, value in row.items() if name != "run_id"} for row in _to_the_minute(events)]
-    terminal.show_rows(rows, f"Decisions about {name}, the newest first", ("state", "against", "who"))
 
 
 def _show_versions(name: str, versions: Sequence[Mapping[str, Any]], by_hand: Container[int]) -> None:

@@ -103,7 +103,7 @@ def flows_run(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What the flows would have been given; none is run."""
     given: list[tuple[Any, ...]] = []
 
-    def run(name: str, kept: str, config: RunConfig, *about: Any, **arguments: Any) -> dict[str, Any]:
+    def run(name: str, config: RunConfig, *about: Any, **arguments: Any) -> dict[str, Any]:
         given.append((name, *about, arguments))
         return {"months": [], "version": 1, "sentence": "s"}
 
@@ -119,7 +119,7 @@ def test_a_verb_about_a_version_says_which_data_and_settings_it_takes(
     assert f"Data: {whose}: the embedded corpus, 20,000 synthetic reviews." in done.stdout
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["settings"] == whose
-    assert flows_run == [("rescore", "", [], [], {"versions": "champion"})], "the flow comes to the same by itself"
+    assert flows_run == [("rescore", "", None, [], {"versions": "champion"})], "the flow comes to the same by itself"
 
 
 @pytest.mark.parametrize("verb", [["version", "rescore"], ["data", "ingest"], ["run", "--until", "prepare"]])

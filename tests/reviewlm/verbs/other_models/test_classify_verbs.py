@@ -191,7 +191,7 @@ def test_compare_takes_the_data_of_the_versions_says_which_and_names_the_reviews
         asked.append(given)
         return chosen
 
-    def run(name: str, kept: str, config: RunConfig, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
+    def run(name: str, config: RunConfig, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
         asked.append((name, preset, *given, arguments))
         return COMPARED
 
@@ -200,7 +200,7 @@ def test_compare_takes_the_data_of_the_versions_says_which_and_names_the_reviews
     assert call(monkeypatch, "compare", "champion", "previous") == 0
     assert asked == [
         (["champion", "previous"], "", [], [], CLASSIFIER),
-        ("compare_classifiers_of", "", [], [], {"first": "champion", "second": "previous"}),
+        ("compare_classifiers_of", "", None, [], {"first": "champion", "second": "previous"}),
     ]
     shown = capfd.readouterr().out
     assert "Data: version 2: mine.jsonl." in shown
