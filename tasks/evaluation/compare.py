@@ -93,7 +93,8 @@ def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> No
     if tracker.has_tag(run_id, COMPARED_TAG, digest):
         return
     row = {name: float(value) for name, value in evaluated.row(model.name).items() if isinstance(value, int | float)}
-    new = {name: value for name, value in row.items() if name not in model.test.facts and name not in COSTS}
+    logged = {*model.test.facts, *model.observed.facts, *COSTS}  # by `evaluate`, or below
+    new = {name: value for name, value in row.items() if name not in logged}
     observed = {f"{name}{end}" for name in model.observed.facts for end in ("", "_lo", "_hi")}  # of a sample of reviews
     named = {f"{'observed' if name in observed else 'test'}/{name}": value for name, value in new.items()}
     costs = {f"cost/{name}": row[name] for name in COSTS if name in row}

@@ -277,18 +277,19 @@ def _points(tracker: Publisher, client: MlflowClient, record: Record) -> None:
 def send_points(tracker: Publisher, run_id: str, points: list[Point]) -> None:
     """Send points, except those that this process has sent before.
 
-    Those with a data set become metrics of the run's logged model too.
+    Figures of a data set become metrics of the run's logged model too, unless the run has them with the same values.
     """
     from mlflow.entities import Metric
 
-    sent = tracker.sent.setdefault(run_id, {})
+    sent, metrics = tracker.sent.setdefault(run_id, {}), []
     new = [point for point in points if sent.get((point.name, point.step)) != point.value]
     with tracker.reaching() as client:
-        tied, metrics = any(point.dataset for point in new), []
-        model = value_of(client.get_run(run_id).data.tags, MODEL_URI_TAG).removeprefix("models:/") if tied else ""
+        data = client.get_run(run_id).data if any(point.dataset for point in new) else None
+        model = value_of(data.tags, MODEL_URI_TAG).removeprefix("models:/") if data else ""
         for name, value, step, seconds, dataset, digest in new:
-            of = {"model_id": model, "dataset_name": dataset, "dataset_digest": digest} if dataset and model else {}
-            metrics.append(Metric(name, value, int(1000 * seconds), step, **of))
+            tied = {"model_id": model, "dataset_name": dataset, "dataset_digest": digest} if dataset and model else {}
+            if not (dataset and data and data.metrics.get(name) == value):
+                metrics.append(Metric(name, value, int(1000 * seconds), step, **tied))
         _log(client, run_id, "metrics", metrics)
     sent.update({(point.name, point.step): point.value for point in new})
 
