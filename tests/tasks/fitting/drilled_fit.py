@@ -88,8 +88,8 @@ class Points:
             os.truncate(journal.path, (before + journal.size()) // 2)
             die()
 
-    def _half_the_tensors(self, save: Callable[..., None], tensors: Any, path: Path) -> None:
-        save(tensors, path)
+    def _half_the_tensors(self, save: Callable[..., None], tensors: Any, path: Path, *header: Any) -> None:
+        save(tensors, path, *header)
         if self.reached("tensors"):
             os.truncate(path, path.stat().st_size // 2)
             die()
