@@ -124,7 +124,8 @@ def _size(path: Path) -> int:
 
 def facts_of(artifact: Artifact) -> dict[str, Any]:
     """Return the scalar facts of an artifact; of a fit also its options, of a file why it was set aside."""
-    facts = {name: value for name, value in artifact.facts.items() if isinstance(value, str | int | float)}
+    scalars = (str, int, float)
+    facts: dict[str, Any] = {name: value for name, value in artifact.facts.items() if isinstance(value, scalars)}
     if SET_ASIDE in artifact.facts:
         facts[SET_ASIDE] = artifact.facts[SET_ASIDE]
     if artifact.stage in FITS:

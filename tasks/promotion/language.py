@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -82,7 +83,7 @@ class LanguageModels(ModelFamily):
         self, chosen: Artifact, earlier: Artifact, scored: tuple[Scored, Scored], folders: Mapping[str, Path]
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """See `ModelFamily`; if all of the reviews are test reviews of this run, their scores are there."""
-        ours, theirs = (one.rows for one in scored)
+        ours, theirs = (cast(pl.DataFrame, one.rows) for one in scored)
         types = {name: ours.schema[name] for name in IDENTITY}
         ids = pl.read_parquet(chosen.folder / TABLE, columns=list(IDENTITY)).cast(types)  # type: ignore[arg-type]
         ours, theirs = (rows.join(ids, on=IDENTITY, how="semi") for rows in (ours, theirs))
@@ -93,8 +94,7 @@ class LanguageModels(ModelFamily):
             label, bundle = f"{who} on the champion's reviews", folders[who]
             with converted_errors(bundle):
                 tokens = tokenize(self.config, str(bundle / VOCABULARY_FILE), TEST, chosen, label)
-                rows: pl.DataFrame = score_bundle_now(self.config, bundle, tokens, label).rows
-                return rows
+                return cast(pl.DataFrame, score_bundle_now(self.config, bundle, tokens, label).rows)
 
         return scored_by("challenger"), scored_by("champion")
 
