@@ -190,8 +190,8 @@ def measure_models(
     models = sorted(fitted, key=lambda model: seconds[model.spec.name], reverse=True)
     works = [
         (
-            observe.submit(config, model, scored[model.spec.name], prepared), audit.submit(config, model, prepared),
-            write_samples.submit(config, model),
+            observe.submit(config, model, scored[model.spec.name][0].artifact, prepared),
+            audit.submit(config, model, prepared), write_samples.submit(config, model),
         )
         for model in models
     ]

@@ -21,7 +21,7 @@ from prefect import State
 from core.config.run_config import RunConfig
 from core.config.sections.data import SplitConfig
 from core.errors import EmptyInput, converted_errors
-from core.store import Artifact, Built
+from core.store import Artifact
 from corpus.ingestion.ingest import limits_of
 from corpus.reading.readers import Progress, read
 from corpus.reading.sources import source_names
@@ -104,9 +104,9 @@ def try_stages(config: RunConfig, log: StageLog) -> None:
         fitted[spec.name] = log.run(f"fit {spec.name}", _fitted, config, spec, prepared, fitted)
     for name, model in fitted.items():
         test, validation = (one.artifact for one in log.run(f"score {name}", score, config, model, prepared))
-        observed = log.run(f"observe {name}", observe, config, model, (Built(test, False),) * 2, prepared).artifact
-        audited = log.run(f"audit {name}", audit, config, model, prepared).artifact
-        samples = log.run(f"samples {name}", write_samples, config, model).artifact
+        observed = log.run(f"observe {name}", observe, config, model, test, prepared)
+        audited = log.run(f"audit {name}", audit, config, model, prepared)
+        samples = log.run(f"samples {name}", write_samples, config, model)
         check = log.run(f"check {name}", check_table, config, "predictions", test, f"predictions {name}")
         measured.append(Measured(model, test, validation, samples, observed, audited, (check,)))
     log.run("compare the models", compare, config, prepared, measured)

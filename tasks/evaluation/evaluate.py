@@ -38,7 +38,7 @@ from tasks.fitting.job import BUNDLE_FOLDER, Fitted, MeasuredModel
 from tasks.fitting.on_cluster import ClusterRun
 from tasks.limits import OpenBundle
 from tasks.progress import progress
-from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage
+from tasks.stage import MADE_ELSEWHERE, as_task_state, result_as_task_state, run_stage, stage
 from tasks.track import model_note, tracker_of
 from tracking.runs.runs import Tracker
 from tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
@@ -74,15 +74,15 @@ def score(config: RunConfig, fitted: Fitted, prepared: Prepared) -> tuple[Built,
 
 
 @stage("observe", run_name="observe {fitted.spec.name}")
-def observe(config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], prepared: Prepared) -> Built:
-    """Observe the token predictions of a scored model."""
+def observe(config: RunConfig, fitted: Fitted, scores: Artifact, prepared: Prepared) -> Artifact:
+    """Observe the token predictions of a model with these scores of the test reviews."""
     name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
     with converted_errors(name):
-        return _done(observe_bundle(config, fitted.bundle, tokens, scores[0].artifact, name))
+        return _done(observe_bundle(config, fitted.bundle, tokens, scores, name))
 
 
 @stage("audit", run_name="audit {fitted.spec.name}")
-def audit(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Built:
+def audit(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Artifact:
     """Audit what a model writes."""
     name, train = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]["train"]
     with converted_errors(name):
@@ -90,35 +90,34 @@ def audit(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Built:
 
 
 @stage("samples", run_name="samples {fitted.spec.name}")
-def write_samples(config: RunConfig, fitted: Fitted) -> Built:
+def write_samples(config: RunConfig, fitted: Fitted) -> Artifact:
     """Draw samples from a model, and its next-word suggestions."""
     with converted_errors(fitted.spec.name):
         return _done(draw_samples(config, fitted.bundle, fitted.spec.name))
 
 
-def _done(built: Built) -> Built:
+def _done(built: Built) -> Artifact:
     """Return the result of a stage that had a model open."""
     if not built.reused:
         return_freed()  # the next model does not fit into the gaps that this one left
-    return result_as_task_state(built, built)
+    return as_task_state(built)
 
 
 @stage("measure", run_name="measure {fitted.spec.name}")
 def measure(
-    config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], observed: Built, audited: Built, samples: Built
-) -> Measured:
+    config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], observed: Artifact, audited: Artifact,
+    samples: Artifact,
+) -> Measured:  # fmt: skip
     """Check the predictions and the samples of a model, and log all its figures."""
-    name, (test, validation) = fitted.spec.name, scores
+    name, test, validation = fitted.spec.name, scores[0].artifact, scores[1].artifact
     checks = (
-        check_table(config, "predictions", test.artifact, f"predictions {name}"),
-        check_table(config, "predictions", validation.artifact, f"predictions {name} validation"),
-        check_table(config, "samples", samples.artifact, f"samples {name}"),
+        check_table(config, "predictions", test, f"predictions {name}"),
+        check_table(config, "predictions", validation, f"predictions {name} validation"),
+        check_table(config, "samples", samples, f"samples {name}"),
     )
-    parts = (test, validation, samples, observed, audited)
-    artifacts = (test.artifact, validation.artifact, samples.artifact, observed.artifact, audited.artifact)
-    measured = Measured(fitted, *artifacts, checks, fresh=not test.reused)
+    measured = Measured(fitted, test, validation, samples, observed, audited, checks, fresh=not scores[0].reused)
     _log_once(tracker_of(config), measured)
-    return result_as_task_state(Built(test.artifact, all(built.reused for built in parts)), measured)
+    return measured
 
 
 def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
