@@ -147,9 +147,6 @@ def address_for_children(address: str) -> str | None:
 class RayEngine:
     """Engine that runs shards on the workers of a cluster; see `training.ngram.engine.ShardEngine`.
 
-    Args:
-        address: Address of the cluster.
-
     Raises:
         ConfigError: As `connect`.
     """

@@ -55,8 +55,6 @@ class Item:
     """Something that may be removed.
 
     Args:
-        kind: What it is, in words.
-        path: Its folder or file.
         reason: Why it is kept; "" if it goes.
         remove: Removes it, and returns False if it was used meanwhile.
     """

@@ -32,11 +32,7 @@ log = logging.getLogger(__name__)
 
 @stage(STAGE)
 def embed(config: RunConfig, prepared: Prepared) -> Built:
-    """Fit word vectors, or reuse those of the store.
-
-    Args:
-        prepared: Data with the token streams of their vocabulary.
-    """
+    """Fit word vectors, or reuse those of the store."""
     chosen = config.embedding
     tokens = prepared.tokens[chosen.vocabulary]
     stated = chosen.model_dump(mode="json", exclude={"vocabulary", "threads"})
@@ -109,10 +105,6 @@ FEW = 0.5
 
 def start_vectors(config: RunConfig, spec: Any, prepared: Prepared) -> Artifact | None:
     """Return the artifact with a row for each entry of a model's vocabulary; None for a model without vectors.
-
-    Args:
-        spec: Spec of a language model or classifier.
-        prepared: Its vocabulary, and the training text on which the coverage is measured.
 
     Raises:
         Unreadable: The file cannot be read, or changed while it was read.
@@ -187,9 +179,6 @@ def prepared_reviews(clean: Artifact, splits: Sequence[str]) -> pl.DataFrame:
 
 def reviews_of_files(config: RunConfig, files: Sequence[str]) -> pl.DataFrame:
     """Return the reviews of files; records that cannot be used are left out, with a warning.
-
-    Args:
-        files: Files, folders or globs.
 
     Raises:
         Unreadable, MissingColumn: A file cannot be read.

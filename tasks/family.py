@@ -27,11 +27,7 @@ Scored = ModelEvidence[Any]
 
 @dataclass(frozen=True)
 class Champion:
-    """Current champion, measured on the challenger's test reviews; if its bundle is lost, it has no folder.
-
-    Args:
-        data: Digest of its prepared data set.
-    """
+    """Current champion, measured on the challenger's test reviews; if its bundle is lost, it has no folder."""
 
     version: int
     scored: Scored
@@ -45,8 +41,6 @@ class ModelFamily(ABC):
     It is no dataclass: Prefect would search the fields of one for results of other tasks.
 
     Args:
-        config: Settings of the run.
-        prepared: Its data.
         evaluated: All its models, including the baseline.
         challenger: The one that is to be registered.
         drift: Whether new reviews have drifted, in a sentence.

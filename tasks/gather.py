@@ -28,12 +28,7 @@ from tracking.registry.opening import find
 
 
 class Inputs:
-    """Search for the artifact that made an input.
-
-    Args:
-        all: Returns the artifacts of a stage, the newest first.
-        find: Returns the artifact with a digest, or None.
-    """
+    """Search for the artifact that made an input."""
 
     def __init__(self, all: Callable[[str], Iterable[Artifact]], find: Callable[[str], Artifact | None]) -> None:
         self.all, self.find = all, find
@@ -135,13 +130,7 @@ def facts_of(artifact: Artifact) -> dict[str, Any]:
 
 
 def lineage_of(config: RunConfig, fit: Artifact, measured: Iterable[Artifact] = ()) -> Lineage:
-    """Return the lineage record of a fitted model.
-
-    Args:
-        config: The configuration of its run; its home folder contains the store.
-        fit: The fit's artifact.
-        measured: Artifacts with the model's scores and samples.
-    """
+    """Return the lineage record of a fitted model."""
     gathering = Gathering(config)
     key = gathering.add(fit)
     for artifact in measured:
@@ -158,11 +147,6 @@ def keep_lineage(config: RunConfig, model_uri: str, fit: Artifact, measured: Ite
     """Attach the lineage record of a fitted model to its logged model before registration, and return its root.
 
     A model that is already registered keeps its record, because its version is tagged with the root.
-
-    Args:
-        model_uri: Address of the logged model.
-        fit: The fit's artifact.
-        measured: Artifacts with what was measured about the model.
     """
     lineage = lineage_of(config, fit, measured)
     if not any(version.source == model_uri for version in registry_of(config).versions()):

@@ -50,11 +50,7 @@ DAY = 24 * HOUR
 
 
 class Holdings:
-    """The results of a store at one moment. A damaged one is listed too, without inputs.
-
-    Args:
-        root: The store's folder.
-    """
+    """The results of a store at one moment. A damaged one is listed too, without inputs."""
 
     def __init__(self, root: Path) -> None:
         self.artifacts = {(one.stage, one.digest): one for one in _results(root)}

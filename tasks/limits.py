@@ -193,19 +193,12 @@ def _own_gpus(names: Sequence[str], count: int) -> Iterator[tuple[int, ...]]:
 
 
 def device_for(config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()) -> str:
-    """Return the device of a model: "cpu" for all but networks, otherwise as `execution.device` says.
-
-    Args:
-        parts: The models that it combines, as far as they are known.
-    """
+    """Return the device of a model: "cpu" for all but networks, otherwise as `execution.device` says."""
     return chosen_device(config.execution.device) if is_neural(spec, parts) else "cpu"
 
 
 def is_neural(spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()) -> bool:
-    """Return whether a model is a network or holds one; parts as in `device_for`.
-
-    A model whose parts are not known counts as one that does: a mixture of n-gram models alone only with its parts.
-    """
+    """Return whether a model, which combines *parts*, is a network or holds one; as long as it is not known, True."""
     models: list[Any] = [spec, *parts]
     return any(hasattr(one, "training") for one in models) or any(parts_of(one) for one in models[len(models) > 1 :])
 

@@ -42,7 +42,6 @@ def progress(label: str, total: int, unit: str) -> Iterator[Report]:
     """Yield `report(done, figures, total)`; the caller may call it as often as it likes.
 
     Args:
-        label: Name of the work, shown with the bar.
         total: Amount of work in *unit*.
         unit: "reviews", "bytes" or "tokens".
     """

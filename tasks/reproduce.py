@@ -94,7 +94,6 @@ class Reproduction:
     """Reproduction of the steps of a record, in their order; `REVIEWLM_HOME` must be set to the new home folder.
 
     Args:
-        lineage: The record.
         sources: Paths of the raw files, from `find_sources`.
         bundle: Folder of the version's bundle; it contains a vocabulary that was kept from an earlier champion.
         weights: Folders of start weights, by SHA-256 of the weights.
@@ -223,8 +222,6 @@ def steps_again(
     """Reproduce the steps in order; on the same platform stop after the first step that differs.
 
     Args:
-        reproduction: The reproduction of the record.
-        make: Reproduces one step, e.g. `reproduction.make`.
         platform: Differences between the recorded platform and the current one; empty if there are none.
     """
     compared: list[StepComparison] = []

@@ -147,9 +147,7 @@ def results_of(
     """Return all results that a report of this run can show.
 
     Args:
-        evaluated: The measured models.
         promotion: Result of the gate; None if the gate was not run.
-        made: RunPlan of a run for a time budget.
     """
     winner = promotion.challenger if promotion else [*allowed_models(config, evaluated), *ranking(evaluated)][0].name
     return RunResults(

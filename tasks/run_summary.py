@@ -46,8 +46,6 @@ def summarise(
     Args:
         promotion: Result of the gate; None if the gate was not run.
         run_id: The MLflow run; its page opens while `reviewlm services start` runs.
-        report: Path of its report, empty if there is none.
-        made: Plan of a run for a time budget.
     """
     gate: dict[str, Any] = {} if promotion is None else {
         "challenger": promotion.challenger, "champion_version": promotion.champion_version,

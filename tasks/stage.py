@@ -183,11 +183,7 @@ def recorded_stages(begun: datetime | None = None) -> Iterator[RunRecord]:
 
 @contextmanager
 def step(name: str, work: str) -> Iterator[None]:
-    """Show and time one step of a run: the stages requested within this block belong to it.
-
-    Args:
-        work: What it does, for the log: "clean, split and tokenize the reviews".
-    """
+    """Show and time one step of a run: the stages requested within this block belong to it."""
     log.info("%-8s %s", name, work)
     started, token, record = time.monotonic(), _step.set(name), _record.get() or RunRecord()
     try:

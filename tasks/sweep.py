@@ -69,7 +69,6 @@ class SweepPlan:
 
     Args:
         base: The model; options that are not searched keep its values.
-        index: Position of the model in the configuration.
         space: Distribution of each searched option, by its full name.
         config: The run's configuration with only this model, so that only its inputs are prepared.
     """

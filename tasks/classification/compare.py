@@ -46,10 +46,8 @@ class Compared:
     """All classifiers of a run on the same test reviews.
 
     Args:
-        models: In the configuration's order.
         rows: `evaluation.classification.compare.classifier_rows`.
         validation: Figures on the validation reviews, by name.
-        artifact: The result of the stage.
     """
 
     models: tuple[MeasuredModel, ...]
@@ -191,8 +189,6 @@ class RegisteredAnswers(NamedTuple):
 
     Args:
         name: Registered name, version and classifier.
-        labels: Names of its labels.
-        rows: Its answers on all test reviews.
         learnt: Ids of the test reviews that it was fitted or chosen on.
         problems: Sentences about what is not known of its training data.
     """

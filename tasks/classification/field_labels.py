@@ -80,10 +80,6 @@ def label_names(config: RunConfig, labels: Artifact | None, clean: Artifact) -> 
 
     The log says how many reviews have other labels: they are left out of all figures.
 
-    Args:
-        config: Says what is predicted.
-        clean: The prepared data, whose training reviews are counted.
-
     Raises:
         InputError: The field has fewer than two such labels, or far too many different ones.
     """

@@ -109,10 +109,6 @@ def require_labelled_reviews(config: RunConfig, prepared: Prepared) -> None:
 def require_labels(config: RunConfig, labelling: Labelling, reviews: Mapping[str, pl.DataFrame]) -> None:
     """Refuse data without a training review of each label, or without any labelled validation or test review.
 
-    Args:
-        config: Says what is predicted, and how many training reviews are drawn.
-        reviews: Those of each split.
-
     Raises:
         InputError: It names the split or the label, and says what helps.
     """

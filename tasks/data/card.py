@@ -43,9 +43,6 @@ def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]], units: Mapping
 
     Only tokens of the text count: the end token of a review and the byte counted for it are left out.
 
-    Args:
-        tokens: Token streams by vocabulary and split.
-
     Returns:
         vocabulary, unit, size, split, reviews, words, tokens, tokens_per_word (fertility), bytes_per_token,
         oov_share (of tokens) and coverage (1 − oov_share).

@@ -40,12 +40,7 @@ ODD_FILE, ODD_SHOWN = "odd_reviews.parquet", 50
 
 
 class NotCompared(Exception):
-    """There was nothing to compare.
-
-    Args:
-        reason: Why.
-        level: The level at which the log says so.
-    """
+    """There was nothing to compare."""
 
     def __init__(self, reason: str, level: int = logging.INFO) -> None:
         super().__init__(reason)
@@ -59,7 +54,6 @@ def measure_drift(
     """Compare the reviews of *dataset* that are not in the champion's data with the champion's own reviews.
 
     Args:
-        parent_run_id: The MLflow run that gets the report.
         parameters: Those of the flow `drift`, which the event of newly found drift passes on to the retrain that it
             starts. None: the run retrains anyway, and the event only tells.
 
@@ -211,7 +205,6 @@ def score_texts(
     Args:
         rows: Columns review_id, text, stars, bytes, words.
         folder: For the token stream, which is removed.
-        report: Gets the number of scored reviews.
     """
     write_stream(folder, bundle.vocabulary, [rows])
     scores = score_stream(bundle, TokenStream.open(folder), report=lambda done, total: report(done))

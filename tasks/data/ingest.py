@@ -93,7 +93,6 @@ def read_file(
     A file that cannot be read has an artifact, too, which says why.
 
     Args:
-        config: Has the limits, and locates the store.
         alone: A file that cannot be read is an error.
         now: The present moment in UTC; later dates are refused.
     """
@@ -169,7 +168,6 @@ def make_data_set(
     """Return the data set built from sources that have been read.
 
     Args:
-        sources: All source files, in order.
         read: Their artifacts, by `Listed.key` of the file.
         new: Names of the sources read in this run; recorded in the run's facts only, not in the artifact.
     """

@@ -110,7 +110,6 @@ def clean_and_split(config: RunConfig, dataset: Artifact, earlier: Sequence[Arti
     """Convert texts to normal form, count bytes, draw the frozen split, and remove duplicates across splits.
 
     Args:
-        config: The sections clean, selection, duplicates and split.
         earlier: Prepared data that start weights have learnt from; no held-out review may stand in them.
 
     Raises:

@@ -127,10 +127,8 @@ def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, 
     """Measure two models on the test reviews of this configuration, and log the comparison.
 
     Args:
-        prepared: Its prepared data.
         first: Number or alias of a registered version, or the name of a model that this configuration has fitted.
         second: The other model, in the same form.
-        parent_run_id: The MLflow run that gets the comparison.
 
     Raises:
         ConfigError: There is no such version, alias or model.

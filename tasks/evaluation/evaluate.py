@@ -170,7 +170,6 @@ def _worked(
     """Return the result of a stage that does one work with a model.
 
     Args:
-        name: Name of the stage.
         function: See `ModelWork`; *named* are its further arguments.
         inputs: Digests besides that of the bundle.
         samples: Number of samples, for a work that reports how many it has drawn.
@@ -232,12 +231,7 @@ def _log_figures(tracker: Tracker, model: Measured) -> None:
 def observe_bundle(
     config: RunConfig, bundle_folder: Path, tokens: dict[str, Artifact], scores: Artifact, label: str
 ) -> Built:  # fmt: skip
-    """Return token scores, usefulness and calibration of a bundle on the observed test reviews.
-
-    Args:
-        tokens: Token streams in its vocabulary, by split.
-        scores: Scores of this bundle on the test split.
-    """
+    """Return token scores, usefulness and calibration of a bundle on the observed test reviews."""
     options = {"observed_reviews": config.evaluation.observed_reviews, "seed": config.evaluation.seed}
     named = {"options": options, "stream": str(tokens["test"].folder), "scores": str(scores.folder)}
     inputs = {"scores": scores.digest, "test": tokens["test"].digest}
@@ -250,12 +244,7 @@ OPTIONS = {"samples", "max_words", "candidates"}
 def audit_bundle(
     config: RunConfig, bundle_folder: Path, prepared: Prepared, tokens: Artifact, label: str
 ) -> Built:  # fmt: skip
-    """Return the audit of a bundle: its samples, and how these and the canaries relate to the training text.
-
-    Args:
-        prepared: The data that it was trained on.
-        tokens: The training stream in the model's vocabulary.
-    """
+    """Return the audit of a bundle: its samples, and how these and the canaries relate to the training text."""
     reference, planted = reference_of(config, prepared.clean).artifact, prepared.canaries
     text_tokens = tokens.facts["tokens"] - tokens.facts["documents"]  # without end tokens of reviews
     named = {

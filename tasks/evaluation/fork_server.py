@@ -47,9 +47,6 @@ class ModelWork(Job):
     Args:
         function: Top-level function of a module without Prefect, which would double the memory of a process. It gets
             the bundle, a `Report`, the folder and *options*, and returns equal facts in any process.
-        label: Name in messages.
-        model: Folder of the bundle.
-        options: Further arguments.
     """
 
     WORKER: ClassVar[str] = "tasks.evaluation.score_job"

@@ -40,7 +40,6 @@ class Evaluated:
     """All models of a run, measured on the same test reviews, and compared.
 
     Args:
-        models: In the configuration's order.
         table: One row per model, best first: figures, intervals, gaps to the floor, cost.
         floor: Facts of the floor, the cost of the test reviews under the grammar; None if no grammar wrote them.
         artifact: Has the intervals, differences and slices as Parquet files.

@@ -66,8 +66,6 @@ def audited(
 
     Args:
         bundle, report, work: See the module.
-        options: An `AuditConfig`.
-        reference: Folder of the audit reference.
         planted: Folder of the canaries; "": there are none.
         tokens_per_word: Tokens per word of the model's vocabulary.
     """

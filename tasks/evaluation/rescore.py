@@ -135,7 +135,6 @@ def score_reviews(
     """Return a bundle's scores of some reviews; the store keeps them under the digests of bundle and reviews.
 
     Args:
-        bundle: Opens the bundle; called only if the scores are not stored.
         reviews: Columns review_id, text, stars, bytes, words.
     """
     def make(work: Path) -> dict[str, Any]:

@@ -61,9 +61,7 @@ class FitPlan:
     """A fit: everything that determines its digest, and where it starts from.
 
     Args:
-        config: Settings of the run.
         spec: The model; of a classifier, with the labels.
-        prepared: Its data.
         parts: The fitted parts of the model by name.
         made: Word vectors and labels that it reads, by the name of the input.
         start: The weights of a warm start.
@@ -242,11 +240,7 @@ def _only_kind(spec: FittedSpec) -> str:
 
 
 def fitted_parts(spec: FittedSpec, fitted: Mapping[str, Fitted]) -> dict[str, Fitted] | None:
-    """Return the fitted parts of a model by name (most models have none); None while a part is not fitted yet.
-
-    Args:
-        fitted: The models that are already fitted, by name.
-    """
+    """Return the fitted parts of a model by name (most models have none); None while a part is not fitted yet."""
     names = parts_of(spec)
     return {name: fitted[name] for name in names} if all(name in fitted for name in names) else None
 

@@ -237,10 +237,8 @@ def failure_of(
     Args:
         work: What it did: "fit of 'lstm'".
         remedy: What to do where the process was killed, most likely for lack of memory.
-        answer: Its answer, if there was one.
         which: Its number, if several did it together.
         code: Its exit code, if it is known.
-        errors: Its standard error.
     """
     if _is_bereft(answer):
         assert answer

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from models.base import LanguageModel, ModelError
+from models.base import LanguageModel
 from models.bundles.bundle import INT8_LOSS, save_bundle
-from models.specs import ModelSpec, model_class
+from models.specs import model_class
 from models.streams import TRAINING_TEXT, TokenStream, stars_prior
 from models.tokens.vocabulary import Vocabulary
 from tasks.cluster import RayEngine
@@ -34,7 +34,7 @@ def run(job: LanguageModelJob, report: Callable[[FitProgress], None]) -> dict[st
         RayEngine(job.cluster) if job.cluster else None, job.init_weights, pace=job.pace, vectors=job.vectors,
     )  # fmt: skip
     if ranks_of_environment() > 1:
-        context = _among_others(context, spec, job.init_method)
+        context = _among_others(context, job.init_method)
     result = fit_model(spec, vocabulary, train, validation, context)
     if context.rank:
         return {}
@@ -70,16 +70,8 @@ def ranks_of_environment() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _among_others(context: FitContext, spec: ModelSpec, init_method: str) -> FitContext:
-    """Return the fit context of this rank.
-
-    Raises:
-        ModelError: kind "input": the model has no gradient to share, or this rank has no device.
-    """
-    if not hasattr(spec, "training"):
-        raise ModelError(
-            f"'{spec.name}' is of kind '{spec.kind}'; only neural models can be trained by several processes", "input"
-        )
+def _among_others(context: FitContext, init_method: str) -> FitContext:
+    """Return the fit context of this rank; ModelError of kind "input" if it has no device."""
     from training.neural.data_parallel import own_device  # imports torch
 
     rank, ranks = int(os.environ["RANK"]), ranks_of_environment()

@@ -41,7 +41,6 @@ class Fitted:
 
     Args:
         spec: Its options; of a classifier, with the labels.
-        artifact: The result of the stage that fitted it.
         run_id: The MLflow run that describes it.
         reused: The store had it.
     """
@@ -91,8 +90,6 @@ class Job(ABC):
 
     Args:
         work: Folder for what is made.
-        device: "cpu" or "cuda".
-        threads: Threads of each process.
         gpus: The GPUs that the job holds, as places among the visible ones; empty: its processes see all.
         ranks: Number of processes that do the job together.
         init_method: Address where the ranks meet ("init_method" of torch.distributed).
@@ -149,8 +146,6 @@ class FitJob(Job):
     """What the processes of any fit need to know; `work` is for checkpoints, journal and bundle.
 
     Args:
-        spec: The model.
-        vocabulary: File of the vocabulary.
         train: Folder of the token stream to fit on.
         validation: Folder of the token stream to choose by.
         facts: Facts that are stored in the bundle.

@@ -398,14 +398,10 @@ class ClusterRun:
     def _error_of(self, cause: BaseException, job: Job) -> BaseException:
         if isinstance(cause, ReviewLMError):
             return cause
-        if isinstance(cause, ImportError | AttributeError | TypeError):
-            return ConfigError(
-                f"A node of the cluster fails at the {job.DEED} of '{job.name}'", cause=str(cause),
-                where=self.config.execution.cluster, remedy="install the same commit of the project on all machines",
-            )
         return RankFailed(
             f"The {job.DEED} of '{job.name}' has failed", where=self.config.execution.cluster,
             cause=f"{type(cause).__name__}: {cause}",
+            remedy="if a name is unknown there, install the same commit of the project on all machines",
         )
 
 

@@ -191,13 +191,7 @@ def champion_vocabulary(config: RunConfig, name: str) -> Path | None:
 
 
 def warn_of_unknown(name: str, file: Path, tokens: Artifact) -> None:
-    """Say how well a champion's vocabulary fits the new training text, beside the text it was fitted on.
-
-    Args:
-        name: Name of the vocabulary in the configuration.
-        file: The champion's vocabulary file.
-        tokens: The new training text, encoded with it.
-    """
+    """Say how well a champion's vocabulary fits the new training text, beside the text it was fitted on."""
     before = json.loads((file.parent / SPEC).read_text(encoding="utf-8")).get(TRAINING_TEXT)
     unknown, tokens_per_word = tokens.facts["oov_share"], tokens.facts["fertility"]
     log.info(

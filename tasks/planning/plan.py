@@ -123,7 +123,6 @@ def expect(cost: float, train_bytes: float, baseline_bits: float) -> Expectation
     Args:
         cost: Reference seconds of the network's training; 0 if there is only the n-gram model.
         train_bytes: Bytes of the training reviews.
-        baseline_bits: The n-gram model's open bits per byte of the validation reviews.
     """
     law = measured()["law"]
     shortest, longest = law["seconds"]

@@ -145,13 +145,7 @@ def seconds_after(network: ChosenNetwork | None, data: Data, slow: float) -> flo
 
 
 def choose(data: Data, tokens_per_second: float, seconds: float) -> ChosenNetwork | None:
-    """Return the network for the time left after all else; None if the time is too short for one.
-
-    Args:
-        data: Sizes of the data.
-        tokens_per_second: Measured speed of the training of `PROBE`.
-        seconds: Time for the training.
-    """
+    """Return the network for the time left after all else; None if the time is too short for one."""
     if seconds < LEAST_SECONDS or data.train_tokens < BATCHES[0] * BPTT_LEN:
         return None
     speed = tokens_per_second * token_cost(*PROBE)  # reference seconds in a second of this machine

@@ -45,12 +45,7 @@ class Past:
 
 
 def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
-    """Search for the current test reviews in all data that a bundle's start weights were trained on.
-
-    Args:
-        clean: The current prepared data; the leak certificate compares their own splits.
-        bundle: Folder of the challenger's bundle.
-    """
+    """Search for the current test reviews in all data that a bundle's start weights were trained on."""
     past, (artifacts, problems) = _past_of(bundle), learnt_data(config, bundle)
     earlier = [digest for digest in artifacts if digest != clean.digest]
     for digest in earlier:
@@ -107,10 +102,6 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
 
     Data that this run would prepare itself are left out: the champion may be its own result. So are data whose reviews
     are all in others of the list that were compared with them.
-
-    Args:
-        config: Its models say whether they start from the champion.
-        dataset: The reviews of the run.
     """
     if not any(map(wants_champion, config.models)):
         return []

@@ -69,12 +69,7 @@ def allowed_models(config: RunConfig, evaluated: Evaluated) -> list[Measured]:
 
 
 def hopeless(config: RunConfig, prepared: Prepared, model: Measured, champion: Path | None) -> str:
-    """Return why the gate must refuse a model regardless of its test scores; empty if there is no such reason.
-
-    Args:
-        model: Candidate for the challenger.
-        champion: Folder of the champion's bundle; None if there is no champion or its bundle cannot be opened.
-    """
+    """Return why the gate must refuse a model regardless of its test scores; empty if there is no such reason."""
     policy, bundle = config.promotion, model.fitted.bundle
     reasons = [unwanted_adaptation(model.test.facts["adaptation"], policy.adaptation)]
     if not policy.allow_other_reading:
@@ -114,12 +109,7 @@ def _champion_folder(config: RunConfig) -> Path | None:
 
 
 def unfair(challenger: Path, champion: Path | None) -> str:
-    """Return why the challenger has an advantage that its figures do not pay for; empty if it has none.
-
-    Args:
-        challenger: Folder of the challenger's bundle.
-        champion: Folder of the champion's bundle; None if there is no champion or its bundle is lost.
-    """
+    """Return why the challenger has an advantage that its figures do not pay for; empty if it has none."""
     if champion is None:
         return ""
     ours, theirs = (Vocabulary.load(folder / VOCABULARY_FILE) for folder in (challenger, champion))

@@ -41,8 +41,6 @@ def gather_evidence(
     """Return the evidence about challenger and champion.
 
     Args:
-        scored: What the challenger did.
-        champion: The champion with what it did, if there is one.
         version: Number of the registered challenger; None if the challenger is the champion itself.
         champion_reviews: Result of `score_champion_reviews`.
     """
@@ -125,12 +123,7 @@ def served(config: RunConfig, fitted: Fitted, version: int | None, form: Form) -
 
 
 def family_of_run(config: RunConfig, clean: Artifact) -> Family:
-    """Return the family of a run's data.
-
-    Args:
-        config: Has the family name, or the input that the name follows from.
-        clean: The prepared data; their data set lists the source files.
-    """
+    """Return the family of a run's data."""
     dataset = store_of(config).find("ingest", clean.manifest.get("inputs", {}).get("dataset", ""))
     hashes: list[str] = []
     if dataset is not None:

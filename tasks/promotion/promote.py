@@ -90,12 +90,7 @@ def register(family: ModelFamily, champion: Champion | None) -> int | None:
 def register_fit(
     config: RunConfig, clean: Artifact, fitted: Fitted, measured: Sequence[Artifact]
 ) -> int:
-    """Register the logged model of a fit as the challenger, and return its version; a repeated call returns the same.
-
-    Args:
-        config: `promotion.model_name` is the registered model.
-        measured: Artifacts with what was measured about it, for the lineage record.
-    """
+    """Register the logged model of a fit as the challenger; return its version, the same at a repeated call."""
     registry, tracker = registry_of(config), tracker_of(config)  # `registry_of` waits until MLflow has all writes
     run_id = tracker.known_id(fitted.run_id)
     uri = tracker.tag(run_id, tag.MODEL_URI_TAG)
@@ -124,8 +119,6 @@ def decide(
     A repeated call for the same flow run decides nothing a second time.
 
     Args:
-        scored: What the challenger did.
-        champion: The champion that it is compared with; None if there is none.
         version: Version of the challenger; None if it is the champion itself.
 
     Raises:

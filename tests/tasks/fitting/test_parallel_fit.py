@@ -15,7 +15,7 @@ import pytest
 
 from core.config.run_config import RunConfig
 from core.config.sections.execution import ExecutionConfig
-from core.errors import FitError, InputError, OutOfMemory, RankFailed
+from core.errors import FitError, OutOfMemory, RankFailed
 from models.bundles.bundle import load_bundle
 from models.specs import NGramSpec, RecurrentSpec, TrainingSpec
 from tasks.fitting import fit_process
@@ -198,9 +198,3 @@ def test_no_rank_outlives_the_process_that_wanted_the_fit(data: Path, tmp_path: 
     parent.kill()
     parent.wait()
     assert psutil.wait_procs(found, timeout=20)[1] == []
-
-
-@pytest.mark.long
-def test_a_model_without_a_gradient_is_not_trained_by_several(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="kind 'ngram'; only neural models"):
-        run_job(job_of(data, tmp_path / "work", NGramSpec(order=2), ranks=2), silent)
