@@ -96,7 +96,7 @@ def predict_all(
 ) -> Compared:
     """Let every classifier answer the held-out reviews; compare them on the same reviews."""
     running = [predict.submit(config, model, prepared) for model in fitted]
-    return compare_classifiers(config, prepared, fitted, [future.result() for future in running], parent_run_id)
+    return compare_classifiers(config, prepared, [future.result() for future in running], parent_run_id)
 
 
 @flow(name="embed", persist_result=False)

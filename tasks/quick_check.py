@@ -26,7 +26,7 @@ from corpus.ingestion.ingest import limits_of
 from corpus.reading.readers import Progress, read
 from corpus.reading.sources import source_names
 from corpus.schema import COLUMNS, FIELDS, Block
-from models.specs import ModelSpec, NPLMSpec, RecurrentSpec, TrainingSpec, VocabularySpec, parts_of
+from models.specs import ModelSpec, NPLMSpec, RecurrentSpec, TrainingSpec, parts_of
 from tasks.data.card import describe_data
 from tasks.data.ingest import ingest_files
 from tasks.data.prepare import (
@@ -188,7 +188,10 @@ def tiny(config: RunConfig, sample: Path) -> RunConfig:
     changes: dict[str, Any] = {
         "source": config.source.model_copy(update={"input": (str(sample),), "fields": {}}),
         "split": SplitConfig(salt=config.split.salt, validation=SHARES, test=SHARES),
-        "vocabulary": {name: _tiny_vocabulary(spec) for name, spec in config.vocabulary.items() if name in used},
+        "vocabulary": {
+            name: replace(spec, size=min(spec.size, ENTRIES), min_count=1)
+            for name, spec in config.vocabulary.items() if name in used
+        },
         "models": models,
         "evaluation": config.evaluation.model_copy(update=EVALUATION),
         "audit": config.audit.model_copy(update={**AUDIT, "canaries": min(config.audit.canaries, 1)}),
@@ -227,7 +230,3 @@ def _short(training: TrainingSpec) -> TrainingSpec:
         training, epochs=min(training.epochs, 0.5), batch=min(training.batch, BATCH), micro_batch=None,
         bptt_len=min(training.bptt_len, WINDOW), bptt_grad_len=None, evaluations=1, start="fresh", precision="float32",
     )
-
-
-def _tiny_vocabulary(spec: VocabularySpec) -> VocabularySpec:
-    return replace(spec, size=min(spec.size, ENTRIES), min_count=1)

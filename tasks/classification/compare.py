@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.errors import ConfigError, EmptyInput, InputError, converted_errors
 from core.manifest import seconds_of
-from core.store import Artifact, Built
+from core.store import Artifact
 from corpus.splitting.split import TABLE, scan_split
 from evaluation.classification.compare import classifier_rows
 from evaluation.classification.figures import Predicted, figures
@@ -22,10 +22,10 @@ from evaluation.statistics.groups import GROUP, united
 from models.classification.bundle import load_classifier
 from tasks.classification.field_labels import labels_of_prepared
 from tasks.classification.labelling import LABELLINGS
-from tasks.classification.predict import HELD_OUT, predict_bundle, predictions_of
+from tasks.classification.predict import predict_bundle, predictions_of
 from tasks.data.documents import documents_of
 from tasks.data.prepare import Prepared
-from tasks.fitting.job import Fitted, MeasuredModel
+from tasks.fitting.job import MeasuredModel
 from tasks.promotion.ancestry import learnt_data
 from tasks.promotion.promote import Promotion
 from tasks.stage import reuse_of_this_run, run_stage, show_table, stage
@@ -66,15 +66,10 @@ class Compared:
 
 @stage("compare classifiers")
 def compare_classifiers(
-    config: RunConfig, prepared: Prepared, fitted: list[Fitted], predictions: list[dict[str, Built]],
-    parent_run_id: str,
-) -> Compared:  # fmt: skip
+    config: RunConfig, prepared: Prepared, models: Sequence[MeasuredModel], parent_run_id: str
+) -> Compared:
     """Compare the classifiers, and log their figures to their MLflow runs and to the flow's."""
-    models = tuple(
-        MeasuredModel(one, built["test"].artifact, built["validation"].artifact)
-        for one, built in zip(fitted, predictions, strict=True)
-    )
-    names = fitted[0].spec.labels
+    names = models[0].fitted.spec.labels
     baseline, drawn = config.classification.baseline, config.evaluation.bootstrap
     options = {**drawn, "names": [model.name for model in models], "baseline": baseline}
 
@@ -87,12 +82,13 @@ def compare_classifiers(
         (work / COMPARED_FILE).write_text(json.dumps(stored, indent=1), encoding="utf-8")
         return {"classifiers": len(models), "reviews": len(next(iter(test.values())))}
 
-    inputs = {f"{model.name} {split}": getattr(model, split).digest for model in models for split in HELD_OUT}
+    inputs = {f"{model.name} validation": model.validation.digest for model in models}
+    inputs |= {f"{model.name} test": model.test.digest for model in models}
     built = run_stage(
         config, "compare-classifiers", options, {**inputs, "clean": prepared.clean.digest}, make
     )
     stored = json.loads((built.artifact.folder / COMPARED_FILE).read_text(encoding="utf-8"))
-    compared = Compared(models, tuple(stored["rows"]), stored["validation"], built.artifact)
+    compared = Compared(tuple(models), tuple(stored["rows"]), stored["validation"], built.artifact)
     _log(tracker_of(config), compared, baseline, parent_run_id)
     show_table("classifiers", [_flat(row) for row in compared.rows], "Figures on the test reviews")
     return compared

@@ -17,7 +17,7 @@ from models.classification.bundle import ClassifierBundle, load_classifier
 from tasks.classification.labelling import LEFT_OUT, Labelling, labelling_of
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import bundle_digest, device_of
-from tasks.fitting.job import Fitted
+from tasks.fitting.job import Fitted, MeasuredModel
 from tasks.limits import gpu_slot, on_gpu
 from tasks.progress import progress
 from tasks.stage import result_as_task_state, run_stage, stage
@@ -27,18 +27,17 @@ SCHEMA = {
     "review_id": pl.String(), "truth": pl.Int64(), "answer": pl.Int64(), "probabilities": pl.List(pl.Float64()),
 }  # fmt: skip
 """`truth` and `answer` are numbers of labels; `probabilities` is null for a classifier that has none."""
-HELD_OUT = ("validation", "test")
 
 
 @stage("predict", run_name="predict {fitted.spec.name}")
-def predict(config: RunConfig, fitted: Fitted, prepared: Prepared) -> dict[str, Built]:
-    """Return the predictions of one fitted classifier for each held-out split."""
-    built = {
-        split: predict_bundle(config, fitted.bundle, prepared.clean, split, fitted.spec.name, prepared.labels)
-        for split in HELD_OUT
-    }
-    slowest = next((one for one in built.values() if not one.reused), built["test"])
-    return result_as_task_state(slowest, built)
+def predict(config: RunConfig, fitted: Fitted, prepared: Prepared) -> MeasuredModel:
+    """Return a fitted classifier with its predictions for each held-out split."""
+    test, validation = (
+        predict_bundle(config, fitted.bundle, prepared.clean, split, fitted.spec.name, prepared.labels)
+        for split in ("test", "validation")
+    )
+    measured = MeasuredModel(fitted, test.artifact, validation.artifact)
+    return result_as_task_state(Built(test.artifact, test.reused and validation.reused), measured)
 
 
 def predict_bundle(

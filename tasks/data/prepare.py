@@ -35,6 +35,9 @@ from training.vocabularies.learn import learn_vocabulary
 
 log = logging.getLogger(__name__)
 REPORT_FILE = "report.json"
+CHECKED = {"raw": "parts", "clean": "clean.parquet", "tokens": "", "predictions": "scores.parquet",
+           "samples": "samples.parquet"}  # fmt: skip
+"""File or folder of an artifact that each suite reads."""
 EARLIER = "earlier:"
 """How the names of the inputs begin that are data which start weights have learnt from."""
 TOKENIZED = ("review_id", "text", "stars", "bytes", "words")
@@ -72,7 +75,7 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
 
     def make(work: Path) -> dict[str, Any]:
         report = check(
-            stage, _checked_table(stage, subject), config.checks, work / "docs", label, subject.facts,
+            stage, subject.folder / CHECKED[stage], config.checks, work / "docs", label, subject.facts,
             data=f"{config.source.title} (stage {subject.stage}, digest {subject.digest})",
         )
         if report.broken:
@@ -96,13 +99,6 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
 def read_report(artifact: Artifact) -> CheckReport:
     """Return the stored report of a check, with the full path of its page."""
     return CheckReport.from_json((artifact.folder / REPORT_FILE).read_text(encoding="utf-8")).located(artifact.folder)
-
-
-def _checked_table(stage: str, subject: Artifact) -> Path:
-    """Return the file or folder that the suite of *stage* reads."""
-    names = {"raw": "parts", "clean": "clean.parquet", "tokens": "", "predictions": "scores.parquet",
-             "samples": "samples.parquet"}
-    return subject.folder / names[stage]
 
 
 @stage("clean")
