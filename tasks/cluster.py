@@ -172,11 +172,11 @@ class RayEngine:
             ModelError: As `each`.
         """
         content, run = self._ray.put(function), self._ray.remote(_run).options(num_cpus=1)
-        yield from in_order(lambda item: _Handed(self, run.remote(content, item)), items, self._room)
 
-    def _room(self) -> int:
-        """Return how many items may be in progress: two for each processor of the cluster."""
-        return 2 * max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        def room() -> int:  # how many items may be in progress
+            return 2 * max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+
+        yield from in_order(lambda item: _Handed(self, run.remote(content, item)), items, room)
 
     def _result(self, reference: Any) -> Any:
         try:

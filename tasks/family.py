@@ -100,8 +100,6 @@ class ModelFamily(ABC):
         Args:
             chosen: The reviews, as an artifact with only a test split.
             earlier: The prepared data that they are of.
-            scored: What both did on the challenger's test reviews.
-            folders: Bundles of "challenger" and "champion".
 
         Raises:
             BundleError, Damaged, InputError: They cannot be measured on them.

@@ -181,9 +181,6 @@ EARLIER_REVIEWS = "reviews"
 def find_sources(lineage: Lineage, store: Path, given: Sequence[str] = ()) -> dict[str, Path]:
     """Return the current paths of the raw files by SHA-256: the recorded path, or one of the files *given*.
 
-    Args:
-        store: Folder of the artifacts that the version was made in.
-
     Raises:
         Unreadable: A file has changed or is gone, and no given file has its bytes.
         ArtifactError: The record does not say where an input came from.

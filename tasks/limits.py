@@ -165,7 +165,6 @@ def gpu_slot(device: str, count: int = 1, here: bool = False) -> Iterator[tuple[
     GPUs there are. A thread must not ask for a second slot while it holds one.
 
     Args:
-        device: "cpu" or "cuda".
         count: Number of GPUs; all are taken together, so that two fits do not wait for each other's.
         here: This process uses them itself, so only those are taken that it sees.
     """

@@ -81,9 +81,7 @@ def labelling_of(label: str, names: Sequence[str], folder: Path | None) -> Label
     """Return the labels of reviews.
 
     Args:
-        label: Value of `classification.label`.
         names: Names of the labels in the order of their numbers, as a classifier has them.
-        folder: Folder of the stage `labels` if it is a field of the files.
 
     Raises:
         InputError: The names are not those of this value.

@@ -49,8 +49,6 @@ def predict_bundle(
     Its facts have the accuracy, and the number of reviews per second.
 
     Args:
-        config: `classification.label` says what is predicted.
-        name: Shown in the log.
         labels: Labels of *clean*, if they are read from a field of its files.
         names: Numbers are those of these labels; empty: of the bundle's own. A bundle that does not know one of them
             is wrong on its reviews.

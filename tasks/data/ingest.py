@@ -168,7 +168,6 @@ def make_data_set(
     """Return the data set built from sources that have been read.
 
     Args:
-        read: Their artifacts, by `Listed.key` of the file.
         new: Names of the sources read in this run; recorded in the run's facts only, not in the artifact.
     """
     readings = {key: SourceReading(artifact.folder) for key, artifact in read.items()}

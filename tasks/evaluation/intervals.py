@@ -42,7 +42,6 @@ class Evaluated:
     Args:
         table: One row per model, best first: figures, intervals, gaps to the floor, cost.
         floor: Facts of the floor, the cost of the test reviews under the grammar; None if no grammar wrote them.
-        artifact: Has the intervals, differences and slices as Parquet files.
     """
 
     models: tuple[Measured, ...]

@@ -33,8 +33,6 @@ def observed(
     Args:
         bundle, report, work: See the module.
         options: As in `EvaluationConfig`.
-        stream: Folder of the token stream of the test split.
-        scores: Folder of the scores of the test split.
     """
     test = TokenStream.open(Path(stream))
     reviews = drawn_reviews(test, options["observed_reviews"], options["seed"])

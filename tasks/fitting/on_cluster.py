@@ -150,12 +150,8 @@ class JobActor:
         """Do a job; return its summary, and code, libraries, machine and resources that it was done with.
 
         Args:
-            job: The job, with paths of the machine that asks.
-            code: Version of the code that is to do it.
             model: Kind of model for that version.
             inputs: Its input files, by their whole paths there.
-            so_far: Files of an earlier attempt in the work folder.
-            device: Value of `execution.device`.
             rank: The rank that runs here, if the others are on other nodes.
             meeting: Where they meet, as `meeting` of the leading one returned it.
 

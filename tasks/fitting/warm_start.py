@@ -91,7 +91,6 @@ def starting_point(config: RunConfig, spec: FittedSpec, vocabulary: Artifact, in
 
     Args:
         vocabulary: Artifact of the vocabulary of its tokens.
-        inputs: All other inputs of the fit.
     """
     if not wants_champion(spec):
         return Start()

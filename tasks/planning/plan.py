@@ -78,9 +78,6 @@ class Expectation:
     """Expected bits per byte (open) of the validation reviews, with an interval.
 
     Args:
-        bits: Middle of the interval.
-        low: Lower end.
-        high: Upper end.
         coverage: Share of the measured runs for which such an interval held, e.g. 0.8.
     """
 
@@ -137,7 +134,6 @@ class PlanRequest:
     """What a user asks for with `--minutes`.
 
     Args:
-        minutes: Time of the whole run.
         overrides: Settings given with `--set`, which win over the chosen ones.
     """
 
@@ -154,10 +150,6 @@ class RunPlan:
     """Chosen settings and what they should give.
 
     Args:
-        minutes: Time of the whole run.
-        settings: Chosen settings, `key=value`.
-        network: The network; None if there is only the n-gram model.
-        expected: Bits per byte of the validation reviews.
         tokens_per_second: Measured speed of the probe network.
         after: Seconds that are planned for all that follows the training, the start of the fit that ends it included.
         start: Measured seconds of a short training that were no updates: the start and the end of its process.

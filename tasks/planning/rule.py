@@ -59,7 +59,6 @@ class Data:
 
     Args:
         train_bytes: UTF-8 bytes of the training reviews.
-        train_tokens: Their tokens.
         held_out_tokens: Tokens of the validation and test reviews.
     """
 

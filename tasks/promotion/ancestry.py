@@ -115,11 +115,7 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
 
 
 def compared_before(config: RunConfig, clean: str) -> list[Artifact] | None:
-    """Return the data with which prepared data were compared; None if that cannot be told or done again.
-
-    Args:
-        clean: Digest of the prepared data; empty: none.
-    """
+    """Return the data with which prepared data were compared; None if that cannot be told or done again."""
     then = store_of(config).find_usable("prepare", clean) if clean else None
     if then is None:
         return None
