@@ -1,4 +1,4 @@
-"""Estimate n-gram models from counts."""
+"""Estimate n-gram models from counts; list counted n-grams."""
 
 from __future__ import annotations
 
@@ -15,3 +15,12 @@ def estimate_ngrams(
 ) -> NGramLM:
     spec = NGramSpec(order=counts.order, smoothing=smoothing, **options)
     return NGramLM(fit_tables(counts, spec, held_out).tables, smoothing not in SCORES_ONLY)
+
+
+def ngrams_of(counts: NGramCounts) -> list[list[tuple[int, ...]]]:
+    """Return the n-grams of each order, in the order of their rows."""
+    rows = [[(word,) for word in range(counts.vocabulary_size)]]
+    for entry in counts.orders[1:]:
+        pairs = zip(entry.followers.contexts().tolist(), entry.followers.word_M.tolist(), strict=True)
+        rows.append([(*rows[-1][context], word) for context, word in pairs])
+    return rows

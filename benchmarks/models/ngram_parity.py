@@ -89,7 +89,8 @@ def _difference(ours: Path, theirs: Path) -> tuple[tuple[float, float], bool]:
     first, second = (LineLM(*read_arpa(path)) for path in (ours, theirs))
     if first.words != second.words or len(first.tables.followers) != len(second.tables.followers):
         return (math.inf, math.inf), False
-    same = all(np.array_equal(a, b) for a, b in zip(first.tables.keys, second.tables.keys, strict=True))
+    orders = zip(first.tables.followers, second.tables.followers, strict=True)
+    same = all(np.array_equal(a.word_M, b.word_M) and np.array_equal(a.first_C, b.first_C) for a, b in orders)
     if not same:
         return (math.inf, math.inf), False
     a, b = first.tables, second.tables

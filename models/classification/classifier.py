@@ -60,10 +60,6 @@ class Classifier(ABC):
         """Return the scores (N, K; float64) of texts without special tokens, none of them empty."""
         raise NotImplementedError
 
-    def probabilities(self, sequences: Rows) -> np.ndarray:
-        """Return the probability of each label (N, K; float64), softmax of the scores; errors as in `scores`."""
-        return softmax(self.scores(sequences))
-
     def answers(self, scores_NK: np.ndarray) -> np.ndarray:
         """Return the number of the label with the highest score (N, int64); of equal scores the first."""
         return np.argmax(scores_NK, axis=1).astype(np.int64)

@@ -70,11 +70,6 @@ class Tables:
         """Precision of the numbers: float32 ("single") or float64 ("double")."""
         return "single" if self.logp[0].dtype == np.float32 else "double"
 
-    @property
-    def keys(self) -> tuple[np.ndarray, ...]:
-        """The sorted keys of orders 2 … N (see `models/ngram/lookup.py`), computed at every access."""
-        return tuple(followers.keys(self.vocabulary_size) for followers in self.followers)
-
     def contexts(self, order: int) -> np.ndarray:
         """Return the row, at the order below, of the context of each n-gram; (M,) int64."""
         return self.followers[order - 2].contexts()

@@ -126,10 +126,9 @@ def _only_kept(
     tables: Tables, ids: np.ndarray, masks: Sequence[np.ndarray], counts: NGramCounts, spec: NGramSpec
 ) -> tuple[Tables, np.ndarray]:
     """Return tables of the n-grams that stay, and the old id of each new id."""
-    suffix = [entry.suffix_M for entry in counts.orders[1:]]
     if spec.smoothing in KNESER_NEY or spec.smoothing in SCORES_ONLY:
-        return keep(tables, masks, suffix, counts.allocator)
-    return drop(tables, masks, suffix, counts.allocator), ids
+        return keep(tables, masks, counts.allocator)
+    return drop(tables, masks, [entry.suffix_M for entry in counts.orders[1:]], counts.allocator), ids
 
 
 def packed_tables(counts: NGramCounts, estimate: Estimate) -> Tables:

@@ -43,8 +43,6 @@ from training.ngram.counting.memory import IN_MEMORY, ArrayAllocator
 from training.ngram.smoothing.by_context import contexts_in_blocks, continuations, pieces
 from training.ngram.smoothing.kneser_ney import UNK
 
-ORPHAN = "an n-gram of order {} is kept without its context or suffix"
-
 END = 2
 """Id of the end of a document, both in text lines and in reviews."""
 
@@ -108,40 +106,25 @@ def kept_by_words(counts: NGramCounts, allowed_V: np.ndarray) -> tuple[np.ndarra
 
 
 def keep(
-    tables: Tables, masks: Sequence[np.ndarray], suffix: Sequence[np.ndarray], allocator: ArrayAllocator = IN_MEMORY
+    tables: Tables, masks: Sequence[np.ndarray], allocator: ArrayAllocator = IN_MEMORY
 ) -> tuple[Tables, np.ndarray]:
     """Remove the n-grams that are not kept; probabilities and back-off weights do not change.
 
     Ids that are not kept are removed from the vocabulary, and the other ids are renumbered in the same order.
 
     Args:
-        masks: Per order, (M,) bool.
-        suffix: Suffix rows of orders 2 … N, see `links`.
+        masks: Per order, (M,) bool; contexts, suffixes and words of kept n-grams are kept.
         allocator: Allocator of the smaller tables.
 
     Returns:
         The smaller tables, and the old id of each new id.
-
-    Raises:
-        ModelError: A kept n-gram has a context, a suffix or a word that is not kept; kind "input".
     """
     ids = np.flatnonzero(masks[0])
     new_V = np.cumsum(masks[0], dtype=np.int64) - 1
-    followers = []
-    for order, suffix_M in enumerate(suffix, start=2):
-        below = masks[order - 2]
-        for part in pieces(suffix_M):
-            kept_P = masks[order - 1][part]
-            word_P = tables.words(order)[part][kept_P]
-            if not (below.take(suffix_M[part][kept_P]).all() and masks[0].take(word_P).all()):
-                raise ModelError(ORPHAN.format(order), kind="input")
-            allocator.release()
-        followers.append(_fewer(tables.followers[order - 2], below, masks[order - 1], new_V, len(ids), allocator))
-        if followers[-1] is None:
-            raise ModelError(ORPHAN.format(order), kind="input")
-        allocator.release()
+    orders = zip(tables.followers, masks[:-1], masks[1:], strict=True)
+    followers = tuple(_fewer(*each, new_V, len(ids), allocator) for each in orders)
     smaller = Tables(
-        tuple(one for one in followers if one is not None),
+        followers,
         logp=tuple(_taken(logp, mask, allocator) for logp, mask in zip(tables.logp, masks, strict=True)),
         backoff=tuple(_taken(backoff, mask, allocator) for backoff, mask in zip(tables.backoff, masks, strict=False)),
         vocabulary_size=len(ids),
@@ -153,8 +136,8 @@ def keep(
 def _fewer(
     followers: Followers, below: np.ndarray, kept_M: np.ndarray, new_V: np.ndarray, words: int,
     allocator: ArrayAllocator,
-) -> Followers | None:
-    """Remove contexts (not *below*) and n-grams that are not kept, by blocks; None if a kept one loses its context."""
+) -> Followers:
+    """Remove contexts (not *below*) and n-grams that are not kept, by blocks."""
     rows = int(np.count_nonzero(kept_M))
     word_M = allocator.empty(rows, word_type(words))
     first_C = allocator.empty(int(np.count_nonzero(below)) + 1, row_type(rows))
@@ -162,8 +145,6 @@ def _fewer(
     for contexts in contexts_in_blocks(followers):
         span, context_P = continuations(followers, contexts)
         kept_P, below_C = kept_M[span], below[contexts]
-        if not below_C[context_P[kept_P]].all():
-            return None
         before_C = np.cumsum(np.bincount(context_P, weights=kept_P, minlength=len(below_C)).astype(np.int64))
         first_B = row + np.append(0, before_C[:-1])[below_C]
         first_C[context : context + len(first_B)] = first_B
@@ -191,20 +172,16 @@ def drop(
     """Remove the n-grams that are not kept and compute the changed back-off weights again; unigrams must stay.
 
     Args:
-        masks: Per order, (M,) bool.
-
-    Raises:
-        ModelError: A kept n-gram has a context or suffix that is not kept, or not all unigrams are kept; kind "input".
+        masks: As for `keep`; all unigrams are kept.
+        suffix: Suffix rows of orders 2 … N, see `links`.
     """
-    if not masks[0].all():
-        raise ModelError("unigrams cannot be dropped from a finished model", kind="input")
     backoff = []
     for order, suffix_M in enumerate(suffix, start=2):
         backoff.append(allocator.empty(len(tables.backoff[order - 2]), tables.backoff[order - 2].dtype))
         for contexts in contexts_in_blocks(tables.followers[order - 2]):
             backoff[-1][contexts] = _weights(tables, order, contexts, suffix_M, masks[order - 1])
             allocator.release()
-    return keep(replace(tables, backoff=tuple(backoff)), masks, suffix, allocator)[0]
+    return keep(replace(tables, backoff=tuple(backoff)), masks, allocator)[0]
 
 
 def _weights(tables: Tables, order: int, contexts: slice, suffix_M: np.ndarray, kept_M: np.ndarray) -> np.ndarray:
@@ -252,12 +229,7 @@ def prune_by_entropy(tables: Tables, threshold: float, history: Sequence[np.ndar
             pruning and Kneser–Ney smoothing"). Example: a model of order 4 of short review sentences has 715,000
             n-grams and perplexity 46.96; 180,000 n-grams chosen by the observed p(h) give 49.7, 250,000 chosen by the
             chain rule give 51.6.
-
-    Raises:
-        ModelError: The threshold is negative or not a number; kind "input".
     """
-    if not threshold >= 0:
-        raise ModelError(f"the threshold is {threshold}; it must be 0 or more", kind="input")
     if threshold == 0 or tables.order == 1:
         return tables
     masks = [np.ones(len(logp), bool) for logp in tables.logp]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from models.base import ModelError
+from models.classification.classifier import softmax
 from models.neural.labelling.rows import Rows, Sequences
 from tests.marked_cases import long_but, slow_but
 from tests.models.classification.made_reviews import MECHANISMS, OPTIONS, examples, small, texts
@@ -42,7 +43,7 @@ def test_every_kind_learns_which_words_tell_the_label(kind, fits, words):
     assert scores.shape == (200, 3)
     assert scores.dtype == np.float64
     assert (model.answers(scores) == test.targets).mean() >= 0.9
-    probabilities = model.probabilities(test.sequences)
+    probabilities = softmax(model.scores(test.sequences))
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-12)
     assert np.array_equal(probabilities.argmax(1), model.answers(scores))
 

@@ -100,6 +100,6 @@ def _words(model: NGramLM):
     tables, size = model.tables, model.vocabulary_size
     rows = [(token,) for token in range(size)]
     yield from rows
-    for keys in tables.keys:
-        rows = [(*rows[key // size], key % size) for key in keys.tolist()]
+    for followers in tables.followers:
+        rows = [(*rows[key // size], key % size) for key in followers.keys(size).tolist()]
         yield from rows

@@ -55,7 +55,7 @@ class Oracle:
         self.p, self.weight = {}, {}
         for order in range(1, tables.order + 1):
             if order > 1:
-                rows = [(*rows[key // size], key % size) for key in tables.keys[order - 2].tolist()]
+                rows = [(*rows[key // size], key % size) for key in tables.followers[order - 2].keys(size).tolist()]
             self.p |= {gram: exp(x) for gram, x in zip(rows, tables.logp[order - 1].tolist(), strict=True)}
             if order < tables.order:
                 self.weight |= dict(zip(rows, np.exp(tables.backoff[order - 1]).tolist(), strict=True))

@@ -15,7 +15,7 @@ Shapes: T tokens, V vocabulary entries.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -118,7 +118,6 @@ class OrderCounts:
         suffix_M: Row, at the order below, of the n-gram without its first word (int32; empty at order 1).
         begins_M: Whether the n-gram begins with a begin token.
         widespread_M: Whether the n-gram occurs in at least `min_documents` documents; None if this was not counted.
-        vocabulary_size: V.
     """
 
     followers: Followers | None
@@ -126,14 +125,6 @@ class OrderCounts:
     suffix_M: np.ndarray
     begins_M: np.ndarray
     widespread_M: np.ndarray | None
-    vocabulary_size: int
-
-    @property
-    def keys_M(self) -> np.ndarray:
-        """Row of the context at the order below · V + last word, ascending (int64); the id at order 1."""
-        if self.followers is None:
-            return np.arange(self.vocabulary_size, dtype=np.int64)
-        return self.followers.keys(self.vocabulary_size)
 
     def __len__(self) -> int:
         return len(self.raw_M)
@@ -180,47 +171,6 @@ class NGramCounts:
         followers = self.orders[order - 1].followers
         return np.zeros(self.vocabulary_size, np.int64) if followers is None else followers.contexts()
 
-    def words(self, order: int) -> np.ndarray:
-        """Return the token ids of every n-gram of an order; (M, order) int64."""
-        rows_M = np.arange(len(self.orders[order - 1]))
-        words_MK = np.empty((len(rows_M), order), np.int64)
-        for place in range(order - 1, 0, -1):
-            followers = self.orders[place].followers
-            assert followers is not None  # order 2 and up
-            words_MK[:, place] = followers.word_M[rows_M]
-            rows_M = followers.contexts(rows_M)
-        words_MK[:, 0] = rows_M
-        return words_MK
-
-    def row(self, ngram: Sequence[int]) -> int:
-        """Return the row of one n-gram in the table of its order, NONE if it was never seen; 0 for the empty n-gram.
-
-        Raises:
-            ModelError: The n-gram is longer than the counted order, or an id is outside the vocabulary; kind "input".
-        """
-        if len(ngram) > self.order:
-            raise ModelError(
-                f"an n-gram of {len(ngram)} tokens; this model has counts of 1 to {self.order}", kind="input"
-            )
-        if not all(0 <= word < self.vocabulary_size for word in ngram):
-            raise ModelError(f"{tuple(ngram)}: ids go from 0 to {self.vocabulary_size - 1}", kind="input")
-        row = int(ngram[0]) if len(ngram) else 0
-        for word, entry in zip(ngram[1:], self.orders[1:], strict=False):
-            if row != NONE and entry.followers is not None:
-                row = int(entry.followers.find(np.array([row]), np.array([word]))[0])
-        return row
-
-    def count(self, ngram: Sequence[int]) -> int:
-        """Return c(g), the number of occurrences of one n-gram of at least one token; 0 if it was never seen.
-
-        >>> from types import SimpleNamespace
-        >>> text = SimpleNamespace(ids=np.array([1, 3, 4, 3, 4, 2]), offsets=np.array([0, 6]))
-        >>> count_ngrams(text, order=2, vocabulary_size=5, given={1}).count((3, 4))
-        2
-        """
-        row = self.row(ngram)
-        return 0 if row == NONE else int(self.orders[len(ngram) - 1].raw_M[row])
-
 
 def count_ngrams(
     documents: Documents,
@@ -259,7 +209,7 @@ def count_ngrams(
     raw_V = occurrences(ids_T, given_V)
     most_frequent = max(int(raw_V.max(initial=0)), len(documents.offsets) - 1)  # or all begin with one token
     plan = memory_plan(order, vocabulary_size, most_frequent, allocator, threads)
-    orders = [OrderCounts(None, raw_V.astype(np.int32), np.zeros(0, np.int32), given_V, None, vocabulary_size)]
+    orders = [OrderCounts(None, raw_V.astype(np.int32), np.zeros(0, np.int32), given_V, None)]
     if order == 1:
         return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)))
     engine = engine or Threads(plan.threads)
@@ -267,7 +217,7 @@ def count_ngrams(
     text = TextInBlocks(ids_T, given_V, order, plan.windows)
     for followers, rows, suffix_M in count_windows(text, plan, engine, limit):
         widespread_M = rows.widespread_M if limit else None
-        orders.append(OrderCounts(followers, rows.raw_M, suffix_M, rows.begins_M, widespread_M, vocabulary_size))
+        orders.append(OrderCounts(followers, rows.raw_M, suffix_M, rows.begins_M, widespread_M))
     return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)), allocator)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from models.base import ModelError
 from models.tokens.special import CONTEXT_IDS
+from tests.estimated_ngrams import ngrams_of
 from tests.examples import examples
 from training.ngram.counting.counts import count_ngrams, unseen_share
 
@@ -30,8 +31,8 @@ def windows(documents: list[list[int]], order: int) -> Counter:
 def test_counts_equal_a_counter_of_windows(documents, order, stream_of):
     counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
     for k in range(1, order + 1):
-        rows = zip(counts.words(k).tolist(), counts.orders[k - 1].raw_M.tolist(), strict=True)
-        assert {tuple(gram): count for gram, count in rows if count} == windows(documents, k)
+        rows = zip(ngrams_of(counts)[k - 1], counts.orders[k - 1].raw_M.tolist(), strict=True)
+        assert {gram: count for gram, count in rows if count} == windows(documents, k)
 
 
 @examples(60)
@@ -43,8 +44,8 @@ def test_ngrams_of_enough_documents_are_those_that_a_set_of_windows_per_document
     assert counts.orders[0].widespread_M is None
     for k in range(2, order + 1):
         frequency = Counter(gram for document in documents for gram in windows([document], k))
-        words, widespread_M = counts.words(k).tolist(), counts.orders[k - 1].widespread_M
-        assert {tuple(gram) for gram, enough in zip(words, widespread_M, strict=True) if enough} == {
+        words, widespread_M = ngrams_of(counts)[k - 1], counts.orders[k - 1].widespread_M
+        assert {gram for gram, enough in zip(words, widespread_M, strict=True) if enough} == {
             gram for gram, number in frequency.items() if number >= least
         }
         assert counts.orders[k - 1].raw_M.tolist() == count_ngrams(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from course.maximum_likelihood import count_of
 from training.ngram.counting.counts import count_ngrams
 from training.ngram.lines.line_lm import LineLM
 from training.ngram.lines.text_corpus import BEGIN, END, GIVEN_OF_LINES, LineCorpus
@@ -40,7 +41,7 @@ def as_arpa(model: LineLM) -> dict[tuple[str, ...], tuple[float, float]]:
     entries, ngrams = {}, [(token,) for token in range(model.vocabulary_size)]
     for order in range(1, model.order + 1):
         if order > 1:
-            keys = model.tables.keys[order - 2].tolist()
+            keys = model.tables.followers[order - 2].keys(model.vocabulary_size).tolist()
             ngrams = [(*ngrams[key // model.vocabulary_size], key % model.vocabulary_size) for key in keys]
         logp = model.tables.logp[order - 1] / LN10
         backoff = model.tables.backoff[order - 1] / LN10 if order < model.order else np.zeros(len(logp))
@@ -143,7 +144,7 @@ def test_texts_are_read_as_the_table_of_differences_in_the_documentation_says(tm
     assert corpus.words[3:] == ("a\x0bb", "a\x0cb", "a", "b", "\ufffd\ufffd", "b\ufffd")
     assert (len(corpus), (corpus.ids == END).sum()) == (3, 3)  # lmplz counts two
     counts = count_ngrams(corpus, 2, len(corpus.words), GIVEN_OF_LINES)
-    assert counts.count((corpus.words.index("a"), END)) == 1
+    assert count_of(counts, (corpus.words.index("a"), END)) == 1
     table = (Path(__file__).parents[4] / "docs/concepts/models/ngram.md").read_text(encoding="utf-8")
     assert all(f"| {row} |" in table for row in ("a last line without its newline", "`\\v` and `\\f`", "NUL"))
 

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from course.maximum_likelihood import MaximumLikelihood
+from course.maximum_likelihood import MaximumLikelihood, count_of
 from models.base import ModelError
 from models.specs import NGramSpec
 from models.tokens.special import CONTEXT_IDS
-from tests.estimated_ngrams import estimate_ngrams
+from tests.estimated_ngrams import estimate_ngrams, ngrams_of
 from training.context import FitContext
 from training.fit import fit_model
 from training.ngram.counting.counts import count_ngrams
@@ -32,7 +32,7 @@ def test_the_worked_example_of_the_lecture_1000_400_100(stream_of):
     followers = [BOOKS] * 400 + [EXAMS] * 100 + [MINDS] * 500
     model = model_of([[1, 3, STUDENTS, OPENED, THEIR, word, 2] for word in followers], 4, stream_of)
     context = (STUDENTS, OPENED, THEIR)
-    assert model.counts.count(context) == 1000
+    assert count_of(model.counts, context) == 1000
     assert model.probability(BOOKS, context) == Fraction(4, 10)
     assert model.probability(EXAMS, context) == Fraction(1, 10)
     assert model.probability(STUDENTS, context) == 0
@@ -40,11 +40,13 @@ def test_the_worked_example_of_the_lecture_1000_400_100(stream_of):
 
 def test_a_trigram_is_the_ratio_of_its_count_and_its_context_s(stream_of, reviews_of):
     model = model_of(reviews_of(80, V, 5), 3, stream_of)
-    words = model.counts.words(3).tolist()
+    words = ngrams_of(model.counts)[2]
     assert len(words) > 50
     for u, v, w in words:
         if u not in CONTEXT_IDS:
-            assert model.probability(w, (u, v)) == Fraction(model.counts.count((u, v, w)), model.counts.count((u, v)))
+            assert model.probability(w, (u, v)) == Fraction(
+                count_of(model.counts, (u, v, w)), count_of(model.counts, (u, v))
+            )
 
 
 def test_all_sentences_up_to_a_length_and_the_unfinished_mass_sum_to_one(stream_of):
