@@ -60,8 +60,6 @@ class CacheSpec:
         part: Name of the static model, which comes before this model in the configuration.
         order: Longest n-gram that the cache counts; 1 is the unigram cache.
         window: Number of tokens that the cache remembers.
-        across: True keeps the cache at the begin of a document, if one stream has several; False empties it there.
-            Evaluation starts every review from a fresh state in both cases.
     """
 
     kind: Literal["cache"] = "cache"
@@ -70,7 +68,6 @@ class CacheSpec:
     part: str = "kn5"
     order: Annotated[Whole, Field(ge=1, le=6)] = 2
     window: Annotated[Whole, Field(ge=1, le=10_000_000)] = 500
-    across: bool = False
 
     def __post_init__(self) -> None:
         require(self.name != self.part, "part", self.part, "another model than itself")
@@ -103,9 +100,6 @@ class NeuralCacheSpec:
         part: Name of the static neural model, which comes before it in the configuration.
         thetas: Candidates for θ: 0 counts words; larger values (up to 1e6) weight similar contexts more.
         windows: Candidates for the number of tokens to look back at. The best pair on held-out text is used.
-        across: Remember across the beginning of a document, where one stream holds several; then the parameters are
-            also chosen on the held-out text as one continuous stream. False empties the memory there. Evaluation starts
-            every review from a fresh state either way.
     """
 
     kind: Literal["neural_cache"] = "neural_cache"
@@ -114,7 +108,6 @@ class NeuralCacheSpec:
     part: str = "lstm"
     thetas: Annotated[tuple[Theta, ...], NotEmpty, Different] = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
     windows: Annotated[tuple[Window, ...], NotEmpty, Different] = (100, 500, 2000)
-    across: bool = False
 
     def __post_init__(self) -> None:
         require(self.name != self.part, "part", self.part, "another model than itself")

@@ -158,7 +158,7 @@ def of_continuous(
     valid, test = lines.stream("valid"), lines.stream("test")
     parts = [Part("static", model.spec, model) for model in models]
     rows["one continuous stream, static"] = perplexities(models, test)
-    cached = [tuned_neural_cache(NeuralCacheSpec(across=True), part, valid).model for part in parts]
+    cached = [tuned_neural_cache(NeuralCacheSpec(), part, valid).model for part in parts]
     rows["one continuous stream, continuous cache"] = perplexities(cached, test)
     reached = max(value for name, value in rows["weights fixed, test"].items() if name != MEAN)
     return rows, Ratio(round(recipe.goal / reached, 3), 1.0, f"test perplexity {recipe.goal} of one network")

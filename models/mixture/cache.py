@@ -7,7 +7,7 @@
 
 So each p_k sums to 1, and p too. A cache of three words knows less than a cache of three hundred. So λ depends on the
 number of remembered tokens: one set of weights for each range of `RANGES`, tuned by EM on held-out text. Given tokens
-(begin, stars) are not remembered, and the begin of a document empties the cache unless the spec sets `across`.
+(begin, stars) are not remembered, and the begin of a document empties the cache.
 
 This model adapts to the text that it is measured on. So its figures are shown under their own name, next to the static
 model's figures, and never replace them.
@@ -182,8 +182,6 @@ class CacheLM:
 
     def _since(self, ids_BL: np.ndarray) -> np.ndarray:
         """Return for each position the first position that it may remember: the begin of its document."""
-        if self.spec.across:
-            return np.zeros(ids_BL.shape, np.int64)
         return np.maximum.accumulate(np.where(ids_BL == BOS, np.arange(ids_BL.shape[1]), 0), axis=1)
 
     def _after(self, ids_BL: np.ndarray) -> np.ndarray:

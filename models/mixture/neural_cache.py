@@ -11,7 +11,7 @@ it is the unigram cache of `cache.py`. As in that cache, λ depends on the numbe
 EM. θ and n are the pair of candidates that makes held-out text most probable.
 
 The features are those that the network's output layer reads. The network itself does not change. Given tokens (begin,
-stars) are not remembered; the beginning of a document empties the memory unless the spec says "across". A stream's
+stars) are not remembered; the beginning of a document empties the memory. A stream's
 state takes n · E numbers at most, and no more than it has read.
 
 Shapes: see `models/base.py`; at most K tokens remembered, L = K + T.
@@ -62,7 +62,7 @@ class NeuralCacheLM(CacheLM):
     """A static neural model with a continuous cache on top.
 
     Args:
-        spec: Candidates, and whether the cache goes on across documents.
+        spec: Candidates.
         part: The static model with its spec.
         weights_RP: 1 − λ and λ for each range of tokens remembered; see `models/mixture/cache.py`.
         theta: θ.

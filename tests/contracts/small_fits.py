@@ -48,9 +48,9 @@ SPECS = {
     "mixture": MixtureSpec(parts=("ngram-1", "lstm")),
     "mixture-gated": MixtureSpec(parts=("ngram-3", "nplm", "ngram-1"), method="gated"),
     "cache": CacheSpec(part="ngram-3", order=2, window=20),
-    "cache-across": CacheSpec(part="mixture", order=3, window=25, across=True),
+    "cache-of-mixture": CacheSpec(part="mixture", order=3, window=25),
     "neural-cache": NeuralCacheSpec(part="lstm", thetas=(0.0, 0.5, 2.0), windows=(5, 20)),
-    "neural-cache-across": NeuralCacheSpec(part="nplm", thetas=(0.3,), windows=(25,), across=True),
+    "neural-cache-nplm": NeuralCacheSpec(part="nplm", thetas=(0.3,), windows=(25,)),
 }
 WINDOW = {"ngram-1": 0, "ngram-3": 2, "ngram-kn": 2, "nplm": 2, "nplm-two-level": 3, "table": 1}
 WINDOW |= {"mixture-gated": 2}

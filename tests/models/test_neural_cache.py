@@ -34,20 +34,20 @@ def part(request):
     return exact(request.param)
 
 
-def cached(part, share=LAMBDA, theta=0.4, window=7, across=False):
+def cached(part, share=LAMBDA, theta=0.4, window=7):
     weights_RP = np.tile([1 - share, share], (len(RANGES) + 1, 1))
-    return NeuralCacheLM(NeuralCacheSpec(across=across), part, weights_RP, theta, window)
+    return NeuralCacheLM(NeuralCacheSpec(), part, weights_RP, theta, window)
 
 
-def by_hand(part, ids, theta, window, across):
+def by_hand(part, ids, theta, window):
     """p_cache of each token of one stream (None: nothing is remembered), a token and a memory at a time."""
     _, features_1TE, _ = part.model.read(ids[None], part.model.start(1))
     h = features_1TE[0].numpy()
     found = []
     for t, token in enumerate(ids):
-        begins = [i for i in range(t) if ids[i] == BOS and not across]
+        begins = [i for i in range(t) if ids[i] == BOS]
         memory = [i for i in range(max(0, t - window), t) if i >= max(begins, default=0) and ids[i] not in GIVEN_IDS]
-        if ids[t] == BOS and not across:
+        if ids[t] == BOS:
             memory = []
         weights = {i: np.exp(theta * float(h[t] @ h[i])) for i in memory}
         same = sum(weight for i, weight in weights.items() if ids[i] == token)
@@ -55,13 +55,13 @@ def by_hand(part, ids, theta, window, across):
     return found
 
 
-@pytest.mark.parametrize(("theta", "window", "across"), [(0.4, 7, False), (0.0, 3, True), (2.0, 100, True)])
-def test_the_cache_is_the_formula(part, theta, window, across):
-    model = cached(part, theta=theta, window=window, across=across)
+@pytest.mark.parametrize(("theta", "window"), [(0.4, 7), (0.0, 3), (2.0, 100)])
+def test_the_cache_is_the_formula(part, theta, window):
+    model = cached(part, theta=theta, window=window)
     nats_BT, _ = model.score(TEXT, model.start(len(TEXT)))
     static_BT, _ = part.model.score(TEXT, part.model.start(len(TEXT)))
     for ids, nats_T, static_T in zip(TEXT, nats_BT, static_BT, strict=True):
-        for t, p_cache in enumerate(by_hand(part, ids, theta, window, across)):
+        for t, p_cache in enumerate(by_hand(part, ids, theta, window)):
             if ids[t] in GIVEN_IDS:
                 assert nats_T[t] == 0
                 continue
@@ -95,16 +95,15 @@ def repeating(count=25, seed=0):
     return Stream([np.array([BOS, 5, *draw.choice(draw.integers(9, V, 3), 30), 2]) for _ in range(count)])
 
 
-@pytest.mark.parametrize("across", [False, True])
-def test_the_best_pair_of_candidates_is_taken(across):
+def test_the_best_pair_of_candidates_is_taken():
     part, held = exact("lstm"), repeating()
-    spec = NeuralCacheSpec(thetas=(0.0, 0.3, 3.0), windows=(2, 40), across=across)
+    spec = NeuralCacheSpec(thetas=(0.0, 0.3, 3.0), windows=(2, 40))
     found = tuned_neural_cache(spec, part, held)
     assert found.summary["validation/perplexity"] < 0.7 * found.summary["validation/perplexity_static"]
     pairs = {}
     for theta in spec.thetas:
         for window in spec.windows:
-            one = NeuralCacheSpec(thetas=(theta,), windows=(window,), across=across)
+            one = NeuralCacheSpec(thetas=(theta,), windows=(window,))
             pairs[theta, window] = tuned_neural_cache(one, part, held).summary["validation/nats"]
     chosen = found.model.theta, found.model.window
     assert chosen == (found.summary["theta"], found.summary["window"])

@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.base import ModelError
 from models.mixture.cache import LEAST_STATIC, RANGES, CacheLM, range_of
 from models.mixture.neural_cache import NeuralCacheLM, cache_nats
 from models.mixture.parts import Part
 from models.mixture.weights import mixed_nats
 from models.specs import CacheSpec, NeuralCacheSpec
-from models.tokens.special import CONTEXT_IDS
 from training.context import FitContext, FitResult
 from training.mixture.tuning import (
-    NO_TOKEN,
     ROUNDS,
     TUNING_TOKENS,
     TuningBatch,
@@ -31,12 +28,6 @@ if TYPE_CHECKING:
     from models.streams import TokenStream
     from models.tokens.vocabulary import Vocabulary
 
-SHORTEST = 4_000
-"""Least tokens of a lane, so that its beginning, where little is remembered, has little weight."""
-LANES = 16
-"""Continuous streams side by side on which the parameters are chosen if memory goes on across documents: the matrix
-products of a recurrent network are several times faster for many streams than for one.
-"""
 HALVINGS = 24
 """Halvings of the range of λ when pairs of θ and n are compared: to 1e-7."""
 LARGEST = 700.0
@@ -141,7 +132,7 @@ def _candidates(model: NeuralCacheLM, validation: TokenStream) -> Iterator[tuple
     assert isinstance(model.spec, NeuralCacheSpec)
     thetas, windows = model.spec.thetas, sorted(model.spec.windows)
     static, cache, number = [], [], []
-    for batch in held_out(validation, TUNING_TOKENS, model.spec.across):
+    for batch in batches(validation, TUNING_TOKENS):
         state = model.start(len(batch.ids_BT))
         static_BT, before_BTE, _ = model.network_model.read(batch.ids_BT, state.part)
         memory = model._memory(batch.ids_BT, before_BTE, state)
@@ -167,26 +158,3 @@ def mixed_with_one_weight(nats_TP: np.ndarray) -> float:
         rising = float((gain_T / (1 + middle * gain_T)).mean()) > 0
         low, high = (middle, high) if rising else (low, middle)
     return float(nats_TP[:, 0].mean() - np.log1p(low * gain_T).mean())
-
-
-def held_out(stream: TokenStream, limit: int, continuous: bool) -> Iterator[TuningBatch]:
-    """Yield about *limit* held-out tokens: whole reviews side by side, or the start of the text as `LANES` streams.
-
-    Args:
-        stream: Held-out text.
-        limit: For continuous streams, most tokens, given ones included; for whole reviews, approximate number.
-        continuous: Ignore the borders of documents.
-
-    Raises:
-        ModelError: kind "input": there is no token to predict.
-    """
-    if not continuous:
-        yield from batches(stream, limit)
-        return
-    ids = np.asarray(stream.ids[:limit], np.int64)
-    count = max(1, min(LANES, len(ids) // SHORTEST))
-    ids_BT = ids[: len(ids) // count * count].reshape(count, -1)
-    scored_BT = ~np.isin(ids_BT, sorted(CONTEXT_IDS))
-    if not scored_BT.any():
-        raise ModelError(NO_TOKEN, "input")
-    yield TuningBatch(ids_BT, scored_BT)

@@ -16,7 +16,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -128,10 +128,24 @@ def tune_weights(
     Raises:
         ModelError: kind "input": there is no held-out token; kind "diverged": the tuned numbers are not finite.
     """
-    tune = {"linear": _linear, "gated": _gated}[spec.method]
-    weighting, figures = tune(spec, parts, validation)
+    gated = ContextWeights.untrained(parts) if spec.method == "gated" else None
+    nats_TP, features_TF = _evidence(parts, validation, gated)
+    weights_P, rounds = em(nats_TP)
+    fixed = Fixed(weights_P)
+    figures = {"tokens": float(len(nats_TP))} | _named("validation/perplexity_of", parts, np.exp(nats_TP.mean(0)))
+    if gated is None:
+        weighting: Weighting = fixed
+        log_weights, most = fixed.log_weights_P, ROUNDS
+        figures |= _named("weight", parts, weights_P)
+    else:
+        weighting, rounds = fit_context_weights(gated, nats_TP, features_TF, weights_P, RIDGE)
+        log_weights, most = weighting.log_weights(features_TF), STEPS
+        figures |= _named("mean_weight", parts, np.exp(log_weights).mean(0))
+        figures["validation/perplexity_linear"] = float(np.exp(mixed_nats(nats_TP, fixed.log_weights_P).mean()))
     _require_finite(weighting, parts)
-    return weighting, {**figures, "validation/perplexity": float(np.exp(figures["validation/nats"]))}
+    nats = float(mixed_nats(nats_TP, log_weights).mean())
+    figures |= {"validation/nats": nats, "validation/perplexity": float(np.exp(nats))}
+    return weighting, figures | {"rounds": float(rounds), "converged": float(rounds < most)}
 
 
 def _require_finite(weighting: Weighting, parts: Sequence[Part]) -> None:
@@ -143,57 +157,20 @@ def _require_finite(weighting: Weighting, parts: Sequence[Part]) -> None:
         raise ModelError(f"the weights of the mixture of {names} are not finite", "diverged") from error
 
 
-class _Evidence(NamedTuple):
-    """The values of T held-out tokens: −log p_i, and the features of context weights."""
-
-    nats_TP: np.ndarray
-    features_TF: np.ndarray
-
-
 def _evidence(
-    parts: Sequence[Part], validation: TokenStream, tokens: int, weighting: ContextWeights | None = None
-) -> _Evidence:
-    """Read about *tokens* held-out tokens; without *weighting* there are no features."""
+    parts: Sequence[Part], validation: TokenStream, weighting: ContextWeights | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return −log p_i of the tuning tokens (T, P), and the features of context weights (T, F); else there are none."""
     models, rows = [part.model for part in parts], []
-    for batch in batches(validation, tokens):
+    for batch in batches(validation, TUNING_TOKENS):
         nats_TP = token_nats(models, batch)
         features_TF = np.zeros((len(nats_TP), 0))
         if weighting:
             states = tuple(model.start(len(batch.ids_BT)) for model in models)
             features_TF = weighting.features(batch.ids_BT, states)[batch.scored_BT]
         rows.append((nats_TP, features_TF))
-    return _Evidence(*(np.concatenate(column) for column in zip(*rows, strict=True)))
-
-
-def _linear(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream) -> tuple[Weighting, dict[str, float]]:
-    evidence = _evidence(parts, validation, TUNING_TOKENS)
-    weights_P, rounds = em(evidence.nats_TP)
-    fixed = Fixed(weights_P)
-    figures = _figures(parts, evidence, fixed.log_weights_P) | _rounds(rounds, ROUNDS)
-    return fixed, figures | _named("weight", parts, weights_P)
-
-
-def _gated(spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream) -> tuple[Weighting, dict[str, float]]:
-    weighting = ContextWeights.untrained(parts)
-    evidence = _evidence(parts, validation, TUNING_TOKENS, weighting)
-    weights_P, _ = em(evidence.nats_TP)
-    weighting, rounds = fit_context_weights(weighting, evidence.nats_TP, evidence.features_TF, weights_P, RIDGE)
-    log_weights_TP = weighting.log_weights(evidence.features_TF)
-    fixed = float(mixed_nats(evidence.nats_TP, Fixed(weights_P).log_weights_P).mean())
-    figures = _figures(parts, evidence, log_weights_TP) | _rounds(rounds, STEPS)
-    figures["validation/perplexity_linear"] = float(np.exp(fixed))
-    return weighting, figures | _named("mean_weight", parts, np.exp(log_weights_TP).mean(0))
-
-
-def _figures(parts: Sequence[Part], evidence: _Evidence, log_weights: np.ndarray) -> dict[str, float]:
-    """Return the figures of a mixture with these log λ: one set for all tokens (P,), or one per token (T, P)."""
-    nats_T = mixed_nats(evidence.nats_TP, log_weights)
-    figures = {"tokens": float(len(nats_T)), "validation/nats": float(nats_T.mean())}
-    return figures | _named("validation/perplexity_of", parts, np.exp(evidence.nats_TP.mean(0)))
-
-
-def _rounds(rounds: int, most: int) -> dict[str, float]:
-    return {"rounds": float(rounds), "converged": float(rounds < most)}
+    nats, features = zip(*rows, strict=True)
+    return np.concatenate(nats), np.concatenate(features)
 
 
 def _named(what: str, parts: Sequence[Part], values_P: np.ndarray) -> dict[str, float]:
