@@ -74,15 +74,11 @@ class MixtureLM:
 
     def step(self, ids_B: np.ndarray, state: MixtureState) -> tuple[torch.Tensor, MixtureState]:
         """Read one token of each stream; see `LanguageModel.step`. Cost: the parts' steps plus O(V)."""
-        distributions, states = self._stepped(ids_B, state)
-        log_weight_PB = torch.from_numpy(self.weighting.following(states).T.copy()).to(distributions[0])
-        return log_sum_of(distributions, log_weight_PB), MixtureState(states)
-
-    def _stepped(self, ids_B: np.ndarray, state: MixtureState) -> tuple[list[torch.Tensor], tuple[Any, ...]]:
-        """Return the parts' distributions of the next token (B, V), on one device, and their states."""
         pairs = [model.step(ids_B, part) for model, part in zip(self.models, state.parts, strict=True)]
         device = next((logp_BV.device for logp_BV, _ in pairs if logp_BV.device.type != "cpu"), torch.device("cpu"))
-        return [logp_BV.to(device) for logp_BV, _ in pairs], tuple(after for _, after in pairs)
+        distributions, states = [logp_BV.to(device) for logp_BV, _ in pairs], tuple(after for _, after in pairs)
+        log_weight_PB = torch.from_numpy(self.weighting.following(states).T.copy()).to(distributions[0])
+        return log_sum_of(distributions, log_weight_PB), MixtureState(states)
 
     def advance(self, ids_BT: np.ndarray, state: MixtureState) -> MixtureState:
         """Read T tokens of each stream without scoring them."""
@@ -91,17 +87,16 @@ class MixtureLM:
 
     def score(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, MixtureState]:
         """Read T tokens of each stream; see `LanguageModel.score`. Cost: the parts' scores."""
-        pairs = zip(self.models, state.parts, strict=True)
-        return self.mixed(ids_BT, state, [model.score(ids_BT, part) for model, part in pairs])
-
-    def mixed(
-        self, ids_BT: np.ndarray, state: MixtureState, scored: Sequence[tuple[np.ndarray, Any]]
-    ) -> tuple[np.ndarray, MixtureState]:
-        """Return what `score` does, from what the `score` of each part gave."""
-        nats_BTP = np.stack([nats_BT for nats_BT, _ in scored], -1)
-        nats_BT = mixed_nats(nats_BTP, self.weighting.before(ids_BT, state.parts))
+        nats_BTP, log_weights_BTP, after = self._components(ids_BT, state)
+        nats_BT = mixed_nats(nats_BTP, log_weights_BTP)
         nats_BT[np.isin(ids_BT, sorted(CONTEXT_IDS))] = 0.0
-        return nats_BT, MixtureState(tuple(after for _, after in scored))
+        return nats_BT, after
+
+    def _components(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, np.ndarray, MixtureState]:
+        """Return −log p_i and log λ_i of each token (B, T, P), and the state after them."""
+        pairs = [model.score(ids_BT, part) for model, part in zip(self.models, state.parts, strict=True)]
+        nats_BTP = np.stack([nats_BT for nats_BT, _ in pairs], -1)
+        return nats_BTP, self.weighting.before(ids_BT, state.parts), MixtureState(tuple(after for _, after in pairs))
 
     @property
     def in_bulk(self) -> bool:
@@ -129,11 +124,8 @@ class MixtureLM:
 
     def attribute(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[Attribution, MixtureState]:
         """Score tokens and return the contribution of each part to each; see `mixture/weights.py`."""
-        pairs = [model.score(ids_BT, part) for model, part in zip(self.models, state.parts, strict=True)]
-        nats_BTP = np.stack([nats_BT for nats_BT, _ in pairs], -1)
-        log_weights_BTP = self.weighting.before(ids_BT, state.parts)
+        nats_BTP, log_weights_BTP, after = self._components(ids_BT, state)
         given_BT = np.isin(ids_BT, sorted(CONTEXT_IDS))
-        after = MixtureState(tuple(after for _, after in pairs))
         return attribution_of(self.names, nats_BTP, log_weights_BTP, given_BT), after
 
     def save(self, folder: Path) -> None:

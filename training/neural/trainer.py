@@ -181,38 +181,27 @@ log = logging.getLogger(__name__)
 
 
 class BestWeights(Callback):
-    """Keep the best weights (averaged ones if there is an average), and leave them in the network at the end."""
+    """Keep the best weights (averaged ones if there is an average), and leave them in the network at the end.
+
+    Weights that are not the best lower the rate of the schedule "plateau", and may start the average of "nt_asgd".
+    """
 
     def on_validation(self, measured: ValidationResult) -> None:
         """Keep the weights if they are the best so far."""
+        state, metrics = self.state, self.state.metrics
         if measured.improved:
-            with self.state.averaged():
-                self.state.best = network_tensors(self.state.network)
-            metrics = self.state.metrics
+            with state.averaged():
+                state.best = network_tensors(state.network)
             metrics.best_nats, metrics.best_tokens = measured.nats, metrics.tokens
+        elif state.training.schedule == "plateau":
+            metrics.plateau *= PLATEAU_FACTOR
+        if state.trigger is not None and state.trigger.observe(measured.nats):
+            log.info("the validation loss no longer improves: averaging the weights from here on")
 
     def on_end(self) -> None:
         """Put the best weights into the network, which is in evaluation mode from here on."""
         fill_network(self.state.network, self.state.best)
         self.state.network.eval()
-
-
-class Plateau(Callback):
-    """Lower the learning rate of the schedule "plateau" after an evaluation without improvement."""
-
-    def on_validation(self, measured: ValidationResult) -> None:
-        """Multiply the rate by `PLATEAU_FACTOR` unless the evaluation is the best so far."""
-        if self.state.training.schedule == "plateau" and not measured.improved:
-            self.state.metrics.plateau *= PLATEAU_FACTOR
-
-
-class StartAveraging(Callback):
-    """Start the average of "nt_asgd" when validation no longer improves; see `NonMonotonicTrigger`."""
-
-    def on_validation(self, measured: ValidationResult) -> None:
-        """Show the measurement to the trigger."""
-        if self.state.trigger is not None and self.state.trigger.observe(measured.nats):
-            log.info("the validation loss no longer improves: averaging the weights from here on")
 
 
 FINAL_TOKENS = 2_000_000
@@ -287,8 +276,6 @@ def _callbacks(
     pacing = Pacing(state, plan, context.pace) if context.pace else None
     return (
         BestWeights(state),
-        Plateau(state),
-        StartAveraging(state),
         curves,
         checkpointing,
         BackOff(state, checkpointing),

@@ -29,7 +29,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...base import ModelError
 from ...neural import network
 from ..layers.cells import CELLS
 from ..layers.dropout import Dropout
@@ -50,9 +49,6 @@ class SequenceEncoder(nn.Module):
         dropout: On the outputs of all layers except the last, while training; in [0, 1).
         bidirectional: Also read from the end; the outputs then have 2 H entries.
         options: Further options of `make_layer`.
-
-    Raises:
-        ModelError: kind "input": the dropout is out of range.
 
     Attributes:
         layers: L layers that read from the beginning, with the names and shapes of a recurrent language model's.
@@ -166,12 +162,7 @@ class LabellingNetwork(nn.Module):
         return self.head.weight.device
 
     def forward(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """Return the features that enter the head (N, F).
-
-        Raises:
-            ModelError: kind "input": no sequence, or not one length between 1 and T for each.
-        """
-        require_lengths(ids_BT, lengths_B)
+        """Return the features that enter the head (N, F)."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bf16()):
             features_NF = self._features(ids_BT, lengths_B)
         dropped_NF: Tensor = self.dropout(features_NF.to(self.head.weight.dtype))
@@ -194,20 +185,3 @@ def empty_network(spec: LabellingOptions, entries: int) -> LabellingNetwork:
     """Return a network whose weights are filled in later; the random stream does not change."""
     with torch.random.fork_rng(devices=[]):
         return LabellingNetwork(spec, entries, np.zeros(0, np.int64))
-
-
-def require_lengths(ids_BT: Tensor, lengths_B: Tensor) -> None:
-    """Refuse a batch of no sequences, or lengths that are not between 1 and T.
-
-    On a GPU the lengths are not read, because the host would wait for them; `Sequences.batch` makes no others.
-
-    Raises:
-        ModelError: kind "input".
-    """
-    if ids_BT.ndim != 2 or not ids_BT.numel():
-        raise ModelError(f"ids are {tuple(ids_BT.shape)}; one row for each of 1 or more sequences is needed", "input")
-    batch, positions = ids_BT.shape
-    readable = not lengths_B.is_cuda
-    if lengths_B.shape != (batch,) or (readable and (lengths_B.min() < 1 or lengths_B.max() > positions)):
-        needed = f"{batch} of them are needed, each between 1 and {positions}"
-        raise ModelError(f"lengths are {lengths_B.tolist()}; {needed}", "input")

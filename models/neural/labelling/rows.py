@@ -132,13 +132,7 @@ class Sequences(Rows):
         return Sequences(self.ids_of(rows_B), np.concatenate([[0], np.cumsum(self.lengths[rows_B])]))
 
     def batch(self, rows_B: np.ndarray) -> LabelledBatch:
-        """Return the chosen sequences side by side, in the order given; a row may be chosen more than once.
-
-        Raises:
-            ModelError: kind "input": none is chosen.
-        """
-        if not len(rows_B):
-            raise ModelError("a batch of no sequences", "input")
+        """Return the chosen sequences, one or more, side by side, in the order given, perhaps one of them repeated."""
         lengths_B = self.lengths[rows_B]
         inside_BT = np.arange(lengths_B.max()) < lengths_B[:, None]
         ids_BT = np.zeros(inside_BT.shape, np.int64)

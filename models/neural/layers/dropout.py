@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...base import ModelError
 from .cells import Weights
 
 LEVELS = 1 << 16
@@ -63,15 +62,10 @@ class Dropout(nn.Module):
         p: Share of features dropped, in [0, 1).
         variational: Draw one mask per stream and use it at every position of the window (Gal & Ghahramani 2016,
             the "locked" dropout of AWD-LSTM), instead of an independent one per position (Srivastava et al. 2014).
-
-    Raises:
-        ModelError: kind "input": p is out of range.
     """
 
     def __init__(self, p: float, variational: bool = False) -> None:
         super().__init__()
-        if not 0 <= p < 1:
-            raise ModelError(f"dropout is {p}; it must be in [0, 1)", "input")
         self.p, self.variational = p, variational
 
     def forward(self, x_BTE: Tensor) -> Tensor:

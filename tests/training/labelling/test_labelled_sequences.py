@@ -48,7 +48,6 @@ def test_training_draws_every_sequence_once_in_an_epoch(given_texts, size, seed)
         (lambda: Sequences.of([[9]]).require(9), "id 9 of sequence 0, position 0 is not in the vocabulary.* 0 to 8"),
         (lambda: Sequences.of([[9], [9, -2]]).require(20), "id -2 of sequence 1, position 1 is not in the vocabulary"),
         (lambda: Sequences.of([[9], [1, 7, 9]]).require(20), "sequence 1, position 1 is <stars_4>, which"),
-        (lambda: Sequences.of([[9]]).batch(np.array([], np.int64)), "a batch of no sequences"),
     ],
 )
 def test_sequences_that_cannot_be_read_are_refused_with_the_place(build, complaint):
