@@ -18,7 +18,6 @@ and the 24 arrays of a model of order 5 took longer than the look-ups of a sente
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -35,8 +34,6 @@ from .lookup import SHORT, Followers, apart, log_probabilities, row_type, word_t
 
 FORMAT = 2
 FACTS = "ngram.json"
-ARRAY = re.compile(r"(logp|backoff|words|first)_\d+(\.part)?\.npy")
-"""Names of the files of arrays."""
 Precision = Literal["single", "double"]
 _SHORT, _PLACES = 1 << 14, 32
 FLOATS: dict[str, type] = {"single": np.float32, "double": np.float64}
@@ -118,11 +115,10 @@ class Tables:
         return named
 
     def save(self, folder: Path, precision: Precision | None = None) -> None:
-        """Write one `.npy` per array into *folder* and then `ngram.json`; files that are not of a model stay.
+        """Write one `.npy` per array into *folder* and then `ngram.json`; other files stay.
 
         Arrays are written in blocks: if they are in temporary files (`training/ngram/counting/memory.py`), no array is
-        ever in memory as a whole. If other processes may read or write the folder at the same time, use `LineLM.save`,
-        which replaces the folder as a whole.
+        ever in memory as a whole.
 
         Args:
             folder: Folder of the files; created if missing.
@@ -131,27 +127,17 @@ class Tables:
         Raises:
             ModelError: The folder cannot be written, or the disk is full; kind "disk".
         """
+        number = self.logp[0].dtype if precision is None else np.dtype(FLOATS[precision])
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._write(folder, precision)
+            (folder / FACTS).unlink(missing_ok=True)
+            for name, array in self.arrays().items():
+                path = folder / f"{name}.npy"
+                path.unlink(missing_ok=True)  # an old one may be mapped, also by these tables
+                save_array(path, array, number if array.dtype.kind == "f" else array.dtype)
+            _write_facts(folder, self, precision or self.precision)
         except OSError as error:
             raise not_written(folder, error) from error
-
-    def _write(self, folder: Path, precision: Precision | None) -> None:
-        number = self.logp[0].dtype if precision is None else np.dtype(FLOATS[precision])
-        arrays = self.arrays()
-        (folder / FACTS).unlink(missing_ok=True)
-        try:
-            for name, array in arrays.items():
-                # Write under another name first: the tables may be memory maps of the file that is replaced.
-                part = folder / f"{name}.part.npy"
-                save_array(part, array, number if array.dtype.kind == "f" else array.dtype)
-                part.replace(folder / f"{name}.npy")
-        finally:
-            for path in folder.glob("*.npy"):
-                if ARRAY.fullmatch(path.name) and path.name.removesuffix(".npy") not in arrays:
-                    path.unlink(missing_ok=True)  # from a previous model of higher order, or not finished
-        _write_facts(folder, self, precision or self.precision)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
