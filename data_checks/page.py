@@ -1,4 +1,4 @@
-"""Render the report of a data check as one HTML page; all text is escaped.
+"""Make the page of a data check: its verdict, what failed, what to do, and all expectations.
 
 Great Expectations' own renderer loads its styles and scripts from other hosts, so its pages are blank without a
 network. It also spreads one check over four pages, and does not escape values of the data.
@@ -7,16 +7,12 @@ network. It also spreads one check over four pages, and does not escape values o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup
-
-from core.errors import as_html
 from data_checks.report import CRITICAL, INFO, WARNING, CheckReport
+from evaluation.reports.document import Link, Page, PageSection, PageTable, PageText
 
+RESULTS = "validation.json"
+"""The results in Great Expectations' own form, a file beside the page."""
 MEANINGS = {
     CRITICAL: "A failed critical expectation stops a run before the next stage. Correct the data and run the same "
     "command again; finished stages are reused.",
@@ -26,35 +22,33 @@ MEANINGS = {
 """What a failed expectation of a severity means, and what to do."""
 BROKEN = (
     "An expectation that could not be evaluated says nothing about the data. Correct the expectation: see the error "
-    "below its name."
+    "behind its name."
 )
+ABOUT_EXAMPLES = "Of a column that may not be quoted, examples are lengths."
 
 
-def render(report: CheckReport, about: Mapping[str, str], advice: Sequence[str]) -> str:
+def page_of(report: CheckReport, about: Mapping[str, str], advice: Sequence[str]) -> Page:
     """Return the page of a report.
 
     Args:
         about: Facts that tell what was checked, when and by which release.
         advice: What a reader can do about a failed expectation; words between backticks are commands.
     """
-    severities = list(MEANINGS)
-    failed = sorted(
-        (one for one in report.results if not one.passed), key=lambda one: severities.index(one.severity)
-    )
-    steps = [meaning for severity, meaning in MEANINGS.items() if any(one.severity == severity for one in failed)]
+    failed = [one for severity in MEANINGS for one in report.results if not one.passed and one.severity == severity]
+    steps = [MEANINGS[severity] for severity in dict.fromkeys(one.severity for one in failed)]
     to_do = [*([BROKEN] if report.broken else []), *steps, *(advice if failed else ())]
-    return _template().render(report=report, about=about, failed=failed, to_do=to_do)
-
-
-def _escape(value: Any) -> Markup:
-    """Return a value escaped for HTML; direction and control characters become visible."""
-    return value if isinstance(value, Markup) else Markup(as_html(str(value)))
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, finalize=_escape, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    return environment.get_template("page.html")
+    faults = [PageText(f"Could not be evaluated: {words}", "bad") for words in report.broken]
+    rows = [
+        {"severity": one.severity, "expectation": one.sentence, "column": one.column,
+         "check": f"{one.expectation} {one.options}"} for one in failed
+    ]  # fmt: skip
+    every = [{"outcome": "held" if one.passed else "failed", "severity": one.severity, "expectation": one.sentence}
+             for one in report.results]  # fmt: skip
+    sections = [
+        PageSection("What failed", [*faults, PageTable.of(rows)]), PageSection("What to do", [to_do]),
+    ] if to_do else []  # fmt: skip
+    sections += [PageSection("All expectations", [PageTable.of(every), ABOUT_EXAMPLES, [Link(RESULTS, RESULTS)]])]
+    outcome, kind = ("Passed", "good") if report.passed else ("Failed", "bad")
+    lead = " · ".join(f"{what} {value}" for what, value in about.items() if value)
+    verdict = PageText(f"{outcome}: {report.counted}", kind)
+    return Page(f"Data check: {report.name}", lead, (), sections, [verdict], "card")

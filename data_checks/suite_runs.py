@@ -22,15 +22,14 @@ from core.errors import ConfigError
 from core.output import write_output
 from data_checks import gx
 from data_checks.checks import RUNS, SHARES, TEXT, Check, MeasuredCheck, Table, measure
-from data_checks.page import render
+from data_checks.page import RESULTS, page_of
 from data_checks.report import CRITICAL, CheckReport, ExpectationResult
 from data_checks.suites import COLUMNS, PRIVATE, suite_of
 from models.options import require_name
 from models.streams import DOCUMENTS, TokenStream
 from models.tokens.special import UNK
 
-PAGE, RESULTS = "index.html", "validation.json"
-"""The page of a check, and its results in Great Expectations' own form."""
+PAGE = "index.html"
 MARKER = ".reviewlm-data-docs"
 """Empty file in each folder that `_publish` wrote: the page in such a folder may be replaced."""
 ADVICE = {
@@ -137,7 +136,7 @@ def _checked(
     }
     docs_folder.mkdir(parents=True, exist_ok=True)
     (docs_folder / MARKER).touch()
-    (docs_folder / PAGE).write_text(render(report, about, advice), encoding="utf-8")
+    (docs_folder / PAGE).write_text(page_of(report, about, advice).to_html(), encoding="utf-8")
     whole = gx.suite_result(suite.name, name, table.height, list(table.schema), [result for _, result in judged])
     written = json.dumps(whole.to_json_dict(), indent=1, default=str)
     (docs_folder / RESULTS).write_text(written, encoding="utf-8")

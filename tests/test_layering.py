@@ -22,7 +22,7 @@ BELOW = {
     "tracking": {"evaluation", "core", "models"},
     "evaluation": {"corpus", "core", "models"},
     "corpus": {"core", "models"},
-    "data_checks": {"core", "models"},
+    "data_checks": {"evaluation", "core", "models"},
     "core": {"models"},
     "training": {"models"},
     "models": set(),
@@ -37,7 +37,7 @@ HOMES = {
     "torch": {"models", "training", "serving", "course"},
     "optuna": {"tasks"},
     "gensim": {"training"},
-    "jinja2": {"evaluation", "data_checks"},
+    "jinja2": {"evaluation"},
 }
 """By framework, the rooms that may import it."""
 VAGUE = {"utils", "util", "helpers", "helper", "misc", "common", "manager"}
