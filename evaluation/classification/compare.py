@@ -226,7 +226,6 @@ def classifier_rows(
     return sorted(rows, key=lambda row: (-(row["macro_f1"] or 0.0), row["name"]))
 
 
-LENGTH_BINS = 5
 ACCURACIES = pl.Schema(
     {
         **dict.fromkeys(("model", "dimension", "slice"), pl.String()),
@@ -236,9 +235,7 @@ ACCURACIES = pl.Schema(
 )
 
 
-def label_slicings(
-    predicted: Predicted, documents: pl.DataFrame | None, min_reviews: int, length_bins: int = LENGTH_BINS
-) -> list[Slicing]:
+def label_slicings(predicted: Predicted, documents: pl.DataFrame | None, min_reviews: int) -> list[Slicing]:
     """Cut reviews by true label, length, month and category.
 
     Args:
@@ -246,7 +243,6 @@ def label_slicings(
         documents: Facts about the reviews, if there are any: review_id and words, date and categories, as far as they
             are known.
         min_reviews: Minimum number of reviews in a slice.
-        length_bins: Number of length bins, each with about the same number of reviews.
 
     Returns:
         One slicing per dimension that has a slice.
@@ -261,14 +257,13 @@ def label_slicings(
         )
         if "words" in documents_N.columns and documents_N["words"].null_count():
             documents_N = documents_N.drop("words")
-        slicings += review_slicings(documents_N, min_reviews, length_bins)
+        slicings += review_slicings(documents_N, min_reviews)
     return [slicing for slicing in slicings if slicing.names]
 
 
 def accuracy_by_slice(
-    classifiers: Mapping[str, Predicted], documents: pl.DataFrame | None, *, min_reviews: int, confidence: float,
-    length_bins: int = LENGTH_BINS,
-) -> pl.DataFrame:  # fmt: skip
+    classifiers: Mapping[str, Predicted], documents: pl.DataFrame | None, *, min_reviews: int, confidence: float
+) -> pl.DataFrame:
     """Return the accuracy of each classifier on each slice, with its interval (columns `ACCURACIES`).
 
     Args:
@@ -279,7 +274,7 @@ def accuracy_by_slice(
     frames = [ACCURACIES.to_frame()]
     for name, predicted in classifiers.items():
         rows = predicted.sorted()
-        slicings = label_slicings(rows, documents, min_reviews, length_bins)
+        slicings = label_slicings(rows, documents, min_reviews)
         right_N = rows.correct_N.astype(float)
         ratios = ratios_by_slice(slicings, right_N, np.ones(len(rows)), rows.groups_N, (1 - confidence) / 2)
         accuracy, reach = pl.col("ratio"), pl.when(pl.col("reach").is_finite()).then("reach")

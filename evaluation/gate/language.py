@@ -27,7 +27,7 @@ from evaluation.scoring.metrics import LN2, figures_of
 from evaluation.statistics.bootstrap import Interval, Ratio, gain_ratio, studentised_intervals
 from evaluation.statistics.comparison import floor_nats
 from evaluation.statistics.groups import design_effect, groups_of, least_sure_gain
-from evaluation.statistics.slices import losses_by_slice, slicing_of, split_categories, star_labels
+from evaluation.statistics.slices import losses_by_slice, review_labels, slicing_of
 from models.base import STATIC
 
 DEPARTURE = 1e-3
@@ -269,20 +269,16 @@ class LanguageCase(GateCase):
 
     def slice_losses(self) -> pl.DataFrame:
         """See `GateCase`: a loss of 0.1 means 10 % more bits than the champion needs."""
-        rows, documents = self.challenger_rows, self.evidence.reviews
-        labels = {"stars": rows.select(star_labels())["stars"]}
-        labels["length"] = pl.Series(np.array(BAND_NAMES)[np.searchsorted(BANDS, rows["words"].to_numpy())])
-        if documents is not None:
-            facts = rows.select("review_id").join(
-                documents.unique("review_id"), on="review_id", how="left", maintain_order="left"
-            )
-            if "date" in facts.columns:
-                labels["month"] = facts["date"].dt.strftime("%Y-%m")
-            if "categories" in facts.columns:
-                labels["category"] = facts.select(split_categories())["categories"]
-        slicings = [slicing_of(name, labels[name], self.policy.min_slice_reviews, most=None)
+        reviews, least = self.challenger_rows.select("review_id", "stars", "words"), self.policy.min_slice_reviews
+        if (documents := self.evidence.reviews) is not None:
+            reviews = reviews.join(documents.unique("review_id"), on="review_id", how="left", maintain_order="left")
+        labels = review_labels(reviews, least)
+        labels["length"] = pl.Series(np.array(BAND_NAMES)[np.searchsorted(BANDS, reviews["words"].to_numpy())])
+        if "month" in labels:
+            labels["month"] = reviews["date"].dt.strftime("%Y-%m")
+        slicings = [slicing_of(name, labels[name], least, most=None)
                     for name in self.policy.slice_dimensions if name in labels]  # fmt: skip
-        ours_D, theirs_D = open_nats(rows), open_nats(self.champion_rows)
+        ours_D, theirs_D = open_nats(self.challenger_rows), open_nats(self.champion_rows)
         return losses_by_slice(slicings, ours_D - theirs_D, theirs_D, self.groups_D, self.policy.confidence)
 
     @cached_property

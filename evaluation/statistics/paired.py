@@ -17,7 +17,7 @@ from evaluation.reports.document import PageTable
 from evaluation.scoring.metrics import Figures
 from evaluation.statistics.comparison import ANY_VOCABULARY, METRICS
 from evaluation.statistics.intervals import ComparedScores
-from evaluation.statistics.slice_table import SliceOptions, review_slices
+from evaluation.statistics.slice_table import review_slices
 from evaluation.statistics.slices import dimension_name
 from models.base import STATIC
 
@@ -110,29 +110,33 @@ class Pair:
         return "\n\n".join(parts) + "\n"
 
 
-def compare_pair(a: ComparedModel, b: ComparedModel, documents: pl.DataFrame | None, options: SliceOptions) -> Pair:
+def compare_pair(
+    a: ComparedModel, b: ComparedModel, documents: pl.DataFrame | None, *, min_reviews: int, confidence: float,
+    resamples: int, seed: int,
+) -> Pair:  # fmt: skip
     """Compare two models.
 
     Args:
         a: The model that is compared with.
         b: The other model.
         documents: Further facts about the reviews, if any: review_id, date, categories and group.
-        options: Options of the slices and intervals; the baseline must be `A`.
+        min_reviews: Minimum number of reviews in a reported slice.
+        confidence, resamples, seed: See `Bootstrap`.
 
     Raises:
         ReviewLMError: They were scored on different reviews, or on none.
     """
     scores = {A: a.scores, B: b.scores}
     compared = ComparedScores(
-        scores, {A: a.figures, B: b.figures}, confidence=options.confidence, resamples=options.resamples,
-        seed=options.seed, documents=documents,
+        scores, {A: a.figures, B: b.figures}, confidence=confidence, resamples=resamples, seed=seed,
+        documents=documents,
     )  # fmt: skip
     figures = compared.difference_table(A).select(
         pl.col("figure").replace(METRICS), pl.col("other_value").alias(A), pl.col("value").alias(B), "difference",
         pl.col("difference_lo").alias("lo"), pl.col("difference_hi").alias("hi"), "gain", "gain_lo", "gain_hi",
     ).with_columns(verdict())  # fmt: skip
     keys, bits = ("dimension", "slice"), pl.col("open_bits_per_byte")
-    sliced, _ = review_slices(scores, documents, options)
+    sliced, _ = review_slices(scores, documents, A, min_reviews=min_reviews, confidence=confidence)
     slices = sliced.filter(model=A).select(*keys, "reviews", bits.alias(A)).join(
         sliced.filter(model=B).select(*keys, bits.alias(B), "gain", "gain_lo", "gain_hi"), on=keys,
         maintain_order="left",
@@ -144,7 +148,7 @@ def compare_pair(a: ComparedModel, b: ComparedModel, documents: pl.DataFrame | N
         a.name, b.name, a.figures.reviews, compared.boot.groups, figures, slices,
         written[A].join(written[B], on=("stars", "number"), maintain_order="left"),
         pl.DataFrame(costs, {"cost": pl.String(), A: pl.Float64(), B: pl.Float64()}), tuple(_notes(a, b)),
-        options.confidence,
+        confidence,
     )  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -38,30 +37,10 @@ figure of the two is infinite. `surely_harder`: that of the excess is above 0, o
 """
 
 
-@dataclass(frozen=True)
-class SliceOptions:
-    """Which slices are reported, and options of their intervals.
-
-    Args:
-        baseline: Name of the model that `gain` is measured against; or one name per model.
-        min_reviews: Minimum number of reviews in a reported slice.
-        length_bins: Number of bins of the length.
-        confidence: Confidence of the intervals.
-        resamples: Number of draws.
-        seed: Equal seeds draw equal reviews.
-    """
-
-    baseline: Baseline
-    min_reviews: int = 30
-    length_bins: int = 5
-    confidence: float = 0.95
-    resamples: int = 10_000
-    seed: int = 1
-
-
 def review_slices(
-    scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | None, options: SliceOptions
-) -> tuple[pl.DataFrame, dict[str, int]]:
+    scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | None, baseline: Baseline, *, min_reviews: int,
+    confidence: float,
+) -> tuple[pl.DataFrame, dict[str, int]]:  # fmt: skip
     """Return the figures of slices of reviews, one row per model and slice.
 
     The second value has the number of slices of each dimension that were left out (too small, or too many).
@@ -69,7 +48,9 @@ def review_slices(
     Args:
         scores: By name of model: `evaluation.scoring.score.score_stream`, all of the same reviews.
         documents: Further facts about the reviews, if any: review_id, date, categories and group.
-        options: See `SliceOptions`.
+        baseline: Name of the model that `gain` is measured against; or one name per model.
+        min_reviews: Minimum number of reviews in a reported slice.
+        confidence: Confidence of the intervals.
 
     Raises:
         ReviewLMError: The models were scored on different reviews, or on none.
@@ -79,18 +60,18 @@ def review_slices(
     reviews = first.select("review_id", "stars", "words")
     if documents is not None:
         reviews = reviews.join(documents, on="review_id", how="left", maintain_order="left")
-    slicings = review_slicings(reviews, options.min_reviews, options.length_bins)
+    slicings = review_slicings(reviews, min_reviews)
     groups_N, size_N = groups_of(first["review_id"], documents), first["bytes"].to_numpy() * LN2
     nats = {name: (frame["nats"] + frame["spelling_nats"]).to_numpy() for name, frame in rows.items()}
 
     def ratios(part_N: np.ndarray, whole_N: np.ndarray, tail: float) -> pl.DataFrame:
         return ratios_by_slice(slicings, part_N, whole_N, groups_N, tail)
 
-    together = shared_tail(slicings, options.confidence)
-    figures = {name: ratios(nats_N, size_N, (1 - options.confidence) / 2) for name, nats_N in nats.items()}
+    together = shared_tail(slicings, confidence)
+    figures = {name: ratios(nats_N, size_N, (1 - confidence) / 2) for name, nats_N in nats.items()}
     frames = []
     for name, nats_N in nats.items():
-        base = baseline_of(options.baseline, name)
+        base = baseline_of(baseline, name)
         whole = float(nats_N.sum() / size_N.sum())  # a share of an infinite figure is undefined
         expected_N = size_N * (whole if math.isfinite(whole) else math.nan)
         base_N = nats.get(base, np.full(len(nats_N), math.nan))

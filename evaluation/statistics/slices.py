@@ -18,6 +18,8 @@ import polars as pl
 
 MOST_SLICES = 24
 """Maximum number of reported slices per dimension: the largest ones."""
+LENGTH_BINS = 5
+"""Bins of the length, each with about the same number of reviews."""
 
 SLICE: dict[str, pl.DataType] = {**dict.fromkeys(("dimension", "slice"), pl.String()), "reviews": pl.Int64()}
 RATIOS, LOSSES = (
@@ -53,29 +55,34 @@ def slice_name(row: Mapping[str, Any], between: str = " ") -> str:
     return f"{dimension_name(row['dimension'], row['slice'])}{between}{row['slice']}"
 
 
-def review_slicings(reviews: pl.DataFrame, min_reviews: int, length_bins: int) -> list[Slicing]:
+def review_slicings(reviews: pl.DataFrame, min_reviews: int) -> list[Slicing]:
     """Cut reviews by stars, length, month and category.
 
     Args:
         reviews: Column review_id and, as far as they are known, stars (0: unknown), words, date (Datetime) and
             categories (separated by commas); a date and categories are null if they are unknown for a review.
         min_reviews: Minimum number of reviews in a reported slice.
-        length_bins: Number of length bins, each with about the same number of reviews.
 
     Returns:
         One slicing per dimension that has slices, or that has some which are left out; rows as in *reviews*.
     """
+    labels = review_labels(reviews, min_reviews)
+    slicings = [slicing_of(dimension, of_reviews, min_reviews) for dimension, of_reviews in labels.items()]
+    return [slicing for slicing in slicings if slicing.names or slicing.left_out]
+
+
+def review_labels(reviews: pl.DataFrame, min_reviews: int) -> dict[str, pl.Series]:
+    """Return by dimension the name of each review's slice, or of its slices; see `review_slicings`."""
     labels: dict[str, pl.Series] = {}
     if "stars" in reviews.columns:
         labels["stars"] = reviews.select(star_labels())["stars"]
     if "words" in reviews.columns:
-        labels["length"] = length_labels(reviews["words"], length_bins)
+        labels["length"] = length_labels(reviews["words"], LENGTH_BINS)
     if "date" in reviews.columns:
         labels["month"] = month_labels(reviews["date"], min_reviews)
     if "categories" in reviews.columns:
         labels["category"] = reviews.select(split_categories())["categories"]
-    slicings = [slicing_of(dimension, of_reviews, min_reviews) for dimension, of_reviews in labels.items()]
-    return [slicing for slicing in slicings if slicing.names or slicing.left_out]
+    return labels
 
 
 def ratios_by_slice(

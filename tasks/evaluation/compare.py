@@ -14,8 +14,7 @@ from core.config.run_config import RunConfig
 from core.errors import ConfigError, converted_errors
 from core.output import literal, quoted
 from core.store import Artifact
-from evaluation.statistics.paired import A, ComparedModel, Pair, compare_pair
-from evaluation.statistics.slice_table import SliceOptions
+from evaluation.statistics.paired import ComparedModel, Pair, compare_pair
 from models.bundles.bundle import SPEC
 from models.specs import parts_of
 from models.tokens.vocabulary import Vocabulary
@@ -135,8 +134,10 @@ def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, 
         BundleError: A model cannot be opened.
     """
     a, b = (side_of(config, prepared, name) for name in (first, second))
-    options = SliceOptions(A, config.evaluation.min_slice_reviews, **config.evaluation.bootstrap)
-    pair = compare_pair(a, b, documents_of(prepared.clean), options)
+    options = config.evaluation
+    pair = compare_pair(
+        a, b, documents_of(prepared.clean), min_reviews=options.min_slice_reviews, **options.bootstrap
+    )
     _log(config, pair, parent_run_id)
     return pair
 

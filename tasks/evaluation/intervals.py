@@ -16,7 +16,7 @@ from core.store import Artifact, Built
 from corpus.splitting.split import iter_split
 from evaluation.statistics.comparison import JUDGED, Baseline, comparison_table, floor_of, own_baselines
 from evaluation.statistics.intervals import ComparedScores, flagged_below_floor, uncovered_table, usefulness_table
-from evaluation.statistics.slice_table import SliceOptions, review_slices, worst_slices
+from evaluation.statistics.slice_table import review_slices, worst_slices
 from models.specs import parts_of
 from tasks.data.documents import documents_of, grouped_by
 from tasks.data.prepare import Prepared
@@ -175,7 +175,9 @@ def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence
             table = table.join(beside, on="model", how="left", maintain_order="left")
         table.write_parquet(work / INTERVALS_FILE)
         compared.difference_table(baseline).write_parquet(work / DIFFERENCES_FILE)
-        slices, left_out = review_slices(scores, reviews, SliceOptions(baseline, **limits, **sure))
+        slices, left_out = review_slices(
+            scores, reviews, baseline, **limits, confidence=config.evaluation.confidence
+        )
         slices.write_parquet(work / SLICES_FILE)
         worst_slices(slices, baseline).write_parquet(work / WORST_FILE)
         counted = slices.group_by("dimension", maintain_order=True).agg(pl.col("slice").n_unique())

@@ -10,7 +10,7 @@ from evaluation.scoring.metrics import figures_of, policies
 from evaluation.scoring.score import figures_of_bundle, score_stream
 from evaluation.statistics.comparison import comparison_table, own_baselines
 from evaluation.statistics.intervals import ComparedScores
-from evaluation.statistics.slice_table import SliceOptions, review_slices
+from evaluation.statistics.slice_table import review_slices
 from tests.evaluation.challengers import assert_refused_by, judge, scores
 
 
@@ -53,7 +53,7 @@ def test_gains_and_differences_stay_within_a_kind():
     pairs = compared.difference_table(own).select("model", "other").unique().rows()
     assert set(pairs) == {("lstm", "kn5"), ("lstm+cache", "kn5+cache")}
     assert compared.interval_table(own).filter(model="lstm+cache")["gain_lo"][0] > 0
-    sliced = review_slices(tables, None, SliceOptions(own, min_reviews=5, resamples=50))[0]
+    sliced = review_slices(tables, None, own, min_reviews=5, confidence=0.95)[0]
     assert sliced.filter(pl.col("model") == "lstm+cache")["gain"].to_numpy() == pytest.approx(1 - 0.7 / 0.9)
 
 

@@ -10,10 +10,9 @@ import polars as pl
 import pytest
 
 from evaluation.scoring.metrics import figures_of
-from evaluation.statistics.paired import BETTER, UNDECIDED, UNKNOWN, A, ComparedModel, compare_pair, verdict
-from evaluation.statistics.slice_table import SliceOptions
+from evaluation.statistics.paired import BETTER, UNDECIDED, UNKNOWN, ComparedModel, compare_pair, verdict
 
-OPTIONS = SliceOptions(A, resamples=2_000, min_reviews=5, length_bins=2)
+OPTIONS = {"resamples": 2_000, "min_reviews": 5, "confidence": 0.95, "seed": 1}
 REVIEWS = 200
 
 
@@ -50,7 +49,7 @@ def figure(pair: object, name: str) -> dict[str, float | str]:
 def test_the_interval_of_the_difference_is_as_wide_as_its_standard_error_says(nats: np.ndarray):
     """Of a ratio of sums the delta method gives SE = sd(d − r·b) · √n / Σb."""
     other = nats + np.random.default_rng(8).normal(0.2, 1.0, REVIEWS)
-    pair = compare_pair(side("a", scores(nats)), side("b", scores(other)), None, OPTIONS)
+    pair = compare_pair(side("a", scores(nats)), side("b", scores(other)), None, **OPTIONS)
     row = figure(pair, "open bits per byte")
     size = scores(nats)["bytes"].to_numpy()
     bits = (other - nats) / math.log(2)
@@ -61,7 +60,7 @@ def test_the_interval_of_the_difference_is_as_wide_as_its_standard_error_says(na
 
 def test_of_different_vocabularies_only_open_figures_are_compared_and_the_reason_stands_beside_them(nats: np.ndarray):
     pair = compare_pair(
-        side("words", scores(nats)), side("bytes", scores(nats), "v2", unit="char", entries=96), None, OPTIONS
+        side("words", scores(nats)), side("bytes", scores(nats), "v2", unit="char", entries=96), None, **OPTIONS
     )
     assert set(pair.figures["figure"]) == {"open bits per byte", "word perplexity"}
     [note] = pair.notes
@@ -70,7 +69,7 @@ def test_of_different_vocabularies_only_open_figures_are_compared_and_the_reason
 
 
 def test_models_with_different_ends_of_a_review_have_no_figure_in_common(nats: np.ndarray):
-    pair = compare_pair(side("a", scores(nats)), side("b", scores(nats), boundary="eos"), None, OPTIONS)
+    pair = compare_pair(side("a", scores(nats)), side("b", scores(nats), boundary="eos"), None, **OPTIONS)
     assert len(pair.figures) == 0
     assert "ends of a review" in pair.notes[0]
     assert "(none)" in pair.to_markdown()
@@ -79,14 +78,14 @@ def test_models_with_different_ends_of_a_review_have_no_figure_in_common(nats: n
 def test_an_impossible_review_leaves_the_difference_unknown(nats: np.ndarray):
     impossible = nats.copy()
     impossible[3] = math.inf
-    pair = compare_pair(side("a", scores(nats)), side("b", scores(impossible)), None, OPTIONS)
+    pair = compare_pair(side("a", scores(nats)), side("b", scores(impossible)), None, **OPTIONS)
     assert figure(pair, "open bits per byte")["verdict"] == UNKNOWN
     assert any("1 of 200 reviews impossible" in note for note in pair.notes)
 
 
 def test_an_adapting_model_and_other_training_data_are_named(nats: np.ndarray):
     b = replace(side("b", scores(nats), adaptation="dynamic"), other_data=True)
-    pair = compare_pair(side("a", scores(nats)), b, None, OPTIONS)
+    pair = compare_pair(side("a", scores(nats)), b, None, **OPTIONS)
     assert any(note.startswith("B adapts") and "dynamic" in note for note in pair.notes)
     assert any(note.startswith("B was trained on other data") for note in pair.notes)
 

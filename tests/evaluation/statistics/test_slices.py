@@ -1,6 +1,5 @@
 """Slices: who belongs to which, what their figures are, and which of many are worse beyond luck."""
 
-from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -10,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.scoring.metrics import figures_of
-from evaluation.statistics.slice_table import SLICES, SliceOptions, review_slices, worst_slices
+from evaluation.statistics.slice_table import SLICES, review_slices, worst_slices
 from evaluation.statistics.slices import Slicing, length_labels, losses_by_slice, month_labels, ratios_by_slice
 
-OPTIONS = SliceOptions("kn5", min_reviews=5, length_bins=2, resamples=400)
+
+@pytest.fixture(autouse=True)
+def two_lengths(monkeypatch):
+    monkeypatch.setattr("evaluation.statistics.slices.LENGTH_BINS", 2)
 
 
 def scores(factor=1.0, reviews=60, worse_at=()):
@@ -33,8 +35,8 @@ def of(table, model, dimension, name):
                      & (pl.col("slice") == name), named=True)  # fmt: skip
 
 
-def sliced(tables, documents=None, options=OPTIONS):
-    return review_slices(tables, documents, options)[0]
+def sliced(tables, documents=None, min_reviews=5):
+    return review_slices(tables, documents, "kn5", min_reviews=min_reviews, confidence=0.95)[0]
 
 
 def test_slices_of_stars_have_the_figures_of_their_reviews():
@@ -125,20 +127,18 @@ def test_each_end_of_an_interval_has_half_of_its_error_shared_by_the_slices(erro
     loss = np.random.default_rng(4).normal(size=len(rows))
     loss = (loss - loss.mean()) / loss.std() / np.sqrt(len(rows)) * 0.01  # a mean of 0 with an error of 0.01 / 60
     worse = rows.with_columns(nats=80.0 * (1 + loss + errors * 0.01 / len(rows)))
-    options = SliceOptions("kn5", min_reviews=60, length_bins=2, resamples=10_000)
-    table = sliced({"kn5": rows, "lstm": worse}, options=options).filter(model="lstm")
+    table = sliced({"kn5": rows, "lstm": worse}, min_reviews=60).filter(model="lstm")
     assert table["dimension"].to_list() == ["stars", "length"]
     assert table["surely_worse"].to_list() == [sure, sure]
 
 
 def test_equal_slices_are_hardly_ever_called_harder_and_a_hard_one_is():
     """Every slice draws from one distribution: 18 slices, of which about half look harder than the whole."""
-    options = replace(OPTIONS, resamples=400)
     called = 0
     for seed in range(40):
         rows = scores(reviews=150)
         cost = np.random.default_rng(seed).gamma(16, 0.25, len(rows))
-        table = sliced({"kn5": rows.with_columns(nats=cost * rows["bytes"])}, options=options)
+        table = sliced({"kn5": rows.with_columns(nats=cost * rows["bytes"])})
         called += table["surely_harder"].any()
     assert called <= 4
     hard = sliced({"kn5": scores(reviews=200, worse_at=(2,))}).filter("surely_harder")
