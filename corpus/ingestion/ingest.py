@@ -38,8 +38,6 @@ from corpus.schema import Block, Limits
 
 PART_BYTES = 256 << 20
 """Approximate limit for a part: 100,000 reviews need a third of it, 100,000 books would fill the memory."""
-BAD_BYTES = 64 << 20
-"""Approximate limit for bad records in memory, because a file can consist of bad records only."""
 MANY = 500
 """Largest number of tables in memory: many small files give tables with few rows, and each table has an overhead."""
 ROW_BYTES = 200
@@ -66,49 +64,38 @@ class PartWriter:
         self.described: list[dict[str, Any]] = []
         self.reasons: Counter[str] = Counter()
         self.good: list[pl.DataFrame] = []
-        self.bad: list[pl.DataFrame] = []
-        self.rows = self.good_bytes = self.bad_bytes = 0  # totals of the lists, because the lists can be long
+        self.rows = self.size = 0  # totals of the list, because it can be long
 
     def add(self, block: Block) -> None:
         """Take the next block."""
-        good, bad = block.good, block.bad
+        good = block.good
+        self.quarantine.add(block.bad)
+        self.reasons.update(block.bad["reason"].to_list())
         self.good += [good] if good.height else []
         if len(self.good) > MANY:
             self.good = [pl.concat(self.good, rechunk=True)]
-        self.bad += [bad] if bad.height else []
         self.rows += good.height
-        self.good_bytes += _bytes(good, "text")
-        self.bad_bytes += _bytes(bad, "raw")
-        if self.bad_bytes >= BAD_BYTES:
-            self._spill()
-        while self.rows >= self.part_rows or self.good_bytes >= PART_BYTES:
+        self.size += _bytes(good)
+        while self.rows >= self.part_rows or self.size >= PART_BYTES:
             rows = pl.concat(self.good)
             self._save(rows.head(self.part_rows))
             rest = rows.slice(self.part_rows)
             self.good = [rest] if rest.height else []
-            self.rows, self.good_bytes = rest.height, _bytes(rest, "text")
+            self.rows, self.size = rest.height, _bytes(rest)
 
     def finish(self) -> None:
         """Write what remains."""
         if self.rows:
             self._save(pl.concat(self.good))
-        self._spill()
-
-    def _spill(self) -> None:
-        for bad in self.bad:
-            self.reasons.update(bad["reason"].to_list())
-        if self.bad:
-            self.quarantine.add(pl.concat(self.bad))
-        self.bad, self.bad_bytes = [], 0
 
     def _save(self, rows: pl.DataFrame) -> None:
         write_whole(self.folder / f"{part_name(len(self.described))}.parquet", parquet_bytes(rows))
         self.described.append(describe(rows))
 
 
-def _bytes(frame: pl.DataFrame, column: str) -> int:
-    """Return the approximate memory of the rows: the bytes of *column* plus `ROW_BYTES` for each row."""
-    return int(frame[column].cast(pl.Binary).bin.size().sum()) + ROW_BYTES * frame.height
+def _bytes(rows: pl.DataFrame) -> int:
+    """Return the approximate memory of rows: the bytes of their texts plus `ROW_BYTES` for each."""
+    return int(rows["text"].str.len_bytes().sum()) + ROW_BYTES * rows.height
 
 
 BLOCK_BYTES = 8 << 20
@@ -157,15 +144,15 @@ def read_source(
     with disk_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)
         (folder / PARTS).mkdir(parents=True)
-        path, progress = _with_pack(source, folder), Progress()
+        path, progress, records = _with_pack(source, folder), Progress(), 0
         with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
             writer = PartWriter(folder / PARTS, quarantine, config.part_rows)
             try:
                 for block in read(path, source.name, limits_of(config, now), progress):
-                    progress.records += block.records
+                    records += block.records
                     writer.add(block)
                     if report:
-                        report(progress.records, progress.bytes_done, source.bytes)
+                        report(records, progress.bytes_done, source.bytes)
             except InputError as error:
                 raise cause_of(error, source) from error
             source.require_unchanged()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, cast
@@ -35,11 +35,8 @@ NAMED = 20
 class Progress:
     """Progress of the reading, in bytes of the files on disk."""
 
-    records: int = 0
     bytes_before: int = 0
     file: IO[bytes] | None = None
-    source: str = ""
-    in_source: int = 0
 
     @property
     def bytes_done(self) -> int:
@@ -75,10 +72,23 @@ def read(path: Path, name: str, limits: Limits, progress: Progress) -> Iterator[
         Unreadable: The file is truncated or has no known format; the error gives the number of records read before.
         MissingColumn: The file has no text.
     """
-    progress.source, progress.in_source = name, 0
+    records = 0
     with _open(path) as file:
         progress.file, size = file, os.fstat(file.fileno()).st_size
-        yield from _guarded(path, progress, lambda: _unpack(file, _Place(name, limits, limits.room(size))))
+        try:
+            for block in _unpack(file, _Place(name, limits, limits.room(size))):
+                yield block
+                records += block.records
+        except InputError:
+            raise
+        except archives.DAMAGED as error:
+            if isinstance(error, OSError) and error.filename is not None:
+                raise  # an error of the disk, not of the content
+            raise Unreadable(
+                "The file is damaged or was cut off", where=path,
+                value=f"{records} records were read before the damage", cause=str(error) or type(error).__name__,
+                remedy="fetch or copy the file again; none of its records were kept",
+            ) from error
         progress.file = None
         progress.bytes_before += size
 
@@ -88,24 +98,6 @@ def _open(path: Path) -> IO[bytes]:
         return path.open("rb")
     except OSError as error:
         raise Unreadable("The file cannot be opened", where=path, cause=str(error)) from error
-
-
-def _guarded(path: Path, progress: Progress, blocks: Callable[[], Iterator[Block]]) -> Iterator[Block]:
-    """Count the records, and convert errors of the unpacking libraries to `Unreadable`."""
-    try:
-        for block in blocks():
-            yield block
-            progress.in_source += block.records
-    except InputError:
-        raise
-    except archives.DAMAGED as error:
-        if isinstance(error, OSError) and error.filename is not None:
-            raise  # an error of the disk, not of the content
-        raise Unreadable(
-            "The file is damaged or was cut off", where=path,
-            value=f"{progress.in_source} records were read before the damage", cause=str(error) or type(error).__name__,
-            remedy="fetch or copy the file again; none of its records were kept",
-        ) from error
 
 
 def _unpack(file: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
