@@ -181,6 +181,10 @@ LINES = {
     "unknown fields": fine(having(photo="x", more={"a": [1, {"b": None}]})),
 }
 
+BAD_LINES = [
+    case.whole.split(b"\n")[1] for case in LINES.values() if len(case.bad) == 1 and 0 < len(case.whole) < 5_000
+]
+
 FILES = {
     "an empty file": Hostile(b"", error=EmptyInput, says="no records"),
     "nothing but a line end": Hostile(b"\n", error=EmptyInput, says="no records"),

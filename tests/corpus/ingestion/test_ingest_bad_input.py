@@ -1,8 +1,6 @@
 """Bad records go to the quarantine with their bytes; bad files end in an error that says where. Nothing is lost."""
 
-import csv
 import gzip
-import io
 
 import orjson
 import polars as pl
@@ -14,7 +12,7 @@ from corpus.ingestion.ingest import iter_parts
 from corpus.reading.sources import source_names
 from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import as_parquet, packed_tar, packed_zip, review, zstd
-from tests.corpus.review_lines import BAD_LINES, line
+from tests.corpus.review_lines import line
 
 
 def run(tmp_path, name, content, **settings):
@@ -22,17 +20,6 @@ def run(tmp_path, name, content, **settings):
     facts = ingest([tmp_path / name], tmp_path / "out", SourceConfig(**settings))
     assert facts["records"] == facts["rows"] + facts["quarantined"] + facts["duplicates"]
     return facts, pl.concat(iter_parts(tmp_path / "out")), pl.read_parquet(tmp_path / "out" / "quarantine.parquet")
-
-
-@pytest.mark.parametrize(("bad", "reason"), BAD_LINES)
-def test_a_bad_line_is_quarantined_with_reason_place_and_bytes(tmp_path, bad, reason):
-    content = b"\n".join([line(review_id="one"), bad, b"", line(review_id="two")])
-    facts, frame, quarantine = run(tmp_path, "r.jsonl", content, max_chars=1000)
-    assert frame["review_id"].to_list() == ["one", "two"]
-    assert frame["line"].to_list() == [1, 4]
-    assert quarantine.select("source", "line", "reason", "raw").rows() == [("r.jsonl", 2, reason, bad)]
-    assert quarantine["detail"][0]
-    assert facts["reasons"] == {reason: 1}
 
 
 CSV = b'review_id,stars,text\na,1,"fine"\nb,2,"two\nlines"\n'
@@ -52,17 +39,6 @@ def test_a_bad_csv_record_takes_no_other_with_it(tmp_path, bad, reason):
     assert frame["line"].to_list() == [2, 3, 6, 7]
     assert frame["text"].to_list() == ["fine", "two\nlines", "good, again", '"quoted"']
     assert quarantine.select("line", "reason", "raw").rows() == [(5, reason, bad + b"\n")]
-
-
-def test_a_csv_in_latin_1_loses_nothing(tmp_path):
-    rows = [[f"id{n}", "3", "café" if n % 3 == 0 else "plain"] for n in range(30)]
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([["review_id", "stars", "text"], *rows])
-    facts, _, quarantine = run(tmp_path, "r.csv", out.getvalue().encode("latin-1"))
-    assert (facts["rows"], facts["quarantined"]) == (20, 10)
-    assert set(quarantine["reason"]) == {"encoding"}
-    restored = quarantine["raw"].to_list()[0].decode("latin-1").strip()
-    assert restored == "id0,3,café"
 
 
 def test_of_repeated_ids_the_newest_stays_and_of_equally_new_ones_the_last(tmp_path):
@@ -107,9 +83,3 @@ def test_a_file_that_was_cut_off_is_named_and_nothing_is_left_that_looks_whole(t
         assert int(str(caught.value.value).split()[0]) > 1000
     assert not (tmp_path / "out" / "parts").exists()
     assert not (tmp_path / "out" / "ingest.json").exists()
-
-
-@pytest.mark.parametrize("content", ["text\nx\n".encode("utf-16"), b"\x7fELF\x02\x01 whatever"])
-def test_other_encodings_and_unknown_formats_are_refused(tmp_path, content):
-    with pytest.raises(Unreadable):
-        run(tmp_path, "noname", content)
