@@ -1,23 +1,22 @@
 """Read Yelp's table of businesses (name, city, categories) and join it to the reviews.
 
-Supported files: `yelp_academic_dataset_business.json` (one JSON object per line), compressed or not, or as a member of
-Yelp's archive. The table is small (150,000 businesses) and is kept in memory.
+It is the file `yelp_academic_dataset_business.json` (one JSON object per line), compressed or not. The table is small
+(150,000 businesses) and is kept in memory.
 """
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import polars as pl
 
 from core.errors import EmptyInput, MissingColumn, Unreadable
-from corpus.reading.archives import BOM, BUFFER, DAMAGED, is_tar, library, tar_members, uncompressed_stream
+from corpus.reading.archives import BOM, DAMAGED, is_tar, library, uncompressed_stream
 from corpus.reading.convert import one_form
 from corpus.schema import Limits
 
@@ -70,7 +69,7 @@ def read_businesses(path: Path, limits: Limits | None = None) -> Businesses:
     Raises:
         Unreadable: The file is missing or damaged, or a line is not a JSON object; the error gives the line.
         MissingColumn: No record has a business_id.
-        EmptyInput: There are no records, or the archive has no such member.
+        EmptyInput: There are no records.
     """
     limits = limits or Limits()
     content = _content(path, limits).removeprefix(BOM)
@@ -98,31 +97,21 @@ _REMEDY = "name Yelp's yelp_academic_dataset_business.json (source.business), or
 
 
 def _content(path: Path, limits: Limits) -> bytes:
-    """Return the unpacked content of a file, of an archive that of its first member with businesses."""
-    met: list[str] = []
-
-    def is_wanted(member: str) -> bool:
-        met.append(member)
-        name = Path(member).name.lower()
-        return "business" in name and not name.startswith((".", "_"))
-
+    """Return the unpacked content of a file."""
     try:
         with path.open("rb") as file, library():
             room = limits.room(os.fstat(file.fileno()).st_size)
             with uncompressed_stream(file, path.name, limits, room) as stream:
-                if not is_tar(stream.peek(512)):
-                    return stream.read()
-                for _, content in tar_members(stream, path.name, is_wanted):
-                    member = io.BufferedReader(cast(io.RawIOBase, content), BUFFER)
-                    with uncompressed_stream(member, path.name, limits, room) as table:
-                        return table.read()
+                if is_tar(stream.peek(512)):
+                    raise Unreadable("The table of businesses is in an archive", where=path,
+                                     remedy="unpack yelp_academic_dataset_business.json and name it")  # fmt: skip
+                return stream.read()
     except DAMAGED as error:
         gone = isinstance(error, OSError) and error.filename is not None
         raise Unreadable(
             f"The table of businesses {'cannot be read' if gone else 'is damaged or was cut off'}", where=path,
             cause=str(error) or type(error).__name__, remedy=_REMEDY if gone else "fetch or copy the file again",
         ) from error
-    raise EmptyInput("The archive holds no businesses", where=path, value=", ".join(met)[:200], remedy=_REMEDY)
 
 
 def _json_lines(content: bytes, path: Path, limits: Limits) -> tuple[pl.DataFrame, list[str]]:
@@ -148,13 +137,11 @@ def _json_lines(content: bytes, path: Path, limits: Limits) -> tuple[pl.DataFram
 
 
 def _text(value: Any, field: str, where: str) -> str | None:
-    """Return a field as text; older editions of the dataset have the categories as a list."""
+    """Return a field as text."""
     if value is None or isinstance(value, str):
         return value
     if field == KEY and type(value) in (int, float):
         return str(value)
-    if field == "categories" and isinstance(value, list) and all(isinstance(each, str) for each in value):
-        return ", ".join(value)
     raise Unreadable(
         f"The field '{field}' of a business is not text", where=where, value=value, remedy="correct the line"
     )

@@ -18,7 +18,7 @@ from tests.corpus.review_files import packed_tar
 ROWS = [
     {"business_id": "b1", "name": "Café Ö", "city": "Tucson", "stars": 4.5, "categories": "Food, Coffee & Tea"},
     {"business_id": "b2", "name": "Gym", "city": "", "categories": None, "attributes": {"WiFi": "no"}},
-    {"business_id": "b3", "name": "Bar", "city": "Reno", "categories": ["Bars", "Nightlife"]},
+    {"business_id": "b3", "name": "Bar", "city": "Reno", "categories": "Bars, Nightlife"},
 ]
 TABLE = [("b1", "Café Ö", "Tucson", "Food, Coffee & Tea"), ("b2", "Gym", "", None),
          ("b3", "Bar", "Reno", "Bars, Nightlife")]
@@ -28,16 +28,10 @@ def lines(rows):
     return b"\n".join(orjson.dumps(row) for row in rows) + b"\n"
 
 
-YELP = {
-    "Dataset_User_Agreement.pdf": b"%PDF business", "yelp_academic_dataset_review.json": b"{}" * 5000,
-    "yelp_academic_dataset_business.json": lines(ROWS), "yelp_academic_dataset_tip.json": b"broken",
-}
-
-
 @pytest.mark.parametrize("content", [
     lines(ROWS), b"\xef\xbb\xbf" + lines(ROWS).replace(b"\n", b"\r\n\r\n"), gzip.compress(lines(ROWS)),
-    packed_tar(YELP, "w"), packed_tar(YELP, "w:gz"), pa.compress(lines(ROWS), codec="zstd", asbytes=True),
-], ids=["plain", "BOM, CRLF and blank lines", "gz", "tar", "tgz", "zst"])
+    pa.compress(lines(ROWS), codec="zstd", asbytes=True),
+], ids=["plain", "BOM, CRLF and blank lines", "gz", "zst"])
 def test_the_table_is_read_however_it_is_packed(tmp_path, content):
     (tmp_path / "table").write_bytes(content)
     found = read_businesses(tmp_path / "table")
@@ -66,11 +60,10 @@ def test_of_a_repeated_id_the_last_counts_and_records_without_one_are_left_out(t
     (lines([{"business_id": [5]}]), Unreadable, "'business_id' of a business is not text.*line 1.*5"),
     (lines([{"business_id": "b", "categories": [1]}]), Unreadable, "'categories'.*line 1"),
     (gzip.compress(lines(ROWS))[:-9], Unreadable, "damaged or was cut off"),
-    (packed_tar({"yelp_academic_dataset_review.json": b"{}"}, "w"), EmptyInput, "no businesses.*dataset_review"),
-    (packed_tar(YELP, "w:gz")[:200], Unreadable, "damaged or was cut off"),
+    (packed_tar({"yelp_academic_dataset_business.json": lines(ROWS)}), Unreadable, "in an archive"),
     (pa.compress(lines(ROWS), codec="zstd", asbytes=True)[:-9], Unreadable, "cut off|cannot be read"),
     (lines(ROWS).decode().encode("utf-16"), Unreadable, "not a JSON object.*line 1"),
-], ids=range(14))
+], ids=range(13))
 def test_what_is_no_such_table_is_refused_with_its_place(tmp_path, content, error, words):
     if content is not None:
         (tmp_path / "b").write_bytes(content)
