@@ -269,14 +269,6 @@ def _mean(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
     return values.mean()
 
 
-def _straddling(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    """Return how many values more there are over all groups than in all rows: 0 if no value is in two groups."""
-    there = values.is_not_null()
-    groups = [values.filter(there & (pl.col(check.other) == group)).hash() for group in check.values]
-    whole = values.filter(there & pl.col(check.other).is_in(list(check.values))).hash()
-    return pl.sum_horizontal(group.n_unique().cast(pl.Int64) for group in groups) - whole.n_unique()
-
-
 def _ratio(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
     """Return the sum of the finite values of a column for each one of another."""
     over = pl.col(check.other).cast(pl.Float64)
@@ -290,14 +282,13 @@ OF_COLUMN: dict[str, Callable[[Check, pl.Expr, pl.DataType], pl.Expr]] = {
     "different": _different,
     "count_of": lambda check, values, kind: values.is_in(list(check.values)).sum(),
     "share_of": lambda check, values, kind: values.is_in(list(check.values)).sum() / pl.max_horizontal(pl.len(), 1),
-    "straddling": _straddling,
     "ratio": _ratio,
 }
 """For each kind the figure of a column. `different`: share of the values that are different."""
 OF_FACT = ("fact", "share")
 """Kinds of checks of a number that the stage reported about its result."""
 SHARES = ("different", "share_of", "share")
-COUNTED = ("unique", "different", "straddling")
+COUNTED = ("unique", "different")
 """Kinds that count different values."""
 
 

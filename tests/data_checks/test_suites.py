@@ -120,7 +120,6 @@ DEFECTS = {
         "reviews in the test split": pl.col("split").str.replace("test", "train"),
         "reviews in the validation split": pl.col("split").str.replace("validation", "train"),
         "At least half of the reviews": planted("split", "test", rows=120),
-        "No text is in two splits": planted("text", "The food was great, number 7."),
         "each of its type": pl.col("bytes").cast(pl.Float64),
     },
     "tokens": {
