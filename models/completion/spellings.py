@@ -280,13 +280,10 @@ class EntryIndex:
         high = bisect_right(self.texts, beginning, lo=low, key=lambda text: text[:length])
         return low, high, bisect_right(self.texts, beginning, lo=low, hi=high)
 
-    def range(self, beginning: bytes) -> tuple[int, int]:
-        """Return the range of the entries that begin so."""
-        return self.place(beginning)[:2]
-
     def beginning_with(self, beginning: bytes) -> np.ndarray:
         """Return the numbers of the entries that begin so, shorter and longer ones."""
-        return self.ids_E[slice(*self.range(beginning))]
+        low, high, _ = self.place(beginning)
+        return self.ids_E[low:high]
 
     def _split(self, beginning: bytes) -> tuple[np.ndarray, np.ndarray]:
         """Return the bytes that follow this beginning in longer entries (G), and the bounds of their ranges (G + 1)."""
@@ -297,7 +294,7 @@ class EntryIndex:
 
     def fits(self, text: bytes) -> bool:
         """Return whether an entry begins with this text, or this text with an entry."""
-        low, high = self.range(text)
+        low, high, _ = self.place(text)
         return high > low or any(self._has(text[:end]) for end in range(1, len(text)))
 
     def _has(self, text: bytes) -> bool:

@@ -38,7 +38,7 @@ class LineSpec(NGramSpec):
         limit_vocabulary: A file of words, separated by blanks or line ends: n-grams with any other word are dropped, as
             `lmplz --limit_vocab_file` does. Words of the list that are not in the text are ignored.
         marks: Handling of `<s>`, `</s>` and `<unk>` in the text, see `text_corpus.Marks`.
-        memory_limit, folder: See `ArrayAllocator.within`.
+        memory_limit: See `ArrayAllocator.within`.
         threads: Number of threads that count and estimate; None for `threads.THREADS`.
     """
 
@@ -47,7 +47,6 @@ class LineSpec(NGramSpec):
     limit_vocabulary: Path | None = None
     marks: Marks = "refuse"
     memory_limit: int | None = None
-    folder: Path | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -121,7 +120,7 @@ def fit_text(
         ModelError: The text cannot be read, has no line, or has a mark in it (with the line number; kind "input"); the
             results cannot be written (kind "disk").
     """
-    began, allocator = time.perf_counter(), ArrayAllocator.within(spec.memory_limit, spec.folder)
+    began, allocator = time.perf_counter(), ArrayAllocator.within(spec.memory_limit)
     corpus = _training_corpus(text, spec.marks, allocator)
     model, report = fit_lines(corpus, spec, "single", engine, allocator)
     tokens = {"tokens": len(corpus.ids) - 2 * len(corpus), "types": len(corpus.words)}
