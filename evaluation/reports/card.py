@@ -2,8 +2,8 @@
 
     draw(profile_of(folder), Origin(dataset=facts, clean=facts, digests={...}), folder)
 
-writes `data_card.html` (with embedded pictures), `data_card.md` (tables only) and `figures/*.png`. The idea comes from
-"datasheets for datasets" (Gebru et al. 2021).
+writes `data_card.html` (with embedded pictures) and `data_card.md` (tables only). The idea comes from "datasheets for
+datasets" (Gebru et al. 2021).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DUPLICATES = {", of ": ": same text in ", ", near ": ": nearly the same text in 
 LEARNT = {", exact": ": same text in what the champion has learnt from",
           ", covered": ": covered by passages of what the champion has learnt from"}  # fmt: skip
 """Phrases for pairs of splits, such as "train, near test"."""
-HTML, MARKDOWN, FIGURES = "data_card.html", "data_card.md", "figures"
+HTML, MARKDOWN = "data_card.html", "data_card.md"
 SIDE_COLOURS = dict(zip(TRAIN_FIRST, (PALETTE[0], PALETTE[4], PALETTE[2]), strict=True))
 LIMITS = (
     "The ratings, dates and names are those of the source; nobody has compared them with Yelp.",
@@ -68,9 +68,6 @@ def draw(profile: Profile, origin: Origin, folder: Path) -> Page:
     if profile.months.height:
         drawings.append(Drawing("months", "", months_figure(profile), "Reviews per month"))
     page = data_card(profile, origin, {drawing.name: drawing.picture for drawing in drawings})
-    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-    for drawing in drawings:
-        (folder / FIGURES / f"{drawing.name}.png").write_bytes(drawing.png)
     (folder / HTML).write_text(page.to_html(), encoding="utf-8")
     (folder / MARKDOWN).write_text(page.to_markdown(), encoding="utf-8")
     return page

@@ -22,7 +22,7 @@ PROFILE_FILE = "profile.json"
 
 @stage("card")
 def describe_data(config: RunConfig, dataset: Artifact, clean: Artifact) -> Artifact:
-    """Draw the data card: `data_card.html`, `data_card.md`, `figures/` and `profile.json`."""
+    """Draw the data card: `data_card.html`, `data_card.md` and `profile.json`."""
     synthetic = not config.source.input
     digests = {"dataset": dataset.digest, "clean": clean.digest}
 
