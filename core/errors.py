@@ -258,7 +258,8 @@ def disk_error(number: int | None, where: str | Path, cause: str, elsewhere: str
         cause: The system's message.
         elsewhere: Advice for the user how to write elsewhere.
     """
-    kind, what, first = NotWritable, "This place cannot be written to", "check the path and its permissions"
+    kind: type[ArtifactError] = NotWritable
+    what, first = "This place cannot be written to", "check the path and its permissions"
     if number in FULL:
         kind, what, first = StoreFull, "No space is left on the disk", "free some space"
     return kind(what, where=where, cause=cause, remedy=f"{first}, or {elsewhere}")

@@ -8,6 +8,7 @@ it. For an unknown setting, the remedy names the nearest one of the same section
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -187,7 +188,7 @@ def parse_config(options: dict[str, Any]) -> RunConfig:
 def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
     own = preset.endswith(".toml")
     path = Path(preset) if own else PRESETS / f"{preset}.toml"
-    if not (_is_file(path) if own else preset in preset_names()):
+    if not (os.path.isfile(path) if own else preset in preset_names()):
         raise ConfigError(f"There is no preset '{preset}'", where=path, remedy=other_presets(preset))
     if preset in seen or len(seen) >= MOST_PARENTS:
         raise ConfigError("Presets extend each other in a circle", where=path, value=" → ".join([*seen, preset]))
@@ -204,13 +205,6 @@ def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
     if parent and parent.endswith(".toml"):
         parent = str(path.parent / parent)  # relative to the file that names it
     return _merge(_read_preset(parent, (*seen, preset)), options) if parent else options
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name of 300 characters
-        return False
 
 
 def _require_readable(value: Any, where: str | Path) -> None:

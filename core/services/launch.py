@@ -35,15 +35,7 @@ from core.processes import keep_running
 from core.processes.leftovers import lasting_environment, process_name
 from core.services.join import OF_TERMINAL, environment_of
 from core.services.pools import POOLS, PROJECT, deploy, usable_pools
-from core.services.service_list import (
-    DEFAULT_PORTS,
-    Service,
-    kept_ports,
-    remember,
-    running,
-    stop,
-    take_port,
-)
+from core.services.service_list import DEFAULT_PORTS, Service, kept_ports, remember, running, stop, take_port
 
 SERVERS = {
     "prefect": ("Prefect server", "flows.server.prefect_server", "/api/health"),
