@@ -80,7 +80,7 @@ def our_record(record: Any, renamed: Mapping[str, str]) -> Any:
 
 
 def require_fields(source: str, columns: Collection[str], renamed: Mapping[str, str]) -> None:
-    """Refuse a file that has no text, or a field named by the user under neither name: the name may be misspelled.
+    """Refuse a file without a field that is needed, or that the user has named: the name may be misspelled.
 
     Raises:
         MissingColumn: It lists the fields that exist.
@@ -88,7 +88,7 @@ def require_fields(source: str, columns: Collection[str], renamed: Mapping[str, 
     in_folders = our_fields(source, renamed)
     for ours in ("text", *renamed):
         theirs = renamed.get(ours, ours)
-        if ours not in columns and theirs not in columns and ours not in in_folders:
+        if theirs not in columns and ours not in in_folders:
             shown = ", ".join(columns) or "none"
             setting = "classification.label" if ours == LABEL else f"source.fields.{ours}"
             raise MissingColumn(

@@ -60,16 +60,19 @@ def test_a_file_with_other_names_gives_the_same_table_as_one_with_our_names(tmp_
     assert theirs["text"][0] == "the soup number 0 was warm"
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [("stars", "ratign"), ("text", "bdoy")], ids=["stars", "a file with text"])
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_misspelt_name_is_refused_before_a_run_with_the_fields_that_exist(tmp_path: Path, ending: str) -> None:
+def test_a_misspelt_name_is_refused_before_a_run_with_the_fields_that_exist(
+    tmp_path: Path, ending: str, ours: str, theirs: str
+) -> None:
     file = write(THEIRS, tmp_path / f"a.{ending}")
-    config = load_config("demo", ["source.fields.text=body", "source.fields.stars=ratign"])
+    config = load_config("demo", ["source.fields.text=body", f"source.fields.{ours}={theirs}"])
 
-    with pytest.raises(MissingColumn, match="no field 'ratign'") as refused:
+    with pytest.raises(MissingColumn, match=f"no field '{theirs}'") as refused:
         require_usable([file], config.source)
 
     assert "rating" in str(refused.value)
-    assert "source.fields.stars=NAME" in str(refused.value)
+    assert f"source.fields.{ours}=NAME" in str(refused.value)
 
 
 ROWS = [
