@@ -138,6 +138,7 @@ def _say_plan(plan: Mapping[str, Any]) -> None:
     terminal.say(
         f"Plan: {reached['minutes']:.1f} of {plan['minutes']:g} min. On validation {reached['bits']:.3f} open "
         f"bits/byte{range_bits}."
+        + (f" A network was left out: it needs --minutes {plan['needs']} on this machine now." if plan["needs"] else "")
     )
 
 

@@ -168,6 +168,8 @@ def in_words(planned_run: Mapping[str, Any]) -> dict[str, str]:
     """Return the result of `outcome` as facts for people."""
     expected, reached = planned_run["expected"], planned_run["reached"]
     words = {"time given": f"{planned_run['minutes']:g} min"}
+    if needs := planned_run.get("needs"):
+        words["network"] = f"none: it needs --minutes {needs}"
     planned, made = (planned_run.get("network") or {}).get("passes"), reached.get("passes")
     if planned and made and abs(made - planned) >= OFF * planned:
         speed = "slower" if made < planned else "faster"

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from evaluation.reports.canvas import (
     GREY,
@@ -216,9 +216,8 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, colour: st
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=PALE, linewidth=0.8)
     axes.axvline(0, color=GREY, linestyle="--", linewidth=1.3)
-    verdict = "surely_harder" if column == "excess" else "surely_worse"
     for sure, face, marker, label in ((False, "#ffffff", "o", "may be chance"), (True, colour, "D", "sure")):
-        chosen = ((place, row) for place, row in enumerate(rows) if bool(row[verdict]) == sure)
+        chosen = ((place, row) for place, row in enumerate(rows) if _excludes_zero(row, column) == sure)
         finite = [(place, row) for place, row in chosen if _is_number(row[column])]
         if finite:
             shares, places = [row[column] for _, row in finite], [place for place, _ in finite]
@@ -230,7 +229,14 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, colour: st
     ticks_at(axes.yaxis, [f"{slice_name(row, ': ')} ({thousands(row['reviews'])} reviews)" for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.7, max(1, len(rows)) - 0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def _excludes_zero(row: Mapping[str, Any], column: str) -> bool:
+    """Return whether the whole interval is on one side of 0: the slice is surely worse, or surely better."""
+    low, high = row[f"{column}_lo"], row[f"{column}_hi"]
+    return (_is_number(low) and low > 0) or (_is_number(high) and high < 0)
 
 
 def _whiskers(rows: Sequence[Mapping[str, Any]], column: str) -> list[list[float]]:

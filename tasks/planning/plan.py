@@ -66,6 +66,7 @@ WARM_UP = 0.05
 """Share of the expected updates in which the learning rate rises."""
 SLACK = 4.0
 """A training may have this many times the expected passes, for a machine that becomes less busy."""
+MOST_MINUTES = 24 * 60
 log = logging.getLogger(__name__)
 
 MEASURED = Path(__file__).with_name("measured.json")
@@ -153,7 +154,8 @@ class RunPlan:
         tokens_per_second: Measured speed of the probe network.
         after: Seconds that are planned for all that follows the training, the start of the fit that ends it included.
         start: Measured seconds of a short training that were no updates: the start and the end of its process.
-        takes: Minutes of a run without a network, if they are more than those given; None if they are not.
+        needs: Least whole minutes of a run with a network here, if there is none; None if there is one, or if the
+            reviews are too few for any.
     """
 
     minutes: float
@@ -163,7 +165,7 @@ class RunPlan:
     tokens_per_second: float
     after: float
     start: float = 0.0
-    takes: int | None = None
+    needs: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -177,8 +179,8 @@ class RunPlan:
     def in_words(self) -> str:
         """Return the chosen settings as people read them."""
         if (network := self.network) is None:
-            more = f"the run takes about {self.takes} minutes" if self.takes else "or the reviews are too few"
-            return f"{self.minutes:g} min: a Kneser–Ney 5-gram model only; the time is too short for a network, {more}"
+            needs = f"needs --minutes {self.needs} on this machine now" if self.needs else "needs more reviews"
+            return f"{self.minutes:g} min: a Kneser–Ney 5-gram model only; a network {needs}"
         return (
             f"{self.minutes:g} min: a Kneser–Ney 5-gram model, an LSTM of {network.hidden} cells and "
             f"{network.embedding} features trained for {duration(network.seconds)} (about {network.passes:.2g} passes, "
@@ -221,8 +223,8 @@ def _of_network(network: ChosenNetwork | None, baseline: NGramSpec) -> list[str]
 def make_plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared) -> RunPlan:
     """Return the plan of a run; if the store has one for these data and minutes, that one.
 
-    Where the time does not even suffice for an n-gram model, the plan is that model, and says how long it takes: a
-    model that comes late is worth more than none.
+    Where the time does not even suffice for an n-gram model, the plan is that model: a model that comes late is worth
+    more than none. It says with how many minutes there would be a network.
     """
     baseline = _baseline(config)
     # This law was measured beside a model of all n-grams.
@@ -247,10 +249,9 @@ def _choose(
                 streams["validation"]["tokens"] + streams["test"]["tokens"])  # fmt: skip
     speed, start = measured_speed(config, prepared)
     slow = slowness(data, speed, threads_of(config))
-    left = request.seconds_left()
-    late = seconds_after(None, data, slow) - left
     # One process trains until the time is nearly over, another one to the end.
-    network = _network(data, speed, slow, left - 2 * start)
+    left = request.seconds_left() - 2 * start
+    network = _network(data, speed, slow, left)
     settings = [*_of_text(dataset), *_of_network(network, _baseline(config))]
     held_out = streams["validation"]
     summary = fitted["reference" if network else "baseline"].facts["summary"]
@@ -260,7 +261,7 @@ def _choose(
     return RunPlan(
         request.minutes, tuple(settings), network, expected, speed,
         after=seconds_after(network, data, slow) + (start if network else 0.0),
-        start=start, takes=math.ceil(request.minutes + late / 60) if late > 0 else None,
+        start=start, needs=None if network else _needed(request.minutes, data, speed, slow, left),
     )  # fmt: skip
 
 
@@ -283,6 +284,12 @@ def _network(data: Data, speed: float, slow: float, left: float) -> ChosenNetwor
         if network is not None:
             network = choose(data, speed, left - seconds_after(network, data, slow))
     return network
+
+
+def _needed(minutes: float, data: Data, speed: float, slow: float, left: float) -> int | None:
+    """Return the least whole minutes, up to a day, of a run with a network, of which *left* seconds are left."""
+    longer = range(math.floor(minutes) + 1, MOST_MINUTES)
+    return next((more for more in longer if _network(data, speed, slow, left + 60 * (more - minutes))), None)
 
 
 def slowness(data: Data, tokens_per_second: float, threads: int) -> float:

@@ -161,6 +161,7 @@ def _run_tags(family: ModelFamily, run_id: str) -> dict[str, str]:
     """Return tags with the logged models of the run's other models and its report, so that a page can offer them."""
     tracker = tracker_of(family.config)
     others = [model for model in family.evaluated.models if model.name != family.challenger.name]
+    others.sort(key=lambda model: model.name != family.config.baseline)  # the page compares with the first one
     addresses = {model.name: tracker.tag(model.fitted.run_id, tag.MODEL_URI_TAG) for model in others}
     return {
         tag.RUN_MODELS: json.dumps({name: address for name, address in addresses.items() if address}),

@@ -92,11 +92,12 @@ def test_a_length_set_by_the_user_is_kept_with_a_warning(
 def test_where_time_does_not_suffice_for_any_model_there_is_one_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     made = planned(monkeypatch, 1, -20)
     assert made.network is None
-    assert made.takes == 2
-    assert "about 2 minutes" in made.in_words()
+    assert made.needs == 3
+    assert "--minutes 3" in made.in_words()
     config = configuration(load_config(FRAME), PlanRequest(1), made.settings)
     assert [spec.kind for spec in config.models] == ["ngram"]
-    assert planned(monkeypatch, 2, 35).takes is None
+    needed = planned(monkeypatch, 3, -20 + 2 * 60)
+    assert (needed.network is None, needed.needs) == (False, None)
 
 
 def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +107,7 @@ def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.M
     assert " to " not in made.expected.in_words()
     reached = {"bits": 1.868, "inside": True, "minutes": 2.0}
     assert in_words({**made.to_dict(), "reached": reached}) == {
-        "time given": "2 min", "reached on validation": "1.868 open bits/byte",
+        "time given": "2 min", "network": "none: it needs --minutes 3", "reached on validation": "1.868 open bits/byte",
     }  # fmt: skip
     config = configuration(load_config(FRAME), PlanRequest(2), made.settings)
     assert config.models == (next(spec for spec in load_config(FRAME).models if spec.kind == "ngram"),)
