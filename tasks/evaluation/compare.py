@@ -80,10 +80,10 @@ def _log_comparison(tracker: Tracker, evaluated: Evaluated, run_id: str) -> None
 
 
 def log_headline(config: RunConfig, evaluated: Evaluated, model: str, run_id: str) -> None:
-    """Log the test figures of the model that a run puts forward: the few by which a list of runs is read."""
+    """Log the test figures of the model that a run puts forward, rounded: the few by which a list of runs is read."""
     row = evaluated.row(model)
-    figures = {name: row[name] for name in ("perplexity", "open_bits_per_byte")}
-    tracker_of(config).log_metrics(run_id, figures | {"gain_percent": 100 * row["gain"]})
+    figures = {name: row[name] for name in ("perplexity", "open_bits_per_byte")} | {"gain_percent": 100 * row["gain"]}
+    tracker_of(config).log_metrics(run_id, {name: round(value, 4) for name, value in figures.items()})
 
 
 def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> None:
