@@ -36,6 +36,7 @@ from tasks.planning.pace import keep_time
 from tasks.planning.plan import PlanRequest, RunPlan, busy, configuration, make_plan, with_canaries
 from tasks.planning.rule import require_frame
 from tasks.promotion.choose import choose_challenger
+from tasks.promotion.evidence import warn_of_other_family
 from tasks.promotion.language import LanguageModels, tell_provable_gain
 from tasks.promotion.promote import Promotion, promote_challenger
 from tasks.run_report import make_report
@@ -117,6 +118,7 @@ def run_pipeline(
     require_cluster(config, minutes=request is not None)
     alone = nullcontext() if until else one_retrain(config.home, given)
     with alone, parent_run(config, until or "retrain") as run_id:
+        warn_of_other_family(config)
         dataset = ingest(config)
         drift = None if until else measure_drift(config, dataset, run_id)  # for the user; the gate only records it
         if request:

@@ -29,6 +29,7 @@ from tasks.stage import store_of
 from tasks.track import registry_of, tracker_of
 from tracking.logged_models.bundles import has_bundle
 from tracking.logged_models.export import Form, smoke_test
+from tracking.registry.registry import CHAMPION
 from tracking.tags import BUNDLE_TAG, FIT_TAG, MODEL_URI_TAG
 
 log = logging.getLogger(__name__)
@@ -129,3 +130,22 @@ def family_of_run(config: RunConfig, clean: Artifact) -> Family:
     if dataset is not None:
         hashes = [source["sha256"] for source in dataset.facts["sources"]]
     return Family(family_name(config.source.family, bool(config.source.input)), digest_of_sources(hashes))
+
+
+def warn_of_other_family(config: RunConfig) -> None:
+    """Warn at the start of a run if the gate will refuse its models because their data family differs.
+
+    Otherwise hours of training would be wasted. The user can prevent it with a setting.
+    """
+    registry = registry_of(config)
+    champion = registry.alias(CHAMPION)
+    if champion is None or config.promotion.allow_other_family:
+        return
+    theirs = Family.of_tags(champion.tags)
+    ours = family_name(config.source.family, bool(config.source.input))
+    if theirs.name != ours:
+        log.warning(
+            "the gate will refuse this run's models: their data family is '%s', but that of the champion (%s version "
+            "%d) is '%s'. Set promotion.model_name to another name, or promotion.allow_other_family=true",
+            ours, registry.name, champion.version, theirs.name,
+        )
