@@ -180,11 +180,9 @@ def test_gc_leaves_the_bucket_alone_and_backup_says_what_it_leaves_out(shared: S
     saved = answer(home, "home", "backup", "--to", str(tmp_path / "backup.tar.gz"), **variables)
     [warning] = saved["warnings"]
     assert shared.address in warning
-    [note] = [note for note in collected["notes"] if "mlflow gc" in note]
+    notes = [note for note in collected["notes"] if "mlflow gc" in note]
     if shared.address.startswith("http"):
-        assert shared.address in note
+        assert shared.address in notes[0]
         assert "artifact store" in warning
     else:
-        assert note.startswith(f"not looked at: s3://{BUCKET}/mlflow, outside this home")
-        assert f"--backend-store-uri {shared.address}`" in note
-        assert "its artifacts" in warning
+        assert (notes, "its artifacts" in warning) == ([], True)
