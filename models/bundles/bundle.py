@@ -61,15 +61,15 @@ def writer_of(model: LanguageModel, facts: Mapping[str, object]) -> TextWriter:
         model: The bundle's model.
         facts: Facts recorded about its training.
     """
-    quick = in_int8(model, only_quick=True)
-    if quick is None:
-        return TextWriter(model, "float32", "no network of the model is quicker in int8 on this processor")
     loss = facts.get(INT8_LOSS)
     if not isinstance(loss, int | float) or isinstance(loss, bool) or not isfinite(loss):
-        return TextWriter(model, "float32", "its bundle does not say what int8 loses; the fit of a network measures it")
+        return TextWriter(model, "float32", "int8 is for networks, whose fit measures what it loses")
     rise = f"int8 raises the perplexity of reviews by {loss:.3%}"
     if loss > MOST_LOSS:
         return TextWriter(model, "float32", f"{rise}, more than {MOST_LOSS:.1%}")
+    quick = in_int8(model, only_quick=True)
+    if quick is None:
+        return TextWriter(model, "float32", "no network of the model is quicker in int8 on this processor")
     return TextWriter(quick, "int8", rise)
 
 

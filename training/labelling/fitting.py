@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from models.base import ModelError
 from models.classification.classifier import Classifier
-from models.classification.spec import ClassifierSpec, FeatureSpec
+from models.classification.spec import ClassifierSpec
 from training.context import FitContext, ModelFit
 from training.labelling.examples import log_loss, macro_f1
 
 if TYPE_CHECKING:
     from models.tokens.vocabulary import Vocabulary
     from training.labelling.examples import LabelledSequences
+
+
+FITS = {
+    "logistic": "training.labelling.features:fit_on_features",
+    "bayes": "training.labelling.features:fit_on_features",
+    "tfidf": "training.labelling.features:fit_on_features",
+    "rnn": "training.labelling.networks:fit_network_classifier",
+    "gru": "training.labelling.networks:fit_network_classifier",
+    "lstm": "training.labelling.networks:fit_network_classifier",
+}
+"""The function that fits each kind of `models.classification.spec.CLASSIFIERS`; imported when it is needed."""
 
 
 def fit_classifier(
@@ -53,16 +65,8 @@ def fit_classifier(
         name = spec.labels[missing[0]]
         raise ModelError(f"the label {name!r} has no training review: a classifier needs one of each label", "input")
     context.work.mkdir(parents=True, exist_ok=True)
-    model: Classifier
-    if isinstance(spec, FeatureSpec):
-        from training.labelling.features import fit_on_features  # imports scikit-learn
-
-        model, summary = fit_on_features(spec, vocabulary, train, validation, context)
-    else:
-        from training.labelling.networks import fit_network_classifier  # imports torch
-
-        model, summary = fit_network_classifier(spec, vocabulary, train, validation, context)
-    return ModelFit(model, {**summary, **validation_figures(model, validation)})
+    fitted: ModelFit[Classifier] = resolve_name(FITS[spec.kind])(spec, vocabulary, train, validation, context)
+    return ModelFit(fitted.model, {**fitted.summary, **validation_figures(fitted.model, validation)})
 
 
 def validation_figures(model: Classifier, validation: LabelledSequences) -> dict[str, float]:
