@@ -113,7 +113,8 @@ class Limits:
     A packed file may unpack to `max_expansion` times its size. Reviews usually shrink to a third, rarely to a tenth.
     Up to `workers` blocks of JSON lines are parsed at the same time, each in its own thread. `renamed` has the fields
     of `FIELDS` that have another name in the files: {our name: their name}; with `LABEL`, this field is read too. *now*
-    is the present moment in UTC: later dates are refused.
+    is the present moment in UTC: later dates are refused. `named` collects our names of the fields that some file has
+    under the other name.
     """
 
     max_chars: int = 100_000
@@ -122,6 +123,7 @@ class Limits:
     max_expansion: float = 200.0
     workers: int = 2
     renamed: Mapping[str, str] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set, compare=False)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property

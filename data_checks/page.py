@@ -24,7 +24,10 @@ BROKEN = (
     "An expectation that could not be evaluated says nothing about the data. Correct the expectation: see the error "
     "behind its name."
 )
-ABOUT_EXAMPLES = "Of a column that may not be quoted, examples are lengths."
+ABOUT_EXAMPLES = (
+    "A failed critical expectation stops a run, a warning does not. Of a column that may not be quoted, examples are "
+    "lengths."
+)
 
 
 def page_of(report: CheckReport, about: Mapping[str, str], advice: Sequence[str]) -> Page:
@@ -32,11 +35,12 @@ def page_of(report: CheckReport, about: Mapping[str, str], advice: Sequence[str]
 
     Args:
         about: Facts that tell what was checked, when and by which release.
-        advice: What a reader can do about a failed expectation; words between backticks are commands.
+        advice: What a reader can do about a failed expectation; words between backticks are commands, and are quoted.
     """
     failed = [one for severity in MEANINGS for one in report.results if not one.passed and one.severity == severity]
     steps = [MEANINGS[severity] for severity in dict.fromkeys(one.severity for one in failed)]
-    to_do = [*([BROKEN] if report.broken else []), *steps, *(advice if failed else ())]
+    advice = [one.replace("`", '"') for one in advice if failed]
+    to_do = [*([BROKEN] if report.broken else []), *steps, *advice]
     faults = [PageText(f"Could not be evaluated: {words}", "bad") for words in report.broken]
     rows = [
         {"severity": one.severity, "expectation": one.sentence, "column": one.column,
@@ -48,7 +52,7 @@ def page_of(report: CheckReport, about: Mapping[str, str], advice: Sequence[str]
         PageSection("What failed", [*faults, PageTable.of(rows)]), PageSection("What to do", [to_do]),
     ] if to_do else []  # fmt: skip
     sections += [PageSection("All expectations", [PageTable.of(every), ABOUT_EXAMPLES, [Link(RESULTS, RESULTS)]])]
-    outcome, kind = ("Passed", "good") if report.passed else ("Failed", "bad")
+    outcome, kind = ("Passed", "" if failed else "good") if report.passed else ("Failed", "bad")
     lead = " · ".join(f"{what} {value}" for what, value in about.items() if value)
     verdict = PageText(f"{outcome}: {report.counted}", kind)
     return Page(f"Data check: {report.name}", lead, (), sections, [verdict], "card")

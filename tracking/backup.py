@@ -60,6 +60,7 @@ BESIDE = ("-wal", "-shm", "-journal")
 LEFT_OUT = ("services.json",)
 """Process ids of this machine."""
 UNFINISHED = (".lock", ".part", ".new")
+SQLITE = b"SQLite format 3\x00"
 STORE, PREFECT_DATABASE = "store", Path("prefect", "prefect.db")
 OF_NAMES = (errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
             errno.ENOTEMPTY)  # fmt: skip
@@ -216,9 +217,17 @@ def contents_of(home: Path, without_store: bool = False) -> tuple[list[Path], li
         for name in sorted(names):
             path, hidden = folder / name, folder == home and (name in LEFT_OUT or name.startswith("."))
             if path.is_file() and not (path.is_symlink() or hidden or name.endswith(UNFINISHED)):
-                (databases if path.suffix == ".db" else files).append(path)
+                (databases if _is_database(path) else files).append(path)
     beside = {f"{database}{ending}" for database in databases for ending in BESIDE}
     return databases, [path for path in files if str(path) not in beside]
+
+
+def _is_database(path: Path) -> bool:
+    """Return whether a file is a SQLite database, by its name and first bytes; other files have this name, too."""
+    if path.suffix != ".db":
+        return False
+    with path.open("rb") as file:
+        return file.read(len(SQLITE)) == SQLITE
 
 
 def restore_backup(archive: Path, home: Path, report: Report = lambda done: None) -> dict[str, Any]:

@@ -192,8 +192,9 @@ def reaching(uri: str) -> Iterator[None]:
 def _translated(error: Exception, uri: str) -> ReviewLMError:
     code = str(getattr(error, "error_code", ""))
     cause = next(iter(str(error).splitlines()), type(error).__name__)[:300]
-    if not _is_denied(error, code) and (refused := disk_error_in([cause], uri)) is not None:
-        return refused
+    local = database_file(uri) is not None and not _is_denied(error, code)
+    if local and (refused := disk_error_in(str(error).splitlines(), uri)) is not None:
+        return refused  # the disk of another machine may have space again later
     if any(words in str(error) for words in DAMAGED):
         return damaged(uri, cause)
     if code in REFUSED:
@@ -323,8 +324,8 @@ class Connection:
 
     def answers(self) -> bool:
         """Return whether MLflow answers now."""
-        with suppress(ReviewLMError):
-            self.ask(lambda client: client.search_experiments(max_results=1))
+        with suppress(ReviewLMError), self.reaching() as client:
+            client.search_experiments(max_results=1)
             return True
         return False
 

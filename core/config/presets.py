@@ -242,12 +242,21 @@ def _apply(options: dict[str, Any], override: str) -> None:
     _require_readable(value, "--set")
     if sections[:1] == ["models"]:
         options.setdefault("models", default_models())
+    if sections[2:] and (named := _with_dots(options.get("models"), sections[1:])):
+        sections = ["models", *named]
     place: Any = options
     for name in sections:
         place = place[_index(place, name, override)] if isinstance(place, list) else place.setdefault(name, {})
         if not isinstance(place, dict | list):
             raise ConfigError(f"'{name}' is a value, not a section", where="--set", value=override)
     place[_index(place, last, override) if isinstance(place, list) else last] = value
+
+
+def _with_dots(entries: Any, parts: Sequence[str]) -> list[str]:
+    """Return the parts of a key with the name of a model in one, which may have dots; an empty list if it has none."""
+    names = {_name_of(entry) for entry in entries} if isinstance(entries, list) else set()
+    joined = ((".".join(parts[:used]), used) for used in range(len(parts), 1, -1))
+    return next(([name, *parts[used:]] for name, used in joined if name in names), [])
 
 
 def split_override(override: str) -> tuple[str, Any]:

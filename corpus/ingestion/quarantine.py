@@ -218,13 +218,15 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
         EmptyInput: An archive or a folder holds no reviews, or there are no records.
         Unreadable: An input is missing; or more inputs than `source.max_unreadable` allows, or all, are damaged at
             their beginning or in an unknown format.
-        MissingColumn: A file has no text, or not the field with the labels.
+        MissingColumn: A file has no text, or not the field with the labels; or none has a field under the name that
+            the user gave.
     """
     limits = limits_with_label(config, label) if label else limits_of(config)
-    limits = replace(limits, workers=1)  # one block at a time is enough
+    limits = replace(limits, workers=1, named=set())  # one block at a time is enough
     files = [(path, Listed(name, path.stat().st_size, "")) for path, name in source_names(inputs).items()]
-    some, taken, damaged = False, 0, list[Refused]()
+    some, taken, looked, damaged = False, 0, 0, list[Refused]()
     for path, file in files[:MOST_FILES]:
+        looked += 1
         progress = Progress()
         try:
             with closing(cast(Generator[Block], read(path, file.name, limits, progress))) as blocks:
@@ -235,6 +237,12 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
         if taken >= MOST_BYTES:
             break
     require_few(damaged, len(files), sum(file.bytes for _, file in files), config.max_unreadable)
+    misspelt = [ours for ours in config.renamed if ours not in limits.named]
+    if misspelt and not damaged and looked == len(files):
+        raise MissingColumn(
+            f"No file has a field '{config.renamed[misspelt[0]]}'", where=f"source.fields.{misspelt[0]}",
+            remedy="correct the name, or leave the setting out: the files use our name",
+        )
     if not some and not damaged and taken < MOST_BYTES and len(files) <= MOST_FILES:
         raise no_records(file for _, file in files)
 

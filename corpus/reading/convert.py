@@ -79,16 +79,20 @@ def our_record(record: Any, renamed: Mapping[str, str]) -> Any:
     return {name: value for name, value in record.items() if name not in theirs} | translated
 
 
-def require_fields(source: str, columns: Collection[str], renamed: Mapping[str, str]) -> None:
-    """Refuse a file without a field that is needed, or that the user has named: the name may be misspelled.
+def require_fields(source: str, columns: Collection[str], limits: Limits, label: bool = True) -> None:
+    """Refuse a file that has no text, or a field named by the user under neither name: the name may be misspelled.
+
+    Those that it has under the user's name are added to `Limits.named`. Without *label*, `LABEL` is not needed.
 
     Raises:
         MissingColumn: It lists the fields that exist.
     """
+    renamed = {ours: theirs for ours, theirs in limits.renamed.items() if label or ours != LABEL}
     in_folders = our_fields(source, renamed)
+    limits.named.update(ours for ours, theirs in renamed.items() if theirs in columns or ours in in_folders)
     for ours in ("text", *renamed):
         theirs = renamed.get(ours, ours)
-        if theirs not in columns and ours not in in_folders:
+        if ours not in columns and theirs not in columns and ours not in in_folders:
             shown = ", ".join(columns) or "none"
             setting = "classification.label" if ours == LABEL else f"source.fields.{ours}"
             raise MissingColumn(

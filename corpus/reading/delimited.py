@@ -180,7 +180,7 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
     lines.escaped = form.escaped
     columns = [name.strip() for name in header]
     printable = [name.encode("utf-8", "replace").decode() or "(nameless)" for name in columns]
-    require_fields(source, printable, limits.renamed)
+    require_fields(source, printable, limits)
     names = our_columns(columns, limits.renamed)
     if repeated := {name for name in limits.fields if names.count(name) > 1} - {RECORD_TYPE}:
         raise twice(source, repeated)

@@ -116,9 +116,7 @@ def require_known(values: Sequence[Any], source: str, limits: Limits) -> None:
         MissingColumn: There are objects, and all of them lack it.
     """
     if keys := {key: None for value in values if isinstance(value, dict) for key in value}:
-        # A later record may be the first with a label.
-        needed = {ours: theirs for ours, theirs in limits.renamed.items() if ours != LABEL}
-        require_fields(source, keys, needed)
+        require_fields(source, keys, limits, label=False)  # a later record may be the first with a label
 
 
 def _loads(line: bytes) -> Any:

@@ -78,7 +78,7 @@ def _batches(file: Any, source: str, limits: Limits) -> Iterator[tuple[int, pyar
 
 def _wanted(names: Sequence[str], source: str, limits: Limits) -> list[str]:
     """Return the names in the file of the columns that are read."""
-    require_fields(source, names, limits.renamed)
+    require_fields(source, names, limits)
     ours = our_columns(names, limits.renamed)
     usable = [name for name, our in zip(names, ours, strict=True) if our in limits.fields]
     if repeated := {name for name in usable if usable.count(name) > 1} - {RECORD_TYPE}:
@@ -147,8 +147,8 @@ def _as_text(name: str, column: pyarrow.Array, source: str) -> pyarrow.Array:
     if types.is_timestamp(column.type):  # whole seconds are read in one step
         moments = column.view(pyarrow.timestamp(column.type.unit)).cast(pyarrow.large_string())
         return compute.replace_substring_regex(moments, r"\.0+$", "")
-    if types.is_floating(column.type):
-        column = compute.if_else(compute.is_nan(column), pyarrow.scalar(None, column.type), column)
+    if types.is_floating(column.type):  # Arrow would write 12345678901.0 with an exponent, as if it had been rounded
+        column = pl.Series(pl.from_arrow(column)).fill_nan(None).cast(pl.String).to_arrow()
     return column.cast(pyarrow.large_string())
 
 

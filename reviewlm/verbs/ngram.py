@@ -101,6 +101,8 @@ def fit(
             )  # fmt: skip
             if binary is not None:
                 require_new(binary)
+                if arpa is not None and binary.resolve() in (arpa.resolve(), *arpa.resolve().parents):
+                    raise ValueError("--arpa is the folder of --binary, or in it")
     except (InputError, ValueError) as error:
         raise ConfigError(f"A setting is not valid: {getattr(error, 'what', error)}") from error
     if arpa is not None and smoothing in SCORES_ONLY:

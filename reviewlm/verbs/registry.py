@@ -114,12 +114,15 @@ def promote_by_hand(
     from tracking.registry.registry import CHAMPION
 
     champion = registry.alias(CHAMPION)
+    if champion and champion.version == version:  # a repeated command, whose first answer was lost
+        terminal.say(f"Version {version} is the champion already: there is nothing to do.")
+        return {"champion_version": version, "previous_version": None, **next(iter(registry.decisions()), {})}
     registry.require_promotable(version, force)
     _require_opens(config, registry, version)
     against = champion.version if champion else None
     return _decided(
         config, PROMOTED, registry, lambda: registry.promote(version, against, why=why, who=who, force=force),
-        f"to ask again: reviewlm promote --model {registry.name} --version {version}",
+        f"to ask again: reviewlm promote --model {registry.name} --version {version} --why TEXT",
     )
 
 

@@ -19,7 +19,7 @@ from corpus.cleaning.business import read_businesses
 from corpus.cleaning.normalise import in_languages
 from corpus.ingestion.ingest import limits_of
 from corpus.profile import sample_reviews
-from corpus.splitting.split import TABLE, iter_split
+from corpus.splitting.split import TABLE, scan_split
 from evaluation.drift.odd_reviews import odd_counts, odd_table
 from evaluation.drift.report import FEWEST, DriftReport, compare, flagged_sentence
 from evaluation.scoring.score import score_stream
@@ -194,7 +194,7 @@ def _report(
 
 def _first(clean_folder: Path, splits: tuple[str, ...], count: int) -> pl.DataFrame:
     """Return the first *count* reviews of the splits: a random sample, because rows are in the order of a hash."""
-    return pl.concat([next(iter_split(clean_folder, split, count)) for split in splits]).head(count)
+    return pl.concat([scan_split(clean_folder, split).head(count) for split in splits]).head(count).collect()
 
 
 def score_texts(

@@ -114,6 +114,7 @@ class FitPlan:
         ranks, chosen = ranks_of(config, spec), config.classification
         tokens, vocabulary = self.prepared.tokens[spec.vocabulary], self.prepared.vocabularies[spec.vocabulary]
         clean = self.prepared.clean.digest
+        began = [self.start.past] if self.start.past else []
         own = {LEARNT: [clean], VECTORS: [getattr(spec, "vectors", "")] if START_VECTORS in self.made else []}
         of_parts = [json.loads((part.bundle / SPEC).read_text(encoding="utf-8")) for part in self.parts.values()]
         folders = {name: artifact.folder for name, artifact in self.made.items()}
@@ -121,7 +122,7 @@ class FitPlan:
             "spec": spec, "vocabulary": vocabulary.folder / VOCABULARY_FILE, "train": tokens["train"].folder,
             "validation": tokens["validation"].folder, "work": work,
             "facts": {
-                "fit_digest": self.digest, "clean_digest": clean, **past_of(own, *of_parts, self.start.past)
+                "fit_digest": self.digest, "clean_digest": clean, **past_of(own, *of_parts, *began)
             },
             "device": device_for(config, spec, self.parts_of_it), "ranks": ranks,
             "threads": max(1, threads_of(config) // ranks),

@@ -59,7 +59,7 @@ class Worker:
         """
         try:
             message = self.connection.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # also in the middle of a message
             return False
         if isinstance(message, Answer):
             self.answer = message

@@ -56,11 +56,13 @@ class Start:
 
 
 def past_of(*described: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the facts `LEARNT` and `VECTORS` of what is made of bundles, by what their `spec.json` say."""
-    return {
-        name: list(dict.fromkeys(one for bundle in described for one in bundle.get(name, ())))
-        for name in (LEARNT, VECTORS)
-    }
+    """Return the facts `LEARNT` and `VECTORS` of what is made of bundles, by what their `spec.json` say.
+
+    A bundle that does not say what it has learnt from has learnt from "unknown" data, which the gate refuses.
+    """
+    learnt = (one for bundle in described for one in bundle.get(LEARNT) or ["unknown"])
+    vectors = (one for bundle in described for one in bundle.get(VECTORS, ()))
+    return {LEARNT: list(dict.fromkeys(learnt)), VECTORS: list(dict.fromkeys(vectors))}
 
 
 def wants_champion(spec: FittedSpec) -> bool:

@@ -80,8 +80,7 @@ def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], l
 
 
 def _past_of(bundle: Path) -> dict[str, list[str]]:
-    past = past_of(json.loads((bundle / SPEC).read_text(encoding="utf-8")))
-    return past | {LEARNT: past[LEARNT] or ["unknown"]}
+    return past_of(json.loads((bundle / SPEC).read_text(encoding="utf-8")))
 
 
 def _learnt(then: Artifact, clean: Artifact) -> list[str]:

@@ -174,7 +174,8 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
     names, cause = model_names(tracker), ""
     if target.alias == CHAMPION and (versions or registered(tracker, name + LOG)):
         what = f"'{name}' has no champion"
-        cause = lost_champion(tracker, name) or _not_promoted(versions[-1])
+        newest = _not_promoted(versions[-1]) if versions else "all its versions were deleted in MLflow"
+        cause = lost_champion(tracker, name) or newest
         remedy = champion_again(tracker, name)
     elif versions:
         what = f"'{name}' has no version {wanted}"

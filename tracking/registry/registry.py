@@ -208,9 +208,9 @@ class Registry:
                     self._carry_out()
                     break
                 except TrackingUnavailable as error:
-                    if last:
+                    if last and self.state.states.get(event.number) != OVERTAKEN:
                         raise Unfinished(event, self.name, error) from error
-            overtaken = self.state.states[event.number] == OVERTAKEN
+            overtaken = self.state.states.get(event.number) == OVERTAKEN
         if overtaken:
             raise ChampionChanged(
                 "Another version became champion meanwhile; nothing was changed", where=f"models:/{self.name}@champion",
@@ -255,7 +255,7 @@ class Registry:
 
     def _note(self, event: Event) -> None:
         """Write an event's tags and report to its version."""
-        entry = self.there[event.version]
+        entry = self.version(event.version)  # anew: an event before this one may have changed its tags
         promoted = event.promote and self.aliases.get(CHAMPION) != event.version
         tags = {**event.tags, **({tag.SINCE: event.when.isoformat(timespec="seconds")} if promoted else {})}
         rules = {name for name in entry.tags if event.action == GATE and name.startswith(tag.RULE)}

@@ -154,7 +154,8 @@ class Publisher(Connection):
         deadline, warned = time.monotonic() + seconds, False
         while True:
             try:
-                self.ask(lambda client: client.search_experiments(max_results=1))
+                with self.reaching() as client:
+                    client.search_experiments(max_results=1)
                 if self.sync() and (left := sum(record.holds_up for record in self.waiting())):
                     raise TrackingUnavailable("Some runs are not in MLflow yet", where=self.shown, value=left)
                 return
@@ -275,20 +276,20 @@ def _points(tracker: Publisher, client: MlflowClient, record: Record) -> None:
 
 
 def send_points(tracker: Publisher, run_id: str, points: list[Point]) -> None:
-    """Send points, except those that this process has sent before.
+    """Send points, except those that this process has sent before, and figures at step 0 that the run has already.
 
-    Figures of a data set become metrics of the run's logged model too, unless the run has them with the same values.
+    Figures of a data set become metrics of the run's logged model too.
     """
     from mlflow.entities import Metric
 
     sent, metrics = tracker.sent.setdefault(run_id, {}), []
     new = [point for point in points if sent.get((point.name, point.step)) != point.value]
     with tracker.reaching() as client:
-        data = client.get_run(run_id).data if any(point.dataset for point in new) else None
+        data = client.get_run(run_id).data if any(not point.step for point in new) else None
         model = value_of(data.tags, MODEL_URI_TAG).removeprefix("models:/") if data else ""
         for name, value, step, seconds, dataset, digest in new:
             tied = {"model_id": model, "dataset_name": dataset, "dataset_digest": digest} if dataset and model else {}
-            if not (dataset and data and data.metrics.get(name) == value):
+            if step or data is None or data.metrics.get(name) != value:
                 metrics.append(Metric(name, value, int(1000 * seconds), step, **tied))
         _log(client, run_id, "metrics", metrics)
     sent.update({(point.name, point.step): point.value for point in new})

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import logging
 import os
 import shutil
 import time
@@ -219,6 +220,9 @@ class Tracker(Publisher):
 
     def log_folder(self, run_id: str, folder: Path, path: str = "") -> None:
         """Copy the files of a folder, with its subfolders, to `path` under the run's artifacts."""
+        if not folder.is_dir():
+            logging.getLogger(__name__).warning("%s is gone, so MLflow does not get its files", folder)
+            return
         self.write(run_id, lambda files: shutil.copytree(folder, files / path, dirs_exist_ok=True))
 
     def log_datasets(self, run_id: str, datasets: Sequence[tuple[Path, str, str, str]]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -23,6 +25,15 @@ def test_overrides_reach_into_lists_and_nested_sections() -> None:
     spec = config.models[1]
     assert isinstance(spec, RecurrentSpec)
     assert (spec.hidden, spec.training.clip, config.split.salt, config.seed) == (96, 2.5, "x", 7)
+
+
+def test_a_model_with_dots_in_its_name_is_found_by_it(tmp_path: Path) -> None:
+    models = 'extends = "small"\n[[models]]\nkind = "ngram"\nname = "kn5"\n[[models]]\nkind = "gru"\nname = "a.b"\n'
+    (tmp_path / "mine.toml").write_text(models)
+    config = load_config(str(tmp_path / "mine.toml"), ["models.a.b.training.clip=2.5", "models.a.b.hidden=96"])
+    spec = config.models[1]
+    assert isinstance(spec, RecurrentSpec)
+    assert (spec.hidden, spec.training.clip) == (96, 2.5)
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,11 @@ def test_data_that_have_left_the_store_are_said_to_be_gone(today: Artifact) -> N
     assert 'training.start = "fresh"' in past.detail
 
 
+def test_a_model_that_begins_with_one_of_unknown_data_is_refused(today: Artifact, tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text("{}")
+    assert not look_back(RunConfig(), today, fitted(today, tmp_path)).clean
+
+
 def test_word_vectors_of_unknown_texts_are_named_however_far_back(today: Artifact) -> None:
     past = look_back(RunConfig(), today, fitted(today, fitted(today, vectors="glove")))
     assert past.clean

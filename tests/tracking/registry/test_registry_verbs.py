@@ -155,6 +155,14 @@ def test_a_rollback_after_which_mlflow_goes_away_is_told_as_decided_and_not_undo
     assert [row["state"] for row in shop.registry.decisions()] == ["carried out"] * 4
 
 
+def test_a_repeated_promotion_of_the_champion_succeeds_and_decides_nothing(shop: Shop) -> None:
+    events = shop.registry.decisions()
+    done = shop.run("promote", "--version", str(shop.champion()), "--why", "again", "--json")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout.splitlines()[-1])["champion_version"] == shop.champion()
+    assert shop.registry.decisions() == events
+
+
 def test_a_rollback_of_which_nobody_knows_whether_it_arrived_fails_and_says_how_to_ask_again(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
