@@ -57,9 +57,10 @@ def rollback(
         lambda: registry.rollback(target, against=against, why=why or "no reason given", who=who),
         f"to ask again: reviewlm rollback --model {registry.name} --to {target}; without --to it goes back once more",
     )
-    terminal.show_result(result, json)
+    terminal.show_facts(result)
     if champion:
         terminal.say(AFTER_ROLLBACK.format(champion.version))
+    terminal.last_line(result, json)
 
 
 def history(

@@ -145,7 +145,7 @@ def test_a_rollback_after_which_mlflow_goes_away_is_told_as_decided_and_not_undo
     assert done.exit_code == 0
     told = "The decision is recorded as event 4; the next command moves the aliases: MLflow cannot be reached"
     assert f"{told} (the line is cut)" in done.stdout
-    assert "rollback --to 1" in done.stdout
+    assert "rollback --model reviewlm --to 1" in done.stdout
     result = json.loads(done.stdout.splitlines()[-1])
     assert (result["event"], result["champion_version"], result["previous_version"]) == (4, 1, 2)
     assert result["state"] == "pending"
@@ -173,7 +173,7 @@ def test_a_rollback_of_which_nobody_knows_whether_it_arrived_fails_and_says_how_
     done = shop.run("rollback")
     assert isinstance(done.exception, TrackingUnavailable)
     assert done.exception.remedy == (
-        "start the server; to ask again: reviewlm rollback --to 1; without --to it would go back once more"
+        "start the server; to ask again: reviewlm rollback --model reviewlm --to 1; without --to it goes back once more"
     )
 
 
