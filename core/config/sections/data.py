@@ -63,9 +63,9 @@ class SourceConfig(Section):
         licence: Licence of the reviews, for the model card; it is not checked.
         business: File with Yelp's table of businesses; their names, cities and categories become columns.
         fields: Names that fields of a review have in the files, where they differ from ours: `source.fields.text=body`.
-            Ours are text (needed), stars, date, review_id, business_id and user_id. A file without
-            such a name is read under our own, so files of several origins go together; a file that has neither is
-            refused, because the name may be misspelled.
+            Ours are text (needed), stars, date, review_id, business_id and user_id. A file without such a name is read
+            under our own, so files of several origins go together. A file that has neither is refused, and so is a
+            name that no file has, because it may be misspelled.
         max_chars: Longer texts go to the quarantine.
         max_record_bytes: Larger records are refused: they are no reviews and could fill the memory.
         max_expansion: A packed file that unpacks to more than this multiple of its size is refused.
