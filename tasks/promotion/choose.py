@@ -10,6 +10,7 @@ from pathlib import Path
 from core.config.run_config import RunConfig
 from core.errors import BundleError, Damaged, converted_errors
 from evaluation.gate.language import unwanted_adaptation
+from models.specs import parts_of
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.evaluation.evaluate import Measured, figures_of_artifact, megabytes
@@ -26,8 +27,8 @@ log = logging.getLogger(__name__)
 def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> Measured:
     """Return the model with the fewest open bits per byte on the validation split; test scores are not used.
 
-    Skip models that the gate must refuse regardless of test scores. If that is true of all models, return the best one;
-    the gate then gives the reasons.
+    Skip models that the gate must refuse regardless of test scores, and mixtures that save too little. If the gate must
+    refuse all models, return the best one; it then gives the reasons.
 
     Raises:
         TrackingUnavailable: The registry does not answer, so the champion is unknown.
@@ -38,7 +39,7 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
         log.info("not tried as challenger: %s (promotion.adaptation asks for %s models)", other, wanted)
     champion = _champion_folder(config)
     for place, model in enumerate(allowed):
-        if not (reason := hopeless(config, prepared, model, champion)):
+        if not (reason := skipped(config, prepared, evaluated, model, champion)):
             log.info("challenger is '%s', the best on validation%s", model.name, _of(allowed[place:]))
             return model
         log.info("'%s' is skipped: %s", model.name, reason)
@@ -55,7 +56,7 @@ def _of(models: Sequence[Measured]) -> str:
 
 def ranking(evaluated: Evaluated) -> list[Measured]:
     """Return the models of a run ordered by open bits per byte on validation, best first, infinite figures last."""
-    figures = {model.name: figures_of_artifact(model.validation).open_bits_per_byte for model in evaluated.models}
+    figures = {model.name: _validation_bits(model) for model in evaluated.models}
     return sorted(evaluated.models, key=lambda model: (not isfinite(figures[model.name]), figures[model.name]))
 
 
@@ -66,6 +67,26 @@ def allowed_models(config: RunConfig, evaluated: Evaluated) -> list[Measured]:
         model for model in ranking(evaluated)
         if not unwanted_adaptation(model.test.facts["adaptation"], adaptation)
     ]  # fmt: skip
+
+
+def skipped(
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, model: Measured, champion: Path | None
+) -> str:
+    """Return why a model should not be the challenger; empty if it may: see `hopeless` and `min_mixture_gain`."""
+    if reason := hopeless(config, prepared, model, champion):
+        return reason
+    parts, least = parts_of(model.fitted.spec), config.promotion.min_mixture_gain
+    allowed = (
+        other for other in ranking(evaluated)
+        if other.name in parts and not hopeless(config, prepared, other, champion)
+    )  # fmt: skip
+    if (part := next(allowed, None)) and (gain := 1 - _validation_bits(model) / _validation_bits(part)) < least:
+        return f"it saves {gain:.2%} of the bits of its part '{part.name}'; promotion.min_mixture_gain is {least:.2%}"
+    return ""
+
+
+def _validation_bits(model: Measured) -> float:
+    return figures_of_artifact(model.validation).open_bits_per_byte
 
 
 def hopeless(config: RunConfig, prepared: Prepared, model: Measured, champion: Path | None) -> str:
@@ -88,7 +109,7 @@ def passed_over(
     """Return a sentence about each model that is better on validation than the challenger but was skipped."""
     ranked = ranking(evaluated)
     better = ranked[: [model.name for model in ranked].index(challenger.name)]
-    reasons = {model.name: hopeless(config, prepared, model, champion) for model in better}
+    reasons = {model.name: skipped(config, prepared, evaluated, model, champion) for model in better}
     then = "the champion at the time of the choice ruled it out"
     return tuple(f"'{name}' is better on validation and was skipped: {why or then}" for name, why in reasons.items())
 

@@ -145,6 +145,8 @@ class PromotionConfig(GatePolicy):
         slice_dimensions: Dimensions by which the test reviews are divided into slices.
         adaptation: Which models may be challenger: "static" ones, those that adapt to the review they are measured on
             in the way named ("cache", "continuous cache"), or "any".
+        min_mixture_gain: Share of open bits per byte that a mixture must save on validation against its best part to be
+            challenger instead of it: a mixture is larger, slower, and remembers what each of its parts does.
         max_champion_loss: Largest share by which the challenger may be worse than the champion on the champion's own
             test reviews. The rule fails if the whole confidence interval of the loss is above it.
         allow_other_reading: Let a challenger pass although the section `clean` has changed since the champion: it may
@@ -164,6 +166,7 @@ class PromotionConfig(GatePolicy):
     min_gain_over_baseline: ShareBelowOne = 0.0
     slice_dimensions: tuple[SliceDimension, ...] = ("stars", "length", "month", "category")
     adaptation: Adaptation = "static"
+    min_mixture_gain: ShareBelowOne = 0.01
     allow_other_reading: bool = False
     min_novelty: Annotated[Share | None, OrNone] = 0.5
     max_copied_span: Limit = 50

@@ -54,9 +54,11 @@ class Run:
         (bundle / "weights").write_bytes(bytes(int(megabytes * 1e6)))
         return bundle
 
-    def model(self, name: str, bits: float, adaptation: str = "static", **how: Any) -> Path:
+    def model(
+        self, name: str, bits: float, adaptation: str = "static", parts: tuple[str, ...] = (), **how: Any
+    ) -> Path:
         bundle, test = self.bundle(name, **how), SimpleNamespace(facts={"adaptation": adaptation})
-        fitted = SimpleNamespace(bundle=bundle)
+        fitted = SimpleNamespace(bundle=bundle, spec=SimpleNamespace(parts=parts))
         self.models.append(SimpleNamespace(name=name, validation=bits, fitted=fitted, test=test))
         return bundle
 
@@ -138,6 +140,24 @@ def test_a_model_whose_start_weights_know_test_reviews_is_passed_over(run: Run) 
     run.model("fresh", 1.9)
     assert run.chosen().name == "fresh"
     assert run.notes(run.models[1], None) == ("'warm' is better on validation and was skipped: it learnt r7",)
+
+
+def test_a_mixture_is_tried_where_it_saves_enough_bits_of_its_best_part(run: Run) -> None:
+    run.model("kn5", 2.2)
+    run.model("lstm", 2.0)
+    run.model("both", 1.985, parts=("kn5", "lstm"))  # 0.75 % below the best part
+    assert run.chosen().name == "lstm"
+    assert "promotion.min_mixture_gain is 1.00%" in run.notes(run.models[1], None)[0]
+    assert run.chosen("promotion.min_mixture_gain=0.007").name == "both"
+    run.models[2].validation = 1.979  # 1.05 %
+    assert run.chosen().name == "both"
+
+
+def test_a_mixture_is_tried_where_its_better_part_cannot_pass(run: Run) -> None:
+    run.model("kn5", 2.2)
+    run.stained.add(run.model("lstm", 2.0))
+    run.model("both", 1.99, parts=("kn5", "lstm"))
+    assert run.chosen().name == "both"
 
 
 def test_where_none_may_pass_the_best_is_tried_so_that_the_gate_says_why(run: Run) -> None:
