@@ -101,3 +101,8 @@ def least_sure_gain(sizes: np.ndarray, confidence: float, max_review_loss: float
         return 1.0
     weight = 1 - ((1 - confidence) / 2) ** (1 / effective_number(sizes))
     return min(1.0, (limit + weight * max_review_loss) / (1 - weight))
+
+
+def groups_for_gain(gain: float, confidence: float, max_review_loss: float, limit: float = 0.0) -> float:
+    """Return the effective number of groups with which `least_sure_gain` is *gain*, which must be above the limit."""
+    return math.log((1 - confidence) / 2) / math.log((limit + max_review_loss) / (gain + max_review_loss))

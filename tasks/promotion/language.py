@@ -21,7 +21,7 @@ from evaluation.gate.case import IDENTITY, Evidence, ModelEvidence, departure
 from evaluation.gate.language import LanguageCase
 from evaluation.scoring.score import score_stream
 from evaluation.statistics.comparison import baseline_of
-from evaluation.statistics.groups import groups_of, least_sure_gain
+from evaluation.statistics.groups import effective_number, groups_for_gain, groups_of, least_sure_gain
 from models.base import STATIC
 from models.specs import ModelSpec, NGramSpec, parts_of
 from models.streams import TokenStream
@@ -42,6 +42,9 @@ from tracking.logged_models.export import LANGUAGE_MODEL
 log = logging.getLogger(__name__)
 NOTEWORTHY = 0.02
 """Least provable gain that is worth a line: many a better model gains less over the n-gram baseline."""
+
+WORTH_PROVING, MOST_OF_TEST = 0.01, 0.4
+"""A gain for which a larger test split is proposed, and the largest share of the reviews that is."""
 
 
 class LanguageModels(ModelFamily):
@@ -179,4 +182,9 @@ def tell_provable_gain(config: RunConfig, clean: Artifact) -> None:
     limit = min(policy.min_relative_gain, policy.min_gain_over_baseline)
     least = least_sure_gain(sizes, policy.confidence, policy.max_review_loss, limit)
     if least > NOTEWORTHY:
-        log.info("%s: a gain over baseline or champion below %.1f %% cannot be proved", there, 100 * least)
+        goal = limit + WORTH_PROVING
+        times = groups_for_gain(goal, policy.confidence, policy.max_review_loss, limit) / effective_number(sizes)
+        share = times * config.split.test
+        remedy = f"--set split.test={share:.2f}" if share <= MOST_OF_TEST else f"{times:.0f} times as many reviews"
+        log.info("%s: a gain over baseline or champion below %.1f %% cannot be proved; %.1f %% needs %s",
+                 there, 100 * least, 100 * goal, remedy)  # fmt: skip

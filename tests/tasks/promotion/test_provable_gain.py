@@ -12,9 +12,16 @@ import polars as pl
 import pytest
 
 from core.config.run_config import RunConfig
-from evaluation.statistics.groups import least_sure_gain
+from evaluation.statistics.groups import groups_for_gain, least_sure_gain
 from tasks.promotion import language as promote
 from tasks.promotion.language import tell_provable_gain
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.005])
+@pytest.mark.parametrize("groups", [30, 189, 5_000])
+def test_the_groups_for_a_gain_are_those_with_which_it_is_the_least(groups: int, limit: float) -> None:
+    least = least_sure_gain(np.full(groups, 7), 0.95, 1.0, limit)
+    assert groups_for_gain(least, 0.95, 1.0, limit) == pytest.approx(groups)
 
 
 def test_for_equal_groups_it_is_the_upper_limit_of_clopper_and_pearson_for_no_loss() -> None:
@@ -29,7 +36,8 @@ def test_for_equal_groups_it_is_the_upper_limit_of_clopper_and_pearson_for_no_lo
 
 @pytest.mark.parametrize(
     ("reviews", "said"),
-    [(20, "promotes no model with fewer than 30"), (100, "below 3.8 % cannot be proved"), (2_000, "")],
+    [(20, "promotes no model with fewer than 30"), (100, "below 3.8 % cannot be proved; 1.0 % needs --set split.test=0.37"),
+     (40, "1.0 % needs 9 times as many reviews"), (2_000, "")],
 )
 def test_it_is_told_only_if_a_better_model_may_be_refused(
     reviews: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
