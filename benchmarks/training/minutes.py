@@ -22,7 +22,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from time import process_time, time
 from types import SimpleNamespace
@@ -36,7 +35,7 @@ from core.config.presets import load_config
 from corpus.splitting.split import iter_split
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
-from models.specs import MixtureSpec, NGramSpec, RecurrentSpec, VocabularySpec, model_class
+from models.specs import MixtureSpec, NGramSpec, RecurrentSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
@@ -107,13 +106,14 @@ def paced(
     """Fit a network in these seconds, as the stages `pace` and `fit` do; return it with the options it then has."""
     for name in ("pace", "fit"):
         (folder / name).mkdir()
-    fit = partial(model_class(spec.kind).fit, vocabulary=vocabulary, train=streams["train"],
-                  validation=streams["validation"])  # fmt: skip
-    found = fit(spec, context=FitContext(folder / "pace", pace=Pace(seconds))).summary
+    def fit(spec: RecurrentSpec, context: FitContext) -> Any:
+        return fit_model(spec, vocabulary, streams["train"], streams["validation"], context)
+
+    found = fit(spec, FitContext(folder / "pace", pace=Pace(seconds))).summary
     for made, known in ((PAUSED, CHECKPOINTS), (JOURNAL, JOURNAL)):
         (folder / "pace" / made).rename(folder / "fit" / known)
     spec = replace(spec, training=replace(spec.training, epochs=found["epochs"], warmup=found["warmup"]))
-    return spec, fit(spec, context=FitContext(folder / "fit"))
+    return spec, fit(spec, FitContext(folder / "fit"))
 
 
 def bits(model: Any, stream: TokenStream) -> float:

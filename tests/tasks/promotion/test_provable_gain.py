@@ -36,8 +36,12 @@ def test_for_equal_groups_it_is_the_upper_limit_of_clopper_and_pearson_for_no_lo
 
 @pytest.mark.parametrize(
     ("reviews", "said"),
-    [(20, "promotes no model with fewer than 30"), (100, "below 3.8 % cannot be proved; 1.0 % needs --set split.test=0.37"),
-     (40, "1.0 % needs 9 times as many reviews"), (2_000, "")],
+    [
+        (20, "promotes no model with fewer than 30"),
+        (40, "1.0 % needs 9 times as many reviews"),
+        (100, "below 3.8 % cannot be proved; 1.0 % needs --set split.test=0.37"),
+        (2_000, ""),
+    ],
 )
 def test_it_is_told_only_if_a_better_model_may_be_refused(
     reviews: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
