@@ -234,6 +234,12 @@ def available_cores() -> int:
     return max(1, cores)
 
 
+def busy() -> str:
+    """Return a sentence if other programs keep this machine busy, which makes all work longer; else an empty one."""
+    load, cores = os.getloadavg()[0], available_cores()
+    return f"this machine is busy: {load:.0f} processes want its {cores} cores" if load > 2 * cores else ""
+
+
 def chosen_device(configured: str, devices: Path = Path("/dev")) -> str:
     """Return "cpu" or "cuda": the value of `execution.device`, or for "auto" the GPU if a network can use one.
 

@@ -19,6 +19,7 @@ from prefect.states import Completed
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.config.sections.evaluation import OWN_MODEL
+from core.environment import busy
 from core.services.join import RETRAINED, SKIPPED
 from core.store import Artifact
 from flows.parts import evaluate, held_out_tokens, ingest, prepare, train
@@ -33,7 +34,7 @@ from tasks.fitting.fit_process import interruptible_fits
 from tasks.fitting.on_cluster import require_cluster
 from tasks.limits import SameRetrainWaits, asked_by_deployment, one_retrain
 from tasks.planning.pace import keep_time
-from tasks.planning.plan import PlanRequest, RunPlan, busy, configuration, make_plan, with_canaries
+from tasks.planning.plan import PlanRequest, RunPlan, configuration, make_plan, with_canaries
 from tasks.planning.rule import require_frame
 from tasks.promotion.choose import choose_challenger
 from tasks.promotion.evidence import warn_of_other_family

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from core.credentials import PASSWORD_FILE, USER
-from core.environment import present_gpus, visible_gpu_names
+from core.environment import available_cores, busy, present_gpus, visible_gpu_names
 from core.errors import ReviewLMError, without_password
 from core.processes.leftovers import lasting_folder
 from core.services import launch, service_list
@@ -105,6 +105,14 @@ def check_memory(config: RunConfig) -> Iterator[HealthLine]:
         limit = int((group / "memory.max").read_text())
         free = min(free, limit - int((group / "memory.current").read_text()))
     yield _amount("memory", free, MEMORY_BYTES, "available", "end other programs, or choose smaller models")
+
+
+def check_load(config: RunConfig) -> Iterator[HealthLine]:
+    """Say whether other programs keep the processor busy."""
+    if sentence := busy():
+        yield HealthLine("load", "warning", sentence, "wait for the other programs, or end them: commands take longer")
+    else:
+        yield HealthLine("load", "ok", f"{os.getloadavg()[0]:.1f} processes want the {available_cores()} cores")
 
 
 def check_disks(config: RunConfig) -> Iterator[HealthLine]:
@@ -311,7 +319,7 @@ def _login(home: Path) -> str:
 
 Check = Callable[["RunConfig"], Iterator[HealthLine]]
 CHECKS: Mapping[str, Check] = {
-    "packages": check_packages, "memory": check_memory, "disk": check_disks, "GPU": check_gpu,
+    "packages": check_packages, "load": check_load, "memory": check_memory, "disk": check_disks, "GPU": check_gpu,
     "home": check_access, "secrets": check_secrets, "upgrade": check_upgrade, "tracking": check_tracking,
     "champion": check_champions, "writes to MLflow": check_writes,
     "servers": check_servers, "PREFECT_API_URL": check_named_server,

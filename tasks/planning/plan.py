@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -31,7 +30,6 @@ from pydantic import TypeAdapter
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.environment import available_cores
 from core.store import Artifact
 from models.specs import ModelSpec, NGramSpec, RecurrentSpec, identity
 from models.streams import TokenStream
@@ -263,12 +261,6 @@ def _choose(
         after=seconds_after(network, data, slow) + (start if network else 0.0),
         start=start, needs=None if network else _needed(request.minutes, data, speed, slow, left),
     )  # fmt: skip
-
-
-def busy() -> str:
-    """Return a sentence if other programs keep this machine busy, which makes every measured time longer."""
-    load, cores = os.getloadavg()[0], available_cores()
-    return f"this machine is busy: {load:.0f} processes want its {cores} cores" if load > 2 * cores else ""
 
 
 def _left_out(prepared: Prepared) -> float:

@@ -47,6 +47,13 @@ def test_nothing_in_the_home_changes(migrated_home: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(("load", "state"), [(0.3, "ok"), (1e6, "warning")])
+def test_other_work_on_this_machine_is_a_warning(load: float, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
+    [line] = examine(load_config("small"), {"load": doctor.CHECKS["load"]})
+    assert line.state == state
+
+
 def test_a_problem_is_a_line_with_a_remedy_and_the_exit_code(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
