@@ -32,7 +32,7 @@ def run_verb(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
     Raises:
         KeyboardInterrupt: The user, or typer's `Abort`, ended it.
     """
-    with guarded_streams():
+    with guarded_streams(interrupts.work_in_progress):
         error: ReviewLMError | None
         try:
             with json_alone(wants_json(arguments)) as document:

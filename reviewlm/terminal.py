@@ -316,6 +316,9 @@ def read_text(file: str) -> str:
     Raises:
         Unreadable: No such file, or it is not UTF-8.
     """
+    if file == "-" and sys.stdin.isatty():
+        sys.stderr.write("Type the text, then Ctrl-D at the start of a line: ")
+        sys.stderr.flush()
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")

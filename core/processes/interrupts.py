@@ -122,6 +122,14 @@ def during(what: str) -> Iterator[None]:
             _process.last = what
 
 
+def work_in_progress() -> str:
+    """Return what this process works at, by `during`; empty while a server waits for requests, and at the end."""
+    if _process.stop is not None or _process.signal:
+        return ""
+    with _process.lock:
+        return ", ".join(dict.fromkeys(_process.doing)) or "still working"
+
+
 def at_interrupt(clean_up: Callable[[], object]) -> None:
     """Register a clean-up for an interrupted run; the last one registered runs first. It may be cut off at any time."""
     if clean_up not in _process.clean_ups:

@@ -17,6 +17,7 @@ from math import isfinite
 from typing import Any
 
 from core.errors import OutputClosed, ReviewLMError, disk_error
+from core.processes.waiting_line import WaitingLine, waiting_line
 
 JSON_OPTION = "--json"
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
@@ -40,20 +41,24 @@ def wants_json(arguments: Sequence[str]) -> bool:
 
 
 @contextmanager
-def guarded_streams() -> Iterator[None]:
+def guarded_streams(doing: Callable[[], str] = str) -> Iterator[None]:
     """Distinguish failures of standard output from those of other files; ignore failures of standard error.
 
     A stream that was closed at the start becomes the null device: otherwise another file would get its descriptor.
+
+    Args:
+        doing: What a line of standard error says while nothing is written, see `waiting_line`.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
     before = sys.stdout, sys.stderr
     null = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (closed at the end of the block)
-    sys.stdout = _Guarded(before[0] or null, _told_of_output)  # type: ignore[assignment]
-    sys.stderr = _Guarded(before[1] or null, _ignored)  # type: ignore[assignment]
     try:
-        yield
+        with waiting_line(before[1] or null, doing) as line:
+            sys.stdout = _Guarded(before[0] or null, _told_of_output, line)  # type: ignore[assignment]
+            sys.stderr = _Guarded(before[1] or null, _ignored, line)  # type: ignore[assignment]
+            yield
     finally:
         sys.stdout, sys.stderr = before
         null.close()
@@ -116,15 +121,15 @@ def discard_output() -> None:
 class _Guarded:
     """A text stream that passes everything on, and writes and flushes within a block for its errors."""
 
-    def __init__(self, stream: Any, guard: Callable[[], AbstractContextManager[Any]]) -> None:
-        self._stream, self._guard = stream, guard
+    def __init__(self, stream: Any, guard: Callable[[], AbstractContextManager[Any]], line: WaitingLine) -> None:
+        self._stream, self._guard, self._line = stream, guard, line
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         """Write text."""
-        with self._guard():
+        with self._guard(), self._line.away(text):
             self._stream.write(text)
         return len(text)
 

@@ -32,6 +32,7 @@ from core.credentials import credentials_of, prefect_server
 from core.environment import TRACKING_VARIABLE, home_folder, prepare_environment
 from core.errors import ConfigError, ReviewLMError
 from core.processes import keep_running
+from core.processes.interrupts import during
 from core.processes.leftovers import lasting_environment, process_name
 from core.services.join import OF_TERMINAL, environment_of
 from core.services.pools import POOLS, PROJECT, deploy, usable_pools
@@ -44,7 +45,7 @@ SERVERS = {
 """Name, application and page that tells when it is ready, of each web server."""
 WORKERS = {f"worker-{pool}": pool for pool in POOLS}
 CHAMPION, EVERYWHERE = "serve", "0.0.0.0"
-Report = Callable[[str, float | None, str], object]
+Report = Callable[[str, float, str], object]
 HEALTHY_SECONDS = 120.0
 LOG_BYTES = 10_000_000
 """Size at which the next start of a service begins its log anew; the old one is kept beside it."""
@@ -63,7 +64,7 @@ def start(
     """Start the services that do not run yet, set up pools, limits and deployments, and return the addresses.
 
     Args:
-        report: Called with the name of each step, before it without seconds, and after it with its seconds and a note.
+        report: Called after each step with its name, its seconds and a note.
         tracking_uri: Database that MLflow's pages show and runs of the workers are written to; "": that of the home. An
             MLflow server has pages of its own.
         serve: Words after `python` that serve the champion, too, without its port; it opens the model after this
@@ -134,16 +135,16 @@ def variables_of(name: str, home: Path, origin: str) -> dict[str, str]:
 
 @contextmanager
 def _timed(report: Report, step: str) -> Iterator[list[str]]:
-    """Report a step when the block begins, and its seconds when it ends; the block may add notes to the list."""
+    """Report a step and its seconds when the block ends; the block may add notes to the list."""
     began, notes = time.monotonic(), list[str]()
-    report(step, None, "")
-    try:
-        yield notes
-    except BaseException:
-        notes.append("failed")
-        raise
-    finally:
-        report(step, time.monotonic() - began, "; ".join(notes))
+    with during(f"starting: {step}"):
+        try:
+            yield notes
+        except BaseException:
+            notes.append("failed")
+            raise
+        finally:
+            report(step, time.monotonic() - began, "; ".join(notes))
 
 
 @dataclass

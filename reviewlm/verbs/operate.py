@@ -77,9 +77,9 @@ def _has_champion(config: RunConfig) -> bool:
     return Registry(tracker, asked_model(config, tracker)).alias(CHAMPION) is not None
 
 
-def _show_step(step: str, seconds: float | None, note: str) -> None:
-    """Write the name of a step when it begins, and the rest of the line when it ends."""
-    sys.stdout.write(f"  {step} … " if seconds is None else f"{seconds:.1f} s{f', {note}' if note else ''}\n")
+def _show_step(step: str, seconds: float, note: str) -> None:
+    """Write a step that has ended."""
+    terminal.say(f"  {step}: {seconds:.1f} s{f', {note}' if note else ''}")
     sys.stdout.flush()
 
 

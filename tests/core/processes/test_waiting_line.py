@@ -1,0 +1,77 @@
+"""A command is never silent for long: a line says what it does, and is gone before anything else is written."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+
+from core.processes import waiting_line as room
+from core.processes.waiting_line import CLEAR, WaitingLine
+from reviewlm.boundary import run_verb
+
+
+class Screen(io.StringIO):
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [0.0]
+    monkeypatch.setattr(room.time, "monotonic", lambda: now[0])
+    monkeypatch.setenv("TERM", "xterm")
+    return now
+
+
+def silent(line: WaitingLine, clock: list[float], seconds: int) -> None:
+    for _ in range(seconds):
+        clock[0] += 1
+        line.look()
+
+
+def write(line: WaitingLine, screen: Screen, text: str) -> None:
+    with line.away(text):
+        screen.write(text)
+
+
+def test_a_terminal_shows_within_five_seconds_what_is_done_and_nothing_of_it_stays(clock: list[float]) -> None:
+    line = WaitingLine(screen := Screen(terminal=True), lambda: "gate")
+    silent(line, clock, 5)
+    assert "gate, 5 s" in screen.getvalue()
+    write(line, screen, "decided\n")
+    assert screen.getvalue().endswith(f"{CLEAR}decided\n")
+
+
+@pytest.mark.parametrize(("text", "shown"), [
+    ("password: ", False), ("a line\n", True), ("a bar \x1b[1m100%\x1b[0m", False),
+    ("a bar that ends\n\x1b[1A\x1b[2K\x1b[?25h", True),
+])  # fmt: skip
+def test_half_a_line_is_not_written_over(text: str, shown: bool, clock: list[float]) -> None:
+    line = WaitingLine(screen := Screen(terminal=True), lambda: "gate")
+    write(line, screen, text)
+    silent(line, clock, 9)
+    assert ("gate" in screen.getvalue()) == shown
+
+
+def test_a_server_that_waits_for_requests_is_silent(clock: list[float]) -> None:
+    silent(WaitingLine(screen := Screen(terminal=True), str), clock, 99)
+    assert not screen.getvalue()
+
+
+def test_a_file_gets_a_few_whole_lines(clock: list[float]) -> None:
+    silent(WaitingLine(screen := Screen(terminal=False), lambda: "gate"), clock, 600)
+    assert re.findall(r"  gate, (\d+) s\n", screen.getvalue()) == ["60", "120", "240", "480"]
+
+
+def test_a_command_says_that_it_works(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(room, "FILE_SECONDS", -1.0)
+    looked = room.threading.Event()
+    monkeypatch.setattr(WaitingLine, "look", lambda line, look=WaitingLine.look: (look(line), looked.set()))
+    assert run_verb(lambda: looked.wait(60) and None, []) == 0
+    assert "still working" in capsys.readouterr().err
