@@ -163,18 +163,24 @@ class RayEngine:
         for shard, result in enumerate(self.ordered(work, range(shards))):
             place(shard, result)
 
-    def ordered(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
+    def ordered(
+        self, function: Callable[[Any], Any], items: Iterable[Any], /, gpus: float = 0
+    ) -> Iterator[Any]:  # fmt: skip
         """Yield `function(item)` for every item, in the order of the items; see `models.threads.FanOut`.
 
         The arrays of *function* travel to each node once, and its workers read them where they lie.
 
+        Args:
+            gpus: GPUs of each item, besides a core.
+
         Raises:
             ModelError: As `each`.
         """
-        content, run = self._ray.put(function), self._ray.remote(_run).options(num_cpus=1)
+        content, run = self._ray.put(function), self._ray.remote(_run).options(num_cpus=1, num_gpus=gpus)
 
         def room() -> int:  # how many items may be in progress
-            return 2 * max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+            there = self._ray.cluster_resources()
+            return 2 * max(1, int(there.get("GPU", 0) / gpus if gpus else there.get("CPU", 1)))
 
         yield from in_order(lambda item: _Handed(self, run.remote(content, item)), items, room)
 

@@ -32,7 +32,7 @@ WORKERS = {
     "fit": "tasks.fitting.fit_worker", "fit-classifier": "tasks.classification.fit_worker",
     "score": "tasks.evaluation.score_job",
 }  # fmt: skip
-"""Modules that make the result of a stage in a process of their own, here or on a node of a cluster."""
+"""Modules that make the result of a stage in processes of their own, here or on nodes of a cluster."""
 REGISTERED = re.compile(r'^    "(?P<kind>\w+)": .*"(?P<module>[.\w]+):\w+"', re.MULTILINE)
 """Row of a table of kinds: the kind, and the module of its class or of the function that fits it."""
 DIGITS = 12

@@ -8,7 +8,8 @@ changes a number beyond rounding.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -43,9 +44,46 @@ class ScoringWindow(NamedTuple):
     scored_BT: np.ndarray
 
 
+class Batch(NamedTuple):
+    """Reviews that are scored side by side, as a stream of their own: so another machine can score them.
+
+    Args:
+        rows_B: Their positions in the whole stream.
+        keep_B: Whether the tokens of each are kept one by one.
+        width: Positions per call of the model.
+        ids, offsets: See `TokenStream`.
+    """
+
+    rows_B: np.ndarray
+    keep_B: np.ndarray
+    width: int
+    ids: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, stream: TokenStream, rows_B: np.ndarray, keep_B: np.ndarray, positions: int) -> Batch:
+        """Copy reviews of a stream; *positions*: of all reviews together, in a call of the model."""
+        documents = [stream.document(row) for row in rows_B]
+        offsets = np.cumsum([0, *map(len, documents)])
+        return cls(rows_B, keep_B, max(1, positions // len(rows_B)), np.concatenate(documents), offsets)
+
+
+class BatchScores(NamedTuple):
+    """Scored tokens and nats of the reviews of a batch, and of the kept ones their tokens one by one."""
+
+    rows_B: np.ndarray
+    tokens_B: np.ndarray
+    nats_B: np.ndarray
+    kept: list[np.ndarray]
+
+
+ScoreBatches = Callable[[Iterable[Batch]], Iterable[BatchScores]]
+
+
 def score_stream(
     bundle: Bundle, stream: TokenStream, folder: Path | None = None, *, observed: Sequence[int] = (),
     tokens_per_batch: int = TOKENS_PER_BATCH, report: Callable[[int, int], None] = lambda done, total: None,
+    elsewhere: ScoreBatches | None = None,
 ) -> pl.DataFrame:  # fmt: skip
     """Score every review of a stream.
 
@@ -60,6 +98,7 @@ def score_stream(
             `token_nats.parquet` in that folder: review_id, position (0 is the first token of the text), nats.
         tokens_per_batch: Positions per call of the model.
         report: Called after each batch with the number of reviews done and their total.
+        elsewhere: Scores the batches with the same model in other processes, in any order; None: this process does.
 
     Returns:
         One row per review in the order of the stream: the columns of `stream.documents` (review_id, stars, bytes,
@@ -75,13 +114,14 @@ def score_stream(
     tokens_D, keep_D, done = np.zeros(len(stream), np.int64), np.zeros(len(stream), bool), 0
     keep_D[list(observed)] = True
     nats_D, kept = np.zeros(len(stream)), list[np.ndarray]()
-    for rows_B in side_by_side(np.diff(stream.offsets), tokens_per_batch):
-        for window, nats_BT in _scores(bundle, stream, rows_B, tokens_per_batch):
-            tokens_D[rows_B] += np.count_nonzero(window.scored_BT, axis=1)
-            nats_D[rows_B] += nats_BT.sum(axis=1)
-            if (keep_B := keep_D[rows_B]).any():
-                kept.append(_kept(window, nats_BT, keep_B))
-        done += len(rows_B)
+    batches = (
+        Batch.of(stream, rows_B, keep_D[rows_B], tokens_per_batch)
+        for rows_B in side_by_side(np.diff(stream.offsets), tokens_per_batch)
+    )
+    for batch in (elsewhere or partial(map, partial(score_batch, bundle)))(batches):
+        tokens_D[batch.rows_B], nats_D[batch.rows_B] = batch.tokens_B, batch.nats_B
+        kept += batch.kept
+        done += len(batch.rows_B)
         report(done, len(stream))
     _require_each_token_once(tokens_D, stream)
     rows = stream.documents.with_columns(pl.Series("nats", nats_D))
@@ -94,18 +134,18 @@ def score_stream(
 
 def record_scores(
     bundle: Bundle, stream: TokenStream, folder: Path, observed: Sequence[int] = (),
-    report: Callable[[int, int], None] = lambda done, total: None,
+    report: Callable[[int, int], None] = lambda done, total: None, elsewhere: ScoreBatches | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Score every review of a stream into a folder: `scores.parquet`, `token_nats.parquet`, `figures.json`.
 
     Args:
-        bundle, stream, folder, observed, report: See `score_stream`.
+        bundle, stream, folder, observed, report, elsewhere: See `score_stream`.
 
     Returns:
         The figures of all reviews, a digest that identifies these reviews, and the wall seconds of scoring.
     """
     began = perf_counter()
-    rows = score_stream(bundle, stream, folder, observed=observed, report=report)
+    rows = score_stream(bundle, stream, folder, observed=observed, report=report, elsewhere=elsewhere)
     seconds = perf_counter() - began
     whole, vocabulary = figures_of_bundle(rows, bundle), bundle.vocabulary
     stated = policies(whole.boundary, vocabulary.digest, vocabulary.unit, whole.adaptation)
@@ -123,7 +163,7 @@ def drawn_reviews(stream: TokenStream, reviews: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(len(stream), min(reviews, len(stream)), replace=False))
 
 
-def windows(stream: TokenStream, rows_B: np.ndarray, width: int) -> Iterator[ScoringWindow]:
+def windows(stream: TokenStream | Batch, rows_B: np.ndarray, width: int) -> Iterator[ScoringWindow]:
     """Yield the reviews *rows_B* side by side, *width* positions at a time, padded with `<bos>`.
 
     All tokens of a review are scored, except the first two: begin and stars.
@@ -140,25 +180,27 @@ def windows(stream: TokenStream, rows_B: np.ndarray, width: int) -> Iterator[Sco
         yield ScoringWindow(rows_B, start, ids_BT, inside_BT & (position_T >= PREFIX))
 
 
-def _scores(
-    bundle: Bundle, stream: TokenStream, rows_B: np.ndarray, width: int
-) -> Iterator[tuple[ScoringWindow, np.ndarray]]:
-    """Yield windows and their nats; the state is carried from window to window.
+def score_batch(bundle: Bundle, batch: Batch) -> BatchScores:
+    """Score a batch; the state is carried from window to window.
 
     Tokens that are not scored, padding included, are never predicted by a model, so their nats are 0.
     """
-    width = max(1, width // len(rows_B))
-    state = bundle.model.start(len(rows_B))
-    for window in windows(stream, rows_B, width):
+    state, kept = bundle.model.start(len(batch.rows_B)), list[np.ndarray]()
+    tokens_B, nats_B = np.zeros(len(batch.rows_B), np.int64), np.zeros(len(batch.rows_B))
+    for window in windows(batch, np.arange(len(batch.rows_B)), batch.width):
         nats_BT, state = bundle.model.score(window.ids_BT, state)
-        yield window, nats_BT
+        tokens_B += np.count_nonzero(window.scored_BT, axis=1)
+        nats_B += nats_BT.sum(axis=1)
+        if batch.keep_B.any():
+            kept.append(_kept(batch, window, nats_BT))
+    return BatchScores(batch.rows_B, tokens_B, nats_B, kept)
 
 
-def _kept(window: ScoringWindow, nats_BT: np.ndarray, keep_B: np.ndarray) -> np.ndarray:
+def _kept(batch: Batch, window: ScoringWindow, nats_BT: np.ndarray) -> np.ndarray:
     """Return review (position in the stream), position in its text and nats of the tokens to keep, (3, N)."""
-    rows = np.flatnonzero(keep_B)
+    rows = np.flatnonzero(batch.keep_B)
     row_N, t_N = np.nonzero(window.scored_BT[rows])
-    return np.stack([window.rows_B[rows[row_N]], window.start + t_N - PREFIX, nats_BT[rows[row_N], t_N]])
+    return np.stack([batch.rows_B[rows[row_N]], window.start + t_N - PREFIX, nats_BT[rows[row_N], t_N]])
 
 
 def _token_table(stream: TokenStream, columns: Sequence[np.ndarray]) -> pl.DataFrame:

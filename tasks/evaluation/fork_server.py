@@ -20,12 +20,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 import psutil
 
 from models.bundles.bundle import Bundle, load_bundle
-from tasks.fitting.job import Job
 from tasks.fitting.worker import serve
 from training.context import FitProgress
 
@@ -41,26 +40,22 @@ Report = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class ModelWork(Job):
-    """One work with one model; `work` is the folder for the files that are made.
+class ModelWork:
+    """One work with one model.
 
     Args:
         function: Top-level function of a module without Prefect, which would double the memory of a process. It gets
             the bundle, a `Report`, the folder and *options*, and returns equal facts in any process.
+        label: Name in messages.
+        model: Folder of the bundle.
+        work: Folder for the files that are made.
     """
-
-    WORKER: ClassVar[str] = "tasks.evaluation.score_job"
-    DEED: ClassVar[str] = "evaluation"
 
     function: Callable[..., dict[str, Any]]
     label: str
     model: Path
     options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """Name in messages."""
-        return self.label
+    work: Path = field(kw_only=True)
 
     def __call__(self, bundle: Bundle, report: Report) -> dict[str, Any]:
         """Do the work with the opened bundle; return the facts."""

@@ -52,10 +52,10 @@ class ModelProcess(Worker):
         self.model, self.answer = work.model, None
         with suppress(ConnectionError):
             self.connection.send(work)
-            while self.answer is None and self.hears(work.name, lambda news: report(news.step)):
+            while self.answer is None and self.hears(work.label, lambda news: report(news.step)):
                 pass
         if self.answer is None or self.answer.error or self.answer.crash:
-            raise failure_of(f"{work.DEED} of '{work.name}'", work.remedy, self.answer)
+            raise failure_of(f"evaluation of '{work.label}'", "give it more memory", self.answer)
         return dict(self.answer.summary)
 
     @property

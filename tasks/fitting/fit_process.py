@@ -30,7 +30,7 @@ from core.processes.children import end_child, start_child
 from core.processes.crash_log import LOWER, says_out_of_memory, write_crash_log
 from core.processes.memory import OPERATIONS
 from models.base import ModelError
-from tasks.fitting.job import Answer, Job, Report
+from tasks.fitting.job import Answer, FitJob, Report
 from training.context import FitProgress
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
@@ -86,7 +86,7 @@ class _Rank(Worker):
     errors: Path
 
 
-def run_job(job: Job, report: Report) -> dict[str, Any]:
+def run_job(job: FitJob, report: Report) -> dict[str, Any]:
     """Run a job in its child processes; return its summary.
 
     If one process fails, the others are ended at once.
@@ -110,7 +110,7 @@ def run_job(job: Job, report: Report) -> dict[str, Any]:
             which = f"rank {failed.number} of {job.ranks}" if job.ranks > 1 else ""
             with converted_errors(job.name):
                 raise failure_of(
-                    f"{job.DEED} of '{job.name}'", job.remedy, failed.answer, which, failed.process.returncode, errors
+                    f"fit of '{job.name}'", job.remedy, failed.answer, which, failed.process.returncode, errors
                 )
         assert ranks[0].answer
         return dict(ranks[0].answer.summary)
@@ -168,7 +168,7 @@ def interrupted() -> bool:
 
 
 @contextmanager
-def _started(job: Job, folder: Path) -> Iterator[list[_Rank]]:
+def _started(job: FitJob, folder: Path) -> Iterator[list[_Rank]]:
     """Start the processes of a job; end all of them after the block. *folder* is for their standard errors."""
     ranks: list[_Rank] = []
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -85,11 +84,16 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job(ABC):
-    """What processes need to know that fit a model or score with it, on this machine or another one.
+class FitJob:
+    """What the processes of any fit need to know, on this machine or another one.
 
     Args:
-        work: Folder for what is made.
+        work: Folder for checkpoints, journal and bundle.
+        train: Folder of the token stream to fit on.
+        validation: Folder of the token stream to choose by.
+        facts: Facts that are stored in the bundle.
+        parts: Bundles of the fitted models that this one is made of, by name.
+        vectors: Folder of the word vectors that the embedding starts from; None: the model has none.
         gpus: The GPUs that the job holds, as places among the visible ones; empty: its processes see all.
         ranks: Number of processes that do the job together.
         init_method: Address where the ranks meet ("init_method" of torch.distributed).
@@ -98,10 +102,15 @@ class Job(ABC):
 
     WORKER: ClassVar[str]
     """Module that the processes run; its argument is the file with the job."""
-    DEED: ClassVar[str]
-    """What is done with the model, for messages: "fit"."""
 
     work: Path
+    spec: Any
+    vocabulary: Path
+    train: Path
+    validation: Path
+    facts: Mapping[str, Any]
+    parts: Mapping[str, Path] = field(default_factory=dict)
+    vectors: Path | None = None
     device: str = "cpu"
     threads: int = 1
     ranks: int = 1
@@ -110,14 +119,22 @@ class Job(ABC):
     gpus: tuple[int, ...] = ()
 
     @property
-    @abstractmethod
     def name(self) -> str:
         """Name in messages."""
+        return str(self.spec.name)
 
     @property
     def remedy(self) -> str:
         """What to do where a process was killed, most likely for lack of memory."""
-        return "give it more memory"
+        return (
+            f"give it more memory, or a smaller batch (models.{self.name}.training.batch); a rerun resumes from the "
+            "checkpoint"
+        )
+
+    @property
+    def bundle(self) -> Path:
+        """Folder of the fitted model."""
+        return self.work / BUNDLE_FOLDER
 
     @property
     def inputs(self) -> list[Path]:
@@ -139,47 +156,6 @@ class Job(ABC):
 def place_of(path: Path) -> str:
     """Return the place of an input below another root."""
     return os.path.normpath(path).lstrip(os.sep)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitJob(Job):
-    """What the processes of any fit need to know; `work` is for checkpoints, journal and bundle.
-
-    Args:
-        train: Folder of the token stream to fit on.
-        validation: Folder of the token stream to choose by.
-        facts: Facts that are stored in the bundle.
-        parts: Bundles of the fitted models that this one is made of, by name.
-        vectors: Folder of the word vectors that the embedding starts from; None: the model has none.
-    """
-
-    DEED: ClassVar[str] = "fit"
-
-    spec: Any
-    vocabulary: Path
-    train: Path
-    validation: Path
-    facts: Mapping[str, Any]
-    parts: Mapping[str, Path] = field(default_factory=dict)
-    vectors: Path | None = None
-
-    @property
-    def name(self) -> str:
-        """Name in messages."""
-        return str(self.spec.name)
-
-    @property
-    def remedy(self) -> str:
-        """What to do where a process was killed, most likely for lack of memory."""
-        return (
-            f"give it more memory, or a smaller batch (models.{self.name}.training.batch); a rerun resumes from the "
-            "checkpoint"
-        )
-
-    @property
-    def bundle(self) -> Path:
-        """Folder of the fitted model."""
-        return self.work / BUNDLE_FOLDER
 
 
 @dataclass(frozen=True, kw_only=True)

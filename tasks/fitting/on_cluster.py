@@ -40,7 +40,7 @@ from core.provenance import git_commit, made_with
 from tasks.cluster import LOOPBACK, connect
 from tasks.code_version import running_code
 from tasks.fitting.fit_process import PATIENCE, interrupted, pass_on, run_job
-from tasks.fitting.job import Job, Report, place_of
+from tasks.fitting.job import FitJob, Report, place_of
 from tasks.fitting.worker import logged_to
 from training.context import FitProgress
 
@@ -144,7 +144,7 @@ class JobActor:
         self._folder = self._work = Path()
 
     def run(
-        self, job: Job, code: str, model: str, inputs: list[SentFile], so_far: list[SentFile], device: str,
+        self, job: FitJob, code: str, model: str, inputs: list[SentFile], so_far: list[SentFile], device: str,
         rank: int | None = None, meeting: str = "",
     ) -> dict[str, Any]:  # fmt: skip
         """Do a job; return its summary, and code, libraries, machine and resources that it was done with.
@@ -160,11 +160,7 @@ class JobActor:
             ReviewLMError: The error of the job, with this node as its place.
         """
         node = platform.node()
-        if (here := running_code().version(job.WORKER, model)) != code:
-            raise ConfigError(
-                f"A node of the cluster has other code for the {job.DEED} of '{job.name}'", where=node, value=here,
-                cause=f"the run asks for {code}", remedy="bring all machines to the same commit",
-            )
+        require_code(code, job.WORKER, model)
         remove_abandoned_folders(Path(gettempdir()), FOLDER)
         folder = self._folder = claimed_folder(Path(gettempdir()), FOLDER)[0]
         with _placed(node), disk_errors(folder), logged_to(self._logs.append):
@@ -230,6 +226,15 @@ class JobActor:
         self._progress = news
 
 
+def require_code(code: str, module: str, kind: str = "") -> None:
+    """Raise ConfigError unless the code of a module has this version here, on a node; arguments as of `SourceCode`."""
+    if (here := running_code().version(module, kind)) != code:
+        raise ConfigError(
+            "A node of the cluster has other code than the run", where=platform.node(), value=here,
+            cause=f"the run asks for {code} of {module}", remedy="bring all machines to the same commit",
+        )
+
+
 @contextmanager
 def _placed(node: str) -> Iterator[None]:
     """Add the node to the place of an error."""
@@ -282,7 +287,7 @@ class ClusterRun:
 
     Args:
         config: Names the cluster, the device and the share of a GPU.
-        model: Kind of model that is fitted; "" for any.
+        model: Kind of model that is fitted; "" if it has parts, of any kind.
 
     Attributes:
         made_by: After the job: code, libraries, machine and resources of the node, for the record.
@@ -292,7 +297,7 @@ class ClusterRun:
     model: str = ""
     made_by: dict[str, Any] = field(default_factory=dict)
 
-    def __call__(self, job: Job, report: Report) -> dict[str, Any]:
+    def __call__(self, job: FitJob, report: Report) -> dict[str, Any]:
         """Have a job done; its work folder here then holds what `run_job` would leave.
 
         Raises:
@@ -330,11 +335,11 @@ class ClusterRun:
                 memory = any(word in str(error) for word in ("running low on memory", "OOM", "OutOfMemory"))
                 failure = OutOfMemory if memory else ClusterFailed
         raise failure(
-            f"The {job.DEED} of '{job.name}' has lost {ATTEMPTS} nodes", where=self.config.execution.cluster,
+            f"The fit of '{job.name}' has lost {ATTEMPTS} nodes", where=self.config.execution.cluster,
             cause=cause, remedy=f"{job.remedy}; without the cluster: --set execution.cluster=",
         )
 
-    def _asked(self, ray: Any, job: Job) -> tuple[Job, dict[str, Any], int]:
+    def _asked(self, ray: Any, job: FitJob) -> tuple[FitJob, dict[str, Any], int]:
         """Return the job with its device and threads, the resources of an actor, and the number of actors.
 
         One actor has all ranks if a node is large enough for them; otherwise each rank has its own.
@@ -344,13 +349,13 @@ class ClusterRun:
         """
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         chosen = self.config.execution
-        on_gpu = chosen.device != "cpu" and any(node.get("GPU") for node in nodes)
+        on_gpu = has_gpus(ray, self.config)
         gpus, cores = ([node.get(kind, 0) for node in nodes] for kind in ("GPU", "CPU"))
         share, numbers = (chosen.gpu_share, gpus) if on_gpu else (1, cores)
         places = sum(int(number / share) for number in numbers)
         if places < job.ranks or (chosen.device == "cuda" and not on_gpu):
             raise ConfigError(
-                f"The cluster has no room for the {job.DEED} of '{job.name}'", where=chosen.cluster,
+                f"The cluster has no room for the fit of '{job.name}'", where=chosen.cluster,
                 value=job.ranks, cause=f"its nodes have {gpus} GPUs and {cores} processors for these processes",
                 remedy="lower execution.ranks, or add a node",
             )
@@ -360,7 +365,7 @@ class ClusterRun:
         job = replace(job, device="cuda" if on_gpu else "cpu", threads=threads, gpus=())
         return job, resources, job.ranks // ranks
 
-    def _followed(self, ray: Any, actor: Any, ends: list[Any], job: Job, report: Report) -> dict[str, Any]:
+    def _followed(self, ray: Any, actor: Any, ends: list[Any], job: FitJob, report: Report) -> dict[str, Any]:
         """Forward progress and files of an actor until all have ended; return how that one ended."""
         last, polls = None, 0
         while True:
@@ -372,7 +377,7 @@ class ClusterRun:
                 if polls == WAIT_POLLS:  # before the first answer: an actor that has begun has its node
                     log.warning("%s: no node of the cluster is free yet", job.name)
             if interrupted():
-                raise ClusterFailed(f"The {job.DEED} of '{job.name}' was interrupted; its node stops it, too")
+                raise ClusterFailed(f"The fit of '{job.name}' was interrupted; its node stops it, too")
             news, polls = ray.get(pending), WAIT_POLLS
             for record in news.logs:
                 pass_on(record)
@@ -391,14 +396,19 @@ class ClusterRun:
                 outcome: dict[str, Any] = ray.get(ends[0])
                 return outcome
 
-    def _error_of(self, cause: BaseException, job: Job) -> BaseException:
+    def _error_of(self, cause: BaseException, job: FitJob) -> BaseException:
         if isinstance(cause, ReviewLMError):
             return cause
         return RankFailed(
-            f"The {job.DEED} of '{job.name}' has failed", where=self.config.execution.cluster,
+            f"The fit of '{job.name}' has failed", where=self.config.execution.cluster,
             cause=f"{type(cause).__name__}: {cause}",
             remedy="if a name is unknown there, install the same commit of the project on all machines",
         )
+
+
+def has_gpus(ray: Any, config: RunConfig) -> bool:
+    """Return whether the networks of a run use GPUs of the cluster."""
+    return config.execution.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
 
 
 def require_cluster(config: RunConfig, minutes: bool = False) -> None:

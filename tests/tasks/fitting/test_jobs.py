@@ -13,16 +13,14 @@ import pytest
 from models.classification.spec import RecurrentClassifierSpec
 from models.specs import RecurrentSpec
 from tasks.code_version import WORKERS
-from tasks.evaluation.fork_server import ModelWork
-from tasks.evaluation.score_job import scored
-from tasks.fitting.job import ClassifierJob, Job, LanguageModelJob
+from tasks.fitting.job import FIT, FIT_CLASSIFIER, ClassifierJob, FitJob, LanguageModelJob
 
 
 def files(*names: str) -> dict[str, Any]:
     return {name: Path("/here") / name for name in names}
 
 
-JOBS: list[Job] = [
+JOBS: list[FitJob] = [
     LanguageModelJob(
         spec=RecurrentSpec(name="lstm", hidden=8, embedding=8), **files("vocabulary", "train", "validation", "work"),
         **files("vectors", "init_weights"), facts={}, parts=files("kn", "other"), gpus=(1,),
@@ -32,7 +30,6 @@ JOBS: list[Job] = [
         **files("vectors", "labels"), facts={"clean_digest": "0" * 16}, parts=files("lstm"), label="mood",
         train_reviews=7,
     ),
-    ModelWork(scored, "lstm test", options={**files("tokens"), "seed": 1}, **files("model", "work")),
 ]  # fmt: skip
 
 
@@ -46,7 +43,7 @@ def paths_in(value: Any) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.WORKER)
-def test_each_path_of_a_job_but_its_work_folder_is_an_input_and_can_be_moved(job: Job) -> None:
+def test_each_path_of_a_job_but_its_work_folder_is_an_input_and_can_be_moved(job: FitJob) -> None:
     values = {field.name: getattr(job, field.name) for field in fields(job)}
     del values["work"]
     assert set(paths_in(values)) == set(job.inputs)
@@ -57,9 +54,9 @@ def test_each_path_of_a_job_but_its_work_folder_is_an_input_and_can_be_moved(job
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.WORKER)
-def test_a_job_is_read_as_it_was_written(job: Job) -> None:
+def test_a_job_is_read_as_it_was_written(job: FitJob) -> None:
     assert pickle.loads(pickle.dumps(job)) == job
 
 
-def test_every_stage_whose_result_a_process_makes_has_a_kind_of_job() -> None:
-    assert {job.WORKER for job in JOBS} == {*WORKERS.values()}
+def test_every_stage_that_fits_has_a_kind_of_job() -> None:
+    assert {job.WORKER for job in JOBS} == {WORKERS[FIT], WORKERS[FIT_CLASSIFIER]}

@@ -25,9 +25,13 @@ import pytest
 
 from core.errors import ConfigError, RankFailed, StoreFull
 from core.provenance import SOURCE
+from evaluation.scoring.score import score_stream
 from models.bundles.bundle import load_bundle
+from models.streams import TokenStream
 from tasks.cluster import is_installed
 from tasks.code_version import SourceCode, running_code
+from tasks.evaluation import score_slices
+from tasks.evaluation.score_slices import ScoreSlices
 from tasks.fitting import on_cluster
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import LanguageModelJob
@@ -248,6 +252,35 @@ def test_a_gpu_that_refuses_ends_a_fit_whose_ranks_are_on_several_nodes(cluster:
     with pytest.raises(ConfigError) as refused:
         ClusterRun(config, "lstm")(replace(job, ranks=3), lambda news: None)
     assert refused.value.value == 3
+
+
+@pytest.mark.slow
+def test_slices_of_reviews_are_scored_on_nodes_to_the_bit_though_one_is_lost(
+    cluster: Any, undisturbed: LanguageModelJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score_slices, "LEAST_WORK", 1)  # a slice is one batch, of one review
+    stream, bundle = TokenStream.open(undisturbed.validation), load_bundle(undisturbed.bundle)
+    lost: list[Any] = []
+
+    def lose(done: int, total: int) -> None:
+        if not lost:
+            lost.append(cluster.list_all_nodes()[-1])
+            cluster.remove_node(lost[0], allow_graceful=False)
+            cluster.add_node(**NODE)
+
+    def written(folder: Path, elsewhere: Any = None) -> dict[str, bytes]:
+        folder.mkdir()
+        report = lose if elsewhere else lambda done, total: None
+        score_stream(
+            bundle, stream, folder, observed=[1, 3], tokens_per_batch=16, report=report, elsewhere=elsewhere
+        )
+        return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    nodes = ScoreSlices(home(tmp_path, "here", cluster=cluster.address), undisturbed.bundle)
+    assert written(tmp_path / "there", nodes) == written(tmp_path / "alone")
+    assert lost
+    assert nodes.made_by["resources"] == {"device": "cpu", "ranks": 1, "threads": 1}
+    assert not list(Path(gettempdir()).glob(f"{FOLDER}*/spec.json"))
 
 
 @pytest.mark.slow
