@@ -16,7 +16,7 @@ from models.specs import KNESER_NEY, SCORES_ONLY, NGramSpec
 from models.tokens.special import CONTEXT_IDS
 from training.context import FitContext, FitResult, journal
 from training.ngram.counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
-from training.ngram.counting.memory import ArrayAllocator, require_memory
+from training.ngram.counting.memory import IN_MEMORY, ArrayAllocator, require_memory
 from training.ngram.engine import ShardEngine
 from training.ngram.measure import measure
 from training.ngram.pruning import (
@@ -188,9 +188,13 @@ def fit_ngrams(
     train.require(vocabulary)
     validation.require(vocabulary)
     began = time.perf_counter()
+    places = ArrayAllocator.for_text(len(train.ids), spec.order, context.work)
+    if spec.entropy:  # it works in memory alone
+        places = IN_MEMORY
     counts = count_ngrams(
-        train, spec.order, vocabulary.size, CONTEXT_IDS, engine=context.engine, min_documents=spec.min_documents
-    )
+        train, spec.order, vocabulary.size, CONTEXT_IDS, places, engine=context.engine,
+        min_documents=spec.min_documents,
+    )  # fmt: skip
     tables, _, made = fit_tables(counts, spec, validation, engine=context.engine)
     model = NGramLM(tables, spec.smoothing not in SCORES_ONLY)
     seconds = time.perf_counter() - began

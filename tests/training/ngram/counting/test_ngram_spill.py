@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import numpy as np
@@ -22,6 +23,8 @@ from models.specs import NGramSpec, Smoothing
 from models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from tests.marked_cases import long_but
+from training.context import FitContext
+from training.fit import fit_model
 from training.ngram.counting import counts as counting
 from training.ngram.counting import counts as documents_of
 from training.ngram.counting import memory, window_counts
@@ -104,6 +107,21 @@ def test_a_folder_without_room_is_an_error_that_says_what_to_do(broken, stream_o
         count_ngrams(stream_of(reviews_of(20, V, 1)), 3, V, CONTEXT_IDS, ArrayAllocator(folder, AMPLE))
     assert caught.value.kind == "disk"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_that_would_fill_half_of_the_free_memory_is_counted_in_files(
+    stream_of, reviews_of, tmp_path, monkeypatch
+):
+    stream = stream_of(reviews_of(3_000, V, 1))
+    monkeypatch.setattr(allocator, "FEWEST_WINDOWS", 64)
+    chosen, made = [], []
+    for free in (AMPLE, len(stream.ids) * 52):
+        monkeypatch.setattr(allocator.psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        chosen.append(ArrayAllocator.for_text(len(stream.ids), 5, tmp_path).folder)
+        fitted = fit_model(NGramSpec(order=5), SimpleNamespace(size=V), stream, stream, FitContext(work=tmp_path))
+        made.append({name: array.tobytes() for name, array in fitted.model.tables.arrays().items()})
+    assert chosen == [None, tmp_path]
+    assert made[0] == made[1]
 
 
 FIT = """
