@@ -161,7 +161,8 @@ def results_of(
         champion=promotion.champion_version if promotion else None,
         data=_data(config, dataset, prepared),
         digests=_digests(dataset, prepared, evaluated),
-        run=_run(config, run_id) | (in_words(outcome(made, evaluated)) if made else {}),
+        run=_run(config, run_id),
+        plan=in_words(outcome(made, evaluated)) if made else {},
         links=_links(config, prepared, run_id, promotion),
         before=run_of_bundle(config.home / REPORTS, promotion.decision.champion, run_id)
         if promotion and promotion.decision.champion else None,

@@ -24,7 +24,7 @@ from evaluation.reports.document import PALETTE
 GREY, PALE = "#595959", "#E3E3E3"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", ":", "-.")
-WIDTH = 5.2
+WIDTH = 4.6
 """Inches of a figure of a page: as wide as a phone, so that none has to be moved sideways or shrunk."""
 SMALL, LARGE = 9.0, 11.0
 """Points of the texts in a figure: SMALL within the axes, LARGE for titles."""

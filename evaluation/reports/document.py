@@ -121,6 +121,12 @@ class PageTable:
         """Return whether a column is aligned to the right."""
         return column > 0 if self.numbers is None else column in self.numbers
 
+    @property
+    def is_worded(self) -> bool:
+        """Whether the last of several columns is text: on a narrow screen, each row is a paragraph."""
+        last = len(self.header) - 1
+        return last > 1 and not self.is_number(last)
+
     def to_markdown(self) -> str:
         """Return the table as Markdown, its caption above it."""
         rule = ["---:" if self.is_number(column) else "---" for column in range(len(self.header))]

@@ -18,7 +18,6 @@ from evaluation.reports.document import Code, Link, Page, PageSection, PageTable
 from evaluation.reports.report_pictures import (
     ANSWER,
     AUDIT,
-    CALIBRATION,
     TRAINING,
     WEAK,
     Drawing,
@@ -56,12 +55,11 @@ def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
         *decision_sections(results.decision, list(_changes(results))),
         PageSection("Where it is weak", [drawn(WEAK)], "weak", tables.finding_of_worst(results)),
         PageSection("How it was trained", [
-            drawn(TRAINING), *results.hints, PageTable.of(tables.models(results, tables.COSTS), tables.ABOUT_COSTS),
+            _beside(tables.models(results, tables.COSTS), tables.ABOUT_COSTS, drawn(TRAINING)), *results.hints,
+            PageTable.facts(results.plan, ("plan", "of --minutes")),
         ], "training", tables.finding_of_curves(results)),
-        PageSection("Can its probabilities be trusted", [drawn(CALIBRATION)], "calibration",
-                    tables.finding_of_calibration(results)),
         PageSection("What it writes, and what it remembers", [
-            PageTable.of(tables.audit(results)), drawn(AUDIT), *_samples(results),
+            _beside(tables.audit(results), tables.ABOUT_AUDIT, drawn(AUDIT)), *_samples(results),
         ], "audit", tables.finding_of_copying(results.model(results.winner).audit)),
         PageSection("What it is for, and its limits", list(_limits(results)), "limits"),
         PageSection("Data", [
@@ -122,6 +120,11 @@ def _answer(results: RunResults, figure: Sequence[Picture]) -> Iterator[Part]:
     if samples := samples_of(results):
         yield PageText(f"Reviews that {results.winner} wrote", "heading")
         yield [Quote(text, _stars(stars)) for stars, text in samples]
+
+
+def _beside(rows: Sequence[tables.Row], caption: str, figures: Sequence[Picture]) -> Sequence[PageTable | Picture]:
+    """Return a table with figures beside it; of both, what there is."""
+    return [*([PageTable.of(rows, caption)] if rows else []), *figures]
 
 
 def _place(rows: Sequence[tables.Row], model: str) -> int | None:

@@ -60,14 +60,14 @@ def pictures_of(results: RunResults) -> list[Drawing]:
     from evaluation.reports.canvas import styles_of
 
     styles = styles_of(results.order)
-    return [drawing for draw in (_of_models, _of_slices, _of_writing) for drawing in draw(results, styles)]
+    return [drawing for draw in (_of_models, _of_weakness, _of_writing) for drawing in draw(results, styles)]
 
 
 Styles = Mapping[str, Mapping[str, Any]]
 
 
 def _of_models(results: RunResults, styles: Styles) -> Iterator[Drawing]:
-    from evaluation.reports.run_figures import bits_figure, loss_curves, reliability_figure
+    from evaluation.reports.run_figures import bits_figure, loss_curves
 
     bars = "Bar: interval of the figure."
     if any(map(adapts, results.table.to_dicts())):
@@ -82,26 +82,24 @@ def _of_models(results: RunResults, styles: Styles) -> Iterator[Drawing]:
             "Marked: validation, on a part of its reviews. Pale: training. Dashed: models without steps. Ring and "
             "legend: the weights that were kept, on all validation reviews. Compare within one vocabulary.",
         )  # fmt: skip
+
+
+def _of_weakness(results: RunResults, styles: Styles) -> Iterator[Drawing]:
+    from evaluation.reports.run_figures import reliability_figure, worst_slices_figure
+
+    if results.slices is not None and len(results.slices.filter(pl.col("model") == results.winner)):
+        base = baseline_of(results.against, results.winner)
+        yield Drawing(
+            "worst_slices", WEAK, worst_slices_figure(results.slices, results.winner, base, styles),
+            f"Where {results.winner} does worst", "Whiskers allow for all slices that were looked at.",
+        )  # fmt: skip
     if reliability := _measured(results.shown(PANELS), "reliability"):
         observed = {model.name: model.observed for model in results.models}
         yield Drawing(
-            "reliability", CALIBRATION, reliability_figure(reliability, observed, styles),
-            "Reliability of first guesses",
+            "reliability", WEAK, reliability_figure(reliability, observed, styles), "Reliability of first guesses",
             "Below the dashed line a model is surer than it is right; larger points hold more tokens. ECE: expected "
             "calibration error, the mean distance from that line.",
         )  # fmt: skip
-
-
-def _of_slices(results: RunResults, styles: Styles) -> Iterator[Drawing]:
-    from evaluation.reports.run_figures import worst_slices_figure
-
-    if results.slices is None or not len(results.slices.filter(pl.col("model") == results.winner)):
-        return
-    base = baseline_of(results.against, results.winner)
-    yield Drawing(
-        "worst_slices", WEAK, worst_slices_figure(results.slices, results.winner, base, styles),
-        f"Where {results.winner} does worst", "Whiskers allow for all slices that were looked at.",
-    )  # fmt: skip
 
 
 def _of_writing(results: RunResults, styles: Styles) -> Iterator[Drawing]:

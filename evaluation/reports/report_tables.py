@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -78,9 +79,11 @@ def finding_of_curves(results: RunResults) -> str:
 
 
 def finding_of_worst(results: RunResults) -> str:
-    """Return the slice that is surely hardest for the winner, and where it is surely worse than the baseline."""
+    """Return the winner's hardest slice, where it is surely worse than the baseline, and how wrong its guesses are."""
+    ece = results.model(results.winner).observed.get("ece")
+    trust = "" if ece is None else f"The probability of its first guess is off by {ece:.1%} on average."
     if results.slices is None or not len(slices := results.slices.filter(pl.col("model") == results.winner)):
-        return ""
+        return trust
     base = baseline_of(results.against, results.winner)
     sentence = "No slice is surely harder than all reviews."
     hardest = worst_slices(slices, base, 1).filter(pl.col("relative_to") == "whole", "surely_harder")
@@ -88,15 +91,9 @@ def finding_of_worst(results: RunResults) -> str:
         far = "infinite" if row["excess"] is None else f"{row['excess']:.0%} more bits than for all reviews"
         sentence = f"Hardest: {slice_name(row)}, {far}."
     if base in ("", results.winner):
-        return sentence
+        return f"{sentence} {trust}"
     lost = [slice_name(row) for row in slices.filter(pl.col("surely_worse")).to_dicts()]
-    return f"{sentence} Surely worse than {base} in {'; '.join(lost) or 'none'} of {len(slices)} slices."
-
-
-def finding_of_calibration(results: RunResults) -> str:
-    """Return how far the winner's probabilities are off."""
-    ece = results.model(results.winner).observed.get("ece")
-    return "" if ece is None else f"The probability of its first guess is off by {ece:.1%} on average."
+    return f"{sentence} Surely worse than {base} in {'; '.join(lost) or 'none'} of {len(slices)} slices. {trust}"
 
 
 COPYING = 2.0
@@ -173,14 +170,20 @@ ABOUT_MORE = (
 )
 ABOUT_COSTS = "Each time was measured once, so small differences mean nothing."
 AUDITED = {
-    "longest_copied": "longest copied run of words",
-    "private_patterns": "personal data (patterns)",
-    "canaries_written": "texts with a canary in them",
-    "exposure_max": "highest exposure of a canary in bits",
-    "exposure_mean": "mean exposure in bits",
-    "exposure_once": "mean exposure of canaries planted once in bits",
-    "copied_passages": "passages found in training",
+    "copied_4": "copied 4-grams",
+    "copied_8": "copied 8-grams",
+    "copied_passages": "copied passages",
+    "longest_copied": "longest copy in words",
+    "private_patterns": "personal data",
+    "canaries_written": "canaries written",
+    "exposure_max": "highest exposure in bits",
+    "exposure_mean": "mean exposure",
+    "exposure_once": "exposure, planted once",
 }
+ABOUT_AUDIT = (
+    "What stands in the training text too should be as frequent as in real reviews; of personal data and canaries, "
+    "lower is better. Canaries: made-up secrets planted in the training text; exposure: how well one is known by heart."
+)
 
 
 def models(results: RunResults, columns: Columns, adapting: bool | None = None) -> list[Row]:
@@ -224,7 +227,7 @@ def about_models(results: RunResults) -> str:
 def rules(decision: Decision) -> list[Row]:
     """Return one row per rule of the gate: failed rules, those that passed, those that do not apply."""
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in decision.rows()]
-    return [{**row, "value": Amount(row["value"]), "limit": Amount(row["limit"])} for row in rows]
+    return [{**row, **{name: Amount(row[name].replace(NONE, "")) for name in ("value", "limit")}} for row in rows]
 
 
 def count_of_rules(decision: Decision) -> str:
@@ -234,21 +237,18 @@ def count_of_rules(decision: Decision) -> str:
 
 
 def audit(results: RunResults) -> list[Row]:
-    """Return one row per figure of the audit: held-out reviews, then each model, the winner first."""
+    """Return one row per text with the figures of the audit: held-out reviews, then each model, the winner first."""
     audited = sorted((model for model in results.models if model.audit), key=lambda one: one.name != results.winner)
-    copied = {f"copied_{n}": f"{n}-grams found in training" for n in (4, 8)}
-    rows = []
-    for name, words in {**copied, **AUDITED}.items():
-        values = {model.name: model.audit.get(name) for model in audited}
-        if any(value is not None for value in values.values()):
-            real = next((model.audit.get(f"real_{name}") for model in audited), None)
-            good = "as real reviews" if name in (*copied, "longest_copied") else "lower"
-            cells = {who: Amount(_audited(name, value)) for who, value in {"real reviews": real, **values}.items()}
-            rows.append({"figure": words, "better": good, **cells})
-    return rows
+    if not audited:
+        return []
+    real = {name: audited[0].audit.get(f"real_{name}") for name in AUDITED}
+    rows = [{"name": "real reviews", **real}, *({"name": model.name, **model.audit} for model in audited)]
+    columns = {words: partial(_audited, name) for name, words in AUDITED.items()}
+    return shown_columns("text of", rows, columns)
 
 
-def _audited(name: str, value: Any) -> str:
+def _audited(name: str, row: Row) -> str:
+    value = row.get(name)
     if not isinstance(value, int | float) or math.isnan(value):
         return NONE
     if name.startswith("copied_"):

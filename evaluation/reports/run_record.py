@@ -15,12 +15,14 @@ FORMAT = 1
 SAMPLES = 3
 FIGURES = {
     BITS: "bits per byte", "perplexity": "perplexity", "word_perplexity": "perplexity per word",
-    "hit@1": "first guess right", "parameters": "parameters", "megabytes": "size in MB", "fit_seconds": "fitted in s",
-    "tokens_per_second": "scored tokens/s",
+    "hit@1": "first guess right", "parameters": "parameters", "megabytes": "size in MB",
 }  # fmt: skip
 """Figures of the winner that are compared between runs, and their names on a page."""
 MACHINE = ("execution.", "preset")
 """Settings that belong to the machine or only name others: a difference in them changes no result."""
+
+
+EMPTY = (None, "", "{}", "[]", "null")
 
 
 def record_of(results: RunResults) -> dict[str, Any]:
@@ -83,12 +85,10 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def differences(then: Mapping[str, str], now: Mapping[str, str], ignored: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Return the names whose values differ, with both values; "–" for none."""
+    """Return the names whose values differ, with both values; "–" for none, and for an empty one."""
     names = [name for name in {**then, **now} if not name.startswith(tuple(ignored))]
-    return [
-        {"what": name, "then": then.get(name, "–"), "now": now.get(name, "–")}
-        for name in names if then.get(name) != now.get(name)
-    ]  # fmt: skip
+    before, after = ({name: "–" if (value := of.get(name)) in EMPTY else value for name in names} for of in (then, now))
+    return [{"what": name, "then": before[name], "now": after[name]} for name in names if before[name] != after[name]]
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class RunResults:
         before: Record of the run that made the champion (`evaluation.reports.run_record.record_of`); None if it is not
             known or there was no champion.
         hints: Sentences about too little or too much training (`evaluation.statistics.comparison`).
+        plan: Of a run with `--minutes`: the time given, what was expected, what was reached.
         source: The data in a few words, for the title: "yelp.csv, 2,000 reviews".
         name: Name of the registered model.
     """
@@ -92,6 +93,7 @@ class RunResults:
     links: Mapping[str, str] = field(default_factory=dict)
     before: Mapping[str, Any] | None = None
     hints: Sequence[str] = ()
+    plan: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
     name: str = "reviewlm"
 

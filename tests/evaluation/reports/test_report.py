@@ -40,7 +40,7 @@ def test_the_page_is_whole_html_asks_nobody_for_anything_and_runs_nothing(html, 
 
 def test_there_are_at_most_eight_figures_each_described_for_those_who_cannot_see_it(read, pictures):
     assert [picture.name for picture in pictures] == [
-        "bits_per_byte", "loss_curves", "reliability", "worst_slices", "novelty",
+        "bits_per_byte", "loss_curves", "worst_slices", "reliability", "novelty",
     ]  # fmt: skip
     assert len(read.all("svg")) == len(pictures)
     assert all(len(attrs["aria-label"]) > 20 for attrs in read.all("svg"))
