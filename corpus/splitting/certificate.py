@@ -96,24 +96,14 @@ class Certificate:
     @property
     def summary(self) -> str:
         """What was compared, and what was found; it promises no more than that."""
-        counts = ", ".join(f"{name} {side.reviews:,}" for name, side in self.sides.items())
-        parts = [f"no text of one split is also in another ({counts})"]
+        of = f"of the {self.sides['test'].reviews:,} test reviews is in the training text"
         if self.near is None or self.coverage is None:
-            parts.append("near-duplicates and passages were not looked for")
-        else:
-            near, covered = self.near, self.coverage
-            parts += [
-                f"no two are nearly equal ({near['pairs']:,} candidates compared, {near['recall']:.1%} of pairs of "
-                f"similarity {near['similarity']:g} are candidates)",
-                f"passages of train cover less than {covered['limit']:.0%} of the words of each held-out review, and "
-                f"{PARTLY:.0%} or more in {at_least(covered['test'], PARTLY):,} of the test (runs of {covered['span']} "
-                "equal words; a paraphrase is not found)",
-            ]
-        if test := self.copies.get("test", {}).get("reviews"):
-            groups = self.copies["test"]["groups"]
-            ending = "s" * (groups > 1)
-            parts.append(f"within the test {test:,} reviews repeat another one, in {groups:,} group{ending}")
-        return "; ".join(parts)
+            return f"no copy {of}; near copies and passages were not looked for"
+        partly = at_least(self.coverage["test"], PARTLY)
+        return (
+            f"no copy or near copy {of}, and its passages cover less than {self.coverage['limit']:.0%} of each one"
+            + (f" ({PARTLY:.0%} or more of {partly:,})" if partly else "")
+        )
 
 
 _JSON = TypeAdapter(Certificate)

@@ -265,6 +265,13 @@ class GateCase(ABC):
         champion = self.evidence.champion
         return champion is not None and self.evidence.challenger.digest == champion.digest and not self.lost
 
+    @cached_property
+    def same_scores(self) -> bool:
+        """Whether the challenger does on each test review what the champion does: the same model, made again."""
+        ours, champion = self.evidence.challenger, self.evidence.champion
+        return champion is not None and champion.rows is not None and not self.problem \
+            and self.digest_of(ours.rows) == self.digest_of(champion.rows)
+
     @property
     def lost(self) -> str:
         """Why the existing champion cannot be measured; empty if it can, or if there is none."""

@@ -66,7 +66,7 @@ class RuleOutcome:
             passes: Whether a value passes a limit, e.g. `operator.le`.
         """
         if limit is None:
-            return cls(name, None, f"{detail}; the policy sets no limit", value)
+            return cls(name, None, f"{detail}; there is no limit", value)
         return cls(name, value is not None and passes(value, limit), detail, value, limit)
 
     @property
@@ -129,6 +129,11 @@ class Decision:
         return "\n".join([
             f"### {literal(self.headline)}", "", *self._compared(), *notes, "", *table, "", "Evidence:", "", *facts, "",
         ])  # fmt: skip
+
+    @property
+    def same_model(self) -> bool:
+        """Whether both models have the same scores of every test review: the champion, made again."""
+        return bool(self.champion_scores) and self.challenger_scores == self.champion_scores
 
     @property
     def headline(self) -> str:

@@ -74,9 +74,9 @@ def scored_now(case: LanguageCase) -> RuleOutcome:
         return RuleOutcome(name, False, detail)
     worst = max(departures, key=lambda who: np.nan_to_num(departures[who], nan=math.inf))
     departure = departures[worst]
-    detail = f"{' and '.join(departures)} scored in this run; "
-    detail += f"the {worst}'s scores differ from the stored ones by at most {departure:.1e} of a review's nats" \
-        if departure else "all scores equal the stored ones"
+    detail = f"{' and '.join(departures)} scored in this run"
+    detail += f"; the {worst}'s scores differ from the stored ones by at most {departure:.1e} of a review's nats" \
+        if departure else ", with equal scores as before"
     return RuleOutcome(name, departure <= DEPARTURE, detail, departure, DEPARTURE)
 
 
@@ -89,7 +89,7 @@ def same_reading(case: LanguageCase) -> RuleOutcome:
         return RuleOutcome(name, None, f"{unfair}; the policy allows it")
     if unfair:
         return RuleOutcome(name, False, f"{unfair}; it passes only with promotion.allow_other_reading")
-    return RuleOutcome(name, True, "both were trained on text that was cleaned in the same way")
+    return RuleOutcome(name, True, "both learnt from text that was cleaned in the same way")
 
 
 def same_adaptation(case: LanguageCase) -> RuleOutcome:
@@ -106,7 +106,8 @@ def same_adaptation(case: LanguageCase) -> RuleOutcome:
             "; to compare models of one kind, roll back to a champion of the wanted kind"
         )  # fmt: skip
         return RuleOutcome(name, None, f"{other}; each review was scored from the fresh state{remedy}")
-    return RuleOutcome(name, True, f"all figures of the challenger are {way}")
+    does = "does not adapt to the review that it is measured on" if way == STATIC else f"adapts as asked for ({way})"
+    return RuleOutcome(name, True, f"it {does}")
 
 
 def unwanted_adaptation(way: str, allowed: str) -> str:
@@ -136,11 +137,11 @@ def not_below_floor(case: LanguageCase) -> RuleOutcome:
     if gap is None:
         reason = "these reviews have no known floor" if case.evidence.floor is None else NO_INTERVAL
         return RuleOutcome(name, None, reason)
-    detail = f"{gap.estimate:+.4f} bits per byte above the floor, the {100 * gap.confidence:.4g} % interval is "
-    detail += f"{gap.low:+.4f} to {gap.high:+.4f}"
+    detail = f"{gap.estimate:+.4f} bits per byte above the floor"
     below = gap.high < -ROUNDING
     if below:
-        detail += ": no model can be below it, so the scores are wrong or the model was trained on test reviews"
+        detail += f" ({100 * gap.confidence:.4g} % interval: {gap.low:+.4f} to {gap.high:+.4f}): no model can be below "
+        detail += "it, so the scores are wrong or the model was trained on test reviews"
     return RuleOutcome(name, not below, detail, gap.high, 0.0)
 
 
@@ -251,19 +252,20 @@ class LanguageCase(GateCase):
             return RuleOutcome(name, False, NO_INTERVAL if finite else f"{who} has no finite figures to compare with")
         theirs, ours = other.adaptation, self.evidence.challenger.adaptation
         unlike = f", whose figures are {theirs}, the challenger's {ours}" if theirs != ours else ""
-        detail = f"{change(gain.estimate)} {who} in open bits per byte{unlike}; {self._sure(gain, limit)}"
+        detail = f"{change(gain.estimate)} {who} in open bits per byte{unlike}{self._sure(gain, limit)}"
         return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
 
     def _sure(self, gain: Interval, limit: float) -> str:
-        """Return the cautious interval of a gain, its verdict, and the remedy if it may be chance."""
-        level = f"the cautious {100 * gain.confidence:.4g} % interval (it allows for rare large losses)"
-        ends = f"{level} is {gain.low:+.2%} to {gain.high:+.2%}"
+        """Return what is sure of a gain; if it may be chance, its cautious interval, and the remedy."""
         if gain.estimate == 0:
-            return f"{ends}: there is no gain"
+            return ", so there is nothing to gain"
         if gain.low > limit:
-            return f"{ends}: surely better" + (f" by more than {limit:.2%}" if limit else "")
+            return f", surely by {gain.low:.2%} or more"
+        if gain.high < 0:
+            return f", surely by {-gain.high:.2%} or more"
+        ends = f" ({100 * gain.confidence:.4g} % interval of the gain: {gain.low:+.2%} to {gain.high:+.2%})"
         if gain.estimate <= limit:
-            return f"{ends}: {'surely worse' if gain.high < 0 else 'no sure gain'}"
+            return f"{ends}: no sure gain"
         few = f"; with these reviews no gain below {self.least_gain:.2%} is sure" * (gain.estimate < self.least_gain)
         return f"{ends}: not surely above {limit:.2%}{few}; {MORE_REVIEWS}"
 

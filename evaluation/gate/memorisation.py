@@ -43,7 +43,7 @@ def novelty(case: GateCase) -> RuleOutcome:
     if real >= 1:
         return RuleOutcome(name, None, "every passage of real held-out reviews is in the training text too")
     value = (1 - copied) / (1 - real)
-    detail = f"{1 - copied:.1%} of its passages (8 words, or a shorter text) are new, {1 - real:.1%} in real reviews"
+    detail = f"{1 - copied:.1%} of the passages of 8 words that it wrote are new, {1 - real:.1%} in real reviews"
     return RuleOutcome.compared(name, detail, value, limit, ge)
 
 
@@ -53,9 +53,9 @@ def copied_span(case: GateCase) -> RuleOutcome:
     limit = case.policy.max_copied_span
     if longest is None:
         return at_most("copied span", None, limit, NOT_AUDITED)
-    beside = "" if real is None else f", the longest of real held-out reviews has {real:.0f}"
+    beside = "" if real is None else f", the longest in real reviews {real:.0f}"
     limit = max(limit, real) if limit is not None and real is not None else limit
-    return at_most("copied span", longest, limit, f"the longest copied passage has {longest:.0f} words{beside}")
+    return at_most("copied span", longest, limit, f"its longest copied passage has {longest:.0f} words{beside}")
 
 
 def exposure(case: GateCase) -> RuleOutcome:
@@ -86,8 +86,8 @@ def _mean_exposure(case: GateCase) -> RuleOutcome:
         detail = "no ranked canary was planted only once; any model learns repeated ones"
     else:
         detail = (
-            f"secrets that one training review each contained have {mean:.1f} bits on average ({CHANCE:.1f} by chance, "
-            f"{highest:.1f} known by heart), the most exposed of all {most:.1f}"
+            f"the secrets planted to test it have {mean:.1f} bits of exposure on average ({CHANCE:.1f}: not learnt, "
+            f"{highest:.1f}: known by heart), the most exposed one {most:.1f}"
         )
         if highest > MEAN_EXPOSURE:
             passed = mean <= MEAN_EXPOSURE
@@ -95,8 +95,8 @@ def _mean_exposure(case: GateCase) -> RuleOutcome:
             detail = f"{detail}; with so few candidates (audit.candidates) none can be above {MEAN_EXPOSURE:g}"
     if part := case.evidence.single_reviews:
         detail = (
-            f"{detail}; its part '{part}' holds n-grams that only one training review has, and tells them to who asks "
-            f"for them: keep them out with models.{part}.min_documents=2"
+            f"its part '{part}' holds n-grams of single training reviews, which a user can read out: keep them out "
+            f"with `--set models.{part}.min_documents=2`; {detail}"
         )
         return RuleOutcome("exposure", False, detail, mean)
     return RuleOutcome("exposure", passed, detail, mean, None if passed is None else MEAN_EXPOSURE)
@@ -112,5 +112,5 @@ def private_patterns(case: GateCase) -> RuleOutcome:
     if count is None:
         return at_most(name, None, more, NOT_AUDITED)
     limit = None if more is None else more + real
-    detail = f"{count:.0f} passages of its samples look like personal data, and {real:.0f} in as many real reviews"
+    detail = f"{count:.0f} passages that it wrote look like personal data, {real:.0f} in as many real reviews"
     return at_most(name, count, limit, detail)

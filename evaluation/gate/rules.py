@@ -25,11 +25,12 @@ def another_model(case: GateCase) -> RuleOutcome:
     if case.evidence.champion is None:
         return RuleOutcome(name, None, NO_CHAMPION)
     if case.identical:
-        digest = case.evidence.challenger.digest
-        return RuleOutcome(name, False, f"the challenger is identical to the champion ({digest[:12]})")
+        return RuleOutcome(name, False, "the challenger is identical to the champion: there is nothing to promote")
     if case.evidence.challenger.digest == case.evidence.champion.digest:
         return RuleOutcome(name, None, "the challenger is the lost champion, made again")
-    return RuleOutcome(name, True, "challenger and champion are different bundles")
+    if case.same_scores:
+        return RuleOutcome(name, None, "its files differ from the champion's, but none of its scores does")
+    return RuleOutcome(name, True, "its files differ from the champion's")
 
 
 def not_rolled_back(case: GateCase) -> RuleOutcome:
@@ -41,7 +42,7 @@ def not_rolled_back(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, True, "nobody has rolled back from this fit")
     if case.policy.allow_rolled_back:
         return RuleOutcome(name, None, f"{why}; the policy allows it")
-    remedy = "change data or settings, promote it by hand (--force), or set promotion.allow_rolled_back"
+    remedy = "change data or settings, or repeat the command with `--set promotion.allow_rolled_back=true`"
     return RuleOutcome(name, False, f"{why}: {remedy}")
 
 
@@ -52,8 +53,8 @@ def champion_at_hand(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, None, NO_CHAMPION)
     if case.lost and case.policy.replace_lost_champion:
         return RuleOutcome(name, None, f"{case.lost}; the policy allows replacing it")
-    remedy = "roll back to a version that opens, or set promotion.replace_lost_champion"
-    detail = f"{case.lost}: {remedy}" if case.lost else "the champion's bundle opens"
+    remedy = "`reviewlm rollback` goes back to one that opens, `--set promotion.replace_lost_champion=true` replaces it"
+    detail = f"{case.lost}: {remedy}" if case.lost else "the champion opens"
     return RuleOutcome(name, not case.lost, detail)
 
 
@@ -62,8 +63,7 @@ def same_test_reviews(case: GateCase) -> RuleOutcome:
     name = "same test reviews"
     if case.evidence.champion is None or case.lost:
         return RuleOutcome(name, None, case.problem)
-    match = f"both were measured on {case.evidence.challenger.test}, {case.reviews} reviews, one by one"
-    return RuleOutcome(name, not case.problem, case.problem or match)
+    return RuleOutcome(name, not case.problem, case.problem or f"both have scores of the same {case.reviews} reviews")
 
 
 def same_family(case: GateCase) -> RuleOutcome:
@@ -78,14 +78,15 @@ def same_family(case: GateCase) -> RuleOutcome:
     if case.identical:
         return RuleOutcome(name, None, ITSELF)
     if ours.known and ours.name == theirs.name:
-        sources = "the same sources" if ours.sources and ours.sources == theirs.sources else "other sources"
-        return RuleOutcome(name, True, f"both were made from data of the family '{ours.name}', of {sources}")
+        files = "the same files" if ours.sources and ours.sources == theirs.sources else "other files"
+        return RuleOutcome(name, True, f"both learnt from data of the family '{ours.name}', from {files}")
     if not theirs.known and case.lost:
         return RuleOutcome(name, None, f"{case.lost}, and it is not known from which data it was made")
-    other = f"the challenger was made from data of the family '{ours.name}', the champion from '{theirs.name}'"
+    other = f"the challenger learnt from data of the family '{ours.name}', the champion from '{theirs.name}'"
     if case.policy.allow_other_family:
         return RuleOutcome(name, None, f"{other}; the policy allows it")
-    remedy = f"register it under another name ({case.name_setting}), or set promotion.allow_other_family"
+    remedy = f"register it under another name with `--set {case.name_setting}=NAME`, or allow it with " \
+        "`--set promotion.allow_other_family=true`"
     return RuleOutcome(name, False, f"{other}: {remedy}")
 
 
@@ -93,8 +94,7 @@ def enough_reviews(case: GateCase) -> RuleOutcome:
     """Refuse to decide with too few independent groups of reviews."""
     count, limit = len(case.group_sizes), case.policy.min_test_reviews
     within = f" in {count} groups ({case.evidence.grouped_by or 'given'})" if case.grouped else ""
-    what = "groups" if case.grouped else "of them"
-    detail = f"{case.reviews} test reviews{within}, at least {limit} {what} are needed"
+    detail = f"{case.reviews} test reviews{within}, at least {limit}{' groups' * case.grouped} are needed"
     return RuleOutcome("enough reviews", count >= limit, detail + f"; {MORE_REVIEWS}" * (count < limit), count, limit)
 
 
@@ -138,9 +138,9 @@ def latency(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, None, NOTHING_NEW)
     if measured is None:
         return at_most(name, None, limit, "the time that an answer takes was not measured")
-    what = "an answer" if measured.word is None else "a suggestion"
-    detail = f"{what} takes {measured.p50:.1f} ms (median), 95 % come within {measured.p95:.1f} ms"
-    detail += "" if measured.word is None else f"; a written word takes {measured.word:.1f} ms"
+    what = "answers" if measured.word is None else "suggestions"
+    detail = f"95 % of the {what} take at most {measured.p95:.1f} ms (median {measured.p50:.1f})"
+    detail += "" if measured.word is None else f", a written word {measured.word:.1f} ms"
     if limit is not None and not measured.p95 <= limit:
         detail += (
             f". At most {limit:g} ms are allowed: fit a smaller model, or repeat the command with "
@@ -157,7 +157,7 @@ def _above(value: float) -> str:
 def size(case: GateCase) -> RuleOutcome:
     """Refuse a bundle that is larger than the limit."""
     megabytes = case.evidence.megabytes
-    detail = "the size of the bundle is not known" if megabytes is None else f"the bundle has {megabytes:.1f} MB"
+    detail = "its size is not known" if megabytes is None else f"it has {megabytes:.1f} MB"
     return at_most("size", megabytes, case.policy.max_megabytes, detail)
 
 
@@ -184,6 +184,8 @@ def better_than_champion(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, None, case.problem)
     if case.beyond:
         return RuleOutcome(name, True, case.beyond)
+    if case.same_scores:
+        return RuleOutcome(name, False, "it is the champion made again, with equal scores: nothing needs to be done")
     return case.surely_better_than(name, "the champion", case.evidence.champion,
                                    getattr(case.policy, case.MIN_GAIN))  # fmt: skip
 
@@ -206,11 +208,8 @@ def no_slice_worse(case: GateCase) -> RuleOutcome:
     too_much = table.clear() if limit is None else table.filter((pl.col("loss") > limit) & (pl.col("surely") > 0))
     shown = (table if too_much.is_empty() else too_much).row(0, named=True)
     sure = f", by at least {shown['surely']:.2%}" if shown["surely"] > 0 else ", which may be chance"
-    detail = f"worst at {shown['dimension']} {shown['slice']} ({shown['reviews']} reviews): "
-    detail += f"{case.loss_in_words(shown['loss'], on_slice=True)}{sure if shown['loss'] > 0 else ''}; "
-    counts = dict(table.group_by("dimension").len().iter_rows())
-    parts = [f"{counts.get(dimension, 0)} of {dimension}" for dimension in case.policy.slice_dimensions]
-    detail += f"slices with {least} or more reviews: {', '.join(parts)}"
+    detail = f"the worst of {len(table)} slices is {shown['dimension']} {shown['slice']} ({shown['reviews']} reviews): "
+    detail += f"{case.loss_in_words(shown['loss'], on_slice=True)}{sure if shown['loss'] > 0 else ''}"
     return RuleOutcome.compared(name, detail, shown["loss"], limit, lambda *_: too_much.is_empty())
 
 
@@ -239,8 +238,8 @@ def no_forgetting(case: GateCase) -> RuleOutcome:
     loss = case.champion_loss
     if loss is None or not math.isfinite(loss.low):
         return RuleOutcome(name, False, f"{about}: not the same reviews, or fewer than two groups of them", None, limit)
-    sure = f"the {100 * loss.confidence:.4g} % interval of the loss is {loss.low:+.2%} to {loss.high:+.2%}"
-    detail = f"{about}: {case.loss_in_words(loss.estimate)}, {sure}"
+    sure = f"{100 * loss.confidence:.4g} % interval of the loss: {loss.low:+.2%} to {loss.high:+.2%}"
+    detail = f"{about}: {case.loss_in_words(loss.estimate)} ({sure})"
     return RuleOutcome(name, limit is not None and loss.low <= limit, detail, loss.low, limit)
 
 

@@ -82,8 +82,9 @@ def rolled_back(config: RunConfig, fitted: Fitted) -> str:
 def checked(checks: Sequence[Artifact]) -> tuple[bool | None, str]:
     """Return whether all data checks passed (None if there were none), and a sentence with their number."""
     reports = [read_report(artifact) for artifact in checks]
-    detail = f"{len(reports)} suites, {sum(len(report.results) for report in reports)} expectations"
-    return all(report.passed for report in reports) if reports else None, detail
+    count, failed = sum(len(report.results) for report in reports), sum(not report.passed for report in reports)
+    detail = f"{count} expectations in {len(reports)} suites" + (f", of which {failed} failed" if failed else "")
+    return not failed if reports else None, detail
 
 
 def look_for_leaks(clean: Artifact, champion: Champion | None) -> Leaks:
@@ -97,9 +98,9 @@ def look_for_leaks(clean: Artifact, champion: Champion | None) -> Leaks:
     stated = clean.facts.get("certificate")
     if stated != certificate.digest:
         return Leaks(False, f"the leak certificate {certificate.digest} is not the one of the prepared data, {stated}")
-    summary = f"{certificate.summary}; certificate {certificate.digest[:16]}"
+    summary = certificate.summary
     if champion is not None and champion.data != clean.digest:  # which the certificate does not cover
-        summary += "; the champion was trained on other data, which may contain these test reviews"
+        summary += "; the champion learnt from other data, which may contain them"
     return Leaks(True, summary, certificate.test_reviews)
 
 

@@ -70,7 +70,7 @@ def answers(ask: Ask) -> str:
         raise RuntimeError(f"the score of a text is {score['nats']} nats")
     if not review.startswith(PROMPT):
         raise RuntimeError(f"the review does not begin with the prompt: {review!r}")
-    return f"perplexity {score['perplexity']:.1f} per token of the short text {PROMPT!r}; it writes {review!r}"
+    return f"it works in a fresh process: it wrote {review!r}"
 
 
 def labels(ask: Ask) -> str:
@@ -85,7 +85,7 @@ def labels(ask: Ask) -> str:
             raise RuntimeError(f"the probabilities of the labels sum to {sum(chances)}")
         if alone["label"] != beside["label"]:
             raise RuntimeError(f"the answer depends on other rows: {alone['label']!r} and {beside['label']!r}")
-    return f"answers: {', '.join(str(answer['label']) for answer in together)}"
+    return f"it works in a fresh process: it answered {', '.join(str(answer['label']) for answer in together)}"
 
 
 def latency(ask: Ask, clock: Clock = time.perf_counter, processor: Clock = time.process_time) -> dict[str, float]:

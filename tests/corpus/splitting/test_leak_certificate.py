@@ -58,7 +58,7 @@ def test_the_certificate_says_what_was_compared_and_that_nothing_was_left(certif
     assert certificate.exact == {"pairs": 19 * 20 + 19 * 60 + 20 * 60, "left": 0}
     assert (certificate.near["left"], certificate.coverage["left"]) == (0, 0)
     assert certificate.coverage["test"] == {"reviews": 20, "mean": 0.0, "none": 20, "counts": [0] * 20}
-    assert "test 20, validation 20, train 60" in certificate.summary
+    assert "20 test reviews" in certificate.summary
 
 
 @pytest.mark.parametrize(("left", "right"), [(5, 50), (5, 25), (30, 99)])

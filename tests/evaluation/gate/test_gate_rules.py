@@ -126,10 +126,7 @@ def test_novelty_is_the_share_of_new_passages_relative_to_real_reviews(copied, r
 
 def test_where_no_canary_was_planted_exposure_is_not_applicable_unless_the_policy_asks_for_it():
     audit = {**HONEST, "canaries": 0, "exposure_max": None}
-    shown = rule(judge(PromotionConfig(max_exposure=None), audit=audit), "exposure")
-    assert (shown.passed, shown.detail) == (
-        None, "no canaries were planted in the training data; the policy sets no limit"
-    )
+    assert rule(judge(PromotionConfig(max_exposure=None), audit=audit), "exposure").passed is None
     assert rule(judge(PromotionConfig(max_exposure=8), audit=audit), "exposure").passed is False
     assert rule(judge(audit=audit), "exposure").passed is None
     off = rule(judge(PromotionConfig(max_exposure=None), audit=audit, single_reviews="kn5"), "exposure")
@@ -210,7 +207,7 @@ def test_a_challenger_of_another_family_is_refused_however_good_it_is():
     assert "promotion.allow_other_family" in decision.reason
 
 
-@pytest.mark.parametrize(("sources", "said"), [("s1", "of the same sources"), ("s9", "of other sources")])
+@pytest.mark.parametrize(("sources", "said"), [("s1", "the same files"), ("s9", "other files")])
 def test_within_a_family_the_sources_may_differ(sources, said):
     decision = judge(family=Family("reviews", sources), champion_family=REVIEWS)
     assert decision.promote

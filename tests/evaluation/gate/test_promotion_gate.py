@@ -100,7 +100,17 @@ def test_better_over_all_but_worse_on_one_star_reviews():
     decision = judge(challenger=scores(seed=1).with_columns(nats=worse))
     assert rule(decision, "better than the champion").passed
     assert_refused_by(decision, "no slice worse")
-    assert decision.reason.startswith("worst at stars 1 (40 reviews): ")
+    assert "stars 1 (40 reviews)" in decision.reason
+
+
+def test_the_champion_made_again_is_refused_and_asks_for_nothing():
+    """A fit of the same data and settings has other files, e.g. of another program version, but the same scores."""
+    decision = judge(challenger=scores())
+    assert_refused_by(decision, "better than the champion")
+    assert rule(decision, "another model").passed is None
+    assert decision.same_model
+    assert not judge(challenger=scores(seed=1)).same_model
+    assert not judge(champion=None, champion_digest=None).same_model
 
 
 def test_another_tokenizer():

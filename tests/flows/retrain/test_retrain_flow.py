@@ -104,7 +104,7 @@ def test_the_version_carries_outcome_and_reasons(ran: Ran) -> None:
     assert tags["gate/rule/novelty"].startswith("passed: ")
     assert tags["gate/challenger scored"]
     assert tags["family"] == version.tags["family"] == "synthetic"
-    assert tags["leak_certificate"][:16] in tags["gate/rule/leak certificate"]
+    assert len(tags["leak_certificate"]) == 64
     assert len(version.tags) <= 8
 
 

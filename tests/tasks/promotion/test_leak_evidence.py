@@ -42,8 +42,7 @@ def test_a_certificate_that_holds_names_the_test_reviews_that_scores_name(clean)
     leaks = look_for_leaks(clean, None)
     assert leaks.free
     assert leaks.test == reviews_digest(reviews().filter(split="test"))
-    assert "no text of one split is also in another" in leaks.detail
-    assert read(clean.folder).digest[:16] in leaks.detail
+    assert leaks.test == read(clean.folder).test_reviews
 
 
 def test_without_a_certificate_nothing_is_known(clean):
@@ -81,4 +80,4 @@ def test_checks_that_were_not_run_have_not_passed(passed, expected, tmp_path):
         result = ExpectationResult("expect_column_to_exist", "critical", verdict, "", "")
         report = CheckReport("clean", "clean", verdict, (result,), Path("index.html"))
         (artifact.folder / REPORT_FILE).write_text(report.to_json())
-    assert checked(checks) == (expected, f"{len(passed)} suites, {len(passed)} expectations")
+    assert checked(checks)[0] is expected

@@ -59,8 +59,7 @@ def test_a_busy_machine_does_not_make_the_model_slow() -> None:
 def test_answers_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:
     good = {"texts": ["The food was fine"], "words": [{"word": "good", "probability": 0.3}], "rest": 0.7, "nats": 2.0,
             "perplexity": 3.0}  # fmt: skip
-    said = answers(lambda text, **params: good)
-    assert said == "perplexity 3.0 per token of the short text 'The food was'; it writes 'The food was fine'"
+    assert "'The food was fine'" in answers(lambda text, **params: good)
     with pytest.raises(RuntimeError, match=message):
         answers(lambda text, **params: {**good, **wrong})
 
