@@ -126,7 +126,7 @@ def run_pipeline(
             config = with_canaries(config, request, dataset)
         prepared = prepare(config, dataset)
         if until == "prepare":
-            return describe_prepared(prepared)
+            return describe_prepared(dataset, prepared)
         made: RunPlan | None = None
         if request:
             config, made = plan(config, request, dataset, prepared)

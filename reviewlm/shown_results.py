@@ -12,20 +12,25 @@ from core.config.sections.evaluation import OWN_MODEL
 from reviewlm import terminal
 from reviewlm.terminal import cell, for_stream
 
-STATIC_TITLE = "Test reviews, every token and the end of each review scored once (lower is better)"
-ADAPTING_TITLE = "Models that adapt to the review they are measured on: do not compare them with the table above"
-BITS = "open_bits_per_byte"
-SPARE = ("oov", "unit", "hit@1", "per word", "over the floor")
-"""Columns of the table of models that a narrow terminal does without, the first ones first."""
+STATIC_TITLE = "Models on the test reviews, the best one first"
+ADAPTING_TITLE = "Models that learn from a review while they read it: compare them only with each other"
+BITS, FIRST = "open_bits_per_byte", "hit@1"
+LEGEND = {
+    "perplexity": "between how many equally probable tokens the model hesitates; lower is better",
+    "bits/byte": "the same for any vocabulary, with the letters of unknown words; the gate decides by it",
+    "better than": "how many bits per byte less than the baseline{}; ± is half of a confidence interval",
+    "first guess": "how often the most probable next word is right, on a sample of the reviews",
+}
+"""What the columns of the table of models mean."""
 
 
 def show_models(result: Mapping[str, Any]) -> None:
-    """Write the tables of static and adapting models, and the floor; the report has the slices."""
+    """Write the tables of static and adapting models, and the floor; the report has all other figures."""
     models = sorted(result["models"], key=lambda model: (_adapts(model), _bits(model)))
     base, floor = result.get("baseline", ""), result.get("floor")
-    _show_compared([model for model in models if not _adapts(model)], base, floor, STATIC_TITLE)
+    _show_compared([model for model in models if not _adapts(model)], base, STATIC_TITLE)
     if adapting := [model for model in models if _adapts(model)]:
-        _show_compared(adapting, base, floor, ADAPTING_TITLE)
+        _show_compared(adapting, base, ADAPTING_TITLE)
     for model in models:
         if impossible := model["test"].get("impossible"):
             reviews = f"{impossible} of {model['test']['reviews']} test reviews"
@@ -34,36 +39,32 @@ def show_models(result: Mapping[str, Any]) -> None:
             wrong = "its figures leave out text or are wrong; do not use them"
             terminal.show_warnings([f"{model['name']} is significantly below the floor: {wrong}"])
     if models and (covered := models[0]["test"].get("covered_reviews")):
-        _say_uncovered(models[0], covered)
+        test = models[0]["test"]
+        terminal.say(
+            f"{covered:,} of {test['reviews']:,} test reviews share a quarter or more of their words with training "
+            f"text. Without them {models[0]['name']} has {cell(test[f'uncovered_{BITS}'])} bits/byte."
+        )
     if floor:
         terminal.say(f"Floor: {floor['bits_per_byte']:.4f} bits/byte. {floor['statement']}")
     if hints := result.get("hints"):
         terminal.say(f"Hint: {' '.join(hints)}")
 
 
-def _say_uncovered(model: Mapping[str, Any], covered: int) -> None:
-    """Write the figures of a model with and without the reviews that training text covers in part."""
-    test = model["test"]
-    both = ((BITS, "open bits/byte"), ("perplexity", "perplexity"))
-    pairs = [f"{cell(test[f'uncovered_{name}'])} {unit} instead of {cell(test[name])}" for name, unit in both]
-    of = f"{covered:,} of {test['reviews']:,} test reviews, of whose words a quarter or more stand in training text"
-    terminal.say(f"Without {of}, {model['name']} has {' and '.join(pairs)}.")
-
-
-def _show_compared(models: Sequence[Mapping[str, Any]], baseline: str, floor: Any, title: str) -> None:
-    """Write one table of comparable models, with their own baseline."""
+def _show_compared(models: Sequence[Mapping[str, Any]], baseline: str, title: str) -> None:
+    """Write one table of comparable models, with their own baseline, and under the first one what its columns mean."""
     if not models:
         return
     base = models[0].get("baseline", baseline)
     compared = any(model["name"] != base for model in models)  # the baseline alone has nothing to be compared with
-    rows = [_row_of_model(model, base, floor, compared) for model in models]
-    several = len({model["unit"] for model in models}) > 1
-    terminal.show_rows(rows, title, [name for name in SPARE if not (several and name == "unit")])
-    if any("±" in str(value) for row in rows for value in row.values()):
-        change = f"; vs {base}: change of open bits/byte, negative is better" if base and compared else ""
+    rows = [_row_of_model(model, base if compared else "") for model in models]
+    if len({row["unit"] for row in rows}) == 1:
+        rows = [{name: value for name, value in row.items() if name != "unit"} for row in rows]
+    terminal.show_rows(rows, title)
+    if not _adapts(models[0]):
         luck = ", ≈ if it may be chance" if any("≈" in str(value) for row in rows for value in row.values()) else ""
-        hits = "; hit@1: on a sample of the reviews" if any(row["hit@1"] for row in rows) else ""
-        terminal.say(f"±: half of the confidence interval over reviews{change}{luck}{hits}")
+        for column, meaning in LEGEND.items():
+            if name := next((name for name in rows[0] if name.startswith(column)), ""):
+                terminal.say(f"  {name}: {meaning.format(luck)}")
     if baseline and not base:
         kind = "variant of it that adapts" if _adapts(models[0]) else "static variant of it"
         terminal.say(f"No baseline for this table: '{baseline}' cannot be compared with it, and the run has no {kind}.")
@@ -78,17 +79,15 @@ def _bits(model: Mapping[str, Any]) -> float:
     return bits if bits is not None and isfinite(bits) else float("inf")
 
 
-def _row_of_model(model: Mapping[str, Any], baseline: str, floor: Any, compared: bool) -> dict[str, Any]:
+def _row_of_model(model: Mapping[str, Any], baseline: str) -> dict[str, Any]:
     test = model["test"]
     row = {
         "model": model["name"], "unit": model["unit"], "perplexity": test["perplexity"],
-        "per word": test["word_perplexity"], "open bits/byte": with_interval(test, "open_bits_per_byte"),
+        "bits/byte": with_interval(test, BITS),
     }
-    if floor:
-        row["over the floor"] = with_interval(test, "gap")
-    if baseline and compared:
-        row[f"vs {baseline}"] = _change(test)
-    return {**row, "hit@1": None if test.get("hit@1") is None else f"{test['hit@1']:.3f}", "oov": test.get("oov")}
+    if baseline:
+        row[f"better than {baseline}"] = _gain(test)
+    return row if test.get(FIRST) is None else {**row, "first guess": f"{test[FIRST]:.1%}"}
 
 
 def with_interval(figures: Mapping[str, Any], name: str) -> str:
@@ -98,34 +97,29 @@ def with_interval(figures: Mapping[str, Any], name: str) -> str:
     return shown if value is None or low is None or high is None else f"{value:.3f} ±{(high - low) / 2:.3f}"
 
 
-def _change(test: Mapping[str, Any]) -> str:
-    """Return the gain over the baseline as a change of bits per byte: negative is better."""
+def _gain(test: Mapping[str, Any]) -> str:
+    """Return the gain over the baseline: the share of its bits per byte that the model does not need."""
     gain, low, high = (test.get(name) for name in ("gain", "gain_lo", "gain_hi"))
     if not gain:
         return "–"
     maybe = "≈" if low is not None and high is not None and low <= 0 <= high else ""
-    return f"{maybe}{-gain:+.1%}"
+    return f"{maybe}{gain:.1%}"
 
 
 def show_run(result: Mapping[str, Any]) -> None:
     """Write the result of a whole run, without its report."""
     show_models(result)
-    verdict = "promoted to @champion" if result["promoted"] else "not promoted"
     if plan := result.get("plan"):
         _say_plan(plan)
-    terminal.say(f"Challenger '{result['challenger']}' {verdict}: {result['reason']}")
+    verdict = "promoted" if result["promoted"] else "not promoted"
+    terminal.say(f"The gate has {verdict} '{result['challenger']}': {result['reason']}.")
     for review in result["written"]["reviews"]:
         terminal.show_review(review["stars"], review["text"])
     next_words = result["written"]["next_words"]
     words = [(row["word"], row["probability"]) for row in next_words["words"]]
     rest = 1 - sum(probability for _, probability in words)
     terminal.show_suggestions(next_words["prompt"], SimpleNamespace(words=words, rest=rest, typed=""))
-    champion = f"Champion: version {number}." if (number := result["champion_version"]) else "There is no champion yet."
-    terminal.say(f"\n{champion} MLflow run: {result['mlflow_run_id']}")
-    if page := result.get("mlflow_page"):
-        terminal.say(f"Page of the run, after `make ui`: {page}", whole=True)
-    if (version := result["version"] or number) is not None:
-        _show_next_steps(result["registered_model"], version, version == number)
+    _show_next_steps(result)
 
 
 def _say_plan(plan: Mapping[str, Any]) -> None:
@@ -148,22 +142,59 @@ def show_report(result: Mapping[str, Any]) -> None:
         terminal.say(f"Report: {path}", whole=True)
 
 
-def _show_next_steps(name: str, version: int, is_champion: bool) -> None:
-    """Write the commands to try next, or what to do with a version that the gate refused."""
-    own = name == OWN_MODEL
-    of = "" if own else f"--model {name} "
-    if not is_champion:
-        _show_steps(f"\nThe model is registered, but not in use: models:/{name}/{version}. Next:", {
+def _show_next_steps(result: Mapping[str, Any]) -> None:
+    """Write which version is in use and the commands to try next, or what to do with a version that was refused."""
+    name, version, champion = (result[key] for key in ("registered_model", "version", "champion_version"))
+    of = "" if name == OWN_MODEL else f"--model {name} "
+    in_use = f"version {champion} of {name} is the champion" if champion else f"{name} has no champion yet"
+    if version in (None, champion) or result.get("same_model"):
+        own = name == OWN_MODEL
+        _show_steps(f"\nIn use: {in_use}. Next:", {
+            f".venv/bin/reviewlm generate {of}--stars 2": "write a review with it",
+            **({".venv/bin/reviewlm serve": "answer requests with it; has a page for the browser"} if own else
+               {".venv/bin/reviewlm run --input YOUR_FILES": "train a separate model on your own reviews"}),
+            "make ui": "compare the runs in MLflow, start runs from Prefect",
+        })  # fmt: skip
+    else:
+        _show_steps(f"\nVersion {version} is registered, but not in use; {in_use}. Next:", {
             f".venv/bin/reviewlm generate --model {name}/{version}": "write a review with it as it is",
             f".venv/bin/reviewlm promote {of}--version {version} --force --why TEXT": "make it champion anyway",
         })  # fmt: skip
-        return
-    _show_steps(f"\nThe model is registered: models:/{name}@champion is version {version}. Next:", {
-        "make ui": "compare the runs in MLflow, start runs from Prefect",
-        f".venv/bin/reviewlm generate {of}--stars 2": "write a review with this champion",
-        **({".venv/bin/reviewlm serve": "answer requests with it; has a page for the browser"} if own else
-           {".venv/bin/reviewlm run --input YOUR_FILES": "train a separate model on your own reviews"}),
-    })  # fmt: skip
+    if page := result.get("mlflow_page"):
+        terminal.say(f"MLflow, after `make ui`: {page}", whole=True)
+
+
+def show_records(facts: Mapping[str, Any]) -> None:
+    """Write how many records of the input are reviews of the data set, and what became of the others."""
+    rows = [f"{facts['rows']:,} reviews from {facts['records']:,} records"]
+    rows += [f"{facts['duplicates']:,} repeated ids left out"] * bool(facts["duplicates"])
+    if facts["quarantined"]:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in facts["reasons"].items())
+        rows += [f"{facts['quarantined']:,} set aside ({reasons}): `reviewlm data quarantine show` lists them"]
+    terminal.say(f"Data: {'; '.join(rows)}.")
+
+
+def show_prepared(result: Mapping[str, Any]) -> None:
+    """Write what a run until `prepare` has made."""
+    show_records(result["dataset"])
+    splits = {name: result["splits"][name] for name in ("train", "validation", "test")}
+    total = sum(split["reviews"] for split in splits.values())
+    parts = ", ".join(f"{name} {split['reviews']:,} ({split['words']:,} words)" for name, split in splits.items())
+    terminal.say(f"Split, after {result['dataset']['rows'] - total:,} repeated or empty texts were left out: {parts}.")
+    for name, size in result["vocabularies"].items():
+        terminal.say(f"Vocabulary '{name}': {size['size']:,} entries, {size['train_tokens']:,} training tokens.")
+    terminal.say(f"Data card: {result['card']}", whole=True)
+    terminal.say("Next: the same command without `--until` trains the models, the gate decides.")
+
+
+def show_fitted(result: Mapping[str, Any]) -> None:
+    """Write what a run until `train` has made."""
+    terminal.show_rows([
+        {"model": model["name"], "kind": model["kind"], "fitted": "before" if model["reused"] else "now",
+         "validation perplexity": model.get("validation_perplexity", model.get("validation/perplexity"))}
+        for model in result["models"]
+    ], "Fitted models")  # fmt: skip
+    terminal.say("Next: the same command with `--until evaluate` compares them; without `--until` the gate decides.")
 
 
 def _show_steps(title: str, steps: Mapping[str, str]) -> None:

@@ -15,6 +15,7 @@ from core.config.run_config import RunConfig
 from core.store import Artifact
 from corpus.ingestion.parts import QUARANTINE_FILE
 from corpus.schema import Reason
+from evaluation.reports.card import HTML as CARD
 from evaluation.statistics.comparison import Training, training_hints
 from models.base import STATIC, journal_lines
 from tasks.data.drift import NotCompared
@@ -25,7 +26,7 @@ from tasks.evaluation.observed import PROMPTS, SAMPLES_FILE, SUGGESTIONS_FILE
 from tasks.fitting.job import Fitted
 from tasks.planning.plan import RunPlan
 from tasks.promotion.promote import Promotion
-from tasks.stage import reuse_of_this_run, scalars, started, store_of
+from tasks.stage import reuse_of_this_run, started, store_of
 from tasks.track import JOURNAL, tracker_of
 
 FLOOR_STATEMENT = (
@@ -51,6 +52,7 @@ def summarise(
         "challenger": promotion.challenger, "champion_version": promotion.champion_version,
         "version": promotion.version, "registered_model": config.promotion.model_name,
         "promoted": promotion.decision.promote, "reason": promotion.decision.reason,
+        "same_model": promotion.decision.same_model,
         "written": written(evaluated.named(promotion.challenger)),
     }  # fmt: skip
     return {
@@ -107,11 +109,15 @@ def describe_drift(measured: Artifact | NotCompared) -> dict[str, Any]:
     return {"compared": True, **measured.facts, "digest": measured.digest, "folder": measured.path}
 
 
-def describe_prepared(prepared: Prepared) -> dict[str, Any]:
-    """Return the sizes of the splits and of every token stream."""
-    streams = {f"{name}_{split}_tokens": stream.facts["tokens"]
-               for name, splits in prepared.tokens.items() for split, stream in splits.items()}  # fmt: skip
-    return {**scalars(prepared.clean.facts), **streams, "digest": prepared.clean.digest}
+def describe_prepared(dataset: Artifact, prepared: Prepared) -> dict[str, Any]:
+    """Return the facts of the data set and of the prepared reviews, and the sizes of splits and vocabularies."""
+    vocabularies = {
+        name: {"size": prepared.vocabularies[name].facts["size"],
+               **{f"{split}_tokens": stream.facts["tokens"] for split, stream in splits.items()}}
+        for name, splits in prepared.tokens.items()
+    }  # fmt: skip
+    return {**prepared.clean.facts, "dataset": describe_dataset(dataset), "vocabularies": vocabularies,
+            "card": str(prepared.card.folder / CARD), "digest": prepared.clean.digest}  # fmt: skip
 
 
 def describe_fitted(fitted: list[Fitted], run_id: str) -> dict[str, Any]:

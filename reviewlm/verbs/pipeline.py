@@ -52,8 +52,11 @@ def run(
 
         preset = preset if options.is_given(context, "preset") else FRAME
         result = flow_runs.run_flow("retrain", preset, input, overrides, require_frame, minutes=minutes)
-    _show_run(result, json, {None: shown_results.show_run, "evaluate": shown_results.show_models}.get(
-        until, terminal.show_facts))  # fmt: skip
+    shows: dict[str | None, Callable[[Mapping[str, Any]], None]] = {
+        None: shown_results.show_run, "prepare": shown_results.show_prepared, "train": shown_results.show_fitted,
+        "evaluate": shown_results.show_models,
+    }  # fmt: skip
+    _show_run(result, json, shows[until])
 
 
 def _show_run(
@@ -83,7 +86,8 @@ def ingest(
       reviewlm data ingest --input 'exports/*.csv'
     """
     result = flow_runs.run_flow("ingest_only", preset, input, flow_runs.with_rebuild(set, rebuild))
-    terminal.show_result(result, json)
+    shown_results.show_records(result)
+    terminal.last_line(result, json)
 
 
 def promote(

@@ -122,7 +122,7 @@ def test_ctrl_c_at_every_stage_of_one_run_that_is_resumed_again_and_again(tmp_pa
     assert "RUNNING" not in statuses(home)
     with started(home, "none", False, *RUN) as (terminal, _):
         assert terminal.wait_for_end() == 0, terminal.text()[-3000:]
-        assert "Champion: version" in terminal.text()
+        assert "is the champion" in terminal.text()
         assert terminal.processes() == []
 
 

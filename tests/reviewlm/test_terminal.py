@@ -35,7 +35,7 @@ def test_a_command_is_never_broken_because_users_copy_it(columns: Any, capsys: p
     assert "★★★★☆\n  Great tacos.\n" in shown
     assert "“The food was …”  →  so 25.0%  (all else 75.0%)\n" in shown
     assert "  .venv/bin/reviewlm generate --model reviewlm-demo --stars 2\n" in shown
-    assert "      write a review with this champion\n" in shown
+    assert "      write a review with it\n" in shown
 
 
 def result(**changes: Any) -> dict[str, Any]:
@@ -56,25 +56,48 @@ def test_a_plan_without_a_network_has_no_interval_and_says_what_one_needs(capsys
     assert "--minutes 9" in shown
 
 
-@pytest.mark.parametrize(("number", "left_out"), [(80, "oov, unit, hit@1"), (100, ""), (120, "")])
-def test_the_table_of_models_fits_common_terminals_and_says_what_it_leaves_out(
-    number: int, left_out: str, columns: Any, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("units", [("word", "word"), ("word", "character")])
+def test_the_table_of_models_fits_eighty_columns_and_says_what_each_means(
+    units: tuple[str, str], columns: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    columns(number)
+    columns(80)
     test = {
         "perplexity": 294.5, "word_perplexity": 1075.1, "open_bits_per_byte": 1.874, "open_bits_per_byte_lo": 1.864,
         "open_bits_per_byte_hi": 1.884, "gap": 1.614, "gap_lo": 1.604, "gap_hi": 1.624, "gain": -2.183, "hit@1": 0.0924,
         "oov": 516,
     }  # fmt: skip
-    models = [{"name": name, "unit": "word", "test": test} for name in ("kn5+lstm", "unigram")]
+    names = zip(("kn5+lstm", "unigram"), units, strict=True)
+    models = [{"name": name, "unit": unit, "test": test} for name, unit in names]
     floor = {"bits_per_byte": 0.26, "statement": "No model can need less."}
     shown_results.show_models({"models": models, "baseline": "kn5", "floor": floor})
     shown = capsys.readouterr().out
-    assert max(map(len, shown.splitlines())) <= number
+    assert max(map(len, shown.splitlines())) <= 80
     assert "≈" not in shown, "the sign is explained only where it is shown"
-    for whole in ("kn5+lstm", "unigram", "1.874 ±0.010", "+218.3%", "vs kn5: change of open"):
+    for whole in ("kn5+lstm", "unigram", "1.874 ±0.010", "-218.3%", "9.2%"):
         assert whole in shown
-    assert (f"Left out of lines with {number} columns: {left_out}." in shown) == bool(left_out)
+    for column in ("perplexity", "bits/byte", "better than kn5", "first guess"):
+        assert f"\n  {column}: " in shown
+    assert ("character" in shown) == (len(set(units)) > 1)
+
+
+@pytest.mark.parametrize(("same", "proposed"), [(True, False), (False, True)])
+def test_only_another_model_is_proposed_for_a_promotion_by_hand(
+    same: bool, proposed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown_results.show_run(result(version=2, champion_version=1, same_model=same))
+    assert ("--force" in capsys.readouterr().out) is proposed
+
+
+def test_a_run_until_prepare_ends_with_reviews_quarantine_and_vocabulary(capsys: pytest.CaptureFixture[str]) -> None:
+    split = {"reviews": 30, "words": 1200, "bytes": 6000}
+    dataset = {"rows": 95, "records": 100, "duplicates": 3, "quarantined": 2, "reasons": {"encoding": 2}}
+    shown_results.show_prepared({
+        "dataset": dataset, "splits": dict.fromkeys(("train", "validation", "test"), split), "card": "card.html",
+        "vocabularies": {"word": {"size": 41, "train_tokens": 1300}},
+    })  # fmt: skip
+    shown = capsys.readouterr().out
+    for fact in ("95 reviews", "100 records", "encoding 2", "after 5 ", "train 30", "41 entries", "card.html"):
+        assert fact in shown
 
 
 def test_a_table_without_rows_says_what_there_is_none_of_and_nothing_if_nothing_was_asked(
