@@ -13,13 +13,13 @@ from reviewlm import terminal
 from reviewlm.terminal import cell, for_stream
 
 STATIC_TITLE = "Models on the test reviews, the best one first"
-ADAPTING_TITLE = "Models that learn from a review while they read it: compare them only with each other"
+ADAPTING_TITLE = "Models that learn from a review while they read it (not comparable with those above)"
 BITS, FIRST = "open_bits_per_byte", "hit@1"
 LEGEND = {
-    "perplexity": "between how many equally probable tokens the model hesitates; lower is better",
-    "bits/byte": "the same for any vocabulary, with the letters of unknown words; the gate decides by it",
-    "better than": "how many bits per byte less than the baseline{}; ± is half of a confidence interval",
-    "first guess": "how often the most probable next word is right, on a sample of the reviews",
+    "perplexity": "so many equally probable next tokens are left; lower is better",
+    "bits/byte": "cost of the text whatever the vocabulary; the gate decides by it",
+    "better than": "share of its bits/byte that is saved{}",
+    "first guess": "how often the most probable next word is right",
 }
 """What the columns of the table of models mean."""
 
