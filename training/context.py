@@ -37,7 +37,7 @@ class Pace:
         patience: Evaluations without improvement after which the decay begins before that.
         evaluations: Number of evaluations in that time, at most.
         after: Part of the time for what follows, as long as the training is as fast as expected.
-        tokens_per_second: Expected speed; a slower training says that what follows is slower too. 0: none expected.
+        tokens_per_second: Expected speed; a slower or faster training says the same of what follows. 0: none expected.
     """
 
     seconds: float

@@ -83,7 +83,7 @@ EVALUATION_SHARE = 0.05
 WARM_UPDATES = 20
 """Updates before the speed is judged; the first ones are slower."""
 MOST_SLOWNESS = 2.5
-"""What follows is never planned to take more than this many times as long as expected."""
+"""What follows is never planned to take more than this many times as long as expected, nor this many times less."""
 NOTICE = 0.005
 """Rise of the validation loss, in nats per token, that counts as no improvement."""
 
@@ -160,7 +160,8 @@ class Pacing(Callback):
         """Return the seconds of what follows the training, if the machine stays as busy as it was in the updates."""
         metrics = self.state.metrics
         speed = metrics.tokens / max(1, metrics.updates) / max(metrics.step_seconds(0.5), 1e-9)  # of the median update
-        return self.pace.after * min(MOST_SLOWNESS, max(1.0, self.pace.tokens_per_second / max(speed, 1e-9)))
+        slowness = self.pace.tokens_per_second / max(speed, 1e-9) or 1.0
+        return self.pace.after * min(MOST_SLOWNESS, max(1 / MOST_SLOWNESS, slowness))
 
     def _stuck(self) -> bool:
         since = len(self.nats) - 1 - self.nats.index(min(self.nats))

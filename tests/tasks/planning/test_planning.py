@@ -44,10 +44,11 @@ LEFT_OUT = 9_000.0
 
 def planned(
     monkeypatch: pytest.MonkeyPatch, minutes: float, left: float, speed: float = 24_000.0, reviews: int = 1_500,
-    start: float = 0.0,
+    start: float = 0.0, by_threads: dict[int, float] | None = None,
 ) -> RunPlan:  # fmt: skip
     """The plan for 700 kB of reviews, *left* seconds before the end, on a machine of this speed."""
-    monkeypatch.setattr(planning, "measured_speed", lambda config, prepared: (speed, start))
+    probes = by_threads or {}
+    monkeypatch.setattr(planning, "measured_speed", lambda config, prepared, n: (probes.get(n, speed), start))
     monkeypatch.setattr(planning, "slowness", lambda data, speed, threads: 24_000 / speed)
     monkeypatch.setattr(PlanRequest, "seconds_left", lambda self: left)
     monkeypatch.setattr(planning, "_left_out", lambda prepared: LEFT_OUT)
@@ -136,6 +137,29 @@ def test_stages_so_far_and_training_say_how_slow_the_machine_is_and_imports_do_n
         assert slowness(data, 12_000.0, 1) == pytest.approx((2.0 + 4.0) / 2)
         record.stages.append(StageRun("read", "a file of last month", "ingest", reused=True, seconds=0.0))
         assert slowness(data, 12_000.0, 1) == pytest.approx(2.0), "a file was not read: the seconds are too few"
+
+
+@pytest.mark.parametrize(
+    ("load", "threads", "numbers"), [(0.0, 0, [2]), (3.0, 0, [1, 2]), (13.0, 0, [1]), (13.0, 2, [2])]
+)
+def test_a_busy_machine_trains_with_fewer_threads_unless_the_user_sets_them(
+    load: float, threads: int, numbers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
+    for module in ("core.environment", "tasks.fitting.fit", "tasks.planning.plan"):
+        monkeypatch.setattr(f"{module}.available_cores", lambda: 2)
+    config = load_config(FRAME, ["execution.workers=1", f"execution.threads={threads}"])
+    assert planning.thread_numbers(config) == numbers
+
+
+def test_the_faster_number_of_threads_becomes_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "thread_numbers", lambda config: [1, 2])
+    monkeypatch.setattr(planning, "threads_of", lambda config: 2)
+    speeds = {1: 9_000.0, 2: 700.0}
+    slow = planned(monkeypatch, 5, 240, by_threads=speeds)
+    fast = planned(monkeypatch, 5, 240, by_threads={1: 9_000.0, 2: 12_000.0})
+    assert ("execution.threads=1" in slow.settings, "execution.threads=1" in fast.settings) == (True, False)
+    assert slow.tokens_per_second == 9_000.0
 
 
 def test_a_plan_survives_being_stored(monkeypatch: pytest.MonkeyPatch) -> None:
