@@ -161,7 +161,8 @@ class Pacing(Callback):
         metrics = self.state.metrics
         speed = metrics.tokens / max(1, metrics.updates) / max(metrics.step_seconds(0.5), 1e-9)  # of the median update
         slowness = self.pace.tokens_per_second / max(speed, 1e-9) or 1.0
-        return self.pace.after * min(MOST_SLOWNESS, max(1 / MOST_SLOWNESS, slowness))
+        likely = slowness if slowness > 1 else slowness**0.5  # the quiet may not last
+        return self.pace.after * min(MOST_SLOWNESS, max(1 / MOST_SLOWNESS, likely))
 
     def _stuck(self) -> bool:
         since = len(self.nats) - 1 - self.nats.index(min(self.nats))

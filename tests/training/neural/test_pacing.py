@@ -54,6 +54,16 @@ def test_it_stops_in_time_for_its_decay(tmp_path, monkeypatch):
     assert steady == decay_start(shorter(summary), total) < total < UPDATES
 
 
+def test_a_machine_that_got_faster_trains_longer_and_one_that_got_slower_less(tmp_path, monkeypatch):
+    expected = {"slower": 1e12, "as expected": 0.0, "faster": 1e-12}  # tokens per second
+    pace = Pace(seconds=UPDATES / 2, evaluations=2, after=UPDATES / 16)
+    made = [
+        paced(tmp_path / name, monkeypatch, replace(pace, tokens_per_second=speed))["updates"]
+        for name, speed in expected.items()
+    ]
+    assert made[0] < made[1] < made[2]
+
+
 @pytest.mark.slow
 def test_resumed_or_from_the_beginning_the_shortened_training_makes_the_same_weights(tmp_path, monkeypatch):
     summary = paced(tmp_path / "a", monkeypatch, Pace(seconds=UPDATES / 2, evaluations=2))
