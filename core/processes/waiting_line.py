@@ -17,7 +17,8 @@ from typing import Any
 TERMINAL_SECONDS, FILE_SECONDS = 2.0, 60.0
 """Silence before the line on a terminal, and before the first line in a file; each later one waits twice as long."""
 LOOK_SECONDS = 1.0
-CLEAR = "\r\x1b[2K"
+ERASE = "\x1b[2K"
+CLEAR = f"\r{ERASE}"
 CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 """What a terminal does not show: colours, and how a bar moves the cursor."""
 
@@ -48,6 +49,8 @@ class WaitingLine:
                 self._write(CLEAR)
                 self._shown = False
             yield
+            if self._terminal and ERASE in text:
+                text, self._unfinished = text.rpartition(ERASE)[2], False
             if plain := CONTROLS.sub("", text):
                 self._unfinished = not plain.endswith("\n")
             self._wait()

@@ -21,7 +21,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -82,12 +82,18 @@ def start(
     os.environ[TRACKING_VARIABLE] = tracking_uri
     starter = Starter(home, services)
     try:
-        for name in SERVERS if not elsewhere else ("prefect",):
-            with _timed(report, SERVERS[name][0]) as note:
-                note.append(f"{services[name].address}, runs already" if name in services else starter.serve(name))
+        names = ("prefect",) if elsewhere else tuple(SERVERS)
+        notes = {name: starter.serve(name) for name in names}  # all start before the first one is waited for
+        with _timed(report, SERVERS["prefect"][0]) as note:
+            starter.wait("prefect")
+            note.append(notes["prefect"])
         environment, pools = environment_of(home, services), usable_pools()
         with _timed(report, "pools, limits and deployments"):
             deploy(environment, pools, home, deploy_again)
+        for name in names[1:]:
+            with _timed(report, SERVERS[name][0]) as note:
+                starter.wait(name)
+                note.append(notes[name])
         for name in (name for name, pool in WORKERS.items() if pool in pools and name not in services):
             with _timed(report, f"worker of {WORKERS[name]}"):
                 starter.launch(name, command_of(name, "", 0), environment)
@@ -154,47 +160,58 @@ class Starter:
     Args:
         home: The folder.
         services: Those that run, by name; what is started comes to them.
+        processes: What was started here.
     """
 
     home: Path
     services: dict[str, Service]
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def serve(self, name: str) -> str:
-        """Start a web server on the loopback address, behind `core/web_guard.py`, and wait until it answers.
+        """Start a web server on the loopback address, behind `core/web_guard.py`, unless it runs.
 
         Return its address, with a note if it could not get the wanted port.
         """
+        if name in self.services:
+            return f"{self.services[name].address}, runs already"
         wanted, port = kept_ports(self.home).get(name, DEFAULT_PORTS[name]), take_port(self.home, name)
         address = f"http://127.0.0.1:{port}"
         environment = {**os.environ, "REVIEWLM_HOME": str(self.home), **variables_of(name, self.home, address)}
         environment.pop(OF_TERMINAL, None)
-        self.launch(name, command_of(name, "127.0.0.1", port), environment, address, READY[name])
+        self.launch(name, command_of(name, "127.0.0.1", port), environment, address)
         if port == wanted:
             return address
         return f"{address}, because another program uses port {wanted}, to which links of earlier runs lead"
 
-    def launch(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], address: str = "", health: str = ""
-    ) -> None:
-        """Start a program that is kept running, note it among the services, and wait until its page answers."""
-        file = self.home / "logs" / f"{name}.log"
+    def launch(self, name: str, command: Sequence[str], environment: Mapping[str, str], address: str = "") -> None:
+        """Start a program that is kept running, and note it among the services."""
+        file = self._log(name)
         file.parent.mkdir(exist_ok=True)
         if file.exists() and file.stat().st_size > LOG_BYTES:
             file.replace(file.with_suffix(".log.1"))
         with file.open("ab") as log:
-            process = subprocess.Popen(
+            self.processes[name] = process = subprocess.Popen(
                 [sys.executable, "-P", keep_running.__file__, *command], stdout=log, stderr=log,
                 stdin=subprocess.DEVNULL, env=lasting_environment(environment), cwd=PROJECT, start_new_session=True,
             )
         tracking = os.environ.get(TRACKING_VARIABLE, "")
         self.services[name] = Service(name, process_name(process.pid), address, str(self.home), tracking)
         remember(self.home, self.services.values())
-        until = time.monotonic() + HEALTHY_SECONDS
+
+    def wait(self, name: str) -> None:
+        """Wait until the page of a web server that was started here answers."""
+        if (process := self.processes.get(name)) is None:
+            return
+        address, until = self.services[name].address, time.monotonic() + HEALTHY_SECONDS
         # the process itself: the server of another home at the same port would answer, too
-        while health and not (_listens(process.pid, urlsplit(address).port) and _answers(address + health)):
+        while not (_listens(process.pid, urlsplit(address).port) and _answers(address + READY[name])):
             if time.monotonic() >= until or process.poll() is not None:
-                raise ReviewLMError(f"The {name} service does not answer", where=address + health, remedy=f"see {file}")
+                where, remedy = address + READY[name], f"see {self._log(name)}"
+                raise ReviewLMError(f"The {name} service does not answer", where=where, remedy=remedy)
             time.sleep(0.5)
+
+    def _log(self, name: str) -> Path:
+        return self.home / "logs" / f"{name}.log"
 
 
 def _answers(url: str) -> bool:

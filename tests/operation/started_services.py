@@ -140,7 +140,8 @@ def running_prefect(home: Path, *pools: str) -> Iterator[tuple[Services, dict[st
         with socket.create_server(("127.0.0.1", 0)) as free:  # the usual one may be that of other tests
             keep_ports(home, {"prefect": free.getsockname()[1]})
         try:
-            launch.Starter(home, started).serve("prefect")
+            (starter := launch.Starter(home, started)).serve("prefect")
+            starter.wait("prefect")
             environment = environment_of(home, started)
             for pool in pools:
                 start_worker(home, pool, environment)

@@ -33,7 +33,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, di
     try:
         keep_ports(home, {"prefect": 4300, "mlflow": 5100})
         for name in launch.SERVERS:
-            launch.Starter(home, started).serve(name)
+            (starter := launch.Starter(home, started)).serve(name)
+            starter.wait(name)
         yield home, {name: int(service.address.rpartition(":")[2]) for name, service in started.items()}
     finally:
         service_list.stop(home)

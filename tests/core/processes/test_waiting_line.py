@@ -50,7 +50,7 @@ def test_a_terminal_shows_within_five_seconds_what_is_done_and_nothing_of_it_sta
 
 @pytest.mark.parametrize(("text", "shown"), [
     ("password: ", False), ("a line\n", True), ("a bar \x1b[1m100%\x1b[0m", False),
-    ("a bar that ends\n\x1b[1A\x1b[2K\x1b[?25h", True),
+    ("a bar\r\x1b[2K\x1b[?25h", True), ("a bar\r\x1b[2K again", False),
 ])  # fmt: skip
 def test_half_a_line_is_not_written_over(text: str, shown: bool, clock: list[float]) -> None:
     line = WaitingLine(screen := Screen(terminal=True), lambda: "gate")

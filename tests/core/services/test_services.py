@@ -141,8 +141,9 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Names and addresses of the services that would be started; no process is."""
     found: dict[str, str] = {}
 
-    def only_told(starter: launch.Starter, name: str, command: list[str], environment: Any, address: str = "",
-                  health: str = "") -> None:  # fmt: skip
+    def only_told(
+        starter: launch.Starter, name: str, command: list[str], environment: Any, address: str = ""
+    ) -> None:  # fmt: skip
         found[name] = address
         starter.services[name] = service_list.Service(name, "", address)
 

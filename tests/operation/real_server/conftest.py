@@ -36,7 +36,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, addresses: list[str]) -> It
     os.environ.pop("PREFECT_API_URL", None)
     os.environ["PREFECT_HOME"] = str(home / "prefect")
     try:
-        launch.Starter(home, started).serve("prefect")
+        (starter := launch.Starter(home, started)).serve("prefect")
+        starter.wait("prefect")
         yield from alerting(started["prefect"].address, home, addresses)
     finally:
         service_list.stop(home)
