@@ -7,6 +7,7 @@ aliases, and the bundles of registered versions. So MLflow may be unreachable fo
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -48,6 +49,11 @@ from tracking.runs.runs import Tracker, end_left_runs, run_tags
 
 log = logging.getLogger(__name__)
 NOTE_LENGTH = 7_500
+COMPARED = (
+    "parameters", "tokens", "seconds", "cpu_seconds", "peak_memory", "updates", "mean_weight/", "validation/perplexity",
+    "validation_perplexity", "ngrams/",
+)  # fmt: skip
+"""Beginnings of the figures of a fit by which runs are compared; `fit.json` among the run's files has all."""
 FORWARD_SECONDS = 20.0
 
 
@@ -111,13 +117,14 @@ def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]
     tags = {**prefect_tags(), **run_tags(git_commit=git_commit(), description=prefect_link()), **facts}
     run_id = earlier if earlier and tracker.reopen_run(earlier) else ""
     if run_id:
-        tracker.set_tags(run_id, facts)
+        tracker.set_tags(run_id, facts | run_name(config, name))
     else:
         run_id = tracker.start_run(run_name(config, name)[tag.RUN_NAME], tags, None)
     if FlowRunContext.get() is not None:
         create_link_artifact(tracker.link(run_id), "MLflow run", "mlflow-run", "Figures and files of this run")
     with recorded_stages(begun), ended_on_error(tracker, run_id):
-        tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed, "models": len(config.models)})
+        models = ", ".join(spec.name for spec in config.models)
+        tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed, "models": models})
         log_settings(config, run_id)
         yield run_id
     add_to_description(tracker, run_id, prefect_link())
@@ -184,7 +191,9 @@ class ModelRun:
             return
         self.forward(artifact.folder / JOURNAL, settled=False)
         summary = artifact.facts.get("summary", {})
-        self.tracker.log_metrics(self.run_id, {f"fit/{name}": value for name, value in summary.items()})
+        compared = {f"fit/{name}": value for name, value in summary.items() if name.startswith(COMPARED)}
+        self.tracker.log_metrics(self.run_id, compared)
+        self.tracker.log_text(self.run_id, json.dumps(summary, indent=1), "fit.json")
         log_bundle(self.tracker, self.run_id, artifact.folder / bundle, str(artifact.facts.get("name", "model")))
         self.tracker.end_run(self.run_id, "FINISHED")
 

@@ -118,8 +118,18 @@ class Tracker(Publisher):
         self.records.forget(run)
 
     def end_run(self, run_id: str, status: str = "FINISHED", **part: Any) -> None:
-        """End a run as FINISHED, FAILED or KILLED; *part* of its record is written with it."""
-        self.write(run_id, end={"status": status, "time": _now()}, open=False, **part)
+        """End a run as FINISHED, FAILED or KILLED; *part* of its record is written with it.
+
+        The name of a run that was cut short says so first. If its gate had decided, only its report is missing: then it
+        is FINISHED, as the version that it promoted is in use.
+        """
+        record = self.write(run_id, end={"status": status, "time": _now()}, open=False, **part)
+        if status != "FINISHED" and not record.waits:
+            name, prefix = self.tag(run_id, tag.RUN_NAME), f"{status.lower()} "
+            if self.tag(run_id, tag.OUTCOME):
+                self.write(run_id, end={"status": "FINISHED", "time": _now()})
+            elif not name.startswith(prefix):
+                self.write(run_id, tags={tag.RUN_NAME: prefix + name})
         _release(self.records.folder / run_id / LOCK)
 
     def end_left(self, run: str) -> None:

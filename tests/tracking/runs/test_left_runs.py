@@ -19,6 +19,7 @@ from tracking.client import open_client
 from tracking.registry.opening import tracker_at
 from tracking.runs.record import Record, Records, open_locks
 from tracking.runs.runs import Tracker, end_left_runs, end_open_runs
+from tracking.tags import OUTCOME
 
 ROOT = Path(__file__).resolve().parents[3]
 WRITER = """
@@ -59,7 +60,7 @@ def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(c
     assert statuses(tracker_at(config)) == {"finished": "FINISHED", "left": "RUNNING"}
     assert len(open_locks(config.home, held=False)) == 1
     tidy(config)
-    assert statuses(tracker_at(config)) == {"finished": "FINISHED", "left": "KILLED"}
+    assert statuses(tracker_at(config)) == {"finished": "FINISHED", "killed left": "KILLED"}
     assert not any((config.home / "runs").rglob("open.lock"))
 
 
@@ -81,7 +82,7 @@ def test_a_run_is_not_ended_while_its_process_lives(config: RunConfig) -> None:
         writer.stdin.close()
         writer.wait(60)
     tidy(config)
-    assert statuses(tracker)["left"] == "KILLED"
+    assert statuses(tracker)["killed left"] == "KILLED"
 
 
 def test_a_restored_home_without_locks_ends_the_runs_of_its_own_store_and_not_those_of_a_shared_one(
@@ -120,6 +121,9 @@ def test_an_interrupted_process_ends_its_own_runs(config: RunConfig) -> None:
     done, parent = tracker.start_run("done"), tracker.start_run("parent")
     tracker.end_run(done)
     tracker.start_run("fit", None, parent)
+    tracker.set_tags(tracker.start_run("promoted"), {OUTCOME: "Promoted: first model"})
     end_open_runs()
-    assert statuses(tracker) == {"done": "FINISHED", "parent": "KILLED", "fit": "KILLED"}
+    assert statuses(tracker) == {
+        "done": "FINISHED", "killed parent": "KILLED", "killed fit": "KILLED", "promoted": "FINISHED"
+    }  # fmt: skip
     assert not any((config.home / "runs").rglob("open.lock"))
