@@ -25,7 +25,7 @@ from flows.server.parameters import Reference, Stars
 from tasks.generate import generate_reviews
 
 
-@flow(name="generate", persist_result=False)
+@flow(name="generate", flow_run_name="generate: {n} reviews by {model}", persist_result=False)
 def generate(
     model: Reference = "champion", tracking_uri: str = "", n: Count = 3, stars: Stars = None,
     prompt: str = "", temperature: NotNegative = TEMPERATURE, top_p: ShareAboveZero = TOP_P,

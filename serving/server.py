@@ -162,7 +162,8 @@ def listening(config: RunConfig) -> socket.socket:
         taken = error.errno == errno.EADDRINUSE
         raise ReviewLMError(
             "The port is in use" if taken else "The server cannot listen on this address", where=f"{host}:{port}",
-            cause=str(error), remedy="name another one with --port" if taken else "name another one with --host",
+            cause=str(error),
+            remedy="`reviewlm serve --port 0` takes a free one" if taken else "name another one with --host",
         ) from error
 
 

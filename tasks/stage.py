@@ -267,11 +267,12 @@ def show_markdown(key: str, markdown: str, description: str = "") -> None:
 
 
 def describe_flow_run(config: RunConfig) -> None:
-    """Give the current flow run in Prefect a name and tags that say day, preset and data; outside a flow do nothing."""
+    """Give the current flow run a name and tags that say flow, day, preset and data; outside a flow do nothing."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return
-    run, name = context.flow_run, f"{started():%d %b}, {config.title}"
+    flow = context.flow.name if context.flow else "run"
+    run, name = context.flow_run, f"{flow}: {started():%d %b}, {config.title}"
     if run.name != name:
         run.name = name
         tags = {f"preset: {config.preset}", f"data: {config.source.title}"}

@@ -108,7 +108,7 @@ def start(
         "Prefect": services["prefect"].address,
         "MLflow": tracking_uri if elsewhere else services["mlflow"].address,
         **({"champion": services[CHAMPION].address} if CHAMPION in services else {}),
-        "password": "`reviewlm services password` shows it",
+        "password": "both pages ask for it; `reviewlm services password` shows it",
         "workers": ", ".join(name for name in services if name.startswith("worker-")), "logs": str(home / "logs"),
         "stop": "make down",
     }

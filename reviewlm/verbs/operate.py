@@ -62,7 +62,7 @@ def start(
     terminal.say(f"Their models side by side:  {models}", whole=True)
     if sys.stdout.isatty() and not json:  # a password must not end up in a file or a log
         terminal.say()
-        terminal.show_facts(_login(config.home))
+        _say_login(config.home)
     if serve and not champion:
         terminal.say("Nothing is served yet, because there is no champion. After a promotion, start again.")
     terminal.last_line({**result, "runs": runs, "models": models}, json)
@@ -94,12 +94,15 @@ def status(preset: Preset = "small", set: Set = None, json: Json = False) -> Non
 
 def password(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Show the login data of the Prefect and MLflow pages."""
-    terminal.show_result(_login(configured(preset, set).home), json)
+    home = configured(preset, set).home
+    _say_login(home)
+    terminal.last_line({"user": USER, "password": password_of(home), "for Prefect": credentials_of(home)}, json)
 
 
-def _login(home: Path) -> dict[str, str]:
-    """Return the login data: MLflow asks for user and password, Prefect for both in one field."""
-    return {"user": USER, "password": password_of(home), "for Prefect": credentials_of(home)}
+def _say_login(home: Path) -> None:
+    """Write what to type on each page: MLflow asks for user and password, Prefect for both in one field."""
+    terminal.say(f"MLflow asks for a user:      {USER}\nand a password:              {password_of(home)}", whole=True)
+    terminal.say(f"Prefect has one field for both:  {credentials_of(home)}", whole=True)
 
 
 def stop(preset: Preset = "small", set: Set = None, json: Json = False) -> None:

@@ -34,7 +34,7 @@ def describe_data(config: RunConfig, dataset: Artifact, clean: Artifact) -> Arti
 
     built = run_stage(config, "card", {"synthetic": synthetic}, digests, make, "of the clean reviews")
     page = (built.artifact.folder / MARKDOWN).read_text(encoding="utf-8")
-    show_markdown("data-card", page, f"With figures and samples: `{built.artifact.folder}`")
+    show_markdown("data-card", page, f"The reviews that the models learn from; with figures: `{built.artifact.folder}`")
     return as_task_state(built)
 
 

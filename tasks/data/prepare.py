@@ -91,7 +91,8 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
     built = run_stage(config, "check", options, {"subject": subject.digest}, make, label)
     report = read_report(built.artifact)
     if not all(result.passed for result in report.results):
-        show_markdown(f"check-{label}", report.to_markdown() + f"\n\nData Docs: `{report.report_path}`")
+        page = report.to_markdown() + f"\n\nData Docs: `{report.report_path}`"
+        show_markdown(f"check-{label}", page, f"Expectations about the {label} data that do not hold")
     report.require(label)
     return as_task_state(built)
 
