@@ -29,7 +29,6 @@ from tasks.embed import require_vocabulary
 from tasks.fitting.job import Fitted
 from tasks.fitting.on_cluster import require_cluster
 from tasks.promotion.promote import promote_challenger
-from tasks.punctuate import MODEL, fit_punctuator
 from tasks.stage import describe_flow_run, step
 from tasks.track import CLASSIFIER, log_inputs, parent_run, settings_of, tracker_of
 
@@ -138,6 +137,8 @@ def punctuate(
         input: Files, folders or globs of reviews. Empty: the demo's synthetic reviews.
         overrides: Settings as `key=value`.
     """
+    from tasks.punctuate import MODEL, fit_punctuator  # it imports torch, which deploying does not need
+
     config = resolve(preset, input, overrides)
     dataset = ingest(config)
     with step("punctuate", "train a tagger of case and punctuation"):

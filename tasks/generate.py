@@ -9,8 +9,6 @@ from core.config.run_config import RunConfig
 from core.errors import converted_errors
 from core.output import quoted
 from models.bundles.bundle import unseen_warnings
-from models.sampling import generate
-from models.sampling.batch import rating_of
 from tasks.stage import show_markdown, stage
 from tracking.registry.opening import open_version
 
@@ -26,6 +24,9 @@ def generate_reviews(config: RunConfig, reference: str, n: int, stars: int | Non
         stars: 1 to 5; 0: unknown; None: drawn as in the training data.
         sampling: The other arguments of `models.sampling.generate`.
     """
+    from models.sampling import generate  # it imports torch
+    from models.sampling.batch import rating_of
+
     bundle, version = open_version(config, reference)
     with converted_errors(reference):
         texts = generate(bundle, n, stars, **sampling)

@@ -28,7 +28,6 @@ import optuna
 import polars as pl
 from filelock import FileLock
 from optuna.exceptions import StorageInternalError
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.study import Study as Study
 from optuna.trial import FrozenTrial, TrialState
 from prefect import State
@@ -339,6 +338,8 @@ def importances(plan: SweepPlan, study: Study) -> dict[str, float]:
     """
     if len({trial.value for trial in study.get_trials(states=(TrialState.COMPLETE,))}) < IMPORTANCE_TRIALS:
         return {}
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # it imports scikit-learn
+
     evaluator = FanovaImportanceEvaluator(seed=plan.config.sweep.seed)
     return get_param_importances(study, evaluator=evaluator, params=list(plan.space))
 
