@@ -24,7 +24,7 @@ SAMPLE_SECONDS = 0.1
 EACH = 5
 """Read private memory in every fifth sample: the kernel walks through all pages for it, 3 ms for 550 MiB."""
 SERVER_PROGRAM = "flows.server.prefect_server"
-PIPELINE, SERVER, PRIVATE, CPU, SERVER_CPU = 1, 2, 3, 4, 5
+PIPELINE, SERVER, PRIVATE, CPU, SERVER_CPU, FIRST, FIRST_CPU = 1, 2, 3, 4, 5, 6, 7
 """Places in a sample."""
 
 
@@ -39,6 +39,7 @@ class Sample(NamedTuple):
             that several processes share since a fork count once. Read in every fifth sample, else the value before.
         cpu: Of the command and its workers, those that have ended included.
         server_cpu: Of Prefect's server.
+        first, first_cpu: Private MiB and CPU seconds of the command's own process.
     """
 
     time: float
@@ -47,6 +48,8 @@ class Sample(NamedTuple):
     private: float
     cpu: float = 0.0
     server_cpu: float = 0.0
+    first: float = 0.0
+    first_cpu: float = 0.0
 
 
 class Reading(NamedTuple):
@@ -162,7 +165,7 @@ class ProcessLog(threading.Thread):
 
     def _sample(self) -> None:
         now, readings, pipeline, server, private = time.time(), dict[int, Reading](), 0.0, 0.0, 0.0
-        walk = len(self.samples) % EACH == 1
+        walk, first, first_cpu = len(self.samples) % EACH == 1, 0.0, 0.0
         for process, is_server in self._family().items():
             with suppress(psutil.Error), process.oneshot():
                 used, held = process.cpu_times(), process.memory_info()
@@ -170,6 +173,8 @@ class ProcessLog(threading.Thread):
                 readings[process.pid] = Reading(
                     process.create_time(), process.ppid(), used.user + used.system, waited, is_server
                 )
+                if process.pid == self.pid:
+                    first, first_cpu = (held.rss - held.shared) / MIB, used.user + used.system
                 if is_server:
                     server += held.rss / MIB
                 else:
@@ -177,7 +182,10 @@ class ProcessLog(threading.Thread):
                     private += private_bytes(process) / MIB if walk else 0.0
         self._account.add(readings)
         private = private if walk else self.samples[-1].private
-        self.samples.append(Sample(now, pipeline, server, private, self._account.pipeline, self._account.server))
+        account = self._account
+        self.samples.append(
+            Sample(now, pipeline, server, private, account.pipeline, account.server, first, first_cpu)
+        )
         self.high_water = max(self.high_water, high_water(self.pid) / MIB)
 
     def _family(self) -> dict[psutil.Process, bool]:

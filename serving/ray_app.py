@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from threading import Event
 from typing import Any
 
@@ -116,12 +117,12 @@ def answer(config: RunConfig, port: int, ready: Callable[[], None]) -> None:
     stopping = Event()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
-        serve.start(
-            http_options={"host": config.serving.host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE}
-        )
         try:
+            serve.start(
+                http_options={"host": config.serving.host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE}
+            )
             serve.run(_replicas(config))
-        except RuntimeError as error:
+        except (RuntimeError, ray.exceptions.RayError) as error:
             raise ReviewLMError(
                 "The replicas cannot answer", where=config.execution.cluster, cause=str(error).strip(),
                 remedy="`reviewlm serve --set execution.cluster=` shows the error of one server",
@@ -131,5 +132,6 @@ def answer(config: RunConfig, port: int, ready: Callable[[], None]) -> None:
             stopping.wait()
             serve.shutdown()
     finally:
-        serve.shutdown()
+        with suppress(ray.exceptions.RayError):
+            serve.shutdown()
         ray.shutdown()

@@ -15,10 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
+
+import psutil
 
 from core.config.run_config import RunConfig
 from core.environment import available_cores
@@ -61,6 +64,7 @@ def connect(address: str) -> Any:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     if address == LOCAL:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # Ray would write one to the user's folder
+        os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # a busy machine needs more than Ray's 30 s
     import ray
 
     with _lock:
@@ -69,16 +73,18 @@ def connect(address: str) -> Any:
             quiet: dict[str, Any] = {"configure_logging": False, "log_to_driver": False}
             if address == LOCAL:
                 quiet |= {"num_cpus": available_cores(), "include_dashboard": False, "_node_ip_address": LOOPBACK}
+            before = set(psutil.Process().children())
             try:
                 _require_listener(address)
+                if address == LOCAL:
+                    interrupts.at_interrupt(lambda: _kill(set(psutil.Process().children()) - before))
                 _start(lambda: ray.init(address, **quiet))
-            except (OSError, ConnectionError, RuntimeError, ValueError) as error:
+            except Exception as error:  # Ray raises a bare one where a node is too slow
                 raise ConfigError(
                     "No Ray cluster answers", where="execution.cluster", value=address, cause=str(error).strip(),
-                    remedy="start one with `ray start --head` (docs/how_to/cluster.md); `local` needs none",
+                    remedy="is the machine busy, try again" if address == LOCAL else
+                    "start one with `ray start --head` (docs/how_to/cluster.md); `local` needs none",
                 ) from error
-            if address == LOCAL:
-                interrupts.at_interrupt(ray.shutdown)  # Ray's agents would stay for a minute
             head = address if "://" in address else ray.get_runtime_context().gcs_address
             place, connected = _host_and_port(head), ray.is_initialized
             threading.Thread(target=_end_without_head, args=(place, connected), daemon=True).start()
@@ -105,6 +111,15 @@ def _start(init: Callable[[], Any]) -> None:
 
     threading.Thread(target=stay, name="ray", daemon=True).start()
     result.result()
+
+
+def _kill(children: Iterable[psutil.Process]) -> None:
+    """Kill children with all that they have started: Ray's agents would outlive their node for a minute."""
+    for child in children:
+        with suppress(psutil.Error):
+            child.suspend()  # so that it starts no more
+            for one in (*child.children(recursive=True), child):
+                one.kill()
 
 
 def _end_without_head(

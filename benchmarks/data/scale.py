@@ -7,7 +7,8 @@ Writes synthetic reviews (9.1 million are 5.4 GB), runs `reviewlm run --until pr
 empty home folder, and samples the resident memory of its processes ten times a second: the pipeline with its workers,
 and separately Prefect's temporary server. A stage's peak is the highest sum while it ran; the private part of it is
 without the pages of mapped files, which the system may take back. The peak of the whole run is never less than the
-kernel's own high-water mark of the process. No file is kept unless a folder is named.
+kernel's own high-water mark of the process. No file is kept unless a folder is named. The columns that begin with run_
+are of the command's own process: with `--set execution.cluster=local` the rest is what nodes of a cluster can share.
 
 With --growth, 1 % and 10 % of the file are measured first. The exponent b of seconds = a · reviews^b is fitted between
 10 % and the whole file, and projected to 10 and 100 times the reviews.
@@ -34,7 +35,7 @@ from typing import Any
 from benchmarks.data.growth import SHARES, draw, grown
 from benchmarks.data.ingest import folder_for
 from benchmarks.harness import Ratio, Report, arguments, finish, say
-from benchmarks.process_log import PRIVATE, SERVER, ProcessLog, run_logged
+from benchmarks.process_log import CPU, FIRST, FIRST_CPU, PRIVATE, SERVER, ProcessLog, run_logged
 from core.config.presets import load_config
 from core.environment import other_home
 from corpus.synthetic.synth import write_reviews
@@ -123,11 +124,14 @@ def stages(home: Path, log: ProcessLog, since: float = 0) -> dict[str, dict[str,
         name, number = _name(manifest), 2
         while name in table:
             name, number = f"{_name(manifest)} {number}", number + 1
-        began = manifest["created"]  # the start of the build
+        began, ended = manifest["created"], manifest["created"] + manifest["seconds"]  # of the build
+        spent, own = (log.at([began, ended], what) for what in (CPU, FIRST_CPU))
         size = sum(file["bytes"] for file in manifest["files"].values())
         table[name] = {
-            "wall_s": round(manifest["seconds"], 1), "peak_mib": log.peak(began, began + manifest["seconds"]),
-            "private_mib": log.peak(began, began + manifest["seconds"], PRIVATE), "MB on disk": round(size / 1e6, 1),
+            "wall_s": round(manifest["seconds"], 1), "peak_mib": log.peak(began, ended),
+            "private_mib": log.peak(began, ended, PRIVATE), "run_mib": log.peak(began, ended, FIRST),
+            "cpu_s": round(spent[1] - spent[0], 1), "run_cpu_s": round(own[1] - own[0], 1),
+            "MB on disk": round(size / 1e6, 1),
         }  # fmt: skip
     return table
 

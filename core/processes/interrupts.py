@@ -131,7 +131,7 @@ def work_in_progress() -> str:
 
 
 def at_interrupt(clean_up: Callable[[], object]) -> None:
-    """Register a clean-up for an interrupted run; the last one registered runs first. It may be cut off at any time."""
+    """Register a clean-up for an interrupt; the last one registered runs first. It may be cut off at any time."""
     if clean_up not in _process.clean_ups:
         _process.clean_ups.append(clean_up)
 
@@ -231,9 +231,7 @@ def _end(number: int, line: str) -> None:
     if (stop := _process.stop) is not None:
         _within(GRACE, stop)
         time.sleep(_process.draining + GRACE)  # time for the block to end and for the main thread to leave `watched`
-    elif _process.resumable:
-        _within(GRACE, _clean_up)
-    else:
+    elif not _process.resumable:
         # The main thread may wait in a call that continues after the handler of polars (SIGINT). SIGTERM goes to
         # Python's own handler, which interrupts the call.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
@@ -250,6 +248,7 @@ def _clean_up() -> None:
 def _leave() -> NoReturn:
     with _process.leaving:
         _process.said.wait(2 * SAYING)
+        _within(GRACE if _process.resumable else KILLING, _clean_up)
         end_children(KILLING)
         _within(KILLING, remove_own_folder)
         _within(KILLING, remove_unfinished)  # the main thread may not have unwound in time

@@ -17,6 +17,8 @@ import pytest
 
 from core.environment import other_home
 from core.errors import ConfigError
+from tasks.cluster import is_installed
+from tests.small_cluster import MISSING, small_cluster
 
 ONE = str(Path(__file__).with_name("one.toml"))
 RATES = "0.02|1e-5|1e30"
@@ -147,6 +149,22 @@ def test_a_rerun_fits_nothing_and_says_the_same(swept: Swept) -> None:
         name: swept.result[name] for name in ("trials", "winner", "mlflow_run_id", "overrides")
     }
     assert len(list((swept.home / "store" / "fit").iterdir())) == 3
+
+
+@pytest.mark.slow
+def test_a_sweep_on_a_cluster_has_the_trials_and_the_winner_of_one_on_this_machine(
+    swept: Swept, template_home: Path, tmp_path: Path
+) -> None:
+    from flows.sweep import sweep
+
+    if not is_installed():
+        pytest.skip(MISSING)
+    with small_cluster(nodes=2) as cluster, other_home(Path(shutil.copytree(template_home, tmp_path / "home"))):
+        there = sweep(ONE, None, [*OVERRIDES, f"execution.cluster={cluster.address}"])
+    names = ("trial", "state", "training.learning_rate", "perplexity")
+    here = [[row[name] for name in names] for row in swept.result["trials"]]
+    assert [[row[name] for name in names] for row in there["trials"]] == here
+    assert {**there["winner"], "mlflow_run_id": ""} == {**swept.result["winner"], "mlflow_run_id": ""}
 
 
 @pytest.mark.long

@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 import pytest
 
-from core.errors import ConfigError, RankFailed, StoreFull
+from core.errors import ConfigError, OutOfMemory, RankFailed, StoreFull
 from core.provenance import SOURCE
 from evaluation.scoring.score import score_stream
 from models.bundles.bundle import load_bundle
@@ -220,6 +220,23 @@ def test_a_process_that_is_killed_for_memory_ends_the_fit_with_its_node_and_a_re
     assert platform.node() in failed.value.where
     assert "memory" in failed.value.cause
     assert list(job.work.glob("checkpoints/*.safetensors")), "a rerun goes on from here"
+
+
+@pytest.mark.slow
+def test_a_fit_that_rays_memory_monitor_kills_again_and_again_is_given_up_for_memory(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    node = cluster.add_node(**NODE | {"num_gpus": 2})  # the only one with room for two ranks
+    config = home(tmp_path, "here", cluster=cluster.address)
+    job = replace(job_in(config, LONG, tmp_path / "here" / "work"), ranks=2)
+    try:
+        with pytest.raises(OutOfMemory) as failed:
+            ClusterRun(config, "lstm")(job, lambda news: None)
+    finally:
+        cluster.remove_node(node)
+    assert "memory" in failed.value.cause
 
 
 @pytest.mark.slow
