@@ -55,4 +55,4 @@ def page_of(report: CheckReport, about: Mapping[str, str], advice: Sequence[str]
     outcome, kind = ("Passed", "" if failed else "good") if report.passed else ("Failed", "bad")
     lead = " · ".join(f"{what} {value}" for what, value in about.items() if value)
     verdict = PageText(f"{outcome}: {report.counted}", kind)
-    return Page(f"Data check: {report.name}", lead, (), sections, [verdict], "card")
+    return Page(f"Data check: {report.name}", lead, sections, [verdict], "card")

@@ -18,8 +18,8 @@ from evaluation.classification.figures import Predicted
 from evaluation.gate.decision import Decision
 from evaluation.reports.canvas import WIDTH, canvas, styles_of, ticks_at
 from evaluation.reports.document import PALETTE, Amount, Page, PageSection, PageTable, Part, Picture, Quote
-from evaluation.reports.report import answer_page, decision_sections
-from evaluation.reports.report_pictures import ANSWER, CALIBRATION, PANELS, Drawing
+from evaluation.reports.report import answer_page, beside, decision_sections
+from evaluation.reports.report_pictures import ANSWER, PANELS, WEAK, Drawing
 from evaluation.reports.report_tables import NONE, Columns, Row, outcome, shown_columns, title
 from evaluation.reports.run_figures import reliability_figure
 from evaluation.scoring.metrics import reliability
@@ -215,17 +215,16 @@ def classifier_page(results: ClassificationResults) -> Page:
                          baseline=results.baseline)  # fmt: skip
     always = {"name": f"always '{best['majority_label']}'", "accuracy": best["majority_accuracy"]}
     table = PageTable.of(shown_columns("classifier", [*results.rows, always], FIRST), about, results.rows.index(best))
-    beside: list[PageTable | Picture] = [table, *drawn(ANSWER)]
-    answer: list[Part] = [beside, errors[:FIRST_ERRORS]]
+    shown: list[PageTable | Picture] = [table, *drawn(ANSWER)]
+    answer: list[Part] = [shown, errors[:FIRST_ERRORS]]
     costs = [{"classifier": name, **of} for name, of in results.costs.items()]
     sections = [
         *decision_sections(results.decision),
         PageSection("Which labels are confused", [PageTable.of(per_label(best))], "labels", finding_of_confusion(best)),
         PageSection("Where it is weak", [
-            PageTable.of(by_slice(results), "Accuracy; of a label its recall. Slices overlap, and among many of "
-                         "them some look bad by chance."),
+            beside(by_slice(results), "Accuracy; of a label its recall. Slices overlap, and among many of "
+                   "them some look bad by chance.", drawn(WEAK)),
         ], "slices", finding_of_slices(results)),
-        PageSection("Can its probabilities be trusted", [drawn(CALIBRATION)], "calibration"),
         PageSection("Worst errors", [
             "Read them before you trust a figure: some labels are wrong, and some texts do not tell.", more,
         ] if (more := errors[FIRST_ERRORS:]) else [], "errors"),
@@ -257,7 +256,7 @@ def drawings_of(results: ClassificationResults) -> Iterator[Drawing]:
     if bins:
         chance = max(measured[name]["calibration_chance"] for name in bins)
         facts = {name: {"ece": measured[name]["calibration_error"]} for name in bins}
-        yield Drawing("reliability", CALIBRATION, reliability_figure(bins, facts, styles_of([r["name"] for r in rows])),
+        yield Drawing("reliability", WEAK, reliability_figure(bins, facts, styles_of([r["name"] for r in rows])),
                       "Reliability of answers", "Below the dashed line a classifier is surer than it is right. ECE: "
                       f"expected calibration error; perfect probabilities have up to {chance:.3f}, by chance."
                       )  # fmt: skip

@@ -61,7 +61,7 @@ def drift_page(report: DriftReport, facts: Mapping[str, Any], odd: pl.DataFrame,
     ]
     lead = f"{report.reviews:,} new reviews, {report.reference_reviews:,} known to the champion"
     verdict = PageText(flagged_sentence(report), "bad" if report.drifted else "good")
-    return Page("Drift of new reviews", lead, (), sections, [verdict])
+    return Page("Drift of new reviews", lead, sections, [verdict])
 
 
 def histograms(report: DriftReport) -> Figure:

@@ -114,11 +114,9 @@ def data_card(profile: Profile, origin: Origin, pictures: Mapping[str, Picture])
     reviews, words, size, dated = profile.splits.select("reviews", "words", "bytes", "dated").sum().row(0)
     what = "synthetic reviews, written by the embedded grammar" if origin.synthetic else "reviews"
     lead = (
-        f"{reviews:,} clean {what}, {span}. "
+        f"{reviews:,} clean {what}, {span}: {words:,} words, {size / 1e6:,.4g} MB of UTF-8. "
         + "; ".join(f"{name} {digest}" for name, digest in origin.digests.items())
     )
-    tiles = [(f"{reviews:,}", "reviews"), (f"{words:,}", "words (white space)"),
-             (f"{size / 1e6:,.4g} MB", "of text, UTF-8"), (span, "months")]  # fmt: skip
 
     def picture(name: str) -> list[Picture]:
         return [pictures[name]] if name in pictures else []
@@ -138,7 +136,7 @@ def data_card(profile: Profile, origin: Origin, pictures: Mapping[str, Picture])
         PageSection("Known limits", [LIMITS]),
     ]
     filled = [section for section in sections if any(part and not isinstance(part, str) for part in section.parts)]
-    return Page("Data card", lead, tiles, filled, look="card")
+    return Page("Data card", lead, filled, look="card")
 
 
 _COVERAGE = (

@@ -121,12 +121,6 @@ class PageTable:
         """Return whether a column is aligned to the right."""
         return column > 0 if self.numbers is None else column in self.numbers
 
-    @property
-    def is_worded(self) -> bool:
-        """Whether the last of several columns is text: on a narrow screen, each row is a paragraph."""
-        last = len(self.header) - 1
-        return last > 1 and not self.is_number(last)
-
     def to_markdown(self) -> str:
         """Return the table as Markdown, its caption above it."""
         rule = ["---:" if self.is_number(column) else "---" for column in range(len(self.header))]
@@ -158,14 +152,13 @@ side by side, and so do quotations."""
 
 @dataclass(frozen=True)
 class Page:
-    """A document: its title, the text below it, key figures as (value, label), and its content.
+    """A document: its title, the text below it, and its content.
 
     *opening* is shown above the first section. *look* selects the style: "report" (sections are folded), "card" or "".
     """
 
     title: str
     lead: str
-    tiles: Sequence[tuple[str, str]] = ()
     sections: Sequence[PageSection] = ()
     opening: Sequence[Part] = ()
     look: str = ""
@@ -176,8 +169,7 @@ class Page:
 
     def to_markdown(self) -> str:
         """Return the page without pictures, links and quotations; sections that hold nothing else are left out."""
-        glance = PageTable(("figure", "value"), [(what, value) for value, what in self.tiles])
-        parts = [f"# {literal(self.title)}", literal(self.lead), glance.to_markdown() if self.tiles else ""]
+        parts = [f"# {literal(self.title)}", literal(self.lead)]
         parts += map(_markdown, self.opening)
         parts += [_markdown(section) for section in self.sections]
         return "\n\n".join(filter(None, parts)) + "\n"

@@ -12,16 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from evaluation.gate.decision import Decision
+from evaluation.gate.decision import MARKS, Decision
 from evaluation.reports import report_tables as tables
 from evaluation.reports.document import Code, Link, Page, PageSection, PageTable, PageText, Part, Picture, Quote
-from evaluation.reports.report_pictures import (
-    ANSWER,
-    AUDIT,
-    TRAINING,
-    WEAK,
-    Drawing,
-)
+from evaluation.reports.report_pictures import ANSWER, AUDIT, TRAINING, WEAK, Drawing
 from evaluation.reports.run_record import MACHINE, REPORT_FILE, differences, record_of, samples_of
 from evaluation.reports.run_results import RunResults
 
@@ -55,11 +49,11 @@ def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
         *decision_sections(results.decision, list(_changes(results))),
         PageSection("Where it is weak", [drawn(WEAK)], "weak", tables.finding_of_worst(results)),
         PageSection("How it was trained", [
-            _beside(tables.models(results, tables.COSTS), tables.ABOUT_COSTS, drawn(TRAINING)), *results.hints,
+            beside(tables.models(results, tables.COSTS), tables.ABOUT_COSTS, drawn(TRAINING)), *results.hints,
             PageTable.facts(results.plan, ("plan", "of --minutes")),
         ], "training", tables.finding_of_curves(results)),
         PageSection("What it writes, and what it remembers", [
-            _beside(tables.audit(results), tables.ABOUT_AUDIT, drawn(AUDIT)), *_samples(results),
+            beside(tables.audit(results), tables.ABOUT_AUDIT, drawn(AUDIT)), *_samples(results),
         ], "audit", tables.finding_of_copying(results.model(results.winner).audit)),
         PageSection("What it is for, and its limits", list(_limits(results)), "limits"),
         PageSection("Data", [
@@ -68,7 +62,9 @@ def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
         ], "data"),
         PageSection("More figures, and what they mean", [
             PageTable.of(tables.models(results, tables.MORE), tables.ABOUT_MORE),
-            PageTable.facts(results.model(results.winner).policies, ("policy", f"of {results.winner}")),
+            PageSection("Policies", [
+                PageTable.facts(results.model(results.winner).policies, ("policy", f"of {results.winner}")),
+            ]),
         ], "figures"),
         PageSection("To make it again", list(_again(results)), "again"),
     ]  # fmt: skip
@@ -91,10 +87,10 @@ def answer_page(
         sections: What is folded.
     """
     verdict = PageText(headline, "" if decision is None else "good" if decision.promote else "bad")
-    beside = [[Link(name, address) for name, address in links.items()]] if links else []
+    pages = [[Link(name, address) for name, address in links.items()]] if links else []
     shown = [section for section in sections if any(section.parts)]
     lead = " · ".join(f"{name} {value}" for name, value in run.items())
-    return Page(title, lead, (), shown, [verdict, *beside, *answer], "report")
+    return Page(title, lead, shown, [verdict, *pages, *answer], "report")
 
 
 def decision_sections(decision: Decision | None, changes: Sequence[Part] = ()) -> Iterator[PageSection]:
@@ -104,7 +100,10 @@ def decision_sections(decision: Decision | None, changes: Sequence[Part] = ()) -
     title = f"Why it was {'promoted' if decision.promote else 'not promoted'}"
     parts: list[Part] = [PageText(f"Warning: {what}.") for what in decision.warnings]
     parts += [PageText(f"Passed over: {what}.") for what in decision.passed_over]
-    parts += [PageTable.of(tables.rules(decision))]
+    rows = tables.rules(decision)
+    silent = [row for row in rows if row["outcome"] == MARKS[None]]
+    parts += [PageTable.of([row for row in rows if row not in silent])]
+    parts += [PageSection("Rules that do not apply", [PageTable.of(silent)])] if silent else []
     parts += [PageSection("What changed since the champion's run", changes)] if changes else []
     yield PageSection(title, parts, "decision", tables.count_of_rules(decision))
 
@@ -113,16 +112,16 @@ def _answer(results: RunResults, figure: Sequence[Picture]) -> Iterator[Part]:
     static, adapting = (tables.models(results, tables.ANSWER, adapts) for adapts in (False, True))
     first, second = (static, adapting) if static else (adapting, [])
     first_table = PageTable.of(first, tables.about_models(results), _place(first, results.winner))
-    beside: list[PageTable | Picture] = [first_table, *figure]
+    shown: list[PageTable | Picture] = [first_table, *figure]
     if second:
-        beside.insert(1, PageTable.of(second, ABOUT_ADAPTING, _place(second, results.winner)))
-    yield beside
+        shown.insert(1, PageTable.of(second, ABOUT_ADAPTING, _place(second, results.winner)))
+    yield shown
     if samples := samples_of(results):
         yield PageText(f"Reviews that {results.winner} wrote", "heading")
         yield [Quote(text, _stars(stars)) for stars, text in samples]
 
 
-def _beside(rows: Sequence[tables.Row], caption: str, figures: Sequence[Picture]) -> Sequence[PageTable | Picture]:
+def beside(rows: Sequence[tables.Row], caption: str, figures: Sequence[Picture]) -> Sequence[PageTable | Picture]:
     """Return a table with figures beside it; of both, what there is."""
     return [*([PageTable.of(rows, caption)] if rows else []), *figures]
 

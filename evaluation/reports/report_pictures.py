@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SHOWN, PANELS = 4, 3
 """Maximum number of models in a figure, so that they do not hide each other, and of panels with one model each."""
-ANSWER, TRAINING, WEAK, CALIBRATION, AUDIT = "answer", "training", "weak", "calibration", "audit"
+ANSWER, TRAINING, WEAK, AUDIT = "answer", "training", "weak", "audit"
 """Sections of the report that have figures."""
 
 

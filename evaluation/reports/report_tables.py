@@ -93,7 +93,8 @@ def finding_of_worst(results: RunResults) -> str:
     if base in ("", results.winner):
         return f"{sentence} {trust}"
     lost = [slice_name(row) for row in slices.filter(pl.col("surely_worse")).to_dicts()]
-    return f"{sentence} Surely worse than {base} in {'; '.join(lost) or 'none'} of {len(slices)} slices. {trust}"
+    where = f": {'; '.join(lost)}" if lost else ""
+    return f"{sentence} Surely worse than {base} in {len(lost) or 'none'} of {len(slices)} slices{where}. {trust}"
 
 
 COPYING = 2.0
@@ -170,19 +171,19 @@ ABOUT_MORE = (
 )
 ABOUT_COSTS = "Each time was measured once, so small differences mean nothing."
 AUDITED = {
-    "copied_4": "copied 4-grams",
-    "copied_8": "copied 8-grams",
-    "copied_passages": "copied passages",
-    "longest_copied": "longest copy in words",
+    "copied_4": "4-grams",
+    "copied_8": "8-grams",
+    "longest_copied": "longest copy",
     "private_patterns": "personal data",
-    "canaries_written": "canaries written",
-    "exposure_max": "highest exposure in bits",
-    "exposure_mean": "mean exposure",
-    "exposure_once": "exposure, planted once",
+    "canaries_written": "canaries",
+    "exposure_max": "highest exposure",
+    "exposure_mean": "mean",
+    "exposure_once": "planted once",
 }
 ABOUT_AUDIT = (
-    "What stands in the training text too should be as frequent as in real reviews; of personal data and canaries, "
-    "lower is better. Canaries: made-up secrets planted in the training text; exposure: how well one is known by heart."
+    "Shares of 4-grams and 8-grams that stand in the training text too, and the longest copy in words: best "
+    "as in real reviews. Personal data, canaries (made-up secrets planted in the training text) and their exposure in "
+    "bits (how well they are known by heart): lower is better."
 )
 
 

@@ -139,7 +139,7 @@ def reliability_figure(
         reliability: By model, with the columns count, mean_probability and mean_accuracy; empty bins are left out.
         facts: By model: ece (expected calibration error), if it is known.
     """
-    figure, panels = canvas(WIDTH, 2.6, len(reliability))
+    figure, panels = canvas(WIDTH, 2.0, len(reliability))
     for axes, (name, table) in zip(np.atleast_1d(panels), reliability.items(), strict=True):
         _reliability_panel(axes, name, table.filter(pl.col("count") > 0), facts.get(name, {}), styles[name])
     np.atleast_1d(panels)[0].set_ylabel("share that was right")
@@ -229,7 +229,7 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, colour: st
     ticks_at(axes.yaxis, [f"{slice_name(row, ': ')} ({thousands(row['reviews'])} reviews)" for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.7, max(1, len(rows)) - 0.3)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
 
 
