@@ -125,11 +125,14 @@ export async function* stream(body, signal) {
 }
 
 // Run a user's action: no message of an earlier one stays, and its error is shown unless it was cancelled.
-export async function act(work) {
+// *place*: the element that its answer fills, which says meanwhile that it comes.
+export async function act(work, place = null) {
   tell("");
+  if (place) place.textContent = "Loading …";
   try {
     return await work();
   } catch (error) {
+    if (place) place.textContent = "";
     if (error.name !== "AbortError") tell(error.message);
     else if (at("error").textContent === AWAY) tell(""); // nothing tries again
     return undefined;

@@ -1,6 +1,6 @@
 // The tabs, the choice of a model, and the start of each part.
 import { act, ask, at, make, say } from "/page/api.js";
-import { startCard } from "/page/card.js";
+import { showLinks, startCard } from "/page/card.js";
 import { startDasher } from "/page/dasher.js";
 import { startGenerate } from "/page/generate.js";
 import { startSurprisal } from "/page/surprisal.js";
@@ -20,6 +20,7 @@ function show(tab, focus = false) {
   say("");
   const name = tab.getAttribute("aria-controls");
   history.replaceState(null, "", `#${name}`);
+  at("model").parentElement.hidden = name === "compare"; // it has two of its own
   started[name]?.();
 }
 
@@ -38,7 +39,7 @@ for (const tab of tabs) {
 function offer(select, models, value) {
   const before = models.some((model) => model.id === select.value) && select.value;
   select.replaceChildren(...models.map((model) => {
-    const option = make("option", `${model.id}${model.id.includes("@") ? ` (${model.version})` : ""}`);
+    const option = make("option", `${model.id}${model.id.includes("@") ? ` (version ${model.version.split("/").at(-1)})` : ""}`);
     option.value = model.id;
     option.dataset.version = model.version;
     return option;
@@ -69,7 +70,9 @@ async function begin() {
   at("loading").hidden = false;
   const listed = await act(async () => { await listModels(); return true; });
   at("loading").hidden = true;
-  if (listed) show(tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.hash) ?? tabs[0]);
+  if (!listed) return;
+  showLinks();
+  show(tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.hash) ?? tabs[0]);
 }
 at("token").addEventListener("change", begin);
 at("token-label").addEventListener("submit", (event) => event.preventDefault());
@@ -78,6 +81,7 @@ for (const id of ["model", "stars"]) {
     at("moved").textContent = "";
     at("stars-help").hidden = at("stars").value !== "";
     started[location.hash.slice(1) || "write"]?.();
+    if (id === "model") showLinks();
   });
 }
 window.addEventListener("moved", () => listModels().catch(() => undefined)); // the older list goes on

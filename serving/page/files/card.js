@@ -22,14 +22,17 @@ function figures({ figures: all }) {
   return [...[...found].filter(isNumber), ...[...found].filter((row) => !isNumber(row))];
 }
 
-function linked(links) {
-  const line = make("p", "", "help");
-  for (const [name, address] of Object.entries(links)) {
+const cardOf = (model) => ask(`/models/card?model=${encodeURIComponent(model)}`);
+
+// Link to the pages about the run that made the chosen version; without an answer, to none.
+export async function showLinks() {
+  const { model } = chosen(), { links } = await cardOf(model).catch(() => ({ links: {} }));
+  if (chosen().model !== model) return;
+  at("links").replaceChildren(...Object.entries(links).flatMap(([name, address]) => {
     const link = make("a", name);
     link.href = address;
-    line.append(...(line.childNodes.length ? [", "] : []), link);
-  }
-  return line;
+    return [" · ", link];
+  }));
 }
 
 // A decision that took no effect says so.
@@ -38,13 +41,13 @@ const decided = ({ decision, state }) => (!state || state === "carried out" ? de
 export function startCard() {
   return () => act(async () => {
     const { model } = chosen();
-    const card = await ask(`/models/card?model=${encodeURIComponent(model)}`);
+    const card = await cardOf(model);
     noteVersion(model, card.model);
     const told = card.rules.filter((rule) => rule.outcome !== "not applicable");
     const rules = told.map(({ rule, outcome, why }) => [rule, outcome, why]);
     const silent = card.rules.length - told.length;
     at("card-body").replaceChildren(
-      make("h2", `${card.model}: ${card.name}`), linked(card.links),
+      make("h2", `${card.model}: ${card.name}`),
       table([
         ["Kind of model", card.kind], ["Vocabulary", `${card.vocabulary.entries.toLocaleString("en")} entries, unit: ${card.vocabulary.unit}`],
         ["Preset and data", card.data?.made_from || "unknown"], ["Data family", card.family || "unknown"],
@@ -59,5 +62,5 @@ export function startCard() {
       make("h2", "History"), table(card.history.map((event) => [minute(event.when), event.version,
         decided(event), event.who, event.why]), ["when (UTC)", "version", "decision", "who", "why"]),
     );
-  });
+  }, at("card-body"));
 }

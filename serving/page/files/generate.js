@@ -21,6 +21,7 @@ async function write(target, body, signal) {
     }
   } finally {
     target.removeAttribute("aria-busy");
+    target.classList.toggle("cut", done.finish === "length");
   }
   return done;
 }

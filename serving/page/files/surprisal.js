@@ -99,7 +99,7 @@ export function startSurprisal() {
         + `the end of the text (■), and ${spelled.toFixed(1)} bits for what tokens leave out`
         + `${whole.oov ? `, such as the spelling of ${whole.oov} unknown ${whole.oov === 1 ? "word" : "words"}` : ""}: `
         + `${whole.open_bits_per_byte.toFixed(3)} open bits per byte.`;
-    });
+    }, at("surprisal-sum"));
   });
   heat.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1, Home: -tokens.length, End: tokens.length }[event.key];

@@ -95,4 +95,4 @@ def test_a_heat_map_is_of_one_version_although_the_champion_changes_in_the_middl
         browser.until("document.getElementById('surprisal-sum').textContent.startsWith('reviewlm/2. ')")
         assert browser.text("moved") == "reviewlm@champion is reviewlm/2 now."
         browser.until("document.getElementById('model').selectedOptions[0].textContent === "
-                      "'reviewlm@champion (reviewlm/2)'")  # fmt: skip
+                      "'reviewlm@champion (version 2)'")  # fmt: skip
