@@ -95,7 +95,7 @@ def _show_versions(name: str, versions: Sequence[Mapping[str, Any]], by_hand: Co
     for row in rows:
         if row["outcome"] == REFUSED and row["version"] in by_hand:
             row["outcome"] = f"{REFUSED}, {BY_HAND}"
-    terminal.show_rows(rows, f"Versions of {name}", ("run_id", "kind", "family", "created (UTC)"))
+    terminal.show_rows(rows, f"Versions of {name}", ("run_id", "reason", "kind", "family"))
 
 
 def _to_the_minute(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

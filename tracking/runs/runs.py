@@ -43,6 +43,8 @@ DIGEST_LENGTH = 36
 KILLED = "Killed: the process that wrote this run is gone"
 _open: dict[Path, tuple[Tracker, str, int | None]] = {}
 """By lock: the connection, the run and the descriptor of the lock."""
+_shown: dict[str, dict[str, str]] = {}
+"""By run that this process writes: its name, and the decision of its gate."""
 
 
 def run_tags(
@@ -70,13 +72,14 @@ class Tracker(Publisher):
         if parent_run_id:
             all_tags[tag.PARENT] = parent_run_id
         all_tags |= tags or {}
-        details = {"name": shorten(name, NAME_LENGTH), "tags": _tags(all_tags), "time": _now()}
+        shown = shorten(name, NAME_LENGTH)
+        details = {"name": shown, "tags": _tags(all_tags), "time": _now()}
         local = PENDING + uuid.uuid4().hex  # until MLflow gives it an id
-        run_id = self._open_run(local, start=details)
-        if not run_id:
-            return local
-        self._open_run(run_id)
-        self._forget(local)
+        run_id = self._open_run(local, start=details) or local
+        _shown[run_id] = {tag.RUN_NAME: shown}
+        if run_id != local:
+            self._open_run(run_id)
+            self._forget(local)
         return run_id
 
     def reopen_run(self, run_id: str) -> bool:
@@ -123,13 +126,12 @@ class Tracker(Publisher):
         The name of a run that was cut short says so first. If its gate had decided, only its report is missing: then it
         is FINISHED, as the version that it promoted is in use.
         """
-        record = self.write(run_id, end={"status": status, "time": _now()}, open=False, **part)
-        if status != "FINISHED" and not record.waits:
-            name, prefix = self.tag(run_id, tag.RUN_NAME), f"{status.lower()} "
-            if self.tag(run_id, tag.OUTCOME):
-                self.write(run_id, end={"status": "FINISHED", "time": _now()})
-            elif not name.startswith(prefix):
-                self.write(run_id, tags={tag.RUN_NAME: prefix + name})
+        shown = _shown.pop(run_id, {})
+        if shown.get(tag.OUTCOME):
+            status = "FINISHED"
+        if status != "FINISHED" and (name := shown.get(tag.RUN_NAME)):
+            part["tags"] = {**part.get("tags", {}), tag.RUN_NAME: f"{status.lower()} {name}"}
+        self.write(run_id, end={"status": status, "time": _now()}, open=False, **part)
         _release(self.records.folder / run_id / LOCK)
 
     def end_left(self, run: str) -> None:
@@ -139,6 +141,8 @@ class Tracker(Publisher):
             if record is None or not self.records.is_left(record):
                 return
             try:
+                with suppress(TrackingUnavailable):
+                    _shown[run] = {name: self.tag(run, name) for name in (tag.RUN_NAME, tag.OUTCOME)}
                 self.end_run(run, "KILLED", tags={tag.stored_name(tag.NOTE): KILLED})
             except TrackingUnavailable:  # of the local database: the next command tries again
                 return
@@ -148,6 +152,7 @@ class Tracker(Publisher):
 
     def set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
         """Set tags; a value that is too long is shortened, with a note at its end."""
+        _shown.setdefault(run_id, {}).update({name: tags[name] for name in (tag.RUN_NAME, tag.OUTCOME) if name in tags})
         self.write(run_id, tags=_tags(tags))
 
     def tag(self, run_id: str, name: str) -> str:
