@@ -65,9 +65,6 @@ def _show_compared(models: Sequence[Mapping[str, Any]], baseline: str, title: st
         for column, meaning in LEGEND.items():
             if name := next((name for name in rows[0] if name.startswith(column)), ""):
                 terminal.say(f"  {name}: {meaning.format(luck)}")
-    if baseline and not base:
-        kind = "variant of it that adapts" if _adapts(models[0]) else "static variant of it"
-        terminal.say(f"No baseline for this table: '{baseline}' cannot be compared with it, and the run has no {kind}.")
 
 
 def _adapts(model: Mapping[str, Any]) -> bool:
@@ -148,10 +145,9 @@ def _show_next_steps(result: Mapping[str, Any]) -> None:
     of = "" if name == OWN_MODEL else f"--model {name} "
     in_use = f"version {champion} of {name} is the champion" if champion else f"{name} has no champion yet"
     if version in (None, champion) or result.get("same_model"):
-        own = name == OWN_MODEL
         _show_steps(f"\nIn use: {in_use}. Next:", {
             f".venv/bin/reviewlm generate {of}--stars 2": "write a review with it",
-            **({".venv/bin/reviewlm serve": "answer requests with it; has a page for the browser"} if own else
+            **({".venv/bin/reviewlm serve": "answer requests with it; has a page for the browser"} if not of else
                {".venv/bin/reviewlm run --input YOUR_FILES": "train a separate model on your own reviews"}),
             "make ui": "compare the runs in MLflow, start runs from Prefect",
         })  # fmt: skip

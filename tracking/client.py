@@ -35,7 +35,7 @@ from core.services.service_list import address_of
 from core.sqlite_files import database_file
 from tracking.artifacts import ARTIFACTS, new_address, register
 from tracking.database import DAMAGED, damaged, has_tables
-from tracking.tags import EXPERIMENT_KIND, KIND, stored_name
+from tracking.tags import EXPERIMENT_KIND, FLOW, KIND, stored_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -81,7 +81,9 @@ TRAINING_VIEW = "workflowType=machine_learning"
 TRAINING = "custom_model_development"
 """Kind of the experiment. Without it the UI guesses, and shows models as agent versions, with traces and judges."""
 VIEWS = {
-    "runs": {
+    "runs": {  # the runs of flows, the best first; another order than that of time does not fold their models
+        "searchFilter": f"tags.`{FLOW}` ILIKE '%'",
+        "orderByKey": "metrics.`open_bits_per_byte`", "orderByAsc": True,
         "selectedColumns": [
             "metrics.`perplexity`", "metrics.`open_bits_per_byte`", "metrics.`gain_percent`",
             "metrics.`promoted`", "tags.`gate/outcome`",

@@ -123,12 +123,10 @@ class Decision:
         return cls(**{**values, "rules": rules, **lists})
 
     def to_markdown(self) -> str:
-        """Return the verdict, the figures of both models, the table of rules and the evidence, as Markdown."""
+        """Return the verdict, the figures of both models and the table of rules, as Markdown."""
         table = [table_row(list(COLUMNS)), "|---|---|---:|---:|---|", *map(table_row, self.rows())]
-        notes, facts = ([f"- {literal(line)}" for line in lines] for lines in (self._notes(), self._facts()))
-        return "\n".join([
-            f"### {literal(self.headline)}", "", *self._compared(), *notes, "", *table, "", "Evidence:", "", *facts, "",
-        ])  # fmt: skip
+        notes = [f"- {literal(line)}" for line in self._notes()]
+        return "\n".join([f"### {literal(self.headline)}", "", *self._compared(), *notes, "", *table, ""])
 
     @property
     def same_model(self) -> bool:
@@ -164,14 +162,6 @@ class Decision:
         yield from (f"passed over: {why}" for why in self.passed_over)
         other = {name: value for name, value in self.figures.items() if not name.endswith(tuple(FIGURES))}
         yield from (f"{name}: {shown(value, UNITS.get(name, ''))}" for name, value in sorted(other.items()))
-
-    def _facts(self) -> Iterator[str]:
-        yield f"challenger: {self.challenger}"
-        yield f"champion: {self.champion or 'none yet'}"
-        yield f"test set: {self.test_set}"
-        if self.challenger_scores:
-            yield f"scores: challenger {self.challenger_scores[:16]}, champion {(self.champion_scores or 'none')[:16]}"
-        yield f"metric: {self.metric}"
 
 
 def ends(name: str, interval: Interval) -> dict[str, float]:

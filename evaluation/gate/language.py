@@ -96,16 +96,13 @@ def same_adaptation(case: LanguageCase) -> RuleOutcome:
     """Refuse a challenger that adapts in another way than the policy names; report if the champion adapts differently.
 
     A difference from the champion does not fail the rule: each review is scored from the fresh state, by a proper
-    distribution. But a static model hardly ever beats an adaptive one, so the remedy is shown too.
+    distribution.
     """
     name, way = "same adaptation", case.evidence.challenger.adaptation
     if why := unwanted_adaptation(way, case.policy.adaptation):
         return RuleOutcome(name, False, why)
-    if (other := case.evidence.other_adaptation) and case.evidence.champion:
-        remedy = "" if case.policy.adaptation in ("any", case.evidence.champion.adaptation) else (
-            "; to compare models of one kind, roll back to a champion of the wanted kind"
-        )  # fmt: skip
-        return RuleOutcome(name, None, f"{other}; each review was scored from the fresh state{remedy}")
+    if other := case.evidence.other_adaptation:
+        return RuleOutcome(name, None, f"{other}; each review was scored from the fresh state")
     does = "does not adapt to the review that it is measured on" if way == STATIC else f"adapts as asked for ({way})"
     return RuleOutcome(name, True, f"it {does}")
 
