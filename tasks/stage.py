@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -216,18 +216,6 @@ def reuse_of_this_run() -> dict[str, Any]:
     runs = record.stages if (record := _record.get()) else []
     built = {one.stage for one in runs if not one.reused}
     return {"reused": sorted({one.stage for one in runs} - built), "stages": len({one.stage for one in runs})}
-
-
-def build_seconds(stages: Collection[str]) -> float | None:
-    """Return the seconds that building some stages took since `recorded_stages` began.
-
-    None if a stage has no result yet, or if one of its results is from an earlier run.
-    """
-    steps = [one for one in record.stages if one.stage in stages] if (record := _record.get()) else []
-    built = {(one.stage, one.label) for one in steps if not one.reused}
-    if {stage for stage, _ in built} != set(stages) or {(one.stage, one.label) for one in steps} != built:
-        return None
-    return sum(one.seconds for one in steps)
 
 
 def started() -> datetime:

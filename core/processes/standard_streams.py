@@ -1,8 +1,11 @@
-"""Keep standard output pure JSON with --json, and end quietly when the program that reads a pipe has gone.
+"""Keep standard output pure JSON with --json, end quietly when a pipe's reader has gone, and never be silent for long.
 
 Not only this program but also libraries and child processes write to file descriptor 1. With --json, the descriptor
 itself is therefore redirected to standard error. The one JSON document is written to a private copy of the original
 descriptor.
+
+A command that has written nothing for some seconds says on standard error what it is doing. On a terminal that is one
+line, which counts the seconds and goes before anything else is written. In a file or a pipe it is a line now and then.
 """
 
 from __future__ import annotations
@@ -10,17 +13,27 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import shutil
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from math import isfinite
 from typing import Any
 
 from core.errors import OutputClosed, ReviewLMError, disk_error
-from core.processes.waiting_line import WaitingLine, waiting_line
 
 JSON_OPTION = "--json"
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
+TERMINAL_SECONDS, FILE_SECONDS = 2.0, 60.0
+"""Silence before the line on a terminal, and before the first line in a file; each later one waits twice as long."""
+LOOK_SECONDS = 1.0
+ERASE = "\x1b[2K"
+CLEAR = f"\r{ERASE}"
+CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+"""What a terminal does not show: colours, and how a bar moves the cursor."""
 
 
 document: dict[str, Any] | None = None
@@ -116,6 +129,76 @@ def discard_output() -> None:
     os.close(null)
     with suppress(OSError):
         sys.stdout.flush()
+
+
+class WaitingLine:
+    """The line of a command.
+
+    Args:
+        stream: Standard error.
+        doing: Returns what the command does; empty where it waits for others, so that silence is right.
+    """
+
+    def __init__(self, stream: Any, doing: Callable[[], str]) -> None:
+        self._stream, self._doing = stream, doing
+        self._terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._lock = threading.RLock()
+        self._shown = self._unfinished = False
+        self._wait()
+
+    def _wait(self) -> None:
+        self._since, self._due = time.monotonic(), TERMINAL_SECONDS if self._terminal else FILE_SECONDS
+
+    @contextmanager
+    def away(self, text: str = "") -> Iterator[None]:
+        """Remove the line, let the block write *text*, and begin to wait anew. After half a line nothing is shown."""
+        with self._lock:
+            if self._shown:
+                self._write(CLEAR)
+                self._shown = False
+            yield
+            if self._terminal and ERASE in text:
+                text, self._unfinished = text.rpartition(ERASE)[2], False
+            if plain := CONTROLS.sub("", text):
+                self._unfinished = not plain.endswith("\n")
+            self._wait()
+
+    def look(self) -> None:
+        """Show the line, with the seconds of silence, if it is time."""
+        with self._lock:
+            silent = time.monotonic() - self._since
+            if silent < self._due or self._unfinished or not (doing := self._doing()):
+                return
+            line = f"{doing}, {silent:.0f} s"
+            if self._terminal:
+                self._write(f"{CLEAR}{line[: shutil.get_terminal_size().columns - 1]}")
+                self._shown = True
+            else:
+                self._write(f"{time.strftime('%H:%M:%S')}  {line}\n")
+                self._due = 2 * silent
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+            self._stream.flush()
+
+
+@contextmanager
+def waiting_line(stream: Any, doing: Callable[[], str]) -> Iterator[WaitingLine]:
+    """Look at the silence of a command within this block; the arguments are those of `WaitingLine`."""
+    line, ended = WaitingLine(stream, doing), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(LOOK_SECONDS):
+            line.look()
+
+    threading.Thread(target=watch, name="waiting line", daemon=True).start()
+    try:
+        yield line
+    finally:
+        ended.set()
+        with line.away():
+            pass
 
 
 class _Guarded:

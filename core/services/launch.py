@@ -13,13 +13,14 @@ and the password are checked as always (`core/web_guard.py`).
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +46,6 @@ SERVERS = {
 """Name, application and page that tells when it is ready, of each web server."""
 WORKERS = {f"worker-{pool}": pool for pool in POOLS}
 CHAMPION, EVERYWHERE = "serve", "0.0.0.0"
-Report = Callable[[str, float, str], object]
 HEALTHY_SECONDS = 120.0
 LOG_BYTES = 10_000_000
 """Size at which the next start of a service begins its log anew; the old one is kept beside it."""
@@ -55,16 +55,15 @@ OF_PREFECT = {"PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_METRICS_ENABLED": "t
 SECONDS = 5.0
 READY = {name: page for name, (_, _, page) in SERVERS.items()} | {CHAMPION: "/readyz"}
 """Page of each web server that tells whether it is ready."""
+log = logging.getLogger(__name__)
 
 
 def start(
-    home: Path, report: Report = lambda step, seconds, note: None, tracking_uri: str = "", serve: Sequence[str] = (),
-    deploy_again: bool = False,
+    home: Path, tracking_uri: str = "", serve: Sequence[str] = (), deploy_again: bool = False
 ) -> dict[str, str]:
     """Start the services that do not run yet, set up pools, limits and deployments, and return the addresses.
 
     Args:
-        report: Called after each step with its name, its seconds and a note.
         tracking_uri: Database that MLflow's pages show and runs of the workers are written to; "": that of the home. An
             MLflow server has pages of its own.
         serve: Words after `python` that serve the champion, too, without its port; it opens the model after this
@@ -84,21 +83,19 @@ def start(
     try:
         names = ("prefect",) if elsewhere else tuple(SERVERS)
         notes = {name: starter.serve(name) for name in names}  # all start before the first one is waited for
-        with _timed(report, SERVERS["prefect"][0]) as note:
+        with _step(f"{SERVERS['prefect'][0]} at {notes['prefect']}"):
             starter.wait("prefect")
-            note.append(notes["prefect"])
         environment, pools = environment_of(home, services), usable_pools()
-        with _timed(report, "pools, limits and deployments"):
+        with _step("pools, limits and deployments"):
             deploy(environment, pools, home, deploy_again)
         for name in names[1:]:
-            with _timed(report, SERVERS[name][0]) as note:
+            with _step(f"{SERVERS[name][0]} at {notes[name]}"):
                 starter.wait(name)
-                note.append(notes[name])
         for name in (name for name, pool in WORKERS.items() if pool in pools and name not in services):
-            with _timed(report, f"worker of {WORKERS[name]}"):
+            with _step(f"worker of {WORKERS[name]}"):
                 starter.launch(name, command_of(name, "", 0), environment)
         if serve and CHAMPION not in services:
-            with _timed(report, "server of the champion"):
+            with _step("server of the champion"):
                 port = str(take_port(home, CHAMPION))
                 starter.launch(CHAMPION, [*serve, "--port", port], os.environ, f"http://127.0.0.1:{port}")
     except BaseException:
@@ -140,17 +137,12 @@ def variables_of(name: str, home: Path, origin: str) -> dict[str, str]:
 
 
 @contextmanager
-def _timed(report: Report, step: str) -> Iterator[list[str]]:
-    """Report a step and its seconds when the block ends; the block may add notes to the list."""
-    began, notes = time.monotonic(), list[str]()
-    with during(f"starting: {step}"):
-        try:
-            yield notes
-        except BaseException:
-            notes.append("failed")
-            raise
-        finally:
-            report(step, time.monotonic() - began, "; ".join(notes))
+def _step(name: str) -> Iterator[None]:
+    """Name a step while it lasts, and log its seconds when it has ended well."""
+    began = time.monotonic()
+    with during(f"starting: {name}"):
+        yield
+    log.info("%s: %.1f s", name, time.monotonic() - began)
 
 
 @dataclass

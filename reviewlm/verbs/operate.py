@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -45,11 +46,11 @@ def start(
     require_whole(config.tracking_address)
     require_current_tables(config.home)
     first = not (config.home / "logs" / "prefect.log").exists()
-    terminal.say(f"Starting the pages{'; the first start takes about a minute' if first else ''}.")
+    logging.getLogger(__name__).info("starting the pages%s", "; the first start takes about a minute" if first else "")
     sets = [word for override in set or [] for word in ("--set", override)]
     champion = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets] if serve and _has_champion(config) else []
     uri = config.execution.tracking_uri
-    result = launch.start(config.home, _show_step, uri, champion, deploy_again=deploy)
+    result = launch.start(config.home, uri, champion, deploy_again=deploy)
     runs = models = result["MLflow"]
     folder = config.home / ARTIFACTS
     with suppress(TrackingUnavailable):  # another server may be away: only the link is at stake
@@ -75,12 +76,6 @@ def _has_champion(config: RunConfig) -> bool:
 
     tracker = tracker_at(config)
     return Registry(tracker, asked_model(config, tracker)).alias(CHAMPION) is not None
-
-
-def _show_step(step: str, seconds: float, note: str) -> None:
-    """Write a step that has ended."""
-    terminal.say(f"  {step}: {seconds:.1f} s{f', {note}' if note else ''}")
-    sys.stdout.flush()
 
 
 def status(preset: Preset = "small", set: Set = None, json: Json = False) -> None:

@@ -52,15 +52,12 @@ from tasks.planning.rule import (
     Data,
     choose,
     seconds_after,
-    seconds_before,
 )
 from tasks.progress import duration
-from tasks.stage import build_seconds, run_stage, stage, started
+from tasks.stage import run_stage, stage, started
 from training.context import Pace
 
 PROBE_SECONDS = 4.0
-MADE_BEFORE = frozenset({"read", "check", "prepare", "card", "vocabulary", "tokens", "fit"})
-"""Stages before the plan, whose seconds say how fast the machine is."""
 LEAST_REVIEWS_FOR_CANARIES = 1_000
 WARM_UP = 0.05
 """Share of the expected updates in which the learning rate rises."""
@@ -249,7 +246,7 @@ def _choose(
                 streams["validation"]["tokens"] + streams["test"]["tokens"])  # fmt: skip
     probes = {threads: measured_speed(config, prepared, threads) for threads in thread_numbers(config)}
     threads = max(probes, key=lambda number: probes[number][0])
-    (speed, start), slow = probes[threads], slowness(data, probes[threads][0], threads)
+    (speed, start), slow = probes[threads], slowness(probes[threads][0], threads)
     # One process trains until the time is nearly over, another one to the end.
     left = request.seconds_left() - 2 * start
     network = _network(data, speed, slow, left)
@@ -288,15 +285,9 @@ def _needed(minutes: float, data: Data, speed: float, slow: float, left: float) 
     return next((more for more in longer if _network(data, speed, slow, left + 60 * (more - minutes))), None)
 
 
-def slowness(data: Data, tokens_per_second: float, threads: int) -> float:
-    """Return how many seconds this machine needs for a reference second of work that is no training.
-
-    The mean of what the stages so far and the training of the probe say: the load of a machine changes from one minute
-    to the next, and both include what other programs take. If results were re-used, the training alone says it.
-    """
-    by_training = REFERENCE_SPEED * threads**THREADS_POWER / tokens_per_second
-    made = build_seconds(MADE_BEFORE)
-    return by_training if made is None else (by_training + made / seconds_before(data)) / 2
+def slowness(tokens_per_second: float, threads: int) -> float:
+    """Return how many seconds this machine needs for a reference second of work, by the training of the probe."""
+    return REFERENCE_SPEED * threads**THREADS_POWER / tokens_per_second
 
 
 def thread_numbers(config: RunConfig) -> list[int]:

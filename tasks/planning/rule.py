@@ -35,8 +35,6 @@ BPTT_LEN = 50
 BATCHES = (16, 32, 64, 128)
 MOST_PASSES = 60.0
 """A longer training would only repeat what it knows; a run with more time ends early."""
-BEFORE, BEFORE_BYTE = 7.1, 5.4e-7
-"""Reference seconds of the stages before the plan: of any run, and for each byte of training reviews."""
 AFTER, AFTER_MODEL, AFTER_TOKEN = 22.0, 8.0, 8e-6
 """Reference seconds for registration and report, for each model's samples and audit, and for each held-out token."""
 SCORING = 0.5
@@ -123,11 +121,6 @@ def learning_rate_for(hidden: int) -> float:
 def batch_for(tokens: float) -> int:
     """Return the largest batch with which so many tokens still give `UPDATES` updates, or the smallest one."""
     return max((batch for batch in BATCHES if batch * BPTT_LEN * UPDATES <= tokens), default=BATCHES[0])
-
-
-def seconds_before(data: Data) -> float:
-    """Return the reference seconds of the stages before the plan, where none is re-used."""
-    return BEFORE + BEFORE_BYTE * data.train_bytes
 
 
 def seconds_after(network: ChosenNetwork | None, data: Data, slow: float) -> float:

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from core.processes import waiting_line as room
-from core.processes.waiting_line import CLEAR, WaitingLine
+from core.processes import standard_streams as room
+from core.processes.standard_streams import CLEAR, WaitingLine
 from reviewlm.boundary import run_verb
 
 

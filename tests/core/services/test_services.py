@@ -126,9 +126,6 @@ def test_services_of_another_user_are_not_joined_and_stop_no_command(
     assert "another user" in caplog.text
 
 
-Step = tuple[str, float, str]
-
-
 @pytest.fixture
 def taken() -> Iterator[int]:
     """A port that another program uses."""
@@ -153,19 +150,13 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return found
 
 
-def started(home: Path) -> tuple[dict[str, str], list[Step]]:
-    steps: list[Step] = []
-    result = launch.start(home, lambda *step: steps.append(step))
-    return result, steps
-
-
 def test_a_link_leads_to_the_port_that_the_home_gets_when_its_pages_start(
     tmp_path: Path, taken: int, launched: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(launch.DEFAULT_PORTS, "mlflow", taken)
     before = address_of(tmp_path, "mlflow")
     assert before != f"http://127.0.0.1:{taken}", "another program answers there"
-    started(tmp_path)
+    launch.start(tmp_path)
     assert launched["mlflow"] == before == address_of(tmp_path, "mlflow")
 
 

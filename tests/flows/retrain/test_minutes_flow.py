@@ -22,7 +22,7 @@ def timed_home(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -
 
     with pytest.MonkeyPatch.context() as patch, other_home(folder := tmp_path_factory.mktemp("minutes")):
         patch.setattr(plan, "measured_speed", lambda config, prepared, threads: (4_000.0, 1.0))
-        patch.setattr(plan, "slowness", lambda data, speed, threads: 1.0)
+        patch.setattr(plan, "slowness", lambda speed, threads: 1.0)
         patch.setattr(plan.PlanRequest, "seconds_left", lambda self: 75.0)
         yield folder
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,18 +17,15 @@ from core.errors import ConfigError
 from tasks.planning import plan as planning
 from tasks.planning.pace import _is_free
 from tasks.planning.plan import (
-    MADE_BEFORE,
     PlanRequest,
     RunPlan,
     configuration,
     expect,
     measured,
-    slowness,
     terms,
 )
-from tasks.planning.rule import FRAME, NETWORK, Data, require_frame, seconds_before, token_cost
+from tasks.planning.rule import FRAME, NETWORK, require_frame, token_cost
 from tasks.run_summary import in_words
-from tasks.stage import StageRun, recorded_stages
 
 HELD_OUT = {"bytes": 93_713, "tokens": 26_000}
 KN5 = {"validation/nats": 4.5, "validation/tokens": 26_000}
@@ -49,7 +45,7 @@ def planned(
     """The plan for 700 kB of reviews, *left* seconds before the end, on a machine of this speed."""
     probes = by_threads or {}
     monkeypatch.setattr(planning, "measured_speed", lambda config, prepared, n: (probes.get(n, speed), start))
-    monkeypatch.setattr(planning, "slowness", lambda data, speed, threads: 24_000 / speed)
+    monkeypatch.setattr(planning, "slowness", lambda speed, threads: 24_000 / speed)
     monkeypatch.setattr(PlanRequest, "seconds_left", lambda self: left)
     monkeypatch.setattr(planning, "_left_out", lambda prepared: LEFT_OUT)
     facts = {"train": {"bytes": 703_360, "tokens": 246_000}, "validation": HELD_OUT, "test": HELD_OUT}
@@ -123,20 +119,6 @@ def test_a_training_that_the_clock_made_shorter_says_so(monkeypatch: pytest.Monk
     assert "passes" not in in_words({**made.to_dict(), "reached": reached})
     third = in_words({**made.to_dict(), "reached": reached | {"passes": made.network.passes / 3}})["passes"]
     assert third == f"{made.network.passes / 3:.2g} instead of {made.network.passes:.2g}: the machine was slower"
-
-
-def test_stages_so_far_and_training_say_how_slow_the_machine_is_and_imports_do_not() -> None:
-    data = Data(5_000_000, 1_500_000, 300_000)
-    each = 4 * seconds_before(data) / len(MADE_BEFORE)
-    with recorded_stages(begun=datetime.now(UTC) - timedelta(hours=1)) as record:
-        record.stages += [StageRun(name, "", "", reused=False, seconds=each) for name in MADE_BEFORE - {"fit"}]
-        record.stages.append(StageRun("drift", "", "ingest", reused=False, seconds=9 * each))
-        record.stages.append(StageRun("prepare", "", "prepare", reused=True, seconds=0.0))  # asked for a second time
-        assert slowness(data, 12_000.0, 1) == pytest.approx(2.0), "a stage was not made: the training says it"
-        record.stages.append(StageRun("fit", "kn5", "plan", reused=False, seconds=each))
-        assert slowness(data, 12_000.0, 1) == pytest.approx((2.0 + 4.0) / 2)
-        record.stages.append(StageRun("read", "a file of last month", "ingest", reused=True, seconds=0.0))
-        assert slowness(data, 12_000.0, 1) == pytest.approx(2.0), "a file was not read: the seconds are too few"
 
 
 @pytest.mark.parametrize(
