@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -45,8 +44,6 @@ def start(
     config = configured(preset, set)
     require_whole(config.tracking_address)
     require_current_tables(config.home)
-    first = not (config.home / "logs" / "prefect.log").exists()
-    logging.getLogger(__name__).info("starting the pages%s", "; the first start takes about a minute" if first else "")
     sets = [word for override in set or [] for word in ("--set", override)]
     champion = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets] if serve and _has_champion(config) else []
     uri = config.execution.tracking_uri

@@ -8,7 +8,6 @@ else: the same settings give the same network, with or without this stage.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,7 +27,6 @@ from tasks.stage import run_stage, stage, store_of
 from tasks.track import JOURNAL
 from training.context import CHECKPOINTS, PAUSED, Pace
 
-PACE_FILE = "pace.json"
 KEPT = (
     "epochs", "warmup", "updates", "all_updates", "tokens", "seconds", "stopped_by_time", "stopped_by_validation",
     "stopped_by_end",
@@ -60,7 +58,6 @@ def keep_time(config: RunConfig, request: PlanRequest, plan: RunPlan, prepared: 
             store.hand_over(whole.digest, {CHECKPOINTS: work / PAUSED, JOURNAL: work / JOURNAL})
         for leftover in work.iterdir():
             remove(leftover)
-        (work / PACE_FILE).write_text(json.dumps(lengths, indent=2), encoding="utf-8")
         return {"fit": whole.digest, **lengths}
 
     inputs = plan_fit(config, spec, prepared).inputs
