@@ -60,20 +60,23 @@ def guarded_streams(doing: Callable[[], str] = str) -> Iterator[None]:
     A stream that was closed at the start becomes the null device: otherwise another file would get its descriptor.
 
     Args:
-        doing: What a line of standard error says while nothing is written, see `waiting_line`.
+        doing: What standard error says while nothing else is written, see `WaitingLine`.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
     before = sys.stdout, sys.stderr
     null = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (closed at the end of the block)
+    line, ended = WaitingLine(before[1] or null, doing), threading.Event()
+    sys.stdout = _Guarded(before[0] or null, _told_of_output, line)  # type: ignore[assignment]
+    sys.stderr = _Guarded(before[1] or null, _ignored, line)  # type: ignore[assignment]
+    threading.Thread(target=line.watch, args=[ended], name="waiting line", daemon=True).start()
     try:
-        with waiting_line(before[1] or null, doing) as line:
-            sys.stdout = _Guarded(before[0] or null, _told_of_output, line)  # type: ignore[assignment]
-            sys.stderr = _Guarded(before[1] or null, _ignored, line)  # type: ignore[assignment]
-            yield
+        yield
     finally:
-        sys.stdout, sys.stderr = before
+        ended.set()
+        with line.away():
+            sys.stdout, sys.stderr = before
         null.close()
 
 
@@ -177,28 +180,15 @@ class WaitingLine:
                 self._write(f"{time.strftime('%H:%M:%S')}  {line}\n")
                 self._due = 2 * silent
 
+    def watch(self, ended: threading.Event) -> None:
+        """Look every second until the command has ended."""
+        while not ended.wait(LOOK_SECONDS):
+            self.look()
+
     def _write(self, text: str) -> None:
-        with suppress(OSError, ValueError):
+        with _ignored():
             self._stream.write(text)
             self._stream.flush()
-
-
-@contextmanager
-def waiting_line(stream: Any, doing: Callable[[], str]) -> Iterator[WaitingLine]:
-    """Look at the silence of a command within this block; the arguments are those of `WaitingLine`."""
-    line, ended = WaitingLine(stream, doing), threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(LOOK_SECONDS):
-            line.look()
-
-    threading.Thread(target=watch, name="waiting line", daemon=True).start()
-    try:
-        yield line
-    finally:
-        ended.set()
-        with line.away():
-            pass
 
 
 class _Guarded:
@@ -245,6 +235,7 @@ def _ignored() -> AbstractContextManager[None]:
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
+    sys.stderr.write("")  # a waiting line goes
     while content:
         content = content[os.write(descriptor, content) :]
 
