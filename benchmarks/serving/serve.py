@@ -8,7 +8,7 @@ Every contender draws one token per stream and step from the whole distribution,
 
     eager     torch.nn.LSTM, softmax, torch.multinomial
     float32   the model's step and draw, as texts are written where int8 is slow or loses too much
-    int8      the model's step and draw in int8, as texts are written on processors with VNNI
+    int8      the model's step and draw in int8, as texts are written on processors with AVX2
     engine    the whole serving engine in int8: queue, batches, text, tickets
 
 Times are CPU seconds. Contenders take turns in short rounds. A contender's figure is the lower quartile of its steps:

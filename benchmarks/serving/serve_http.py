@@ -15,7 +15,7 @@ process (`http_load.py`).
     first     32 streams: milliseconds from a request to its first text
     clients   one client, then 32, with the same requests; their texts must be the same
     float32   whole, stream and clients again, of a version whose texts are written in float32 (as on a processor
-              without VNNI), and whole from MLflow's server
+              without AVX2), and whole from MLflow's server
     memory    resident memory after each quarter of the short requests of a long run
 
 `--memory` measures only that, of a model of parts of words: completions with prompts of their own, scores, and texts
@@ -256,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     notes = (
         "The weights are drawn, not trained, and as sure of the next word as a trained model (perplexity 80).",
         f"Our server is one process with {CORES} threads, MLflow's {CORES} workers with one thread each; both have the "
-        "priority of `--above`. Both write in int8 where the processor has VNNI, one text at a time in MLflow's.",
+        "priority of `--above`. Both write in int8 where the processor has AVX2, one text at a time in MLflow's.",
         f"Texts of both servers have {TOKENS} tokens, those of the memory 5. A round has {2 * STREAMS} texts, of the "
         f"clients {FEW_STREAMS}; MLflow's server had {few}. `slowest_text_per_s`: tokens per second of the text that "
         "took longest.",

@@ -9,8 +9,8 @@ decides by it.
 float32 is the bound for a network in int8; with a second copy of its largest matrix, 2×650 with 8,971 words would take
 37 %.
 
-**Products** are compiled for the VNNI instructions, elsewhere of whole numbers in floats. Both give the same sums. That
-in floats is slower than a network in float32, so no text is written with it; but what int8 loses can be measured on
+**Products** are compiled for VNNI or AVX2, elsewhere of whole numbers in floats. All give the same sums. That in
+floats is slower than a network in float32, so no text is written with it; but what int8 loses can be measured on
 every processor.
 Shapes: N rows or tokens, E features in, G features out, V vocabulary entries.
 """
@@ -29,7 +29,8 @@ import torch
 from torch import Tensor
 
 from ..architectures import RecurrentNetwork
-from ..inference import kernels, vnni
+from ..inference import int8_products as products
+from ..inference import kernels
 from ..network import Network
 from ..output.adaptive import AdaptiveOutput
 from .reader import (
@@ -45,14 +46,14 @@ from .reader import (
 )
 
 LEVELS = 127
-SHARED = 2 * vnni.ROWS
+SHARED = 2 * products.ROWS
 """Rows from which two threads compute a product: a tile for each."""
 Rows = Callable[[np.ndarray], np.ndarray]
 """Returns some rows of W (N, E; float32) by their numbers (N)."""
 
 
 class Compiled:
-    """The product x Wᵀ + b with quantised rows of x, compiled for VNNI; its packed weights can be read back.
+    """The product x Wᵀ + b with quantised rows of x, compiled for this processor; its packed weights can be read back.
 
     Args:
         weight_GE: W as whole numbers (int8).
@@ -61,15 +62,15 @@ class Compiled:
     """
 
     def __init__(self, weight_GE: Tensor, scale_G: np.ndarray, bias_G: np.ndarray) -> None:
-        self._packed, self._scale_G, self._bias_G = vnni.pack(weight_GE.numpy()), *map(vnni.padded, (scale_G, bias_G))
-        self._features = weight_GE.shape[1]
+        self._packed, self._features = products.pack(weight_GE.numpy()), weight_GE.shape[1]
+        self._scale_G, self._bias_G = map(products.padded, (scale_G, bias_G))
 
     def __call__(self, x_NE: np.ndarray, out_NG: np.ndarray) -> None:
         """Write x Wᵀ + b (N, G), both float32; half of many rows in another thread, if torch may use one."""
         if len(x_NE) < SHARED or torch.get_num_threads() == 1:
             self._write(x_NE, out_NG)
             return
-        half = -(-len(x_NE) // (2 * vnni.ROWS)) * vnni.ROWS
+        half = -(-len(x_NE) // (2 * products.ROWS)) * products.ROWS
         try:
             beside = _beside(os.getpid()).submit(self._write, x_NE[half:], out_NG[half:])
         except RuntimeError:  # no thread can start, or the process is ending
@@ -82,12 +83,12 @@ class Compiled:
             beside.result()
 
     def _write(self, x_NE: np.ndarray, out_NG: np.ndarray) -> None:
-        vnni.linear(x_NE, self._packed, self._scale_G, self._bias_G, out_NG)
+        products.linear(x_NE, self._packed, self._scale_G, self._bias_G, out_NG)
 
     def rows(self, ids_N: np.ndarray) -> np.ndarray:
         """Return some rows of W (N, E)."""
         out_NE = np.empty((len(ids_N), self._features), np.float32)
-        vnni.rows(self._packed, self._scale_G, ids_N, out_NE)
+        products.rows(self._packed, self._scale_G, ids_N, out_NE)
         return out_NE
 
 
@@ -116,7 +117,7 @@ class InFloats:
 
 def product_of(weight_GE: Tensor, scale_G: np.ndarray, bias_G: np.ndarray) -> Compiled | InFloats:
     """Return the quickest product of this processor."""
-    kind = Compiled if vnni.available() else InFloats
+    kind = Compiled if products.AVAILABLE else InFloats
     return kind(weight_GE.contiguous(), scale_G, bias_G)
 
 
@@ -233,7 +234,7 @@ class Int8LSTMReader(LSTMReader):
 
 def is_quick() -> bool:
     """Return whether steps in int8 are quicker on this processor than in float32."""
-    return vnni.available()
+    return products.AVAILABLE
 
 
 def int8_reader(network: Network, normalise: bool = True) -> Reader | None:

