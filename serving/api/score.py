@@ -1,12 +1,15 @@
 """Answer `POST /score`: how probable whole reviews are, equal to the offline evaluation.
 
-Texts are scored in slices, so that decoding waits for one slice, or for one text's tokens, at most. Answer
+Texts are scored in slices, so that decoding waits for one slice, or for one text's tokens, at most. Short requests that
+wait are scored side by side, in the order in which they came, which changes no number beyond rounding. Answer
 `POST /classify`: a registered classifier's label of each review, and its probability.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,10 +49,12 @@ async def score(request: Request) -> Response:
 
 async def _scored(request: Request, services: Services, query: ScoreRequest) -> Response:
     async with services.leased(request, query.model) as version:
-        search = Search(lambda context: score_steps(
-            context.bundle, query.texts, query.stars, query.attribution, query.alternatives
-        ))  # fmt: skip
-        scored = await services.run(version, search, in_order=True)
+        version.scores.append(mine := WaitingScore(query))
+        try:
+            search = Search(lambda context: mine.steps(context.bundle, version.scores))
+            scored = await services.run(version, search, in_order=True)
+        finally:
+            version.scores.remove(mine)
         read = await how_read(version, query.texts, query.stars)
     if query.attribution and scored[0].attribution is None:
         read["warnings"].append(f"{version.id} is no mixture: it has no parts, so there is no attribution.")
@@ -80,6 +85,8 @@ async def _answered(request: Request, services: Services, query: ClassifyRequest
     return as_json({"model": version.id, "labels": list(bundle.labels), "answers": answers})
 
 
+TOGETHER = 4 * SLICE
+"""Characters of the requests that are scored together: about a slice."""
 STEPPED = 32
 """Positions of a slice whose alternatives were asked for: the model makes a distribution for each."""
 
@@ -104,6 +111,46 @@ class _Read(NamedTuple):
     nats: list[np.ndarray]
     parts: list[Attribution]
     likeliest: list[tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(eq=False)
+class WaitingScore:
+    """A request that waits for its scores; the first of some short ones is scored with the others.
+
+    Args:
+        query: The request.
+        begun: Whether it was taken to be scored; where that failed, it is scored alone.
+        scored: Its scores.
+    """
+
+    query: ScoreRequest
+    begun: bool = False
+    scored: list[ScoredText] | None = None
+
+    def steps(self, bundle: Bundle, waiting: Sequence[WaitingScore]) -> Steps[list[ScoredText]]:
+        """Score it slice by slice, unless it was scored with an earlier one; return its scores."""
+        if self.scored is None:
+            together, size = [self], self.size
+            for one in [] if self.begun else list(waiting):  # a copy: the thread of HTTP adds to it
+                if one is not self and not one.begun and one.query.stars == self.query.stars:
+                    size += one.size
+                    if size > TOGETHER:
+                        break
+                    together.append(one)
+            for one in together:
+                one.begun = True
+            texts = [text for one in together for text in one.query.texts]
+            query = self.query
+            found = iter((yield from score_steps(bundle, texts, query.stars, query.attribution, query.alternatives)))
+            for one in together:
+                one.scored = list(islice(found, len(one.query.texts)))
+        return self.scored or []
+
+    @property
+    def size(self) -> int:
+        """Characters of its texts; more than are scored together where it asks for more than scores."""
+        extra = self.query.attribution or self.query.alternatives
+        return TOGETHER + 1 if extra else sum(map(len, self.query.texts))
 
 
 def score_steps(

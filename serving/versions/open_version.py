@@ -160,6 +160,8 @@ class OpenVersion:
     opened: datetime = field(default_factory=lambda: datetime.now(UTC))
     leases: int = 0
     used: float = field(default_factory=monotonic)
+    scores: list[Any] = field(default_factory=list)
+    """Requests that wait for their scores (`serving/api/score.py`)."""
 
     @property
     def id(self) -> str:

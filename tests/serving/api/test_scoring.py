@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.base import ModelError
 from models.bundles.bundle import Bundle
 from models.mixture.lm import MixtureLM
 from models.mixture.parts import Part
@@ -16,7 +17,8 @@ from models.mixture.weights import Fixed
 from models.neural.lm import NeuralLM
 from models.specs import RecurrentSpec
 from serving.api import score as module
-from serving.api.score import ScoredText, score_steps
+from serving.api.request_schemas import ScoreRequest
+from serving.api.score import ScoredText, WaitingScore, score_steps
 from serving.engine.engine import Engine
 from serving.engine.jobs import Search
 from tests.serving.engine import small_models
@@ -73,6 +75,44 @@ def test_scores_equal_those_of_the_bundle_whatever_the_slices(
         nats = [[nats for _, nats in one.per_token] for one in (found, wanted)]
         assert np.allclose(*nats, rtol=0, atol=1e-6)
         assert math.isclose(found.open_bits_per_byte, wanted.open_bits_per_byte, abs_tol=1e-6)
+
+
+def finished(request: WaitingScore, bundle: Bundle, waiting: list[WaitingScore]) -> list[ScoredText]:
+    steps = request.steps(bundle, waiting)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_short_requests_that_wait_are_scored_side_by_side_but_after_a_failure_each_alone(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, rows = network(bundle_of(1)), []
+    score = bundle.model.score
+
+    def recorded(ids_BT, state):
+        rows.append(len(ids_BT))
+        if fails and len(rows) == 1:
+            raise ModelError("it has failed")
+        return score(ids_BT, state)
+
+    monkeypatch.setattr(bundle.model, "score", recorded)
+    options = [{}, {"stars": 4}, {}, {"attribution": True}, {}, {}]
+    texts = [*TEXTS[5:10], "x" * (module.TOGETHER + 1)]
+    waiting = [WaitingScore(ScoreRequest(texts=[text], **{"stars": 5} | more))
+               for text, more in zip(texts, options, strict=True)]  # fmt: skip
+    if fails:
+        with pytest.raises(ModelError):
+            finished(waiting[0], bundle, waiting)
+    else:
+        assert len(finished(waiting[0], bundle, waiting)) == 1
+    found = [finished(one, bundle, waiting)[0].score for one in waiting[1:]]
+    assert rows == ([2, 1, 1, 1, 1, 1] if fails else [2, 1, 1, 1, 1])
+    for one, text, scored_text in zip(waiting[1:], texts[1:], found, strict=True):
+        assert scored_text.nats == pytest.approx(bundle.score_text(text, one.query.stars).nats, abs=1e-6 * len(text))
 
 
 def test_the_shares_of_a_mixture_are_posterior_probabilities_that_sum_to_the_log_probability() -> None:
