@@ -25,7 +25,7 @@ from core.environment import available_cores, busy, present_gpus, visible_gpu_na
 from core.errors import ReviewLMError, without_password
 from core.processes.leftovers import lasting_folder
 from core.services import launch, service_list
-from core.services.pools import LIMITS, deployments_of, login_of, request, usable_pools
+from core.services.pools import login_of, request, usable_pools
 from reviewlm.terminal import size
 
 if TYPE_CHECKING:
@@ -251,10 +251,9 @@ def check_servers(config: RunConfig) -> Iterator[HealthLine]:
             yield _server_line(title, name, address, _login(config.home), again, again)
         else:
             yield HealthLine(title, "ok", "not running; commands work without it, `reviewlm services start` starts it")
-    if "prefect" in running:
-        if lost := [f"worker-{pool}" for pool in usable_pools() if f"worker-{pool}" not in running]:
-            yield HealthLine("workers", "warning", f"not running: {', '.join(lost)}", "`services start` starts them")
-        yield from _pools_and_limits(config.home, running["prefect"].address)
+    needed = [f"worker-{pool}" for pool in usable_pools()] if "prefect" in running else []
+    if lost := [worker for worker in needed if worker not in running]:
+        yield HealthLine("workers", "warning", f"not running: {', '.join(lost)}", "`services start` starts them")
 
 
 def check_named_server(config: RunConfig) -> Iterator[HealthLine]:
@@ -284,30 +283,6 @@ def _server_line(check: str, package: str, address: str, login: str, remedy: str
     state: State = "ok" if parts[0][:2] == parts[1][:2] else "warning" if parts[0][0] == parts[1][0] else "problem"
     found = f"{shown} answers, version {there} (installed: {installed})"
     return HealthLine(check, state, found, "" if state == "ok" else "use the same version on both sides")
-
-
-def _pools_and_limits(home: Path, address: str) -> Iterator[HealthLine]:
-    """Compare the pools, limits and deployments of a Prefect server with those that the project needs."""
-    import httpx
-
-    pools = usable_pools()
-    needed = {
-        "work_pools": set(pools), "v2/concurrency_limits": set(LIMITS), "deployments": set(deployments_of(pools))
-    }  # fmt: skip
-    try:
-        missing = [
-            f"{path.rpartition('/')[2][:-1].replace('_', ' ')} {name}" for path, names in needed.items()
-            for name in sorted(names - {str(entry["name"]) for entry in request(
-                f"{address}/api/{path}/filter", _login(home), {"limit": 200}, PATIENCE).json()})
-        ]  # fmt: skip
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-        yield HealthLine("pools and limits", "warning", f"Prefect does not list them: {error}", AGAIN)
-        return
-    if missing:
-        remedy = f"{AGAIN} creates them; without a limit, runs do not wait for each other"
-        yield HealthLine("pools and limits", "problem", f"missing: {', '.join(missing)}", remedy)
-    else:
-        yield HealthLine("pools and limits", "ok", "all pools, limits and deployments are there")
 
 
 def _login(home: Path) -> str:

@@ -6,20 +6,18 @@ They are built, not committed.
 
 from __future__ import annotations
 
-import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin
 
 from core.config.run_config import RunConfig
-from models.options import allowed_values, range_in_words
 from models.specs import KINDS, VocabularySpec
 from reviewlm.described_settings import sections_of, settings_of, text_of
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 ROOT = "reviewlm"
-EXAMPLE = re.compile(r"^ +(reviewlm .*)$", re.MULTILINE)
+EXAMPLES = re.compile(r"^Examples?:\n((?: .*\n)+)", re.MULTILINE)
 
 
 def settings_page() -> str:
@@ -60,40 +58,15 @@ def _row(*cells: str) -> str:
 
 
 def cli_page() -> str:
-    """Return the page of all commands in Markdown: usage, help, options with their defaults."""
+    """Return the page of all commands in Markdown, as typer writes it; the examples of a command are code."""
+    import typer
+    from typer.cli import get_docs_for_click
+
     from reviewlm import cli
 
-    return "\n".join(["# Commands", "", *_commands(ROOT, cli.command())]).rstrip("\n") + "\n"
-
-
-def _commands(path: str, command: Any) -> Iterator[str]:
-    inside = getattr(command, "commands", {})
-    if path != ROOT:
-        text, _, examples = inspect.cleandoc(command.help or "").partition("\b")
-        yield from (f"## {path}", "", text.strip(), "")
-        if examples:
-            yield from ("```sh parsed", *EXAMPLE.findall(examples), "```", "")
-    if not inside:
-        shown = [option for option in command.params if not getattr(option, "hidden", False)]
-        options = [option for option in shown if option.name != "help"]
-        if options:
-            yield from ("| option | default | values | meaning |", "|---|---|---|---|")
-            yield from map(_option, options)
-            yield ""
-    for name, each in inside.items():
-        yield from _commands(f"{path} {name}", each)
-
-
-def _option(option: Any) -> str:
-    given = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
-    if option.param_type_name == "argument":
-        given = f"`{option.name.upper()}`"
-    kind = option.type_descriptor.annotation
-    repeated = get_origin(kind) is list
-    values = allowed_values(get_args(kind)[0] if repeated else kind)[0].removesuffix(", or 'none' to do without")
-    limits = range_in_words(ge=option.min, le=option.max)
-    default = "required" if option.required else "" if option.default in (None, "", False) else f"`{option.default}`"
-    return _row(given, default, "; ".join(filter(None, (values, limits))), getattr(option, "help", "") or "")
+    root = cli.command()
+    page = get_docs_for_click(obj=root, ctx=typer.Context(root), name=ROOT, title="Commands")
+    return EXAMPLES.sub(lambda examples: f"```sh\n{textwrap.dedent(examples[1])}```\n", page)
 
 
 PAGES = {"settings.md": settings_page, "cli.md": cli_page}

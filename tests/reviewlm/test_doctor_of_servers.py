@@ -11,7 +11,6 @@ import pytest
 
 from core.errors import Damaged
 from core.services import service_list
-from core.services.pools import deployments_of
 from tests.command_line import call
 from tests.reviewlm.examined_homes import lines, made_prefect, only
 from tests.tracking.runs.test_malformed_database import damaged_in_one_table
@@ -47,17 +46,12 @@ def test_a_remote_tracking_server_that_does_not_answer_is_a_problem(own_home: Pa
     assert f"http://127.0.0.1:{port} does not answer" in line.found
 
 
-PAGES = {
-    "/api/admin/version": "3.0.0", "/api/work_pools/filter": [{"name": "cpu-pool"}],
-    "/api/v2/concurrency_limits/filter": [{"name": "gpu"}, {"name": "retrain"}],
-    "/api/deployments/filter": [{"name": name} for name in deployments_of(["cpu-pool"]) if name != "weekly"],
-}
+PAGES = {"/api/admin/version": "3.0.0"}
 
 
-def test_a_server_of_another_version_and_what_it_lacks_are_named(
+def test_a_server_of_another_version_and_missing_workers_are_named(
     own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An older server, without one limit and one deployment."""
     monkeypatch.setattr("reviewlm.doctor.usable_pools", lambda: ("cpu-pool",))
     with made_prefect("reviewlm:" + "x" * 32, PAGES) as server:
         running = [service_list.Service("prefect", "", server.address)]
@@ -68,6 +62,5 @@ def test_a_server_of_another_version_and_what_it_lacks_are_named(
         (own_home / "ui-password").write_text("x" * 32 + "\n")
         found = {line.check: line for line in lines("servers")}
     assert (found["Prefect server"].state, "version 3.0.0" in found["Prefect server"].found) == ("warning", True)
-    assert found["pools and limits"].found == "missing: concurrency limit promotion, deployment weekly"
     assert found["workers"].found == "not running: worker-cpu-pool"
     assert found["MLflow server"].state == "ok"
