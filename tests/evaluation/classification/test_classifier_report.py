@@ -9,7 +9,7 @@ from evaluation.classification.report import classifier_page
 from tests.evaluation.classification.made_answers import HOSTILE, made_classification
 from tests.evaluation.reports.report_pages import Reader
 
-SECTIONS = ["decision", "labels", "slices", "calibration", "errors", "figures", "data"]
+SECTIONS = ["decision", "labels", "slices", "errors", "figures", "data"]
 
 
 @pytest.fixture(scope="module")

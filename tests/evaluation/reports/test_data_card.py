@@ -97,7 +97,7 @@ def test_what_a_review_a_file_or_a_category_says_is_shown_and_never_run(card):
 def test_the_accounts_are_complete(card):
     text = (card / MARKDOWN).read_text()
     rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE))
-    assert rows["reviews"] == "120"
+    assert "120 clean reviews" in text
     assert (rows["records"], rows["rows"], rows["quarantined"], rows["duplicates"]) == ("140", "120", "12", "8")
     assert rows["quarantined: malformed"] == "12"
     assert rows["left out of train: same text in test"] == "1"
