@@ -57,6 +57,11 @@ def test_rules_that_failed_come_first_and_warnings_stand_above_them():
     assert "Passed over: lstm adapts." in text
 
 
+def test_each_reason_is_named_where_a_narrow_screen_has_no_header(read):
+    heads = [attrs["data-head"] for attrs in read.all("td") if "data-head" in attrs]
+    assert {"outcome", "value", "limit", "why"} <= set(heads)
+
+
 def test_what_was_not_measured_is_left_out():
     bare = tuple(ModelResults(name) for name in ("kn5", "lstm"))
     known = made_table().filter(pl.col("model").is_in(["kn5", "lstm"])).select(pl.exclude("^(gap|.*_(lo|hi)|mega.*)$"))
@@ -164,11 +169,12 @@ def test_records_are_listed_newest_first_and_damaged_ones_by_name_only(results, 
 
 def test_the_report_shows_what_changed_since_the_champion_s_run(results):
     then = record_of(replace(results, config='{"models": [{"name": "lstm", "hidden": 64}]}'))
-    now = replace(results, config='{"models": [{"name": "lstm", "hidden": 128}]}', data={"reviews": 7_000},
+    now = replace(results, config='{"models": [{"name": "lstm", "hidden": 128}], "fields": {}}', data={"reviews": 7_000},
                   before={**then, "folder": "run-1"})  # fmt: skip
     page = run_page(now, []).to_html()
     assert '<a href="../run-1/report.html">' in page
     for cell in ("models.lstm.hidden", "64", "128", "6956", "7000"):
         assert f">{cell}</td>" in page
     assert "Figures: the same." in page
+    assert ">fields</td>" not in page, "an empty setting is none"
 

@@ -73,6 +73,24 @@ def test_a_stream_that_breaks_off_is_said(page: Chromium, script: str) -> None:
     assert page.text("generated") == "The pizza"
 
 
+def test_a_text_that_reached_its_longest_length_says_so(page: Chromium) -> None:
+    end = "getComputedStyle(document.getElementById('generated'), '::after').content"
+    page.click("#tab-generate")
+    for longest, says in (("1", True), ("300", False)):
+        page.fill("#generate-form [name=prompt]", "The")
+        page.fill("#generate-form [name=max_tokens]", longest)
+        page.click("#generate-form button")
+        page.until("document.getElementById('generate-stop').disabled && "
+                   "document.getElementById('generate-state').textContent.includes('seed')")  # fmt: skip
+        assert (page.run(end) != "none") is says
+
+
+def test_the_tab_that_compares_has_only_its_own_choices_of_models(page: Chromium) -> None:
+    for tab, shown in (("compare", False), ("write", True)):
+        page.click(f"#tab-{tab}")
+        assert page.run("document.getElementById('model').checkVisibility()") is shown
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_text_stands_out_from_its_background(browser: Chromium, scheme: str) -> None:
     browser.prefer(scheme)
