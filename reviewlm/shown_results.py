@@ -14,7 +14,7 @@ from reviewlm.terminal import cell, for_stream
 
 STATIC_TITLE = "Models on the test reviews, the best one first"
 ADAPTING_TITLE = "Models that learn from a review while they read it (not comparable with those above)"
-BITS, FIRST = "open_bits_per_byte", "hit@1"
+BITS = "open_bits_per_byte"
 LEGEND = {
     "perplexity": "so many equally probable next tokens are left; lower is better",
     "bits/byte": "cost of the text whatever the vocabulary; the gate decides by it",
@@ -57,8 +57,9 @@ def _show_compared(models: Sequence[Mapping[str, Any]], baseline: str, title: st
     base = models[0].get("baseline", baseline)
     compared = any(model["name"] != base for model in models)  # the baseline alone has nothing to be compared with
     rows = [_row_of_model(model, base if compared else "") for model in models]
-    if len({row["unit"] for row in rows}) == 1:
-        rows = [{name: value for name, value in row.items() if name != "unit"} for row in rows]
+    idle = {"unit"} if len({row["unit"] for row in rows}) == 1 else set()
+    idle |= {"first guess"} if all(row["first guess"] is None for row in rows) else set()
+    rows = [{name: value for name, value in row.items() if name not in idle} for row in rows]
     terminal.show_rows(rows, title)
     if not _adapts(models[0]):
         luck = ", ≈ if it may be chance" if any("≈" in str(value) for row in rows for value in row.values()) else ""
@@ -78,13 +79,12 @@ def _bits(model: Mapping[str, Any]) -> float:
 
 def _row_of_model(model: Mapping[str, Any], baseline: str) -> dict[str, Any]:
     test = model["test"]
-    row = {
+    first = test.get("hit@1")
+    return {
         "model": model["name"], "unit": model["unit"], "perplexity": test["perplexity"],
-        "bits/byte": with_interval(test, BITS),
-    }
-    if baseline:
-        row[f"better than {baseline}"] = _gain(test)
-    return row if test.get(FIRST) is None else {**row, "first guess": f"{test[FIRST]:.1%}"}
+        "bits/byte": with_interval(test, BITS), **({f"better than {baseline}": _gain(test)} if baseline else {}),
+        "first guess": None if first is None else f"{first:.1%}",
+    }  # fmt: skip
 
 
 def with_interval(figures: Mapping[str, Any], name: str) -> str:

@@ -92,6 +92,6 @@ class Labeller:
      ({"chances": (0.5, 0.75)}, "sum to 1.25")],
 )  # fmt: skip
 def test_labels_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:
-    assert labels(Labeller().ask) == f"answers: {', '.join('5' * len(REVIEWS))}"
+    assert labels(Labeller().ask).endswith(', '.join('5' * len(REVIEWS)))
     with pytest.raises(RuntimeError, match=message):
         labels(Labeller(**wrong).ask)
