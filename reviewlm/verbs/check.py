@@ -44,7 +44,7 @@ def check(input: Input = None, preset: Preset = "small", set: Set = None, json: 
     """
     config = loaded(preset, set).with_input(input or [])
     if not config.source.input:
-        raise ConfigError("No input was given", where="--input", remedy="name files: --input reviews.json")
+        raise ConfigError("No input was given", where="--input", remedy="`reviewlm check --input FILES`")
     require_input(config)
     require_model_files(config)
     home = Path(tempfile.mkdtemp(prefix=PREFIX, dir=lasting_folder()))

@@ -400,7 +400,8 @@ class Registry:
         if entry.tags.get(tag.OUTCOME) == REFUSED and not force:
             raise ReviewLMError(
                 f"The gate has refused version {version}", where=f"models:/{self.name}/{version}",
-                cause=entry.tags.get(tag.REASON, ""), remedy="promote another version, or this one with --force",
+                cause=entry.tags.get(tag.REASON, ""),
+                remedy=f"`reviewlm promote --model {self.name} --version {version} --force --why TEXT` does it anyway",
             )
 
     def rollback(self, to: int | None = None, *, against: int | None = None, why: str = "", who: str = "") -> Event:
