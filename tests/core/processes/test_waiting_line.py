@@ -71,7 +71,12 @@ def test_a_file_gets_a_few_whole_lines(clock: list[float]) -> None:
 
 def test_a_command_says_that_it_works(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(room, "FILE_SECONDS", -1.0)
-    looked = room.threading.Event()
-    monkeypatch.setattr(WaitingLine, "look", lambda line, look=WaitingLine.look: (look(line), looked.set()))
+    looked, look = room.threading.Event(), WaitingLine.look
+
+    def noted(line: WaitingLine) -> None:
+        look(line)
+        looked.set()
+
+    monkeypatch.setattr(WaitingLine, "look", noted)
     assert run_verb(lambda: looked.wait(60) and None, []) == 0
     assert "still working" in capsys.readouterr().err
