@@ -82,8 +82,7 @@ def connect(address: str) -> Any:
             except Exception as error:  # Ray raises a bare one where a node is too slow
                 raise ConfigError(
                     "No Ray cluster answers", where="execution.cluster", value=address, cause=str(error).strip(),
-                    remedy="is the machine busy, try again" if address == LOCAL else
-                    "start one with `ray start --head` (docs/how_to/cluster.md); `local` needs none",
+                    remedy="start one with `ray start --head` (docs/how_to/cluster.md); on a busy machine try again",
                 ) from error
             head = address if "://" in address else ray.get_runtime_context().gcs_address
             place, connected = _host_and_port(head), ray.is_initialized
@@ -178,9 +177,7 @@ class RayEngine:
         for shard, result in enumerate(self.ordered(work, range(shards))):
             place(shard, result)
 
-    def ordered(
-        self, function: Callable[[Any], Any], items: Iterable[Any], /, gpus: float = 0
-    ) -> Iterator[Any]:  # fmt: skip
+    def ordered(self, function: Callable[[Any], Any], items: Iterable[Any], /, gpus: float = 0) -> Iterator[Any]:
         """Yield `function(item)` for every item, in the order of the items; see `models.threads.FanOut`.
 
         The arrays of *function* travel to each node once, and its workers read them where they lie.

@@ -68,15 +68,8 @@ class Batch(NamedTuple):
         return cls(rows_B, keep_B, max(1, positions // len(rows_B)), np.concatenate(documents), offsets)
 
 
-class BatchScores(NamedTuple):
-    """Scored tokens and nats of the reviews of a batch, and of the kept ones their tokens one by one."""
-
-    rows_B: np.ndarray
-    tokens_B: np.ndarray
-    nats_B: np.ndarray
-    kept: list[np.ndarray]
-
-
+BatchScores = tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]
+"""Positions, scored tokens and nats of the reviews of a batch, and of the kept ones their tokens one by one."""
 ScoreBatches = Callable[[Iterable[Batch]], Iterable[BatchScores]]
 
 
@@ -118,10 +111,10 @@ def score_stream(
         Batch.of(stream, rows_B, keep_D[rows_B], tokens_per_batch)
         for rows_B in side_by_side(np.diff(stream.offsets), tokens_per_batch)
     )
-    for batch in (elsewhere or partial(map, partial(score_batch, bundle)))(batches):
-        tokens_D[batch.rows_B], nats_D[batch.rows_B] = batch.tokens_B, batch.nats_B
-        kept += batch.kept
-        done += len(batch.rows_B)
+    for rows_B, tokens_B, nats_B, tokens in (elsewhere or partial(map, partial(score_batch, bundle)))(batches):
+        tokens_D[rows_B], nats_D[rows_B] = tokens_B, nats_B
+        kept += tokens
+        done += len(rows_B)
         report(done, len(stream))
     _require_each_token_once(tokens_D, stream)
     rows = stream.documents.with_columns(pl.Series("nats", nats_D))
@@ -193,7 +186,7 @@ def score_batch(bundle: Bundle, batch: Batch) -> BatchScores:
         nats_B += nats_BT.sum(axis=1)
         if batch.keep_B.any():
             kept.append(_kept(batch, window, nats_BT))
-    return BatchScores(batch.rows_B, tokens_B, nats_B, kept)
+    return batch.rows_B, tokens_B, nats_B, kept
 
 
 def _kept(batch: Batch, window: ScoringWindow, nats_BT: np.ndarray) -> np.ndarray:

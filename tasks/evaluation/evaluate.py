@@ -30,15 +30,14 @@ from models.threads import return_freed
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, check_table, tokenize
 from tasks.evaluation.fork_server import ModelWork
-from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE, SUGGESTIONS_FILE, audited, drawn, observed
+from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE, SUGGESTIONS_FILE, audited, drawn, observed, scored
 from tasks.evaluation.processes import with_model
-from tasks.evaluation.score_job import scored
-from tasks.evaluation.score_slices import ScoreSlices, is_worth_handing_over
+from tasks.evaluation.score_slices import scored_on_nodes
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import BUNDLE_FOLDER, Fitted, MeasuredModel
 from tasks.limits import OpenBundle
 from tasks.progress import progress
-from tasks.stage import MADE_ELSEWHERE, as_task_state, result_as_task_state, run_stage, stage
+from tasks.stage import as_task_state, result_as_task_state, run_stage, stage
 from tasks.track import model_note, tracker_of
 from tracking.runs.runs import Tracker
 from tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
@@ -140,18 +139,16 @@ def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
 def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label: str) -> Built:
     """Return the scores of a bundle on a token stream; champion and challenger go through this same stage.
 
-    Nodes of `execution.cluster` score what would take this machine long, see `is_worth_handing_over`.
+    Nodes of `execution.cluster` score what would take this machine long, see `scored_on_nodes`.
     """
     chosen: dict[str, Any] = {"observed_reviews": config.evaluation.observed_reviews, "seed": config.evaluation.seed}
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
-    nodes = ScoreSlices(config, bundle_folder) if is_worth_handing_over(config, bundle_folder, tokens) else None
 
     def make(work: Path) -> dict[str, Any]:
         scoring = ModelWork(scored, label, bundle_folder, {"tokens": tokens.folder, **chosen}, work=work)
         with progress(label, len(TokenStream.open(tokens.folder)), "reviews") as report:
-            if nodes:
-                facts = scored(opened(), report, work, tokens.folder, **chosen, elsewhere=nodes)
-                return {**facts, MADE_ELSEWHERE: nodes.made_by}
+            if elsewhere := scored_on_nodes(config, bundle_folder, tokens):
+                return scored(opened(), report, work, tokens.folder, **chosen, elsewhere=elsewhere)
             return with_model(scoring, opened, report)
 
     with OpenBundle(config, bundle_folder) as opened:

@@ -30,7 +30,7 @@ from training.context import FitProgress
 
 LIBRARIES = (
     "models.neural.architectures", "models.mixture.lm", "models.ngram.lm", "tasks.evaluation.observed",
-    "tasks.evaluation.score_job", "models.sampling", "scipy.stats", "pyarrow.compute",
+    "models.sampling", "scipy.stats", "pyarrow.compute",
 )  # fmt: skip
 """Modules that import what most works need, and libraries that these import only when they use them. None of them may
 compute with torch or polars while it is imported: the threads for that do not exist in a forked process, where polars

@@ -188,11 +188,9 @@ def fit_ngrams(
     train.require(vocabulary)
     validation.require(vocabulary)
     began = time.perf_counter()
-    places = ArrayAllocator.for_text(len(train.ids), spec.order, context.work)
-    if spec.entropy:  # it works in memory alone
-        places = IN_MEMORY
+    allocator = IN_MEMORY if spec.entropy else ArrayAllocator.for_text(len(train.ids), spec.order, context.work)
     counts = count_ngrams(
-        train, spec.order, vocabulary.size, CONTEXT_IDS, places, engine=context.engine,
+        train, spec.order, vocabulary.size, CONTEXT_IDS, allocator, engine=context.engine,
         min_documents=spec.min_documents,
     )  # fmt: skip
     tables, _, made = fit_tables(counts, spec, validation, engine=context.engine)

@@ -21,9 +21,8 @@ from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS
 from models.base import ModelError
 from tasks.evaluation import processes
 from tasks.evaluation.fork_server import ModelWork, only_opened
-from tasks.evaluation.observed import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
+from tasks.evaluation.observed import SAMPLES_FILE, SUGGESTIONS_FILE, drawn, scored
 from tasks.evaluation.processes import LEAST_TOKENS, ModelProcesses, model_processes, with_model
-from tasks.evaluation.score_job import scored
 from tasks.limits import OpenBundle
 from tests.marked_cases import slow_but
 from tests.tasks.evaluation.made_works import (

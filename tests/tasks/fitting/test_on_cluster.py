@@ -31,7 +31,7 @@ from models.streams import TokenStream
 from tasks.cluster import is_installed
 from tasks.code_version import SourceCode, running_code
 from tasks.evaluation import score_slices
-from tasks.evaluation.score_slices import ScoreSlices
+from tasks.evaluation.score_slices import scored_on_nodes
 from tasks.fitting import on_cluster
 from tasks.fitting.fit_process import run_job
 from tasks.fitting.job import LanguageModelJob
@@ -293,11 +293,10 @@ def test_slices_of_reviews_are_scored_on_nodes_to_the_bit_though_one_is_lost(
         )
         return {file.name: file.read_bytes() for file in folder.iterdir()}
 
-    nodes = ScoreSlices(home(tmp_path, "here", cluster=cluster.address), undisturbed.bundle)
+    config, tokens = home(tmp_path, "here", cluster=cluster.address), SimpleNamespace(facts={"tokens": stream.tokens})
+    nodes = scored_on_nodes(config, undisturbed.bundle, tokens)
     assert written(tmp_path / "there", nodes) == written(tmp_path / "alone")
     assert lost
-    assert nodes.made_by["resources"] == {"device": "cpu", "ranks": 1, "threads": 1}
-    assert not list(Path(gettempdir()).glob(f"{FOLDER}*/spec.json"))
 
 
 @pytest.mark.slow
