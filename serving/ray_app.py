@@ -118,9 +118,7 @@ def answer(config: RunConfig, port: int, ready: Callable[[], None]) -> None:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         try:
-            serve.start(
-                http_options={"host": config.serving.host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE}
-            )
+            serve.start(http_options={"host": config.serving.host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE})
             serve.run(_replicas(config))
         except (RuntimeError, ray.exceptions.RayError) as error:
             raise ReviewLMError(

@@ -38,8 +38,8 @@ def scored_on_nodes(config: RunConfig, bundle: Path, tokens: Artifact) -> ScoreB
     cluster fails.
     """
     chosen, weights = config.execution, sum(file.stat().st_size for file in bundle.rglob(WEIGHTS))
-    quick = weights * int(tokens.facts["tokens"]) < LEAST_WORK
-    if quick or not chosen.cluster or chosen_device(chosen.device) != "cpu":
+    is_little = weights * int(tokens.facts["tokens"]) < LEAST_WORK
+    if is_little or not chosen.cluster or chosen_device(chosen.device) != "cpu":
         return None
 
     def score(batches: Iterable[Batch]) -> Iterator[BatchScores]:

@@ -64,8 +64,8 @@ class ArrayAllocator:
     @classmethod
     def for_text(cls, tokens: int, order: int, folder: Path) -> ArrayAllocator:
         """Return an allocator in memory; of files in *folder* if a text's windows would fill half of what is free."""
-        free = psutil.virtual_memory().available // 2
-        return cls.within(resident() + free if tokens * bytes_in_batch(order) > free else None, folder)
+        free, needed = psutil.virtual_memory().available // 2, tokens * (BYTES_PER_CODE * order + BYTES_IN_BATCH)
+        return cls.within(resident() + free if needed > free else None, folder)
 
     def empty(self, length: int, dtype: Any) -> np.ndarray:
         """Return a new array of one dimension with undefined values.
@@ -201,7 +201,7 @@ def memory_plan(
     return_freed()
     if limit is None:
         return MemoryPlan(MOST_WINDOWS, threads, allocator)
-    in_batch = bytes_in_batch(order)
+    in_batch = BYTES_PER_CODE * order + BYTES_IN_BATCH
     standing = resident() + BYTES_PER_WORD * words
     least = standing + in_batch * most_frequent + FEWEST_WINDOWS * BYTES_PER_WINDOW
     if least > limit:
@@ -216,11 +216,6 @@ def memory_plan(
     threads = min(threads, max(1, free // (per_window * windows)))
     room = limit - standing - BYTES_PER_WINDOW * windows * threads
     return MemoryPlan(windows, threads, allocator, max(room // in_batch, 1))
-
-
-def bytes_in_batch(order: int) -> int:
-    """Return the bytes per window of a batch."""
-    return BYTES_PER_CODE * order + BYTES_IN_BATCH
 
 
 def ranges_in_memory(rows: int, bytes_per_row: int, limit: int | None) -> list[slice]:
