@@ -119,7 +119,7 @@ def embed(
             built = fit_vectors(config, prepared)
         facts, tracker = built.artifact.facts, tracker_of(config)
         tracker.log_params(run_id, {"embedding": config.embedding.model_dump(mode="json")})
-        tracker.log_metrics(run_id, {name: float(facts[name]) for name in ("ranked", "mean_cosine", "words")})
+        tracker.log_metrics(run_id, {name: float(facts[name]) for name in ("mean_cosine", "words")})
         return {
             "vectors": str(built.artifact.folder), "digest": built.artifact.digest, **facts, "reused": built.reused,
             "mlflow_run_id": run_id, "mlflow_page": tracker.link(run_id),

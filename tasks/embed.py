@@ -42,18 +42,17 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
         from training.vectors.files import save_vectors
         from training.vectors.vector_fit import fit_vectors, mean_cosine
 
-        train, validation = (TokenStream.open(tokens[split].folder) for split in ("train", "validation"))
+        train = TokenStream.open(tokens["train"].folder)
         vocabulary = Vocabulary.load(prepared.vocabularies[chosen.vocabulary].folder / VOCABULARY_FILE)
         with progress(STAGE, chosen.epochs, "epochs") as report:
-            fitted = fit_vectors(vocabulary, train, validation, **options, threads=chosen.threads, report=report)
-        save_vectors(work, fitted.vectors)
+            vectors = fit_vectors(vocabulary, train, **options, threads=chosen.threads, report=report)
+        save_vectors(work, vectors)
         return {
-            "kind": chosen.kind, "words": len(fitted.vectors), "dimensions": chosen.dimensions,
-            "threads": chosen.threads, "mean_cosine": round(mean_cosine(fitted.vectors), 6),
-            "ranked": round(fitted.ranked, 6), "windows": fitted.windows,
+            "kind": chosen.kind, "words": len(vectors), "dimensions": chosen.dimensions,
+            "threads": chosen.threads, "mean_cosine": round(mean_cosine(vectors), 6),
         }  # fmt: skip
 
-    inputs = {split: tokens[split].digest for split in ("train", "validation")}
+    inputs = {"train": tokens["train"].digest}
     built = run_stage(config, STAGE, options, inputs, make, f"{chosen.kind} of {chosen.vocabulary}")
     from training.vectors.vector_fit import ALIKE
 

