@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from evaluation.drift.decay import HELD_OUT, NEW, Decay
 from evaluation.drift.report import DriftReport, flagged_sentence
-from evaluation.reports.canvas import GREY, PALE, canvas, literal, styles_of
+from evaluation.reports.canvas import GREY, PALE, WIDTH, canvas, literal, styles_of
 from evaluation.reports.document import PALETTE, Page, PageSection, PageTable, PageText
 from evaluation.reports.report_pictures import Drawing
 
@@ -67,7 +67,7 @@ def drift_page(report: DriftReport, facts: Mapping[str, Any], odd: pl.DataFrame,
 def histograms(report: DriftReport) -> Figure:
     """Draw the shares of both samples side by side, with one panel per figure that has classes."""
     names = [name for name in TITLES if name in report.histograms]
-    figure, panels = canvas(9.0, 2.9 * len(names), rows=len(names))
+    figure, panels = canvas(WIDTH, 2.4 * len(names), rows=len(names))
     for axes, name in zip(np.atleast_1d(panels), names, strict=True):
         _side_by_side(axes, report, name)
     return figure
@@ -79,9 +79,9 @@ def _side_by_side(axes: Axes, report: DriftReport, name: str) -> None:
     places = range(len(labels))
     axes.bar([place - 0.2 for place in places], reference, 0.4, color=KNOWN_COLOR, label="known to the champion")
     axes.bar([place + 0.2 for place in places], new, 0.4, color=NEW_COLOR, label="new reviews")
-    slanted = name == "categories"
+    slanted = name != "stars"
     names = [f"{label}+" for label in labels] if name == "length" else [literal(str(label)) for label in labels]
-    axes.set_xticks(places, names, rotation=35 if slanted else 0, ha="right" if slanted else "center", fontsize=8)
+    axes.set_xticks(places, names, rotation=50 if slanted else 0, ha="right" if slanted else "center", fontsize=8)
     axes.set_ylabel("share")
     axes.set_title(TITLES[name], fontsize=10)
     axes.legend(fontsize=8)
