@@ -16,7 +16,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -248,11 +247,6 @@ def digest_of_sources(hashes: Iterable[str]) -> str:
 
 
 NOT_KNOWN = Family()
-
-
-def moment(seconds: float) -> str:
-    """Return a time as UTC, to the second."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 SPEC, BUNDLE = "spec.json", "bundle/"

@@ -1,8 +1,7 @@
 """Write a command's output for the user, and the one JSON object for a program.
 
-A table that is too wide changes in this order: spaces in its headings and cells become line breaks; the columns that
-its caller can spare are left out, the least important first, and a line names them; each row becomes a list of
-"name: value" lines. A single word that is wider than the terminal stays whole.
+In a table that is too wide, spaces of headings and cells become line breaks; if that is not enough, each row becomes a
+list of "name: value" lines. A single word that is wider than the terminal stays whole.
 """
 
 from __future__ import annotations
@@ -80,20 +79,12 @@ def _wrapped_line(line: str, columns: int, indent: int) -> str:
     )
 
 
-def fitted(rows: Sequence[Mapping[str, str]], spare: Sequence[str], columns: int) -> dict[str, int] | None:
-    """Return the width of each column that is shown of rows in this many columns; None: show the rows as lists.
-
-    Args:
-        rows: Cells as they are shown, by column.
-        spare: Columns that may be left out, the first ones first.
-    """
+def fitted(rows: Sequence[Mapping[str, str]], columns: int) -> dict[str, int] | None:
+    """Return the width of each column of rows, whose cells are as they are shown; None: show the rows as lists."""
     cells = {name: [name, *(row[name] for row in rows)] for name in rows[0]}
     natural = {name: max(_length(line) for cell in given for line in cell.split("\n")) for name, given in cells.items()}
     least = {name: max(_longest_word(cell) for cell in given) for name, given in cells.items()}
-    waiting = [name for name in spare if name in cells]
-    while (room := columns - AROUND - sum(least[name] + BETWEEN for name in least)) < 0 and waiting:
-        del least[waiting.pop(0)]
-    if room < 0:
+    if (room := columns - AROUND - sum(least[name] + BETWEEN for name in least)) < 0:
         return None
     missing = {name: natural[name] - least[name] for name in least}
     for name in sorted(missing, key=lambda name: missing[name]):  # the most columns without a line break
@@ -235,15 +226,12 @@ def show_error(error: ReviewLMError) -> None:
         sys.stderr.write(for_stream(typed(f"error: {error}"), sys.stderr, indent=2) + "\n")
 
 
-def show_rows(
-    rows: Sequence[Mapping[str, Any]], title: str = "", spare: Sequence[str] = (), empty: str = ""
-) -> None:  # fmt: skip
+def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "", empty: str = "") -> None:
     """Write rows as an aligned table, or as lists if they are too wide (`reviewlm/terminal.py`).
 
     Args:
         rows: The rows, all with the columns of the first one.
         title: Heading.
-        spare: Columns that may be left out where the table is too wide, the first ones first.
         empty: Sentence to write if there are no rows; by default the title, with "none" after it.
     """
     if not rows:
@@ -251,7 +239,7 @@ def show_rows(
             say(message)
         return
     shown = [{name: cell(value) for name, value in row.items()} for row in rows]
-    columns = fitted(shown, spare, width())
+    columns = fitted(shown, width())
     if title:
         say(wrapped(title, width()))
     if columns is None:
@@ -260,8 +248,6 @@ def show_rows(
             say()
         return
     _draw(rows[0], shown, columns)
-    if left_out := [name for name in spare if name in shown[0] and name not in columns]:
-        say(f"Left out of lines with {width()} columns: {', '.join(left_out)}.")
 
 
 def _draw(first: Mapping[str, Any], shown: Sequence[Mapping[str, str]], columns: Mapping[str, int]) -> None:

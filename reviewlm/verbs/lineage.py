@@ -36,7 +36,7 @@ def lineage(
     """
     config = configured(preset, set)
     from core import lineage as chain
-    from core.lineage import LINEAGE_TAG, moment
+    from core.lineage import LINEAGE_TAG
     from tracking.logged_models.bundles import required_record
     from tracking.registry.opening import find
 
@@ -52,10 +52,10 @@ def lineage(
     states = {finding.key: finding.state for finding in findings}
     rows = [
         {"stage": step.stage, "of": record.label(step), "digest": step.digest, "size": terminal.size(step.bytes),
-         "when (UTC)": moment(step.created), "seconds": f"{step.seconds:.1f}", "state": states.get(step.key, "")}
+         "state": states.get(step.key, "")}
         for step in record.steps
     ]  # fmt: skip
-    terminal.show_rows(rows, "Stages, each after those that it was made from", ("seconds", "when (UTC)"))
+    terminal.show_rows(rows, "Stages, each after those that it was made from")
     sources = [
         {"source": source.kind, "name": source.name, "sha256": source.sha256[:SHORT],
          "size": terminal.size(source.bytes), "state": states.get(source.sha256, "")}

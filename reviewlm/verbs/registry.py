@@ -72,12 +72,16 @@ def history(
     """
     config = configured(preset, set)
     registry = _registry(config, model)
-    from tracking.registry.decisions import BY_HAND, complaints
+    from tracking.registry.decisions import BY_HAND, CARRIED_OUT, complaints
 
     events, versions, damage = registry.decisions(), registry.version_rows(), complaints(registry.events())
     if events or versions:
-        rows = [{name: value for name, value in row.items() if name != "run_id"} for row in _to_the_minute(events)]
-        terminal.show_rows(rows, f"Decisions about {registry.name}, the newest first", ("state", "against", "who"))
+        rows = [
+            {"when (UTC)": _to_the_minute(row["when"]), "who": row["who"], "version": row["version"],
+             "decision": ", ".join([row["decision"], *([row["state"]] if row["state"] != CARRIED_OUT else [])]),
+             "why": row["why"]} for row in events
+        ]  # fmt: skip
+        terminal.show_rows(rows, f"Decisions about {registry.name}, the newest first")
         _show_versions(registry.name, versions, {row["version"] for row in events if row["decision"] == BY_HAND})
     else:
         terminal.say(f"No model is registered as '{registry.name}' yet. {FIRST_VERSION}")
@@ -91,20 +95,17 @@ def _show_versions(name: str, versions: Sequence[Mapping[str, Any]], by_hand: Co
     from tracking.registry.decisions import BY_HAND
     from tracking.registry.versions import REFUSED
 
-    rows = _to_the_minute(versions)
-    for row in rows:
-        if row["outcome"] == REFUSED and row["version"] in by_hand:
-            row["outcome"] = f"{REFUSED}, {BY_HAND}"
-    terminal.show_rows(rows, f"Versions of {name}", ("run_id", "reason", "kind", "family"))
-
-
-def _to_the_minute(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Shorten ISO times in UTC to the minute, so that a narrow terminal has room for the columns beside them."""
-    return [
-        {f"{name} (UTC)" if name in ("when", "created") else name:
-         value[:16].replace("T", " ") if name in ("when", "created") else value for name, value in row.items()}
-        for row in rows
+    rows = [
+        {"version": row["version"], "aliases": row["aliases"], "kind": row["kind"],
+         "created (UTC)": _to_the_minute(row["created"]), "outcome": f"{row['outcome']}, {BY_HAND}"
+         if row["outcome"] == REFUSED and row["version"] in by_hand else row["outcome"]} for row in versions
     ]  # fmt: skip
+    terminal.show_rows(rows, f"Versions of {name}")
+
+
+def _to_the_minute(time: str) -> str:
+    """Shorten an ISO time to the minute, so that a narrow terminal has room for the columns beside it."""
+    return time[:16].replace("T", " ")
 
 
 def promote_by_hand(

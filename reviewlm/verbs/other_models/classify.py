@@ -164,7 +164,6 @@ def _show_table(result: Mapping[str, Any]) -> None:
         {
             "classifier": model["name"], "kind": model["kind"], "accuracy": with_interval(model["test"], "accuracy"),
             "macro-F1": with_interval(model["test"], "macro_f1"), "log loss": model["test"].get("log_loss"),
-            "seconds": model.get("seconds"),
         }
         for model in sorted(result["models"], key=lambda model: -model["test"]["accuracy"])
     ]  # fmt: skip
@@ -172,6 +171,6 @@ def _show_table(result: Mapping[str, Any]) -> None:
     total = result.get("test_reviews", result["reviews"])
     count = f"{result['reviews']:,}" + (f" of {total:,} have a label and are" if total > result["reviews"] else "")
     title = f"Test reviews, {result['label']}: {count} answered (higher is better but for log loss)"
-    terminal.show_rows(rows, title, ["seconds", "kind"])
+    terminal.show_rows(rows, title)
     always, level = majority["label"], majority["accuracy"]
     terminal.say(f"Always answering {always!r}, the most frequent label: accuracy {level:.3f}.")
