@@ -63,17 +63,17 @@ def writer_of(model: LanguageModel, facts: Mapping[str, object]) -> TextWriter:
     """
     loss = facts.get(INT8_LOSS)
     if not isinstance(loss, int | float) or isinstance(loss, bool) or not isfinite(loss):
-        return TextWriter(model, "float32", "int8 is for networks, whose fit measures what it loses")
+        return TextWriter(model, "float32", "int8 is for networks whose fit has measured what it loses")
     rise = f"int8 raises the perplexity of reviews by {loss:.3%}"
     if loss > MOST_LOSS:
         return TextWriter(model, "float32", f"{rise}, more than {MOST_LOSS:.1%}")
-    quick = in_int8(model, only_quick=True)
+    quick = in_int8(model)
     if quick is None:
-        return TextWriter(model, "float32", "no network of the model is quicker in int8 on this processor")
+        return TextWriter(model, "float32", "this processor has no instructions for int8")
     return TextWriter(quick, "int8", rise)
 
 
-def in_int8(model: Any, normalise: bool = False, only_quick: bool = False) -> LanguageModel | None:
+def in_int8(model: Any, normalise: bool = False) -> LanguageModel | None:
     """Return a model that shares this one's weights, but whose steps are in int8; for scores use the model itself.
 
     A model that combines others gets its networks in int8. None: there is none, or not on the processor.
@@ -81,18 +81,17 @@ def in_int8(model: Any, normalise: bool = False, only_quick: bool = False) -> La
     Args:
         model: Any model.
         normalise: False: the steps of a network with a plain softmax give log-probabilities plus a number.
-        only_quick: Convert no network that would be slower.
     """
     if convert := getattr(model, "in_int8", None):
-        return cast("LanguageModel | None", convert(normalise, only_quick))
+        return cast("LanguageModel | None", convert(normalise))
     converted, changed = copy(model), False
     for name in ("model", "network_model"):
         part = getattr(model, name, None)
-        if part is not None and (quick := in_int8(part, True, only_quick)) is not None:
+        if part is not None and (quick := in_int8(part, True)) is not None:
             setattr(converted, name, quick)
             changed = True
     if parts := getattr(model, "models", ()):
-        quick_parts = [in_int8(part, True, only_quick) for part in parts]
+        quick_parts = [in_int8(part, True) for part in parts]
         converted.models = tuple(quick or part for quick, part in zip(quick_parts, parts, strict=True))
         changed = changed or any(quick is not None for quick in quick_parts)
     return cast(LanguageModel, converted) if changed else None

@@ -116,11 +116,11 @@ class NeuralLM:
         """The network packed for steps; None where that is not done (GPU, normalised cells)."""
         return reader_for(self.network)
 
-    def in_int8(self, normalise: bool, only_quick: bool) -> Self | None:
+    def in_int8(self, normalise: bool) -> Self | None:
         """Return this model with steps in int8; see `models.bundles.bundle.in_int8`."""
-        from .inference.int8 import int8_reader, is_quick
+        from .inference.int8 import int8_reader
 
-        reader = None if only_quick and not is_quick() else int8_reader(self.network, normalise)
+        reader = int8_reader(self.network, normalise)
         return None if reader is None else self.with_reader(reader)
 
     def with_reader(self, reader: Reader) -> Self:

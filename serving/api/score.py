@@ -7,9 +7,10 @@ wait are scored side by side, in the order in which they came, which changes no 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -130,18 +131,15 @@ class WaitingScore:
     def steps(self, bundle: Bundle, waiting: Sequence[WaitingScore]) -> Steps[list[ScoredText]]:
         """Score it slice by slice, unless it was scored with an earlier one; return its scores."""
         if self.scored is None:
-            together, size = [self], self.size
-            for one in [] if self.begun else list(waiting):  # a copy: the thread of HTTP adds to it
-                if one is not self and not one.begun and one.query.stars == self.query.stars:
-                    size += one.size
-                    if size > TOGETHER:
-                        break
-                    together.append(one)
+            others = (one for one in list(waiting) if one.query.stars == self.query.stars and not one.begun)
+            alike = [self, *(one for one in others if one is not self)]
+            fit = bisect_right(list(accumulate(one.size for one in alike)), TOGETHER)
+            together = alike[: 1 if self.begun else max(1, fit)]
             for one in together:
                 one.begun = True
             texts = [text for one in together for text in one.query.texts]
-            query = self.query
-            found = iter((yield from score_steps(bundle, texts, query.stars, query.attribution, query.alternatives)))
+            asked = self.query
+            found = iter((yield from score_steps(bundle, texts, asked.stars, asked.attribution, asked.alternatives)))
             for one in together:
                 one.scored = list(islice(found, len(one.query.texts)))
         return self.scored or []

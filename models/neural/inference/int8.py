@@ -9,9 +9,7 @@ decides by it.
 float32 is the bound for a network in int8; with a second copy of its largest matrix, 2×650 with 8,971 words would take
 37 %.
 
-**Products** are compiled for VNNI or AVX2, elsewhere of whole numbers in floats. All give the same sums. That in
-floats is slower than a network in float32, so no text is written with it; but what int8 loses can be measured on
-every processor.
+**Products** are compiled for VNNI or AVX2; on other processors there is no form in int8.
 Shapes: N rows or tokens, E features in, G features out, V vocabulary entries.
 """
 
@@ -52,73 +50,10 @@ Rows = Callable[[np.ndarray], np.ndarray]
 """Returns some rows of W (N, E; float32) by their numbers (N)."""
 
 
-class Compiled:
-    """The product x Wᵀ + b with quantised rows of x, compiled for this processor; its packed weights can be read back.
-
-    Args:
-        weight_GE: W as whole numbers (int8).
-        scale_G: Their scales.
-        bias_G: b.
-    """
-
-    def __init__(self, weight_GE: Tensor, scale_G: np.ndarray, bias_G: np.ndarray) -> None:
-        self._packed, self._features = products.pack(weight_GE.numpy()), weight_GE.shape[1]
-        self._scale_G, self._bias_G = map(products.padded, (scale_G, bias_G))
-
-    def __call__(self, x_NE: np.ndarray, out_NG: np.ndarray) -> None:
-        """Write x Wᵀ + b (N, G), both float32; half of many rows in another thread, if torch may use one."""
-        if len(x_NE) < SHARED or torch.get_num_threads() == 1:
-            self._write(x_NE, out_NG)
-            return
-        half = -(-len(x_NE) // (2 * products.ROWS)) * products.ROWS
-        try:
-            beside = _beside(os.getpid()).submit(self._write, x_NE[half:], out_NG[half:])
-        except RuntimeError:  # no thread can start, or the process is ending
-            self._write(x_NE, out_NG)
-            return
-        self._write(x_NE[:half], out_NG[:half])
-        if beside.cancel():  # not begun: other programs keep the cores busy
-            self._write(x_NE[half:], out_NG[half:])
-        else:
-            beside.result()
-
-    def _write(self, x_NE: np.ndarray, out_NG: np.ndarray) -> None:
-        products.linear(x_NE, self._packed, self._scale_G, self._bias_G, out_NG)
-
-    def rows(self, ids_N: np.ndarray) -> np.ndarray:
-        """Return some rows of W (N, E)."""
-        out_NE = np.empty((len(ids_N), self._features), np.float32)
-        products.rows(self._packed, self._scale_G, ids_N, out_NE)
-        return out_NE
-
-
 @cache
 def _beside(process: int) -> ThreadPoolExecutor:
     """Return the second thread of products; a forked process has its own."""
     return ThreadPoolExecutor(1, "int8")
-
-
-class InFloats:
-    """The same product of whole numbers as floats, which are wide enough for every sum."""
-
-    def __init__(self, weight_GE: Tensor, scale_G: np.ndarray, bias_G: np.ndarray) -> None:
-        self._float = torch.float32 if LEVELS**2 * weight_GE.shape[1] <= 2**24 else torch.float64
-        self._weight_EG, self._scale_G, self._bias_G = weight_GE.to(self._float).t(), scale_G, bias_G
-        self.rows = plain_rows(weight_GE, scale_G)
-
-    def __call__(self, x_NE: np.ndarray, out_NG: np.ndarray) -> None:
-        """Write x Wᵀ + b (N, G), both float32."""
-        q_NE, scale_N = np.empty(x_NE.shape, np.int8), np.empty(len(x_NE), np.float32)
-        kernels.quantise(x_NE, q_NE, scale_N)
-        sums_NG = torch.from_numpy(q_NE).to(self._float) @ self._weight_EG
-        # float() even of float32: compiled kernels exist once.
-        kernels.scale_back(sums_NG.float().numpy(), scale_N, self._scale_G, self._bias_G, out_NG)
-
-
-def product_of(weight_GE: Tensor, scale_G: np.ndarray, bias_G: np.ndarray) -> Compiled | InFloats:
-    """Return the quickest product of this processor."""
-    kind = Compiled if products.AVAILABLE else InFloats
-    return kind(weight_GE.contiguous(), scale_G, bias_G)
 
 
 def quantised(weight_GE: Tensor) -> tuple[Tensor, np.ndarray]:
@@ -184,7 +119,7 @@ class _RowsOfLevels:
 
 
 class Int8Linear:
-    """The product x Wᵀ + b with quantised rows; see the module.
+    """The product x Wᵀ + b with quantised rows; its packed weights can be read back.
 
     Args:
         weight_GE: W.
@@ -192,20 +127,43 @@ class Int8Linear:
     """
 
     def __init__(self, weight_GE: Tensor, bias_G: Tensor | None) -> None:
-        bias_G = torch.zeros(len(weight_GE)) if bias_G is None else bias_G.detach().float()
-        self.features_out = len(weight_GE)
-        self._write = product_of(*quantised(weight_GE), bias_G.contiguous().numpy())
-        self.rows = self._write.rows
+        self.features_out, self._features = weight_GE.shape
+        whole_GE, scale_G = quantised(weight_GE)
+        bias_G = torch.zeros(self.features_out) if bias_G is None else bias_G.detach().float()
+        self._packed = products.pack(whole_GE.contiguous().numpy())
+        self._scale_G, self._bias_G = map(products.padded, (scale_G, bias_G.numpy()))
 
     def __call__(self, x_NE: Tensor) -> Tensor:
         """Return x Wᵀ + b (N, G) in float32."""
         return torch.from_numpy(self.of(x_NE.contiguous().numpy()))
 
     def of(self, x_NE: np.ndarray) -> np.ndarray:
-        """Return the same of a numpy array."""
+        """Return the same of a numpy array; half of many rows in another thread, if torch may use one."""
         out_NG = np.empty((len(x_NE), self.features_out), np.float32)
-        self._write(x_NE, out_NG)
+        if len(x_NE) < SHARED or torch.get_num_threads() == 1:
+            self._write(x_NE, out_NG)
+            return out_NG
+        half = -(-len(x_NE) // (2 * products.ROWS)) * products.ROWS
+        try:
+            beside = _beside(os.getpid()).submit(self._write, x_NE[half:], out_NG[half:])
+        except RuntimeError:  # no thread can start, or the process is ending
+            self._write(x_NE, out_NG)
+            return out_NG
+        self._write(x_NE[:half], out_NG[:half])
+        if beside.cancel():  # not begun: other programs keep the cores busy
+            self._write(x_NE[half:], out_NG[half:])
+        else:
+            beside.result()
         return out_NG
+
+    def _write(self, x_NE: np.ndarray, out_NG: np.ndarray) -> None:
+        products.linear(x_NE, self._packed, self._scale_G, self._bias_G, out_NG)
+
+    def rows(self, ids_N: np.ndarray) -> np.ndarray:
+        """Return some rows of W (N, E)."""
+        out_NE = np.empty((len(ids_N), self._features), np.float32)
+        products.rows(self._packed, self._scale_G, ids_N, out_NE)
+        return out_NE
 
 
 class _Int8LSTMLayer(LSTMLayer):
@@ -233,14 +191,14 @@ class Int8LSTMReader(LSTMReader):
 
 
 def is_quick() -> bool:
-    """Return whether steps in int8 are quicker on this processor than in float32."""
+    """Return whether this processor has the instructions with which steps in int8 are quicker than in float32."""
     return products.AVAILABLE
 
 
 def int8_reader(network: Network, normalise: bool = True) -> Reader | None:
     """Return a reader of a network whose products and embeddings are in int8; None where there is no reader."""
     kind = reader_kind(network)
-    if kind is None:
+    if kind is None or not is_quick():
         return None
     reader = (Int8LSTMReader if kind is LSTMReader else kind)(network, Int8Linear, normalise)
     if isinstance(reader, RecurrentReader):

@@ -8,7 +8,6 @@ Shapes: N rows, E features in, G features out, C entries of a level, P entries o
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -156,16 +155,6 @@ def quantise(x_NE: Any, q_NE: Any, scale_N: Any) -> None:
         inverse = LEVELS / most
         for e in range(E):
             q[e] = np.int8(np.rint(x[e] * inverse))
-
-
-@partial(kernel, fast={"contract"})  # in the order that is written, as `int8_products.linear` does
-def scale_back(sums_NG: Any, scale_N: Any, scale_G: Any, bias_G: Any, out_NG: Any) -> None:
-    """Write the product of two quantised matrices as float32, plus the bias."""
-    N, G = sums_NG.shape
-    for n in range(N):
-        sums, out, scale = sums_NG[n], out_NG[n], scale_N[n]
-        for g in range(G):
-            out[g] = _F(sums[g]) * (scale * scale_G[g]) + bias_G[g]
 
 
 @kernel

@@ -115,16 +115,11 @@ def test_several_texts_have_the_scores_that_each_has_alone(vocabulary, model, st
     assert bundle.score_texts([], stars) == []
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(int8, "is_quick", lambda: True)
-
-
 def losing(kind: str, loss: float) -> Bundle:
     return replace(bundle_of(kind), facts={INT8_LOSS: loss})
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.skipif(not int8.is_quick(), reason="the processor has no instructions for int8")
 @pytest.mark.parametrize("kind", ["lstm", "gru", "mixture", "neural_cache"])
 def test_a_network_that_loses_little_writes_in_int8_and_scores_in_float32(kind: str) -> None:
     bundle = losing(kind, MOST_LOSS)
@@ -146,7 +141,7 @@ def test_what_loses_too_much_or_was_not_measured_or_is_no_network_or_slow_in_int
     assert (bundle.writer.numbers, bundle.writer.model is bundle.model) == ("float32", True)
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.skipif(not int8.is_quick(), reason="the processor has no instructions for int8")
 @pytest.mark.parametrize("kind", ["lstm", "mixture"])
 def test_a_text_in_int8_depends_only_on_seed_and_number(kind: str) -> None:
     bundle = losing(kind, 0.0)

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from models.neural.inference import int8, int8_products
-from models.neural.inference.int8 import Compiled, InFloats, Int8Linear, int8_reader
+from models.neural.inference.int8 import Int8Linear, int8_reader
 from models.neural.lm import NeuralLM
 from models.specs import ObjectiveSpec, RecurrentSpec
 
 ADAPTIVE = {"output": "adaptive", "head": 60, "cutoffs": (150,), "shrink": 1.0}
-PRODUCTS = [InFloats, Compiled] if int8_products.AVAILABLE else [InFloats]
+pytestmark = pytest.mark.skipif(not int8_products.AVAILABLE, reason="the processor has no instructions for int8")
 
 
 def test_a_product_is_that_of_the_rounded_rows():
@@ -31,36 +31,30 @@ def test_a_product_is_that_of_the_rounded_rows():
 
 
 def whole(shape, seed):
-    """Return whole numbers; each row of 127 at least, so that as inputs they are quantised to themselves."""
+    """Return whole numbers; each row of 127 at least, so that they are quantised to themselves."""
     numbers = torch.from_numpy(np.random.default_rng(seed).integers(-127, 128, shape, np.int8))
     numbers[:, -1] = 127
     return numbers
 
 
-def sums(product, weight_GE, x_NE):
-    features_out = len(weight_GE)
-    out_NG = np.empty((len(x_NE), features_out), np.float32)
-    made = product(weight_GE, np.ones(features_out, np.float32), np.zeros(features_out, np.float32))
-    made(x_NE.float().numpy(), out_NG)
-    return out_NG.tolist()
+def sums(weight_GE, x_NE):
+    return Int8Linear(weight_GE.float(), None).of(x_NE.float().numpy()).tolist()
 
 
-@pytest.mark.parametrize("product", PRODUCTS)
 @pytest.mark.parametrize("features", [70, 3, 4, 650, 1_100])
 @pytest.mark.parametrize("features_out", [41, 48, 97])
-def test_a_product_has_the_exact_sums_for_any_number_of_rows(product, features, features_out):
+def test_a_product_has_the_exact_sums_for_any_number_of_rows(features, features_out):
     x_NE, weight_GE = whole((21, features), 2), whole((features_out, features), 3)
     expected = (x_NE.long() @ weight_GE.long().t()).float().tolist()
     for rows in (1, 2, 4, 5, 8, 9, 16, 21):
-        assert sums(product, weight_GE, x_NE[:rows]) == expected[:rows]
+        assert sums(weight_GE, x_NE[:rows]) == expected[:rows]
 
 
-@pytest.mark.skipif(not int8_products.AVAILABLE, reason="products are not compiled here")
 @pytest.mark.parametrize("begins", [True, False], ids=["at once", "never"])
 def test_a_second_thread_computes_half_of_the_rows_unless_it_cannot_begin(begins, monkeypatch):
     x_NE, weight_GE = whole((21, 70), 2), whole((97, 70), 3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    expected = sums(Compiled, weight_GE, x_NE)
+    expected = sums(weight_GE, x_NE)
     given = []
 
     class Beside:
@@ -74,7 +68,7 @@ def test_a_second_thread_computes_half_of_the_rows_unless_it_cannot_begin(begins
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(int8, "_beside", lambda process: Beside())
-    assert sums(Compiled, weight_GE, x_NE) == expected
+    assert sums(weight_GE, x_NE) == expected
     assert 0 < sum(given) < 21
 
 
@@ -124,7 +118,6 @@ print((own_bytes() - before) / sum(4 * weights.numel() for weights in model.netw
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.skipif(not int8_products.AVAILABLE, reason="whole numbers in floats take more memory")
 @pytest.mark.parametrize("output", ["softmax", "adaptive"])
 def test_a_network_in_int8_takes_at_most_a_third_of_the_memory_of_its_weights_in_float32(output):
     """One process of its own for each: the memory that int8 adds."""
