@@ -31,8 +31,6 @@ from pydantic_core import PydanticCustomError
 FORBIDDEN = "/\\:@'\"`*?<>|"
 """Separators of paths and addresses, quotes (MLflow's filters cannot escape them), and signs that Windows forbids."""
 LONGEST = 100
-RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))})
-"""Device names on Windows, reserved also with a suffix."""
 
 
 def require_name(name: str, field: str = "name") -> str:
@@ -58,8 +56,6 @@ def _fault(name: str) -> str:
         return "a name must begin with a letter, a digit or '_'"
     if name[-1] in " .":
         return "a name must not end with a space or a full stop"
-    if name.partition(".")[0].lower() in RESERVED:
-        return "this name is reserved on Windows"
     return ""
 
 
@@ -79,10 +75,6 @@ PLAIN = {
     NoneType: "'none' to do without",
 }  # fmt: skip
 SEVERAL = {"a whole number": "whole numbers in a row", "a number": "numbers in a row", "text": "names in a row"}
-NARROW = 1_000
-"""Largest upper limit of whole numbers whose range is written "between … and …"."""
-TECHNICAL = 2**31 - 1
-"""An upper limit from here on only keeps numbers from overflowing: any finite number that makes sense is allowed."""
 OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
 
@@ -123,20 +115,10 @@ def bounds_in(metadata: Iterable[Any]) -> Iterator[tuple[str, Any]]:
                 yield name, bound
 
 
-def range_in_words(ge: Any = None, gt: Any = None, le: Any = None, lt: Any = None) -> str:
-    """Describe a range by its bounds, with pydantic's names: at least, above, at most, below."""
-    if ge is not None and lt is not None:
-        return f"in [{_written(ge)}, {_written(lt)})"
-    if isinstance(ge, int) and isinstance(le, int) and le <= NARROW:
-        return f"between {ge} and {le}"
-    lower = "" if ge is None else f"at least {_written(ge)}"
-    lower = lower if gt is None else f"above {_written(gt)}"
-    upper = "" if le is None else f"at most {_written(le)}"
-    if le is not None and le >= TECHNICAL:
-        lower = "0 or more" if ge == 0 else lower
-        upper = upper if isinstance(le, int) else f"finite ({upper})"
-    upper = upper if lt is None else f"below {_written(lt)}"
-    return " and ".join(filter(None, (lower, upper)))
+def range_in_words(**bounds: Any) -> str:
+    """Describe a range by its bounds, with pydantic's names ge, gt, le, lt: at least, above, at most, below."""
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    return " and ".join(f"{word} {_written(bounds[name])}" for name, word in words.items() if name in bounds)
 
 
 def _written(bound: float) -> str:

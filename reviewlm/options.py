@@ -12,7 +12,7 @@ from core.environment import prepare_environment
 from core.errors import converted_errors
 from models import options as kinds
 from models.base import ModelError
-from models.options import TECHNICAL, bounds_in, range_in_words
+from models.options import MOST_WHOLE, bounds_in, range_in_words
 from models.sampling_options import KINDS, require_allowed
 from reviewlm import terminal
 
@@ -64,7 +64,7 @@ def number(name: str, kind: Any, help: str) -> Any:
             raise typer.BadParameter(str(error)) from error
         return value
 
-    bounds = {side: bound for side, bound in bounds_in(get_args(kind)[1:]) if abs(bound) < TECHNICAL}
+    bounds = {side: bound for side, bound in bounds_in(get_args(kind)[1:]) if abs(bound) < MOST_WHOLE}
     shown = range_in_words(**bounds)
     return typer.Option(name, callback=callback, help=f"{help} [{shown}]" if shown else help)
 

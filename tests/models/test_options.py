@@ -20,7 +20,7 @@ from models.specs import NeuralCacheSpec, NGramSpec, ObjectiveSpec, RecurrentSpe
         (TrainingSpec, {"batch": True}, "batch is True"),
         (TrainingSpec, {"clip": -1}, "clip is -1; .*or 'none' to do without"),
         (TrainingSpec, {"ema": float("nan")}, "ema is nan; .*a finite number"),
-        (NGramSpec, {"order": 9}, "order is 9; .*between 1 and 6"),
+        (NGramSpec, {"order": 9}, "order is 9; .*at least 1 and at most 6"),
         (NGramSpec, {"prune": (0, -1)}, "prune has -1"),
         (NeuralCacheSpec, {"thetas": ()}, "thetas is \\(\\)"),
         (VocabularySpec, {"size": 3}, "size is 3; .*at least 16"),
