@@ -2,7 +2,7 @@
 
 A network that a GPU trained in an hour would be scored for hours by the processor of the machine that asked for it. The
 bundle and each slice's tokens travel through Ray's object store; a slice whose node is lost is scored again on another.
-A slice is a number of whole batches, so on processors the scores are those of this machine to the bit.
+A slice is a number of whole batches, so on processors the scores are those of one thread of this machine to the bit.
 """
 
 from __future__ import annotations
