@@ -106,7 +106,7 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics", response_class=PlainTextResponse, **described(None, "Figures in Prometheus' text format."))
 async def metrics(request: Request) -> Response:
-    """Return the figures of this process, or of all workers."""
+    """Return the figures of this process."""
     services = Services.of(request)
     services.versions.observe()
     return Response(services.metrics.text(), media_type=services.metrics.content_type)
