@@ -37,9 +37,11 @@ def scored_on_nodes(config: RunConfig, bundle: Path, tokens: Artifact) -> ScoreB
     It raises ConfigError if a node has other code, or no GPU where `execution.device` asks for one; ModelError if the
     cluster fails.
     """
-    chosen, weights = config.execution, sum(file.stat().st_size for file in bundle.rglob(WEIGHTS))
-    is_little = weights * int(tokens.facts["tokens"]) < LEAST_WORK
-    if is_little or not chosen.cluster or chosen_device(chosen.device) != "cpu":
+    chosen = config.execution
+    if not chosen.cluster or chosen_device(chosen.device) != "cpu":
+        return None
+    weights = sum(file.stat().st_size for file in bundle.rglob(WEIGHTS))
+    if weights * int(tokens.facts["tokens"]) < LEAST_WORK:
         return None
 
     def score(batches: Iterable[Batch]) -> Iterator[BatchScores]:
