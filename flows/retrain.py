@@ -127,11 +127,11 @@ def run_pipeline(
         prepared = prepare(config, dataset)
         if until == "prepare":
             return describe_prepared(dataset, prepared)
+        tell_provable_gain(config, prepared.clean)
         made: RunPlan | None = None
         if request:
             config, made = plan(config, request, dataset, prepared)
             log_settings(config, run_id)
-        tell_provable_gain(config, prepared.clean)
         log_card(config, prepared.card, prepared.tokens, prepared.vocabularies, run_id)
         fitted = train(config, prepared, run_id)
         if until == "train":

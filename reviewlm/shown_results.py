@@ -13,13 +13,13 @@ from reviewlm import terminal
 from reviewlm.terminal import cell, for_stream
 
 STATIC_TITLE = "Models on the test reviews, the best one first"
-ADAPTING_TITLE = "Models that learn from a review while they read it (not comparable with those above)"
+ADAPTING_TITLE = "Models that learn from a review while they read it (comparable among themselves only)"
 BITS = "open_bits_per_byte"
 LEGEND = {
     "perplexity": "so many equally probable next tokens are left; lower is better",
-    "bits/byte": "cost of the text whatever the vocabulary; the gate decides by it",
-    "better than": "share of its bits/byte that is saved{}",
-    "first guess": "how often the most probable next word is right",
+    "bits/byte": "cost of the text, whatever the vocabulary, and half of its interval",
+    "better than": "share of its bits/byte that is saved; ≈: it may be chance",
+    "first guess": "how often the most probable next word of some reviews is right",
 }
 """What the columns of the table of models mean."""
 
@@ -28,9 +28,10 @@ def show_models(result: Mapping[str, Any]) -> None:
     """Write the tables of static and adapting models, and the floor; the report has all other figures."""
     models = sorted(result["models"], key=lambda model: (_adapts(model), _bits(model)))
     base, floor = result.get("baseline", ""), result.get("floor")
-    _show_compared([model for model in models if not _adapts(model)], base, STATIC_TITLE)
-    if adapting := [model for model in models if _adapts(model)]:
-        _show_compared(adapting, base, ADAPTING_TITLE)
+    tables = {title: [model for model in models if _adapts(model) == adapts]
+              for adapts, title in ((False, STATIC_TITLE), (True, ADAPTING_TITLE))}  # fmt: skip
+    for number, (title, some) in enumerate((title, some) for title, some in tables.items() if some):
+        _show_compared(some, base, title, legend=not number)
     for model in models:
         if impossible := model["test"].get("impossible"):
             reviews = f"{impossible} of {model['test']['reviews']} test reviews"
@@ -50,10 +51,8 @@ def show_models(result: Mapping[str, Any]) -> None:
         terminal.say(f"Hint: {' '.join(hints)}")
 
 
-def _show_compared(models: Sequence[Mapping[str, Any]], baseline: str, title: str) -> None:
-    """Write one table of comparable models, with their own baseline, and under the first one what its columns mean."""
-    if not models:
-        return
+def _show_compared(models: Sequence[Mapping[str, Any]], baseline: str, title: str, legend: bool) -> None:
+    """Write one table of comparable models, with their own baseline, and with *legend* what its columns mean."""
     base = models[0].get("baseline", baseline)
     compared = any(model["name"] != base for model in models)  # the baseline alone has nothing to be compared with
     rows = [_row_of_model(model, base if compared else "") for model in models]
@@ -61,11 +60,9 @@ def _show_compared(models: Sequence[Mapping[str, Any]], baseline: str, title: st
     idle |= {"first guess"} if all(row["first guess"] is None for row in rows) else set()
     rows = [{name: value for name, value in row.items() if name not in idle} for row in rows]
     terminal.show_rows(rows, title)
-    if not _adapts(models[0]):
-        luck = ", ≈ if it may be chance" if any("≈" in str(value) for row in rows for value in row.values()) else ""
-        for column, meaning in LEGEND.items():
-            if name := next((name for name in rows[0] if name.startswith(column)), ""):
-                terminal.say(f"  {name}: {meaning.format(luck)}")
+    for column, meaning in LEGEND.items() if legend else ():
+        if name := next((name for name in rows[0] if name.startswith(column)), ""):
+            terminal.say(f"  {name}: {meaning}")
 
 
 def _adapts(model: Mapping[str, Any]) -> bool:
@@ -108,6 +105,8 @@ def show_run(result: Mapping[str, Any]) -> None:
     show_models(result)
     if plan := result.get("plan"):
         _say_plan(plan)
+    for sentence in result.get("passed_over", ()):
+        terminal.say(f"Passed over: {sentence}.")
     verdict = "promoted" if result["promoted"] else "not promoted"
     terminal.say(f"The gate has {verdict} '{result['challenger']}': {result['reason']}.")
     for review in result["written"]["reviews"]:
@@ -176,7 +175,7 @@ def show_prepared(result: Mapping[str, Any]) -> None:
     splits = {name: result["splits"][name] for name in ("train", "validation", "test")}
     total = sum(split["reviews"] for split in splits.values())
     parts = ", ".join(f"{name} {split['reviews']:,} ({split['words']:,} words)" for name, split in splits.items())
-    terminal.say(f"Split, after {result['dataset']['rows'] - total:,} repeated or empty texts were left out: {parts}.")
+    terminal.say(f"Split, without {result['dataset']['rows'] - total:,} that the data card names: {parts}.")
     for name, size in result["vocabularies"].items():
         terminal.say(f"Vocabulary '{name}': {size['size']:,} entries, {size['train_tokens']:,} training tokens.")
     terminal.say(f"Data card: {result['card']}", whole=True)

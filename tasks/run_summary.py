@@ -50,7 +50,7 @@ def summarise(
         "challenger": promotion.challenger, "champion_version": promotion.champion_version,
         "version": promotion.version, "registered_model": config.promotion.model_name,
         "promoted": promotion.decision.promote, "reason": promotion.decision.reason,
-        "same_model": promotion.decision.same_model,
+        "same_model": promotion.decision.same_model, "passed_over": list(promotion.decision.passed_over),
         "written": written(evaluated.named(promotion.challenger)),
     }  # fmt: skip
     return {

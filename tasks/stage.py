@@ -161,8 +161,8 @@ def run_stage(
         )
     seconds = 0.0 if built.reused else float(built.artifact.manifest.get("seconds", 0))
     if (record := _record.get()) is not None:
-        made_now = built.artifact.digest, scalars(built.artifact.facts)
-        record.stages.append(StageRun(stage, label, _step.get(), built.reused, seconds, *made_now))
+        facts = {name: value for name, value in flat(built.artifact.facts).items() if not isinstance(value, list)}
+        record.stages.append(StageRun(stage, label, _step.get(), built.reused, seconds, built.artifact.digest, facts))
     log.debug("%-10s %-24s %s", stage, label or "-", "already finished" if built.reused else f"{seconds:.1f} s")
     return built
 
@@ -241,11 +241,6 @@ def show_table(key: str, rows: Sequence[Mapping[str, Any]], description: str) ->
     """Show rows as a table artifact of the current task run or flow run; outside of both do nothing."""
     if TaskRunContext.get() or FlowRunContext.get():
         create_table_artifact(key=slug(key), table=[dict(row) for row in rows], description=description)
-
-
-def scalars(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Flatten nested facts to dotted names, without lists."""
-    return {name: value for name, value in flat(facts).items() if not isinstance(value, list)}
 
 
 def show_markdown(key: str, markdown: str, description: str = "") -> None:

@@ -155,7 +155,13 @@ def ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
         failed = isinstance(error, Exception) and not interrupted()  # an interrupt causes exceptions too
         with suppress(ReviewLMError):  # an unreachable MLflow must not hide the error
             note = f"{'Failed' if failed else 'Interrupted'}: {error or type(error).__name__}"[:3500]
-            tracker.set_tags(run_id, {tag.NOTE: f"{note}\n\n{prefect_link()}".strip()})
+            note, decided = f"{note}\n\n{prefect_link()}".strip(), ""
+            with suppress(ReviewLMError):
+                decided = tracker.tag(run_id, tag.OUTCOME)
+            if decided:  # its text is the decision
+                add_to_description(tracker, run_id, note)
+            else:
+                tracker.set_tags(run_id, {tag.NOTE: note})
             if isinstance(error, CheckFailed) and Path(error.report).is_file():
                 tracker.log_folder(run_id, Path(error.report).parent, "data_docs/failed")
             tracker.end_run(run_id, "FAILED" if failed else "KILLED")

@@ -114,7 +114,7 @@ def prepare(
         spreads = write_coverage(folder, covered)
     left = repeats.left()
     del repeats  # about 13 bytes per review
-    certificate = _certified(folder, index, duplicates, spreads, copies)
+    certificate = _certified(folder, index, duplicates, spreads)
     return {
         **written, **_facts(counts), **({"learnt": learnt} if learnt else {}),
         "grouping": grouping.facts(counts["without_key", ""]),
@@ -124,14 +124,13 @@ def prepare(
 
 
 def _certified(
-    folder: Path, index: NearDuplicates | None, config: DuplicatesConfig, spreads: dict[str, dict[str, Any]],
-    copies: dict[str, dict[str, int]],
+    folder: Path, index: NearDuplicates | None, config: DuplicatesConfig, spreads: dict[str, dict[str, Any]]
 ) -> Certificate:  # fmt: skip
     """Write the leak certificate; the files of the search for near-duplicates go."""
     if index is None:
-        return certify(folder, copies=copies)
+        return certify(folder)
     shutil.rmtree(index.work)
-    return certify(folder, index.about(), {"limit": config.coverage, **spreads["coverage"]}, copies)
+    return certify(folder, index.about(), {"limit": config.coverage, **spreads["coverage"]})
 
 
 @contextmanager

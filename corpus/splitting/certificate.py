@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
@@ -60,8 +60,6 @@ class Certificate:
             `corpus.duplicates.exact` and, by held-out split, the distribution (`spread`); `left` is 0 here too. None
             if near-duplicates were not searched.
         code: Version of this program.
-        copies: By split, `groups` of reviews that repeat each other within it, and the number of these `reviews`. They
-            are not a leak, but not independent evidence either.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -73,7 +71,6 @@ class Certificate:
     coverage: dict[str, Any] | None
     code: str
     format: Literal[2] = 2
-    copies: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the certificate as JSON text."""
@@ -96,7 +93,7 @@ class Certificate:
     @property
     def summary(self) -> str:
         """What was compared, and what was found; it promises no more than that."""
-        of = f"of the {self.sides['test'].reviews:,} test reviews is in the training text"
+        of = f"of the {self.sides['test'].reviews:,} test reviews was found in the training text"
         if self.near is None or self.coverage is None:
             return f"no copy {of}; near copies and passages were not looked for"
         partly = at_least(self.coverage["test"], PARTLY)
@@ -150,8 +147,7 @@ def reviews_digest(reviews: pl.DataFrame) -> str:
 
 
 def certify(
-    folder: Path, near: dict[str, Any] | None = None, coverage: dict[str, Any] | None = None,
-    copies: dict[str, dict[str, int]] | None = None,
+    folder: Path, near: dict[str, Any] | None = None, coverage: dict[str, Any] | None = None
 ) -> Certificate:  # fmt: skip
     """Check `folder/clean.parquet` and write `folder/leak_certificate.json`.
 
@@ -159,7 +155,6 @@ def certify(
         folder: Folder of the prepared data.
         near: How near-duplicates were searched; None: they were not.
         coverage: Distribution of the coverage by held-out split (`spread`), with its `limit`; None: not measured.
-        copies: Entry of the certificate for repeats within a split.
 
     Raises:
         CheckFailed: A text is in two splits; the error names the reviews.
@@ -170,7 +165,7 @@ def certify(
         limits = {"span": SPAN, "passage": PASSAGE, "stock": STOCK}
         certificate = Certificate(
             **_record(folder), near=near and {"left": 0, **near},
-            coverage=coverage and {"left": 0, **limits, **coverage}, code=version("reviewlm"), copies=copies or {},
+            coverage=coverage and {"left": 0, **limits, **coverage}, code=version("reviewlm"),
         )
         (folder / CERTIFICATE_FILE).write_text(certificate.to_json(), encoding="utf-8")
     return certificate

@@ -118,6 +118,7 @@ def _answer(results: RunResults, figure: Sequence[Picture]) -> Iterator[Part]:
     yield shown
     if samples := samples_of(results):
         yield PageText(f"Reviews that {results.winner} wrote", "heading")
+        yield PageText("It never writes a word outside its vocabulary, so that a sentence may have a gap.")
         yield [Quote(text, _stars(stars)) for stars, text in samples]
 
 

@@ -112,7 +112,7 @@ def finding_of_copying(audit: Mapping[str, Any]) -> str:
     return f"Of the 8-grams that it writes {share:.1%} stand in the training text{beside}.{copies}{span}"
 
 
-BASELINE = "vs baseline"
+BASELINE = "better than baseline"
 
 
 def shown_columns(first: str, rows: Sequence[Row], columns: Columns) -> list[Row]:
@@ -129,11 +129,11 @@ def _share(value: float | None) -> str:
 
 
 def _change(row: Row) -> str:
-    """Return the gain as a change of bits, as the terminal has it: negative is better."""
+    """Return the share of the baseline's bits that is saved, as the terminal has it."""
     gain, low, high = row.get("gain"), row.get("gain_lo"), row.get("gain_hi")
     if gain is None or row.get("baseline") == row["model"]:
         return NONE
-    return f"{-gain:+.1%}" + ("" if low is None or high is None else f" ±{(high - low) / 2:.1%}")
+    return f"{gain:.1%}" + ("" if low is None or high is None else f" ±{(high - low) / 2:.1%}")
 
 
 def _thousandths(value: float | None) -> str:
@@ -219,7 +219,7 @@ def about_models(results: RunResults) -> str:
     return (
         f"{rows[0]['reviews']:,} test reviews, best model first. Bits per byte: unknown words spelt out, so they "
         f"compare all models; lower is better. ±: half of the {results.confidence:.0%} interval."
-        + f" {BASELINE}: change of bits per byte against {results.baseline}." * bool(results.baseline and len(rows) > 1)
+        + f" {BASELINE}: bits saved, of those of {results.baseline}." * bool(results.baseline and len(rows) > 1)
         + " Perplexities compare models of one vocabulary only." * several
         + f" First guess: of {observed:,} observed reviews." * bool(observed)
     )

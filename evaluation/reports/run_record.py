@@ -22,9 +22,6 @@ MACHINE = ("execution.", "preset")
 """Settings that belong to the machine or only name others: a difference in them changes no result."""
 
 
-EMPTY = (None, "", "{}", "[]", "null")
-
-
 def record_of(results: RunResults) -> dict[str, Any]:
     """Return the record of a run as JSON values."""
     winner, decision = results.model(results.winner), results.decision
@@ -79,16 +76,16 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
             value = {str(one["name"]): one for one in value}
         if isinstance(value, Mapping) and value:
             entries |= flat(value, f"{prefix}{name}.")
-        else:
+        elif value not in (None, "", [], {}):
             entries[prefix + name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return entries
 
 
 def differences(then: Mapping[str, str], now: Mapping[str, str], ignored: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Return the names whose values differ, with both values; "–" for none, and for an empty one."""
+    """Return the names whose values differ, with both values; "–" for none."""
     names = [name for name in {**then, **now} if not name.startswith(tuple(ignored))]
-    before, after = ({name: "–" if (value := of.get(name)) in EMPTY else value for name in names} for of in (then, now))
-    return [{"what": name, "then": before[name], "now": after[name]} for name in names if before[name] != after[name]]
+    pairs = {name: (then.get(name, "–"), now.get(name, "–")) for name in names}
+    return [{"what": name, "then": before, "now": after} for name, (before, after) in pairs.items() if before != after]
 
 
 def _read(file: Path) -> dict[str, Any]:

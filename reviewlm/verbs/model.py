@@ -119,7 +119,8 @@ def suggest(
 
     suggestions = checked(lambda: likely_words(bundle, prompt, k, stars, both=True))
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
-    terminal.show_suggestions(prompt, suggestions)
+    for reading in filter(None, (suggestions, suggestions.otherwise)):
+        terminal.show_suggestions(prompt, reading)
     read = {"ratings": _ratings(bundle, stars), "warnings": warnings}
     terminal.last_line({**_which(version), **suggestions.as_json(), **read}, json)
 

@@ -83,7 +83,7 @@ def checked(checks: Sequence[Artifact]) -> tuple[bool | None, str]:
     """Return whether all data checks passed (None if there were none), and a sentence with their number."""
     reports = [read_report(artifact) for artifact in checks]
     count, failed = sum(len(report.results) for report in reports), sum(not report.passed for report in reports)
-    detail = f"{count} expectations in {len(reports)} suites" + (f", of which {failed} failed" if failed else "")
+    detail = f"{count} expectations in {len(reports)} suites" + (f"; {failed} suites failed" if failed else "")
     return not failed if reports else None, detail
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -184,7 +185,7 @@ def tell_provable_gain(config: RunConfig, clean: Artifact) -> None:
     if least > NOTEWORTHY:
         goal = limit + WORTH_PROVING
         times = groups_for_gain(goal, policy.confidence, policy.max_review_loss, limit) / effective_number(sizes)
-        share = times * config.split.test
+        share = math.ceil(100 * times * config.split.test) / 100
         remedy = f"--set split.test={share:.2f}" if share <= MOST_OF_TEST else f"{times:.0f} times as many reviews"
-        log.info("%s: a gain over baseline or champion below %.1f %% cannot be proved; %.1f %% needs %s",
-                 there, 100 * least, 100 * goal, remedy)  # fmt: skip
+        needs = f"; {100 * goal:.1f} % needs {remedy}" if times > 1 else ""
+        log.info("%s: a gain over baseline or champion below %.1f %% cannot be proved%s", there, 100 * least, needs)

@@ -84,5 +84,5 @@ for (const id of ["model", "stars"]) {
     if (id === "model") showLinks();
   });
 }
-window.addEventListener("moved", () => listModels().catch(() => undefined)); // the older list goes on
+window.addEventListener("moved", () => listModels().then(showLinks).catch(() => undefined)); // the older list goes on
 await begin();

@@ -9,6 +9,7 @@ function values(form) {
 
 async function write(target, body, signal) {
   target.textContent = body.prompt;
+  target.classList.remove("cut");
   target.setAttribute("aria-busy", "true");
   const done = { finish: "", model: "", warnings: [], stars: body.stars };
   try {

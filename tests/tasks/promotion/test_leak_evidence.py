@@ -30,7 +30,7 @@ def reviews(**changed):
 @pytest.fixture
 def clean(tmp_path):
     reviews().write_parquet(tmp_path / "clean.parquet")
-    digest = certify(tmp_path, copies={"test": {"groups": 0, "reviews": 0}}).digest
+    digest = certify(tmp_path).digest
     return Artifact("prepare", "clean1", str(tmp_path), {"facts": {"certificate": digest}})
 
 
@@ -61,7 +61,7 @@ def test_one_test_review_planted_in_train_is_seen_and_named(clean):
 @pytest.mark.parametrize("known", [True, False], ids=["another one", "one that the preparation does not know of"])
 def test_a_certificate_that_is_not_the_one_of_the_prepared_data_counts_for_nothing(clean, known):
     if known:
-        certify(clean.folder)
+        certify(clean.folder, {"pairs": 1})
     leaks = look_for_leaks(clean if known else Artifact("prepare", "clean1", str(clean.folder), {"facts": {}}), None)
     assert leaks.free is False
     assert "not the one of the prepared data" in leaks.detail

@@ -35,22 +35,25 @@ def test_for_equal_groups_it_is_the_upper_limit_of_clopper_and_pearson_for_no_lo
 
 
 @pytest.mark.parametrize(
-    ("reviews", "said"),
+    ("reviews", "limit", "said"),
     [
-        (20, "promotes no model with fewer than 30"),
-        (40, "1.0 % needs 9 times as many reviews"),
-        (100, "below 3.8 % cannot be proved; 1.0 % needs --set split.test=0.37"),
-        (2_000, ""),
+        (20, 0.0, "promotes no model with fewer than 30"),
+        (40, 0.0, "1.0 % needs 9 times as many reviews"),
+        (100, 0.0, "below 3.8 % cannot be proved; 1.0 % needs --set split.test=0.38"),
+        (2_000, 0.0, ""),
+        (2_000, 0.02, "below 2.2 % cannot be proved\n"),
     ],
 )
 def test_it_is_told_only_if_a_better_model_may_be_refused(
-    reviews: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+    reviews: int, limit: float, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     test = pl.DataFrame({"review_id": [str(n) for n in range(reviews)], "bytes": [400] * reviews, "split": "test"})
     test.write_parquet(tmp_path / "clean.parquet")
     monkeypatch.setattr(promote, "documents_of", lambda clean: test.select("review_id"))
     clean: Any = SimpleNamespace(folder=tmp_path)
     with caplog.at_level(logging.INFO):
-        tell_provable_gain(RunConfig(), clean)
+        config = RunConfig(promotion={"min_relative_gain": limit, "min_gain_over_baseline": limit})
+        tell_provable_gain(config, clean)
     assert said in caplog.text
     assert bool(caplog.text) == bool(said)
