@@ -227,10 +227,6 @@ def _in_limits(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
     return _between(values, limit_of(check.min, kind), limit_of(check.max, kind))
 
 
-def _has_length(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    return _between(_text(values, kind).str.len_chars(), check.min, check.max)
-
-
 def _one_of(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
     if kind.is_numeric():
         values, kind = values.cast(pl.Float64), pl.Float64()
@@ -250,7 +246,7 @@ OF_ROWS: dict[str, Callable[[Check, pl.Expr, pl.DataType], pl.Expr]] = {
     "present": lambda check, values, kind: values.is_not_null(),
     "absent": lambda check, values, kind: values.is_null(),
     "between": _in_limits,
-    "length": _has_length,
+    "length": lambda check, values, kind: _between(_text(values, kind).str.len_chars(), check.min, check.max),
     "one_of": _one_of,
     "matches": lambda check, values, kind: _text(values, kind).str.contains(check.pattern),
     "free_of": lambda check, values, kind: ~_text(values, kind).str.contains(check.pattern),

@@ -292,11 +292,6 @@ def spec_of(values: dict[str, Any], kinds: Mapping[str, tuple[type, str]], noun:
     return kinds[kind][0](**values)
 
 
-def marks(spec: Any, name: str) -> tuple[Any, ...]:
-    """Return what is declared about an option besides its type: bounds, validators and the marks of this module."""
-    return tuple(spec.__pydantic_fields__[name].metadata)
-
-
 def inapplicable(spec: Any) -> dict[str, str]:
     """Return the options of a spec and its sections that have no effect: full name → where the option takes effect."""
     idle: dict[str, str] = {}
@@ -310,7 +305,7 @@ def _own_inapplicable(spec: Any) -> dict[str, str]:
     """Return the options that have no effect according to the marks of this spec's own fields."""
     idle: dict[str, str] = {}
     for entry in fields(spec):
-        for mark in marks(spec, entry.name):
+        for mark in spec.__pydantic_fields__[entry.name].metadata:
             if isinstance(mark, OnlyWith) and getattr(spec, mark.option) not in mark.values:
                 idle[entry.name] = str(mark)
             if isinstance(mark, Unused):

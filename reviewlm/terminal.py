@@ -83,7 +83,7 @@ def fitted(rows: Sequence[Mapping[str, str]], columns: int) -> dict[str, int] | 
     """Return the width of each column of rows, whose cells are as they are shown; None: show the rows as lists."""
     cells = {name: [name, *(row[name] for row in rows)] for name in rows[0]}
     natural = {name: max(_length(line) for cell in given for line in cell.split("\n")) for name, given in cells.items()}
-    least = {name: max(_longest_word(cell) for cell in given) for name, given in cells.items()}
+    least = {name: max(_length(word) for cell in given for word in BREAK.split(cell)) for name, given in cells.items()}
     if (room := columns - AROUND - sum(least[name] + BETWEEN for name in least)) < 0:
         return None
     missing = {name: natural[name] - least[name] for name in least}
@@ -92,10 +92,6 @@ def fitted(rows: Sequence[Mapping[str, str]], columns: int) -> dict[str, int] | 
         more = min(missing.pop(name), room if all_fit or not missing else room // 2)  # leave half to wider columns
         least[name], room = least[name] + more, room - more
     return least
-
-
-def _longest_word(cell: str) -> int:
-    return max((_length(word) for word in BREAK.split(cell)), default=0)
 
 
 def _length(text: str) -> int:

@@ -223,7 +223,8 @@ def open_champions(config: RunConfig, metrics: Metrics) -> tuple[Versions, Versi
     classifiers = Versions(RegistrySource(config, CLASSIFIER), config.serving, metrics)
     try:
         classifiers.start()
-        champion = first_of(versions, classifiers if _is_usual(config) else None)
+        is_usual = config.promotion.model_name == PromotionConfig().model_name  # the user has named no language model
+        champion = first_of(versions, classifiers if is_usual else None)
         if champion is None:
             raise _unusable(versions, classifiers, config)
         return versions, classifiers, champion
@@ -263,8 +264,3 @@ def _unusable(versions: Versions, classifiers: Versions, config: RunConfig) -> R
         where = f"{SCHEME}{classifiers.name}/{refused[-1].key}"
         return BundleError("The classifier cannot be served", where=where, cause=refused[-1].why)
     return nothing_registered(tracker_at(config), where)
-
-
-def _is_usual(config: RunConfig) -> bool:
-    """Return whether the user has named no language model."""
-    return config.promotion.model_name == PromotionConfig().model_name

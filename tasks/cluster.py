@@ -27,7 +27,6 @@ from core.config.run_config import RunConfig
 from core.environment import available_cores
 from core.errors import ClusterFailed, ConfigError
 from core.processes import interrupts
-from models.base import ModelError
 from models.threads import FanOut, in_order, ordered
 
 LOCAL, AUTO = "local", "auto"
@@ -82,7 +81,8 @@ def connect(address: str) -> Any:
             except Exception as error:  # Ray raises a bare one where a node is too slow
                 raise ConfigError(
                     "No Ray cluster answers", where="execution.cluster", value=address, cause=str(error).strip(),
-                    remedy="start one with `ray start --head` (docs/how_to/cluster.md); on a busy machine try again",
+                    remedy="run the command again; without a cluster: --set execution.cluster=" if address == LOCAL
+                    else "start one with `ray start --head` (docs/how_to/cluster.md); `local` needs none",
                 ) from error
             head = address if "://" in address else ray.get_runtime_context().gcs_address
             place, connected = _host_and_port(head), ray.is_initialized
@@ -172,7 +172,7 @@ class RayEngine:
         """Run the shards on workers, and call *place* with the result of each in their order.
 
         Raises:
-            ModelError: Workers died repeatedly, or have no such code; the cluster is gone.
+            ClusterFailed: Workers died repeatedly, or have no such code; the cluster is gone.
         """
         for shard, result in enumerate(self.ordered(work, range(shards))):
             place(shard, result)
@@ -186,9 +186,10 @@ class RayEngine:
             gpus: GPUs of each item, besides a core.
 
         Raises:
-            ModelError: As `each`.
+            ClusterFailed: As `each`.
         """
-        content, run = self._ray.put(function), self._ray.remote(_run).options(num_cpus=1, num_gpus=gpus)
+        uses = {"num_cpus": 1, "num_gpus": gpus, "max_calls": 1 if gpus else 0}  # CUDA keeps its first GPU and memory
+        content, run = self._ray.put(function), self._ray.remote(**uses)(_run)
 
         def room() -> int:  # how many items may be in progress
             there = self._ray.cluster_resources()
@@ -202,9 +203,9 @@ class RayEngine:
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
         except self._ray.exceptions.RayError as error:
-            raise ModelError(
-                f"the cluster cannot process a shard: {str(error).splitlines()[0]}; most likely its workers ran out of "
-                "memory, have another ReviewLM installed, or the cluster has stopped"
+            raise ClusterFailed(
+                "The cluster cannot do its part of the work", where=self.address, cause=str(error).splitlines()[0],
+                remedy="give its workers more memory, the same commit; without a cluster: --set execution.cluster=",
             ) from error
 
 
@@ -230,7 +231,7 @@ def fan_out(config: RunConfig) -> FanOut:
     """Return the executor that a configuration names. All give the same results in the same order.
 
     Raises:
-        ConfigError: No cluster answers. If it breaks down later, a `ModelError` is raised.
+        ConfigError: No cluster answers. If it breaks down later, a `ClusterFailed` is raised.
     """
     if config.execution.cluster:
         return RayEngine(config.execution.cluster).ordered

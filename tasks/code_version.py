@@ -30,7 +30,7 @@ REGISTRIES = {
 """Function that a module imports to open or fit a model of any kind, and the module with the table of all kinds."""
 WORKERS = {
     "fit": "tasks.fitting.fit_worker", "fit-classifier": "tasks.classification.fit_worker",
-    "score": "tasks.evaluation.observed",
+    "score": "evaluation.scoring.score",
 }  # fmt: skip
 """Modules that make the result of a stage in processes of their own, here or on nodes of a cluster."""
 REGISTERED = re.compile(r'^    "(?P<kind>\w+)": .*"(?P<module>[.\w]+):\w+"', re.MULTILINE)

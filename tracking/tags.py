@@ -101,7 +101,7 @@ def unpacked(stored: Mapping[str, str]) -> dict[str, str]:
 PARAM_LENGTH, TAG_LENGTH, NAME_LENGTH = 6000, 8000, 250
 DECIDING = (
     "open_bits_per_byte", "perplexity", "word_perplexity", "bits_per_character", "gain", "gap",
-    "zero_probability_events", "accuracy", "macro_f1", "log_loss", "mean_absolute_error", "ranked",
+    "zero_probability_events", "accuracy", "macro_f1", "log_loss", "mean_absolute_error", 
 )  # fmt: skip
 """Figures of the test reviews that a reader decides by; all others are details."""
 CURVES_OF_TRAINING = (

@@ -96,7 +96,8 @@ def prepare(
     make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
     passes = _Passes(dataset_folder, 2 + duplicates.near, report)
     with _slices(dataset_folder, folder, grouping) as slices:
-        cleaned = (fan_out or partial(ordered, workers=threads))(make, passes.through(_batches(dataset_folder)))
+        batches = (batch for part in iter_parts(dataset_folder) for batch in part.iter_slices(BATCH_ROWS))
+        cleaned = (fan_out or partial(ordered, workers=threads))(make, passes.through(batches))
         counts = _add_all(cleaned, slices)
         learnt = _leave_out_learnt(slices, earlier)
         repeats = ExactDuplicates(*slices.text_hashes())
@@ -182,10 +183,6 @@ class _Passes:
             if self.report:
                 self.report(done, self.total)
         self.before += self.reviews
-
-
-def _batches(dataset_folder: Path) -> Iterator[pl.DataFrame]:
-    return (batch for part in iter_parts(dataset_folder) for batch in part.iter_slices(BATCH_ROWS))
 
 
 def _add_all(cleaned: Iterable[tuple[pl.DataFrame, _Counts]], slices: Slices) -> _Counts:

@@ -68,7 +68,8 @@ def _batches(file: Any, source: str, limits: Limits) -> Iterator[tuple[int, pyar
         columns = _wanted(table.schema_arrow.names, source, limits)
         for batch in table.iter_batches(RECORDS_PER_BLOCK, columns=columns):
             ours = dict(zip(our_columns(batch.schema.names, limits.renamed), batch.columns, strict=True))
-            texts = {name: _as_text(name, column, source) for name, column in ours.items() if _is_used(name, column)}
+            texts = {name: _as_text(name, column, source) for name, column in ours.items()
+                     if name != RECORD_TYPE or _holds(RECORD_TYPE, column.type)}  # fmt: skip
             yield batch.nbytes + ROW_BYTES * batch.num_rows, pyarrow.RecordBatch.from_pydict(texts)
     except (pyarrow.ArrowException, IndexError, OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.filename is not None:
@@ -110,11 +111,6 @@ def _block(texts: pyarrow.RecordBatch, number: int, source: str, limits: Limits)
     return convert(
         frame.with_columns(line=lines), source, lambda row: orjson.dumps(frame.row(row, named=True)), limits, problems
     )
-
-
-def _is_used(name: str, column: pyarrow.Array) -> bool:
-    """Return whether a column is read: the type of a record is looked at only if it is text."""
-    return name != RECORD_TYPE or _holds(RECORD_TYPE, column.type)
 
 
 def _holds(name: str, kind: pyarrow.DataType) -> bool:

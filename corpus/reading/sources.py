@@ -134,16 +134,12 @@ def _expand(path: Path) -> dict[Path, str]:
         return {path: path.name}
     if not any(sign in str(path) for sign in "*?["):
         raise Unreadable("There is no such file or folder", where=path, remedy=CHECK_PATH)
-    fixed = [part for part in path.parts[: _first_wild(path.parts)] if part != path.anchor]
-    anchor = Path(path.anchor, *fixed)
+    wild = next(place for place, part in enumerate(path.parts) if any(sign in part for sign in "*?["))
+    anchor = Path(path.anchor, *(part for part in path.parts[:wild] if part != path.anchor))
     matches = sorted(match for match in anchor.glob(str(path.relative_to(anchor))) if match.is_file())
     if not matches:
         raise Unreadable("No file matches the pattern", where=path, remedy=CHECK_PATH)
     return {match: match.relative_to(anchor).as_posix() for match in matches}
-
-
-def _first_wild(parts: Sequence[str]) -> int:
-    return next(index for index, part in enumerate(parts) if any(sign in part for sign in "*?["))
 
 
 def _files_below(folder: Path) -> list[Path]:
@@ -184,17 +180,13 @@ def _holds_data(path: Path) -> bool:
 
 def _distinct(names: dict[Path, str]) -> dict[Path, str]:
     """Put parent folders before equal names until they differ; names that are still equal get numbers."""
-    while repeated := _repeated(names):
+    while repeated := {name for name, count in Counter(names.values()).items() if count > 1}:
         longer = {path: _longer(path, name) if name in repeated else name for path, name in names.items()}
         if longer == names:
             break
         names = longer
     taken: dict[str, int] = {}
     return {path: archives.distinct(name, taken) for path, name in names.items()}
-
-
-def _repeated(names: Mapping[Path, str]) -> set[str]:
-    return {name for name, count in Counter(names.values()).items() if count > 1}
 
 
 def _longer(path: Path, name: str) -> str:

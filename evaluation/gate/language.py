@@ -254,8 +254,6 @@ class LanguageCase(GateCase):
 
     def _sure(self, gain: Interval, limit: float) -> str:
         """Return what is sure of a gain; if it may be chance, its cautious interval, and the remedy."""
-        if gain.estimate == 0:
-            return ", so there is nothing to gain"
         if gain.low > limit:
             return f", surely by {gain.low:.2%} or more"
         if gain.high < 0:

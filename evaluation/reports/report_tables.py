@@ -136,10 +136,6 @@ def _change(row: Row) -> str:
     return f"{gain:.1%}" + ("" if low is None or high is None else f" ±{(high - low) / 2:.1%}")
 
 
-def _thousandths(value: float | None) -> str:
-    return amount(None if value is None else 1000 * value, 3)
-
-
 ANSWER: Columns = {
     "bits/byte": lambda row: with_interval(row, BITS),
     BASELINE: _change,
@@ -159,7 +155,7 @@ COSTS: Columns = {
     "parameters": lambda row: amount(row.get("parameters")),
     "fitted in s": lambda row: amount(row.get("fit_seconds"), 3),
     "trained tokens/s": lambda row: amount(row.get("trained_tokens_per_second"), 3),
-    "median update in ms": lambda row: _thousandths(row.get("step_seconds_p50")),
+    "median update in ms": lambda row: amount((seconds := row.get("step_seconds_p50")) and 1000 * seconds, 3),
     "peak MB": lambda row: amount(row.get("peak_memory_megabytes"), 3),
     "peak GPU MB": lambda row: amount(row.get("peak_gpu_memory_megabytes"), 3),
     "scored tokens/s": lambda row: amount(row.get("tokens_per_second"), 3),

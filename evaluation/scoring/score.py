@@ -21,12 +21,11 @@ from core.errors import ReviewLMError
 from corpus.splitting.certificate import reviews_digest
 from evaluation.scoring.metrics import Figures, figures_of, policies
 from models.base import adaptation_of
-from models.streams import side_by_side
+from models.streams import TokenStream, side_by_side
 from models.tokens.special import BOS
 
 if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
-    from models.streams import TokenStream
 
 SCORES_FILE, TOKEN_NATS, FIGURES_FILE = "scores.parquet", "token_nats.parquet", "figures.json"
 PREFIX = 2
@@ -146,6 +145,26 @@ def record_scores(
     text = json.dumps({"figures": figures, "policies": stated}, indent=2)
     (folder / FIGURES_FILE).write_text(text, encoding="utf-8")
     return {**figures, "score_seconds": seconds}
+
+
+def scored(
+    bundle: Bundle, report: Callable[[int], None], work: Path, tokens: Path, observed_reviews: int, seed: int,
+    elsewhere: ScoreBatches | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Score a token stream, and return the facts of the scores.
+
+    Args:
+        bundle: The opened model.
+        report: Called with the number of reviews done.
+        work: Folder for the files that are made.
+        tokens: Folder of the stream.
+        observed_reviews: Number of reviews whose tokens are also kept one by one.
+        seed: Draws these.
+        elsewhere: See `score_stream`.
+    """
+    stream = TokenStream.open(tokens)
+    reviews = drawn_reviews(stream, observed_reviews, seed).tolist()
+    return record_scores(bundle, stream, work, reviews, lambda done, total: report(done), elsewhere)
 
 
 def drawn_reviews(stream: TokenStream, reviews: int, seed: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Save and load a language model with everything that is needed to use it, as a folder (`sealed_folder.py`).
 
 **Number format.** Texts are written in int8 where this processor is quick at it and little is lost (`writer_of`). With
-VNNI or AVX2 a step in int8 takes a part of one in float32, elsewhere longer. What int8 loses was measured on
+VNNI or AVX2 a step in int8 takes a part of one in float32; elsewhere there is none. What int8 loses was measured on
 the validation reviews when the model was fitted, and its bundle says it. All doors write with the same format, so a
 seed gives the same text in each of them. Scores, suggestions and beam search are always computed in float32.
 

@@ -151,7 +151,8 @@ class Spelling:
                 break
             p_N = longer_N
         p_N[symbols_N == BEGIN if ends else symbols_N <= END] = 1.0
-        other_W = [sum(_size(char) for char in word if char not in self._symbols) for word in words]
+        others = ("".join(char for char in word if char not in self._symbols) for word in words)
+        other_W = [len(other.encode("utf-8", "surrogatepass")) for other in others]
         return np.add.reduceat(-np.log(p_N), starts_W) + BYTE_NATS * np.array(other_W)
 
     def nats(self, words: Sequence[str]) -> np.ndarray:
@@ -216,10 +217,6 @@ class Spelling:
         if not all(count > 0 and all(isinstance(word, str) for word in rare) for count, rare in lists.items()):
             raise ValueError("'spelling' must be lists of words by their count, which is at least 1")
         return cls(words, {word: count for count, rare in lists.items() for word in rare})
-
-
-def _size(char: str) -> int:
-    return len(char.encode("utf-8", "surrogatepass"))
 
 
 def _joined(words: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:

@@ -298,7 +298,8 @@ class Writer:
         if piece.isspace():
             text, self._joined, self._starts = piece, True, True
         elif is_word(piece):
-            text = ("" if self._joins(piece) else " ") + self._cased(piece)
+            joins = self._joined or (self._last in CURRENCY and piece[0].isnumeric())
+            text = ("" if joins else " ") + self._cased(piece)
             self._joined = self._starts = False
         else:
             text = self._punctuation(piece)
@@ -316,9 +317,6 @@ class Writer:
         text = self.write(piece)
         self._last, self._joined, self._starts = before
         return text
-
-    def _joins(self, word: str) -> bool:
-        return self._joined or (self._last in CURRENCY and word[0].isnumeric())
 
     def _cased(self, word: str) -> str:
         if not self._fold:

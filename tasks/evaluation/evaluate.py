@@ -20,7 +20,7 @@ from core.errors import BundleError, converted_errors
 from core.manifest import seconds_of
 from core.store import Artifact, Built
 from evaluation.scoring.metrics import Figures
-from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE
+from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, scored
 from evaluation.writing.audit import SAMPLES_FILE as AUDITED_FILE
 from evaluation.writing.audit import TABLES, make_reference
 from models.bundles.bundle import SPEC
@@ -30,7 +30,7 @@ from models.threads import return_freed
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, check_table, tokenize
 from tasks.evaluation.fork_server import ModelWork
-from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE, SUGGESTIONS_FILE, audited, drawn, observed, scored
+from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE, SUGGESTIONS_FILE, audited, drawn, observed
 from tasks.evaluation.processes import with_model
 from tasks.evaluation.score_slices import scored_on_nodes
 from tasks.fitting.fit import bundle_digest

@@ -1,4 +1,4 @@
-"""Do the works with an opened model: score, observe and audit it, and draw samples.
+"""Do the works with an opened model: observe and audit it, and draw samples.
 
 Each is a function for a `ModelWork`: it gets the bundle, a `Report` and the folder for its files.
 """
@@ -16,31 +16,13 @@ from core.config.sections.evaluation import AuditConfig
 from corpus.synthetic.canaries import Canaries
 from evaluation.scoring.metrics import calibration_error, chance_error, reliability
 from evaluation.scoring.observe import observe, usefulness
-from evaluation.scoring.score import TOKEN_NATS, ScoreBatches, drawn_reviews, record_scores
+from evaluation.scoring.score import TOKEN_NATS, drawn_reviews
 from evaluation.writing.audit import RealText, audit
 from models.bundles.bundle import Bundle
 from models.streams import TokenStream
 from tasks.evaluation.fork_server import Report
 
 TOKEN_SCORES_FILE, RELIABILITY_FILE = "token_scores.parquet", "reliability.parquet"
-
-
-def scored(
-    bundle: Bundle, report: Report, work: Path, tokens: Path, observed_reviews: int, seed: int,
-    elsewhere: ScoreBatches | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Score a token stream, and return the facts of the scores.
-
-    Args:
-        bundle, report, work: See the module.
-        tokens: Folder of the stream.
-        observed_reviews: Number of reviews whose tokens are also kept one by one.
-        seed: Draws these.
-        elsewhere: See `score_stream`.
-    """
-    stream = TokenStream.open(tokens)
-    reviews = drawn_reviews(stream, observed_reviews, seed).tolist()
-    return record_scores(bundle, stream, work, reviews, lambda done, total: report(done), elsewhere)
 
 
 def observed(

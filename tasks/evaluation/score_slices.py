@@ -7,20 +7,22 @@ A slice is a number of whole batches, so on processors the scores are those of o
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device
+from core.errors import disk_errors
 from core.store import Artifact
 from evaluation.scoring.score import Batch, BatchScores, ScoreBatches, score_batch
 from models.bundles.bundle import load_bundle
 from tasks.cluster import RayEngine, connect
 from tasks.code_version import running_code
-from tasks.fitting.on_cluster import SentFile, has_gpus, received, require_code, sent
+from tasks.fitting.on_cluster import SentFile, has_gpus, placed, received, require_code, sent
 
 WEIGHTS = "*.safetensors"
 """Files of a bundle with the weights of networks; n-gram models have none."""
@@ -34,8 +36,7 @@ ON_GPU = 20
 def scored_on_nodes(config: RunConfig, bundle: Path, tokens: Artifact) -> ScoreBatches | None:
     """Return what scores a stream on nodes of `execution.cluster`; None if this machine has a GPU or is quick enough.
 
-    It raises ConfigError if a node has other code, or no GPU where `execution.device` asks for one; ModelError if the
-    cluster fails.
+    It raises ConfigError if a node has other code; ClusterFailed if the cluster fails.
     """
     chosen = config.execution
     if not chosen.cluster or chosen_device(chosen.device) != "cpu":
@@ -69,7 +70,7 @@ def _slices(batches: Iterable[Batch], tokens: int) -> Iterator[list[Batch]]:
 def _score_slice(code: str, bundle: list[SentFile], device: str, batches: list[Batch]) -> list[BatchScores]:
     """Return the scores of a slice; on a node."""
     require_code(code, __name__)
-    with TemporaryDirectory() as folder:
+    with placed(platform.node()), disk_errors(Path(gettempdir())), TemporaryDirectory() as folder:
         received(bundle, Path(folder))
         opened = load_bundle(folder, chosen_device(device))
     return [score_batch(opened, batch) for batch in batches]

@@ -163,7 +163,7 @@ class JobActor:
         require_code(code, job.WORKER, model)
         remove_abandoned_folders(Path(gettempdir()), FOLDER)
         folder = self._folder = claimed_folder(Path(gettempdir()), FOLDER)[0]
-        with _placed(node), disk_errors(folder), logged_to(self._logs.append):
+        with placed(node), disk_errors(folder), logged_to(self._logs.append):
             received(inputs, folder / "inputs")
             work = folder / "work"
             work.mkdir()
@@ -236,7 +236,7 @@ def require_code(code: str, module: str, kind: str = "") -> None:
 
 
 @contextmanager
-def _placed(node: str) -> Iterator[None]:
+def placed(node: str) -> Iterator[None]:
     """Add the node to the place of an error."""
     try:
         yield
@@ -256,8 +256,8 @@ def _actors(ray: Any, resources: dict[str, Any], nodes: int) -> Iterator[list[An
     bundle = {"CPU": resources["num_cpus"], "GPU": resources["num_gpus"]}
     group = ray.util.placement_group([bundle] * nodes) if nodes > 1 else None
     strategies = ray.util.scheduling_strategies
-    placed = strategies.PlacementGroupSchedulingStrategy(group) if group else "DEFAULT"
-    options = {**resources, "max_concurrency": 2, "scheduling_strategy": placed}
+    strategy = strategies.PlacementGroupSchedulingStrategy(group) if group else "DEFAULT"
+    options = {**resources, "max_concurrency": 2, "scheduling_strategy": strategy}
     actors = [ray.remote(JobActor).options(**options).remote() for _ in range(nodes)]
     try:
         yield actors

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError, Damaged, converted_errors
 from evaluation.gate.language import unwanted_adaptation
-from models.specs import parts_of
+from models.specs import MixtureSpec
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.evaluation.evaluate import Measured, figures_of_artifact, megabytes
@@ -40,7 +39,7 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
     champion = _champion_folder(config)
     for place, model in enumerate(allowed):
         if not (reason := skipped(config, prepared, evaluated, model, champion)):
-            log.info("challenger is '%s', the best on validation%s", model.name, _of(allowed[place:]))
+            log.info("challenger is '%s', the best of %d on validation", model.name, len(allowed) - place)
             return model
         log.info("'%s' is skipped: %s", model.name, reason)
     log.warning(
@@ -48,10 +47,6 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
         ranked[0].name, len(ranked),
     )
     return ranked[0]
-
-
-def _of(models: Sequence[Measured]) -> str:
-    return f" of {len(models)} models" if len(models) > 1 else ""
 
 
 def ranking(evaluated: Evaluated) -> list[Measured]:
@@ -75,13 +70,11 @@ def skipped(
     """Return why a model should not be the challenger; empty if it may: see `hopeless` and `min_mixture_gain`."""
     if reason := hopeless(config, prepared, model, champion):
         return reason
-    parts, least = parts_of(model.fitted.spec), config.promotion.min_mixture_gain
-    allowed = (
-        other for other in ranking(evaluated)
-        if other.name in parts and not hopeless(config, prepared, other, champion)
-    )  # fmt: skip
-    if (part := next(allowed, None)) and (gain := 1 - _validation_bits(model) / _validation_bits(part)) < least:
-        return f"it saves {gain:.2%} of the bits of its part '{part.name}'; promotion.min_mixture_gain is {least:.2%}"
+    if isinstance(spec := model.fitted.spec, MixtureSpec):
+        part = next(one for one in ranking(evaluated) if one.name in spec.parts)
+        gain, least = 1 - _validation_bits(model) / _validation_bits(part), config.promotion.min_mixture_gain
+        if gain < least:
+            return f"it saves {gain:.2%} of the bits of its part '{part.name}', below min_mixture_gain, {least:.2%}"
     return ""
 
 

@@ -190,15 +190,10 @@ class Int8LSTMReader(LSTMReader):
     LAYER = _Int8LSTMLayer
 
 
-def is_quick() -> bool:
-    """Return whether this processor has the instructions with which steps in int8 are quicker than in float32."""
-    return products.AVAILABLE
-
-
 def int8_reader(network: Network, normalise: bool = True) -> Reader | None:
     """Return a reader of a network whose products and embeddings are in int8; None where there is no reader."""
     kind = reader_kind(network)
-    if kind is None or not is_quick():
+    if kind is None or not products.AVAILABLE:
         return None
     reader = (Int8LSTMReader if kind is LSTMReader else kind)(network, Int8Linear, normalise)
     if isinstance(reader, RecurrentReader):

@@ -119,7 +119,7 @@ def losing(kind: str, loss: float) -> Bundle:
     return replace(bundle_of(kind), facts={INT8_LOSS: loss})
 
 
-@pytest.mark.skipif(not int8.is_quick(), reason="the processor has no instructions for int8")
+@pytest.mark.skipif(not int8.products.AVAILABLE, reason="the processor has no instructions for int8")
 @pytest.mark.parametrize("kind", ["lstm", "gru", "mixture", "neural_cache"])
 def test_a_network_that_loses_little_writes_in_int8_and_scores_in_float32(kind: str) -> None:
     bundle = losing(kind, MOST_LOSS)
@@ -136,12 +136,12 @@ def test_a_network_that_loses_little_writes_in_int8_and_scores_in_float32(kind: 
 def test_what_loses_too_much_or_was_not_measured_or_is_no_network_or_slow_in_int8_stays_in_float32(
     kind: str, quick: bool, facts: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(int8, "is_quick", lambda: quick)
+    monkeypatch.setattr(int8.products, "AVAILABLE", quick)
     bundle = replace(bundle_of(kind), facts=facts)
     assert (bundle.writer.numbers, bundle.writer.model is bundle.model) == ("float32", True)
 
 
-@pytest.mark.skipif(not int8.is_quick(), reason="the processor has no instructions for int8")
+@pytest.mark.skipif(not int8.products.AVAILABLE, reason="the processor has no instructions for int8")
 @pytest.mark.parametrize("kind", ["lstm", "mixture"])
 def test_a_text_in_int8_depends_only_on_seed_and_number(kind: str) -> None:
     bundle = losing(kind, 0.0)

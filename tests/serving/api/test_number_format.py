@@ -22,7 +22,7 @@ ASKED = {"prompt": "The soup", "stars": 3, "max_tokens": 25, "seed": 4, "n": 8}
 def test_a_served_text_is_that_of_the_command_line_in_the_format_of_the_processor(
     monkeypatch: pytest.MonkeyPatch, quick: bool, numbers: str
 ) -> None:
-    monkeypatch.setattr(int8, "is_quick", lambda: quick)
+    monkeypatch.setattr(int8.products, "AVAILABLE", quick)
     source = MadeSource(champion=1)
     bundle = replace(bundle_of("lstm"), facts={INT8_LOSS: 0.0})
     source.make = lambda number: replace(bundle, digest=f"{number:064d}")

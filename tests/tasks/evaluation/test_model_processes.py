@@ -17,11 +17,11 @@ from core.config.presets import parse_config
 from core.config.run_config import RunConfig
 from core.environment import numpy_features
 from core.errors import InputError, RankFailed
-from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS
+from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS, scored
 from models.base import ModelError
 from tasks.evaluation import processes
 from tasks.evaluation.fork_server import ModelWork, only_opened
-from tasks.evaluation.observed import SAMPLES_FILE, SUGGESTIONS_FILE, drawn, scored
+from tasks.evaluation.observed import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
 from tasks.evaluation.processes import LEAST_TOKENS, ModelProcesses, model_processes, with_model
 from tasks.limits import OpenBundle
 from tests.marked_cases import slow_but
