@@ -93,7 +93,7 @@ class ArrayAllocator:
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             what = f"no room for {size / 2**20:,.0f} MiB more" if full else str(error)
-            advice = "make room there, or lower the order of the model"
+            advice = "make room there, use a folder with more room, or lower the order"
             raise ModelError(f"temporary files in {self.folder}: {what}; {advice}", kind="disk") from error
 
     def _mapped(self, file: int, length: int, kind: np.dtype[Any]) -> np.ndarray:
