@@ -286,8 +286,8 @@ def show_review(stars: int | None, text: str) -> None:
 def show_suggestions(prompt: str, suggestions: Any) -> None:
     """Write the suggested next words, or completions, with their probabilities."""
     words = ", ".join(f"{word} {probability:.1%}" for word, probability in suggestions.words) or "no known word"
-    text = f"{prompt}…" if suggestions.typed else f"{prompt.rstrip(' ')} …"
-    say(f"\n“{text}”  →  {words}  (all else {suggestions.rest:.1%})")
+    text = f"“{prompt}…” completed" if suggestions.typed else f"“{prompt.rstrip(' ')} …”"
+    say(f"\n{text}  →  {words}  (all else {suggestions.rest:.1%})")
 
 
 def read_text(file: str) -> str:

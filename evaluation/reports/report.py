@@ -87,10 +87,11 @@ def answer_page(
         sections: What is folded.
     """
     verdict = PageText(headline, "" if decision is None else "good" if decision.promote else "bad")
+    passed = [PageText(f"Passed over: {what}.") for what in decision.passed_over] if decision else []
     pages = [[Link(name, address) for name, address in links.items()]] if links else []
     shown = [section for section in sections if any(section.parts)]
     lead = " · ".join(f"{name} {value}" for name, value in run.items())
-    return Page(title, lead, shown, [verdict, *pages, *answer], "report")
+    return Page(title, lead, shown, [verdict, *passed, *pages, *answer], "report")
 
 
 def decision_sections(decision: Decision | None, changes: Sequence[Part] = ()) -> Iterator[PageSection]:
@@ -99,7 +100,6 @@ def decision_sections(decision: Decision | None, changes: Sequence[Part] = ()) -
         return
     title = f"Why it was {'promoted' if decision.promote else 'not promoted'}"
     parts: list[Part] = [PageText(f"Warning: {what}.") for what in decision.warnings]
-    parts += [PageText(f"Passed over: {what}.") for what in decision.passed_over]
     rows = tables.rules(decision)
     silent = [row for row in rows if row["outcome"] == MARKS[None]]
     parts += [PageTable.of([row for row in rows if row not in silent])]
