@@ -102,11 +102,11 @@ def test_replicas_give_the_texts_of_the_command_line_grow_in_number_hold_session
     enough.set()
     for user in users:
         user.join()
-    until(lambda: len({answered(client, str(session)) for session in range(8)}) == 2, 120, pause=0.2)
+    until(lambda: len({answered(client, str(session)) for session in range(16)}) == 2, 300, pause=0.2)
 
     for _ in range(5):
         client.post("/suggest", json={"prompt": "The"}, headers={"x-session-id": "ann"})
-    counts = {session: answered(client, session, "/suggest") for session in ("ann", *map(str, range(8)))}
+    counts = {session: answered(client, session, "/suggest") for session in ("ann", *map(str, range(16)))}
     assert (counts["ann"], set(counts.values())) == (5, {0, 5})
 
     family = [psutil.Process(served.process.pid), *psutil.Process(served.process.pid).children(recursive=True)]

@@ -48,6 +48,8 @@ class Chromium:
         while True:
             said = json.loads(self._socket.recv(timeout=30))
             if said.get("id") == self._number:
+                if "navigated" in said.get("error", {}).get("message", ""):
+                    raise ConnectionError(said)  # the page changed meanwhile: `until` asks again
                 assert "error" not in said, said
                 return said["result"]
             if said["method"] == "Runtime.exceptionThrown":
