@@ -420,5 +420,5 @@ def _changes(database: sqlite3.Connection) -> int:
 def _in_use(where: Path, cause: str) -> ConfigError:
     return ConfigError(
         "The home folder is in use", where=where, cause=cause,
-        remedy="end what uses it (`make down`), then `reviewlm home upgrade` again",
+        remedy="end what uses it (`reviewlm services stop`), then `reviewlm home upgrade` again",
     )

@@ -107,7 +107,7 @@ def start(
         **({"champion": services[CHAMPION].address} if CHAMPION in services else {}),
         "password": "both pages ask for it; `reviewlm services password` shows it",
         "workers": ", ".join(name for name in services if name.startswith("worker-")), "logs": str(home / "logs"),
-        "stop": "make down",
+        "stop": "reviewlm services stop",
     }
 
 
@@ -116,7 +116,7 @@ def _require_tracking(services: Iterable[Service], tracking_uri: str) -> None:
         if service.tracking != tracking_uri:
             raise ReviewLMError(
                 "The running services use another tracking database", where=service.name,
-                value=service.tracking or "that of the home", remedy="stop them (`make down`) and start them again",
+                value=service.tracking or "that of the home", remedy="`reviewlm services stop`, then start them again",
             )
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from models.bundles.bundle import Bundle
     from tracking.registry.versions import Version
 
-BITS = "open_bits_per_byte"
 log = logging.getLogger(__name__)
 
 SAMPLING = (
@@ -136,7 +135,7 @@ def score(
 ) -> None:
     """Score texts with the champion, in open bits per byte.
 
-    Each text starts from the fresh state.
+    Each text is read on its own: the model remembers nothing of the text before it.
 
     \b
     Examples:
@@ -196,8 +195,8 @@ def _say_test_figure(config: RunConfig, version: Version) -> None:
     from tracking.registry.opening import tracker_at
 
     with suppress(ReviewLMError):
-        if (bits := tracker_at(config).metrics(version.run_id).get(f"test/{BITS}")) is not None:
-            terminal.say(f"To compare: the test reviews of this model need {bits:.3f} {BITS} on average.")
+        if (bits := tracker_at(config).metrics(version.run_id).get("test/open_bits_per_byte")) is not None:
+            terminal.say(f"To compare: the test reviews of this model need {bits:.3f} open bits per byte on average.")
 
 
 def _ratings(bundle: Bundle, stars: int | None) -> list[int]:
@@ -215,11 +214,9 @@ def _which(version: Version) -> dict[str, Any]:
 
 
 def _show_scores(result: Mapping[str, Any]) -> None:
-    """Write the totals of scored texts, and explain what the closed figure leaves out."""
-    terminal.show_facts(result)
-    if result["oov"]:
-        words = "unknown word" if result["oov"] == 1 else f"{result['oov']:,} unknown words"
-        terminal.say(f"bits_per_byte counts the {words} as <unk>, which costs almost nothing. open_bits_per_byte "
-                     "includes the cost of spelling: compare texts and models by it.")
-    if result["spelling_nats"]:
-        terminal.say("spelling_nats: the cost of what the tokens leave out (letters of unknown words, case, spaces).")
+    """Write the totals of scored texts, and what their figure means; JSON has the other figures."""
+    shown = {"open_bits_per_byte": "open bits per byte", "texts": "texts", "bytes": "bytes", "tokens": "tokens",
+             "oov": "unknown words"}  # fmt: skip
+    terminal.show_facts({words: result[name] for name, words in shown.items()})
+    terminal.say("Open bits per byte: how much the texts surprise the model, unknown words spelt out; lower is better. "
+                 "It compares any two texts, and any two models.")

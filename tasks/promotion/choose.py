@@ -37,9 +37,10 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
         wanted = config.promotion.adaptation
         log.info("not tried as challenger: %s (promotion.adaptation asks for %s models)", other, wanted)
     champion = _champion_folder(config)
-    for place, model in enumerate(allowed):
+    for model in allowed:
         if not (reason := skipped(config, prepared, evaluated, model, champion)):
-            log.info("challenger is '%s', the best of %d on validation", model.name, len(allowed) - place)
+            place = ranked.index(model) + 1
+            log.info("challenger is '%s', place %d of %d on validation", model.name, place, len(ranked))
             return model
         log.info("'%s' is skipped: %s", model.name, reason)
     log.warning(

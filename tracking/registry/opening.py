@@ -154,16 +154,14 @@ def asked_model(config: RunConfig, tracker: Tracker) -> str:
     present = registered(tracker, name) or registered(tracker, name + LOG)  # if deleted, another does not replace it
     if not demo or present or not registered(tracker, demo):
         return name
-    _warn_of_demo(tracker.uri, name, demo)
+    _tell_of_demo(tracker.uri, name, demo)
     return demo
 
 
 @cache
-def _warn_of_demo(uri: str, name: str, demo: str) -> None:
+def _tell_of_demo(uri: str, name: str, demo: str) -> None:
     """Log once per registry and process that the demo's model is used; a command asks for its name several times."""
-    command = "run" if name == OWN_MODEL else "classify fit"
-    log.warning("no model of yours is registered as '%s' yet: using the demo's, '%s'. `reviewlm %s --input "
-                "FILES` makes yours", name, demo, command)  # fmt: skip
+    log.info("with the demo's model, '%s', until there is one of yours, '%s'", demo, name)
 
 
 def nothing_registered(tracker: Tracker, reference: str) -> BundleError:

@@ -85,7 +85,7 @@ def test_the_best_on_validation_is_tried_and_infinite_figures_come_last(
     run.model("lstm", 1.9)
     with caplog.at_level(logging.INFO):
         assert run.chosen().name == "lstm"
-    assert caplog.messages == ["challenger is 'lstm', the best of 4 on validation"]
+    assert caplog.messages == ["challenger is 'lstm', place 1 of 4 on validation"]
     assert run.notes(run.models[3], None) == ()
 
 
@@ -98,7 +98,7 @@ def test_a_model_of_text_that_was_cleaned_in_another_way_is_passed_over(
     with caplog.at_level(logging.INFO):
         assert run.chosen().name == "honest"
     assert "'other' is skipped: the section 'clean' has changed" in caplog.text
-    assert caplog.messages[-1] == "challenger is 'honest', the best of 1 on validation"
+    assert caplog.messages[-1] == "challenger is 'honest', place 2 of 2 on validation"
     [note] = run.notes(run.models[1], run.champion)
     assert note.startswith("'other' is better on validation and was skipped: the section 'clean' has changed")
     assert run.chosen("promotion.allow_other_reading=true").name == "other"
@@ -125,7 +125,7 @@ def test_a_model_that_adapts_is_tried_only_where_the_policy_says_so(
     assert run.chosen().name == "lstm"
     assert caplog.messages == [
         "not tried as challenger: 'lstm+cache', 'kn5+cache' (promotion.adaptation asks for static models)",
-        "challenger is 'lstm', the best of 1 on validation",
+        "challenger is 'lstm', place 3 of 3 on validation",
     ]
     notes = run.notes(run.models[2], None)
     assert [note.split("'")[1] for note in notes] == ["lstm+cache", "kn5+cache"]
