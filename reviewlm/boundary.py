@@ -15,9 +15,11 @@ from core.errors import Crash, OutOfMemory, OutputClosed, ReviewLMError, UsageEr
 from core.processes import interrupts
 from core.processes.crash_log import LOWER, first_line, is_out_of_memory, write_crash_log
 from core.processes.standard_streams import discard_output, guarded_streams, json_alone, wants_json
+from models.options import range_in_words
 from reviewlm import terminal
 
 PASS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+NUMBERS = {"int_parsing": "a whole number", "float_parsing": "a number"}
 INTERRUPTED = 130
 """Result of a command that Typer returns after Ctrl-C."""
 
@@ -83,6 +85,7 @@ def as_our_error(raised: BaseException, arguments: Sequence[str]) -> ReviewLMErr
     if isinstance(raised, ReviewLMError):
         return raised
     if callable(show := getattr(raised, "show", None)) and hasattr(raised, "format_message"):
+        _use_our_words(raised)
         return UsageError(raised, show)
     chain = list(_chain(raised))
     ours = next((one for one in chain if isinstance(one, ReviewLMError)), None)
@@ -94,6 +97,16 @@ def as_our_error(raised: BaseException, arguments: Sequence[str]) -> ReviewLMErr
     if log is None:
         sys.excepthook(type(raised), raised, raised.__traceback__)
     return Crash(first_line(raised), log)
+
+
+def _use_our_words(error: Any) -> None:
+    """Say in a parser's error what a number must be, as our other errors do; typer shows what pydantic says."""
+    option = getattr(error, "param", None)
+    for fault in getattr(error.__cause__, "errors", list)()[:1]:
+        ends = {"ge": getattr(option, "min", None), "le": getattr(option, "max", None)}
+        limits = range_in_words(**{name: end for name, end in ends.items() if end is not None})
+        if allowed := ", ".join(filter(None, (NUMBERS.get(fault["type"]), limits))):
+            error.message = f"it is {fault['input']}; it must be {allowed}"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

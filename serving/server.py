@@ -25,7 +25,7 @@ from core.processes import interrupts
 from serving.api.app import create_app
 from serving.api.door import is_loopback
 from serving.metrics import Metrics
-from serving.versions.open_version import OpenVersion, RegistrySource
+from serving.versions.open_version import TOO_SLOW, OpenVersion, RegistrySource
 from serving.versions.versions import Versions
 from tracking.logged_models.export import CLASSIFIER
 from tracking.registry.opening import nothing_registered, tracker_at
@@ -255,11 +255,11 @@ def _unusable(versions: Versions, classifiers: Versions, config: RunConfig) -> R
     """Return why nothing can be served."""
     where = f"{SCHEME}{versions.name}@{CHAMPION}"
     if refused := versions.refusals():
-        return BundleError(
-            "The model cannot be served", where=where, cause=refused[-1].why,
-            remedy=f"`reviewlm history --model {versions.name}` lists the versions; "
-            f"`reviewlm rollback --model {versions.name}` makes the previous champion the champion again",
-        )
+        remedy = f"`reviewlm history --model {versions.name}` lists the versions; `reviewlm rollback --model " \
+            f"{versions.name}` makes the previous champion the champion again"
+        if refused[-1].why == TOO_SLOW:
+            remedy = f"end that work, then `reviewlm serve --model {versions.name}` again"
+        return BundleError("The model cannot be served", where=where, cause=refused[-1].why, remedy=remedy)
     if refused := classifiers.refusals():
         where = f"{SCHEME}{classifiers.name}/{refused[-1].key}"
         return BundleError("The classifier cannot be served", where=where, cause=refused[-1].why)

@@ -30,6 +30,7 @@ from tracking.registry.versions import CHAMPION, SCHEME, contents_of
 
 log = logging.getLogger(__name__)
 WARM_SECONDS = 120.0
+TOO_SLOW = f"it did not answer within {WARM_SECONDS:g} s; probably this machine is busy with other work"
 PROBE = "The food was"
 Result = TypeVar("Result")
 
@@ -238,7 +239,8 @@ def started(name: str, key: str, bundle: Any, limits: EngineLimits) -> OpenVersi
             _write_once(engine)
     except Exception as error:
         engine.close(0)
-        raise error if isinstance(error, UnusableVersion) else UnusableVersion(str(error)) from error
+        slow = isinstance(error, TimeoutError) or getattr(error, "reason", "") == "deadline"
+        raise UnusableVersion(TOO_SLOW if slow else str(error)) from error
     return_freed()
     opened = OpenVersion(name, key, bundle, engine)
     log.info("%s answers in %s: %s", opened.id, *opened.number_format)

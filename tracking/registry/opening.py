@@ -209,6 +209,8 @@ def lost_champion(tracker: Tracker, name: str) -> str:
 def _not_promoted(version: Version) -> str:
     if version.tags.get(OUTCOME) == REFUSED:
         return f"the gate refused version {version.version}: {version.tags.get(REASON)}"
+    if OUTCOME not in version.tags:
+        return f"the gate has not decided about version {version.version} yet"
     return f"version {version.version} is not promoted"
 
 
@@ -219,7 +221,8 @@ def champion_again(tracker: Tracker, name: str) -> str:
     newest, of = versions[-1], "" if name == OWN_MODEL else f"--model {name} "
     force = " --force" if newest.tags.get(OUTCOME) == REFUSED else ""
     promote = f"`reviewlm promote {of}--version {newest.version}{force} --why TEXT`"
-    return f"{promote} makes version {newest.version} champion; `--model {name}/{newest.version}` uses it as it is"
+    remedy = f"{promote} makes version {newest.version} champion; `--model {name}/{newest.version}` uses it as it is"
+    return remedy if OUTCOME in newest.tags else f"wait for its run; if that has ended without a decision, {remedy}"
 
 
 class NothingChosen(ConfigError):

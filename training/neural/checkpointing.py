@@ -71,7 +71,7 @@ class Checkpointing(Callback):
             self.restore(saved)
             self._compare_class(saved.facts["class"])
             if updates := self.state.metrics.updates:
-                log.info("training resumes after %d of %d updates", updates, self.state.total_updates)
+                log.info("training goes on after %d of %d updates", updates, self.state.total_updates)
             else:
                 log.info("training starts from the beginning: there is no checkpoint")
         else:

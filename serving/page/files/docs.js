@@ -30,6 +30,8 @@ function part(path, method, operation) {
   const section = make("section"), rows = parameters(operation);
   section.append(make("h2", `${method.toUpperCase()} ${path}`), make("p", operation.summary));
   if (rows.length) section.append(table(rows, ["parameter", "kind", "default", "meaning"]));
+  for (const cell of section.querySelectorAll("td")) // names stand between backquotes
+    cell.replaceChildren(...cell.textContent.split("`").map((words, place) => (place % 2 ? make("code", words) : words)));
   return section;
 }
 

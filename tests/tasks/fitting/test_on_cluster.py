@@ -194,7 +194,7 @@ def test_a_fit_whose_node_is_lost_goes_on_elsewhere_and_tells_mlflow_each_figure
         ends.result(240)
     cluster.add_node(**NODE)
     assert "its node is lost" in caplog.text
-    assert "training resumes after" in caplog.text
+    assert "training goes on after" in caplog.text
     assert digest(job) == digest(undisturbed)
     assert run.made_by["resources"] == {"device": "cpu", "ranks": 1, "threads": 1}
     tracker.log_journal(run_id, job.work / "metrics.jsonl")
@@ -255,7 +255,7 @@ def test_ranks_on_two_nodes_go_on_after_the_loss_of_one_and_fit_what_two_ranks_o
             cluster.remove_node(node, allow_graceful=False)
         cluster.add_node(**NODE)
         ends.result(240)
-    assert "training resumes after" in caplog.text
+    assert "training goes on after" in caplog.text
     assert digest(job) == digest(alone)
 
 
@@ -332,7 +332,7 @@ def test_a_run_that_is_killed_leaves_no_fit_behind_and_goes_on_where_it_was(
     until(lambda: busy_node(cluster) is None, 120, pause=0.05)
     with caplog.at_level("INFO"):
         ClusterRun(config, "lstm")(job, lambda news: None)
-    assert "training resumes after" in caplog.text
+    assert "training goes on after" in caplog.text
     assert digest(job) == digest(undisturbed)
 
 
