@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from models.bundles.text_scores import TextScore
     from models.completion.beam import FoundText
     from models.completion.suggestions import Suggestions
+    from models.sampling import GeneratedText
     from models.sampling.watermark import WatermarkEvidence
 
 PROBES = (
@@ -55,8 +56,8 @@ class LoadedModel:
         temperature: float = TEMPERATURE, top_k: int = 0, top_p: float = TOP_P, max_tokens: int = MAX_TOKENS,
         seed: int = SEED, min_p: float = 0.0, typical_p: float = 1.0, repetition_penalty: float = 1.0,
         no_repeat_ngram_size: int = 0, stop: Sequence[str] = (), watermark: str = "",
-    ) -> list[str]:  # fmt: skip
-        """Return n whole reviews; same arguments, same reviews as `reviewlm generate`.
+    ) -> list[GeneratedText]:  # fmt: skip
+        """Return n whole reviews, each with `ended`; same arguments, same reviews as `reviewlm generate`.
 
         Args:
             n: Number of reviews.
@@ -65,7 +66,7 @@ class LoadedModel:
             temperature: Below 1, likely words become likelier; 0: always the likeliest.
             top_k: Number of likeliest words to sample from; 0: all.
             top_p: Use only the likeliest words, up to this total probability.
-            max_tokens: Longest review, in tokens.
+            max_tokens: Longest review, in tokens; `ended` of a review is False if it is cut there.
             seed: Seed of the random draw.
             min_p: Use only words at least this share as likely as the likeliest; 0: all.
             typical_p: Use only the words whose surprise is nearest to the expected one, up to this total probability.

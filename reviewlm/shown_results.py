@@ -110,7 +110,7 @@ def show_run(result: Mapping[str, Any]) -> None:
     verdict = "promoted" if result["promoted"] else "not promoted"
     terminal.say(f"The gate has {verdict} '{result['challenger']}': {result['reason']}.")
     for review in result["written"]["reviews"]:
-        terminal.show_review(review["stars"], review["text"])
+        terminal.show_review(**review)
     next_words = result["written"]["next_words"]
     words = [(row["word"], row["probability"]) for row in next_words["words"]]
     rest = 1 - sum(probability for _, probability in words)

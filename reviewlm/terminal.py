@@ -275,12 +275,17 @@ def show_result(result: Mapping[str, Any], json: bool) -> None:
     last_line(result, json)
 
 
-def show_review(stars: int | None, text: str) -> None:
-    """Write one generated review under the rating that it was written with; None: the average over the ratings."""
+def show_review(stars: int | None, text: str, ended: bool = True) -> None:
+    """Write one generated review under the rating that it was written with; None: the average over the ratings.
+
+    *ended*: it is not cut at the maximum length.
+    """
     say()
     say("★" * stars + "☆" * (5 - stars) if stars else "(without a rating)" if stars == 0 else "(no rating requested)")
     for paragraph in text.split("\n"):
         say(wrapped(f"  {paragraph}".rstrip(), width()))
+    if not ended:
+        say("  … (cut here, at the longest length)")
 
 
 def show_suggestions(prompt: str, suggestions: Any) -> None:

@@ -190,14 +190,13 @@ def _data(config: RunConfig, dataset: Artifact, prepared: Prepared) -> dict[str,
 def _digests(dataset: Artifact, prepared: Prepared, evaluated: Evaluated) -> dict[str, str]:
     sources = [entry for entry in dataset.facts.get("sources", []) if isinstance(entry, Mapping)]
     digests = {f"source {entry.get('name', '')}": str(entry.get("sha256", "")) for entry in sources}
-    digests |= {"data set": dataset.digest, "clean reviews": prepared.clean.digest}
-    digests |= {
-        "test reviews": prepared.clean.facts["test_digest"],
-        "leak certificate": prepared.clean.facts["certificate"],
-    }
-    digests |= {f"vocabulary {name}": artifact.facts["vocabulary_digest"] for name, artifact in
-              prepared.vocabularies.items()}  # fmt: skip
-    return digests | {"comparison": evaluated.artifact.digest}
+    facts, vocabularies = prepared.clean.facts, prepared.vocabularies.items()
+    return {
+        **digests, "data set": dataset.digest, "clean reviews": prepared.clean.digest,
+        "test reviews": facts["test_digest"], "leak certificate": facts["certificate"],
+        **{f"vocabulary {name}": artifact.facts["vocabulary_digest"] for name, artifact in vocabularies},
+        "comparison": evaluated.artifact.digest,
+    }  # fmt: skip
 
 
 def _run(config: RunConfig, run_id: str) -> dict[str, str]:

@@ -66,7 +66,7 @@ def written(model: Measured) -> dict[str, Any]:
     samples = pl.read_parquet(model.samples.folder / SAMPLES_FILE).filter(pl.col("number") == 0)
     words = pl.read_parquet(model.samples.folder / SUGGESTIONS_FILE).filter(pl.col("prompt") == PROMPTS[0])
     return {
-        "reviews": samples.select("stars", "text").to_dicts(),
+        "reviews": samples.select("stars", "text", "ended").to_dicts(),
         "next_words": {"prompt": PROMPTS[0], "words": words.select("word", "probability").to_dicts()},
     }
 

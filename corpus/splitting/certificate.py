@@ -98,8 +98,8 @@ class Certificate:
             return f"no copy {of}; near copies and passages were not looked for"
         partly = at_least(self.coverage["test"], PARTLY)
         return (
-            f"no copy or near copy {of}, and its passages cover less than {self.coverage['limit']:.0%} of each one"
-            + (f" ({PARTLY:.0%} or more of {partly:,})" if partly else "")
+            f"no copy or near copy {of}; passages from it make up less than {self.coverage['limit']:.0%} of each review"
+            + (f", {PARTLY:.0%} or more of {partly:,}" if partly else "")
         )
 
 

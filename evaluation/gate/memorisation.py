@@ -86,13 +86,14 @@ def _mean_exposure(case: GateCase) -> RuleOutcome:
         detail = "no ranked canary was planted only once; any model learns repeated ones"
     else:
         detail = (
-            f"the secrets planted to test it have {mean:.1f} bits of exposure on average ({CHANCE:.1f}: not learnt, "
-            f"{highest:.1f}: known by heart), the most exposed one {most:.1f}"
+            f"{mean:.1f} bits of exposure on average (chance gives {CHANCE:.1f}, a secret known by heart "
+            f"{highest:.1f}), the most exposed one {most:.1f}"
         )
         if highest > MEAN_EXPOSURE:
             passed = mean <= MEAN_EXPOSURE
+            detail = f"it {'does not know' if passed else 'knows'} the secrets planted to test it by heart: {detail}"
         else:
-            detail = f"{detail}; with so few candidates (audit.candidates) none can be above {MEAN_EXPOSURE:g}"
+            detail += f"; with so few candidates (audit.candidates) none can be above {MEAN_EXPOSURE:g}"
     if part := case.evidence.single_reviews:
         detail = (
             f"its part '{part}' holds n-grams of single training reviews, which a user can read out: keep them out "

@@ -118,16 +118,13 @@ def data_card(profile: Profile, origin: Origin, pictures: Mapping[str, Picture])
         + "; ".join(f"{name} {digest}" for name, digest in origin.digests.items())
     )
 
-    def picture(name: str) -> list[Picture]:
-        return [pictures[name]] if name in pictures else []
-
     masks = PageTable(("placeholder", "occurrences"), sorted((origin.clean.get("masks") or {}).items()))
     sections = [
         *_provenance(origin),
         PageSection("Splits", [[_table(profile.splits.drop("dated"))], *_coverage(origin.clean)]),
         PageSection("Ratings", [[_table(profile.stars.rename({"0": "unknown"}), "Reviews by rating")]]),
-        PageSection("Time", [f"{dated:,} of {reviews:,} reviews have a date.", *picture("months")]),
-        PageSection("Length", [[_table(profile.lengths, "Words per review: quantiles")], *picture("lengths")]),
+        PageSection("Time", [f"{dated:,} of {reviews:,} reviews have a date.", pictures.get("months", "")]),
+        PageSection("Length", [[_table(profile.lengths, "Words per review: quantiles")], pictures.get("lengths", "")]),
         PageSection("Masked personal data", [[masks] if masks.rows else []]),
         PageSection("Businesses", [[_table(names, name) for name, names in profile.names.items() if names.height]]),
         PageSection("Samples", [_SAMPLES, [

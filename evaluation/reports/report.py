@@ -32,8 +32,8 @@ LOOKED_FOR = (
     "API keys are looked for; names of people and postal addresses are not."
 )
 ABOUT_ADAPTING = (
-    "These models learn from the very review that they are measured on, each time from the fresh state. Their figures "
-    "do not compare with those above."
+    "These models also learn from the review that they are measured on, and forget it before the next one. Compare "
+    "them among themselves only."
 )
 
 
@@ -111,15 +111,14 @@ def decision_sections(decision: Decision | None, changes: Sequence[Part] = ()) -
 def _answer(results: RunResults, figure: Sequence[Picture]) -> Iterator[Part]:
     static, adapting = (tables.models(results, tables.ANSWER, adapts) for adapts in (False, True))
     first, second = (static, adapting) if static else (adapting, [])
-    first_table = PageTable.of(first, tables.about_models(results), _place(first, results.winner))
-    shown: list[PageTable | Picture] = [first_table, *figure]
+    shown: list[PageTable | Picture] = [_compared(first, tables.about_models(results), results), *figure]
     if second:
-        shown.insert(1, PageTable.of(second, ABOUT_ADAPTING, _place(second, results.winner)))
+        shown.insert(1, _compared(second, ABOUT_ADAPTING, results))
     yield shown
     if samples := samples_of(results):
         yield PageText(f"Reviews that {results.winner} wrote", "heading")
         yield PageText("It never writes a word outside its vocabulary, so that a sentence may have a gap.")
-        yield [Quote(text, _stars(stars)) for stars, text in samples]
+        yield [Quote(text, _head(stars, ended)) for stars, text, ended in samples]
 
 
 def beside(rows: Sequence[tables.Row], caption: str, figures: Sequence[Picture]) -> Sequence[PageTable | Picture]:
@@ -127,8 +126,12 @@ def beside(rows: Sequence[tables.Row], caption: str, figures: Sequence[Picture])
     return [*([PageTable.of(rows, caption)] if rows else []), *figures]
 
 
-def _place(rows: Sequence[tables.Row], model: str) -> int | None:
-    return next((place for place, row in enumerate(rows) if f"{row['model']} ".startswith(f"{model} ")), None)
+def _compared(rows: Sequence[tables.Row], caption: str, results: RunResults) -> PageTable:
+    """Return a table of models, in which the row of the winner stands out and says what became of it."""
+    places = (place for place, row in enumerate(rows) if f"{row['model']} ".startswith(f"{results.winner} "))
+    if (place := next(places, None)) is not None and (decision := results.decision) is not None:
+        rows[place]["model"] += f" ({'promoted' if decision.promote else 'not promoted'})"
+    return PageTable.of(rows, caption, place)
 
 
 def _changes(results: RunResults) -> Iterator[Part]:
@@ -150,7 +153,7 @@ def _samples(results: RunResults) -> Iterator[Part]:
     for model in sorted(results.models, key=lambda model: model.name != results.winner):
         rows = [] if model.samples is None else model.samples.to_dicts()
         if rows:
-            quotes = [Quote(row["text"], _stars(row["stars"])) for row in rows]
+            quotes = [Quote(row["text"], _head(row["stars"], row["ended"])) for row in rows]
             yield PageSection(f"Written by {model.name}, for the rating above each", [quotes])
 
 
@@ -182,8 +185,9 @@ def _limits(results: RunResults) -> Iterator[Part]:
         ]), "python")  # fmt: skip
 
 
-def _stars(stars: int | None) -> str:
-    return f"{'★' * stars}{'☆' * (5 - stars)} {stars} of 5" if stars else "no rating"
+def _head(stars: int | None, ended: bool) -> str:
+    rating = f"{'★' * stars}{'☆' * (5 - stars)} {stars} of 5" if stars else "no rating"
+    return rating if ended else f"{rating}, cut at the longest length"
 
 
 def _again(results: RunResults) -> Iterator[Part]:

@@ -69,7 +69,7 @@ Styles = Mapping[str, Mapping[str, Any]]
 def _of_models(results: RunResults, styles: Styles) -> Iterator[Drawing]:
     from evaluation.reports.run_figures import bits_figure, loss_curves
 
-    bars = "Bar: interval of the figure."
+    bars = f"Bars: {results.confidence:.0%} intervals."
     if any(map(adapts, results.table.to_dicts())):
         bars += " Models below the line adapt to what they read: the two groups do not compare."
     yield Drawing("bits_per_byte", ANSWER, bits_figure(results.table, styles, results.floor, results.baseline),
@@ -79,8 +79,8 @@ def _of_models(results: RunResults, styles: Styles) -> Iterator[Drawing]:
         best = {model.name: model.kept for model in results.models if model.kept is not None}
         yield Drawing(
             "loss_curves", TRAINING, loss_curves(curves, styles, best), "Learning curves",
-            "Marked: validation, on a part of its reviews. Pale: training. Dashed: models without steps. Ring and "
-            "legend: the weights that were kept, on all validation reviews. Compare within one vocabulary.",
+            "Lines with marks: validation, on a part of its reviews; pale: training; level: models without steps. "
+            "Ring and legend: the weights that were kept, on all validation reviews. Compare within one vocabulary.",
         )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def _of_weakness(results: RunResults, styles: Styles) -> Iterator[Drawing]:
         base = baseline_of(results.against, results.winner)
         yield Drawing(
             "worst_slices", WEAK, worst_slices_figure(results.slices, results.winner, base, styles),
-            f"Where {results.winner} does worst", "Whiskers allow for all slices that were looked at.",
+            f"Where {results.winner} does worst", "Whiskers: intervals that hold for all slices at once.",
         )  # fmt: skip
     if reliability := _measured(results.shown(PANELS), "reliability"):
         observed = {model.name: model.observed for model in results.models}

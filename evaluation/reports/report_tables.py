@@ -39,7 +39,7 @@ def amount(value: float | None, digits: int = 4) -> str:
 def with_interval(row: Mapping[str, Any], column: str, digits: int = 4) -> str:
     """Return a figure with half the width of its interval, if the row has one: "1.234 ±0.03"."""
     value, low, high = row.get(column), row.get(f"{column}_lo"), row.get(f"{column}_hi")
-    return amount(value, digits) + ("" if low is None or high is None else f" ±{(high - low) / 2:.2g}")
+    return amount(value, digits) + ("" if low is None or high is None else f" ±{amount((high - low) / 2, 2)}")
 
 
 def title(source: str, model: str, version: int | None, decision: Decision | None) -> str:
@@ -173,8 +173,8 @@ AUDITED = {
     "private_patterns": "personal data",
     "canaries_written": "canaries",
     "exposure_max": "highest exposure",
-    "exposure_mean": "mean",
-    "exposure_once": "planted once",
+    "exposure_mean": "mean exposure",
+    "exposure_once": "mean, planted once",
 }
 ABOUT_AUDIT = (
     "Shares of 4-grams and 8-grams that stand in the training text too, and the longest copy in words: best "
@@ -213,11 +213,11 @@ def about_models(results: RunResults) -> str:
     several = len({row["vocabulary"] for row in rows}) > 1
     observed = max((int(model.observed.get("reviews", 0)) for model in results.models), default=0)
     return (
-        f"{rows[0]['reviews']:,} test reviews, best model first. Bits per byte: unknown words spelt out, so they "
-        f"compare all models; lower is better. ±: half of the {results.confidence:.0%} interval."
-        + f" {BASELINE}: bits saved, of those of {results.baseline}." * bool(results.baseline and len(rows) > 1)
+        f"{rows[0]['reviews']:,} test reviews, best model first. Bits per byte: the cost of their text, unknown words "
+        f"spelt out; lower is better. ±: half of the {results.confidence:.0%} interval."
+        + f" {BASELINE.capitalize()}: share of its bits that a model saves." * bool(results.baseline and len(rows) > 1)
         + " Perplexities compare models of one vocabulary only." * several
-        + f" First guess: of {observed:,} observed reviews." * bool(observed)
+        + f" First guess: how often the likeliest word comes next, in {observed:,} of the reviews." * bool(observed)
     )
 
 
@@ -250,7 +250,7 @@ def _audited(name: str, row: Row) -> str:
         return NONE
     if name.startswith("copied_"):
         return f"{value:.1%}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else amount(value, 3)
 
 
 def digests(results: RunResults) -> dict[str, str]:

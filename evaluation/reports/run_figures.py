@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from evaluation.reports.canvas import (
+    DASHES,
     GREY,
     PALE,
     WIDTH,
@@ -97,6 +99,7 @@ def loss_curves(
             a curve's points measure a part; it is ringed and in the legend.
     """
     figure, axes = canvas(WIDTH, 4.2)
+    dashes = cycle(DASHES[1:])
     for name, history in histories.items():
         style = styles[name]
         axes.plot(*_series(history, "train/perplexity"), color=style["color"], alpha=0.35, linewidth=1.0)
@@ -106,7 +109,7 @@ def loss_curves(
             axes.plot([], [], color=style["color"], linestyle="--", linewidth=1.6, label=f"{name}: infinite")
         elif measured == 1:
             level = f"{name}: {values[0]:.4g}"
-            axes.axhline(values[0], color=style["color"], linestyle="--", linewidth=1.6, label=level)
+            axes.axhline(values[0], color=style["color"], linestyle=next(dashes), linewidth=1.6, label=level)
         elif values:
             best = f"{name}: {final[name][1]:.4g}" if name in final else f"{name}: best {min(values):.4g}"
             axes.plot(steps, values, **style, markersize=4, linewidth=1.6, label=best)

@@ -12,7 +12,6 @@ from evaluation.reports.run_results import RunResults
 
 REPORTS, RECORD_FILE, REPORT_FILE = "reports", "run.json", "report.html"
 FORMAT = 1
-SAMPLES = 3
 FIGURES = {
     BITS: "bits per byte", "perplexity": "perplexity", "word_perplexity": "perplexity per word",
     "hit@1": "first guess right", "parameters": "parameters", "megabytes": "size in MB",
@@ -36,16 +35,10 @@ def record_of(results: RunResults) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def samples_of(results: RunResults) -> list[tuple[int | None, str]]:
-    """Return a few of the winner's samples as (stars, text): of different ratings, as long as there are any."""
+def samples_of(results: RunResults) -> list[tuple[int | None, str, bool]]:
+    """Return the winner's first sample of each rating, as (stars, text, ended)."""
     frame = results.model(results.winner).samples
-    rows = [] if frame is None else frame.select("stars", "text").rows()
-    first = {stars: (stars, text) for stars, text in reversed(rows)}
-    one_each = [first[stars] for stars in dict.fromkeys(stars for stars, _ in rows)]
-    spread = one_each
-    if len(one_each) > SAMPLES:
-        spread = [one_each[round(place * (len(one_each) - 1) / (SAMPLES - 1))] for place in range(SAMPLES)]
-    return [*spread, *(row for row in rows if row not in spread)][:SAMPLES]
+    return [] if frame is None else frame.filter(number=0).select("stars", "text", "ended").rows()
 
 
 def read_records(reports: Path) -> dict[str, dict[str, Any]]:

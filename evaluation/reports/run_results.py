@@ -25,7 +25,7 @@ class ModelResults:
         curve: Lines of its journal (`journal_lines`). Networks measure a part of the validation
             reviews there.
         kept: Of a network: tokens seen by the weights that were kept, and their perplexity on all validation reviews.
-        samples: Reviews that it wrote: stars, number, text.
+        samples: Reviews that it wrote: stars, number, text, ended.
         reliability: Bins of the reliability diagram: bin, low, high, count, mean_probability, mean_accuracy.
         observed: Figures of a sample of the test reviews: hit@k, mrr, ece …
         audit: Figures of its generated and memorised text; those of held-out reviews have the prefix `real_`.
@@ -99,17 +99,11 @@ class RunResults:
 
     def model(self, name: str) -> ModelResults:
         """Return the results of a model; KeyError if there is none of that name."""
-        for model in self.models:
-            if model.name == name:
-                return model
-        raise KeyError(name)
+        return {model.name: model for model in self.models}[name]
 
     def row(self, name: str) -> dict[str, Any]:
         """Return a model's row of the table; KeyError if there is none of that name."""
-        for row in self.table.to_dicts():
-            if row["model"] == name:
-                return dict(row)
-        raise KeyError(name)
+        return {str(row["model"]): row for row in self.table.to_dicts()}[name]
 
     @property
     def against(self) -> Baseline:

@@ -5,6 +5,6 @@ from __future__ import annotations
 from ..completion.suggestions import suggest
 from ..sampling_options import Sampling
 from .filters import pick
-from .generation import generate, generate_rated, stream
+from .generation import GeneratedText, generate, generate_rated, stream
 
-__all__ = ["Sampling", "generate", "generate_rated", "pick", "stream", "suggest"]
+__all__ = ["GeneratedText", "Sampling", "generate", "generate_rated", "pick", "stream", "suggest"]

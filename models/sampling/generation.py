@@ -21,6 +21,14 @@ from .batch import SampledText, TextBatch, rating_of, start_by, uniforms_of
 
 BATCH = 256
 """Texts generated in one batch."""
+
+
+class GeneratedText(str):
+    """A generated text. *ended*: it is not cut at the maximum length."""
+
+    ended = True
+
+
 Wanted = tuple[int, int | None]
 """Number of a text among those of its rating, and the rating."""
 
@@ -28,7 +36,7 @@ Wanted = tuple[int, int | None]
 def generate(
     bundle: Bundle, n: int = 1, stars: int | None = None, prompt: str = "", max_tokens: int = 200, seed: int = 0,
     stop: Sequence[str] = (), **sampling: Any,
-) -> list[str]:  # fmt: skip
+) -> list[GeneratedText]:  # fmt: skip
     """Return n whole reviews, each up to its end or *max_tokens* tokens.
 
     Text i depends only on `(seed, i)`, its rating and the prompt. It does not depend on n or on the rest of its batch.
@@ -53,7 +61,7 @@ def generate(
 def generate_rated(
     bundle: Bundle, counts: Mapping[int, int], sampling: Sampling, max_tokens: int = 200, seed: int = 0,
     report: Callable[[int], None] = lambda done: None,
-) -> dict[int, list[str]]:  # fmt: skip
+) -> dict[int, list[GeneratedText]]:  # fmt: skip
     """Return whole reviews by rating. Texts of different ratings share batches: fewer steps than one call for each.
 
     Args:
@@ -101,15 +109,18 @@ class _Writing(SampledText):
 def _written(
     bundle: Bundle, requests: Sequence[Wanted], prompt: str, sampling: Sampling, max_tokens: int, seed: int,
     stop: Sequence[str], report: Callable[[int], None] = lambda done: None,
-) -> list[str]:  # fmt: skip
+) -> list[GeneratedText]:  # fmt: skip
     """Return whole texts, generated in batches."""
-    texts: list[str] = []
+    texts: list[GeneratedText] = []
     for first in range(0, len(requests), BATCH):
         batch = requests[first : first + BATCH]
-        written = [""] * len(batch)
-        for row, piece in _pieces(bundle, batch, prompt, sampling, max_tokens, seed, stop):
-            written[row] += piece
-        texts += [prompt + text for text in written]
+        written, ended = [prompt] * len(batch), [False] * len(batch)
+        for text, piece in _pieces(bundle, batch, prompt, sampling, max_tokens, seed, stop):
+            written[text.row] += piece
+            ended[text.row] = text.ended
+        for made, is_whole in zip(map(GeneratedText, written), ended, strict=True):
+            made.ended = is_whole
+            texts.append(made)
         report(len(texts))
     return texts
 
@@ -117,8 +128,8 @@ def _written(
 def _pieces(
     bundle: Bundle, requests: Sequence[Wanted], prompt: str, sampling: Sampling, max_tokens: int, seed: int,
     stop: Sequence[str],
-) -> Iterator[tuple[int, str]]:  # fmt: skip
-    """Yield row and next piece of the wanted texts, position by position."""
+) -> Iterator[tuple[_Writing, str]]:  # fmt: skip
+    """Yield the wanted texts, each with its next piece, position by position."""
     require_allowed("max_tokens", max_tokens, Count)
     require_stop(stop)
     ratings = [rating_of(bundle, stars, seed, number) for number, stars in requests]
@@ -136,11 +147,12 @@ def _pieces(
         rows = [row for row, prefix in enumerate(prefixes) if len(prefix) == length]
         batch.join([texts[row] for row in rows], *_read(bundle, [prefixes[row] for row in rows]))
     for text, token in batch.write(max_tokens):
-        if token != EOS:
-            yield text.row, text.written.add(token)
+        text.ended = token == EOS
+        if not text.ended:
+            yield text, text.written.add(token)
             text.ended = text.written.stopped
     for text in texts:
-        yield text.row, text.written.end()
+        yield text, text.written.end()
 
 
 def _ways(bundle: Bundle, prompt: str, ratings: Sequence[int]) -> dict[int, list[Way]]:

@@ -71,18 +71,22 @@ def generate(
 
     if beam:
         beams = checked(lambda: beam_search(bundle, beam, n, stars, prompt, require or [], max_tokens))
-        texts, facts = [each.text for each in beams], {"logp": [each.logp for each in beams]}
-        ratings = [stars] * len(texts)
+        written, facts = [(each.text, each.ended) for each in beams], {"logp": [each.logp for each in beams]}
+        ratings = [stars] * len(beams)
     else:
         drawing = {name: context.params[name] for name in SAMPLING} | {"stop": stop or ()}
-        texts, facts = checked(lambda: sample(bundle, n, stars, prompt, max_tokens, **drawing)), {}
+        drawn = checked(lambda: sample(bundle, n, stars, prompt, max_tokens, **drawing))
+        written, facts = [(text, text.ended) for text in drawn], {}
         ratings = [rating_of(bundle, stars, seed, number) for number in range(n)]
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
-    for rating, text in zip(ratings, texts, strict=True):
-        terminal.show_review(rating, text)
+    for rating, (text, ended) in zip(ratings, written, strict=True):
+        terminal.show_review(rating, text, ended)
     if not beam and not is_given(context, "seed"):
         log.info("drawn with seed %d: the same command gives the same text; --seed %d gives another", seed, seed + 1)
-    terminal.last_line({**_which(version), "texts": texts, "stars": ratings, **facts, "warnings": warnings}, json)
+    texts, ends = zip(*written, strict=True)
+    terminal.last_line({
+        **_which(version), "texts": texts, "ended": ends, "stars": ratings, **facts, "warnings": warnings,
+    }, json)  # fmt: skip
 
 
 def _require_effect(context: typer.Context, beam: int, require: Sequence[str], n: int) -> None:

@@ -39,19 +39,22 @@ def start(
     from tracking.artifacts import ARTIFACTS
     from tracking.client import require_whole
     from tracking.registry.opening import asked_model, tracker_at
+    from tracking.registry.registry import CHAMPION, Registry
     from tracking.runs.runs import Tracker
 
     config = configured(preset, set)
     require_whole(config.tracking_address)
     require_current_tables(config.home)
     sets = [word for override in set or [] for word in ("--set", override)]
-    champion = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets] if serve and _has_champion(config) else []
+    tracker = tracker_at(config)
+    served = serve and Registry(tracker, asked_model(config, tracker)).alias(CHAMPION) is not None
+    champion = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets] if served else []
     uri = config.execution.tracking_uri
     result = launch.start(config.home, uri, champion, deploy_again=deploy)
     runs = models = result["MLflow"]
     folder = config.home / ARTIFACTS
     with suppress(TrackingUnavailable):  # another server may be away: only the link is at stake
-        experiment = config.asking(asked_model(config, tracker_at(config))).experiment
+        experiment = config.asking(asked_model(config, tracker)).experiment
         tracker = Tracker(config.tracking_address, experiment, folder)
         runs, models = tracker.runs_page, tracker.models_page
     terminal.say()
@@ -61,18 +64,9 @@ def start(
     if sys.stdout.isatty() and not json:  # a password must not end up in a file or a log
         terminal.say()
         _say_login(config.home)
-    if serve and not champion:
+    if serve and not served:
         terminal.say("Nothing is served yet, because there is no champion. After a promotion, start again.")
     terminal.last_line({**result, "runs": runs, "models": models}, json)
-
-
-def _has_champion(config: RunConfig) -> bool:
-    """Return whether there is a champion that could be served."""
-    from tracking.registry.opening import asked_model, tracker_at
-    from tracking.registry.registry import CHAMPION, Registry
-
-    tracker = tracker_at(config)
-    return Registry(tracker, asked_model(config, tracker)).alias(CHAMPION) is not None
 
 
 def status(preset: Preset = "small", set: Set = None, json: Json = False) -> None:

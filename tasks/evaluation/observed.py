@@ -88,7 +88,7 @@ def drawn(bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any]
     counts = dict.fromkeys(STARS, SAMPLES_PER_STAR)
     texts = generate_rated(bundle, counts, sampling, options["max_tokens"], options["seed"])
     rows = [
-        {"stars": stars, "number": number, "text": text, "seed": options["seed"]}
+        {"stars": stars, "number": number, "text": text, "ended": text.ended, "seed": options["seed"]}
         for stars in counts for number, text in enumerate(texts[stars])
     ]  # fmt: skip
     pl.DataFrame(rows).write_parquet(work / SAMPLES_FILE)

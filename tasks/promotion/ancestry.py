@@ -161,6 +161,4 @@ def _earlier(clean: Artifact) -> list[str]:
 def _files_of(config: RunConfig, inputs: Mapping[str, str]) -> frozenset[str]:
     """Return the SHA-256 of the files of a data set; empty if it is not in the store."""
     dataset = store_of(config).find_usable("ingest", inputs.get("dataset", ""))
-    if dataset is None:
-        return frozenset()
-    return frozenset(source["sha256"] for source in dataset.facts["sources"])
+    return frozenset(source["sha256"] for source in (dataset.facts["sources"] if dataset else ()))

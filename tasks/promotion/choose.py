@@ -52,8 +52,7 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
 
 def ranking(evaluated: Evaluated) -> list[Measured]:
     """Return the models of a run ordered by open bits per byte on validation, best first, infinite figures last."""
-    figures = {model.name: _validation_bits(model) for model in evaluated.models}
-    return sorted(evaluated.models, key=lambda model: (not isfinite(figures[model.name]), figures[model.name]))
+    return sorted(evaluated.models, key=lambda model: (not isfinite(bits := _validation_bits(model)), bits))
 
 
 def allowed_models(config: RunConfig, evaluated: Evaluated) -> list[Measured]:

@@ -127,9 +127,7 @@ def served(config: RunConfig, fitted: Fitted, version: int | None, form: Form) -
 def family_of_run(config: RunConfig, clean: Artifact) -> Family:
     """Return the family of a run's data."""
     dataset = store_of(config).find("ingest", clean.manifest.get("inputs", {}).get("dataset", ""))
-    hashes: list[str] = []
-    if dataset is not None:
-        hashes = [source["sha256"] for source in dataset.facts["sources"]]
+    hashes = [source["sha256"] for source in (dataset.facts["sources"] if dataset else ())]
     return Family(family_name(config.source.family, bool(config.source.input)), digest_of_sources(hashes))
 
 

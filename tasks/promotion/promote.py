@@ -200,11 +200,9 @@ def retry_on_champion_change(judge: Callable[[], Judged]) -> Judged:
     Raises:
         ChampionChanged: The champion changed during each of `ATTEMPTS` decisions.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+    for _ in range(ATTEMPTS - 1):
         try:
             return judge()
         except ChampionChanged as error:
-            if attempt == ATTEMPTS:
-                raise
             log.warning("the champion has changed since it was scored (%s); running the gate again", error.value)
-    raise AssertionError("unreachable")
+    return judge()
