@@ -16,10 +16,10 @@ STATIC_TITLE = "Models on the test reviews, the best one first"
 ADAPTING_TITLE = "Models that learn from a review while they read it (comparable among themselves only)"
 BITS = "open_bits_per_byte"
 LEGEND = {
-    "perplexity": "so many equally probable next tokens are left; lower is better",
-    "bits/byte": "cost of the text, whatever the vocabulary, and half of its interval",
-    "better than": "share of its bits/byte that is saved; ≈: it may be chance",
-    "first guess": "how often the most probable next word of some reviews is right",
+    "perplexity": "as hard as a choice among this many equal tokens; lower is better",
+    "bits/byte": "bits to encode a byte of text; ±: half of its confidence interval",
+    "better than": "share of its bits/byte that is saved; ≈: may be chance",
+    "first guess": "how often the most probable word is right, in a sample of reviews",
 }
 """What the columns of the table of models mean."""
 

@@ -29,7 +29,7 @@ from tasks.promotion.promote import Promotion
 from tasks.stage import reuse_of_this_run, started, store_of
 from tasks.track import JOURNAL, tracker_of
 
-FLOOR_STATEMENT = "The grammar that wrote these test reviews needs so many: no model can be better on average."
+FLOOR_STATEMENT = "The grammar that generated these test reviews needs this many; no model can need fewer on average."
 VALIDATION_FIGURES = ("perplexity", "open_bits_per_byte")
 OBSERVED_FIGURES = ("hit@1", "hit@3", "hit@5", "mrr", "keystroke_savings", "ece")
 LABELS = ("model", "kind", "unit", "vocabulary", "boundary", "adaptation", "baseline")
