@@ -95,7 +95,7 @@ GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...], dict[str, typer.Ty
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="Train review language models; the best one ships, and is served.", epilog=EXAMPLES,
+    help="Train language models on reviews; promote the best one, and serve it.", epilog=EXAMPLES,
 )  # fmt: skip
 for function in TOP:
     app.command()(function)

@@ -44,7 +44,7 @@ def fit(
     Args:
         text: The texts.
         order: N, the longest n-gram, 1 to 6.
-        smoothing: The method of discounting, see the setting `models.NAME.smoothing`.
+        smoothing: The smoothing method, see the setting `models.NAME.smoothing`.
         unit: What a token is: "word", "bpe", "unigram" or "char".
         stars: Rating of each text, 1 to 5; None or 0: unknown. Default: unknown.
         held_out: Other texts, for methods that choose parameters on them ("add_k", "jelinek_mercer").

@@ -21,7 +21,7 @@ Table = Annotated[Path, typer.Option("--table", help="A Parquet file, or a folde
 
 def synth(
     out: Annotated[Path, typer.Option("--out", help="File to write (JSON lines in Yelp's schema).")],
-    reviews: Annotated[int, typer.Option("--reviews", min=1, help="Reviews to write.")] = 20_000,
+    reviews: Annotated[int, typer.Option("--reviews", min=1, help="Number of reviews.")] = 20_000,
     seed: Annotated[int, options.number("--seed", Seed, "Seed of the random draw.")] = 1,
     malformed: Annotated[float, typer.Option("--malformed", min=0, max=0.5, help="Share of broken lines.")] = 0.0,
     duplicates: Annotated[float, typer.Option("--duplicates", min=0, max=0.5, help="Share of repeated reviews.")] = 0.0,

@@ -129,7 +129,7 @@ def _progress() -> Callable[[int], None]:
 
 
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; change nothing.")] = False,
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:
     """Remove what no registered version, no recent run and no running process needs.

@@ -27,11 +27,11 @@ Model = Annotated[
 ]
 Marks = Annotated[
     Literal["refuse", "skip", "unknown"], typer.Option("--marks", help=(
-        "'refuse' <s>, </s> and <unk> in the text as an error, 'skip' them, or 'unknown': count <unk> as the unknown "
-        "word, as in texts whose rare words were replaced by it (Penn Treebank)."
+        "<s>, </s> and <unk> in the text: 'refuse' is an error, 'skip' reads them as blanks, 'unknown' counts <unk> as "
+        "the unknown word (for texts whose rare words were replaced by it, such as the Penn Treebank)."
     ))
 ]
-Smoothing = Annotated[Methods, typer.Option("--smoothing", help="The method of discounting.")]
+Smoothing = Annotated[Methods, typer.Option("--smoothing", help="The smoothing method.")]
 
 Order = Annotated[int, typer.Option("--order", min=1, max=6, help="N, the longest n-gram.")]
 NewArpa = Annotated[

@@ -152,8 +152,8 @@ def sweep(
         str | None,
         typer.Option("--space", help='E.g. "hidden=128..512:log dropout=0..0.5 training.optimizer=adamw|sgd".'),
     ] = None,
-    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Total, including earlier runs.")] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", min=0, help="Fresh seeds for the best trial.")] = None,
+    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials in all, with earlier runs.")] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=0, help="New seeds for the best trial.")] = None,
     input: Input = None, preset: Preset = "small", set: Set = None, verbose: Verbose = False, json: Json = False,
 ) -> None:
     """Search a model's options. --space replaces the preset's; a rerun continues where the last one stopped.

@@ -37,7 +37,7 @@ class SyntheticConfig(Section):
     """Settings of the embedded corpus, used if no input is given.
 
     Attributes:
-        reviews: Reviews to generate.
+        reviews: Number of reviews to generate.
         seed: Seed of the generator.
         malformed: Share of records that are broken on purpose.
         duplicates: Share of reviews that repeat another one.
@@ -69,7 +69,7 @@ class SourceConfig(Section):
         max_chars: Longer texts go to the quarantine.
         max_record_bytes: Larger records are refused: they are no reviews and could fill the memory.
         max_expansion: A packed file that unpacks to more than this multiple of its size is refused.
-        part_rows: Rows of a Parquet part; changes memory.
+        part_rows: Rows in each Parquet part; more need more memory.
         max_unreadable: Largest share of several files, and of their bytes, that may be damaged or cut off: these files
             are set aside, and the run goes on with the others. 0: any such file ends the run, as a single one does.
     """
@@ -135,7 +135,7 @@ class DuplicatesConfig(Section):
         near: Look for near-duplicates; otherwise only equal texts are found.
         similarity: Least Jaccard similarity of the sets of word shingles of two near-duplicates.
         shingle: Words in a shingle.
-        coverage: Held-out reviews leave of which passages of train cover this share of the words, or more.
+        coverage: Held-out reviews are left out if passages of training text cover at least this share of their words.
     """
 
     near: bool = True

@@ -18,10 +18,10 @@ class EvaluationConfig(Section):
     """Settings of a model's measurements and of the samples drawn from it.
 
     Attributes:
-        resamples: Bootstrap draws of reviews for each interval.
+        resamples: Number of bootstrap draws for each interval.
         confidence: Level of the intervals.
         min_slice_reviews: Slices with fewer reviews are skipped.
-        observed_reviews: Test reviews whose tokens are analysed one by one; the same reviews for every model.
+        observed_reviews: Number of test reviews whose tokens are analysed one by one; the same for every model.
         max_tokens: Longest review written, in tokens.
     """
 
@@ -44,11 +44,11 @@ class AuditConfig(Section):
     """Settings of the texts a model writes for its audit, and of the canaries hidden in its training text.
 
     Attributes:
-        samples: Reviews that each model writes.
+        samples: Number of reviews that each model writes.
         max_words: Longest such review, in words.
         canaries: Number of canaries planted in the training text.
         copies: How often canaries are planted: the i-th canary as often as the i-th number says; the list is repeated.
-        candidates: Random sentences that were never planted, among which a canary's rank gives its exposure.
+        candidates: Number of random sentences, never planted, among which canaries are ranked for their exposure.
     """
 
     seed: ClassVar = 1

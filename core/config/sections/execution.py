@@ -37,10 +37,10 @@ class ExecutionConfig(Section):
             environment is used where the setting is not written.
         tracking_patience: Seconds to wait for the MLflow server where a flow cannot continue without it. All other
             writes are kept and sent when it is back.
-        cluster: Ray cluster that fits the networks, scores them where this machine has no GPU and needs long, and does
+        cluster: Ray cluster that fits the networks, scores them if this machine has no GPU and would be slow, and does
             the parts of large work (cleaning, near-duplicates, words, tokens, n-grams): "HOST:PORT" or "auto" on one of
             its nodes, "ray://HOST:PORT" elsewhere, "local" for one of this machine alone. Empty: none.
-        gpu_share: GPU that each process of a fit gets in the cluster; 0.25: four small networks share one.
+        gpu_share: Share of a GPU that each process of a fit gets in the cluster; 0.25: four small networks share one.
         experiment: Experiment in MLflow. Empty: the name of the registered model, so data do not mix.
         rebuild: Stages to build again.
     """
@@ -114,13 +114,13 @@ class ServingConfig(Section):
         tokens: File of access tokens (`reviewlm home tokens`); empty: everyone who reaches the port is answered.
         requests_per_minute: Requests per token and minute; 0: no limit.
         max_streams: Texts that are generated at the same time.
-        cache_megabytes: Memory for the states of texts that were read before, by which typing on is cheap; a quarter as
-            much again for what the search for words has read.
+        cache_megabytes: Memory for the model's states after texts read before, so that a longer text is not read
+            from its beginning; the search for words gets a quarter more.
         threads: Threads of the model; 0: all cores, and on a cluster one core for each replica.
         request_seconds: Time within which a request must be answered, waiting included.
         max_versions: Versions that are open at the same time, besides champion and challenger; the one unused for
             longest is closed.
-        poll_seconds: Time between two looks at the registry, for a new champion or challenger.
+        poll_seconds: Time after which the registry is asked again for a new champion or challenger.
     """
 
     max_waiting: ClassVar = 256

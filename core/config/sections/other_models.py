@@ -139,7 +139,7 @@ class EmbeddingConfig(Section):
         kind: "skipgram" predicts each word from each word of its window, "cbow" from the mean of all of them (Mikolov
             et al. 2013).
         dimensions: Numbers in a vector.
-        window: Most words on each side of the predicted one; the number is drawn for each word.
+        window: Largest number of words on each side of the predicted one; the number is drawn for each word.
         epochs: Passes over the training reviews.
         min_count: Words seen less often get no vector.
     """

@@ -98,7 +98,7 @@ def predict(
 @app.command("weights")
 def weights(
     model: Version = "champion",
-    top: Annotated[int, typer.Option("--top", min=1, max=1_000, help="Features of each label.")] = 10,
+    top: Annotated[int, typer.Option("--top", min=1, max=1_000, help="Number of words for each label.")] = 10,
     preset: Preset = PRESET, set: Set = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Show the words that speak most for each label, of a classifier of the kind `logistic` or `bayes`.

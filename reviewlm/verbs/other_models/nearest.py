@@ -31,14 +31,14 @@ CompareBy = Literal["words", "model"]
 
 def nearest(
     context: typer.Context,
-    text: Annotated[str, typer.Argument(help="Text to which the nearest reviews are shown.")],
+    text: Annotated[str, typer.Argument(help="Text whose nearest reviews are shown.")],
     n: Annotated[int, typer.Option("--n", min=1, help="Number of reviews to show.")] = 5,
     by: Annotated[CompareBy, typer.Option(
-        "--by", help="What texts are compared by: words (query likelihood), or model, the vectors of its network.",
+        "--by", help="Compare texts by words (query likelihood), or by model (vectors of its network).",
     )] = "words",
     input: VersionInput = None,
     model: Annotated[str, typer.Option(
-        "--model", help="Version as everywhere, or the folder of a fitted model, as a path with a separator.",
+        "--model", help="Alias, number or name of a version; or the folder of a fitted model, with a slash.",
     )] = "champion",
     preset: Preset = "small", set: Set = None, json: Json = False,
 ) -> None:  # fmt: skip
