@@ -21,11 +21,12 @@ from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any, Literal
-
-import numpy as np
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from .base import ModelError
+
+if TYPE_CHECKING:  # commands that read no array start without numpy
+    import numpy as np
 
 _unfinished: dict[Path, int] = {}
 """Unfinished files and folders, each with the id of the process that writes it, which a fork is not."""
@@ -121,6 +122,8 @@ def save_tensors(save_file: Callable[[dict[str, Any], Path], None], tensors: dic
     Its release 0.8 renames a file of its own, which only the owner may read, even where a group shares the folder. For
     numpy it writes the bytes as they lie in memory, so an array in Fortran order would be read as another matrix.
     """
+    import numpy as np
+
     tensors = {name: np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x for name, x in tensors.items()}
     path.touch()
     mode = stat.S_IMODE(path.stat().st_mode)
@@ -168,6 +171,8 @@ issue 106905), and numpy parses the head of each array."""
 
 def load_array(path: str | PathLike[str], mmap_mode: Literal["r"] | None = None) -> np.ndarray:
     """Read a `.npy` file, or map it to memory; errors are those of `numpy.load`."""
+    import numpy as np
+
     with PARSING:
         array: np.ndarray = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
     return array
@@ -175,11 +180,11 @@ def load_array(path: str | PathLike[str], mmap_mode: Literal["r"] | None = None)
 
 def file_of(array: np.ndarray) -> str:
     """Return the name of the file from which an array is mapped; "an array in memory" if it is not mapped."""
-    part: object = array
-    while isinstance(part, np.ndarray):
-        if isinstance(part, np.memmap) and part.filename is not None:
-            return str(part.filename)
-        part = part.base
+    part: Any = array
+    while part is not None:
+        if (name := getattr(part, "filename", None)) is not None:
+            return str(name)
+        part = getattr(part, "base", None)
     return "an array in memory"
 
 
@@ -198,6 +203,8 @@ def save_array(path: Path, array: np.ndarray, dtype: Any = None) -> None:
     Raises:
         OSError: The file cannot be written.
     """
+    import numpy as np
+
     kind = np.dtype(array.dtype if dtype is None else dtype)
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(
@@ -210,8 +217,8 @@ def save_array(path: Path, array: np.ndarray, dtype: Any = None) -> None:
 
 def let_go(array: np.ndarray) -> None:
     """Free the memory of an array in a `ScratchMap`; without effect on any other array."""
-    mapped = array.base
-    while isinstance(mapped, np.ndarray | memoryview):
-        mapped = mapped.base if isinstance(mapped, np.ndarray) else mapped.obj
-    if isinstance(mapped, ScratchMap):
+    mapped: Any = array.base
+    while mapped is not None and not isinstance(mapped, ScratchMap):
+        mapped = mapped.obj if isinstance(mapped, memoryview) else getattr(mapped, "base", None)
+    if mapped is not None:
         mapped.madvise(mmap.MADV_DONTNEED)

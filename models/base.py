@@ -19,9 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, cast, runtime_checkable
 
-import numpy as np
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # commands that open no model start without numpy
+    import numpy as np
     import torch
 
 
@@ -201,6 +200,8 @@ def predictions(model: LanguageModel, ids_BT: np.ndarray, wanted_BT: np.ndarray)
     Raises:
         ModelError: kind "input": the shapes differ, or a first position is requested (no token is before it).
     """
+    import numpy as np
+
     ids_BT, wanted_BT = np.asarray(ids_BT, np.int64), np.asarray(wanted_BT, bool)
     if ids_BT.shape != wanted_BT.shape or ids_BT.ndim != 2:
         raise ModelError(f"ids of shape {ids_BT.shape}, and {wanted_BT.shape} says which are wanted", "input")
@@ -214,6 +215,8 @@ def predictions(model: LanguageModel, ids_BT: np.ndarray, wanted_BT: np.ndarray)
 
 
 def _step_by_step(model: LanguageModel, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
+    import numpy as np
+
     last_B = np.where(wanted_BT.any(1), wanted_BT.shape[1] - 1 - np.argmax(wanted_BT[:, ::-1], axis=1), 0)
     # Longest first, so that the texts that continue are always the first rows of the state.
     order_B = np.argsort(-last_B, kind="stable")

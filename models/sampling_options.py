@@ -5,15 +5,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, get_args, get_type_hints
-
-import numpy as np
 
 from .base import ModelError
 from .options import NotNegative, Positive, Share, ShareAboveZero, WholeOrZero, allowed_values, bounds_in
 from .text.normal_form import require_unicode
 
-SMALLEST = float(np.finfo(np.float32).tiny)
+SMALLEST = 2.0**-126
 """Smallest float32 that processors divide by without losing digits."""
 
 
@@ -92,8 +91,7 @@ def require_allowed(name: str, value: object, kind: Any) -> None:
         ModelError: kind "input".
     """
     whole, *metadata = get_args(kind)
-    types = (int, np.integer) if whole is int else (int, float, np.number)
-    number = isinstance(value, types) and not isinstance(value, bool)
+    number = isinstance(value, Integral if whole is int else Real) and not isinstance(value, bool)
     if number and all(getattr(operator, name)(value, bound) for name, bound in bounds_in(metadata)):
         return
     noun, limits = allowed_values(kind)

@@ -44,7 +44,7 @@ class Section(BaseModel):
     The types of numbers, with their ranges, are in `models/options.py`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 def require_numbers(name: str, value: object) -> None:
