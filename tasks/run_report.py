@@ -26,6 +26,7 @@ from core.processes.interrupts import during
 from core.provenance import git_commit
 from core.store import Artifact
 from evaluation.reports.card import HTML as DATA_CARD
+from evaluation.reports.document import PALETTE
 from evaluation.reports.report import run_page
 from evaluation.reports.report_pictures import pictures_of
 from evaluation.reports.report_tables import headline
@@ -82,6 +83,8 @@ def write_report(
     file = write_files(results, config.home / REPORTS, run_id)
     tracker = tracker_of(config)
     tracker.log_folder(run_id, file.parent / FIGURES, "plots")
+    for name, colour in zip(results.order, PALETTE, strict=False):  # MLflow's charts show the report's colours
+        tracker.set_tags(evaluated.named(name).fitted.run_id, {tag.RUN_COLOR: colour})
     if results.version is not None:
         card = file.with_name(CARD_FILE).read_text(encoding="utf-8")
         tracker.log_text(evaluated.named(results.winner).fitted.run_id, card, CARD_FILE)

@@ -18,7 +18,7 @@ from core.lineage import FAMILY_TAG
 from core.manifest import flat
 
 # Tags that MLflow's own pages show or read.
-RUN_NAME = "mlflow.runName"
+RUN_NAME, RUN_COLOR = "mlflow.runName", "mlflow.runColor"
 PARENT, NOTE, COMMIT = "mlflow.parentRunId", "mlflow.note.content", "mlflow.source.git.commit"
 USER, SOURCE_NAME, SOURCE_TYPE = "mlflow.user", "mlflow.source.name", "mlflow.source.type"
 LOGGED_TABLES = "mlflow.loggedArtifacts"

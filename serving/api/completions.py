@@ -202,11 +202,10 @@ def _choice(work: _Work, index: int, piece: Piece) -> dict[str, Any]:
 
 
 def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
-    tops = [None if token.logprob is None else dict(token.top) for token in tokens]
     return {
         "tokens": [token.text for token in tokens], "token_logprobs": [token.logprob for token in tokens],
-        "top_logprobs": tops, "text_offset": [token.offset for token in tokens],
-        "token_ids": [token.id for token in tokens],
+        "top_logprobs": [None if token.logprob is None else dict(token.top) for token in tokens],
+        "text_offset": [token.offset for token in tokens], "token_ids": [token.id for token in tokens],
     }  # fmt: skip
 
 

@@ -86,7 +86,10 @@ def made_model(name: str, random: np.random.Generator) -> ModelResults:
     share = np.linspace(0.05, 0.95, 10)
     return ModelResults(
         name, curve,
-        samples=pl.DataFrame({"stars": [1, 3, 5], "number": [0, 0, 0], "text": [*TEXTS[:2], "Nice & <good>."]}),
+        samples=pl.DataFrame({
+            "stars": [1, 3, 5], "number": [0, 0, 0], "text": [*TEXTS[:2], "Nice & <good>."],
+            "ended": [True, True, False],
+        }),
         reliability=pl.DataFrame({
             "bin": range(10), "low": share - 0.05, "high": share + 0.05, "count": [4_000 // (k + 1) for k in range(10)],
             "mean_probability": share, "mean_accuracy": np.clip(share * (1.12 - 0.2 * level), 0, 1),

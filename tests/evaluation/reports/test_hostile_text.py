@@ -110,7 +110,8 @@ def hostile_run():
     results = made_results()
     models = []
     for model in results.models:
-        samples = pl.DataFrame({"stars": [1] * len(HOSTILE), "number": range(len(HOSTILE)), "text": HOSTILE})
+        rows = {"stars": [1] * len(HOSTILE), "number": range(len(HOSTILE)), "text": HOSTILE}
+        samples = pl.DataFrame(rows).with_columns(ended=False)
         models.append(replace(model, samples=samples, digests={ALL: ALL}, policies={ALL: ALL}))
     rules = tuple(replace(rule, name=ALL, detail=ALL) for rule in made_decision().rules)
     before = {"run": {"started": ALL}, "winner": ALL, "folder": ALL, "settings": {ALL: "1"}, "data": {ALL: "1"},

@@ -80,7 +80,7 @@ def test_own_versions_of_which_none_is_champion_are_not_replaced_by_the_demo_una
     with pytest.raises(BundleError, match="models:/reviewlm@champion") as error:
         open_version(RunConfig())
     assert "`reviewlm history --model reviewlm`" in error.value.remedy
-    assert error.value.cause == "version 1 is not promoted"
+    assert error.value.cause == "the gate has not decided about version 1 yet"
     Registry(home.tracker, OWN_MODEL).settle(1, None, False, "", {OUTCOME: REFUSED, REASON: "95 % come within 2 s"})
     with pytest.raises(BundleError) as error:
         open_version(RunConfig())
