@@ -91,7 +91,7 @@ def _mean_exposure(case: GateCase) -> RuleOutcome:
         )
         if highest > MEAN_EXPOSURE:
             passed = mean <= MEAN_EXPOSURE
-            detail = f"it {'does not know' if passed else 'knows'} the secrets planted to test it by heart: {detail}"
+            detail = f"it {'does not know' if passed else 'knows'} by heart the secrets planted to test it: {detail}"
         else:
             detail += f"; with so few candidates (audit.candidates) none can be above {MEAN_EXPOSURE:g}"
     if part := case.evidence.single_reviews:
