@@ -190,9 +190,7 @@ def novelty_figure(curves: Mapping[str, pl.DataFrame], styles: Styles) -> Figure
     return figure
 
 
-def worst_slices_figure(
-    slices: pl.DataFrame, model: str, baseline: str, styles: Styles
-) -> Figure:
+def worst_slices_figure(slices: pl.DataFrame, model: str, baseline: str, styles: Styles) -> Figure:
     """Draw the worst slices of a model as points with intervals, the worst on top.
 
     One panel shows the slices farthest above the model's own figure of all reviews, one those that do worst against

@@ -68,9 +68,7 @@ def _show_run(
     terminal.last_line(result, json)
 
 
-def demo(
-    set: Set = None, rebuild: Rebuild = None, verbose: Verbose = False, json: Json = False,
-) -> None:
+def demo(set: Set = None, rebuild: Rebuild = None, verbose: Verbose = False, json: Json = False) -> None:
     """Run the pipeline on a small corpus, which is embedded."""
     _show_run(flow_runs.run_flow("retrain", "demo", None, flow_runs.with_rebuild(set, rebuild)), json)
 

@@ -63,9 +63,7 @@ def rollback(
     terminal.last_line(result, json)
 
 
-def history(
-    model: RegisteredModel = "", preset: Preset = "small", set: Set = None, json: Json = False,
-) -> None:
+def history(model: RegisteredModel = "", preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """List the decisions about versions, then the versions.
 
     Who promoted or refused which version, when and why.

@@ -87,9 +87,7 @@ def register(family: ModelFamily, champion: Champion | None) -> int | None:
     return register_fit(family.config, family.prepared.clean, challenger.fitted, challenger.measured)
 
 
-def register_fit(
-    config: RunConfig, clean: Artifact, fitted: Fitted, measured: Sequence[Artifact]
-) -> int:
+def register_fit(config: RunConfig, clean: Artifact, fitted: Fitted, measured: Sequence[Artifact]) -> int:
     """Register the logged model of a fit as the challenger; return its version, the same at a repeated call."""
     registry, tracker = registry_of(config), tracker_of(config)  # `registry_of` waits until MLflow has all writes
     run_id = tracker.known_id(fitted.run_id)

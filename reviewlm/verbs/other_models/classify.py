@@ -147,9 +147,7 @@ def compare(
     """
     chosen = settings_of_versions([first, second], preset, input, set, classifiers=True)
     require_data_of(chosen)
-    result = run_version_flow(
-        "compare_classifiers_of", chosen, preset, input, set or [], first=first, second=second
-    )
+    result = run_version_flow("compare_classifiers_of", chosen, preset, input, set or [], first=first, second=second)
     terminal.say(f"A: {result['a']}\nB: {result['b']}\nBoth answered the same {result['reviews']:,} test reviews.")
     for note in result["notes"]:
         terminal.say(f"Note: {note}.")

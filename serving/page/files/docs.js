@@ -5,12 +5,14 @@ import { table } from "/page/table.js";
 // The alternatives of a type, without null, which stands for the default.
 const kinds = (type) => (type.anyOf ?? [type]).flatMap((each) => (each.anyOf ? kinds(each) : [each])).filter(({ type: name }) => name !== "null");
 
+const bounds = (value) => value !== undefined && Math.abs(value) < 2 ** 31 - 1; // larger ones only keep numbers finite
+
 function inWords(type) {
   const names = kinds(type).map((each) => {
     if (each.$ref) return "object";
     if (each.enum) return each.enum.map((value) => JSON.stringify(value)).join(" or ");
     const low = each.minimum ?? each.exclusiveMinimum, high = each.maximum ?? each.exclusiveMaximum;
-    const range = [low !== undefined && `from ${low}`, high !== undefined && `to ${high}`].filter(Boolean).join(" ");
+    const range = [bounds(low) && `from ${low}`, bounds(high) && `to ${high}`].filter(Boolean).join(" ");
     const name = each.type === "array" ? `list of ${inWords(each.items ?? {})}` : each.type ?? "any value";
     return range ? `${name} ${range}` : name;
   });
