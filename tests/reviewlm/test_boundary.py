@@ -151,7 +151,7 @@ def test_an_error_whose_value_cannot_be_written_is_json_too(capfd: pytest.Captur
     [
         (["run", "--nonsense", "--json"], "UsageError", "--nonsense"),
         (["--json", "nosuchverb"], "UsageError", "--json"),
-        (["generate", "--stars", "9", "--json"], "UsageError", "--stars"),
+        (["generate", "--stars", "9", "--json"], "UsageError", "at least 0 and at most 5"),
         (["run", "--preset", "smal", "--json"], "ConfigError", "smal"),
         (["generate", "--json"], "BundleError", "Nothing is registered"),
     ],

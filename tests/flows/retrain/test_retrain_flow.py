@@ -86,6 +86,8 @@ def test_figures_data_docs_samples_tokenizer_and_decision_are_in_mlflow(ran: Ran
     assert {"plots/loss_curves.png", "plots/bits_per_byte.png"} <= parent
     assert {"decision.json", "decision.md", "models.json", "config.json", "checks.json"} <= parent
     assert any(path.startswith("data_docs/raw/") and path.endswith("index.html") for path in parent)
+    runs = [client.get_run(model["mlflow_run_id"]) for model in ran.result["models"]]
+    assert len({run.data.tags["mlflow.runColor"] for run in runs}) == len(runs), "each has a colour of its own"
     child = artifacts_of(client, ran.result["models"][1]["mlflow_run_id"])
     assert {"samples.json", "suggestions.json", "tokenizer/vocabulary.json", "figures.json"} <= child
 

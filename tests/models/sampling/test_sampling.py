@@ -20,6 +20,13 @@ def test_texts_are_whole_reviews_that_begin_with_the_prompt(bundle):
         assert not any("<" in text[len(prompt) :] or "  " in text[len(prompt) :] for text in texts)
 
 
+def test_a_text_says_whether_it_ended_or_was_cut_at_the_maximum_length(bundle):
+    short, long = (generate(bundle, 30, seed=3, max_tokens=most, stop=["soup"]) for most in (6, 200))
+    assert all(text.ended for text in long)
+    assert {text.ended for text in short} == {True, False}
+    assert all(one == other for one, other in zip(short, long, strict=True) if one.ended)
+
+
 @pytest.mark.parametrize("table", slow_but([TableLM, HistoryLM], {HistoryLM}))
 def test_a_text_is_the_same_alone_and_in_any_crowd(bundle, table, monkeypatch):
     model = Bundle(TableSpec(), bundle.vocabulary, table(bundle.model.p_VV), stars_prior=bundle.stars_prior)
