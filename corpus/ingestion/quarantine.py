@@ -241,7 +241,7 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
     if misspelt and not damaged and looked == len(files):
         raise MissingColumn(
             f"No file has a field '{config.renamed[misspelt[0]]}'", where=f"source.fields.{misspelt[0]}",
-            remedy="correct the name, or leave the setting out: the files use our name",
+            remedy=f"--set source.fields.{misspelt[0]}=NAME; if these files use our name, NAME is {misspelt[0]}",
         )
     if not some and not damaged and taken < MOST_BYTES and len(files) <= MOST_FILES:
         raise no_records(file for _, file in files)
