@@ -165,7 +165,7 @@ def _show_address(address: str, facts: dict[str, Any], json: bool) -> None:
         terminal.say("There is no language model yet; a first champion will be served as soon as it is there.")
         terminal.say(f"Try it: curl -s {address}/classify {question}{body}", whole=True)
     else:
-        body = """'{"prompt": "the food was"}'"""
+        body = """'{"prompt": "the food was "}'"""
         terminal.say(f"Open {address}/ in a browser to try it.")
         terminal.say(f"Or: curl -s {address}/suggest {question}{body}", whole=True)
         terminal.say(f"Texts are written in {facts['numbers']}: {facts['why_numbers']}.")
