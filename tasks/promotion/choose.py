@@ -74,7 +74,7 @@ def skipped(
         part = next(one for one in ranking(evaluated) if one.name in spec.parts)
         gain, least = 1 - _validation_bits(model) / _validation_bits(part), config.promotion.min_mixture_gain
         if gain < least:
-            return f"it saves {gain:.2%} of the bits of its part '{part.name}', below min_mixture_gain, {least:.2%}"
+            return f"it saves only {gain:.2%} of the bits of its part '{part.name}'; min_mixture_gain is {least:.2%}"
     return ""
 
 
@@ -104,7 +104,7 @@ def passed_over(
     better = ranked[: [model.name for model in ranked].index(challenger.name)]
     reasons = {model.name: skipped(config, prepared, evaluated, model, champion) for model in better}
     then = "the champion at the time of the choice ruled it out"
-    return tuple(f"'{name}' is better on validation and was skipped: {why or then}" for name, why in reasons.items())
+    return tuple(f"'{name}', better on validation: {why or then}" for name, why in reasons.items())
 
 
 def _champion_folder(config: RunConfig) -> Path | None:

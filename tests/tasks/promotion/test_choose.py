@@ -100,7 +100,7 @@ def test_a_model_of_text_that_was_cleaned_in_another_way_is_passed_over(
     assert "'other' is skipped: the section 'clean' has changed" in caplog.text
     assert caplog.messages[-1] == "challenger is 'honest', place 2 of 2 on validation"
     [note] = run.notes(run.models[1], run.champion)
-    assert note.startswith("'other' is better on validation and was skipped: the section 'clean' has changed")
+    assert note.startswith("'other', better on validation: the section 'clean' has changed")
     assert run.chosen("promotion.allow_other_reading=true").name == "other"
 
 
@@ -139,7 +139,7 @@ def test_a_model_whose_start_weights_know_test_reviews_is_passed_over(run: Run) 
     run.stained.add(run.model("warm", 1.8))
     run.model("fresh", 1.9)
     assert run.chosen().name == "fresh"
-    assert run.notes(run.models[1], None) == ("'warm' is better on validation and was skipped: it learnt r7",)
+    assert run.notes(run.models[1], None) == ("'warm', better on validation: it learnt r7",)
 
 
 def test_a_mixture_is_tried_where_it_saves_enough_bits_of_its_best_part(run: Run) -> None:
@@ -147,7 +147,7 @@ def test_a_mixture_is_tried_where_it_saves_enough_bits_of_its_best_part(run: Run
     run.model("lstm", 2.0)
     run.model("both", 1.985, parts=("kn5", "lstm"))  # 0.75 % below the best part
     assert run.chosen().name == "lstm"
-    assert "below min_mixture_gain, 1.00%" in run.notes(run.models[1], None)[0]
+    assert "min_mixture_gain is 1.00%" in run.notes(run.models[1], None)[0]
     assert run.chosen("promotion.min_mixture_gain=0.007").name == "both"
     run.models[2].validation = 1.979  # 1.05 %
     assert run.chosen().name == "both"
