@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import log_softmax
 
 from models.base import ModelError
 from models.classification.classifier import mean_f1
-from models.neural.labelling.labeller import Labeller
 from models.neural.labelling.rows import Sequences
 from models.neural.labelling.spec import LabellingOptions
 from models.neural.spec import NOT_SCORED
+
+if TYPE_CHECKING:  # it imports torch, which most classifiers do not need
+    from models.neural.labelling.labeller import Labeller
 
 LOSS = "cross_entropy"
 """Name of the mean of −log softmax(s)_y among the figures of `measure`."""

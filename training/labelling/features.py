@@ -1,9 +1,9 @@
-"""Fit classifiers of tf-idf features (logistic, bayes, tfidf) by scikit-learn; choose the strength on validation."""
+"""Fit classifiers of tf-idf features (logistic, bayes, tfidf); choose the strength on validation."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from models.classification.spec import BayesSpec, FeatureSpec, TfidfSpec
 from models.neural.labelling.rows import Rows
 from training.context import FitContext, ModelFit, journal
 from training.labelling.examples import log_loss, macro_f1, prior
+from training.labelling.solvers import Layers, bayes, logistic, network
 
 if TYPE_CHECKING:
     from models.tokens.vocabulary import Vocabulary
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
 
 KEYS = 1 << 63
 """Keys of n-grams are below this."""
-Layers = list[tuple[np.ndarray, np.ndarray]]
-MOST_ITERATIONS, LIMIT = 1_000, 1e-3
-"""When the solver stops: after so many iterations, or where no element of the gradient is larger. A limit of 1e-3 in
-float32 took 10 s for all five strengths; 1e-4 in float64 took 34 s and was no better, since stopping early regularises
-(8,000 reviews, 106,000 features)."""
 
 
 def fit_on_features(
@@ -82,13 +78,15 @@ def learn_features(spec: FeatureSpec, texts: Rows, entries: int) -> TfidfFeature
     keys, frequency, totals = [], [], []
     for order in spec.orders:
         keys_P, rows_P = ngrams(texts, order, entries)
-        keys_U, number_P, counts_U = np.unique(keys_P, return_inverse=True, return_counts=True)
-        pairs = np.unique(number_P * len(texts) + rows_P)
-        reviews_U = np.bincount(pairs // len(texts), minlength=len(keys_U))
+        order_P = np.argsort(keys_P, kind="stable")  # so the reviews of a key ascend
+        keys_P, rows_P = keys_P[order_P], rows_P[order_P]
+        new_P = np.diff(keys_P, prepend=-1) != 0
+        first_U = np.flatnonzero(new_P)
+        reviews_U = np.bincount(np.cumsum(new_P) - 1, new_P | (np.diff(rows_P, prepend=-1) != 0)).astype(np.int64)
         enough_U = reviews_U >= spec.min_reviews
-        keys.append(keys_U[enough_U])
+        keys.append(keys_P[first_U[enough_U]])
         frequency.append(reviews_U[enough_U])
-        totals.append(counts_U[enough_U])
+        totals.append(np.diff(first_U, append=len(keys_P))[enough_U])
     total = np.concatenate(totals)
     if not len(total):
         what = f"no n-gram of the orders {spec.orders} is in {spec.min_reviews} training reviews"
@@ -114,38 +112,15 @@ def idf(reviews_F: np.ndarray, reviews: int) -> np.ndarray:
 
 def _fits(spec: FeatureSpec, matrix: Any, targets_N: np.ndarray) -> Iterator[tuple[str, float, Layers]]:
     """Yield name, strength and layers of each candidate; each fit starts from new weights."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.naive_bayes import ComplementNB
-    from sklearn.neural_network import MLPClassifier
-
-    labels = np.arange(len(spec.labels))
+    labels = len(spec.labels)
     for strength in spec.strengths:
         name = f"strength_{strength:g}"
         if isinstance(spec, TfidfSpec):
-            network = MLPClassifier(
-                (spec.hidden,), learning_rate_init=strength, batch_size=min(spec.batch, len(targets_N)),
-                random_state=spec.seed,
-            )  # fmt: skip
-            for epoch in range(1, spec.epochs + 1):
-                network.partial_fit(matrix, targets_N, classes=labels)
-                layers = _layers([one.T for one in network.coefs_], network.intercepts_)
+            for epoch, layers in enumerate(network(matrix, targets_N, labels, strength, spec), start=1):
                 yield f"{name}/epoch_{epoch}", strength, layers
-        elif isinstance(spec, BayesSpec):
-            bayes = ComplementNB(alpha=strength).fit(matrix, targets_N)
-            yield name, strength, _layers([bayes.feature_log_prob_], [np.zeros(len(labels))])
         else:
-            regression = LogisticRegression(C=strength, max_iter=MOST_ITERATIONS, tol=LIMIT).fit(matrix, targets_N)
-            yield name, strength, _layers([regression.coef_], [regression.intercept_])
-
-
-def _layers(weights: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -> Layers:
-    """Return W and b of each layer; for two labels scikit-learn has one row, the second label's."""
-    layers = [(np.array(weight, np.float64, order="C"), np.array(bias, np.float64))
-              for weight, bias in zip(weights, biases, strict=True)]  # fmt: skip
-    if len(layers[-1][1]) == 1:
-        weight_1F, bias_1 = layers[-1]
-        layers[-1] = np.concatenate([np.zeros_like(weight_1F), weight_1F]), np.concatenate([[0.0], bias_1])
-    return layers
+            solve = bayes if isinstance(spec, BayesSpec) else logistic
+            yield name, strength, solve(matrix, targets_N, labels, strength)
 
 
 def fitted_temperature(scores_NK: np.ndarray, targets_N: np.ndarray) -> float:
