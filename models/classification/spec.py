@@ -90,7 +90,7 @@ class LogisticSpec(FeatureSpec):
 
     kind: Literal["logistic"] = "logistic"
     name: Name = "logistic"
-    strengths: Strengths = (1.0, 3.0, 10.0, 30.0)
+    strengths: Strengths = (1.0, 2.0, 5.0, 10.0, 20.0)
 
 
 @options

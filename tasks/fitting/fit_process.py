@@ -132,6 +132,7 @@ def environment_of(
     here, size = (0, 1) if alone else (rank, ranks)
     place = {"RANK": str(rank), "LOCAL_RANK": str(here), "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(size)}
     return {
+        "OPENBLAS_NUM_THREADS": "1",  # numpy's: on vectors of a fit, a second thread only waits, and doubles the time
         **KEEP_MEMORY, **dict([OPERATIONS]), **network, **buffers, **os.environ, **shown(gpus),
         **place, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
     }  # fmt: skip
