@@ -82,9 +82,7 @@ def _fitted(spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: 
     def encoded(reviews: _Reviews) -> Any:
         return vocabulary.encode_documents(reviews.texts, reviews.stars, whole=False)
 
-    counts = count_ngrams(
-        encoded(train), spec.order, vocabulary.size, CONTEXT_IDS, min_documents=spec.min_documents
-    )
+    counts = count_ngrams(encoded(train), spec.order, vocabulary.size, CONTEXT_IDS, min_documents=spec.min_documents)
     other = encoded(held_out) if held_out else None
     tables = fit_tables(counts, spec, other).tables
     shares = tuple(train.stars.count(rating) / len(train.stars) for rating in range(6))

@@ -107,7 +107,7 @@ def start(
         **({"champion": services[CHAMPION].address} if CHAMPION in services else {}),
         "password": "both pages ask for it; `reviewlm services password` shows it",
         "workers": ", ".join(name for name in services if name.startswith("worker-")), "logs": str(home / "logs"),
-        "stop": "reviewlm services stop",
+        "stop": "`reviewlm services stop`",
     }
 
 

@@ -217,7 +217,7 @@ def about_models(results: RunResults) -> str:
         f"spelt out; lower is better. ±: half of the {results.confidence:.0%} interval."
         + f" {BASELINE.capitalize()}: share of its bits that a model saves." * bool(results.baseline and len(rows) > 1)
         + " Perplexities compare models of one vocabulary only." * several
-        + f" First guess: how often the likeliest word comes next, in {observed:,} of the reviews." * bool(observed)
+        + f" First guess: how often the most probable word is right, in {observed:,} reviews." * bool(observed)
     )
 
 

@@ -106,9 +106,7 @@ def _to_the_minute(time: str) -> str:
     return time[:16].replace("T", " ")
 
 
-def promote_by_hand(
-    config: RunConfig, model: str, version: int, why: str, who: str, force: bool
-) -> dict[str, Any]:
+def promote_by_hand(config: RunConfig, model: str, version: int, why: str, who: str, force: bool) -> dict[str, Any]:
     """Make a version champion without the gate, and return the decision."""
     registry = _registry(config, model)
     from tracking.registry.registry import CHAMPION
