@@ -74,7 +74,7 @@ def status(preset: Preset = "small", set: Set = None, json: Json = False) -> Non
     from core.services.launch import status
 
     rows = status(configured(preset, set).home)
-    terminal.show_rows(rows, empty="No service runs. To start them: make ui")
+    terminal.show_rows(rows, empty="No service runs. `reviewlm services start` starts them.")
     terminal.last_line({"services": rows}, json)
 
 
