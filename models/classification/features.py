@@ -1,4 +1,4 @@
-"""Classify by layers on tf-idf features, which `training/labelling/solvers.py` fits.
+"""Classify by layers on tf-idf features; scikit-learn fits them (`training/labelling/features.py`).
 
     tf(f, d)    c, the count of the n-gram f in review d; with `sublinear` 1 + ln c
     idf(f)      ln((1 + D) / (1 + df(f))) + 1          df: the number of training reviews with f

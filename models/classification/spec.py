@@ -67,7 +67,7 @@ class ClassifierOptions:
 
 @options
 class FeatureSpec(ClassifierOptions):
-    """Options of classifiers of tf-idf features.
+    """Options of classifiers of tf-idf features: scikit-learn fits them.
 
     Args:
         orders: Lengths of the n-grams of vocabulary entries that are features.

@@ -87,16 +87,16 @@ def test_no_feature_and_too_long_orders_are_refused():
 
 @pytest.mark.parametrize("labels", [2, 3])
 def test_logistic_regression_is_scikit_learns_pipeline(labels, words, train, held_out, tmp_path, monkeypatch):
-    """All words are in the vocabulary, so the features are the same; of two labels scikit-learn fits one row of W."""
-    monkeypatch.setattr("training.labelling.solvers.LIMIT", 1e-6)
+    """All words are in the vocabulary, so the features are the same; another solver has the same minimum."""
+    monkeypatch.setattr("training.labelling.features.LIMIT", 1e-6)
     spec = small("logistic", strengths=(3.0,), labels=("a", "b", "c")[:labels])
     data = [type(one)(one.sequences, np.minimum(one.targets, labels - 1)) for one in (train, held_out)]
     model = fit_classifier(spec, words, *data, FitContext(tmp_path)).model
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    regression = LogisticRegression(C=6.0 if labels == 2 else 3.0, max_iter=1_000, tol=1e-7)
+    regression = LogisticRegression(C=3.0, max_iter=1_000, tol=1e-7)
     regression.fit(vectorizer.fit_transform(texts(400, 1)[0]), data[0].targets)
     expected = regression.predict_proba(vectorizer.transform(texts(90, 2)[0]))
-    np.testing.assert_allclose(softmax(model.scores(held_out.sequences)), expected, atol=2e-5)
+    np.testing.assert_allclose(softmax(model.scores(held_out.sequences)), expected, atol=2e-4)
 
 
 def test_bayes_is_the_unlikelihood_of_the_other_labels(words, train, held_out, tmp_path):
