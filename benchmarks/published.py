@@ -19,7 +19,7 @@ import polars as pl
 
 from benchmarks.harness import ROOT, say
 from core.config.presets import load_config
-from core.store import sha256_of_file
+from core.store import sha256_of
 from corpus.cleaning.clean import prepare
 from corpus.splitting.split import iter_split
 from corpus.synthetic.grammar import log_probability
@@ -155,7 +155,7 @@ def main() -> int:
         demo = Demo(Path(folder))
         for figure in published():
             found = demo.value(figure.name)
-            same_data = sha256_of_file(demo.raw) == figure.data_sha256
+            same_data = sha256_of(demo.raw) == figure.data_sha256
             good = figure.holds(found) and figure.is_on_its_page() and same_data
             failed = failed or not good
             state = "holds" if good else "DIFFERS" if same_data else "DIFFERS (other data)"

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from models.base import sha256_of
+
 MANIFEST = "manifest.json"
 """Name of the manifest in the folder of an artifact."""
 CHECKSUM = "checksum"
@@ -81,12 +83,6 @@ def _require_form(manifest: Mapping[str, Any]) -> None:
             raise ValueError(f"it has no size and SHA-256 of {name[:60]!r}")
 
 
-def sha256_of_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes as hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def differing_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Return "gone" or "changed" for every file that is missing or has another SHA-256.
 
@@ -99,7 +95,7 @@ def differing_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> dic
         path = folder / name
         if not path.is_file():
             states[name] = GONE
-        elif sha256_of_file(path) != entry["sha256"]:
+        elif sha256_of(path) != entry["sha256"]:
             states[name] = CHANGED
     return states
 

@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from core.errors import ArtifactError, ConfigError, Damaged, disk_errors
-from core.manifest import MANIFEST, canonical, differing_files, hash_of, read_manifest, sha256_of_file, write_manifest
+from core.manifest import MANIFEST, canonical, differing_files, hash_of, read_manifest, sha256_of, write_manifest
 from core.removal import ONCE, WORK, build_lock
 
 if TYPE_CHECKING:
     from core.config.run_config import RunConfig
 
 __all__ = [
-    "ASIDE", "DIGEST_LENGTH", "MANIFEST", "Artifact", "Built", "Store", "canonical", "differing_files", "sha256_of_file"
+    "ASIDE", "DIGEST_LENGTH", "MANIFEST", "Artifact", "Built", "Store", "canonical", "differing_files", "sha256_of"
 ]
 ASIDE = ".aside"
 DIGEST_LENGTH = 16
@@ -324,7 +324,7 @@ def publish(work: Path, final: Path, manifest: Mapping[str, Any]) -> dict[str, S
         left.unlink(missing_ok=True)
     paths = {path.relative_to(work).as_posix(): path for path in sorted(work.rglob("*")) if path.is_file()}
     stamps = {name: stamp_of(path) for name, path in paths.items()}
-    files = {name: {"bytes": stamps[name][1], "sha256": sha256_of_file(path)} for name, path in paths.items()}
+    files = {name: {"bytes": stamps[name][1], "sha256": sha256_of(path)} for name, path in paths.items()}
     write_manifest(work / MANIFEST, {**manifest, "files": files})
     for path in [*paths.values(), work / MANIFEST]:
         _fsync(path)

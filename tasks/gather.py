@@ -12,7 +12,7 @@ from typing import Any
 from core.config.run_config import RunConfig
 from core.errors import ArtifactError, BundleError, Damaged, Unreadable
 from core.lineage import FITS, LINEAGE_FILE, LINEAGE_TAG, Lineage, RecordedSource, Step, step_of
-from core.store import Artifact, Store, sha256_of_file
+from core.store import Artifact, Store, sha256_of
 from corpus.ingestion.parts import SET_ASIDE
 from corpus.reading.sources import source_names
 from models.neural.spec import WEIGHTS
@@ -196,7 +196,7 @@ def find_sources(lineage: Lineage, store: Path, given: Sequence[str] = ()) -> di
         if source.kind in ON_DISK:
             places = [source.place(store)] if source.path else []
             places += [path for path in others if not source.bytes or path.stat().st_size == source.bytes]
-            same = (path for path in places if path.is_file() and sha256_of_file(path) == source.sha256)
+            same = (path for path in places if path.is_file() and sha256_of(path) == source.sha256)
             if (match := next(same, None)) is None:
                 raise Unreadable(
                     "A raw file of this version is missing or has changed", where=source.path or source.name,
@@ -218,7 +218,7 @@ def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
     for version in registry.versions() if digests else ():
         with suppress(BundleError):  # another version may have them
             files = registry.bundle_folder(version).rglob(WEIGHTS)
-            folders |= {sha256_of_file(file): file.parent for file in files}
+            folders |= {sha256_of(file): file.parent for file in files}
     if lost := digests - folders.keys():
         raise BundleError(
             "No registered version has the weights that the training started from", value=f"SHA-256 {lost.pop()}",

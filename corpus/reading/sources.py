@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from core.errors import EmptyInput, InputError, Unreadable, disk_errors
-from core.store import sha256_of_file
+from core.store import sha256_of
 from corpus.reading import archives
 from corpus.reading.convert import FIELD, folder_fields
 
@@ -213,7 +213,7 @@ def identify(path: Path, name: str, memory: Path | None = None) -> Source:
     if record and record.is_file() and len(digest := record.read_text()) == DIGEST:  # empty after a power loss
         return Source(name, now.st_size, digest, path, now.st_mtime_ns)
     with input_errors(path):
-        source = Source(name, now.st_size, sha256_of_file(path), path, now.st_mtime_ns)
+        source = Source(name, now.st_size, sha256_of(path), path, now.st_mtime_ns)
     source.require_unchanged()
     if record:
         with disk_errors(record.parent):

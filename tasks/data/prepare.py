@@ -16,7 +16,7 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.errors import Unreadable, converted_errors
-from core.store import Artifact, sha256_of_file
+from core.store import Artifact, sha256_of
 from corpus.cleaning.clean import prepare
 from corpus.ingestion.ingest import limits_of
 from corpus.splitting.split import TRAIN_FIRST as TRAIN_FIRST
@@ -159,7 +159,7 @@ def _left_out(counts: Mapping[str, int]) -> str:
 
 def _digest_of(business: Path) -> str:
     try:
-        return sha256_of_file(business)
+        return sha256_of(business)
     except OSError as error:
         raise Unreadable(
             "The table of businesses cannot be read", where=business, cause=str(error),

@@ -15,7 +15,7 @@ from core.config.run_config import RunConfig
 from core.environment import available_cores, chosen_device, usable_together, visible_gpu_names
 from core.errors import Diverged
 from core.manifest import seconds_of
-from core.store import Artifact, Built, Store, sha256_of_file
+from core.store import Artifact, Built, Store, sha256_of
 from models.bundles.bundle import SPEC
 from models.classification.spec import ClassifierOptions
 from models.specs import identity, parts_of
@@ -248,7 +248,7 @@ def fitted_parts(spec: FittedSpec, fitted: Mapping[str, Fitted]) -> dict[str, Fi
 
 def bundle_digest(folder: Path) -> str:
     """Return the digest of a bundle, as `models.bundles.bundle.load_bundle` gives it, without opening the model."""
-    return sha256_of_file(folder / SPEC)
+    return sha256_of(folder / SPEC)
 
 
 def relative_cost(spec: FittedSpec) -> float:

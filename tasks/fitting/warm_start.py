@@ -16,7 +16,7 @@ from typing import Any
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError, converted_errors
-from core.store import Artifact, Store, canonical, sha256_of_file
+from core.store import Artifact, Store, canonical, sha256_of
 from models.bundles.bundle import SPEC
 from models.neural.spec import WEIGHTS
 from models.specs import ModelSpec, identity
@@ -80,7 +80,7 @@ def champion_digest(config: RunConfig, spec: ModelSpec) -> str:
     registry = registry_of(config)
     version = registry.alias(CHAMPION)
     try:
-        return "" if version is None else sha256_of_file(registry.bundle_folder(version) / SPEC)
+        return "" if version is None else sha256_of(registry.bundle_folder(version) / SPEC)
     except (BundleError, OSError):  # bundle lost: each fit starts fresh and logs why
         return ""
 
@@ -127,7 +127,7 @@ def _weights_as_saved(bundle: Path, weights: Path) -> str:
     """
     try:
         saved = json.loads((bundle / SPEC).read_text(encoding="utf-8"))["files"][weights.relative_to(bundle).as_posix()]
-        digest = sha256_of_file(weights)
+        digest = sha256_of(weights)
     except (OSError, ValueError, KeyError) as error:
         raise BundleError("The weights of the bundle cannot be read", where=weights, cause=repr(error)) from error
     if digest != saved:

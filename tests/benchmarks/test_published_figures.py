@@ -7,7 +7,7 @@ import pytest
 
 import reviewlm
 from benchmarks.published import Demo, Published, published
-from core.store import sha256_of_file
+from core.store import sha256_of
 from corpus.splitting.split import iter_split
 from evaluation.scoring.score import figures_of_bundle, score_stream
 
@@ -23,7 +23,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 @pytest.mark.long
 @pytest.mark.slow
 def test_the_demos_corpus_has_the_published_hash(demo: Demo) -> None:
-    assert {figure.data_sha256 for figure in FIGURES} == {sha256_of_file(demo.raw)}
+    assert {figure.data_sha256 for figure in FIGURES} == {sha256_of(demo.raw)}
     assert {figure.seed for figure in FIGURES} == {demo.config.seed}
 
 

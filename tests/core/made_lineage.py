@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.lineage import Lineage, RecordedSource, Step, step_of
-from core.store import Artifact, Store, sha256_of_file
+from core.store import Artifact, Store, sha256_of
 
 
 def build(store: Store, stage: str, inputs: Mapping[str, str], files: Mapping[str, str], **facts: Any) -> Artifact:
@@ -28,7 +28,7 @@ def made_lineage(home: Path, weights: str = "1 2 3", raw: str = "The food was gr
     home.mkdir(parents=True, exist_ok=True)
     store, file = Store(home / "store"), home / "reviews.jsonl"
     file.write_text(raw)
-    source = RecordedSource("file", file.name, sha256_of_file(file), file.stat().st_size, str(file))
+    source = RecordedSource("file", file.name, sha256_of(file), file.stat().st_size, str(file))
     read = build(store, "read", {"file": source.sha256}, {"parts/0": raw}, name=file.name)
     tokens = build(store, "tokens", {"clean": read.digest}, {"ids.bin": raw[::2]}, name="train")
     fit = build(

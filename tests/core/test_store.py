@@ -200,13 +200,13 @@ NAME = "large.bin"
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were read whole."""
     names: list[str] = []
-    hash_file = manifest.sha256_of_file
+    hash_file = manifest.sha256_of
 
     def noted(path: Path) -> str:
         names.append(path.name)
         return hash_file(path)
 
-    monkeypatch.setattr(manifest, "sha256_of_file", noted)
+    monkeypatch.setattr(manifest, "sha256_of", noted)
     return names
 
 
@@ -285,7 +285,7 @@ def test_a_disk_that_cannot_read_a_file_is_damage_but_a_missing_right_is_not(
         def fail(path: Path) -> None:
             raise error
         new_process()
-        monkeypatch.setattr(manifest, "sha256_of_file", fail)
+        monkeypatch.setattr(manifest, "sha256_of", fail)
 
     refusing(PermissionError(13, "Permission denied"))
     with pytest.raises(ArtifactError, match="No permission to read") as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from core.errors import ArtifactError, BundleError, TrackingUnavailable, disk_errors
 from core.lineage import LINEAGE_FILE, Lineage
-from core.manifest import sha256_of_file
+from core.manifest import sha256_of
 from tracking.artifacts import folder_of
 from tracking.client import Absent
 from tracking.logged_models.export import BUNDLE_PATH, PACKAGE, SPEC, facts_of
@@ -97,7 +97,7 @@ def _is_undamaged(folder: Path) -> bool:
     """Return whether all files that a bundle's description lists have the SHA-256 that it states."""
     try:
         files = facts_of(folder).get("files", {})
-        return all(sha256_of_file(folder / name) == digest for name, digest in files.items())
+        return all(sha256_of(folder / name) == digest for name, digest in files.items())
     except (BundleError, OSError, AttributeError):
         return False
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BundleError
-from core.manifest import sha256_of_file
+from core.manifest import sha256_of
 from core.processes import interrupts
 from core.processes.children import run_child
 from core.sqlite_files import database_file
@@ -152,7 +152,7 @@ def _logged_model(
     """
     run, form = client.get_run(run_id), form_of(facts)
     tags = {
-        MODEL_KIND: str(facts.get("kind", "")), BUNDLE_DIGEST_TAG: sha256_of_file(bundle / SPEC),
+        MODEL_KIND: str(facts.get("kind", "")), BUNDLE_DIGEST_TAG: sha256_of(bundle / SPEC),
         CODE_TAG: code_name(package),
     }
     candidates = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")

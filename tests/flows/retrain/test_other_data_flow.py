@@ -67,10 +67,10 @@ def files(shop: Home) -> Path:
 
 def test_a_version_says_of_which_data_it_was_made(shop: Home, files: Path) -> None:
     from core.lineage import Family, digest_of_sources
-    from core.store import sha256_of_file
+    from core.store import sha256_of
 
     version = shop.version()
-    sources = digest_of_sources([sha256_of_file(files / "reviews.jsonl")])
+    sources = digest_of_sources([sha256_of(files / "reviews.jsonl")])
     assert Family.of_tags(version.tags) == Family("reviews", sources)
 
 

@@ -131,7 +131,7 @@ def test_a_disk_that_fails_says_nothing_about_the_file(
     config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(source: Any, *_: Any) -> Any:
-        monkeypatch.setattr("corpus.reading.sources.sha256_of_file", lost)
+        monkeypatch.setattr("corpus.reading.sources.sha256_of", lost)
         raise Unreadable("The file is damaged or was cut off", where=source.path, cause="Input/output error")
 
     def lost(path: Path) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from core.config.run_config import RunConfig
 from core.errors import EmptyInput
-from core.store import Artifact, sha256_of_file
+from core.store import Artifact, sha256_of
 from corpus.splitting.split import iter_split
 from evaluation.drift.decay import HELD_OUT, NEW
 from tasks.data.prepare import clean_and_split
@@ -47,7 +47,7 @@ def data_set(config: RunConfig, folder: Path, *months: list[dict[str, Any]]) -> 
     file = folder / f"{len(rows)}.jsonl"
     file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
     return run_stage(
-        config, "ingest", {}, {"file": sha256_of_file(file)}, lambda work: ingest([file], work, config.source)
+        config, "ingest", {}, {"file": sha256_of(file)}, lambda work: ingest([file], work, config.source)
     ).artifact
 
 

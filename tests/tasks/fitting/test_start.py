@@ -15,7 +15,7 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import BundleError, TrackingUnavailable
-from core.store import Artifact, sha256_of_file
+from core.store import Artifact, sha256_of
 from models.specs import RecurrentSpec, TrainingSpec, identity, to_dict
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import FILE, Vocabulary
@@ -35,7 +35,7 @@ class Champion:
         vocabulary.save(folder / FILE)
         self.weights.write_bytes(b"1 2 3")
         told = {"vocabulary_digest": vocabulary.digest, "spec": to_dict(SPEC), "learnt_from": ["june", "may"]}
-        files = {path.name: sha256_of_file(path) for path in folder.iterdir()}
+        files = {path.name: sha256_of(path) for path in folder.iterdir()}
         self.spec.write_text(json.dumps({**told, "files": files}))
 
     def alias(self, name: str) -> Any:
@@ -72,7 +72,7 @@ def kept() -> Path | None:
 def test_a_whole_champion_is_started_from(champion: Champion, vocabulary: Vocabulary) -> None:
     start = begin(vocabulary)
     past = {"learnt_from": ["june", "may"], "word_vectors": []}
-    assert start == Start(champion.folder, sha256_of_file(champion.weights), "from the weights of champion v3", past)
+    assert start == Start(champion.folder, sha256_of(champion.weights), "from the weights of champion v3", past)
     assert kept() == champion.folder / FILE
 
 
@@ -97,7 +97,7 @@ def test_the_fit_that_made_the_champion_is_found_again_unless_its_start_weights_
     stored_fit(champion, {INPUT: start} if start else {})
     found = begin(vocabulary, [f"execution.rebuild={json.dumps(rebuild)}"])
     assert found.folder == (None if again else champion.folder)
-    assert found.digest == (start if again else sha256_of_file(champion.weights))
+    assert found.digest == (start if again else sha256_of(champion.weights))
 
 
 LOSSES: dict[str, Callable[[Champion], object]] = {

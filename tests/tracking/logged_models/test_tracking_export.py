@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.errors import StoreFull
-from core.store import sha256_of_file
+from core.store import sha256_of
 from tests.tracking.mlflow_servers import model_folder
 from tracking.logged_models.bundles import log_bundle
 from tracking.logged_models.export import PACKAGE, vendor
@@ -84,7 +84,7 @@ def test_a_logged_model_belongs_to_its_run_and_carries_its_digest(store):
     assert model.source_run_id == store.run_id
     assert model.status == "READY"
     assert model.tags["kind"] == "fake"
-    assert model.tags["bundle_digest"] == sha256_of_file(store.folder / "bundle-0" / "spec.json")
+    assert model.tags["bundle_digest"] == sha256_of(store.folder / "bundle-0" / "spec.json")
     assert model.params == {"order": "3"}
     outputs = store.tracker.client.get_run(store.run_id).outputs.model_outputs
     assert [output.model_id for output in outputs] == [model.model_id]

@@ -26,11 +26,9 @@ import numpy as np
 from models.atomic_files import let_go
 from models.base import ModelError
 from models.ngram.lookup import NONE, Followers, follow
-from training.ngram.counting.memory import IN_MEMORY, ArrayAllocator, memory_plan
+from training.ngram.counting.memory import BLOCK, IN_MEMORY, ArrayAllocator, blocks, memory_plan
 from training.ngram.counting.window_counts import DocumentLimit, TextInBlocks, count_windows
 from training.ngram.engine import ShardEngine, Threads
-
-_BLOCK = 1 << 20
 
 
 class Documents(Protocol):
@@ -53,13 +51,13 @@ def ids_from_begin(
     """Return all documents one after another, each from its last leading given token on (without `<bos>`); int32."""
     ids_T, offsets = np.asarray(documents.ids), np.asarray(documents.offsets)
     document = 0
-    for part in _blocks(len(ids_T)):
+    for part in blocks(len(ids_T)):
         ids_B = ids_T[part]
         if not 0 <= int(ids_B.min()) <= int(ids_B.max()) < len(given_V):
             span = f"{ids_T.min()} to {ids_T.max()}"
             raise ModelError(f"token ids from {span}; the vocabulary has {len(given_V)}", kind="input")
         while document < len(offsets) and offsets[document] < part.stop:
-            begins = offsets[document : document + _BLOCK]
+            begins = offsets[document : document + BLOCK]
             begins = begins[: np.searchsorted(begins, part.stop)]
             if not given_V[ids_B[begins - part.start]].all():
                 raise ModelError("a document does not begin with a given token (a star token, <s>)", kind="input")
@@ -72,7 +70,7 @@ def ids_from_begin(
 def _without_leading(ids_T: np.ndarray, given_V: np.ndarray, allocator: ArrayAllocator) -> np.ndarray:
     """Drop the given tokens before another one, and at the end of the text."""
     later_ids = allocator.growing(np.int32)
-    for part in _blocks(len(ids_T)):
+    for part in blocks(len(ids_T)):
         given_B = given_V[ids_T[part.start : part.stop + 1]]
         next_B = given_B[1:] if part.stop < len(ids_T) else np.append(given_B[1:], True)
         later_ids.append(ids_T[part][~(given_B[: len(next_B)] & next_B)])
@@ -81,14 +79,10 @@ def _without_leading(ids_T: np.ndarray, given_V: np.ndarray, allocator: ArrayAll
     return ids_T if unchanged else later_ids.finished()
 
 
-def _blocks(length: int) -> Iterator[slice]:
-    yield from (slice(first, min(first + _BLOCK, length)) for first in range(0, length, _BLOCK))
-
-
 def occurrences(ids_T: np.ndarray, given_V: np.ndarray) -> np.ndarray:
     """Return how often each id occurs, 0 for those that are never predicted; (V,) int64."""
     raw_V = np.zeros(len(given_V), np.int64)
-    for part in _blocks(len(ids_T)):
+    for part in blocks(len(ids_T)):
         raw_V += np.bincount(ids_T[part], minlength=len(given_V))
         let_go(ids_T)
     raw_V[given_V] = 0
@@ -98,7 +92,7 @@ def occurrences(ids_T: np.ndarray, given_V: np.ndarray) -> np.ndarray:
 def begins(ids_T: np.ndarray, given_V: np.ndarray, allocator: ArrayAllocator = IN_MEMORY) -> np.ndarray:
     """Return the position of each document's begin token, ascending; (D,) int32."""
     growing = allocator.growing(np.int32)
-    for part in _blocks(len(ids_T)):
+    for part in blocks(len(ids_T)):
         growing.append((np.flatnonzero(given_V[ids_T[part]]) + part.start).astype(np.int32))
         let_go(ids_T)
     return growing.finished()
@@ -159,7 +153,7 @@ class NGramCounts:
         for below, entry in pairwise(self.orders):
             row = NONE
             if rows[-1] != NONE and not below.begins_M[rows[-1]]:
-                for part in _blocks(len(entry)):  # the last one has the greatest first word
+                for part in blocks(len(entry)):  # the last one has the greatest first word
                     at = np.flatnonzero(entry.suffix_M[part] == rows[-1])
                     row = part.start + int(at[-1]) if len(at) else row
                     self.allocator.release()

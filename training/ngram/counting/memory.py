@@ -163,6 +163,7 @@ BYTES_IN_BATCH = 32
 BYTES_PER_CODE = 4
 MOST_WINDOWS = 1 << 18
 FEWEST_WINDOWS = 1 << 14
+BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,11 @@ def memory_plan(
     threads = min(threads, max(1, free // (per_window * windows)))
     room = limit - standing - BYTES_PER_WINDOW * windows * threads
     return MemoryPlan(windows, threads, allocator, max(room // in_batch, 1))
+
+
+def blocks(length: int) -> Iterator[slice]:
+    """Yield slices of at most `BLOCK` rows."""
+    yield from (slice(first, min(first + BLOCK, length)) for first in range(0, length, BLOCK))
 
 
 def ranges_in_memory(rows: int, bytes_per_row: int, limit: int | None) -> list[slice]:

@@ -39,11 +39,10 @@ from models.atomic_files import let_go
 from models.base import ModelError
 from models.ngram.lookup import Followers, word_type
 from models.threads import ordered, return_freed
-from training.ngram.counting.memory import GrowingArray, MemoryPlan, ranges_in_memory
+from training.ngram.counting.memory import GrowingArray, MemoryPlan, blocks, ranges_in_memory
 from training.ngram.counting.window_sorting import sort_windows
 from training.ngram.engine import ShardEngine
 
-_BLOCK = 1 << 20
 _NOTHING = -1
 MOST_WINDOWS = (1 << 31) - 1
 
@@ -252,7 +251,7 @@ def count_windows(
         return_freed()
         suffix_M = allocator.empty(len(word_M), np.int32)
         if order == 2:
-            for part in _blocks(len(word_M)):
+            for part in blocks(len(word_M)):
                 suffix_M[part] = word_M[part]
                 allocator.release()
         else:
@@ -374,7 +373,7 @@ def _link(
     """Write the row, at the order below, of each n-gram without its first word into *suffix_M*."""
     for positions in ranges_in_memory(tokens, suffix_M.itemsize, plan.allocator.limit):
         below_T, row = np.empty(positions.stop - positions.start, np.int32), -1
-        for part in _blocks(len(start_W)):
+        for part in blocks(len(start_W)):
             row_P = np.cumsum(begins_new(shared_W[part], length_W[part], order - 1), dtype=np.int32)
             row_P += np.int32(row)
             at_P, row = start_W[part] - np.int32(positions.start), int(row_P[-1])
@@ -384,13 +383,10 @@ def _link(
             below_T[at_P] = row_P
             plan.allocator.release()
         row = 0
-        for part in _blocks(len(start_W)):
+        for part in blocks(len(start_W)):
             after_M = start_W[part][begins_new(shared_W[part], length_W[part], order)] + np.int32(1 - positions.start)
             inside_M = (after_M >= 0) & (after_M < len(below_T))
             suffix_M[row : row + len(after_M)][inside_M] = below_T.take(after_M[inside_M])
             row += len(after_M)
             plan.allocator.release()
 
-
-def _blocks(length: int) -> Iterator[slice]:
-    yield from (slice(first, min(first + _BLOCK, length)) for first in range(0, length, _BLOCK))

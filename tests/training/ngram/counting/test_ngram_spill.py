@@ -72,8 +72,8 @@ def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_me
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "MOST_WINDOWS", pieces)
         patch.setattr(counting, "memory_plan", partial(plan_of_small_pieces, pieces))
-        patch.setattr(documents_of, "_BLOCK", 2 * pieces)
-        patch.setattr(window_counts, "_BLOCK", 3 * pieces)
+        patch.setattr(documents_of, "BLOCK", 2 * pieces)
+        patch.setattr(memory, "BLOCK", 3 * pieces)
         patch.setattr(by_context, "NGRAMS", pieces)
         for module in (by_context, window_counts, kneser_ney):
             patch.setattr(module, "ranges_in_memory", partial(ranges_of_few_rows, pieces))
