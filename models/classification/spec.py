@@ -14,19 +14,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from ..neural.labelling.spec import ChooseBy, LabellingOptions, SequenceTraining, require_labels
 from ..neural.spec import Frozen, VectorsName, Width, require_vectors
-from ..options import (
-    MOST_WHOLE,
-    Count,
-    Name,
-    NotNegative,
-    Number,
-    Positive,
-    Seed,
-    Whole,
-    options,
-    require,
-    spec_of,
-)
+from ..options import MOST_WHOLE, Count, Name, NotNegative, Number, Positive, Seed, Whole, options, require, spec_of
 from ..specs import TrainingSpec
 
 LONGEST_NGRAM = 6

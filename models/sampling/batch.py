@@ -19,14 +19,7 @@ from ..completion.typed import TextStart
 from ..options import DrawSeed
 from ..sampling_options import Sampling, require_allowed
 from ..tokens.special import CONTEXT_IDS, EOS, UNK
-from .filters import (
-    allowed,
-    among,
-    draw,
-    in_one_pass,
-    pick,
-    sampled_logp,
-)
+from .filters import allowed, among, draw, in_one_pass, pick, sampled_logp
 from .watermark import Watermark
 
 Step = Callable[[np.ndarray, Any], tuple[torch.Tensor, Any]]

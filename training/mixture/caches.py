@@ -14,15 +14,7 @@ from models.mixture.parts import Part
 from models.mixture.weights import mixed_nats
 from models.specs import CacheSpec, NeuralCacheSpec
 from training.context import FitContext, FitResult
-from training.mixture.tuning import (
-    ROUNDS,
-    TUNING_TOKENS,
-    TuningBatch,
-    batches,
-    em,
-    journal_tuning,
-    open_parts,
-)
+from training.mixture.tuning import ROUNDS, TUNING_TOKENS, TuningBatch, batches, em, journal_tuning, open_parts
 
 if TYPE_CHECKING:
     from models.streams import TokenStream

@@ -17,13 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from models.neural.network import (
-    Network,
-    fill_network,
-    network_tensors,
-    require_weights,
-    stored_once,
-)
+from models.neural.network import Network, fill_network, network_tensors, require_weights, stored_once
 from models.neural.spec import TrainingSpec
 from models.options import stored
 from training.context import FitProgress

@@ -36,15 +36,7 @@ from models.options import stored
 from models.threads import return_freed
 from training.context import CHECKPOINTS, PAUSED, FitContext
 from training.neural.batches import Plan, count_updates
-from training.neural.callbacks import (
-    Callback,
-    Curves,
-    Pacing,
-    Paused,
-    ProgressReport,
-    ValidationResult,
-    shortened,
-)
+from training.neural.callbacks import Callback, Curves, Pacing, Paused, ProgressReport, ValidationResult, shortened
 from training.neural.checkpoint import Checkpoints, Journal
 from training.neural.checkpointing import BackOff, Checkpointing
 from training.neural.data_parallel import Ranks, joined
