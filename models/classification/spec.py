@@ -108,7 +108,7 @@ class TfidfSpec(FeatureSpec):
     name: Name = "tfidf"
     min_reviews: Count = 3
     hidden: Width = 64
-    epochs: Count = 4
+    epochs: Count = 3
     batch: Count = 128
     seed: Seed = 1
     strengths: Strengths = (2e-3,)
