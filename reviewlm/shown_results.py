@@ -39,11 +39,12 @@ def show_models(result: Mapping[str, Any]) -> None:
         if model["test"].get("below_floor"):
             wrong = "its figures leave out text or are wrong; do not use them"
             terminal.show_warnings([f"{model['name']} is significantly below the floor: {wrong}"])
-    if models and (covered := models[0]["test"].get("covered_reviews")):
-        test = models[0]["test"]
+    named = {model["name"]: model for model in models}
+    shown = named.get(result.get("challenger", ""), models[0] if models else {"test": {}})
+    if covered := (test := shown["test"]).get("covered_reviews"):
         terminal.say(
             f"{covered:,} of {test['reviews']:,} test reviews share a quarter or more of their words with training "
-            f"text. Without them {models[0]['name']} has {cell(test[f'uncovered_{BITS}'])} bits/byte."
+            f"text. Without them {shown['name']} has {cell(test[f'uncovered_{BITS}'])} bits/byte."
         )
     if floor:
         terminal.say(f"Floor: {floor['bits_per_byte']:.4f} bits/byte. {floor['statement']}")

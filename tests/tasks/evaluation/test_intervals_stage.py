@@ -259,6 +259,6 @@ def test_what_may_be_luck_and_what_is_below_the_floor_is_marked(capsys: pytest.C
     shown_results.show_models({"models": [model], "baseline": "kn5", "floor": floor})
     out, err = capsys.readouterr()
     assert "≈1.0%" in out
-    assert "≈: it may be chance" in out
+    assert "≈: may be chance" in out
     assert "±0.100" in out
     assert err.startswith("warning: lstm is significantly below the floor")
