@@ -17,7 +17,7 @@ ADAPTING_TITLE = "Models that learn from a review while they read it (comparable
 BITS = "open_bits_per_byte"
 LEGEND = {
     "perplexity": "as hard as a choice among this many equal tokens; lower is better",
-    "bits/byte": "bits to encode a byte of text; ±: half of its confidence interval",
+    "bits/byte": "open bits per byte, unknown words spelt out; ±: half its interval",
     "better than": "share of its bits/byte that is saved; ≈: may be chance",
     "first guess": "how often the most probable word is right, in a sample of reviews",
 }
@@ -122,12 +122,13 @@ def show_run(result: Mapping[str, Any]) -> None:
 def _say_plan(plan: Mapping[str, Any]) -> None:
     """Write what was expected of a run with a time budget, and what it reached."""
     expected, reached = plan["expected"], plan["reached"]
-    inside = "as expected" if reached["inside"] else "not as expected"
-    range_bits = f", {inside} ({expected['low']:.3f} to {expected['high']:.3f})"
+    side = "inside" if reached["inside"] else "outside"
+    range_bits = f", {side} the interval in which {expected['coverage']:.0%} of runs end, {expected['low']:.3f} to "
+    range_bits += f"{expected['high']:.3f}"
     if expected["low"] == expected["high"]:  # only the n-gram model, whose figure was measured and not expected
         range_bits = ""
     terminal.say(
-        f"Plan: {reached['minutes']:.1f} of {plan['minutes']:g} min. On validation {reached['bits']:.3f} open "
+        f"Plan: {reached['minutes']:.1f} of {plan['minutes']:g} min. On validation {reached['bits']:.3f} "
         f"bits/byte{range_bits}."
         + (f" A network was left out: it needs --minutes {plan['needs']} on this machine now." if plan["needs"] else "")
     )

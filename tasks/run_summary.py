@@ -178,11 +178,11 @@ def in_words(planned_run: Mapping[str, Any]) -> dict[str, str]:
     if planned and made and abs(made - planned) >= OFF * planned:
         speed = "slower" if made < planned else "faster"
         words["passes"] = f"{made:.2g} instead of {planned:.2g}: the machine was {speed}"
-    bits = f"{reached['bits']:.3f} open bits/byte"
+    bits = f"{reached['bits']:.3f} bits/byte"
     if expected["low"] == expected["high"]:  # only the n-gram model, whose figure was measured and not expected
         return words | {"reached on validation": bits}
     interval = f"{expected['low']:.3f} to {expected['high']:.3f}"
     return words | {
-        "expected on validation": f"{expected['bits']:.3f} open bits/byte ({interval})",
+        "expected on validation": f"{expected['bits']:.3f} bits/byte ({interval})",
         "reached": f"{bits}, {'inside' if reached['inside'] else 'outside'} the interval",
     }

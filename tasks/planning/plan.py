@@ -91,8 +91,8 @@ class Expectation:
     def in_words(self) -> str:
         """Return the expectation as people read it; without an interval if the result is already measured."""
         if self.low == self.high:
-            return f"{self.bits:.3f} open bits/byte: measured, because the n-gram model is the only one"
-        return f"{self.bits:.3f} open bits/byte, {self.low:.3f} to {self.high:.3f} in {self.coverage:.0%} of runs"
+            return f"{self.bits:.3f} bits/byte: measured, because the n-gram model is the only one"
+        return f"{self.bits:.3f} bits/byte, {self.low:.3f} to {self.high:.3f} in {self.coverage:.0%} of runs"
 
 
 @cache

@@ -49,10 +49,10 @@ def result(**changes: Any) -> dict[str, Any]:
 
 def test_a_plan_without_a_network_has_no_interval_and_says_what_one_needs(capsys: pytest.CaptureFixture[str]) -> None:
     reached = {"minutes": 2.0, "bits": 1.868, "inside": True}
-    expected = {"low": 1.868, "high": 1.868}
+    expected = {"low": 1.868, "high": 1.868, "coverage": 0.8}
     shown_results.show_run(result(plan={"minutes": 5, "needs": 9, "expected": expected, "reached": reached}))
     shown = capsys.readouterr().out
-    assert "Plan: 2.0 of 5 min. On validation 1.868 open bits/byte. " in shown
+    assert "Plan: 2.0 of 5 min. On validation 1.868 bits/byte. " in shown
     assert "--minutes 9" in shown
 
 

@@ -104,7 +104,7 @@ def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.M
     assert " to " not in made.expected.in_words()
     reached = {"bits": 1.868, "inside": True, "minutes": 2.0}
     assert in_words({**made.to_dict(), "reached": reached}) == {
-        "time given": "2 min", "network": "none: it needs --minutes 3", "reached on validation": "1.868 open bits/byte",
+        "time given": "2 min", "network": "none: it needs --minutes 3", "reached on validation": "1.868 bits/byte",
     }  # fmt: skip
     config = configuration(load_config(FRAME), PlanRequest(2), made.settings)
     assert config.models == (next(spec for spec in load_config(FRAME).models if spec.kind == "ngram"),)
