@@ -255,9 +255,9 @@ class LanguageCase(GateCase):
     def _sure(self, gain: Interval, limit: float) -> str:
         """Return what is sure of a gain; if it may be chance, its cautious interval, and the remedy."""
         if gain.low > limit:
-            return f", surely by {gain.low:.2%} or more"
+            return f", by the gate's cautious interval surely {gain.low:.2%} or more"
         if gain.high < 0:
-            return f", surely by {-gain.high:.2%} or more"
+            return f", by the gate's cautious interval surely {-gain.high:.2%} or more"
         ends = f" ({100 * gain.confidence:.4g} % interval of the gain: {gain.low:+.2%} to {gain.high:+.2%})"
         if gain.estimate <= limit:
             return f"{ends}: no sure gain"

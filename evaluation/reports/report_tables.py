@@ -106,10 +106,11 @@ def finding_of_copying(audit: Mapping[str, Any]) -> str:
     share, real, longest = (audit.get(name) for name in ("copied_8", "real_copied_8", "longest_copied"))
     if share is None:
         return "" if audit else "What it writes was not audited: it may recite its training text."
+    shown = "less than 0.1%" if 0 < share < 5e-4 else f"{share:.1%}"
     beside = "" if real is None else f"; of held-out reviews {real:.1%}"
     copies = " It copies." if real is not None and share > COPYING * max(real, 1e-3) else ""
     span = "" if longest is None else f" The longest copied run has {longest:,.0f} words."
-    return f"Of the 8-grams that it writes {share:.1%} stand in the training text{beside}.{copies}{span}"
+    return f"Of the 8-grams that it writes {shown} stand in the training text{beside}.{copies}{span}"
 
 
 BASELINE = "better than baseline"
@@ -213,8 +214,8 @@ def about_models(results: RunResults) -> str:
     several = len({row["vocabulary"] for row in rows}) > 1
     observed = max((int(model.observed.get("reviews", 0)) for model in results.models), default=0)
     return (
-        f"{rows[0]['reviews']:,} test reviews, best model first. Bits per byte: the cost of their text, unknown words "
-        f"spelt out; lower is better. ±: half of the {results.confidence:.0%} interval."
+        f"{rows[0]['reviews']:,} test reviews, best model first. Bits per byte: open bits per byte, the cost of their "
+        f"text with unknown words spelt out; lower is better. ±: half of the {results.confidence:.0%} interval."
         + f" {BASELINE.capitalize()}: share of its bits that a model saves." * bool(results.baseline and len(rows) > 1)
         + " Perplexities compare models of one vocabulary only." * several
         + f" First guess: how often the most probable word is right, in {observed:,} reviews." * bool(observed)

@@ -64,7 +64,7 @@ def writer_of(model: LanguageModel, facts: Mapping[str, object]) -> TextWriter:
     loss = facts.get(INT8_LOSS)
     if not isinstance(loss, int | float) or isinstance(loss, bool) or not isfinite(loss):
         return TextWriter(model, "float32", "int8 is for networks whose fit has measured what it loses")
-    rise = f"int8 raises the perplexity of reviews by {loss:.3%}"
+    rise = f"int8 changes the perplexity of reviews by {loss:+.3%}"
     if loss > MOST_LOSS:
         return TextWriter(model, "float32", f"{rise}, more than {MOST_LOSS:.1%}")
     quick = in_int8(model)

@@ -33,7 +33,7 @@ FAILED = 1
 
 
 def check(input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False) -> None:
-    """Try every stage on 200 of your reviews, in seconds.
+    """Try every stage on 200 of your reviews, in less than a minute.
 
     With tiny models; it writes nothing to your home.
 

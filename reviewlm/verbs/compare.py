@@ -55,7 +55,9 @@ def _show(result: dict[str, Any]) -> None:
          "reviews": row["reviews"], "A": row["A"], "B": row["B"], **_gain(row)}
         for row in result["slices"]
     ]  # fmt: skip
-    terminal.show_rows(figures, f"Figures (lower is better), with paired {sure} intervals")
+    terminal.show_rows(
+        figures, f"Figures (lower is better), with paired {sure} intervals; gain: share of A's figure that B saves"
+    )
     if slices:
         terminal.show_rows(slices, "Slices, in open bits per byte")
     else:

@@ -52,15 +52,18 @@ def start(
     uri = config.execution.tracking_uri
     result = launch.start(config.home, uri, champion, deploy_again=deploy)
     runs = models = result["MLflow"]
+    asked = config.promotion.model_name
     folder = config.home / ARTIFACTS
     with suppress(TrackingUnavailable):  # another server may be away: only the link is at stake
-        experiment = config.asking(asked_model(config, tracker)).experiment
-        tracker = Tracker(config.tracking_address, experiment, folder)
+        asked = asked_model(config, tracker)
+        tracker = Tracker(config.tracking_address, config.asking(asked).experiment, folder)
         runs, models = tracker.runs_page, tracker.models_page
     terminal.say()
     terminal.show_facts({name: value for name, value in result.items() if name != "MLflow"})
     terminal.say(f"\nRuns, in MLflow:            {runs}", whole=True)  # its address alone opens a welcome page
     terminal.say(f"Their models side by side:  {models}", whole=True)
+    if asked != config.promotion.model_name:
+        terminal.say("These are the demo's. After the first run of your own reviews, start again for its links.")
     if sys.stdout.isatty() and not json:  # a password must not end up in a file or a log
         terminal.say()
         _say_login(config.home)
