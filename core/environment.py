@@ -219,7 +219,7 @@ def reaching_prefect() -> Iterator[None]:
             raise
         raise TrackingUnavailable(
             "The Prefect server cannot be reached", where=os.environ.get("PREFECT_API_URL", "a temporary server"),
-            cause=str(error), remedy="start it (`make ui`), or unset PREFECT_API_URL; on a busy machine try again",
+            cause=str(error), remedy="`reviewlm services start`, or unset PREFECT_API_URL; on a busy machine try again",
         ) from error
 
 

@@ -258,7 +258,7 @@ def _unusable(versions: Versions, classifiers: Versions, config: RunConfig) -> R
         remedy = f"`reviewlm history --model {versions.name}` lists the versions; `reviewlm rollback --model " \
             f"{versions.name}` makes the previous champion the champion again"
         if refused[-1].why == TOO_SLOW:
-            remedy = f"end that work, then `reviewlm serve --model {versions.name}` again"
+            remedy = f"end other work on this machine and `reviewlm serve --model {versions.name}`; else {remedy}"
         return BundleError("The model cannot be served", where=where, cause=refused[-1].why, remedy=remedy)
     if refused := classifiers.refusals():
         where = f"{SCHEME}{classifiers.name}/{refused[-1].key}"

@@ -36,4 +36,7 @@ def generate_reviews(config: RunConfig, reference: str, n: int, stars: int | Non
     warnings = unseen_warnings(bundle, sampling.get("prompt", ""), stars)
     for sentence in warnings:
         log.warning("%s", sentence)
-    return {"model": version.name, "version": version.version, "texts": texts, "stars": ratings, "warnings": warnings}
+    return {
+        "model": version.name, "version": version.version, "texts": list(map(str, texts)),
+        "ended": [text.ended for text in texts], "stars": ratings, "warnings": warnings,
+    }  # fmt: skip

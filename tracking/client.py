@@ -213,7 +213,7 @@ def _translated(error: Exception, uri: str) -> ReviewLMError:
         "The bucket of MLflow's artifacts cannot be used" if bucket else "MLflow cannot be reached", where=uri,
         value=code or type(error).__name__, cause=cause,
         remedy="check that it exists and that this machine reaches it (S3: AWS_ENDPOINT_URL)" if bucket else
-        "start the server (`make ui`), or leave the address empty for the local database",
+        "start the server (`reviewlm services start`), or leave the address empty for the local database",
     )
 
 

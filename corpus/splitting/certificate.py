@@ -99,7 +99,7 @@ class Certificate:
         partly = at_least(self.coverage["test"], PARTLY)
         return (
             f"no copy or near copy {of}; passages from it make up less than {self.coverage['limit']:.0%} of each review"
-            + (f", {PARTLY:.0%} or more of {partly:,}" if partly else "")
+            + (f", and {PARTLY:.0%} or more of {partly:,} reviews" if partly else "")
         )
 
 

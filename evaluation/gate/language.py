@@ -102,7 +102,7 @@ def same_adaptation(case: LanguageCase) -> RuleOutcome:
     if why := unwanted_adaptation(way, case.policy.adaptation):
         return RuleOutcome(name, False, why)
     if other := case.evidence.other_adaptation:
-        return RuleOutcome(name, None, f"{other}; what it learns from a review it forgets before the next one")
+        return RuleOutcome(name, None, f"{other}; what one learns from a review is forgotten before the next")
     does = "does not adapt to the review that it is measured on" if way == STATIC else f"adapts as asked for ({way})"
     return RuleOutcome(name, True, f"it {does}")
 

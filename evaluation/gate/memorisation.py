@@ -93,7 +93,8 @@ def _mean_exposure(case: GateCase) -> RuleOutcome:
             passed = mean <= MEAN_EXPOSURE
             detail = f"it {'does not know' if passed else 'knows'} by heart the secrets planted to test it: {detail}"
         else:
-            detail += f"; with so few candidates (audit.candidates) none can be above {MEAN_EXPOSURE:g}"
+            detail = f"the secrets planted to test it have {detail}; with so few candidates (audit.candidates) " \
+                f"none can be above {MEAN_EXPOSURE:g}"
     if part := case.evidence.single_reviews:
         detail = (
             f"its part '{part}' holds n-grams of single training reviews, which a user can read out: keep them out "

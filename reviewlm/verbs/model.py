@@ -83,9 +83,9 @@ def generate(
         terminal.show_review(rating, text, ended)
     if not beam and not is_given(context, "seed"):
         log.info("drawn with seed %d: the same command gives the same text; --seed %d gives another", seed, seed + 1)
-    texts, ends = zip(*written, strict=True)
     terminal.last_line({
-        **_which(version), "texts": texts, "ended": ends, "stars": ratings, **facts, "warnings": warnings,
+        **_which(version), "texts": [text for text, _ in written], "ended": [ended for _, ended in written],
+        "stars": ratings, **facts, "warnings": warnings,
     }, json)  # fmt: skip
 
 

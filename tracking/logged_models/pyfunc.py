@@ -130,7 +130,8 @@ class ReviewModel(PythonModel):
     def _generate(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         chosen = {name: options[name] for name in SAMPLING}
         for text in texts:
-            yield {"texts": self._sampling.generate(self._bundle, prompt=text, **chosen)}
+            written = self._sampling.generate(self._bundle, prompt=text, **chosen)
+            yield {"texts": list(map(str, written))}  # plain, so that an answer can be pickled for another process
 
     def _suggest(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for text in texts:

@@ -161,7 +161,7 @@ def asked_model(config: RunConfig, tracker: Tracker) -> str:
 @cache
 def _tell_of_demo(uri: str, name: str, demo: str) -> None:
     """Log once per registry and process that the demo's model is used; a command asks for its name several times."""
-    log.info("with the demo's model, '%s', until there is one of yours, '%s'", demo, name)
+    log.info("using the demo's model, '%s', because there is no '%s' of your own yet", demo, name)
 
 
 def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
@@ -222,7 +222,8 @@ def champion_again(tracker: Tracker, name: str) -> str:
     force = " --force" if newest.tags.get(OUTCOME) == REFUSED else ""
     promote = f"`reviewlm promote {of}--version {newest.version}{force} --why TEXT`"
     remedy = f"{promote} makes version {newest.version} champion; `--model {name}/{newest.version}` uses it as it is"
-    return remedy if OUTCOME in newest.tags else f"wait for its run; if that has ended without a decision, {remedy}"
+    running = "" if OUTCOME in newest.tags else f"wait for the run of version {newest.version}; if it has ended, "
+    return running + remedy
 
 
 class NothingChosen(ConfigError):

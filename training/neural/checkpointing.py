@@ -125,7 +125,7 @@ class Checkpointing(Callback):
         """Warn if the bits of the result may differ from those of an uninterrupted training."""
         if before != (now := self._class()):
             self.state.metrics.class_changes += 1
-            log.warning("training resumes with %s after %s: the weights will match those of an uninterrupted training "
+            log.warning("training goes on with %s after %s: the weights will match those of an uninterrupted training "
                         "up to rounding, not bit for bit", in_words(now), in_words(before))
 
 

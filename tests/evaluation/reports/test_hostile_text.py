@@ -110,7 +110,7 @@ def hostile_run():
     results = made_results()
     models = []
     for model in results.models:
-        rows = {"stars": [1] * len(HOSTILE), "number": range(len(HOSTILE)), "text": HOSTILE}
+        rows = {"stars": [1] * len(HOSTILE), "number": [0] * len(HOSTILE), "text": HOSTILE}
         samples = pl.DataFrame(rows).with_columns(ended=False)
         models.append(replace(model, samples=samples, digests={ALL: ALL}, policies={ALL: ALL}))
     rules = tuple(replace(rule, name=ALL, detail=ALL) for rule in made_decision().rules)

@@ -19,7 +19,7 @@ from models.neural.labelling.rows import Rows
 from tests.models.classification.made_reviews import small, texts
 from training.context import FitContext
 from training.labelling.examples import log_loss, macro_f1
-from training.labelling.features import fitted_temperature, learn_features
+from training.labelling.features import LIMIT, fitted_temperature, learn_features
 from training.labelling.fitting import fit_classifier
 
 V = 30
@@ -97,6 +97,18 @@ def test_logistic_regression_is_scikit_learns_pipeline(labels, words, train, hel
     regression.fit(vectorizer.fit_transform(texts(400, 1)[0]), data[0].targets)
     expected = regression.predict_proba(vectorizer.transform(texts(90, 2)[0]))
     np.testing.assert_allclose(softmax(model.scores(held_out.sequences)), expected, atol=2e-4)
+
+
+def test_the_solver_as_shipped_is_nearly_as_good_on_held_out_reviews(words, train, held_out, tmp_path, monkeypatch):
+    def loss(limit):
+        monkeypatch.setattr("training.labelling.features.LIMIT", limit)
+        folder = tmp_path / str(limit)
+        folder.mkdir()
+        model = fit_classifier(small("logistic", strengths=(3.0,)), words, train, held_out, FitContext(folder)).model
+        p_NK = softmax(model.scores(held_out.sequences))
+        return -np.log(p_NK[np.arange(len(held_out.targets)), held_out.targets]).mean()
+
+    assert loss(LIMIT) < loss(1e-6) + 0.01
 
 
 def test_bayes_is_the_unlikelihood_of_the_other_labels(words, train, held_out, tmp_path):
