@@ -7,10 +7,21 @@ from typing import Any
 from prefect import flow
 
 from core.config.run_config import RunConfig
-from core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
+from core.config.section import (
+    MAX_TOKENS,
+    SEED,
+    TEMPERATURE,
+    TOP_P,
+    Count,
+    DrawSeed,
+    NotNegative,
+    Positive,
+    Share,
+    ShareAboveZero,
+    WholeOrZero,
+)
 from core.config.sections.execution import ExecutionConfig
 from flows.server.parameters import Reference, Stars
-from models.options import Count, DrawSeed, NotNegative, Positive, Share, ShareAboveZero, WholeOrZero
 from tasks.generate import generate_reviews
 
 

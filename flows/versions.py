@@ -11,13 +11,13 @@ from typing import Any
 from prefect import flow
 
 from core.config.presets import load_config
+from core.config.section import NotNegative
 from core.environment import other_home
 from core.lineage import conclude
 from core.provenance import differences, made_with
 from core.store import Store
 from flows.parts import prepare, recorded_or_read
 from flows.server.parameters import Inputs, Overrides, Preset, PresetOrNone, Reference
-from models.options import NotNegative
 from tasks.evaluation.compare import compare_two, write_markdown
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.gather import earlier_reviews, find_sources, recorded_version, starting_weights

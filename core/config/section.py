@@ -11,7 +11,19 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from models.options import MOST, MOST_WHOLE, Number, require
+from models.options import (
+    MOST,
+    MOST_WHOLE,
+    Count,
+    DrawSeed,
+    NotNegative,
+    Number,
+    Positive,
+    Share,
+    ShareAboveZero,
+    WholeOrZero,
+    require,
+)
 
 
 def _one_line(value: str) -> str:
@@ -49,6 +61,11 @@ def require_numbers(name: str, value: object) -> None:
     elif isinstance(value, float):
         require(isfinite(value) and abs(value) <= MOST, name, value, f"a finite number of at most {MOST:g}")
 
+
+__all__ = [
+    "MAX_TOKENS", "SEED", "TEMPERATURE", "TOP_P", "Count", "DrawSeed", "NotNegative", "Positive", "Share",
+    "ShareAboveZero", "WholeOrZero",
+]  # fmt: skip
 
 TEMPERATURE = 0.8
 TOP_P = 0.95
