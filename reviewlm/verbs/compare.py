@@ -27,6 +27,7 @@ def compare(
 
     \b
     Examples:
+      reviewlm compare champion kn5
       reviewlm compare champion previous
       reviewlm compare 3 4 --json
     """
