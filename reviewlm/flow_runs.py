@@ -145,7 +145,7 @@ def show_stages(record: RunRecord, seconds: float) -> None:
     if not results:
         return
     reused = sum(one.reused for one in results.values())
-    count = f"{reused} of {len(results)} stored results re-used" if reused else f"{len(results)} stored results"
+    count = f"{reused} of {len(results)} steps re-used" if reused else f"{len(results)} steps"
     steps = ", ".join(f"{name} {duration(took)}" for name, took in record.steps.items())
     terminal.say(f"{count}, {duration(seconds)}" + (f": {steps}" if steps and reused < len(results) else ""))
 

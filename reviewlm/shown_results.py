@@ -122,8 +122,8 @@ def show_run(result: Mapping[str, Any]) -> None:
 def _say_plan(plan: Mapping[str, Any]) -> None:
     """Write what was expected of a run with a time budget, and what it reached."""
     expected, reached = plan["expected"], plan["reached"]
-    side = "inside" if reached["inside"] else "outside"
-    range_bits = f", {side} the interval in which {expected['coverage']:.0%} of runs end, {expected['low']:.3f} to "
+    side = "inside" if reached["inside"] else "worse than" if reached["bits"] > expected["high"] else "better than"
+    range_bits = f", {side} the range of {expected['coverage']:.0%} of runs, {expected['low']:.3f} to "
     range_bits += f"{expected['high']:.3f}"
     if expected["low"] == expected["high"]:  # only the n-gram model, whose figure was measured and not expected
         range_bits = ""

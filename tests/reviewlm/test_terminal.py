@@ -114,7 +114,7 @@ def recorded(*runs: tuple[str, str, str, bool, float], steps: Mapping[str, float
 def test_a_run_that_built_nothing_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     stages = [("read", "a", "ingest", True, 0.0), ("fit", "lstm", "train", True, 0.0)]
     show_stages(recorded(*stages, steps={"ingest": 1.0, "train": 2.0}), 24.2)
-    assert capsys.readouterr().out == "2 of 2 stored results re-used, 24 s\n"
+    assert capsys.readouterr().out == "2 of 2 steps re-used, 24 s\n"
 
 
 @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])

@@ -117,7 +117,8 @@ def test_the_verb_scores_each_line_as_the_evaluation_did(
     whole = sum(row["nats"] + row["spelling_nats"] for row in measured) / sum(row["bytes"] for row in measured) / LN2
     assert said["open_bits_per_byte"] == pytest.approx(whole)
     assert lines[0].split()[-1] == f"{whole:.3f}", "the headline"
-    assert [line.split()[-1] for line in lines[1:5]] == [str(said[name]) for name in ("texts", "bytes", "tokens", "oov")]
+    others = ("texts", "bytes", "tokens", "oov")
+    assert [line.split()[-1] for line in lines[1:5]] == [str(said[name]) for name in others]
 
 
 def test_the_served_model_scores_each_row_as_the_evaluation_did(
