@@ -117,7 +117,9 @@ def planted(bundle: Bundle, usual: pl.DataFrame, count: int, seed: int) -> dict[
     shuffled = [" ".join(draw.permutation(text.split())) for text in usual["text"].head(count).to_list()]
     plain = generate(bundle, count, None, seed=seed)
     careful = generate(bundle, count, None, temperature=0.8, top_p=0.95, seed=seed)
-    kinds = {"foreign": foreign, "shuffled": shuffled, "generated, t = 1": plain, "generated, t = 0.8": careful}
+    kinds: dict[str, Sequence[str]] = {
+        "foreign": foreign, "shuffled": shuffled, "generated, t = 1": plain, "generated, t = 0.8": careful,
+    }  # fmt: skip
     return {name: _reviews(name, texts) for name, texts in kinds.items()}
 
 
