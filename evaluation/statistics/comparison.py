@@ -97,7 +97,7 @@ def comparison_table(
 
 METRICS = {
     "open_bits_per_byte": "open bits per byte", "word_perplexity": "word perplexity", "bits_per_byte": "bits per byte",
-    "byte_perplexity": "byte perplexity", "perplexity": "token perplexity",
+    "byte_perplexity": "byte perplexity", "perplexity": "perplexity",
 }  # fmt: skip
 """Figures to compare models by (lower is better), and their names to show."""
 ANY_VOCABULARY = ("open_bits_per_byte", "word_perplexity")

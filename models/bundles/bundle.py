@@ -64,13 +64,13 @@ def writer_of(model: LanguageModel, facts: Mapping[str, object]) -> TextWriter:
     loss = facts.get(INT8_LOSS)
     if not isinstance(loss, int | float) or isinstance(loss, bool) or not isfinite(loss):
         return TextWriter(model, "float32", "int8 is for networks whose fit has measured what it loses")
-    rise = f"int8 changes the perplexity of reviews by {loss:+.3%}"
+    change = f"changes the perplexity of reviews by {loss:+.3%}"
     if loss > MOST_LOSS:
-        return TextWriter(model, "float32", f"{rise}, more than {MOST_LOSS:.1%}")
+        return TextWriter(model, "float32", f"int8 {change}, more than {MOST_LOSS:.1%}")
     quick = in_int8(model)
     if quick is None:
         return TextWriter(model, "float32", "this processor has no instructions for int8")
-    return TextWriter(quick, "int8", rise)
+    return TextWriter(quick, "int8", f"it {change}")
 
 
 def in_int8(model: Any, normalise: bool = False) -> LanguageModel | None:

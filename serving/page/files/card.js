@@ -53,7 +53,7 @@ export function startCard() {
         ["Preset and data", card.data?.made_from || "unknown"], ["Data family", card.family || "unknown"],
         ["Data (digest)", card.data?.digest || "–"], ["Ratings in training", ratings(card.stars)],
         ["Adapts while it reads", card.adaptation === "static" ? "no (static)" : card.adaptation || "–"], ["Verdict", card.verdict || "none recorded"],
-        ["Champion since (UTC)", minute(card.since)], ["Numbers of completions", `${card.numbers.used}: ${card.numbers.why}`], ["Bundle (SHA-256)", card.bundle],
+        ["Champion since (UTC)", minute(card.since)], ["Texts are computed in", `${card.numbers.used}: ${card.numbers.why}`], ["Bundle (SHA-256)", card.bundle],
       ]),
       make("h2", "Figures of the decision"), table(figures(card)),
       make("h2", "Rules of the gate"), ...(told.length ? [table(rules, ["rule", "outcome", "why"])] : []),

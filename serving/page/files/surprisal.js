@@ -96,7 +96,7 @@ export function startSurprisal() {
       choose(tokens.reduce((most, token, place) => (token.bits > tokens[most].bits ? place : most), 0));
       const [inTokens, spelled] = [whole.nats / Math.LN2, whole.spelling_nats / Math.LN2];
       at("surprisal-sum").textContent = `${version}. ${readAs(ratings, rating)} ${inTokens.toFixed(1)} bits in ${whole.tokens} tokens with `
-        + `the end of the text (■), and ${spelled.toFixed(1)} bits for what tokens leave out`
+        + `the end of the text (■), and ${spelled.toFixed(1)} bits for capitals and spelling that tokens leave out`
         + `${whole.oov ? `, such as the spelling of ${whole.oov} unknown ${whole.oov === 1 ? "word" : "words"}` : ""}: `
         + `${whole.open_bits_per_byte.toFixed(3)} open bits per byte.`;
     }, at("surprisal-sum"));

@@ -65,7 +65,7 @@ def test_of_different_vocabularies_only_open_figures_are_compared_and_the_reason
     assert set(pair.figures["figure"]) == {"open bits per byte", "word perplexity"}
     [note] = pair.notes
     assert "different vocabularies (A: 8,000 entries of unit word, B: 96 entries of unit char)" in note
-    assert "token perplexity" in note
+    assert "byte perplexity, perplexity" in note
 
 
 def test_models_with_different_ends_of_a_review_have_no_figure_in_common(nats: np.ndarray):
