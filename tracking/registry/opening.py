@@ -43,7 +43,7 @@ from tracking.registry.versions import (
     registered,
 )
 from tracking.runs.runs import Tracker
-from tracking.tags import OUTCOME, REASON
+from tracking.tags import BY_HAND_WHO, OUTCOME, REASON
 
 log = logging.getLogger(__name__)
 FIRST = "`make demo` or `reviewlm run` registers a language model, `reviewlm models classify fit` a classifier"
@@ -209,9 +209,14 @@ def lost_champion(tracker: Tracker, name: str) -> str:
 def _not_promoted(version: Version) -> str:
     if version.tags.get(OUTCOME) == REFUSED:
         return f"the gate refused version {version.version}: {version.tags.get(REASON)}"
-    if OUTCOME not in version.tags:
+    if not _is_decided(version):
         return f"the gate has not decided about version {version.version} yet"
     return f"version {version.version} is not promoted"
+
+
+def _is_decided(version: Version) -> bool:
+    """Return whether the gate or a person has decided about a version."""
+    return OUTCOME in version.tags or BY_HAND_WHO in version.tags
 
 
 def champion_again(tracker: Tracker, name: str) -> str:
@@ -222,7 +227,7 @@ def champion_again(tracker: Tracker, name: str) -> str:
     force = " --force" if newest.tags.get(OUTCOME) == REFUSED else ""
     promote = f"`reviewlm promote {of}--version {newest.version}{force} --why TEXT`"
     remedy = f"{promote} makes version {newest.version} champion; `--model {name}/{newest.version}` uses it as it is"
-    running = "" if OUTCOME in newest.tags else f"wait for the run of version {newest.version}; if it has ended, "
+    running = "" if _is_decided(newest) else f"wait for the run of version {newest.version}; if it has ended, "
     return running + remedy
 
 

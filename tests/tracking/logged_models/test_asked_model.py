@@ -21,7 +21,7 @@ from tracking.registry.opening import find, locate, open_version
 from tracking.registry.registry import Registry
 from tracking.registry.versions import REFUSED
 from tracking.runs.runs import Tracker
-from tracking.tags import OUTCOME, REASON
+from tracking.tags import BY_HAND_WHO, OUTCOME, REASON
 
 
 @dataclass
@@ -89,6 +89,19 @@ def test_own_versions_of_which_none_is_champion_are_not_replaced_by_the_demo_una
     assert "`--model reviewlm/1`" in error.value.remedy
     assert open_version(RunConfig(), "reviewlm/1")[1].version == 1
     assert open_version(RunConfig(), "1")[1].name == OWN_MODEL
+
+
+@pytest.mark.parametrize(("tags", "waits"), [({}, True), ({OUTCOME: REFUSED}, False), ({BY_HAND_WHO: "ann"}, False)])
+def test_a_run_is_waited_for_only_while_neither_gate_nor_person_has_decided(
+    home: Home, tags: dict[str, str], waits: bool
+) -> None:
+    home.register(OWN_MODEL, champion=False)
+    with home.tracker.reaching() as client:
+        for name, value in tags.items():
+            client.set_model_version_tag(OWN_MODEL, "1", name, value)
+    with pytest.raises(BundleError) as error:
+        open_version(RunConfig())
+    assert ("wait for the run" in error.value.remedy, "has not decided" in error.value.cause) == (waits, waits)
 
 
 @pytest.mark.parametrize(("gone", "seen"), [
