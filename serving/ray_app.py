@@ -118,9 +118,12 @@ def answer(config: RunConfig, port: int, ready: Callable[[], None]) -> None:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         try:
-            serve.start(http_options={"host": config.serving.host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE})
+            with suppress(TimeoutError):  # a busy machine needs more than Ray's minute, and the next call waits too
+                serve.start(
+                    http_options={"host": config.serving.host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE}
+                )
             serve.run(_replicas(config))
-        except (RuntimeError, ray.exceptions.RayError) as error:
+        except (RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
             raise ReviewLMError(
                 "The replicas cannot answer", where=config.execution.cluster, cause=str(error).strip(),
                 remedy="`reviewlm serve --set execution.cluster=` shows the error of one server",

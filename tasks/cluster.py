@@ -63,7 +63,11 @@ def connect(address: str) -> Any:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     if address == LOCAL:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # Ray would write one to the user's folder
-        os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # a busy machine needs more than Ray's 30 s
+        # A busy machine needs more than Ray's 30 s for the node and 5 s for the process that listens; and other work
+        # of this machine would hold back workers of Ray's niceness of 15 tenfold.
+        limits = {"raylet_start_wait_time_s": 120, "SERVE_PROXY_READY_CHECK_TIMEOUT_S": 300, "worker_niceness": 0}
+        for name, value in limits.items():
+            os.environ.setdefault(f"RAY_{name}", str(value))
     import ray
 
     with _lock:

@@ -210,8 +210,8 @@ def _fitted(
         fit = plan_fit(plan.config, with_options(plan.base, values), prepared)
         options = parameters_of(plan.config, fit.spec, prepared)
         artifact = fit.build(watch).artifact
-        facts, journal = artifact.facts["summary"], artifact.folder / JOURNAL
-        watch(journal)
+        watch(journal := artifact.folder / JOURNAL)
+        facts = artifact.facts["summary"]
     except EnoughSeen as seen:
         state, reason = TrialState.PRUNED, str(seen)
     except (FitError, InputError) as error:
@@ -241,13 +241,14 @@ class _Watch:
         """Report new evaluations of a running fit.
 
         Raises:
-            EnoughSeen: The trial is pruned. It is never pruned at its last evaluation, because it is finished then.
+            EnoughSeen: The trial is pruned; the last evaluation prunes none. Only losses decide, so that a fit which
+                ended before it was looked at is pruned too.
         """
         losses = [line["validation/nats"] for line in journal_lines(journal) if "validation/nats" in line]
         for nats in losses[self.seen :]:
             self.seen += 1
             self.trial.report(nats, self.seen)
-            if len(losses) < self.evaluations and self.trial.should_prune():
+            if self.seen < self.evaluations and self.trial.should_prune():
                 raise EnoughSeen(f"at evaluation {self.seen} of {self.evaluations}, validation {nats:.4f} nats")
 
 

@@ -39,5 +39,6 @@ class Process:
         pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
         assert self.process.stdout is not None
-        self.told = json.loads(self.process.stdout.readline())
+        self.told = json.loads(line := self.process.stdout.readline())
+        assert "address" in self.told, line + self.process.communicate()[1]
         self.client = httpx.Client(base_url=self.told["address"], timeout=60)
