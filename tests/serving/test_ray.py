@@ -98,7 +98,7 @@ def test_replicas_give_the_texts_of_the_command_line_grow_in_number_hold_session
     users = [threading.Thread(target=ask) for _ in range(8)]
     for user in users:
         user.start()
-    until(lambda: len(replicas(served)) == 2, 120, pause=0.2)
+    until(lambda: len(replicas(served)) == 2, 300, pause=0.2)
     enough.set()
     for user in users:
         user.join()
@@ -112,7 +112,7 @@ def test_replicas_give_the_texts_of_the_command_line_grow_in_number_hold_session
     family = [psutil.Process(served.process.pid), *psutil.Process(served.process.pid).children(recursive=True)]
     assert set().union(*map(listening, family)) == {"127.0.0.1"}
     move(own_home, "champion", 2)
-    until(lambda: {client.get("/readyz").json()["champion"] for _ in range(8)} == {"reviewlm/2"}, 120, pause=0.2)
+    until(lambda: {client.get("/readyz").json()["champion"] for _ in range(8)} == {"reviewlm/2"}, 300, pause=0.2)
     told = client.post("/v1/completions", json=ASKED).json()
     assert (told["model"], told["choices"][0]["text"]) == ("reviewlm/2", text_of(2))
 
