@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from core.config.presets import parse_config
 from core.config.run_config import RunConfig
 from core.errors import ArtifactError, FitError
 from tasks import sweep
+from tasks.fitting.fit import EnoughSeen
 from tasks.sweep import fresh_figures, plan_sweep, study_in, trial_row, trials_to_fit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,15 +142,22 @@ def test_a_study_that_is_no_database_is_refused_and_an_empty_file_is_a_new_study
 
 
 @pytest.mark.slow
-def test_the_median_prunes_what_is_worse_from_the_evaluation_on_that_was_set(tmp_path: Path) -> None:
+@pytest.mark.parametrize("looks", [(1, 2, 3, 4), (4,)], ids=["as it goes", "once it has ended"])
+def test_the_median_prunes_what_is_worse_from_the_evaluation_on_that_was_set(
+    tmp_path: Path, looks: tuple[int, ...]
+) -> None:
     def reach(curve: Callable[[int], float]) -> int | None:
-        """Report a curve and return the evaluation at which its trial is pruned, None if it never is."""
-        trial = next(trials)
-        for evaluation in range(1, 5):
-            trial.report(curve(evaluation), evaluation)
-            if trial.should_prune():
+        """Show a fit's journal and return the evaluation at which its trial is pruned, None if it never is."""
+        trial, journal = next(trials), tmp_path / "journal.jsonl"
+        watch = sweep._Watch(trial, 4)
+        for evaluations in looks:
+            rows = [{"step": step, "validation/nats": curve(step)} for step in range(1, evaluations + 1)]
+            journal.write_text("\n".join(map(json.dumps, rows)))
+            try:
+                watch(journal)
+            except EnoughSeen:
                 study.tell(trial, state=TrialState.PRUNED)
-                return evaluation
+                return watch.seen
         study.tell(trial, curve(4))
         return None
 
