@@ -24,6 +24,7 @@ from models.base import STATIC
 A, B = "A", "B"
 BETTER = {A: "A is better", B: "B is better"}
 UNDECIDED, UNKNOWN = "no difference shown", "not known"
+CUT = " … (cut at the longest length)"
 TITLES = {"figures": "Figures", "costs": "Cost", "slices": "Slices, in open bits per byte"}
 
 
@@ -37,7 +38,7 @@ class ComparedModel:
         other_data: Whether it was trained on other data than the data that the test reviews were held out of.
         scores: `evaluation.scoring.score.score_stream` of the test reviews.
         figures: Figures added up from the scores.
-        samples: Columns stars, number, text and seed.
+        samples: Columns stars, number, text, ended and seed.
         cost: Figures of its cost, by name.
         entries: Size of its vocabulary.
     """
@@ -63,7 +64,7 @@ class Pair:
         groups: Number of groups that the intervals were drawn from; the number of reviews if each is a separate group.
         figures: figure, A, B, difference (B − A) with lo and hi, gain (1 − B / A) with gain_lo and gain_hi, verdict.
         slices: dimension, slice, reviews, A and B (open bits per byte), gain of B with gain_lo and gain_hi, verdict.
-        samples: stars, number, A, B (texts written from the same seed).
+        samples: stars, number, A, B (texts written from the same seed; those that were cut end with `CUT`).
         costs: cost, A, B.
         notes: Remarks to show with the tables.
         confidence: Confidence of the intervals.
@@ -141,8 +142,8 @@ def compare_pair(
         sliced.filter(model=B).select(*keys, bits.alias(B), "gain", "gain_lo", "gain_hi"), on=keys,
         maintain_order="left",
     ).with_columns(verdict())  # fmt: skip
-    written = {letter: side.samples.select("stars", "number", pl.col("text").alias(letter))
-               for letter, side in ((A, a), (B, b))}  # fmt: skip
+    text = pl.when("ended").then("text").otherwise(pl.col("text") + CUT)
+    written = {letter: side.samples.select("stars", "number", text.alias(letter)) for letter, side in ((A, a), (B, b))}
     costs = [{"cost": name, A: a.cost.get(name), B: b.cost.get(name)} for name in dict.fromkeys([*a.cost, *b.cost])]
     return Pair(
         a.name, b.name, a.figures.reviews, compared.boot.groups, figures, slices,

@@ -14,7 +14,7 @@ from core.config.run_config import RunConfig
 from core.errors import ConfigError, converted_errors
 from core.output import literal, quoted
 from core.store import Artifact
-from evaluation.statistics.paired import ComparedModel, Pair, compare_pair
+from evaluation.statistics.paired import CUT, ComparedModel, Pair, compare_pair
 from models.bundles.bundle import SPEC
 from models.specs import parts_of
 from models.tokens.vocabulary import Vocabulary
@@ -64,7 +64,7 @@ def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measure
     written = []
     for model in measured:
         rows = pl.read_parquet(model.samples.folder / SAMPLES_FILE).to_dicts()
-        samples = (f"**{row['stars']} stars**\n\n{quoted(row['text'])}" for row in rows)
+        samples = (f"**{row['stars']} stars**\n\n{quoted(row['text'] + CUT * (not row['ended']))}" for row in rows)
         written.append("\n\n".join([f"## {literal(model.name)}", *samples]))
     show_markdown("samples", "\n\n".join(written), "Reviews that the models have written")
     return evaluated

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from evaluation.scoring.metrics import figures_of
-from evaluation.statistics.paired import BETTER, UNDECIDED, UNKNOWN, ComparedModel, compare_pair, verdict
+from evaluation.statistics.paired import BETTER, CUT, UNDECIDED, UNKNOWN, ComparedModel, compare_pair, verdict
 
 OPTIONS = {"resamples": 2_000, "min_reviews": 5, "confidence": 0.95, "seed": 1}
 REVIEWS = 200
@@ -31,7 +31,7 @@ def side(
 ) -> ComparedModel:
     labels = {"unit": "word", "boundary": "bos stars eos", "adaptation": "static"} | changed
     texts = [f"{name} |\nbad", f"{name} good"]
-    samples = pl.DataFrame({"stars": [1, 5], "number": [0, 0], "text": texts, "seed": [1, 1]})
+    samples = pl.DataFrame({"stars": [1, 5], "number": 0, "text": texts, "ended": [True, False], "seed": 1})
     figures = figures_of(rows, vocabulary=vocabulary, **labels)
     cost = {"megabytes": 1.5, name: 1.0}
     return ComparedModel(name, bundle or name, False, rows, figures, samples, cost, entries)
@@ -73,6 +73,12 @@ def test_models_with_different_ends_of_a_review_have_no_figure_in_common(nats: n
     assert len(pair.figures) == 0
     assert "ends of a review" in pair.notes[0]
     assert "(none)" in pair.to_markdown()
+
+
+def test_a_text_that_was_cut_says_so_and_a_whole_one_does_not(nats: np.ndarray):
+    rows = compare_pair(side("a", scores(nats)), side("b", scores(nats)), None, **OPTIONS).samples.to_dicts()
+    assert rows[0] == {"stars": 1, "number": 0, "A": "a |\nbad", "B": "b |\nbad"}
+    assert (rows[1]["A"], rows[1]["B"]) == ("a good" + CUT, "b good" + CUT)
 
 
 def test_an_impossible_review_leaves_the_difference_unknown(nats: np.ndarray):
