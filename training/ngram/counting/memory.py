@@ -9,10 +9,12 @@ The rule, for a limit of L bytes, n-grams of N words, and a text of any length:
     ranges     of rows, where a step needs them in any order: three quarters of the memory that is left
 
 If less than 16,384 windows and the most frequent word's do not fit, the limit is refused, and the error names the
-smallest possible limit. Without a limit, no temporary files are used, and 262,144 windows are sorted at a time. With a
-limit, the text, its windows and the counts are in temporary files; all smoothing methods and pruning by count write
-their tables to temporary files and read them as memory maps. Pruning by entropy works in memory, and is refused if it
-does not fit.
+smallest possible limit. Without a limit, no temporary files are used, 262,144 windows are sorted at a time, and a batch
+has four million: a single batch of all windows would need a seventh more memory for an order of 3, and as much time.
+
+With a limit, the text, its windows and the counts are in temporary files; all smoothing methods and pruning by count
+write their tables to temporary files and read them as memory maps. Pruning by entropy works in memory, and is refused
+if it does not fit.
 
 Allocate the large arrays of a fit: in memory, or in temporary files when memory is limited.
 
@@ -25,7 +27,6 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import sys
 import tempfile
 import weakref
 from collections.abc import Iterator
@@ -163,6 +164,7 @@ BYTES_IN_BATCH = 32
 BYTES_PER_CODE = 4
 MOST_WINDOWS = 1 << 18
 FEWEST_WINDOWS = 1 << 14
+BATCH = 1 << 22
 BLOCK = 1 << 20
 
 
@@ -174,13 +176,13 @@ class MemoryPlan:
         windows: Number of windows sorted at a time.
         threads: Number of shards processed at the same time.
         allocator: Allocator of arrays with one entry per n-gram or window.
-        batch: Number of windows of a batch; all of them without a limit.
+        batch: Number of windows of a batch.
     """
 
     windows: int
     threads: int
     allocator: ArrayAllocator
-    batch: int = sys.maxsize
+    batch: int = BATCH
 
 
 def memory_plan(

@@ -12,7 +12,7 @@ arrays: a new method for on-line string searches", SIAM Journal on Computing 22)
 
 Windows are put into shards by their first word, neighbouring shards into a batch. For each batch, one pass over the
 text copies the words of its windows; its shards are sorted and counted in parallel, without the text. The batches one
-after another are the sorted text. Without a memory limit there is one batch. K. Heafield et al. 2013 ("Scalable
+after another are the sorted text. K. Heafield et al. 2013 ("Scalable
 modified Kneser–Ney language model estimation") sort the n-grams of every order several times instead.
 
 At last the suffix of each n-gram (without its first word) is found: it begins one position later. For a range of

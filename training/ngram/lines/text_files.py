@@ -79,8 +79,9 @@ def fit_lines(
         allocator: Allocator of the counts and tables.
 
     Returns:
-        The model, and `ngrams` (per order), `discounts` (per order: D1, D2, D3+; empty for methods without discounts)
-        and `fallback_orders` (the orders whose counts of counts did not determine their discounts).
+        The model, and `ngrams` (per order), `discounts` (per order: D1, D2, D3+; empty for methods without discounts),
+        `fallback_orders` (the orders whose counts of counts did not determine their discounts), `tokens` (words of the
+        text) and `types` (distinct words and the three marks).
 
     Raises:
         ModelError: The list of words or the held-out text cannot be read, or see `counts.count_ngrams` and
@@ -93,13 +94,16 @@ def fit_lines(
     if spec.held_out:
         held_out = LineCorpus.read_file(spec.held_out, text.words, "unknown")
     documents: Any = text  # frozen, which the protocol cannot say
-    counts = count_ngrams(documents, spec.order, len(text.words), GIVEN_OF_LINES, allocator, spec.threads, engine)
+    words, size = text.words, {"tokens": len(text.ids) - 2 * len(text), "types": len(text.words)}
+    counts = count_ngrams(documents, spec.order, len(words), GIVEN_OF_LINES, allocator, spec.threads, engine)
+    del text, documents  # the estimation needs the memory
     options: Any = held_out, precision, engine or Threads(spec.threads), allowed_V, spec.padded_vocabulary
     tables, ids, made = fit_tables(counts, spec, *options)
-    model = LineLM(tables, [text.words[token] for token in ids], spec.smoothing not in SCORES_ONLY)
+    model = LineLM(tables, [words[token] for token in ids], spec.smoothing not in SCORES_ONLY)
     discounts = [list(discount.values[1:]) for discount in made.discounts]
     fallbacks = [order for order, discount in enumerate(made.discounts, start=1) if discount.fallback]
-    return model, {"ngrams": [len(p) for p in tables.logp], "discounts": discounts, "fallback_orders": fallbacks}
+    ngrams = [len(p) for p in tables.logp]
+    return model, {"ngrams": ngrams, "discounts": discounts, "fallback_orders": fallbacks, **size}
 
 
 def fit_text(
@@ -113,23 +117,19 @@ def fit_text(
         engine: See `fit_lines`.
 
     Returns:
-        `ngrams`, `discounts`, `fallback_orders` (see `fit_lines`), `tokens` (words of the text), `types` (distinct
-        words and the three marks), `seconds` and `peak_mib` (peak memory of this process so far).
+        Those of `fit_lines`, `seconds` and `peak_mib` (peak memory of this process so far).
 
     Raises:
         ModelError: The text cannot be read, has no line, or has a mark in it (with the line number; kind "input"); the
             results cannot be written (kind "disk").
     """
     began, allocator = time.perf_counter(), ArrayAllocator.within(spec.memory_limit)
-    corpus = _training_corpus(text, spec.marks, allocator)
-    model, report = fit_lines(corpus, spec, "single", engine, allocator)
-    tokens = {"tokens": len(corpus.ids) - 2 * len(corpus), "types": len(corpus.words)}
-    del corpus
+    model, report = fit_lines(_training_corpus(text, spec.marks, allocator), spec, "single", engine, allocator)
     if binary is not None:
         model.save(binary)
     if arpa is not None:
         model.to_arpa(arpa)
-    return report | tokens | {"seconds": time.perf_counter() - began, "peak_mib": peak_resident() / (1 << 20)}
+    return report | {"seconds": time.perf_counter() - began, "peak_mib": peak_resident() / (1 << 20)}
 
 
 def _training_corpus(text: Path, marks: Marks, allocator: ArrayAllocator) -> LineCorpus:
