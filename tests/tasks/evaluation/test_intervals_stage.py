@@ -102,7 +102,7 @@ def measured(config: RunConfig, name: str, bits: float) -> Measured:
     spec = MixtureSpec(name=name, parts=("kn5", "lstm")) if "+" in name else NGramSpec(name=name)
     bundle = {"bundle/weights": b"w" * 500_000, "metrics.jsonl": b"x" * 9_000}
     fit = made(config, "fit", name, bundle, {"summary": summary})
-    samples = pl.DataFrame({"stars": [5], "text": ["Good soup."]})
+    samples = pl.DataFrame({"stars": [5], "text": ["Good soup."], "ended": [True]})
     score = made(config, "score", name, {"scores.parquet": rows, "samples.parquet": samples}, facts)
     tokens = made(config, "observe", name, {"token_scores.parquet": observed(len(name))}, {"hit@1": 0.1, "ece": 0.02})
     return Measured(Fitted(spec, fit, f"run of {name}", False), score, score, score, tokens, tokens)

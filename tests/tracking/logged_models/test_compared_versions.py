@@ -55,7 +55,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         return built(folder, "scores", rows, {**asdict(figures_of(rows, **LABELS)), "score_seconds": 2.0})
 
     def write(config: Any, folder: Path, label: str) -> Any:
-        frame = pl.DataFrame({"stars": [5], "number": [0], "text": [word(folder)], "seed": [1]})
+        frame = pl.DataFrame({"stars": [5], "number": [0], "text": [word(folder)], "ended": [True], "seed": [1]})
         return built(folder, "samples", frame, {})
 
     monkeypatch.setattr(comparison, "tokens_for", lambda config, folder, prepared: None)
