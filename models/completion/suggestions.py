@@ -105,9 +105,10 @@ def _longer(ways: Spellings, node: Node, least: float) -> Iterator[tuple[float, 
 
 
 FINISHED, FINISHED_SUBWORDS = 0.01, 0.1
-"""A known word at the end of a text counts as finished if that is at least so probable. The limits are low, because a
-caller who gives a text without a space at its end usually means whole words, also where the model expects others. A
-subword vocabulary knows no words, so its limit is higher."""
+"""A known word at the end of a text counts as finished if that is at least so probable, or if no longer word that begins
+so is more frequent: "the food was" is, also where the model expects "wash". The limits are low, because a caller who
+gives a text without a space at its end usually means whole words. A subword vocabulary knows no words, so its limit is
+higher."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def suggest(
       P(word | the text before it, the word begins with "gre").
     - "the food was" ends with a known word: the suggestions are next words, given that this word is finished. The
       probability that it is, and not the beginning of "wasn't", is `finished`. If it is below `FINISHED`, the word is
-      completed.
+      completed, unless the vocabulary holds no more frequent word that begins so.
     - "the food was ": the space finishes the word. The suggestions are next words, given that one begins here, so they
       are a little more probable than without the space: no comma or full stop can follow.
 
@@ -210,7 +211,10 @@ def _is_whole(vocabulary: Vocabulary, word: str, finished: float) -> bool:
     """Return whether a word counts as finished, which has this probability."""
     if vocabulary.word_unit is None:
         return finished >= FINISHED_SUBWORDS
-    return finished >= FINISHED and bool((vocabulary.encode(word) != UNK).all())
+    ids = vocabulary.encode(word)
+    begun = words_of(vocabulary).beginning_with("".join(pieces_of(word, vocabulary.spec.lowercase)).encode())
+    frequent = len(begun) > 0 and ids.tolist() == [begun.min()]  # the vocabulary lists the most frequent first
+    return frequent or (finished >= FINISHED and bool((ids != UNK).all()))
 
 
 def next_words(bundle: Bundle, prompt: str, k: int = 5) -> Suggestions:

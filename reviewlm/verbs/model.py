@@ -122,8 +122,8 @@ def suggest(
 
     suggestions = checked(lambda: likely_words(bundle, prompt, k, stars, both=True))
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
-    whole = suggestions.typed in dict(suggestions.words)  # of a whole word the next ones come first
-    for reading in (suggestions.otherwise, suggestions) if whole else (suggestions,):
+    both = suggestions.typed in dict(suggestions.words)  # it may be a whole word
+    for reading in (suggestions, suggestions.otherwise) if both else (suggestions,):
         terminal.show_suggestions(prompt, reading)
     read = {"ratings": _ratings(bundle, stars), "warnings": warnings}
     terminal.last_line({**_which(version), **suggestions.as_json(), **read}, json)

@@ -129,6 +129,18 @@ class Counted:
         return self.model.step(ids_B, state)
 
 
+@pytest.mark.parametrize(("typed", "improbable", "whole"), [
+    ("was", 1e-4, True), ("was", 0.5, True), ("goo", 1e-4, False), ("goo", 0.5, True), ("wa", 0.5, False), ("xy", 0.5, False),
+])  # fmt: skip
+def test_a_word_that_the_model_does_not_expect_is_whole_if_no_longer_one_is_as_frequent(typed, improbable, whole):
+    model = words(["the food was good", "the food was good and goo", "was wash good wasted"])
+    p_VV = np.full_like(model.model.p_VV, 1e-12)
+    for word, p in {typed: improbable, "wash": 1.0, "good": 1.0}.items():
+        p_VV[:, model.vocabulary.encode(word)] = p
+    found = suggest(replace(model, model=TableLM.normalised(p_VV)), "the food " + typed, both=True)
+    assert (found.typed, found.otherwise.typed) == (("", typed) if whole else (typed, ""))
+
+
 @pytest.mark.parametrize("unit", ["word", "bpe", "char"])
 @pytest.mark.parametrize(
     "prompt", ["", " ", "\n", "'", "''", "the'", "1", "12.", "_", "_url_", "a_b", "é", "naïv", "👍", "x" * 50,
