@@ -67,7 +67,8 @@ def bits_figure(table: pl.DataFrame, styles: Styles, floor: float | None = None,
         axes.plot(shown, place, marker="o", markersize=7, color=style["color"], linestyle="none")
         text = f"{value:.3f}" if math.isfinite(value) else "infinite"
         axes.annotate(f"{text} →" if value > edge else text, (shown, place), (0, 6), textcoords="offset points",
-                      ha="right" if value > edge else "center", fontsize=8)  # fmt: skip
+                      ha="right" if value > edge else "center", fontsize=8,
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3})  # fmt: skip
     for row in table.filter(model=baseline).to_dicts():
         axes.axvline(row["open_bits_per_byte"], linestyle="--", color=GREY, linewidth=1, zorder=0, label="baseline")
     if floor is not None:
