@@ -139,7 +139,7 @@ def prefect_server(home: Path) -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
     without = temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
-    with prefect_test_harness(server_startup_timeout=120), without:
+    with prefect_test_harness(server_startup_timeout=600), without:
         yield
 
 
