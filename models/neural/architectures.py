@@ -112,7 +112,7 @@ class RecurrentNetwork(Network):
         *memory, stars_1B = state
         keep_BT = self._kept(ids_BT)
         stars_BT = stars_so_far(ids_BT, stars_1B[0], keep_BT)
-        inputs = self._inputs_in_bf16(ids_BT, stars_BT) if bf16 else self.input_dropout(self.inputs(ids_BT, stars_BT))
+        inputs = self._layer_inputs(ids_BT, stars_BT, bf16)
         after = []
         with torch.autocast(ids_BT.device.type, torch.bfloat16, enabled=bf16):
             for index, layer in enumerate(self.layers):
@@ -152,12 +152,12 @@ class RecurrentNetwork(Network):
             x_2BTE = x_2BTE * mask_V1[ids_2BT]
         return x_2BTE[0] + x_2BTE[1] * (stars_BT > STARS[0])[..., None] if self.condition_on_stars else x_2BTE[0]
 
-    def _inputs_in_bf16(self, ids_BT: Tensor, stars_BT: Tensor) -> Tensor | RepeatedInputs:
-        """Return the inputs of training in bf16 after dropout; on the CPU equal ones once, where dropout lets them."""
-        if ids_BT.is_cuda:  # half the memory to read and write; the first layer would round them anyway
-            return self.input_dropout(self.inputs(ids_BT, stars_BT).bfloat16())
-        if self.input_dropout.p > 0:
-            return self.input_dropout(self.inputs(ids_BT, stars_BT))
+    def _layer_inputs(self, ids_BT: Tensor, stars_BT: Tensor, bf16: bool) -> Tensor | RepeatedInputs:
+        """Return the inputs after dropout; in training on the CPU equal ones once, where dropout lets them."""
+        if ids_BT.is_cuda or not self.training or self.input_dropout.p > 0:
+            x_BTE = self.inputs(ids_BT, stars_BT)
+            # On a GPU half the memory to read and write; the first layer would round them anyway.
+            return self.input_dropout(x_BTE.bfloat16() if bf16 and ids_BT.is_cuda else x_BTE)
         pairs_BT = stars_BT * len(self.embedding.weight) + ids_BT if self.condition_on_stars else ids_BT
         pairs_U, rows_BT = torch.unique(pairs_BT, return_inverse=True)
         stars_U, ids_U = pairs_U // len(self.embedding.weight), pairs_U % len(self.embedding.weight)

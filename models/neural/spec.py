@@ -206,7 +206,7 @@ class RecurrentSpec:
         embedding: Size of the word embeddings (E). Where it differs from H, a linear layer projects H to E before the
             tied output; an untied output has rows of size H.
         nonlinearity: For the "rnn" kind; the other kinds have no choice.
-        cells: "fused" uses torch.nn's layer, or, for training in bf16 on the CPU, the layers of
+        cells: "fused" uses torch.nn's layer, or, for training on the CPU, the layers of
             `training/neural/fused/`; "reference" uses the equations of `models/neural/layers/cells.py`. The results are
             equal up to rounding.
         tied: Output rows are the embedding's rows.

@@ -26,8 +26,9 @@ PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 OwnRun = Callable[..., tuple[Tensor, NetworkState]]
 """Another way to run a fused layer in training; arguments: inputs, state, weights, number format, keep_BT."""
-ChosenRun = Callable[[str, torch.device, bool], OwnRun | None]
-"""Return one for a mode of torch.nn ("LSTM"), a device, and whether streams are reset; None: torch's is the faster."""
+ChosenRun = Callable[[str, torch.device, torch.dtype, bool], OwnRun | None]
+"""Return one for a mode of torch.nn ("LSTM"), a device, the format of the products, and whether streams are reset or
+inputs are `RepeatedInputs`; None: torch's is the faster."""
 
 
 class RepeatedInputs(NamedTuple):
@@ -112,8 +113,8 @@ def run_layer(
 
     A fused LSTM repacks its weights at each call, so one step of it on the CPU takes 2 to 6 times as long as the
     equations written out (batch 1, H 320 and 640). Therefore single steps of generation use the equations. So does a
-    window in which a stream is reset, because the fused layers cannot do that. When a layer trains in bf16, its
-    `chosen_run` is used, which can: a `ChosenRun` that the trainer has set.
+    window in which a stream is reset, because the fused layers cannot do that. When a layer trains, its `chosen_run` is
+    used, which can: a `ChosenRun` that the trainer has set.
 
     Args:
         layer: The result of `make_layer`.
@@ -127,10 +128,10 @@ def run_layer(
     """
     device = state[0].device
     choose: ChosenRun | None = getattr(layer, "chosen_run", None)
-    if choose and isinstance(layer, nn.RNNBase) and trains_in_bf16(layer, device) and (
-        chosen_run := choose(layer.mode, device, keep_BT is not None)
+    if choose and isinstance(layer, nn.RNNBase) and (dtype := training_format(layer, device)) and (
+        chosen_run := choose(layer.mode, device, dtype, keep_BT is not None or isinstance(inputs, RepeatedInputs))
     ):  # fmt: skip
-        return chosen_run(inputs, state, [weights[name] for name in PARAMETERS], torch.bfloat16, keep_BT)
+        return chosen_run(inputs, state, [weights[name] for name in PARAMETERS], dtype, keep_BT)
     x_BTE = inputs.x_BTE if isinstance(inputs, RepeatedInputs) else inputs
     if isinstance(layer, OwnLayer):
         return layer(x_BTE, state, keep_BT, weights)
@@ -142,10 +143,10 @@ def run_layer(
     return _run_fused(layer, weights, x_BTE, state)
 
 
-def trains_in_bf16(layer: nn.Module, device: torch.device) -> bool:
-    """Return whether a layer trains with products in bf16."""
-    on = layer.training and torch.is_grad_enabled() and torch.is_autocast_enabled(device.type)
-    return on and torch.get_autocast_dtype(device.type) == torch.bfloat16
+def training_format(layer: nn.RNNBase, device: torch.device) -> torch.dtype | None:
+    """Return the number format of a layer's products while it trains; None while it does not."""
+    lower = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
+    return (lower or next(layer.parameters()).dtype) if layer.training and torch.is_grad_enabled() else None
 
 
 def _equations(layer: nn.RNNBase) -> tuple[Cell, dict[str, Any]]:

@@ -124,17 +124,16 @@ def level_gradients(
     bias_C = _with_spare(bias_C, weight_CE)
     rows = rows_at_once(chunk, len(weight_CE), h_NE)
     nats_N, grad_h_NE, grad_b_C = bias_C.new_empty(len(h_NE)), torch.empty_like(h_NE), torch.zeros_like(bias_C)
-    low_C = (bias_C - bias_C.max()).to(h_NE.dtype) if h_NE.dtype == torch.bfloat16 else None
+    low_C = (bias_C - bias_C.max()).to(h_NE.dtype) if h_NE.dtype == torch.bfloat16 else bias_C
     for i in range(0, len(h_NE), rows):
         part_NE, right_N1 = h_NE[i : i + rows], classes_N[i : i + rows, None]
-        logits_NC = F.linear(part_NE, weight_CE, low_C)
-        if low_C is None:
-            logits_NC = _plus_bias(logits_NC, bias_C)
-        nats_N[i : i + rows], delta_NC = _nats_and_gradient(logits_NC, right_N1)
+        nats_N[i : i + rows], delta_NC = _nats_and_gradient(F.linear(part_NE, weight_CE, low_C), right_N1)
         delta_NC[max(0, targets - i) :] = 0
         grad_b_C += delta_NC.sum(0)
         torch.mm(delta_NC, weight_CE, out=grad_h_NE[i : i + rows])
-        if i == 0:  # instead of adding to zeros: saves three passes over all weights
+        if h_NE.dtype == grad_CE.dtype:
+            grad_CE.addmm_(delta_NC.t(), part_NE, beta=int(i > 0))
+        elif i == 0:  # instead of adding to zeros: saves three passes over all weights
             grad_CE.copy_(torch.mm(delta_NC.t(), part_NE)[:entries, :features])
         else:
             grad_CE += torch.mm(delta_NC.t(), part_NE)[:entries, :features]

@@ -1,4 +1,4 @@
-"""Run an Elman layer over a whole window for training in bf16 on the CPU, forward and backward written out.
+"""Run an Elman layer over a whole window for training on the CPU, forward and backward written out.
 
 The equation is that of `cells.elman_cell` with tanh or relu; `sequence.py` explains how the work is divided.
 torch's own layer takes 1.6 to 2.2 times as long (`benchmarks/training/layers.py`).
@@ -12,7 +12,7 @@ Backward, from the last t to the first, with the derivative of f computed from i
 Products are in the requested number format, non-linearities in float32 (float64 in float64).
 Shape legend: see `models/base.py`. Inside, time is the first dimension.
 
-Run a GRU layer over a whole window for training in bf16 on the CPU, forward and backward written out.
+Run a GRU layer over a whole window for training on the CPU, forward and backward written out.
 
 The equations are those of `cells.gru_cell`, in cuDNN's form; `sequence.py` explains how the work is divided. torch's
 own layer takes 2.0 to 2.7 times as long (`benchmarks/training/layers.py`). With q_t = W_hn h_{tâˆ’1} + b_hn, which the
@@ -39,7 +39,7 @@ position to position is in the format of the weights too: h_t differs from h_{tâ
 and bfloat16 would round that to 0 where z_t is near 1.
 Shape legend: see `models/base.py`; G = 3 H. Inside, time is the first dimension.
 
-Run an LSTM layer over a whole window for training in bf16 on the CPU, forward and backward written out.
+Run an LSTM layer over a whole window for training on the CPU, forward and backward written out.
 
 The equations are those of `cells.lstm_cell`; `sequence.py` explains how the work is divided. torch's own layer takes
 1.3 to 1.5 times as long (`benchmarks/training/layers.py`).

@@ -1,4 +1,4 @@
-"""Share the parts of the recurrent layers that train in bf16 on the CPU (`cells.py`).
+"""Share the parts of the recurrent layers that train on the CPU (`cells.py`).
 
 Such a layer runs over a whole window, forward and backward written out. All work that does not depend on the previous
 position is done for all T positions at once: W_ih x_t (`InputProduct`), and in the backward pass the gradients of both

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.neural.architectures import RecurrentNetwork
-from models.neural.device import onednn_has_bf16
 from models.specs import ObjectiveSpec, RecurrentSpec
 
 V, STAR = 60, 5
@@ -42,7 +41,6 @@ def test_rows_read_once_or_often_get_torchs_gradient_also_when_it_is_accumulated
     torch.testing.assert_close(gradient(False, ids, passes), gradient(True, ids, passes), rtol=0, atol=1e-14)
 
 
-@pytest.mark.skipif(not onednn_has_bf16(), reason="trains in float32 on a processor without instructions for bfloat16")
 @pytest.mark.parametrize("condition_on_stars", [True, False])
 def test_equal_inputs_of_a_window_are_looked_up_once_and_give_the_training_of_all_positions(
     condition_on_stars: bool, monkeypatch: pytest.MonkeyPatch
@@ -55,12 +53,12 @@ def test_equal_inputs_of_a_window_are_looked_up_once_and_give_the_training_of_al
         network = network_of(condition_on_stars)
         network.embedding.register_forward_pre_hook(lambda _, given: looked_up.append(given[0].shape[-1]))
         features, _ = network(ids, network.start(4, "cpu"))
-        network.output.loss(features.flatten(0, 1), targets, "bf16")[0].backward()
+        network.output.loss(features.flatten(0, 1), targets, network.products)[0].backward()
         return [features.detach(), *(parameter.grad for parameter in network.parameters())]
 
     once = trained()
     monkeypatch.setattr(
-        RecurrentNetwork, "_inputs_in_bf16", lambda network, ids_BT, stars_BT: network.inputs(ids_BT, stars_BT)
+        RecurrentNetwork, "_layer_inputs", lambda network, ids_BT, stars_BT, bf16: network.inputs(ids_BT, stars_BT)
     )
     for one, other in zip(once, trained(), strict=True):
         torch.testing.assert_close(one, other, rtol=0.02, atol=0.002)
