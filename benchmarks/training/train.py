@@ -49,30 +49,31 @@ from training.neural.trainer import validation_nats
 
 SHORT = RecurrentSpec(
     kind="gru", name="gru", hidden=256, embedding=192, dropout=0.0, condition_on_stars=False,
-    objective=ObjectiveSpec(output="adaptive", head=300, cutoffs=(1_200, 3_500)), training=TrainingSpec(
+    objective=ObjectiveSpec(head=300, cutoffs=(1_200, 3_500)), training=TrainingSpec(
         batch=32, bptt_len=35, learning_rate=2e-2, weight_decay=0.1, beta1=0.5, beta2=0.999, clip=0.5,
-        schedule="linear", final_rate=0.0, evaluations=1, state_reset_prob=0.0,
-    ),
-)  # fmt: skip
+        schedule="linear", final_rate=0.0, evaluations=1, state_reset_prob=0.0))  # fmt: skip
 """Recipe for a few seconds: a small layer, no dropout, a high learning rate, little momentum, a small head."""
+SMALL = replace(
+    SHORT, hidden=96, embedding=96, training=replace(SHORT.training, learning_rate=4.5e-2),
+    objective=replace(SHORT.objective, head=150, cutoffs=(500, 1_500, 4_000)))  # fmt: skip
+"""Recipe for up to about 200,000 tokens, all that a slow processor reads in a few seconds."""
 MIDDLE = replace(SHORT, training=replace(SHORT.training, learning_rate=1.4e-2))
 """Recipe for about ten seconds: the learning rate of `SHORT` is too high for longer budgets."""
 LONG = replace(SHORT, dropout=0.05, training=replace(SHORT.training, learning_rate=1e-2))
 """Recipe for about a minute: a little dropout, a lower learning rate."""
 LONGEST = replace(
     SHORT, kind="lstm", name="lstm", hidden=320, embedding=256, dropout=0.4, input_dropout=0.0,
-    objective=ObjectiveSpec(output="adaptive", head=400, cutoffs=(1_200, 3_500)),
-    training=replace(SHORT.training, learning_rate=9e-3),
+    objective=replace(SHORT.objective, head=400), training=replace(SHORT.training, learning_rate=9e-3),
 )  # fmt: skip
 """Recipe for several passes over a short text, where a larger network must be kept from overfitting."""
 BUDGETS: dict[bool, dict[str, Sequence[tuple[RecurrentSpec, float]]]] = {
     False: {
         "sentences": [
-            *product([SHORT], (0.2, 0.25, 0.3, 0.36, 0.44, 0.54)),
+            *product([SMALL], (0.26, 0.3, 0.34, 0.38, 0.42)), *product([SHORT], (0.36, 0.44, 0.54)),
             *product([MIDDLE], (0.65, 0.72, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)),
         ],
         "kaggle": [
-            *product([SHORT], (0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.24)),
+            *product([SMALL], (0.04, 0.05, 0.06, 0.07, 0.08)), *product([SHORT], (0.1, 0.12, 0.14, 0.16, 0.18, 0.24)),
             *product([MIDDLE], (0.3, 0.36, 0.42)),
         ],
     },
