@@ -15,12 +15,11 @@ from tasks.classification.compare import (
     Compared,
     compare_classifiers,
     compare_two_classifiers,
-    require_classifiers,
     summarise_classifiers,
 )
 from tasks.classification.family import Classifiers, choose
 from tasks.classification.field_labels import label_names, labels_of
-from tasks.classification.labelling import require_labelled_reviews
+from tasks.classification.labelling import require_classifiers, require_labelled_reviews
 from tasks.classification.predict import predict
 from tasks.classification.report import write_classifier_report
 from tasks.data.prepare import Prepared, check_table, clean_and_split

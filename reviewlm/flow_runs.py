@@ -121,9 +121,9 @@ def _run(
         with lasting_objects():
             chosen: Callable[..., dict[str, Any]] = getattr(import_module(f"flows.{MODULES.get(name, name)}"), name)
             own_runs, client = import_module("flows.server.own_runs"), import_module("tracking.client")
-        if name not in WITHOUT_TRACKING and database_file(config.tracking_address):
-            with suppress(ReviewLMError):  # a run can begin without MLflow
-                client.open_client(config.tracking_address)
+            if name not in WITHOUT_TRACKING and database_file(config.tracking_address):
+                with suppress(ReviewLMError):  # a run can begin without MLflow
+                    client.open_client(config.tracking_address)  # imports MLflow
         wait_for_server()
         with import_module("tasks.stage").recorded_stages(begun) as record:
             result = own_runs.ended_with_process(chosen)(preset, list(input or []), overrides, **arguments)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import ConfigError, EmptyInput, InputError, converted_errors
+from core.errors import EmptyInput, InputError, converted_errors
 from core.manifest import seconds_of
 from core.store import Artifact
 from corpus.splitting.split import TABLE, scan_split
@@ -137,19 +137,6 @@ def _log(tracker: Tracker, compared: Compared, baseline: str, parent_run_id: str
             parent_run_id, {f"{key}/{row['name']}": row[key] for row in compared.rows for key in WITH_INTERVALS}
         )
         tracker.set_tags(parent_run_id, {COMPARED_TAG: compared.artifact.digest, BASELINE: baseline})
-
-
-def require_classifiers(config: RunConfig) -> None:
-    """Refuse a configuration without classifiers.
-
-    Raises:
-        ConfigError: It says which preset has classifiers.
-    """
-    if not config.classification.models:
-        raise ConfigError(
-            "This configuration has no classifiers", where="classification.models", value=config.preset,
-            remedy="use `--preset classify`, or a preset that extends it",
-        )
 
 
 def summarise_classifiers(

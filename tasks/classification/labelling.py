@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from core.errors import InputError
+from core.errors import ConfigError, InputError
 from models.streams import TokenStream
 
 if TYPE_CHECKING:  # the process of a fit needs neither settings nor Prefect
@@ -75,6 +75,19 @@ LABELLINGS: dict[str, Labelling] = {
     "polarity": of_stars(("negative", "positive"), {1: 0, 2: 0, 4: 1, 5: 1}),
 }
 """Labels that follow from the stars, by the value of `classification.label`; any other value names a field."""
+
+
+def require_classifiers(config: RunConfig) -> None:
+    """Refuse a configuration without classifiers.
+
+    Raises:
+        ConfigError: It says which preset has classifiers.
+    """
+    if not config.classification.models:
+        raise ConfigError(
+            "This configuration has no classifiers", where="classification.models", value=config.preset,
+            remedy="use `--preset classify`, or a preset that extends it",
+        )
 
 
 def labelling_of(label: str, names: Sequence[str], folder: Path | None) -> Labelling:

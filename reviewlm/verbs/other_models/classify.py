@@ -50,8 +50,7 @@ def fit(
 
 def _require_usable(config: RunConfig) -> None:
     from corpus.ingestion.quarantine import require_usable
-    from tasks.classification.compare import require_classifiers
-    from tasks.classification.labelling import LABELLINGS
+    from tasks.classification.labelling import LABELLINGS, require_classifiers
 
     require_classifiers(config)
     if (label := config.classification.label) in LABELLINGS:
