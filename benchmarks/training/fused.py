@@ -39,6 +39,7 @@ from models.neural.lm import NeuralLM
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from training.context import FitContext
+from training.neural.fused.chosen_layers import train_with_own_layers
 from training.neural.trainer import train
 
 NETWORKS = {
@@ -67,6 +68,7 @@ def ours(spec: RecurrentSpec, updates: int, threads: int) -> dict[str, float]:
     stream = made_up(updates * training.batch * training.bptt_len, 1)
     torch.manual_seed(training.seed)
     network = NeuralLM.build(spec, torch.from_numpy(np.asarray(unigram_counts(stream, VOCABULARY))))
+    train_with_own_layers(network)
     with tempfile.TemporaryDirectory() as work:
         context = FitContext(Path(work), threads=threads)
         summary = train(network, stream, made_up(2_000, 2), replace(training, epochs=1.0), context)

@@ -40,6 +40,7 @@ from models.neural.device import free_cached_memory, require_device
 from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from training.context import FitContext, FitProgress
+from training.neural.fused.chosen_layers import train_with_own_layers
 from training.neural.trainer import train, validation_nats
 
 MOST_SECONDS, QUICK_SECONDS = 480, 240
@@ -105,7 +106,7 @@ def treebank(data: Path, until: float) -> dict[str, Any]:
     }
     counts_V = torch.from_numpy(np.asarray(unigram_counts(streams["train"], lines.size), dtype=np.int64))
     torch.manual_seed(spec.training.seed)
-    network = RecurrentNetwork(spec, counts_V).to(GPU)
+    network = train_with_own_layers(RecurrentNetwork(spec, counts_V).to(GPU))
     with tempfile.TemporaryDirectory() as work:
         context = FitContext(Path(work), "cuda", report=stop_late)
         found = train(network, streams["train"], streams["valid"], spec.training, context)

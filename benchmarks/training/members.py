@@ -31,6 +31,7 @@ from models.tokens.special import BOS, CONTEXT_IDS
 from tasks.fitting.fit_process import environment_of
 from training.context import FitContext, FitProgress
 from training.neural import trainer
+from training.neural.fused.chosen_layers import train_with_own_layers
 
 WHILE_TRAINING = 60
 """Number of pieces of a continuous validation text during training: side by side they take less time."""
@@ -67,7 +68,7 @@ def train(streams: Mapping[str, TokenStream], size: int, spec: RecurrentSpec, wo
     """
     torch.set_num_threads(threads)
     torch.manual_seed(spec.training.seed)
-    network = NeuralLM.build(spec, torch.from_numpy(unigram_counts(streams["train"], size)))
+    network = train_with_own_layers(NeuralLM.build(spec, torch.from_numpy(unigram_counts(streams["train"], size))))
     work.mkdir(parents=True, exist_ok=True)
     context = FitContext(work, threads=threads, report=_Says(work.name))
     summary = dict(trainer.train(network, streams["train"], streams["valid"], spec.training, context))

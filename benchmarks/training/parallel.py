@@ -36,6 +36,7 @@ from models.specs import RecurrentSpec, TrainingSpec
 from models.streams import TokenStream, unigram_counts
 from tasks.fitting.fit_process import environment_of
 from training.context import FitContext
+from training.neural.fused.chosen_layers import train_with_own_layers
 from training.neural.trainer import train
 
 GOAL = 1.8
@@ -78,6 +79,7 @@ def fit(number: int, threads: int, where: dict[str, Any], spec: RecurrentSpec, u
     stream = made_up(updates * training.batch * training.bptt_len, 1)
     torch.manual_seed(training.seed)
     network = NeuralLM.build(spec, torch.from_numpy(np.asarray(unigram_counts(stream, VOCABULARY))))
+    train_with_own_layers(network)
     context = FitContext(threads=threads, **where)
     summary = train(network, stream, made_up(2_000, 2), replace(training, epochs=1.0), context)
     done.put((number, summary["tokens"] / summary["seconds"], summary["train_nats"]))

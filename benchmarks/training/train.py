@@ -45,6 +45,7 @@ from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from models.streams import unigram_counts
 from training.context import FitContext
 from training.neural import trainer
+from training.neural.fused.chosen_layers import train_with_own_layers
 from training.neural.trainer import validation_nats
 
 SHORT = RecurrentSpec(
@@ -137,7 +138,7 @@ def ours(lines: LineText, spec: RecurrentSpec, threads: int) -> dict[str, float]
 def _train(lines: LineText, spec: RecurrentSpec, threads: int) -> tuple[Network, Mapping[str, float]]:
     train = lines.stream("train")
     torch.manual_seed(spec.training.seed)
-    network = NeuralLM.build(spec, torch.from_numpy(unigram_counts(train, lines.size)))
+    network = train_with_own_layers(NeuralLM.build(spec, torch.from_numpy(unigram_counts(train, lines.size))))
     with tempfile.TemporaryDirectory() as work:
         context = FitContext(Path(work), threads=threads)
         return network, trainer.train(network, train, lines.stream("valid", LANES), spec.training, context)

@@ -105,10 +105,10 @@ def _longer(ways: Spellings, node: Node, least: float) -> Iterator[tuple[float, 
 
 
 FINISHED, FINISHED_SUBWORDS = 0.01, 0.1
-"""A known word at the end of a text counts as finished if that is at least so probable, or if no longer word that begins
-so is more frequent: "the food was" is, also where the model expects "wash". The limits are low, because a caller who
-gives a text without a space at its end usually means whole words. A subword vocabulary knows no words, so its limit is
-higher."""
+"""A known word at the end of a text counts as finished if that is at least so probable, or if no longer word that
+begins so is more frequent: "the food was" is, also where the model expects "wash". The limits are low, because a caller
+who gives a text without a space at its end usually means whole words. A subword vocabulary knows no words, so its limit
+is higher."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from models.neural.network import fill_from
 from models.specs import model_class
 from models.streams import unigram_counts
 from training.context import FitContext, FitResult
+from training.neural.fused.chosen_layers import train_with_own_layers
 from training.neural.sampled_output import training_output
 from training.neural.trainer import train as train_network
 from training.vectors.stored_rows import start_embedding
@@ -50,7 +51,7 @@ def fit_network(
             start_embedding(network.embedding, spec, context.vectors)
         if context.init_weights is not None:
             fill_from(network, context.init_weights)
-        network = network.to(context.device)
+        network = train_with_own_layers(network.to(context.device))
         result = train_network(network, train, validation, spec.training, context)
     summary = {"parameters": sum(parameter.numel() for parameter in network.parameters()), **result}
     return FitResult(lm_class(spec, network, vocabulary.size), summary)

@@ -40,7 +40,6 @@ from training.neural.callbacks import Callback, Curves, Pacing, Paused, Progress
 from training.neural.checkpoint import Checkpoints, Journal
 from training.neural.checkpointing import BackOff, Checkpointing
 from training.neural.data_parallel import Ranks, joined
-from training.neural.fused.chosen_layers import train_with_own_layers
 from training.neural.optimizers import PLATEAU_FACTOR, decay_start
 from training.neural.state import TrainingState
 from training.neural.step import Divergence, TrainingStep
@@ -237,7 +236,6 @@ def train(
     for device in devices:
         free_cached_memory()
         torch.cuda.reset_peak_memory_stats(device)
-    train_with_own_layers(network)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     with torch.random.fork_rng(devices=devices), joined(context, trained, training.batch) as ranks:
         plan = Plan(train_stream, training, ahead=bool(devices))

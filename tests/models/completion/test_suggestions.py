@@ -130,7 +130,8 @@ class Counted:
 
 
 @pytest.mark.parametrize(("typed", "improbable", "whole"), [
-    ("was", 1e-4, True), ("was", 0.5, True), ("goo", 1e-4, False), ("goo", 0.5, True), ("wa", 0.5, False), ("xy", 0.5, False),
+    ("was", 1e-4, True), ("was", 0.5, True), ("goo", 1e-4, False), ("goo", 0.5, True), ("wa", 0.5, False),
+    ("xy", 0.5, False),
 ])  # fmt: skip
 def test_a_word_that_the_model_does_not_expect_is_whole_if_no_longer_one_is_as_frequent(typed, improbable, whole):
     model = words(["the food was good", "the food was good and goo", "was wash good wasted"])

@@ -17,6 +17,7 @@ from models.streams import unigram_counts
 from tests.models.neural.made_streams import walks
 from training.context import FitContext
 from training.neural import checkpoint
+from training.neural.fused.chosen_layers import train_with_own_layers
 from training.neural.trainer import train
 
 V = 30
@@ -50,7 +51,7 @@ def killed_at_rename(number: int) -> Iterator[None]:
 
 def network_of(spec=SPEC, stream=TRAIN):
     torch.manual_seed(spec.training.seed)
-    return RecurrentNetwork(spec, torch.from_numpy(unigram_counts(stream, V)))
+    return train_with_own_layers(RecurrentNetwork(spec, torch.from_numpy(unigram_counts(stream, V))))
 
 
 def run(folder, network=None, training=TRAINING, streams=(TRAIN, VALIDATION), report=lambda progress: None):

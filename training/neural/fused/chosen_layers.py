@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from functools import cache, partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +19,18 @@ from models.neural.output import cross_entropy
 from training.neural.fused.captured import for_replays
 from training.neural.fused.sequence import run_sequence
 
+Trained = TypeVar("Trained", bound=nn.Module)
+
 log = logging.getLogger(__name__)
 
 
-def train_with_own_layers(network: nn.Module) -> None:
-    """Let the fused layers and softmaxes of a network train with ours; no effect on scoring, or in float32 on a GPU."""
+def train_with_own_layers(network: Trained) -> Trained:
+    """Let a network's fused layers and softmaxes train with ours, except in float32 on a GPU; return the network."""
     cross_entropy.training_softmax = gpu_softmax
     for layer in network.modules():
         if isinstance(layer, nn.RNNBase):
             layer.chosen_run = own_run  # type: ignore[assignment]
+    return network
 
 
 def own_run(mode: str, device: torch.device, dtype: torch.dtype, special: bool) -> OwnRun | None:
