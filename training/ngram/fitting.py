@@ -63,6 +63,7 @@ def fit_tables(
     engine: ShardEngine | None = None,
     allowed_V: np.ndarray | None = None,
     padded_vocabulary: int = 0,
+    spend: bool = False,
 ) -> FittedTables:
     """Estimate the model of a spec without the n-grams that are too rare or change the perplexity too little.
 
@@ -84,6 +85,7 @@ def fit_tables(
         engine: Executor of the estimation of Kneser–Ney; None for threads. Other methods stay in this process.
         allowed_V: By id, whether n-grams with this word stay, (V,) bool; None allows all. Kneser–Ney only.
         padded_vocabulary: See `kneser_ney.estimate`.
+        spend: Whether *counts* may be given up for memory: they are of no use afterwards. Kneser–Ney only.
 
     Raises:
         ModelError: Entropy pruning needs more than the memory limit (with the bytes that it needs); the spec limits
@@ -97,7 +99,7 @@ def fit_tables(
     if spec.smoothing in KNESER_NEY:
         made = kneser_ney(
             counts, spec.smoothing, masks=masks, padded_vocabulary=padded_vocabulary,
-            precision="double" if spec.entropy else precision, engine=engine,
+            precision="double" if spec.entropy else precision, engine=engine, spend=spend and not spec.entropy,
         )  # fmt: skip
     else:
         made = estimate(counts, spec, held_out)

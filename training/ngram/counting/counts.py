@@ -101,7 +101,7 @@ def begins(ids_T: np.ndarray, given_V: np.ndarray, allocator: ArrayAllocator = I
 MOST_ORDERS, MOST_TOKENS = 255, (1 << 31) - 1
 
 
-@dataclass(frozen=True)
+@dataclass
 class OrderCounts:
     """The M distinct n-grams of one order, sorted by context and last word; the row number is the n-gram's id.
 
@@ -121,7 +121,11 @@ class OrderCounts:
     widespread_M: np.ndarray | None
 
     def __len__(self) -> int:
-        return len(self.raw_M)
+        return len(self.raw_M if self.followers is None else self.followers)
+
+    def give_up(self) -> None:
+        """Give up all but the followers, which the tables have too, for an estimation that needs the memory."""
+        self.raw_M = self.suffix_M = self.begins_M = np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True)
@@ -208,8 +212,10 @@ def count_ngrams(
         return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)))
     engine = engine or Threads(plan.threads)
     limit = DocumentLimit(min_documents, begins(ids_T, given_V, allocator)) if min_documents > 1 else None
-    text = TextInBlocks(ids_T, given_V, order, plan.windows)
-    for followers, rows, suffix_M in count_windows(text, plan, engine, limit):
+    del documents  # if the caller has given them up, too, the links of the n-grams have their memory
+    text = [TextInBlocks(ids_T, given_V, order, plan.windows)]
+    del ids_T
+    for followers, rows, suffix_M in count_windows(text.pop(), plan, engine, limit):
         widespread_M = rows.widespread_M if limit else None
         orders.append(OrderCounts(followers, rows.raw_M, suffix_M, rows.begins_M, widespread_M))
     return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)), allocator)

@@ -136,8 +136,10 @@ class GrowingArray:
     def finished(self) -> np.ndarray:
         """Return the whole array; nothing can be appended afterwards."""
         if self._file is None:
-            parts, self._parts = self._parts, []  # else both would stay in memory
-            return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, self.kind), *parts])
+            whole = self._parts[0] if len(self._parts) == 1 else np.concatenate([np.empty(0, self.kind), *self._parts])
+            self._parts = []
+            return_freed()  # else the parts would stay in memory beside the whole
+            return whole
         with self._allocator._named(self.length * self.kind.itemsize), self._file as file:
             file.flush()
             if not self.length:

@@ -243,19 +243,21 @@ def count_windows(
             batch.code_NP.pop()  # makes room
         for growing, array_P in zip(windows, (batch.start_P, batch.shared_P, batch.length_P), strict=True):
             growing.append(array_P)
-        del batch  # else the next one would be made beside it
+        del batch, array_P  # else the next one would be made beside it
+        return_freed()
+    tokens = len(text.ids_T)
+    del text  # if the caller has given it up, too, the links have its memory
     start_W, shared_W, length_W = (growing.finished() for growing in windows)
     for order, rows in enumerate(orders, start=2):
         rows[1].append(np.array([rows[0].length]))
         word_M, first_C, *others = (growing.finished() for growing in rows)
-        return_freed()
         suffix_M = allocator.empty(len(word_M), np.int32)
         if order == 2:
             for part in blocks(len(word_M)):
                 suffix_M[part] = word_M[part]
                 allocator.release()
         else:
-            _link(start_W, shared_W, length_W, order, len(text.ids_T), suffix_M, plan)
+            _link(start_W, shared_W, length_W, order, tokens, suffix_M, plan)
         yield Followers(word_M, first_C), NGramRows(word_M, first_C, *others), suffix_M
 
 

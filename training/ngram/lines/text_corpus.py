@@ -37,7 +37,7 @@ Marks = Literal["refuse", "skip", "unknown"]
 "unknown": `<unk>` is an unknown word, which a fit counts, and the other marks are errors (as `query` reads held-out
 text)."""
 
-_BLOCK = 1 << 22
+_BLOCK = 1 << 20
 BLANKS = "\t\r\x00\n"
 """What is read as a space in a single line; in a text, a line feed ends the line."""
 _BLANKS = bytes.maketrans(b"\t\r\x00", b"   ")

@@ -93,11 +93,11 @@ def fit_lines(
         allowed_V = np.array([word in allowed for word in text.words])
     if spec.held_out:
         held_out = LineCorpus.read_file(spec.held_out, text.words, "unknown")
-    documents: Any = text  # frozen, which the protocol cannot say
     words, size = text.words, {"tokens": len(text.ids) - 2 * len(text), "types": len(text.words)}
-    counts = count_ngrams(documents, spec.order, len(words), GIVEN_OF_LINES, allocator, spec.threads, engine)
-    del text, documents  # the estimation needs the memory
-    options: Any = held_out, precision, engine or Threads(spec.threads), allowed_V, spec.padded_vocabulary
+    documents: list[Any] = [text]  # given up to the counting, which needs the memory
+    del text
+    counts = count_ngrams(documents.pop(), spec.order, len(words), GIVEN_OF_LINES, allocator, spec.threads, engine)
+    options: Any = held_out, precision, engine or Threads(spec.threads), allowed_V, spec.padded_vocabulary, True
     tables, ids, made = fit_tables(counts, spec, *options)
     model = LineLM(tables, [words[token] for token in ids], spec.smoothing not in SCORES_ONLY)
     discounts = [list(discount.values[1:]) for discount in made.discounts]

@@ -66,6 +66,7 @@ def estimate(
     padded_vocabulary: int = 0,
     precision: str = "double",
     engine: ShardEngine | None = None,
+    spend: bool = False,
 ) -> Estimate:
     """Estimate p and back-off weight of every counted n-gram, in float64.
 
@@ -85,6 +86,7 @@ def estimate(
             (`--vocab_pad` of `lmplz`). The listed entries then sum to less than 1.
         precision: "double" or "single": precision of the logarithms, and of p for the next order. All sums are float64.
         engine: Executor of the blocks of contexts; None for threads of this process.
+        spend: Give up the counts of each order once it is estimated (`OrderCounts.give_up`).
 
     Raises:
         ModelError: The engine failed.
@@ -104,6 +106,8 @@ def estimate(
         if order > 1:
             backoff.append(log_gamma)
         discounts.append(discount)
+        if spend:
+            counts.orders[order - 1].give_up()
     if unsure:
         orders = f"order{'s' * (len(unsure) > 1)} {', '.join(map(str, unsure))}"
         logger.warning("too little text to estimate the discounts of %s: %s are used instead. This is fine for a "
