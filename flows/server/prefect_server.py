@@ -13,24 +13,18 @@ for the others instead.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import cast
-
-from filelock import FileLock
 
 from core.processes.memory import lasting_objects
 from core.web_guard import Application, Guard
-from flows.server.tables import database_file
 
 with lasting_objects():
     import uvicorn
     from prefect.server.api.server import create_app
-    from prefect.server.database import provide_database_interface
     from prefect.server.database.configurations import AioSqliteConfiguration
     from prefect.server.database.dependencies import set_database_config
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
@@ -59,19 +53,10 @@ class LockFirstSqlite(AioSqliteConfiguration):
 
 
 def lock_first() -> None:
-    """Configure, and if need be make, the database of this process's server; PostgreSQL needs nothing: writers wait."""
+    """Configure the database of this process's Prefect server; PostgreSQL needs nothing, as its writers wait."""
     address = PREFECT_API_DATABASE_CONNECTION_URL.value()
     if address.startswith("sqlite"):
         set_database_config(LockFirstSqlite(connection_url=address))
-        if file := database_file():
-            make_database(file)
-
-
-def make_database(file: Path) -> None:
-    """Make a new database; one server at a time, because two that migrate at once fail."""
-    with FileLock(f"{file}.first"):
-        if not file.exists():
-            asyncio.run(provide_database_interface().create_db())
 
 
 def serve_api(listening: socket.socket) -> None:

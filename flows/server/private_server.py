@@ -18,14 +18,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
+from pathlib import Path
 from urllib.request import urlopen
+
+from filelock import FileLock, Timeout
 
 from core.credentials import one_time, prefect_client, prefect_server
 from core.environment import home_folder, variables
 from core.errors import ReviewLMError, TrackingUnavailable, disk_error_in
 from core.processes.children import end_child, start_child
 from core.services.service_list import address_of
-from flows.server.tables import require_current_tables
+from flows.server.tables import database_file, require_current_tables
 
 PROGRAM = "flows.server.prefect_server"
 log = logging.getLogger(__name__)
@@ -33,8 +36,11 @@ WAITING = 128
 """Requests that may wait until the server answers."""
 READY_SECONDS, ASK_SECONDS, PAUSE_SECONDS, END_SECONDS = 180.0, 1.0, 0.1, 10.0
 URL = "PREFECT_API_URL"
-WITHOUT = {"PREFECT_SERVER_UI_ENABLED": "false", "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
-           "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false"}  # fmt: skip
+GIVEN = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
+WITHOUT = {
+    "PREFECT_SERVER_UI_ENABLED": "false", "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+    "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
+}  # fmt: skip
 """Settings of a server without pages, and without the forms of blocks, which only pages show. Else it would import all
 collections of blocks, Ray among them, to see whether one has changed."""
 
@@ -55,10 +61,9 @@ def private_server() -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     require_current_tables(home_folder())
-    given = os.environ.get("PREFECT_SERVER_API_AUTH_STRING") or os.environ.get("PREFECT_API_AUTH_STRING")
-    credentials = given or one_time()
+    credentials = next((os.environ[name] for name in GIVEN if os.environ.get(name)), "") or one_time()
     environment = {**os.environ, **prefect_server(credentials), **WITHOUT}
-    server = _PrivateServer(environment)
+    server = _PrivateServer(environment, database_file())
     atexit.register(server.end)
     from prefect.settings import get_current_settings
 
@@ -94,14 +99,18 @@ class _PrivateServer:
 
     Args:
         environment: Its variables.
+        database: The file of its tables; None if they are not in SQLite.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], database: Path | None = None) -> None:
+        self._folder = database.parent if database else home_folder()
+        self._making_tables = _turn_to_make(database) if database else None
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=WAITING)
         self.address = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the server)
-        fd = self._listening.fileno()
-        self._process = start_child(["-m", PROGRAM, str(fd)], pass_fds=[fd], env=environment, stderr=self._messages)
+        number = self._listening.fileno()
+        command = ["-m", PROGRAM, str(number)]
+        self._process = start_child(command, pass_fds=[number], env=environment, stderr=self._messages)
 
     def wait(self) -> None:
         """Wait until the server answers.
@@ -111,19 +120,23 @@ class _PrivateServer:
             TrackingUnavailable: It ended, or does not answer.
         """
         health, until = f"{self.address}/api/health", time.monotonic() + READY_SECONDS
-        while self._process.poll() is None and time.monotonic() < until:
-            with suppress(OSError, HTTPException), urlopen(health, timeout=ASK_SECONDS):
-                self._listening.close()  # so that a request fails if the server is gone
-                return
-            time.sleep(PAUSE_SECONDS)
-        raise self._error()
+        try:
+            while self._process.poll() is None and time.monotonic() < until:
+                with suppress(OSError, HTTPException), urlopen(health, timeout=ASK_SECONDS):
+                    self._listening.close()  # so that a request fails if the server is gone
+                    return
+                time.sleep(PAUSE_SECONDS)
+            raise self._error()
+        finally:
+            if self._making_tables:
+                self._making_tables.release()
 
     def _error(self) -> ReviewLMError:
         """Return why the server does not answer, by its last message or by what the disk refused."""
         code = self._process.poll()
         self._messages.seek(0)
         lines = [line.strip() for line in self._messages.read().decode("utf-8", "replace").splitlines() if line.strip()]
-        if (refused := disk_error_in(lines, home_folder())) is not None:
+        if (refused := disk_error_in(lines, self._folder)) is not None:
             return refused
         log.debug("the server wrote:\n%s", "\n".join(lines))
         why = f"it ended with exit code {code}" if code is not None else f"no answer in {READY_SECONDS:.0f} seconds"
@@ -134,6 +147,8 @@ class _PrivateServer:
 
     def end(self) -> None:
         """Let the server write what it has received, then end it."""
+        if self._making_tables:
+            self._making_tables.release()
         with suppress(OSError):
             self._process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
@@ -141,3 +156,16 @@ class _PrivateServer:
         end_child(self._process)
         self._listening.close()
         self._messages.close()
+
+
+def _turn_to_make(database: Path) -> FileLock:
+    """Return a lock, held if this server is the first to make these tables; else wait until another one has made them.
+
+    Two servers that make them at once fail, and making takes longer than a busy machine needs for all starts.
+    """
+    lock = FileLock(database.with_name(f"{database.name}.first"))
+    with suppress(Timeout, OSError):
+        lock.acquire(timeout=READY_SECONDS)
+    if database.exists():
+        lock.release()
+    return lock

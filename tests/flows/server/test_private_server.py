@@ -15,11 +15,14 @@ from flows.server import private_server
 FAILS = "import sys; sys.exit({code})"
 ANSWERS = """
 import socket, sys
-listening = socket.socket(fileno=int(sys.argv[1]))
-while True:
-    with listening.accept()[0] as asked:
-        asked.recv(1024)
-        asked.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n")
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Health(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def log_message(self, *said): pass
+server = HTTPServer(("127.0.0.1", 0), Health, bind_and_activate=False)
+server.socket = socket.socket(fileno=int(sys.argv[1]))
+server.serve_forever()
 """
 
 
@@ -55,13 +58,13 @@ def test_a_server_that_answers_is_waited_for_and_one_that_never_starts_is_an_err
     ("sqlite3.OperationalError: attempt to write a readonly database", NotWritable),
 ])  # fmt: skip
 def test_a_disk_that_refuses_the_server_is_one_error_without_the_server_s_traceback(
-    programs: list[str], own_home: Path, capfd: pytest.CaptureFixture[str], said: str, kind: type[ReviewLMError]
+    programs: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str], said: str, kind: type[ReviewLMError]
 ) -> None:
     traceback = f"import sys; print('  File x\\n' * 700, {said!r}, file=sys.stderr); " if said else ""
     programs.append(traceback + FAILS.format(code=3))
-    server = private_server._PrivateServer({})
+    server = private_server._PrivateServer({}, tmp_path / "prefect.db")
     with pytest.raises(kind) as error:
         server.wait()
     server.end()
-    assert (str(own_home), said) == (str(error.value.where), error.value.cause)
+    assert (str(tmp_path), said) == (str(error.value.where), error.value.cause)
     assert capfd.readouterr().err == ""
