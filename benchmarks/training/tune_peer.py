@@ -196,7 +196,7 @@ def _tuned(name: str, seconds: int) -> tuple[tuple[str, ...], bool]:
     """Return the best flags of a text; True: none are known for 15 minutes yet, these are for 90 seconds."""
     long = seconds == SECONDS[True]
     known = TUNED[long].get(name)
-    return (known, False) if known else (TUNED[not long][name], long)
+    return (known[0], False) if known else (TUNED[not long][name][0], long)
 
 
 if __name__ == "__main__":
