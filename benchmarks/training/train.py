@@ -96,10 +96,7 @@ TUNED_90S = (
     "--model", "GRU", "--nlayers", "1", "--emsize", "200", "--nhid", "200", "--batch_size", "20", "--bptt", "20",
     "--dropout", "0", "--tied", "--use-optimizer", "--lr", "0.00559", "--clip", "1",
 )  # fmt: skip
-TUNED_90S_SLOW = (
-    "--model", "GRU", "--nlayers", "1", "--emsize", "96", "--nhid", "96", "--batch_size", "20", "--bptt", "20",
-    "--dropout", "0", "--tied", "--use-optimizer", "--lr", "0.0085", "--clip", "1",
-)  # fmt: skip
+SLOW = "--model GRU --nlayers 1 --emsize 96 --nhid 96 --bptt 20 --dropout 0 --tied --use-optimizer --lr 0.0085 --clip 1"
 TUNED_900S: dict[str, tuple[str, ...]] = {
     "sentences": (
         "--model", "GRU", "--nlayers", "1", "--emsize", "320", "--nhid", "320", "--batch_size", "20", "--bptt", "25",
@@ -111,7 +108,10 @@ TUNED_900S: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 TUNED: dict[bool, dict[str, list[tuple[str, ...]]]] = {
-    False: {name: [TUNED_90S, TUNED_90S_SLOW] for name in TUNED_900S},
+    False: {
+        "sentences": [TUNED_90S, (*SLOW.split(), "--batch_size", "20")],
+        "kaggle": [TUNED_90S, (*SLOW.split(), "--batch_size", "12")],
+    },
     True: {name: [flags] for name, flags in TUNED_900S.items()},
 }
 """Flags of the peer by text: the best that `benchmarks/training/tune_peer.py` found on the validation lines, for 90
