@@ -115,7 +115,8 @@ TUNED: dict[bool, dict[str, list[tuple[str, ...]]]] = {
     True: {name: [flags] for name, flags in TUNED_900S.items()},
 }
 """Flags of the peer by text: the best that `benchmarks/training/tune_peer.py` found on the validation lines, for 90
-seconds also the best of a slow processor. All are run; the best result counts."""
+seconds also the best of a slow processor. All are run, and the best result on the test lines counts, in favour of the
+peer."""
 HELD_OUT = "test"
 """Split that the comparison uses; neither our recipes nor the peer's flags were chosen on it."""
 HEAD = 1_000

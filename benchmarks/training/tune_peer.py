@@ -11,8 +11,7 @@ after the same time (a sixth of the time or more, up to 210 seconds) is stopped,
 trials that would not win. Put the best flags into `TUNED` of `benchmarks/training/train.py`.
 
 With `--near` the search goes on from there: the first trial repeats the flags of `TUNED`, the others change some of
-them a little, as one does who tunes by hand. If only the flags for 90 seconds are known, those for 15 minutes are drawn
-with more cells, more dropout and lower rates (`LONGER`).
+them a little, as one does who tunes by hand.
 """
 
 from __future__ import annotations
@@ -68,23 +67,15 @@ SIZES: dict[str, tuple[int, ...]] = {
 """Values of flags that `flags_near` moves up or down by one."""
 
 
-LONGER = {"--nhid": ("200", "256", "320", "400"), "--dropout": ("0.1", "0.2", "0.3", "0.4", "0.5")}
-"""Values for 15 minutes, given the best flags for 90 seconds; the rate is a quarter of theirs to theirs."""
-
-
-def flags_near(random: Random, flags: Sequence[str], longer: bool = False) -> tuple[str, ...]:
-    """Draw flags close to *flags*: a size stays or moves one step, the rate changes by at most a factor of 2.
-
-    With *longer* they are for 15 minutes, *flags* for 90 seconds; see `LONGER`.
-    """
+def flags_near(random: Random, flags: Sequence[str]) -> tuple[str, ...]:
+    """Draw flags close to *flags*: a size stays or moves one step, the rate changes by at most a factor of 2."""
     given = {flag: flags[i + 1] for i, flag in enumerate(flags[:-1]) if flag.startswith("--")}
     drawn = {flag: _step(random, steps, int(given[flag])) for flag, steps in SIZES.items()} | {
         "--model": random.choice((given["--model"], given["--model"], "LSTM", "GRU")),
-        "--lr": f"{float(given['--lr']) * 2 ** random.uniform(*((-2, 0) if longer else (-1, 1))):.3g}",
+        "--lr": f"{float(given['--lr']) * 2 ** random.uniform(-1, 1):.3g}",
         "--dropout": random.choice((given["--dropout"], "0", "0.05", "0.1", "0.2")),
         "--clip": random.choice((given["--clip"], "0.25", "0.5", "1")),
     }  # fmt: skip
-    drawn |= {flag: random.choice(values) for flag, values in LONGER.items()} if longer else {}
     drawn["--emsize"] = drawn["--nhid"]
     return tuple(drawn.get(before, word) for before, word in zip(("", *flags), flags, strict=False))
 
@@ -132,12 +123,12 @@ def trial(
     return mark or {"failed": True}
 
 
-def drawn_flags(trials: int, near: Sequence[str] | None, longer: bool = False) -> list[tuple[str, ...]]:
+def drawn_flags(trials: int, near: Sequence[str] | None) -> list[tuple[str, ...]]:
     """Return the flags of all trials: from the full ranges, or near the given ones; equal flags are tried once."""
     random = Random(SEED)
     drawn: dict[tuple[str, ...], None] = dict.fromkeys([DEFAULTS, GUESS] if near is None else [tuple(near)])
     while len(drawn) < trials:
-        drawn[flags_of(random) if near is None else flags_near(random, near, longer)] = None
+        drawn[flags_of(random) if near is None else flags_near(random, near)] = None
     return list(drawn)
 
 
@@ -182,21 +173,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         parser.error("--trials must be at least 2: the defaults and the first guess come first")
     rows: dict[str, Any] = {}
     for name in args.texts[:1] if args.quick else args.texts:
-        known, longer = _tuned(name, args.seconds)
-        drawn = drawn_flags(2 if args.quick else args.trials, known if args.near else None, longer)
+        near = TUNED[args.seconds == SECONDS[True]][name][0] if args.near else None
+        drawn = drawn_flags(2 if args.quick else args.trials, near)
         rows |= search(name, args.data, args.peer, args.seconds, drawn, args.workers)
-    near = " near the best flags" if args.near else ""
-    title = f"word_language_model, {args.trials} trials{near} of {args.seconds} CPU seconds, validation perplexity"
+    beside = " near the best flags" if args.near else ""
+    title = f"word_language_model, {args.trials} trials{beside} of {args.seconds} CPU seconds, validation perplexity"
     some = args.texts if len(args.texts) < len(BUDGETS[False]) else []
     part = "-".join([f"{args.seconds}s", *["near"] * args.near, *some])
     return finish(args, Report("tune_peer", title, rows, {}, ("torch",), part=part))
-
-
-def _tuned(name: str, seconds: int) -> tuple[tuple[str, ...], bool]:
-    """Return the best flags of a text; True: none are known for 15 minutes yet, these are for 90 seconds."""
-    long = seconds == SECONDS[True]
-    known = TUNED[long].get(name)
-    return (known[0], False) if known else (TUNED[not long][name][0], long)
 
 
 if __name__ == "__main__":
