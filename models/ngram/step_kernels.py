@@ -16,6 +16,11 @@ import numpy as np
 from ..compiled import float32_at, float64_at, int64_at, kernel, uint16_at, uint32_at
 from .lookup import NONE
 
+LENGTH, ROW, LONGER, CANDIDATES = range(4)
+"""Rows of `number_4R`, see `read`."""
+BLOCK = 64
+"""Number of tokens that look their n-grams up together: their rows stay in the nearest cache."""
+
 
 def contexts_of(context_UK: np.ndarray, packed: Any) -> list[np.ndarray]:
     """Return the row of the n-gram of the last 1, 2, … K tokens of each stream, each (U,) int64; NONE: never seen.
@@ -42,15 +47,16 @@ def log_probabilities(ids_BT: np.ndarray, packed: Any) -> np.ndarray:
 @partial(kernel, fast=False)
 def read_streams(ids_BT: Any, tables: Any, row_BK: Any, logp_BT: Any) -> None:
     """Read the tokens of streams after none; write log p of each token, and the state of each stream after them."""
-    length_T, row_T = np.empty(ids_BT.shape[1], np.int64), np.empty(ids_BT.shape[1], np.int64)
+    number_4R = np.empty((4, min(BLOCK, ids_BT.shape[1])), np.int64)
     for b in range(len(ids_BT)):
         for k in range(row_BK.shape[1]):
             row_BK[b, k] = NONE
-        read(ids_BT[b], row_BK[b], tables, logp_BT[b], length_T, row_T)
+        for t in range(0, ids_BT.shape[1], BLOCK):
+            read(ids_BT[b, t : t + BLOCK], row_BK[b], tables, logp_BT[b, t : t + BLOCK], number_4R)
 
 
 @partial(kernel, fast=False)
-def read(ids_T: Any, row_K: Any, tables: Any, logp_T: Any, length_T: Any, row_T: Any) -> None:
+def read(ids_T: Any, row_K: Any, tables: Any, logp_T: Any, number_4R: Any) -> None:
     """Read tokens after a state, and write log p of each with the length of the n-gram that it comes from.
 
     The order of additions is that of `lookup.log_probabilities`.
@@ -60,52 +66,67 @@ def read(ids_T: Any, row_K: Any, tables: Any, logp_T: Any, length_T: Any, row_T:
         row_K: The state: the rows of the n-grams of the last 1, 2, … K tokens; NONE: never seen. It becomes the state
             after the last token.
         tables: Address of the arrays of each order (`Packed`).
-        logp_T, length_T: The results; 0 where there is no token.
-        row_T: Room, for the row of the n-gram of k + 1 tokens that ends at each token.
+        logp_T: The results; 0 where there is no token.
+        number_4R: Room for R ≥ T tokens. LENGTH is a result, 0 where there is no token. ROW: the row of the n-gram of
+            k + 1 tokens that ends at each token, or NONE; LONGER: of k + 2 tokens; CANDIDATES: how many rows are left.
     """
     T, K = len(ids_T), len(row_K)
     for t in range(T):
-        row_T[t], logp_T[t], length_T[t] = ids_T[t], 0.0, 0
+        number_4R[ROW, t], logp_T[t], number_4R[LENGTH, t] = ids_T[t], 0.0, 0
     for k in range(K + 1):
         at = tables + 8 * (1 + 12 * k)
-        words, word_bytes, M = int64_at(at, 0), int64_at(at, 1), int64_at(at, 2)
-        firsts, first_bytes = int64_at(at, 3), int64_at(at, 4)
         logps, logp_bytes, backoffs, backoff_bytes = (
             int64_at(at, 6), int64_at(at, 7), int64_at(at, 9), int64_at(at, 10)
         )  # fmt: skip
         context: Any = row_K[k] if k < K else NONE  # the row of the n-gram of k + 1 tokens before the token
+        look_up(at, context, ids_T, number_4R)
         for t in range(T):
-            row, word = row_T[t], ids_T[t]
-            longer: Any = NONE
-            if context >= 0 and row >= 0:
-                first, end = whole_at(firsts, first_bytes, context), whole_at(firsts, first_bytes, context + 1)
-                longer = row_of(words, word_bytes, M, first, end, word)
-            if longer < 0:
+            row = number_4R[ROW, t]
+            if number_4R[LONGER, t] < 0:
                 if row >= 0:
                     logp_T[t] = real_at(logps, logp_bytes, row)
-                    length_T[t] = k + 1
-                if context >= 0 and word >= 0:
+                    number_4R[LENGTH, t] = k + 1
+                if context >= 0 and ids_T[t] >= 0:
                     logp_T[t] += real_at(backoffs, backoff_bytes, context)
-            row_T[t] = longer
+            number_4R[ROW, t] = number_4R[LONGER, t]
             context = row if k < K else NONE
         if k < K:
             row_K[k] = context
 
 
 @partial(kernel, fast=False)
-def row_of(words: Any, word_bytes: Any, M: Any, first: Any, end: Any, word: Any) -> Any:
-    """Return the row of a word among the followers of a context, which are the rows *first* … *end* − 1, or NONE.
+def look_up(order: Any, context: Any, ids_T: Any, number_4R: Any) -> None:
+    """Write the row of the n-gram of k + 2 tokens that ends at each token, or NONE: a binary search in each context.
 
-    The words of a context ascend, so at most w of them are below w: a frequent word has few candidates. Offsets of a
-    damaged file may lie outside the rows.
+    All tokens take each step of their searches together and without a branch, so what one waits for from memory, the
+    others wait for too. The words of a context ascend, so at most w of them are below w: a frequent word has few
+    candidates. Offsets of a damaged file may lie outside the rows.
+
+    Args:
+        order: Address of the numbers of order k + 1 in `Packed`.
+        context: The row of the n-gram of k + 1 tokens before the first token.
+        ids_T, number_4R: See `read`; it writes LONGER and CANDIDATES.
     """
-    row, end = max(first, 0), min(end, M)
-    number = min(end - row, word + 1)
-    while number > 1:
-        half = number >> 1
-        row += half * (whole_at(words, word_bytes, row + half) <= word)  # no branch, which would be foretold wrongly
-        number -= half
-    return row if number > 0 and whole_at(words, word_bytes, row) == word else NONE
+    words, word_bytes, M = int64_at(order, 0), int64_at(order, 1), int64_at(order, 2)
+    firsts, first_bytes, most = int64_at(order, 3), int64_at(order, 4), 0
+    for t in range(len(ids_T)):
+        number_4R[LONGER, t], number_4R[CANDIDATES, t] = NONE, 0
+        if M > 0:
+            known = max(context, 0)
+            first = max(whole_at(firsts, first_bytes, known), 0)
+            end = min(whole_at(firsts, first_bytes, known + 1), M)
+            number = max(min(end - first, ids_T[t] + 1), 0) * (context >= 0) * (number_4R[ROW, t] >= 0)
+            number_4R[LONGER, t], number_4R[CANDIDATES, t] = first * (number > 0), number
+            most, context = max(most, number), number_4R[ROW, t]
+    while most > 1:
+        for t in range(len(ids_T)):
+            half = number_4R[CANDIDATES, t] >> 1
+            number_4R[LONGER, t] += half * (whole_at(words, word_bytes, number_4R[LONGER, t] + half) <= ids_T[t])
+            number_4R[CANDIDATES, t] -= half
+        most -= most >> 1
+    for t in range(len(ids_T)):
+        if number_4R[CANDIDATES, t] == 0 or whole_at(words, word_bytes, number_4R[LONGER, t]) != ids_T[t]:
+            number_4R[LONGER, t] = NONE
 
 
 @partial(kernel, fast=False)

@@ -104,10 +104,10 @@ def read_both_ways(tables, seed=7):
     """
     draw = np.random.default_rng(seed)
     common = [NONE, 0, 2, *range(3, 9), tables.vocabulary_size - 2, tables.vocabulary_size - 1]
-    ids_BT = draw.choice(common, (20, 25))
+    ids_BT = draw.choice(common, (20, step_kernels.BLOCK + 2))  # the last n-gram crosses a block
     for ids_T in ids_BT[::2]:
         ngram = longest(tables, draw)
-        ids_T[25 - len(ngram) :] = ngram
+        ids_T[len(ids_T) - len(ngram) :] = ngram
     ids_BL = lookup.apart(ids_BT)
     logp_T = lookup.log_probabilities(ids_BL.ravel(), tables.followers, tables.logp, tables.backoff)
     state = NGramState(ids_BT[:, ids_BT.shape[1] - (tables.order - 1) :].copy())

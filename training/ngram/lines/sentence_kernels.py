@@ -30,43 +30,43 @@ def sentence(text: Any, tables: Any, words: Any) -> Any:
         text: The sentence in UTF-8: bytes, which numba unpacks in 0.1 µs; a str takes it 1.2.
     """
     R = len(text) // 2 + 2
-    logp_R, number_3R = np.empty(R), np.empty((3, R), np.int64)
-    T = read_sentence(text, tables, words, logp_R, number_3R)
-    if T < 0:
-        return np.nan
-    total = 0.0
+    room, total = np.empty(6 * R + int64_at(tables, 0), np.int64), 0.0
+    T, logp_R = read_sentence(text, tables, words, room), room[:R].view(np.float64)
     for t in range(T):
         total += logp_R[t]
-    return total
+    return total if T else np.nan
 
 
 @partial(kernel, fast=False, nogil=False)
 def sentence_scores(text: Any, tables: Any, words: Any) -> Any:
     """Return (log p, length of its n-gram, whether it is unknown) of each word and of the end; none: not read."""
-    R = len(text) // 2 + 2
-    logp_R, number_3R = np.empty(R), np.empty((3, R), np.int64)
-    T, unknown = read_sentence(text, tables, words, logp_R, number_3R), int64_at(words, 4)
-    return [(logp_R[t], number_3R[1, t], number_3R[0, t] == unknown) for t in range(T)]
+    R, unknown = len(text) // 2 + 2, int64_at(words, 4)
+    room = np.empty(6 * R + int64_at(tables, 0), np.int64)
+    T, logp_R = read_sentence(text, tables, words, room), room[:R].view(np.float64)
+    return [(logp_R[t], room[2 * R + t], room[R + t] == unknown) for t in range(T)]
 
 
 @partial(kernel, fast=False, nogil=False)
-def read_sentence(text: Any, tables: Any, words: Any, logp_R: Any, number_3R: Any) -> Any:
-    """Write log p of the words of a sentence and of its end, then their ids and the lengths of their n-grams.
+def read_sentence(text: Any, tables: Any, words: Any, room: Any) -> Any:
+    """Return the number T of the words of a sentence and of its end; 0: the mark of a begin or an end is in the text.
 
-    Return their number T, at most R; NONE: the mark of a begin or an end is in the text.
+    Args:
+        room: Place for log p of up to R tokens (float64), their ids, what `read` writes, and its state: 6 R + K
+            numbers. One array for all, because each takes 0.1 µs.
     """
-    T = read_words(address_of(text), len(text), words, number_3R[0])
+    R = len(text) // 2 + 2
+    T = read_words(address_of(text), len(text), words, room[R:])
     if T > 0:
-        row_K = np.empty(int64_at(tables, 0) - 1, np.int64)
+        row_K = room[6 * R : 6 * R + int64_at(tables, 0) - 1]
         for k in range(len(row_K)):
             row_K[k] = NONE if k else int64_at(words, 5)
-        read(number_3R[0][:T], row_K, tables, logp_R[:T], number_3R[1][:T], number_3R[2][:T])
+        read(room[R : R + T], row_K, tables, room[:R].view(np.float64), room[2 * R : 6 * R].reshape(4, R))
     return T
 
 
 @partial(kernel, fast=False)
 def read_words(text: Any, size: Any, words: Any, ids_R: Any) -> Any:
-    """Write the ids of the words between blanks and of the end; return their number, or NONE (see `read_sentence`).
+    """Write the ids of the words between blanks and of the end; return their number, or 0 (see `read_sentence`).
 
     Args:
         text, size: Address and number of bytes of the text.
@@ -86,7 +86,7 @@ def read_words(text: Any, size: Any, words: Any, ids_R: Any) -> Any:
         place = int64_at(slots, 2 * slot_of(text, begin, at, number, words) + 1)
         word = unknown if place < 0 else place & 0xFFFFFFFF
         if word > V:
-            return NONE
+            return 0
         ids_R[T] = unknown if word == V else word
         T += 1
 

@@ -42,7 +42,7 @@ def of_the_text(model: LineLM, sentence: str) -> tuple[list[tuple[float, bool]],
 
 def alone(model: LineLM, sentence: str) -> tuple[list[tuple[float, bool]], float]:
     """Return the same by the compiled look-ups."""
-    return [(score.logp, score.oov) for score in model.token_scores(sentence)], model.log_probability(sentence)
+    return [(logp, oov) for logp, _, oov in model.token_scores(sentence)], model.log_probability(sentence)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -67,7 +67,7 @@ def test_words_have_log_p_and_length_of_the_n_gram_that_back_off_finds_in_kenlm_
     model, lengths = LineLM.from_arpa(golden_folder / f"{name}.arpa.gz"), set()
     for line in (golden_folder / "held_out.txt").read_text(encoding="utf-8").splitlines()[:20]:
         words = ["<s>", *(word if (word,) in entries else "<unk>" for word in line.split()), "</s>"]
-        for place, score in enumerate(model.token_scores(line), start=1):
+        for place, (logp, length, oov) in enumerate(model.token_scores(line), start=1):
             history = tuple(words[max(0, place - order + 1) : place])
             left = len(history)
             while (*history[len(history) - left :], words[place]) not in entries:
@@ -75,10 +75,10 @@ def test_words_have_log_p_and_length_of_the_n_gram_that_back_off_finds_in_kenlm_
             log10 = entries[(*history[len(history) - left :], words[place])][0]
             contexts = [history[len(history) - length :] for length in range(left + 1, len(history) + 1)]
             log10 += sum(entries[context][1] for context in contexts if context in entries)
-            assert score.ngram_length == left + 1
-            assert score.logp / LN10 == pytest.approx(log10, abs=2e-6)
-            assert score.oov == (words[place] == "<unk>")
-            lengths.add(score.ngram_length)
+            assert length == left + 1
+            assert logp / LN10 == pytest.approx(log10, abs=2e-6)
+            assert oov == (words[place] == "<unk>")
+            lengths.add(length)
     assert lengths == set(range(1, order + 1))
 
 
