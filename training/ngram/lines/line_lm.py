@@ -92,20 +92,14 @@ class LineLM(NGramLM):
 
     @cached_property
     def _compiled(self) -> tuple[Any, Any, int, int, WordTable]:
-        """The compiled scores of a sentence, and what they read.
-
-        They are called without numba's dispatcher, which takes 0.4 µs to find them by the types of what they are given.
-        """
+        """The compiled scores of a sentence, and what they read."""
         self._require_probabilities()
-        from numba import typeof, types
-
-        from training.ngram.lines import sentence_kernels as kernels
+        from training.ngram.lines import sentence_kernels as kernels  # imports numba
 
         words = self._words
         text = words if isinstance(words, str) else "".join(f"{word}\n" for word in words)
-        table, given = WordTable(kernels, text), (typeof(b""), types.int64, types.int64)
-        scores = kernels.sentence_scores.compile(given)
-        return kernels.sentence.compile(given), scores, self.tables.packed.address, table.address, table
+        table = WordTable(kernels, text)
+        return *kernels.functions(), self.tables.packed.address, table.address, table
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_compiled"}  # addresses of this object

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numba import typeof, types
 
 from models.compiled import address_of, byte_at, int64_at, kernel
 from models.ngram.lookup import NONE
@@ -20,6 +21,12 @@ BASIS, PRIME = 0xCBF29CE484222325 - (1 << 64), 0x100000001B3
 SPACE, LINE_FEED = 32, 10
 BLANKS = 1 << SPACE | 1 << LINE_FEED | 1 << 13 | 1 << 9 | 1
 """Bit b: whether byte b is a blank (`text_corpus.BLANKS` and the space)."""
+
+
+def functions() -> tuple[Any, Any]:
+    """Return `sentence` and `sentence_scores` without numba's dispatcher, which takes 0.4 µs a call to find them."""
+    given = typeof(b""), types.int64, types.int64
+    return sentence.compile(given), sentence_scores.compile(given)
 
 
 @partial(kernel, fast=False, nogil=False)
