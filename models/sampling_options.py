@@ -49,7 +49,8 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for name, kind in KINDS.items():
-            require_allowed(name, getattr(self, name), kind)
+            require_allowed(name, value := getattr(self, name), kind)
+            object.__setattr__(self, name, get_args(kind)[0](value))  # torch knows no fractions
         if not isinstance(self.watermark, str):
             raise ModelError(f"watermark is {self.watermark!r}; it must be text", "input")
         require_unicode(self.watermark)

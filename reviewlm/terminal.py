@@ -6,6 +6,7 @@ list of "name: value" lines. A single word that is wider than the terminal stays
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -309,10 +310,10 @@ def read_text(file: str) -> str:
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except FileNotFoundError as error:
-        raise Unreadable("There is no such file", where=file, remedy="check the spelling and the working directory, or "
-                         "write the texts to standard input and give '-'") from error  # fmt: skip
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):  # the latter: surely a text
+            raise Unreadable("There is no such file", where=file, remedy="check the spelling and the working directory;"
+                             " or pipe the text in: echo \"TEXT\" | reviewlm score -") from error  # fmt: skip
         raise Unreadable("The file cannot be read", where=file, cause=str(error)) from error
     except UnicodeDecodeError as error:
         where = f"{file}, line {content.count(10, 0, error.start) + 1}"

@@ -24,7 +24,7 @@ from typing import Any, cast
 import polars as pl
 
 from core.config.sections.data import SourceConfig
-from core.errors import EmptyInput, MissingColumn, Unreadable, disk_errors, visible
+from core.errors import ConfigError, EmptyInput, MissingColumn, Unreadable, disk_errors, visible
 from core.output import output_file
 from core.store import Artifact, Store
 from corpus.ingestion.build_dataset import no_records
@@ -334,11 +334,14 @@ def export(path: Path, out: Path, reason: str | None = None) -> dict[str, Any]:
         reason: Only records with this reason. None: all that can be corrected, so no repeated ids and no files.
 
     Returns:
-        records and out.
+        records and out; without such records the file is empty.
 
     Raises:
-        EmptyInput: There are no such records.
+        ConfigError: There is no such reason.
     """
+    if reason not in (None, *Reason):
+        known = ", ".join(Reason)
+        raise ConfigError("There is no such reason", where="--reason", value=reason, remedy=f"one of {known}")
     records = 0
     with output_file(out) as file:
         for bad in iter_quarantine(path):
@@ -346,8 +349,6 @@ def export(path: Path, out: Path, reason: str | None = None) -> dict[str, Any]:
             for record in bad.filter(chosen).iter_rows(named=True):
                 file.write(json.dumps(_to_correct(**record)).encode() + b"\n")
                 records += 1
-        if not records:
-            raise _nothing_to_export(path, reason)
     return {"records": records, "out": str(out)}
 
 
@@ -359,10 +360,3 @@ def _to_correct(source: str, line: int, reason: str, detail: str, raw: bytes) ->
         fields = None
     fields = fields if isinstance(fields, dict) else {"raw": text.rstrip("\r\n")}
     return {**fields, "quarantined": f"{source}, line {line}: {reason} ({detail})"}
-
-
-def _nothing_to_export(path: Path, reason: str | None) -> EmptyInput:
-    counts = {row["reason"]: row["records"] for row in summarise(path)}
-    there = ", ".join(f"{name} ({count})" for name, count in counts.items()) or "it is empty"
-    what = f"with the reason {reason!r}" if reason else "that could be corrected"
-    return EmptyInput(f"The quarantine holds no record {what}", where=path, value=there)

@@ -70,7 +70,8 @@ def quarantine_export(
 ) -> None:
     """Write rejected records to a file for correction.
 
-    Correct its lines and name the file beside the others (--input). What is not corrected is set aside again.
+    Correct its lines and name the file beside the others (--input). What is not corrected is set aside again. Without
+    such records the file is empty.
 
     \b
     Example:
@@ -80,7 +81,10 @@ def quarantine_export(
     counts, file = _quarantine(preset, input, set)
     from corpus.ingestion.quarantine import export
 
-    terminal.show_result({**export(file, out, reason), **counts}, json)
+    written = export(file, out, reason)
+    if not written["records"]:
+        terminal.say("The quarantine holds no such record: the file is empty.")
+    terminal.show_result({**written, **counts}, json)
 
 
 def _quarantine(preset: str, input: list[str] | None, overrides: list[str] | None) -> tuple[dict[str, str], Path]:

@@ -128,6 +128,7 @@ class BegunWords:
         self._known: OrderedDict[WordKey, list[Way]] = OrderedDict()
         self._steps: Steps[list[list[Way]]] | None = None
         self._searched: list[WordKey] = []
+        self._together = TOGETHER  # 1: after a failure
 
     def add(self, text: LiveText) -> None:
         """Find out how a text may go on; what comes before its last word has been read."""
@@ -146,8 +147,9 @@ class BegunWords:
                 for key, ways in zip(self._searched, done.value, strict=True):
                     self._begin_in(key, ways)
             except Exception as error:
-                self._steps = None
-                self._fail([text for key in self._searched for text in self._waiting.pop(key, [])], error)
+                self._steps, self._together = None, 1
+                if len(self._searched) == 1:  # of several, each is searched alone before it fails
+                    self._fail(self._waiting.pop(self._searched[0], []), error)
         if not self._waiting:
             self._steps = None
         self._reader.forget_oldest(self._most if self._waiting else 0)
@@ -157,7 +159,7 @@ class BegunWords:
         for key in [key for key in self._waiting if key in self._known]:
             self._known.move_to_end(key)
             self._begin_in(key, self._known[key])
-        self._searched = list(self._waiting)[:TOGETHER]
+        self._searched, self._together = list(self._waiting)[: self._together], TOGETHER
         searches = []
         for key in self._searched:
             text = self._waiting[key][0]

@@ -106,19 +106,27 @@ class Scheduler:
 
     def _read_some(self) -> None:
         """Read the next tokens of all prompts together, and begin with the texts whose prompts are read."""
+        self._read_on([one for one, _ in self.reading.values()])
         waiting = list(self.reading.values())
+        begun = [(text, one.result) for one, texts in waiting if one.result is not None for text in texts]
+        self.reading = {one.ids: (one, texts) for one, texts in waiting if one.result is None}
         try:
-            self.contexts.read([one for one, _ in waiting], self.width)
-            begun: list[tuple[LiveText, Read]] = []
-            for one, texts in waiting:
-                if one.result is not None:
-                    begun += [(text, one.result) for text in texts]
-                    del self.reading[one.ids]
             self._join(begun)
         except Exception as error:
-            for one, texts in waiting:
-                self.reading.pop(one.ids, None)
-                self.fail(texts, error)
+            self.fail([text for text, _ in begun], error)
+
+    def _read_on(self, readings: Sequence[ContextReading]) -> None:
+        """Read on in prompts together; where that fails, in each alone, so that only the texts of a bad one fail."""
+        try:
+            self.contexts.read(readings, self.width)
+            return
+        except Exception as error:
+            if len(readings) == 1:
+                self.fail(self.reading.pop(readings[0].ids)[1], error)
+                return
+            log.warning("reading %d prompts together failed (%s); each is read alone", len(readings), error)
+        for one in readings:  # after the block: until its end, the error keeps tensors in memory
+            self._read_on([one])
 
     def _join(self, begun: Sequence[tuple[LiveText, Read]]) -> None:
         """Add texts to the batch; those inside a word wait until it is known how it may go on."""

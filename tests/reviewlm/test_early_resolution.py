@@ -226,6 +226,18 @@ def test_the_quarantine_is_that_of_the_champions_data_or_of_the_files_that_are_n
     assert "not been ingested" in str(complaint("data", "quarantine", "show", "--preset", "demo", "--set", "seed=9"))
 
 
+def test_where_there_is_nothing_to_correct_an_empty_file_is_exported(own_home: Path, tmp_path: Path) -> None:
+    own_home.mkdir(exist_ok=True)
+    data_set(own_home, tmp_path / "mine", {"a.jsonl": b"bad a"})
+    out = tmp_path / "bad.jsonl"
+    export = ["data", "quarantine", "export", "--out", str(out), "--reason"]
+    assert [run(*export, reason)["records"] for reason in ("malformed", "encoding")] == [1, 0]
+    assert out.read_bytes() == b""
+    misspelt = complaint(*export, "encodign")
+    assert (misspelt.exit_code, misspelt.where) == (2, "--reason")
+    assert "encoding" in misspelt.remedy
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["--require", "soup"], "needs --beam"), (["--beam", "3", "--seed", "2"], "no effect with --beam"),

@@ -131,6 +131,13 @@ def test_bytes_that_are_not_utf8_are_refused_from_standard_input_too(
         assert caught.value.where == f"{name}, line 2"
 
 
+@pytest.mark.parametrize("text", ["The soup was cold.", "The soup was cold. " * 400])
+def test_a_text_in_the_place_of_a_file_is_told_how_it_is_given(text: str) -> None:
+    with pytest.raises(Unreadable, match="no such file") as caught:
+        terminal.read_texts(text)
+    assert "| reviewlm score -" in caught.value.remedy
+
+
 def test_the_mark_of_utf8_and_the_kind_of_line_ends_are_no_part_of_a_text(tmp_path: Path) -> None:
     (tmp_path / "windows.txt").write_bytes("\ufeffcafé\r\n\r\ntwo\u2028lines\rlast".encode())
     assert terminal.read_lines(str(tmp_path / "windows.txt")) == [(1, "café"), (3, "two\u2028lines"), (4, "last")]

@@ -79,3 +79,23 @@ class Counting(Around):
     def advance(self, ids_BT, state):
         self.read += ids_BT.size
         return self.model.advance(ids_BT, state)
+
+
+class Refusing(Around):
+    """A model that fails where one token is among those that it reads."""
+
+    def __init__(self, model, token):
+        super().__init__(model)
+        self.token = token
+
+    def step(self, ids_B, state):
+        self._require(ids_B)
+        return self.model.step(ids_B, state)
+
+    def advance(self, ids_BT, state):
+        self._require(ids_BT)
+        return self.model.advance(ids_BT, state)
+
+    def _require(self, ids):
+        if (ids == self.token).any():
+            raise RuntimeError("a defect")

@@ -1,6 +1,7 @@
 """Every sampling option follows its definition, alone and with the others; texts end at stop strings."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -79,6 +80,13 @@ def test_filters_follow_their_definitions_in_the_documented_order(weights, tempe
         logp_BV = torch.as_tensor(np.log(np.array(weights) / sum(weights))[None]).double()
     found = sampled_logp(logp_BV, options).exp().numpy()[0]
     assert found == pytest.approx(oracle(np.array(weights) / sum(weights), options), abs=1e-9)
+
+
+def test_options_may_be_fractions():
+    logp_BV = torch.log_softmax(torch.randn(3, 14, generator=torch.Generator().manual_seed(1)), 1)
+    values = {"temperature": 0.5, "top_p": 0.75, "min_p": 0.125, "typical_p": 0.75}
+    given = Sampling(**{name: Fraction(value) for name, value in values.items()})
+    assert sampled_logp(logp_BV, given).equal(sampled_logp(logp_BV, Sampling(**values)))
 
 
 # Options that depend on the text so far

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from models.base import ModelError
+from models.sampling import generate
 from serving.engine.contexts import OVERHEAD, PrefixCache, size_of
 from serving.engine.requests import Busy, Generation, StreamEnded
 from tests.core.waiting import until
+from tests.serving.driven_engine import Bench, Refusing
 from tests.serving.engine.small_models import bundle_of
 
 LONG = Generation("The soup", 3, max_tokens=10**6, seed=1)
@@ -74,6 +76,22 @@ def test_a_failing_step_ends_its_texts_and_not_the_engine(gated, engine_of, erro
         assert caught.value.reason == "failed"
     assert engine.submit(replace(LONG, max_tokens=4)).result().completion_tokens == 4
     assert engine.figures().alive
+
+
+@pytest.mark.parametrize(("unit", "bad", "place"), [("word", "Rude staff.", 0), ("bpe", "We went to the pi", -1)])
+def test_a_prompt_that_cannot_be_read_fails_alone(unit, bad, place):
+    """Prompts of several lengths are read together; with parts of words, so are the ways to go on inside a word."""
+    known, good = bundle_of("lstm", unit), ("Great beer, great pl", "The soup was gre", "In Phoenix the staff")
+    bench = Bench(replace(known, model=Refusing(known.model, known.vocabulary.encode(bad)[place])), prefill_tokens=2)
+    asked = [Generation(prompt, 3, max_tokens=1) for prompt in (good[0], bad, *good[1:], bad)]
+    tickets = [bench.begin(one) for one in asked]
+    bench.finish()
+    for one, ticket in zip(asked, tickets, strict=True):
+        if one.prompt == bad:
+            with pytest.raises(StreamEnded, match="a defect"):
+                ticket.result()
+        else:
+            assert one.prompt + ticket.result().text == generate(known, 1, 3, one.prompt, max_tokens=1)[0]
 
 
 # Saved states

@@ -86,6 +86,13 @@ def test_corrected_records_are_a_file_like_any_other(config: RunConfig, tmp_path
     assert rows.select("review_id", "stars").rows() == [("bad", 5.0), ("last", 6.0)]
 
 
+def test_where_nothing_is_to_be_corrected_the_empty_file_changes_nothing(config: RunConfig, tmp_path: Path) -> None:
+    before, _ = run(ingest_files, config)
+    assert export(before.folder / "quarantine.parquet", tmp_path / "in" / "d.jsonl")["records"] == 0
+    after, _ = run(ingest_files, config)
+    assert after.facts["content_sha256"] == before.facts["content_sha256"]
+
+
 @pytest.fixture
 def small_files(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
     """40 files with one review each; more than five small files are read as archives of ten on average."""
