@@ -312,8 +312,8 @@ def read_text(file: str) -> str:
         return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):  # the latter: surely a text
-            raise Unreadable("There is no such file", where=file, remedy="check the spelling and the working directory;"
-                             " or pipe the text in: echo \"TEXT\" | reviewlm score -") from error  # fmt: skip
+            remedy = "check spelling and working directory; or give '-' and a text: echo \"TEXT\" | reviewlm … -"
+            raise Unreadable("There is no such file", where=file, remedy=remedy) from error
         raise Unreadable("The file cannot be read", where=file, cause=str(error)) from error
     except UnicodeDecodeError as error:
         where = f"{file}, line {content.count(10, 0, error.start) + 1}"
