@@ -88,7 +88,7 @@ def _measured(
     """
     if (version := registry_of(config).alias(CHAMPION)) is None:
         raise NotCompared("there is no champion yet, so nothing to compare with")
-    reference = _data_of(config, version)
+    reference = data_of(config, version)
     seen = known_ids(store_of(config), reference)
     if (new := _count_new(dataset, seen)) < FEWEST:
         few = f"only {new} reviews are new to the champion; {FEWEST} are needed"
@@ -132,8 +132,7 @@ def known_ids(store: Store, reference: Artifact) -> np.ndarray:
     as the store still has the ingested data set.
     """
     files = [reference.folder / TABLE]
-    digest = reference.manifest["inputs"].get("dataset", "")
-    if digest and (dataset := store.find_usable("ingest", digest)):
+    if dataset := store.find_usable("ingest", reference.manifest["inputs"].get("dataset", "")):
         files += sorted((dataset.folder / "parts").glob("part-*.parquet"))
     ids = pl.concat([pl.scan_parquet(file).select(pl.col("review_id").hash(seed=1)) for file in files])
     return ids.unique().collect(engine="streaming").to_series().sort().to_numpy()
@@ -156,18 +155,17 @@ def _count_new(dataset: Artifact, seen: np.ndarray) -> int:
     return sum(int(is_new(pl.read_parquet(part, columns=["review_id"])["review_id"]).sum()) for part in parts)
 
 
-def _data_of(config: RunConfig, version: Version) -> Artifact:
-    """Return the prepared data set that the champion was trained on.
+def data_of(config: RunConfig, version: Version) -> Artifact:
+    """Return the prepared data set that a version was trained on.
 
     Raises:
         NotCompared: It is not in the store.
     """
     digest = version.tags.get(DATA_TAG, "")
-    reference = store_of(config).find_usable("prepare", digest) if digest else None
-    if reference is not None:
+    if (reference := store_of(config).find_usable("prepare", digest)) is not None:
         return reference
     raise NotCompared(
-        f"the data of champion v{version.version} ({digest or 'unknown'}) are not in this store; prepare them with "
+        f"the data of version {version.version} ({digest or 'unknown'}) are not in this store; prepare them with "
         "`reviewlm run --until prepare --input`", logging.WARNING,
     )  # fmt: skip
 

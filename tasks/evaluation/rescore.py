@@ -22,14 +22,14 @@ from evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
 from evaluation.drift.figures import decay_curve
 from models.bundles.bundle import Bundle
 from models.tokens.vocabulary import Vocabulary
-from tasks.data.drift import known_ids, score_texts, unknown_to
+from tasks.data.drift import NotCompared, data_of, known_ids, score_texts, unknown_to
 from tasks.data.prepare import VOCABULARY_FILE
 from tasks.fitting.fit import bundle_digest
 from tasks.limits import OpenBundle
 from tasks.stage import run_stage, show_markdown, show_table, stage, store_of
 from tasks.track import registry_of, tracker_of
 from tracking.registry.registry import CHAMPION, Version
-from tracking.tags import DATA_TAG, DECAY_TAG, NOTE
+from tracking.tags import DECAY_TAG, NOTE
 
 log = logging.getLogger(__name__)
 SCORES_FILE = "scores.parquet"
@@ -73,19 +73,10 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> A
     Return None, with a warning, if its data or its bundle are missing: without its data it is unknown which reviews are
     new to it.
     """
-    digest = version.tags.get(DATA_TAG, "")
-    reference = store_of(config).find_usable("prepare", digest) if digest else None
-    if reference is None:
-        log.warning(
-            "rescore: the data of version %d (%s) are not in this store; prepare them with "
-            "`reviewlm run --until prepare --input`",
-            version.version, digest or "unknown",
-        )  # fmt: skip
-        return None
     try:
-        folder = registry_of(config).bundle_folder(version)
+        reference, folder = data_of(config, version), registry_of(config).bundle_folder(version)
         scores = _scored_months(config, folder, _reviews_of(config, folder, reference, dataset), version.version)
-    except BundleError as error:
+    except (BundleError, NotCompared) as error:
         log.warning("rescore: version %d cannot be measured: %s", version.version, error)
         return None
     decay = measure_decay(scores, fewest=MIN_REVIEWS, **config.evaluation.bootstrap)

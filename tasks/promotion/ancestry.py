@@ -115,8 +115,7 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
 
 def compared_before(config: RunConfig, clean: str) -> list[Artifact] | None:
     """Return the data with which prepared data were compared; None if that cannot be told or done again."""
-    then = store_of(config).find_usable("prepare", clean) if clean else None
-    if then is None:
+    if (then := store_of(config).find_usable("prepare", clean)) is None:
         return None
     artifacts = [store_of(config).find_usable("prepare", digest) for digest in _earlier(then)]
     return None if None in artifacts else [one for one in artifacts if one is not None]
