@@ -15,7 +15,7 @@ from core.config.run_config import RunConfig
 from core.errors import EmptyInput, InputError, converted_errors
 from core.manifest import seconds_of
 from core.store import Artifact
-from corpus.splitting.split import TABLE, scan_split
+from corpus.splitting.learnt import choose_unlearnt
 from evaluation.classification.compare import classifier_rows
 from evaluation.classification.figures import Predicted, figures
 from evaluation.statistics.groups import GROUP, united
@@ -242,16 +242,10 @@ def _side(config: RunConfig, clean: Artifact, labels: Artifact | None, reference
     rows = predictions_of(predict_bundle(config, classifier.folder, clean, "test", name, labels).artifact)
     data, problems = learnt_data(config, classifier.folder)
     # The prepared data's own training reviews need no search: no text is in two of its splits.
-    learnt = set[str]().union(*(_learnt(then, clean) for digest, then in data.items() if digest != clean.digest))
-    return RegisteredAnswers(name, bundle.labels, rows, learnt & set(rows["review_id"]), problems)
-
-
-def _learnt(then: Artifact, clean: Artifact) -> set[str]:
-    """Return the ids of the test reviews of *clean* whose id or text was in another split than "test" of *then*."""
-    test = scan_split(clean.folder, "test")
-    before = pl.scan_parquet(then.folder / TABLE).filter(pl.col("split") != "test")
-    matches = [test.join(before, on=key, how="semi").select("review_id").collect() for key in ("review_id", "text")]
-    return set(pl.concat(matches)["review_id"].to_list())
+    others = [then.folder for digest, then in data.items() if digest != clean.digest]
+    unlearnt = choose_unlearnt(clean.folder, others, clean.facts["splits"]["test"]["reviews"], config.seed).reviews
+    learnt = set(rows["review_id"]) - set(unlearnt["review_id"])
+    return RegisteredAnswers(name, bundle.labels, rows, learnt, problems)
 
 
 def _sentence(b: Mapping[str, Any], confidence: float) -> str:
