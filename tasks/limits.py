@@ -202,16 +202,27 @@ def is_neural(spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ())
     return any(hasattr(one, "training") for one in models) or any(parts_of(one) for one in models[len(models) > 1 :])
 
 
-def on_gpu(device: str, gpus: tuple[int, ...]) -> str:
-    """Return torch's name of the first of these GPUs; the device itself if there is none."""
-    return f"{device}:{gpus[0]}" if gpus else device
+@contextmanager
+def held_device(device: str) -> Iterator[str]:
+    """Hold a GPU that this process uses itself, and yield torch's name of it; on the CPU yield "cpu".
+
+    At the end the GPU's free memory is given back: else what a flow has scored would stay there while the next model is
+    fitted.
+    """
+    with gpu_slot(device, here=True) as gpus:
+        try:
+            yield f"{device}:{gpus[0]}" if gpus else device
+        finally:
+            if device == "cuda":
+                from models.neural.device import free_cached_memory  # imports torch
+
+                free_cached_memory()
 
 
 class OpenBundle(ExitStack):
-    """A bundle that is opened when it is first asked for; on a GPU it holds a slot, and gives memory back at the end.
+    """A bundle that is opened when it is first asked for, on a GPU that it holds until the end (`held_device`).
 
-    Without that, what a flow has scored would stay in the GPU's memory while the next model is fitted. Within the
-    block, keep no reference to the bundle in the frame of the block itself.
+    Within the block, keep no reference to the bundle in the frame of the block itself.
     """
 
     def __init__(self, config: RunConfig, folder: Path) -> None:
@@ -222,15 +233,10 @@ class OpenBundle(ExitStack):
     def __call__(self) -> Bundle:
         """Return the bundle."""
         if self._bundle is None:
-            device = self._device()
-            gpus = self.enter_context(gpu_slot(device, here=True))
-            if device == "cuda":
-                from models.neural.device import free_cached_memory  # imports torch
-
-                self.callback(free_cached_memory)
+            device = self.enter_context(held_device(self._device()))
             self.callback(setattr, self, "_bundle", None)
             limit_operations()
-            self._bundle = load_bundle(self._folder, on_gpu(device, gpus))
+            self._bundle = load_bundle(self._folder, device)
         return self._bundle
 
     def _device(self) -> str:
