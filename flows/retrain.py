@@ -132,7 +132,7 @@ def run_pipeline(
         if request:
             config, made = plan(config, request, dataset, prepared)
             log_settings(config, run_id)
-        log_card(config, prepared.card, prepared.tokens, prepared.vocabularies, run_id)
+        log_card(config, prepared.card, prepared.tokens, run_id)
         fitted = train(config, prepared, run_id)
         if until == "train":
             return describe_fitted(fitted, run_id)
