@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.config.run_config import RunConfig
-from core.errors import BundleError, converted_errors
+from core.errors import BundleError
 from core.store import Artifact
 from corpus.splitting.split import scan_split
 from models.bundles.bundle import SPEC
@@ -100,15 +100,22 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
     """Return the prepared data that the start weights of a run's models have learnt from; none without a warm start.
 
     Data that this run would prepare itself are left out: the champion may be its own result. So are data whose reviews
-    are all in others of the list that were compared with them.
+    are all in others of the list that were compared with them. A champion whose bundle is lost or damaged has taught
+    nothing: the fits start fresh, and log why.
     """
     if not any(map(wants_champion, config.models)):
         return []
-    artifacts, problems, version = _of_champion(config)
+    registry = registry_of(config)
+    if (version := registry.alias(CHAMPION)) is None:
+        return []
+    try:
+        artifacts, problems = learnt_data(config, registry.bundle_folder(version))
+    except (BundleError, OSError, ValueError, KeyError):
+        return []
     for problem in problems:
-        log.warning("the gate will refuse models that start from champion v%d: %s", version, problem)
-    this_run = dataset.digest, cleaning_options(config)
-    others = [one for one in artifacts if (one.manifest["inputs"].get("dataset"), one.manifest["options"]) != this_run]
+        log.warning("the gate will refuse models that start from champion v%d: %s", version.version, problem)
+    this_run, prepared = (dataset.digest, cleaning_options(config)), artifacts.values()
+    others = [one for one in prepared if (one.manifest["inputs"].get("dataset"), one.manifest["options"]) != this_run]
     covered = {digest for one in others for digest in _covered(config, one)}
     return [one for one in others if one.digest not in covered]
 
@@ -119,24 +126,6 @@ def compared_before(config: RunConfig, clean: str) -> list[Artifact] | None:
         return None
     artifacts = [store_of(config).find_usable("prepare", digest) for digest in _earlier(then)]
     return None if None in artifacts else [one for one in artifacts if one is not None]
-
-
-def _of_champion(config: RunConfig) -> tuple[list[Artifact], list[str], int]:
-    """Return all data that the champion has learnt from, its own first; problems; its version, 0 if there is none.
-
-    A champion whose bundle is lost or damaged has taught nothing: the fits start fresh, and log why.
-    """
-    registry = registry_of(config)
-    version = registry.alias(CHAMPION)
-    if version is None:
-        return [], [], 0
-    try:
-        bundle = registry.bundle_folder(version)
-        with converted_errors(bundle):
-            artifacts, problems = learnt_data(config, bundle)
-    except (BundleError, OSError, ValueError, KeyError):
-        return [], [], version.version
-    return list(artifacts.values()), problems, version.version
 
 
 def _covered(config: RunConfig, clean: Artifact) -> Iterable[str]:
