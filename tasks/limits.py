@@ -32,6 +32,7 @@ from prefect.runtime import deployment
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device, home_folder, usable_together, visible_gpu_names
+from core.errors import converted_errors
 from core.processes import interrupts
 from core.processes.interrupts import during
 from core.processes.memory import limit_operations
@@ -231,12 +232,13 @@ class OpenBundle(ExitStack):
         self._bundle: Bundle | None = None
 
     def __call__(self) -> Bundle:
-        """Return the bundle."""
+        """Return the bundle; errors of its files name its folder."""
         if self._bundle is None:
             device = self.enter_context(held_device(self._device()))
             self.callback(setattr, self, "_bundle", None)
             limit_operations()
-            self._bundle = load_bundle(self._folder, device)
+            with converted_errors(self._folder):
+                self._bundle = load_bundle(self._folder, device)
         return self._bundle
 
     def _device(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import InputError, converted_errors
+from core.errors import InputError
 from core.store import Artifact
 from corpus.splitting.split import iter_split
 from evaluation.scoring.punctuation import UsualTags, by_rules, scored
@@ -106,7 +106,7 @@ def _fitted(
     vocabulary = learn_vocabulary(
         [" ".join(text.words) for text in train], VocabularySpec(unit="bpe", size=PIECES, min_count=1), form
     )  # fmt: skip
-    with held_device(device_of(config)) as device, progress(STAGE, 1, "words") as report, converted_errors(STAGE):
+    with held_device(device_of(config)) as device, progress(STAGE, 1, "words") as report:
 
         def heard(news: FitProgress) -> None:
             report(news.step, news.figures, total=news.total)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import BundleError, EmptyInput, converted_errors
+from core.errors import BundleError, EmptyInput
 from core.services.join import DRIFT_SEEN, DRIFTED
 from core.store import Artifact, Store
 from corpus.cleaning.business import read_businesses
@@ -106,9 +106,7 @@ def _measured(
     def make(work: Path) -> dict[str, Any]:
         from evaluation.drift.figures import drift_page  # a run without new reviews does not wait for matplotlib
 
-        with converted_errors(folder):
-            bundle = opened()
-        report, odd = _report(config, bundle, reference, dataset, seen, work)
+        report, odd = _report(config, opened(), reference, dataset, seen, work)
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
         page = drift_page(report, facts, pl.read_parquet(work / ODD_FILE), odd)
         (work / TABLE_FILE).write_text(page.to_markdown(), encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.split import iter_split
 from evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
 from evaluation.drift.figures import decay_curve
-from models.bundles.bundle import Bundle
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.drift import NotCompared, data_of, known_ids, score_texts, unknown_to
 from tasks.data.prepare import VOCABULARY_FILE
@@ -108,20 +106,15 @@ def _scored_months(config: RunConfig, folder: Path, rows: pl.DataFrame, version:
         return rows.select("month", "part")
     groups, names = rows.partition_by("month", "part", as_dict=True), ("nats", "spelling_nats", "bytes", "tokens")
     with OpenBundle(config, folder) as opened:
-
-        def bundle() -> Bundle:
-            with converted_errors(folder):
-                return opened()
-
         return pl.concat([
-            score_reviews(config, folder, bundle, group, f"v{version} {month} {part}")
+            score_reviews(config, folder, opened, group, f"v{version} {month} {part}")
             .select(names).with_columns(pl.lit(month).alias("month"), pl.lit(part).alias("part"))
             for (month, part), group in sorted(groups.items(), key=lambda entry: str(entry[0]))
         ])
 
 
 def score_reviews(
-    config: RunConfig, folder: Path, bundle: Callable[[], Bundle], reviews: pl.DataFrame, label: str
+    config: RunConfig, folder: Path, opened: OpenBundle, reviews: pl.DataFrame, label: str
 ) -> pl.DataFrame:
     """Return a bundle's scores of some reviews; the store keeps them under the digests of bundle and reviews.
 
@@ -129,7 +122,7 @@ def score_reviews(
         reviews: Columns review_id, text, stars, bytes, words.
     """
     def make(work: Path) -> dict[str, Any]:
-        scores = score_texts(bundle(), reviews, work / "stream")
+        scores = score_texts(opened(), reviews, work / "stream")
         scores.write_parquet(work / SCORES_FILE)
         return {"reviews": scores.height}
 

@@ -96,9 +96,8 @@ class LanguageModels(ModelFamily):
 
         def scored_by(who: str) -> pl.DataFrame:
             label, bundle = f"{who} on the champion's reviews", folders[who]
-            with converted_errors(bundle):
-                tokens = tokenize(self.config, str(bundle / VOCABULARY_FILE), TEST, chosen, label)
-                return cast(pl.DataFrame, score_bundle_now(self.config, bundle, tokens, label).rows)
+            tokens = tokenize(self.config, str(bundle / VOCABULARY_FILE), TEST, chosen, label)
+            return cast(pl.DataFrame, score_bundle_now(self.config, bundle, tokens, label).rows)
 
         return scored_by("challenger"), scored_by("champion")
 
