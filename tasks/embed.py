@@ -124,7 +124,8 @@ def start_vectors(config: RunConfig, spec: Any, prepared: Prepared) -> Artifact 
 
 def rows_of_file(config: RunConfig, name: str, path: Path, vocabulary: Artifact, train: Artifact) -> Artifact:
     """Return the artifact with the rows of one vector file; errors as in `start_vectors`."""
-    source = identify(vector_file(path), name, store_of(config).root / ".files")
+    header = path / HEADER if path.is_dir() else path  # it holds the SHA-256 of the folder's other files
+    source = identify(header, name, store_of(config).root / ".files")
 
     def make(work: Path) -> dict[str, Any]:
         from training.vectors.files import vocabulary_rows
@@ -143,11 +144,6 @@ def rows_of_file(config: RunConfig, name: str, path: Path, vocabulary: Artifact,
     if not built.reused:
         _say_coverage(name, built.artifact.facts)
     return built.artifact
-
-
-def vector_file(path: Path) -> Path:
-    """Return the file whose bytes identify word vectors: of a folder the header, which holds the others' SHA-256."""
-    return path / HEADER if path.is_dir() else path
 
 
 def _say_coverage(name: str, facts: dict[str, Any]) -> None:
@@ -172,8 +168,7 @@ def prepared_reviews(clean: Artifact, splits: Sequence[str]) -> pl.DataFrame:
     Raises:
         EmptyInput: There are none.
     """
-    names = list(COLUMNS)
-    return _some([frame for split in SPLITS if split in splits for frame in iter_split(clean.folder, split)], names)
+    return _some([frame for split in SPLITS if split in splits for frame in iter_split(clean.folder, split)])
 
 
 def reviews_of_files(config: RunConfig, files: Sequence[str]) -> pl.DataFrame:
@@ -191,11 +186,11 @@ def reviews_of_files(config: RunConfig, files: Sequence[str]) -> pl.DataFrame:
     if bad:
         what = "1 record cannot be used and is" if bad == 1 else f"{bad:,} records cannot be used and are"
         log.warning("%s left out; `reviewlm data ingest` names the reasons", what)
-    reviews = _some(frames, list(COLUMNS))
+    reviews = _some(frames)
     return reviews.with_columns(text=normalise(reviews["text"], NormalForm(**config.clean.model_dump())))
 
 
-def _some(frames: Sequence[pl.DataFrame], names: Sequence[str]) -> pl.DataFrame:
+def _some(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     if not sum(frame.height for frame in frames):
         raise EmptyInput("There are no reviews to search", remedy="name others: --input FILES, or --split train")
-    return pl.concat([frame.select(names).cast(COLUMNS) for frame in frames])  # type: ignore[arg-type]
+    return pl.concat([frame.select(*COLUMNS).cast(COLUMNS) for frame in frames])  # type: ignore[arg-type]
