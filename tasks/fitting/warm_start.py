@@ -18,6 +18,7 @@ from core.config.run_config import RunConfig
 from core.errors import BundleError, converted_errors
 from core.store import Artifact, Store, canonical, sha256_of
 from models.bundles.bundle import SPEC
+from models.bundles.sealed_folder import verify_files
 from models.neural.spec import WEIGHTS
 from models.specs import ModelSpec, identity
 from models.streams import TRAINING_TEXT
@@ -106,9 +107,9 @@ def starting_point(config: RunConfig, spec: FittedSpec, vocabulary: Artifact, in
         bundle = registry.bundle_folder(version)
         with converted_errors(bundle):
             folder, reason = find_network(bundle, spec, vocabulary.facts["vocabulary_digest"])  # type: ignore[arg-type]
-        if folder is None:
-            return _fresh(spec, f"champion v{version.version} does not fit: {reason}")
-        digest = _weights_as_saved(bundle, folder / WEIGHTS)
+            if folder is None:
+                return _fresh(spec, f"champion v{version.version} does not fit: {reason}")
+            digest = _weights_as_saved(bundle, folder / WEIGHTS)
     except BundleError as error:  # the gate refuses to replace it, with a remedy
         return _fresh(spec, _lost(version, error))
     same_fit = _fit_of(store_of(config), digest, spec, inputs)
@@ -123,16 +124,12 @@ def _weights_as_saved(bundle: Path, weights: Path) -> str:
     """Return the SHA-256 of a bundle's weights.
 
     Raises:
-        BundleError: The weights are gone or have changed since they were saved.
+        ModelError: kind "bundle": the weights are gone or have changed since they were saved.
     """
-    try:
-        saved = json.loads((bundle / SPEC).read_text(encoding="utf-8"))["files"][weights.relative_to(bundle).as_posix()]
-        digest = sha256_of(weights)
-    except (OSError, ValueError, KeyError) as error:
-        raise BundleError("The weights of the bundle cannot be read", where=weights, cause=repr(error)) from error
-    if digest != saved:
-        raise BundleError("The weights of the bundle have changed since they were saved", where=weights)
-    return digest
+    name = weights.relative_to(bundle).as_posix()
+    saved = str(json.loads((bundle / SPEC).read_text(encoding="utf-8")).get("files", {}).get(name))
+    verify_files(bundle, {name: saved})
+    return saved
 
 
 def _lost(version: Version, error: BundleError) -> str:

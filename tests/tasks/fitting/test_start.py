@@ -103,8 +103,8 @@ def test_the_fit_that_made_the_champion_is_found_again_unless_its_start_weights_
 LOSSES: dict[str, Callable[[Champion], object]] = {
     "The registered version holds no bundle; its files were deleted": lambda lost: shutil.rmtree(lost.folder),
     "cannot be read as a bundle": lambda lost: lost.spec.write_text("{"),
-    "The weights of the bundle cannot be read": lambda lost: lost.weights.unlink(),
-    "The weights of the bundle have changed since they were saved": lambda lost: lost.weights.write_bytes(b"1 2 4"),
+    "lacks its file weights.safetensors": lambda lost: lost.weights.unlink(),
+    "is damaged: its SHA-256 is": lambda lost: lost.weights.write_bytes(b"1 2 4"),
 }
 
 
