@@ -35,7 +35,6 @@ from tasks.evaluation.processes import with_model
 from tasks.evaluation.score_slices import scored_on_nodes
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import BUNDLE_FOLDER, Fitted, MeasuredModel
-from tasks.limits import OpenBundle
 from tasks.progress import progress
 from tasks.stage import as_task_state, result_as_task_state, run_stage, stage
 from tasks.track import model_note, tracker_of
@@ -151,14 +150,11 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
 
     def make(work: Path) -> dict[str, Any]:
-        scoring = ModelWork(scored, label, bundle_folder, {"tokens": tokens.folder, **chosen}, work=work)
+        named = {"tokens": tokens.folder, **chosen, "elsewhere": scored_on_nodes(config, bundle_folder, tokens)}
         with progress(label, len(TokenStream.open(tokens.folder)), "reviews") as report:
-            if elsewhere := scored_on_nodes(config, bundle_folder, tokens):
-                return scored(opened(), report, work, tokens.folder, **chosen, elsewhere=elsewhere)
-            return with_model(scoring, opened, report)
+            return with_model(config, ModelWork(scored, label, bundle_folder, named, work=work), report)
 
-    with OpenBundle(config, bundle_folder) as opened:
-        return run_stage(config, "score", chosen, inputs, make, label)
+    return run_stage(config, "score", chosen, inputs, make, label)
 
 
 def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
@@ -182,11 +178,10 @@ def _worked(
     def make(work: Path) -> dict[str, Any]:
         counted = progress(f"{name} {label}", samples, "samples") if samples else nullcontext(lambda done: None)
         with counted as report:
-            return with_model(ModelWork(function, label, bundle_folder, named, work=work), opened, report)
+            return with_model(config, ModelWork(function, label, bundle_folder, named, work=work), report)
 
-    with OpenBundle(config, bundle_folder) as opened:
-        digests = {"bundle": bundle_digest(bundle_folder), **inputs}
-        built = run_stage(config, name, options, digests, make, label)
+    digests = {"bundle": bundle_digest(bundle_folder), **inputs}
+    built = run_stage(config, name, options, digests, make, label)
     if not built.reused:
         return_freed()  # the next model does not fit into the gaps that this one left
     return built

@@ -70,8 +70,7 @@ class LanguageModels(ModelFamily):
         """See `ModelFamily`; scores of this run are not computed again: the registered copy only has to open."""
         challenger = self.challenger
         if challenger.fresh:
-            with OpenBundle(self.config, folder) as opened:
-                with_model(ModelWork(only_opened, challenger.name, folder, work=folder), opened)
+            with_model(self.config, ModelWork(only_opened, challenger.name, folder, work=folder))
             return replace(stored, departure=0.0)
         tokens = self.prepared.tokens[challenger.fitted.spec.vocabulary]["test"]
         return score_now(self.config, folder, tokens, challenger.test, label)
