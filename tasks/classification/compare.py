@@ -119,11 +119,11 @@ def _log(tracker: Tracker, compared: Compared, baseline: str, parent_run_id: str
         run_id = model.fitted.run_id
         if tracker.has_tag(run_id, MEASURED_TAG, compared.artifact.digest):
             continue
-        test = NO_GAIN | compared.row(model.name) if model.name == baseline else compared.row(model.name)
+        row = compared.row(model.name)
+        test = NO_GAIN | row if model.name == baseline else row
         for split, part in (("test", test), ("final_validation", compared.validation[model.name])):
             numbers = {f"{split}/{key}": value for key, value in _flat(part).items() if isinstance(value, int | float)}
             tracker.log_metrics(run_id, numbers)
-        row = compared.row(model.name)
         columns = {"truth": row["labels"]} | {
             f"answered {label}": [line[number] for line in row["confusion"]]
             for number, label in enumerate(row["labels"])
@@ -145,7 +145,7 @@ def summarise_classifiers(
     """Return the classifiers with their figures, the decision, and where to look further."""
     first = compared.rows[0]
     return {
-        "models": [_model(compared, compared.row(model.name)) for model in compared.models],
+        "models": [_model(compared, model) for model in compared.models],
         "label": config.classification.label, "labels": first["labels"], "reviews": first["reviews"],
         "test_reviews": prepared.clean.facts["splits"]["test"]["reviews"],
         "majority": {"label": first["majority_label"], "accuracy": first["majority_accuracy"]},
@@ -157,12 +157,12 @@ def summarise_classifiers(
     }  # fmt: skip
 
 
-def _model(compared: Compared, row: dict[str, Any]) -> dict[str, Any]:
-    fitted = compared.named(row["name"]).fitted
+def _model(compared: Compared, model: MeasuredModel) -> dict[str, Any]:
+    fitted, row = model.fitted, compared.row(model.name)
     figures = {name: value for name, value in row.items() if name not in ("name", "labels", "majority_label")}
     return {
-        "name": row["name"], "kind": fitted.spec.kind, "mlflow_run_id": fitted.run_id, "test": figures,
-        "validation": compared.validation[row["name"]], "seconds": seconds_of(fitted.artifact.manifest),
+        "name": model.name, "kind": fitted.spec.kind, "mlflow_run_id": fitted.run_id, "test": figures,
+        "validation": compared.validation[model.name], "seconds": seconds_of(fitted.artifact.manifest),
         "parameters": fitted.artifact.facts["summary"].get("parameters"),
     }  # fmt: skip
 
