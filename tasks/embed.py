@@ -12,7 +12,7 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.errors import ArtifactError, ConfigError, EmptyInput, InputError
-from core.store import Artifact, Built
+from core.store import Artifact, Built, Store
 from corpus.cleaning.normalise import normalise
 from corpus.ingestion.ingest import limits_of
 from corpus.reading.readers import Progress, read
@@ -23,7 +23,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.progress import progress
-from tasks.stage import result_as_task_state, run_stage, stage, store_of
+from tasks.stage import result_as_task_state, run_stage, stage
 from training.vectors.stored_rows import HEADER, save_matrix
 
 STAGE = "embed"
@@ -90,7 +90,7 @@ def newest_of(config: RunConfig, stage_name: str, missing: str, remedy: str) -> 
         ArtifactError: The store has none: *missing*, with a remedy.
         Damaged: Its files have changed.
     """
-    store = store_of(config)
+    store = Store.of(config)
     if (newest := store.newest(stage_name)) is None:
         raise ArtifactError(missing, where=store.root, remedy=remedy)
     return newest
@@ -125,7 +125,7 @@ def start_vectors(config: RunConfig, spec: Any, prepared: Prepared) -> Artifact 
 def rows_of_file(config: RunConfig, name: str, path: Path, vocabulary: Artifact, train: Artifact) -> Artifact:
     """Return the artifact with the rows of one vector file; errors as in `start_vectors`."""
     header = path / HEADER if path.is_dir() else path  # it holds the SHA-256 of the folder's other files
-    source = identify(header, name, store_of(config).root / ".files")
+    source = identify(header, name, Store.of(config).root / ".files")
 
     def make(work: Path) -> dict[str, Any]:
         from training.vectors.files import vocabulary_rows

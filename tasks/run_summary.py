@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.store import Artifact
+from core.store import Artifact, Store
 from corpus.ingestion.parts import QUARANTINE_FILE
 from corpus.schema import Reason
 from evaluation.reports.card import HTML as CARD
@@ -26,7 +26,7 @@ from tasks.evaluation.observed import PROMPTS, SAMPLES_FILE, SUGGESTIONS_FILE
 from tasks.fitting.job import Fitted
 from tasks.planning.plan import RunPlan
 from tasks.promotion.promote import Promotion
-from tasks.stage import reuse_of_this_run, started, store_of
+from tasks.stage import reuse_of_this_run, started
 from tasks.track import JOURNAL, tracker_of
 
 FLOOR_STATEMENT = "The grammar that generated these test reviews needs this many; no model can need fewer on average."
@@ -73,7 +73,7 @@ def written(model: Measured) -> dict[str, Any]:
 
 def hints_of(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> list[str]:
     """Return which files could not be read, and what the learning curves say about the training (`training_hints`)."""
-    dataset = store_of(config).find("ingest", prepared.clean.manifest.get("inputs", {}).get("dataset", ""))
+    dataset = Store.of(config).find("ingest", prepared.clean.manifest.get("inputs", {}).get("dataset", ""))
     trainings = [
         Training(model.name, spec.training.epochs, journal_lines(model.fitted.artifact.folder / JOURNAL))
         for model in evaluated.models if hasattr(spec := model.fitted.spec, "training")

@@ -28,7 +28,7 @@ from models.streams import TokenStream, write_stream
 from tasks.fitting.fit import bundle_digest
 from tasks.limits import OpenBundle
 from tasks.progress import progress
-from tasks.stage import announce, as_task_state, run_stage, show_markdown, stage, store_of
+from tasks.stage import announce, as_task_state, run_stage, show_markdown, stage
 from tasks.track import registry_of, tracker_of
 from tracking.registry.registry import CHAMPION, Version
 from tracking.tags import DATA_TAG, DRIFT_TAG
@@ -89,7 +89,7 @@ def _measured(
     if (version := registry_of(config).alias(CHAMPION)) is None:
         raise NotCompared("there is no champion yet, so nothing to compare with")
     reference = data_of(config, version)
-    seen = known_ids(store_of(config), reference)
+    seen = known_ids(Store.of(config), reference)
     if (new := _count_new(dataset, seen)) < FEWEST:
         few = f"only {new} reviews are new to the champion; {FEWEST} are needed"
         raise NotCompared(few if new else "no review is new since the champion")
@@ -160,7 +160,7 @@ def data_of(config: RunConfig, version: Version) -> Artifact:
         NotCompared: It is not in the store.
     """
     digest = version.tags.get(DATA_TAG, "")
-    if (reference := store_of(config).find_usable("prepare", digest)) is not None:
+    if (reference := Store.of(config).find_usable("prepare", digest)) is not None:
         return reference
     raise NotCompared(
         f"the data of version {version.version} ({digest or 'unknown'}) are not in this store; prepare them with "

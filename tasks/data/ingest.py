@@ -33,7 +33,7 @@ from corpus.ingestion.quarantine import (
 from corpus.reading.sources import PACK, Listed, Pack, Source, all_sources, identify, originals
 from corpus.synthetic.synth import write_reviews
 from tasks.progress import Report, progress
-from tasks.stage import announce, as_task_state, run_stage, stage, store_of
+from tasks.stage import announce, as_task_state, run_stage, stage
 
 READ_AT = "read_at"
 """Fact of a reading: the moment that dates were compared with."""
@@ -151,7 +151,7 @@ def synthesise(config: RunConfig) -> Artifact:
 @stage("ingest")
 def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifact:
     """Read the new files and build one data set from all; raw files are identified by the SHA-256 of their bytes."""
-    memory = store_of(config).root / ".files"
+    memory = Store.of(config).root / ".files"
     if synthetic:
         sources = [identify(synthetic.folder / SYNTHETIC_FILE, SYNTHETIC_FILE, memory)]
     else:
@@ -194,7 +194,7 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
     Raises:
         Unreadable: A file is nowhere with these bytes.
     """
-    store = store_of(config)
+    store = Store.of(config)
     memory, inputs = store.root / ".files", dataset.manifest["inputs"]
     named = all_sources(config.source.input, memory) if config.source.input else []
     by_content = {source.sha256: source for source in named if not isinstance(source, Pack)}

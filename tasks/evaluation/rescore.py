@@ -12,7 +12,7 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.errors import BundleError, ConfigError, EmptyInput, converted_errors
 from core.output import literal
-from core.store import Artifact
+from core.store import Artifact, Store
 from corpus.cleaning.normalise import in_languages
 from corpus.profile import first_of_months, month_of, sample_reviews
 from corpus.splitting.certificate import reviews_digest
@@ -24,7 +24,7 @@ from tasks.data.drift import NotCompared, data_of, known_ids, score_texts, unkno
 from tasks.data.prepare import VOCABULARY_FILE
 from tasks.fitting.fit import bundle_digest
 from tasks.limits import OpenBundle
-from tasks.stage import run_stage, show_markdown, show_table, stage, store_of
+from tasks.stage import run_stage, show_markdown, show_table, stage
 from tasks.track import registry_of, tracker_of
 from tracking.registry.registry import CHAMPION, Version
 from tracking.tags import DECAY_TAG, NOTE
@@ -89,7 +89,7 @@ def _reviews_of(config: RunConfig, folder: Path, reference: Artifact, dataset: A
     types = {"stars": pl.Int8, "bytes": pl.Int32, "words": pl.Int32}
     columns = [pl.col(name).cast(types.get(name, pl.String))
                for name in ("review_id", "text", "stars", "bytes", "words", "month")]  # fmt: skip
-    unknown = unknown_to(known_ids(store_of(config), reference))
+    unknown = unknown_to(known_ids(Store.of(config), reference))
     new = sample_reviews(dataset.folder, MONTH_REVIEWS, form, unknown, by_month=True)
     new, _ = in_languages(new, config.selection)
     held_out = new.clear().select(columns)

@@ -25,7 +25,6 @@ from models.streams import TRAINING_TEXT
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import FILE, Vocabulary
 from tasks.fitting.job import FittedSpec
-from tasks.stage import store_of
 from tasks.track import registry_of
 from tracking.registry.registry import CHAMPION, Version
 
@@ -112,7 +111,7 @@ def starting_point(config: RunConfig, spec: FittedSpec, vocabulary: Artifact, in
             digest = _weights_as_saved(bundle, folder / WEIGHTS)
     except BundleError as error:  # the gate refuses to replace it, with a remedy
         return _fresh(spec, _lost(version, error))
-    same_fit = _fit_of(store_of(config), digest, spec, inputs)
+    same_fit = _fit_of(Store.of(config), digest, spec, inputs)
     if same_fit is not None and (not same_fit.manifest["inputs"].get(INPUT) or _is_kept(config, same_fit)):
         return Start(None, same_fit.manifest["inputs"].get(INPUT, ""), f"champion v{version.version} is this same fit")
     log.info("'%s' starts from the weights of champion v%d", spec.name, version.version)
@@ -143,7 +142,7 @@ def _fresh(spec: FittedSpec, reason: str) -> Start:
 
 def _is_kept(config: RunConfig, fit: Artifact) -> bool:
     """Return whether a stored fit will be used again. Otherwise its start weights would be needed, which are gone."""
-    return "fit" not in config.execution.rebuild and store_of(config).find_usable("fit", fit.digest) is not None
+    return "fit" not in config.execution.rebuild and Store.of(config).find_usable("fit", fit.digest) is not None
 
 
 def _fit_of(store: Store, weights: str, spec: Any, inputs: Mapping[str, str]) -> Artifact | None:

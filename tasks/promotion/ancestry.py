@@ -18,12 +18,11 @@ from pathlib import Path
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError
-from core.store import Artifact
+from core.store import Artifact, Store
 from corpus.splitting.split import scan_split
 from models.bundles.bundle import SPEC
 from tasks.data.prepare import EARLIER, cleaning_options
 from tasks.fitting.warm_start import LEARNT, VECTORS, past_of, wants_champion
-from tasks.stage import store_of
 from tasks.track import registry_of
 from tracking.registry.registry import CHAMPION
 
@@ -70,7 +69,7 @@ def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], l
 
     The list describes the data that are missing.
     """
-    artifacts = {digest: store_of(config).find_usable("prepare", digest) for digest in _past_of(bundle)[LEARNT]}
+    artifacts = {digest: Store.of(config).find_usable("prepare", digest) for digest in _past_of(bundle)[LEARNT]}
     problems = [
         f"the prepared data '{digest}', which it has learnt from, are no longer in the store or damaged, so their "
         "reviews are not known"
@@ -122,9 +121,9 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
 
 def compared_before(config: RunConfig, clean: str) -> list[Artifact] | None:
     """Return the data with which prepared data were compared; None if that cannot be told or done again."""
-    if (then := store_of(config).find_usable("prepare", clean)) is None:
+    if (then := Store.of(config).find_usable("prepare", clean)) is None:
         return None
-    artifacts = [store_of(config).find_usable("prepare", digest) for digest in _earlier(then)]
+    artifacts = [Store.of(config).find_usable("prepare", digest) for digest in _earlier(then)]
     return None if None in artifacts else [one for one in artifacts if one is not None]
 
 
@@ -135,7 +134,7 @@ def _covered(config: RunConfig, clean: Artifact) -> Iterable[str]:
     """
     files = _files_of(config, clean.manifest["inputs"])
     for digest in _earlier(clean):
-        then = store_of(config).find_usable("prepare", digest)
+        then = Store.of(config).find_usable("prepare", digest)
         if then is not None and then.manifest["options"] == clean.manifest["options"] and files:
             split, past = clean.manifest["options"].get("split", {}), _files_of(config, then.manifest["inputs"])
             if split.get("by") != "month" and past and past <= files:
@@ -148,5 +147,5 @@ def _earlier(clean: Artifact) -> list[str]:
 
 def _files_of(config: RunConfig, inputs: Mapping[str, str]) -> frozenset[str]:
     """Return the SHA-256 of the files of a data set; empty if it is not in the store."""
-    dataset = store_of(config).find_usable("ingest", inputs.get("dataset", ""))
+    dataset = Store.of(config).find_usable("ingest", inputs.get("dataset", ""))
     return frozenset(source["sha256"] for source in (dataset.facts["sources"] if dataset else ()))

@@ -15,7 +15,7 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.config.sections.evaluation import PromotionConfig
 from core.errors import converted_errors
-from core.store import Artifact
+from core.store import Artifact, Store
 from corpus.splitting.learnt import TEST
 from corpus.splitting.split import TABLE, scan_split
 from evaluation.gate.case import IDENTITY, Evidence, ModelEvidence, departure
@@ -37,7 +37,6 @@ from tasks.fitting.fit import bundle_digest
 from tasks.limits import OpenBundle
 from tasks.progress import progress
 from tasks.promotion.choose import passed_over, unfair
-from tasks.stage import store_of
 from tracking.logged_models.export import LANGUAGE_MODEL
 
 log = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ class LanguageModels(ModelFamily):
     def stored(self, model: Measured) -> Scored:
         """See `ModelFamily`."""
         if model.fresh:
-            store_of(self.config).verify(model.test)  # other fits may have taken hours since it was written
+            Store.of(self.config).verify(model.test)  # other fits may have taken hours since it was written
         return stored_scores(model.test)
 
     def score_registered(self, folder: Path, label: str, stored: Scored) -> Scored:

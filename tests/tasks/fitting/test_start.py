@@ -15,12 +15,11 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import BundleError, TrackingUnavailable
-from core.store import Artifact, sha256_of
+from core.store import Artifact, Store, sha256_of
 from models.specs import RecurrentSpec, TrainingSpec, identity, to_dict
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import FILE, Vocabulary
 from tasks.fitting.warm_start import INPUT, Start, champion_vocabulary, starting_point, warn_of_unknown
-from tasks.stage import store_of
 from training.vocabularies.learn import learn_vocabulary
 
 SPEC = RecurrentSpec(hidden=8, embedding=4, training=TrainingSpec(start="champion"))
@@ -84,7 +83,7 @@ def stored_fit(champion: Champion, inputs: dict[str, str]) -> None:
         shutil.copy(champion.weights, work / "bundle")
         return {}
 
-    store_of(load_config("small")).build("fit", 1, identity(SPEC), inputs, make)
+    Store.of(load_config("small")).build("fit", 1, identity(SPEC), inputs, make)
 
 
 @pytest.mark.parametrize(("start", "rebuild", "again"), [
