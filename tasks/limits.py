@@ -28,7 +28,6 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists
-from prefect.runtime import deployment
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device, home_folder, usable_together, visible_gpu_names
@@ -89,11 +88,6 @@ def slot(name: str, at_wait: Callable[[], object] = lambda: None) -> Iterator[No
 
 class SameRetrainWaits(Exception):
     """A retrain with the same parameters waits already; it will read all files that there are when its turn comes."""
-
-
-def asked_by_deployment(parameters: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the parameters if a deployment made this run; None for a command, whose user wants its result."""
-    return parameters if deployment.id else None
 
 
 @contextmanager
