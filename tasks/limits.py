@@ -8,7 +8,6 @@ releases them when a process ends, in whatever way.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -32,10 +31,12 @@ from prefect.exceptions import ObjectAlreadyExists
 from core.config.run_config import RunConfig
 from core.environment import chosen_device, home_folder, usable_together, visible_gpu_names
 from core.errors import converted_errors
+from core.manifest import hash_of
 from core.processes import interrupts
 from core.processes.interrupts import during
 from core.processes.memory import limit_operations
 from core.services.pools import LIMITS, size_of_limit
+from core.store import DIGEST_LENGTH
 from models.base import ModelError
 from models.bundles.bundle import SPEC, Bundle, load_bundle
 from models.classification.spec import ClassifierSpec
@@ -44,7 +45,6 @@ from models.specs import ModelSpec, parts_of, spec_from_dict
 GPU, PROMOTION, RETRAIN = LIMITS
 FOLDER, RUNNING = "retrains", "running.lock"
 LOOK_SECONDS = 0.5
-DIGITS = 16
 log = logging.getLogger(__name__)
 
 
@@ -137,19 +137,14 @@ def _waiting(folder: Path, parameters: Mapping[str, Any] | None) -> Iterator[Cal
 
         def wait(until: str) -> None:
             if not waits:
-                if parameters is not None and not _took(folder / _name_of(parameters), held):
+                name = f"waiting-{hash_of(parameters)[:DIGEST_LENGTH]}.lock"
+                if parameters is not None and not _took(folder / name, held):
                     raise SameRetrainWaits("A retrain with the same parameters waits already, so this one ends")
                 held.enter_context(during("wait for another retrain"))
             waits.append(until)
             log.info("waiting until %s", until)
 
         yield wait
-
-
-def _name_of(parameters: Mapping[str, Any]) -> str:
-    """Return the name of the lock of those who wait with these parameters."""
-    content = json.dumps(parameters, sort_keys=True, default=str).encode()
-    return f"waiting-{hashlib.sha256(content).hexdigest()[:DIGITS]}.lock"
 
 
 @contextmanager
