@@ -157,29 +157,22 @@ def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifa
     else:
         sources = all_sources(config.source.input, memory)
     read = read_all(config, originals(sources))
-    readings = {key: built.artifact for key, built in read.items()}
-    new = [built.artifact.facts["name"] for built in read.values() if not built.reused]
-    return as_task_state(make_data_set(config, sources, readings, new))
+    built = make_data_set(config, sources, {key: one.artifact for key, one in read.items()})
+    new = sum(not one.reused for one in read.values())  # a fact of this run, not of the data set
+    facts = {**built.artifact.facts, "new_sources": new, "reused_sources": len(read) - new}
+    artifact = replace(built.artifact, manifest={**built.artifact.manifest, "facts": facts})
+    return as_task_state(Built(artifact, built.reused))
 
 
-def make_data_set(
-    config: RunConfig, sources: Sequence[Listed], read: Mapping[str, Artifact], new: Sequence[str]
-) -> Built:
-    """Return the data set built from sources that have been read.
-
-    Args:
-        new: Names of the sources read in this run; recorded in the run's facts only, not in the artifact.
-    """
+def make_data_set(config: RunConfig, sources: Sequence[Listed], read: Mapping[str, Artifact]) -> Built:
+    """Return the data set built from sources that have been read."""
     readings = {key: SourceReading(artifact.folder) for key, artifact in read.items()}
 
     def make(work: Path) -> dict[str, Any]:
         return assemble(work, sources, readings)
 
     inputs = {_input_name(index, source): read[source.key].digest for index, source in enumerate(sources)}
-    built = run_stage(config, "ingest", {}, inputs, make, f"{len(sources)} file(s)")
-    facts = {**built.artifact.facts, "new_sources": len(new), "reused_sources": len(read) - len(new)}
-    artifact = replace(built.artifact, manifest={**built.artifact.manifest, "facts": facts})
-    return Built(artifact, built.reused)
+    return run_stage(config, "ingest", {}, inputs, make, f"{len(sources)} file(s)")
 
 
 def _input_name(index: int, source: Listed) -> str:
