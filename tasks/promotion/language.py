@@ -26,6 +26,7 @@ from evaluation.statistics.groups import effective_number, groups_for_gain, grou
 from models.base import STATIC
 from models.specs import ModelSpec, NGramSpec, parts_of
 from models.streams import TokenStream
+from models.tokens.vocabulary import Vocabulary
 from tasks.data.documents import documents_of, grouped_by
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
 from tasks.evaluation.evaluate import Measured, score_bundle, scores_of, tokens_for
@@ -111,7 +112,8 @@ class LanguageModels(ModelFamily):
 
     def completed(self, evidence: Evidence[pl.DataFrame], champion: Champion | None) -> Evidence[pl.DataFrame]:
         """See `ModelFamily`."""
-        theirs, challenger = champion.folder if champion else None, self.challenger
+        folder, challenger = champion.folder if champion else None, self.challenger
+        theirs = Vocabulary.load(folder / VOCABULARY_FILE).normal_form if folder else None
         audit = {name: float(value) for name, value in challenger.audit.facts.items() if isinstance(value, int | float)}
         return replace(
             evidence, floor=_floor(self.config, self.prepared), unfair=unfair(self.bundle, theirs), audit=audit,

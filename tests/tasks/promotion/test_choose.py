@@ -16,7 +16,7 @@ from core.errors import BundleError, TrackingUnavailable
 from evaluation.gate.decision import Decision
 from models.specs import MixtureSpec, VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import FILE
+from models.tokens.vocabulary import FILE, Vocabulary
 from tasks.promotion.ancestry import Past
 from tasks.promotion.choose import choose_challenger, passed_over
 from training.vocabularies.learn import learn_vocabulary
@@ -68,7 +68,8 @@ class Run:
 
     def notes(self, challenger: Any, champion: Path | None, *overrides: str) -> tuple[str, ...]:
         evaluated: Any = SimpleNamespace(models=tuple(self.models))
-        return passed_over(load_config("small", list(overrides)), PREPARED, evaluated, challenger, champion)
+        form = Vocabulary.load(champion / FILE).normal_form if champion else None
+        return passed_over(load_config("small", list(overrides)), PREPARED, evaluated, challenger, form)
 
 
 @pytest.fixture
