@@ -6,6 +6,7 @@ Compare the plan of a run with what the run reached.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from time import time
 from typing import Any
 
@@ -165,7 +166,7 @@ def outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
     }
     if trained := [model.fitted.spec.training for model in static if hasattr(model.fitted.spec, "training")]:
         reached["passes"] = trained[0].epochs  # as trained: the clock has the last word
-    return {**made.to_dict(), "reached": reached}
+    return {**asdict(made), "reached": reached}
 
 
 def in_words(planned_run: Mapping[str, Any]) -> dict[str, str]:
