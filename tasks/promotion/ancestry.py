@@ -13,13 +13,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError
 from core.store import Artifact, Store
 from corpus.splitting.split import scan_split
+from evaluation.gate.case import Leaks
 from models.bundles.bundle import SPEC
 from tasks.data.prepare import EARLIER, cleaning_options
 from tasks.fitting.warm_start import LEARNT, VECTORS, past_of, wants_champion
@@ -30,21 +30,11 @@ REMEDY = 'train it from fresh weights: training.start = "fresh"'
 EXAMPLES = 5
 
 
-@dataclass(frozen=True)
-class Past:
-    """Result of the search in the data behind a model's start weights.
+def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Leaks:
+    """Search for the current test reviews in all data that a bundle's start weights were trained on.
 
-    Args:
-        clean: Whether no current test review was a training review of earlier data; true if there are no earlier data.
-        detail: A sentence about it; empty if there are no earlier data.
+    Without such data the bundle is free of leaks, and there is no detail.
     """
-
-    clean: bool
-    detail: str = ""
-
-
-def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
-    """Search for the current test reviews in all data that a bundle's start weights were trained on."""
     past, (artifacts, problems) = _past_of(bundle), learnt_data(config, bundle)
     earlier = [digest for digest in artifacts if digest != clean.digest]
     for digest in earlier:
@@ -55,13 +45,13 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
                 f"'{digest}', which its start weights were trained on"
             )
     if problems:
-        return Past(False, f"the challenger builds on earlier models: {'; '.join(problems)}; {REMEDY}")
+        return Leaks(False, f"the challenger builds on earlier models: {'; '.join(problems)}; {REMEDY}")
     none = f"the start weights' own training data ({', '.join(earlier)}) have none of today's test reviews"
     if compared := [one for name, one in clean.manifest["inputs"].items() if name.startswith(EARLIER)]:
         left = sum(sum(kinds.values()) for kinds in clean.facts["learnt"].values())
         none += f"; {left:,} held-out reviews that repeat texts or passages of {', '.join(compared)} were left out"
     vectors = [f"it is not known on which texts the word vectors '{name}' were trained" for name in past[VECTORS]]
-    return Past(True, "; ".join([none] * bool(earlier) + vectors))
+    return Leaks(True, "; ".join([none] * bool(earlier) + vectors))
 
 
 def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], list[str]]:

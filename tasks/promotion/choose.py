@@ -92,7 +92,7 @@ def hopeless(config: RunConfig, prepared: Prepared, model: Measured, champion: N
             reasons.append(unfair(bundle, champion))
     if policy.max_megabytes is not None and (size := megabytes(bundle)) > policy.max_megabytes:
         reasons.append(f"its bundle has {size:.1f} MB, at most {policy.max_megabytes:g} are allowed")
-    if not (past := look_back(config, prepared.clean, bundle)).clean:
+    if not (past := look_back(config, prepared.clean, bundle)).free:
         reasons.append(past.detail)
     return "; ".join(reason for reason in reasons if reason)
 

@@ -24,7 +24,7 @@ from tasks.evaluation.processes import end_processes
 from tasks.family import Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import Fitted
-from tasks.promotion.ancestry import Past, look_back
+from tasks.promotion.ancestry import look_back
 from tasks.track import registry_of, tracker_of
 from tracking.logged_models.bundles import has_bundle
 from tracking.logged_models.export import Form, smoke_test
@@ -103,10 +103,10 @@ def look_for_leaks(clean: Artifact, champion: Champion | None) -> Leaks:
     return Leaks(True, summary, certificate.test_reviews)
 
 
-def with_past(leaks: Leaks, past: Past) -> Leaks:
+def with_past(leaks: Leaks, past: Leaks) -> Leaks:
     """Return the certificate's result combined with the search in the data behind the start weights."""
     detail = "; ".join(part for part in (leaks.detail, past.detail) if part)
-    if past.clean:
+    if past.free:
         return replace(leaks, detail=detail)
     return Leaks(False, past.detail if leaks.free else detail, leaks.test)
 
