@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,6 @@ MONTH_REVIEWS, MIN_REVIEWS = 1_000, 100
 """Largest number of reviews of a month that are scored; a month with fewer than the second gets no verdict."""
 
 
-@dataclass(frozen=True)
-class Aged:
-    """Registered version with its decay."""
-
-    version: int
-    decay: Decay
-
-
 @stage("choose versions")
 def choose_versions(config: RunConfig, versions: str) -> list[Version]:
     """Return the versions to score: the champion, followed by every former champion if *versions* is "all".
@@ -65,7 +57,7 @@ def choose_versions(config: RunConfig, versions: str) -> list[Version]:
 
 
 @stage("rescore", run_name="rescore v{version.version}")
-def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> Aged | None:
+def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> Decay | None:
     """Score a version, month by month, on its held-out reviews and on reviews of *dataset* that are new to it.
 
     Return None, with a warning, if its data or its bundle are missing: without its data it is unknown which reviews are
@@ -79,7 +71,7 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> A
         return None
     decay = measure_decay(scores, fewest=MIN_REVIEWS, **config.evaluation.bootstrap)
     log.log(logging.WARNING if decay.worse else logging.INFO, "version %d: %s", version.version, decay.sentence)
-    return Aged(version.version, decay)
+    return decay
 
 
 def _reviews_of(config: RunConfig, folder: Path, reference: Artifact, dataset: Artifact) -> pl.DataFrame:
@@ -132,22 +124,25 @@ def score_reviews(
 
 
 @stage("decay")
-def report_decay(config: RunConfig, aged: list[Aged], run_id: str) -> dict[str, Any]:
-    """Log curve, table and metrics (step = year and month, 202405) to MLflow; return the champion's verdict."""
+def report_decay(config: RunConfig, decays: Mapping[int, Decay], run_id: str) -> dict[str, Any]:
+    """Log curve, table and metrics (step = year and month, 202405) to MLflow; return the champion's verdict.
+
+    Args:
+        decays: By version, the champion's first.
+    """
     tracker = tracker_of(config)
-    champion = aged[0]
-    table = pl.concat([one.decay.table.insert_column(0, pl.lit(one.version).alias("version")) for one in aged])
-    tracker.log_figure(run_id, decay_curve({f"v{one.version}": one.decay for one in aged}), CURVE)
+    version, decay = next(iter(decays.items()))
+    table = pl.concat([one.table.insert_column(0, pl.lit(of).alias("version")) for of, one in decays.items()])
+    tracker.log_figure(run_id, decay_curve({f"v{of}": one for of, one in decays.items()}), CURVE)
     tracker.log_table(run_id, table, TABLE)
     for row in table.filter(pl.col("part") == NEW).to_dicts():
         figures = {f"decay/v{row['version']}/{name}": row[name] for name in ("open_bits_per_byte", "lo", "hi")}
         tracker.log_metrics(run_id, figures, step=int(row["month"].replace("-", "")))
-    verdict = {True: "worse", False: "not worse", None: "too few reviews"}[champion.decay.worse]
-    tracker.set_tags(run_id, {DECAY_TAG: verdict, NOTE: champion.decay.sentence})
-    show_table("decay", table.to_dicts(), champion.decay.sentence)
-    show_markdown("decay-verdict", literal(champion.decay.sentence), verdict)
+    verdict = {True: "worse", False: "not worse", None: "too few reviews"}[decay.worse]
+    tracker.set_tags(run_id, {DECAY_TAG: verdict, NOTE: decay.sentence})
+    show_table("decay", table.to_dicts(), decay.sentence)
+    show_markdown("decay-verdict", literal(decay.sentence), verdict)
     return {
-        "version": champion.version, "worse": champion.decay.worse, "sentence": champion.decay.sentence,
-        "reference": champion.decay.reference.estimate, "since": champion.decay.since, "until": champion.decay.until,
-        "months": table.to_dicts(),
+        "version": version, "worse": decay.worse, "sentence": decay.sentence, "reference": decay.reference.estimate,
+        "since": decay.since, "until": decay.until, "months": table.to_dicts(),
     }
