@@ -54,11 +54,11 @@ def rescore(
     chosen = choose_versions(config, versions)
     with parent_run(config, "rescore") as run_id:
         dataset = ingest(config)
-        ages = [rescore_version(config, dataset, version) for version in chosen]
-        if ages[0] is None:
+        decays = {version.version: rescore_version(config, dataset, version) for version in chosen}
+        if decays[chosen[0].version] is None:
             raise EmptyInput(
                 f"Version {chosen[0].version}, the champion, cannot be scored again",
                 cause="its bundle or its data are missing; see the log",
             )
-        decay = report_decay(config, [aged for aged in ages if aged], run_id)
-        return {**decay, "mlflow_run_id": run_id}
+        report = report_decay(config, {version: decay for version, decay in decays.items() if decay}, run_id)
+        return {**report, "mlflow_run_id": run_id}

@@ -13,7 +13,7 @@ from prefect.futures import PrefectFuture, as_completed
 from core.config.run_config import RunConfig
 from core.environment import available_cores
 from core.processes.memory import return_freed
-from core.store import Artifact
+from core.store import Artifact, Store
 from flows.server.parameters import Given, on_workers
 from tasks.data.card import describe_data
 from tasks.data.ingest import ingest_files, synthesise
@@ -37,7 +37,7 @@ from tasks.fitting.fit_process import interruptible_fits
 from tasks.fitting.job import Fitted
 from tasks.fitting.warm_start import champion_vocabulary, warn_of_unknown
 from tasks.promotion.ancestry import compared_before, earlier_data
-from tasks.stage import step, store_of
+from tasks.stage import step
 from tasks.track import VersionSettings, log_inputs
 
 AT_A_TIME = 2
@@ -55,7 +55,7 @@ def ingest(config: Given[RunConfig]) -> Artifact:
 
 def recorded_or_read(chosen: VersionSettings) -> Artifact:
     """Return the stored data set of the version in *chosen*; ingest again if there is none or the store lost it."""
-    dataset = store_of(chosen.config).find("ingest", chosen.dataset) if chosen.dataset else None
+    dataset = Store.of(chosen.config).find("ingest", chosen.dataset) if chosen.dataset else None
     return ingest(chosen.config) if dataset is None else dataset
 
 

@@ -32,7 +32,7 @@ from tasks.evaluation.intervals import Evaluated
 from tasks.evaluation.processes import model_processes
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.fitting.on_cluster import require_cluster
-from tasks.limits import SameRetrainWaits, asked_by_deployment, one_retrain
+from tasks.limits import SameRetrainWaits, one_retrain
 from tasks.planning.pace import keep_time
 from tasks.planning.plan import PlanRequest, RunPlan, configuration, make_plan, with_canaries
 from tasks.planning.rule import require_frame
@@ -73,7 +73,8 @@ def retrain(
     given = {"preset": preset, "input": input, "overrides": overrides, "minutes": minutes}
     try:
         config = resolve(preset, input, overrides)
-        result = run_pipeline(config, request, asked_by_deployment(given), until)
+        # A command never ends for an equal run that waits: its user wants its result.
+        result = run_pipeline(config, request, given if deployment.id else None, until)
         if until is None:
             announce(RETRAINED, config, {"sentence": f"Retrained: {config.title}"})  # alerts wait for the want of it
         return result
@@ -132,7 +133,7 @@ def run_pipeline(
         if request:
             config, made = plan(config, request, dataset, prepared)
             log_settings(config, run_id)
-        log_card(config, prepared.card, prepared.tokens, prepared.vocabularies, run_id)
+        log_card(config, prepared.card, prepared.tokens, run_id)
         fitted = train(config, prepared, run_id)
         if until == "train":
             return describe_fitted(fitted, run_id)

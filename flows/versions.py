@@ -22,7 +22,7 @@ from tasks.evaluation.compare import compare_two, write_markdown
 from tasks.fitting.fit_process import interruptible_fits
 from tasks.gather import earlier_reviews, find_sources, recorded_version, starting_weights
 from tasks.reproduce import Reproduction, make_again, show_verdict, steps_again
-from tasks.stage import describe_flow_run, store_of
+from tasks.stage import describe_flow_run
 from tasks.track import parent_run, settings_of
 
 
@@ -76,7 +76,7 @@ def reproduce(
     config, bundle, number = config.asking(entry.version.name), entry.folder, entry.version.version
     platform = differences(record.step(record.fit).environment, made_with())
     start = starting_weights(config, record), earlier_reviews(config, record)
-    again = Reproduction(record, find_sources(record, store_of(config).root, input or []), bundle, *start)
+    again = Reproduction(record, find_sources(record, Store.of(config).root, input or []), bundle, *start)
     with _fresh_home(home) as folder, other_home(folder), interruptible_fits():
         compared = steps_again(again, lambda step: make_again(again, step), platform)
     verdict = conclude(record, compared, platform, tolerance)

@@ -78,7 +78,8 @@ def connect(address: str) -> Any:
                 quiet |= {"num_cpus": available_cores(), "include_dashboard": False, "_node_ip_address": LOOPBACK}
             before = set(psutil.Process().children())
             try:
-                _require_listener(address)
+                if address not in (LOCAL, AUTO):  # Ray itself would ask for a minute and longer
+                    socket.create_connection(_host_and_port(address), CONNECT_SECONDS).close()
                 if address == LOCAL:
                     interrupts.at_interrupt(lambda: _kill(set(psutil.Process().children()) - before))
                 _start(lambda: ray.init(address, **quiet))
@@ -141,13 +142,6 @@ def _end_without_head(
             failures += 1
     line = "The head of the Ray cluster at {}:{} is lost; checkpoints are here, so run the same command to resume"
     interrupts.end_run(line.format(*place), ClusterFailed.exit_code)
-
-
-def _require_listener(address: str) -> None:
-    """Raise OSError if nothing listens at HOST:PORT; Ray itself would ask for a minute and longer."""
-    if address in (LOCAL, AUTO):
-        return
-    socket.create_connection(_host_and_port(address), CONNECT_SECONDS).close()
 
 
 def _host_and_port(address: str) -> tuple[str, int]:

@@ -12,7 +12,7 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.errors import ArtifactError, ConfigError, EmptyInput, InputError
-from core.store import Artifact, Built
+from core.store import Artifact, Built, Store
 from corpus.cleaning.normalise import normalise
 from corpus.ingestion.ingest import limits_of
 from corpus.reading.readers import Progress, read
@@ -23,7 +23,7 @@ from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.progress import progress
-from tasks.stage import result_as_task_state, run_stage, stage, store_of
+from tasks.stage import result_as_task_state, run_stage, stage
 from training.vectors.stored_rows import HEADER, save_matrix
 
 STAGE = "embed"
@@ -90,7 +90,7 @@ def newest_of(config: RunConfig, stage_name: str, missing: str, remedy: str) -> 
         ArtifactError: The store has none: *missing*, with a remedy.
         Damaged: Its files have changed.
     """
-    store = store_of(config)
+    store = Store.of(config)
     if (newest := store.newest(stage_name)) is None:
         raise ArtifactError(missing, where=store.root, remedy=remedy)
     return newest
@@ -124,7 +124,8 @@ def start_vectors(config: RunConfig, spec: Any, prepared: Prepared) -> Artifact 
 
 def rows_of_file(config: RunConfig, name: str, path: Path, vocabulary: Artifact, train: Artifact) -> Artifact:
     """Return the artifact with the rows of one vector file; errors as in `start_vectors`."""
-    source = identify(vector_file(path), name, store_of(config).root / ".files")
+    header = path / HEADER if path.is_dir() else path  # it holds the SHA-256 of the folder's other files
+    source = identify(header, name, Store.of(config).root / ".files")
 
     def make(work: Path) -> dict[str, Any]:
         from training.vectors.files import vocabulary_rows
@@ -143,11 +144,6 @@ def rows_of_file(config: RunConfig, name: str, path: Path, vocabulary: Artifact,
     if not built.reused:
         _say_coverage(name, built.artifact.facts)
     return built.artifact
-
-
-def vector_file(path: Path) -> Path:
-    """Return the file whose bytes identify word vectors: of a folder the header, which holds the others' SHA-256."""
-    return path / HEADER if path.is_dir() else path
 
 
 def _say_coverage(name: str, facts: dict[str, Any]) -> None:
@@ -172,8 +168,7 @@ def prepared_reviews(clean: Artifact, splits: Sequence[str]) -> pl.DataFrame:
     Raises:
         EmptyInput: There are none.
     """
-    names = list(COLUMNS)
-    return _some([frame for split in SPLITS if split in splits for frame in iter_split(clean.folder, split)], names)
+    return _some([frame for split in SPLITS if split in splits for frame in iter_split(clean.folder, split)])
 
 
 def reviews_of_files(config: RunConfig, files: Sequence[str]) -> pl.DataFrame:
@@ -191,11 +186,11 @@ def reviews_of_files(config: RunConfig, files: Sequence[str]) -> pl.DataFrame:
     if bad:
         what = "1 record cannot be used and is" if bad == 1 else f"{bad:,} records cannot be used and are"
         log.warning("%s left out; `reviewlm data ingest` names the reasons", what)
-    reviews = _some(frames, list(COLUMNS))
+    reviews = _some(frames)
     return reviews.with_columns(text=normalise(reviews["text"], NormalForm(**config.clean.model_dump())))
 
 
-def _some(frames: Sequence[pl.DataFrame], names: Sequence[str]) -> pl.DataFrame:
+def _some(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     if not sum(frame.height for frame in frames):
         raise EmptyInput("There are no reviews to search", remedy="name others: --input FILES, or --split train")
-    return pl.concat([frame.select(names).cast(COLUMNS) for frame in frames])  # type: ignore[arg-type]
+    return pl.concat([frame.select(*COLUMNS).cast(COLUMNS) for frame in frames])  # type: ignore[arg-type]

@@ -21,7 +21,6 @@ from tasks.data.prepare import EARLIER
 from tasks.embed import START_VECTORS
 from tasks.fitting.job import BUNDLE_SPEC, PART
 from tasks.fitting.warm_start import past_of
-from tasks.stage import store_of
 from tasks.track import registry_of, tracker_of
 from tracking.logged_models.bundles import Found, attach, required_record
 from tracking.registry.opening import find
@@ -76,7 +75,7 @@ class Gathering:
     """Collector of all steps and sources behind an artifact, each once; it walks back through the inputs."""
 
     def __init__(self, config: RunConfig) -> None:
-        self.config, self.store = config, store_of(config)
+        self.config, self.store = config, Store.of(config)
         self.steps: dict[str, Step] = {}
         self.sources: dict[str, RecordedSource] = {}
         self._inputs = Inputs(self.store.all, partial(artifact_of, self.store))
@@ -236,7 +235,7 @@ def earlier_reviews(config: RunConfig, lineage: Lineage) -> dict[str, Artifact]:
     artifacts = {}
     for source in lineage.sources:
         if source.kind == EARLIER_REVIEWS:
-            if (artifact := store_of(config).find_usable("prepare", source.sha256)) is None:
+            if (artifact := Store.of(config).find_usable("prepare", source.sha256)) is None:
                 raise ArtifactError(
                     "The reviews that an earlier champion had learnt from are not in the store", where=source.name,
                     value=source.sha256, cause="the start weights of this version had learnt from them, so test "

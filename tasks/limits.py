@@ -8,7 +8,6 @@ releases them when a process ends, in whatever way.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -28,14 +27,16 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists
-from prefect.runtime import deployment
 
 from core.config.run_config import RunConfig
 from core.environment import chosen_device, home_folder, usable_together, visible_gpu_names
+from core.errors import converted_errors
+from core.manifest import hash_of
 from core.processes import interrupts
 from core.processes.interrupts import during
 from core.processes.memory import limit_operations
 from core.services.pools import LIMITS, size_of_limit
+from core.store import DIGEST_LENGTH
 from models.base import ModelError
 from models.bundles.bundle import SPEC, Bundle, load_bundle
 from models.classification.spec import ClassifierSpec
@@ -44,7 +45,6 @@ from models.specs import ModelSpec, parts_of, spec_from_dict
 GPU, PROMOTION, RETRAIN = LIMITS
 FOLDER, RUNNING = "retrains", "running.lock"
 LOOK_SECONDS = 0.5
-DIGITS = 16
 log = logging.getLogger(__name__)
 
 
@@ -88,11 +88,6 @@ def slot(name: str, at_wait: Callable[[], object] = lambda: None) -> Iterator[No
 
 class SameRetrainWaits(Exception):
     """A retrain with the same parameters waits already; it will read all files that there are when its turn comes."""
-
-
-def asked_by_deployment(parameters: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the parameters if a deployment made this run; None for a command, whose user wants its result."""
-    return parameters if deployment.id else None
 
 
 @contextmanager
@@ -142,19 +137,14 @@ def _waiting(folder: Path, parameters: Mapping[str, Any] | None) -> Iterator[Cal
 
         def wait(until: str) -> None:
             if not waits:
-                if parameters is not None and not _took(folder / _name_of(parameters), held):
+                name = f"waiting-{hash_of(parameters)[:DIGEST_LENGTH]}.lock"
+                if parameters is not None and not _took(folder / name, held):
                     raise SameRetrainWaits("A retrain with the same parameters waits already, so this one ends")
                 held.enter_context(during("wait for another retrain"))
             waits.append(until)
             log.info("waiting until %s", until)
 
         yield wait
-
-
-def _name_of(parameters: Mapping[str, Any]) -> str:
-    """Return the name of the lock of those who wait with these parameters."""
-    content = json.dumps(parameters, sort_keys=True, default=str).encode()
-    return f"waiting-{hashlib.sha256(content).hexdigest()[:DIGITS]}.lock"
 
 
 @contextmanager
@@ -202,16 +192,27 @@ def is_neural(spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ())
     return any(hasattr(one, "training") for one in models) or any(parts_of(one) for one in models[len(models) > 1 :])
 
 
-def on_gpu(device: str, gpus: tuple[int, ...]) -> str:
-    """Return torch's name of the first of these GPUs; the device itself if there is none."""
-    return f"{device}:{gpus[0]}" if gpus else device
+@contextmanager
+def held_device(device: str) -> Iterator[str]:
+    """Hold a GPU that this process uses itself, and yield torch's name of it; on the CPU yield "cpu".
+
+    At the end the GPU's free memory is given back: else what a flow has scored would stay there while the next model is
+    fitted.
+    """
+    with gpu_slot(device, here=True) as gpus:
+        try:
+            yield f"{device}:{gpus[0]}" if gpus else device
+        finally:
+            if device == "cuda":
+                from models.neural.device import free_cached_memory  # imports torch
+
+                free_cached_memory()
 
 
 class OpenBundle(ExitStack):
-    """A bundle that is opened when it is first asked for; on a GPU it holds a slot, and gives memory back at the end.
+    """A bundle that is opened when it is first asked for, on a GPU that it holds until the end (`held_device`).
 
-    Without that, what a flow has scored would stay in the GPU's memory while the next model is fitted. Within the
-    block, keep no reference to the bundle in the frame of the block itself.
+    Within the block, keep no reference to the bundle in the frame of the block itself.
     """
 
     def __init__(self, config: RunConfig, folder: Path) -> None:
@@ -220,17 +221,13 @@ class OpenBundle(ExitStack):
         self._bundle: Bundle | None = None
 
     def __call__(self) -> Bundle:
-        """Return the bundle."""
+        """Return the bundle; errors of its files name its folder."""
         if self._bundle is None:
-            device = self._device()
-            gpus = self.enter_context(gpu_slot(device, here=True))
-            if device == "cuda":
-                from models.neural.device import free_cached_memory  # imports torch
-
-                self.callback(free_cached_memory)
+            device = self.enter_context(held_device(self._device()))
             self.callback(setattr, self, "_bundle", None)
             limit_operations()
-            self._bundle = load_bundle(self._folder, on_gpu(device, gpus))
+            with converted_errors(self._folder):
+                self._bundle = load_bundle(self._folder, device)
         return self._bundle
 
     def _device(self) -> str:

@@ -9,12 +9,11 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import InputError, converted_errors
+from core.errors import InputError
 from core.store import Artifact
 from corpus.splitting.split import iter_split
 from evaluation.scoring.punctuation import UsualTags, by_rules, scored
 from evaluation.statistics.groups import united
-from models.neural.device import free_cached_memory
 from models.options import stored
 from models.punctuator import Punctuator
 from models.specs import VocabularySpec
@@ -22,7 +21,7 @@ from models.text.normal_form import NormalForm
 from models.written_words import MARKS, TaggedWords, taken_off
 from tasks.embed import newest_of
 from tasks.fitting.fit import device_of, remove, threads_of
-from tasks.limits import gpu_slot, on_gpu
+from tasks.limits import held_device
 from tasks.progress import progress
 from tasks.stage import as_task_state, run_stage, stage
 from training.context import FitContext, FitProgress
@@ -107,18 +106,15 @@ def _fitted(
     vocabulary = learn_vocabulary(
         [" ".join(text.words) for text in train], VocabularySpec(unit="bpe", size=PIECES, min_count=1), form
     )  # fmt: skip
-    device = device_of(config)
-    with gpu_slot(device, here=True) as gpus, progress(STAGE, 1, "words") as report, converted_errors(STAGE):
+    with held_device(device_of(config)) as device, progress(STAGE, 1, "words") as report:
 
         def heard(news: FitProgress) -> None:
             report(news.step, news.figures, total=news.total)
 
-        context = FitContext(work / CHECKPOINTS, on_gpu(device, gpus), threads_of(config), heard)
+        context = FitContext(work / CHECKPOINTS, device, threads_of(config), heard)
         model, summary = networks.fit_punctuator(spec, vocabulary, train, validation, context)
         tags = model.tags([text.words for text in test])
         model.labeller.network.cpu()
-        if device == "cuda":
-            free_cached_memory()
         return model, summary, tags
 
 

@@ -141,7 +141,7 @@ class Reproduction:
             reading = self._of(step, name)
             listed.append(Listed(name.partition(":")[2], reading.facts["bytes"], reading.facts["sha256"]))
             readings[listed[-1].key] = reading
-        return make_data_set(config, listed, readings, []).artifact
+        return make_data_set(config, listed, readings).artifact
 
     def _prepare(self, config: RunConfig, step: Step) -> Artifact:
         if "business" in step.inputs:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -177,8 +176,8 @@ def results_of(
 
 def _data(config: RunConfig, dataset: Artifact, prepared: Prepared) -> dict[str, Any]:
     facts, clean, source = dataset.facts, prepared.clean.facts, config.source
-    names = [str(entry.get("name", "")) for entry in facts.get("sources", []) if isinstance(entry, Mapping)]
-    entries: dict[str, Any] = {"source": ", ".join(names) if source.input else "the embedded synthetic corpus"}
+    files = ", ".join(entry["name"] for entry in facts["sources"])
+    entries: dict[str, Any] = {"source": files if source.input else "the embedded synthetic corpus"}
     entries |= {words: facts[name] for name, words in COUNTS.items() if name in facts}
     entries |= {f"reviews for {name}": split["reviews"] for name, split in clean["splits"].items()}
     dates = [str(facts.get(name) or "unknown")[:10] for name in ("date_min", "date_max")]
@@ -191,8 +190,7 @@ def _data(config: RunConfig, dataset: Artifact, prepared: Prepared) -> dict[str,
 
 
 def _digests(dataset: Artifact, prepared: Prepared, evaluated: Evaluated) -> dict[str, str]:
-    sources = [entry for entry in dataset.facts.get("sources", []) if isinstance(entry, Mapping)]
-    digests = {f"source {entry.get('name', '')}": str(entry.get("sha256", "")) for entry in sources}
+    digests = {f"source {entry['name']}": entry["sha256"] for entry in dataset.facts["sources"]}
     facts, vocabularies = prepared.clean.facts, prepared.vocabularies.items()
     return {
         **digests, "data set": dataset.digest, "clean reviews": prepared.clean.digest,

@@ -6,13 +6,14 @@ Compare the plan of a run with what the run reached.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from time import time
 from typing import Any
 
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.store import Artifact
+from core.store import Artifact, Store
 from corpus.ingestion.parts import QUARANTINE_FILE
 from corpus.schema import Reason
 from evaluation.reports.card import HTML as CARD
@@ -26,7 +27,7 @@ from tasks.evaluation.observed import PROMPTS, SAMPLES_FILE, SUGGESTIONS_FILE
 from tasks.fitting.job import Fitted
 from tasks.planning.plan import RunPlan
 from tasks.promotion.promote import Promotion
-from tasks.stage import reuse_of_this_run, started, store_of
+from tasks.stage import reuse_of_this_run, started
 from tasks.track import JOURNAL, tracker_of
 
 FLOOR_STATEMENT = "The grammar that generated these test reviews needs this many; no model can need fewer on average."
@@ -73,7 +74,7 @@ def written(model: Measured) -> dict[str, Any]:
 
 def hints_of(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> list[str]:
     """Return which files could not be read, and what the learning curves say about the training (`training_hints`)."""
-    dataset = store_of(config).find("ingest", prepared.clean.manifest.get("inputs", {}).get("dataset", ""))
+    dataset = Store.of(config).find("ingest", prepared.clean.manifest.get("inputs", {}).get("dataset", ""))
     trainings = [
         Training(model.name, spec.training.epochs, journal_lines(model.fitted.artifact.folder / JOURNAL))
         for model in evaluated.models if hasattr(spec := model.fitted.spec, "training")
@@ -165,7 +166,7 @@ def outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
     }
     if trained := [model.fitted.spec.training for model in static if hasattr(model.fitted.spec, "training")]:
         reached["passes"] = trained[0].epochs  # as trained: the clock has the last word
-    return {**made.to_dict(), "reached": reached}
+    return {**asdict(made), "reached": reached}
 
 
 def in_words(planned_run: Mapping[str, Any]) -> dict[str, str]:

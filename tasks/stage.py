@@ -123,11 +123,6 @@ def stage(
     return declare
 
 
-def store_of(config: RunConfig) -> Store:
-    """Return the artifact store of a configuration."""
-    return Store.of(config)
-
-
 def run_stage(
     config: RunConfig,
     stage: str,
@@ -144,7 +139,7 @@ def run_stage(
         stage, options, inputs, make, resumable: See `Store.build`.
         kind: The only kind of models that is used, see `SourceCode.used_by`.
     """
-    store = store_of(config)
+    store = Store.of(config)
     version = running_code().version(WORKERS.get(stage, make.__module__), kind)
     environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json"), **made_with()}
     freed = returned_memory() if stage in WHOLE_DATA else nullcontext()

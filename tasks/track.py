@@ -219,13 +219,7 @@ def open_model_run(
     the new one gets the whole journal.
     """
     tracker = tracker_of(config)
-    finished_run, whole = _finished_run(tracker, digest) if there else ("", True)
-    if not whole:
-        log.warning("'%s': the files of its logged model (MLflow run %s) are gone or damaged; the store still has the "
-            "fit, so it is logged again, and a new version can be registered. A version that was registered from them "
-            "stays lost: `reviewlm rollback --model NAME` goes back to one that opens", spec.name, finished_run)
-        finished_run = ""
-    if finished_run:
+    if there and (finished_run := _finished_run(tracker, spec.name, digest)):
         tracker.set_tags(parent_run_id, {f"{tag.CHILD}{spec.name}": finished_run})
         yield ModelRun(tracker, finished_run, known=True)
         return
@@ -257,17 +251,22 @@ def log_inputs(config: RunConfig, prepared: Prepared, parent_run_id: str) -> Non
     tracker_of(config).log_datasets(parent_run_id, [clean, *streams])
 
 
-def _finished_run(tracker: Tracker, digest: str) -> tuple[str, bool]:
-    """Return the newest finished run of a fit, "" without one, and whether its logged model has all its files.
+def _finished_run(tracker: Tracker, name: str, digest: str) -> str:
+    """Return the newest finished run of a fit; "" without one, or, with a warning, if its logged model is not whole.
 
     Where MLflow does not answer, there is no such run, or its files count as whole.
     """
-    run_id, uri = "", ""
+    run_id = ""
     with suppress(TrackingUnavailable):
         if run := tracker.newest_run(tag.FIT_TAG, digest, "FINISHED"):
-            run_id, uri = str(run.info.run_id), tag.value_of(run.data.tags, tag.MODEL_URI_TAG)
-            return run_id, has_bundle(tracker, uri)
-    return run_id, True
+            run_id = str(run.info.run_id)
+            if not has_bundle(tracker, tag.value_of(run.data.tags, tag.MODEL_URI_TAG)):
+                log.warning("'%s': the files of its logged model (MLflow run %s) are gone or damaged; the store still "
+                    "has the fit, so it is logged again, and a new version can be registered. A version that was "
+                    "registered from them stays lost: `reviewlm rollback --model NAME` goes back to one that opens",
+                    name, run_id)  # fmt: skip
+                return ""
+    return run_id
 
 
 def model_note(spec: ModelSpec, figures: Figures) -> str:

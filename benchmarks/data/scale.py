@@ -38,10 +38,10 @@ from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.process_log import CPU, FIRST, FIRST_CPU, PRIVATE, SERVER, ProcessLog, run_logged
 from core.config.presets import load_config
 from core.environment import other_home
+from core.store import Store
 from corpus.synthetic.synth import write_reviews
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import fit
-from tasks.stage import store_of
 from tasks.track import parent_run, registry_of, tracker_of
 from tracking.tags import MODEL_URI_TAG
 
@@ -99,7 +99,7 @@ def crown(file: Path, home: Path) -> None:
     """Fit an n-gram model of the first file, the only one that is prepared so far, and make it champion ungated."""
     with other_home(home):
         config = load_config(str(home.parent / "scale.toml")).with_input([str(file)])
-        spec, store = config.models[0], store_of(config)
+        spec, store = config.models[0], Store.of(config)
         [clean], tokens = store.all("prepare"), {one.manifest["options"]["split"]: one for one in store.all("tokens")
                                                  if one.facts["unit"] == spec.vocabulary}  # fmt: skip
         learned = {one.facts["name"]: one for one in store.all("vocabulary")}

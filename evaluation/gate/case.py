@@ -116,12 +116,12 @@ class ModelEvidence(Generic[Measured]):
 
 @dataclass(frozen=True)
 class Leaks:
-    """Result of the leak certificate of the prepared data.
+    """Result of the leak certificate of the prepared data, and of the search in the data behind start weights.
 
     Args:
         free: Whether a leak certificate, verified for this decision, says that no review of the test set is in the
             training data, neither exactly nor as a near-duplicate, nor covered by its passages; None if there is no
-            certificate.
+            certificate. Whether none was a training review of earlier data that start weights have learnt from.
         detail: Message of the certificate, and facts about the champion's training data.
         test: Digest of the test reviews that the certificate covers; it is compared with the scored ones.
     """

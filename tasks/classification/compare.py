@@ -15,7 +15,7 @@ from core.config.run_config import RunConfig
 from core.errors import EmptyInput, InputError, converted_errors
 from core.manifest import seconds_of
 from core.store import Artifact
-from corpus.splitting.split import TABLE, scan_split
+from corpus.splitting.learnt import choose_unlearnt
 from evaluation.classification.compare import classifier_rows
 from evaluation.classification.figures import Predicted, figures
 from evaluation.statistics.groups import GROUP, united
@@ -119,11 +119,11 @@ def _log(tracker: Tracker, compared: Compared, baseline: str, parent_run_id: str
         run_id = model.fitted.run_id
         if tracker.has_tag(run_id, MEASURED_TAG, compared.artifact.digest):
             continue
-        test = NO_GAIN | compared.row(model.name) if model.name == baseline else compared.row(model.name)
+        row = compared.row(model.name)
+        test = NO_GAIN | row if model.name == baseline else row
         for split, part in (("test", test), ("final_validation", compared.validation[model.name])):
             numbers = {f"{split}/{key}": value for key, value in _flat(part).items() if isinstance(value, int | float)}
             tracker.log_metrics(run_id, numbers)
-        row = compared.row(model.name)
         columns = {"truth": row["labels"]} | {
             f"answered {label}": [line[number] for line in row["confusion"]]
             for number, label in enumerate(row["labels"])
@@ -145,7 +145,7 @@ def summarise_classifiers(
     """Return the classifiers with their figures, the decision, and where to look further."""
     first = compared.rows[0]
     return {
-        "models": [_model(compared, compared.row(model.name)) for model in compared.models],
+        "models": [_model(compared, model) for model in compared.models],
         "label": config.classification.label, "labels": first["labels"], "reviews": first["reviews"],
         "test_reviews": prepared.clean.facts["splits"]["test"]["reviews"],
         "majority": {"label": first["majority_label"], "accuracy": first["majority_accuracy"]},
@@ -157,12 +157,12 @@ def summarise_classifiers(
     }  # fmt: skip
 
 
-def _model(compared: Compared, row: dict[str, Any]) -> dict[str, Any]:
-    fitted = compared.named(row["name"]).fitted
+def _model(compared: Compared, model: MeasuredModel) -> dict[str, Any]:
+    fitted, row = model.fitted, compared.row(model.name)
     figures = {name: value for name, value in row.items() if name not in ("name", "labels", "majority_label")}
     return {
-        "name": row["name"], "kind": fitted.spec.kind, "mlflow_run_id": fitted.run_id, "test": figures,
-        "validation": compared.validation[row["name"]], "seconds": seconds_of(fitted.artifact.manifest),
+        "name": model.name, "kind": fitted.spec.kind, "mlflow_run_id": fitted.run_id, "test": figures,
+        "validation": compared.validation[model.name], "seconds": seconds_of(fitted.artifact.manifest),
         "parameters": fitted.artifact.facts["summary"].get("parameters"),
     }  # fmt: skip
 
@@ -242,16 +242,10 @@ def _side(config: RunConfig, clean: Artifact, labels: Artifact | None, reference
     rows = predictions_of(predict_bundle(config, classifier.folder, clean, "test", name, labels).artifact)
     data, problems = learnt_data(config, classifier.folder)
     # The prepared data's own training reviews need no search: no text is in two of its splits.
-    learnt = set[str]().union(*(_learnt(then, clean) for digest, then in data.items() if digest != clean.digest))
-    return RegisteredAnswers(name, bundle.labels, rows, learnt & set(rows["review_id"]), problems)
-
-
-def _learnt(then: Artifact, clean: Artifact) -> set[str]:
-    """Return the ids of the test reviews of *clean* whose id or text was in another split than "test" of *then*."""
-    test = scan_split(clean.folder, "test")
-    before = pl.scan_parquet(then.folder / TABLE).filter(pl.col("split") != "test")
-    matches = [test.join(before, on=key, how="semi").select("review_id").collect() for key in ("review_id", "text")]
-    return set(pl.concat(matches)["review_id"].to_list())
+    others = [then.folder for digest, then in data.items() if digest != clean.digest]
+    unlearnt = choose_unlearnt(clean.folder, others, clean.facts["splits"]["test"]["reviews"], config.seed).reviews
+    learnt = set(rows["review_id"]) - set(unlearnt["review_id"])
+    return RegisteredAnswers(name, bundle.labels, rows, learnt, problems)
 
 
 def _sentence(b: Mapping[str, Any], confidence: float) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from core.config.run_config import RunConfig
 from core.config.sections.evaluation import GatePolicy
 from core.config.sections.other_models import ClassificationPromotion
-from core.store import Artifact
+from core.store import Artifact, Store
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.learnt import TEST
 from evaluation.classification.figures import Predicted
@@ -25,7 +25,6 @@ from tasks.family import ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import MeasuredModel
 from tasks.promotion.champion import tests_of
-from tasks.stage import store_of
 from tracking.logged_models.export import CLASSIFIER
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ def answers_of(config: RunConfig, labels: tuple[str, ...], artifact: Artifact, c
     Raises:
         Damaged: They have changed since they were stored.
     """
-    store_of(config).verify(artifact)
+    Store.of(config).verify(artifact)
     return predicted(labels, predictions_of(artifact), documents_of(clean))
 
 

@@ -12,14 +12,14 @@ import polars as pl
 
 from core.config.run_config import RunConfig
 from core.errors import InputError, Unreadable
-from core.store import Artifact
+from core.store import Artifact, Store
 from corpus.ingestion.ingest import iter_parts
 from corpus.ingestion.quarantine import read_labels
 from corpus.splitting.split import TABLE
 from tasks.classification.labelling import LABELLINGS, LABELS_FILE
 from tasks.data.ingest import files_of
 from tasks.progress import progress
-from tasks.stage import as_task_state, run_stage, stage, store_of
+from tasks.stage import as_task_state, run_stage, stage
 
 STAGE = "labels"
 MOST_LABELS = 100
@@ -67,7 +67,7 @@ def labels_of_prepared(config: RunConfig, clean: Artifact) -> Artifact | None:
     if config.classification.label in LABELLINGS:
         return None
     digest = clean.manifest["inputs"]["dataset"]
-    if (dataset := store_of(config).find_usable("ingest", digest)) is None:
+    if (dataset := Store.of(config).find_usable("ingest", digest)) is None:
         raise Unreadable(
             "The labels cannot be read", where=clean.folder, cause=f"the data set '{digest}' is not in the store",
             remedy="read the reviews again: `reviewlm data ingest` with the same --input",

@@ -18,7 +18,7 @@ from tasks.classification.labelling import LEFT_OUT, Labelling, labelling_of
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import bundle_digest, device_of
 from tasks.fitting.job import Fitted, MeasuredModel
-from tasks.limits import gpu_slot, on_gpu
+from tasks.limits import held_device
 from tasks.progress import progress
 from tasks.stage import result_as_task_state, run_stage, stage
 
@@ -59,9 +59,8 @@ def predict_bundle(
     label = config.classification.label
 
     def make(work: Path) -> dict[str, Any]:
-        device = device_of(config)
-        with converted_errors(folder), gpu_slot(device, here=True) as gpus:
-            bundle = load_classifier(folder, on_gpu(device, gpus))
+        with converted_errors(folder), held_device(device_of(config)) as device:
+            bundle = load_classifier(folder, device)
             labelling = labelling_of(label, names or bundle.labels, labels.folder if labels else None)
             total, began = int(clean.facts["splits"][split]["reviews"]), time.perf_counter()
             with progress(f"{name} {split}", total, "reviews") as report:

@@ -31,22 +31,15 @@ def write_classifier_report(
     config: RunConfig, prepared: Prepared, compared: Compared, promotion: Promotion, run_id: str
 ) -> str:
     """Write `reports/<run>/classifiers.html`, log it to the flow's MLflow run, link it in Prefect; return its path."""
-    results = results_of(config, prepared, compared, promotion, run_id)
-    return str(publish_page(config, run_id, REPORT_FILE, classifier_page(results).to_html(), headline(results)))
-
-
-def results_of(
-    config: RunConfig, prepared: Prepared, compared: Compared, promotion: Promotion, run_id: str
-) -> ClassificationResults:
-    """Return what the page shows."""
     labels, documents = compared.models[0].fitted.spec.labels, documents_with_words(prepared.clean)
     splits, chosen, baseline = prepared.clean.facts["splits"], config.evaluation, config.classification.baseline
     answers = {model.name: predicted(labels, predictions_of(model.test), documents) for model in compared.models}
     shown = {name: answers[name] for name in (promotion.challenger, baseline)}
-    return ClassificationResults(
+    results = ClassificationResults(
         compared.rows, answers, promotion.challenger, baseline,
         accuracy_by_slice(shown, documents, min_reviews=chosen.min_slice_reviews, confidence=chosen.confidence),
-        texts=_texts(prepared), costs={model.name: _costs(model) for model in compared.models},
+        texts=dict(scan_split(prepared.clean.folder, "test").select("review_id", "text").collect().iter_rows()),
+        costs={model.name: _costs(model) for model in compared.models},
         decision=promotion.decision,
         run={
             "predicted": config.classification.label, "preset": config.preset, "started": f"{started():{MINUTE}}",
@@ -59,6 +52,7 @@ def results_of(
         source=f"{config.source.title}, {sum(split['reviews'] for split in splits.values()):,} reviews",
         name=config.classification.promotion.model_name, version=promotion.version,
     )  # fmt: skip
+    return str(publish_page(config, run_id, REPORT_FILE, classifier_page(results).to_html(), headline(results)))
 
 
 def _costs(model: MeasuredModel) -> dict[str, Any]:
@@ -82,8 +76,3 @@ def used(compared: Compared) -> dict[str, int]:
 def of_all(count: int, total: int) -> str:
     """Return a number of labelled reviews and, if it is smaller, what it is a part of."""
     return f"{count:,}" if count >= total else f"{count:,} of {total:,} have a label that is used"
-
-
-def _texts(prepared: Prepared) -> dict[str, str]:
-    rows = scan_split(prepared.clean.folder, "test")
-    return dict(rows.select("review_id", "text").collect().iter_rows())

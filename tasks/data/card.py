@@ -38,7 +38,7 @@ def describe_data(config: RunConfig, dataset: Artifact, clean: Artifact) -> Arti
     return as_task_state(built)
 
 
-def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]], units: Mapping[str, str]) -> pl.DataFrame:
+def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]]) -> pl.DataFrame:
     """Return fertility and out-of-vocabulary share of each vocabulary on each split, from the token streams' facts.
 
     Only tokens of the text count: the end token of a review and the byte counted for it are left out.
@@ -55,7 +55,7 @@ def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]], units: Mapping
             count = facts["tokens"] - reviews
             unknown = facts["oov"] / max(count, 1)
             rows.append({
-                "vocabulary": name, "unit": units.get(name, ""), "size": facts["vocabulary_size"], "split": split,
+                "vocabulary": name, "unit": facts["unit"], "size": facts["vocabulary_size"], "split": split,
                 "reviews": reviews, "words": words, "tokens": count, "tokens_per_word": count / max(words, 1),
                 "bytes_per_token": (facts["bytes"] - reviews) / max(count, 1), "oov_share": unknown,
                 "coverage": 1 - unknown,
@@ -65,13 +65,10 @@ def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]], units: Mapping
 
 @stage("card-tracking", retry_if=tracking_was_away)
 def log_card(
-    config: RunConfig, card: Artifact, tokens: Mapping[str, Mapping[str, Artifact]],
-    vocabularies: Mapping[str, Artifact], parent_run_id: str,
+    config: RunConfig, card: Artifact, tokens: Mapping[str, Mapping[str, Artifact]], parent_run_id: str
 ) -> None:
     """Copy the data card into the MLflow run, and show the fertility table there and in Prefect."""
-    units = {name: str(artifact.facts["unit"]) for name, artifact in vocabularies.items()}
-    table = fertility_table(tokens, units)
-    tracker = tracker_of(config)
+    table, tracker = fertility_table(tokens), tracker_of(config)
     tracker.log_folder(parent_run_id, card.folder, "data_card")
     tracker.log_table(parent_run_id, table, "fertility.json")
     tracker.set_tags(parent_run_id, {CARD_TAG: card.digest})

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import BundleError, EmptyInput, converted_errors
+from core.errors import BundleError, EmptyInput
 from core.services.join import DRIFT_SEEN, DRIFTED
 from core.store import Artifact, Store
 from corpus.cleaning.business import read_businesses
@@ -28,7 +28,7 @@ from models.streams import TokenStream, write_stream
 from tasks.fitting.fit import bundle_digest
 from tasks.limits import OpenBundle
 from tasks.progress import progress
-from tasks.stage import announce, as_task_state, run_stage, show_markdown, stage, store_of
+from tasks.stage import announce, as_task_state, run_stage, show_markdown, stage
 from tasks.track import registry_of, tracker_of
 from tracking.registry.registry import CHAMPION, Version
 from tracking.tags import DATA_TAG, DRIFT_TAG
@@ -88,8 +88,8 @@ def _measured(
     """
     if (version := registry_of(config).alias(CHAMPION)) is None:
         raise NotCompared("there is no champion yet, so nothing to compare with")
-    reference = _data_of(config, version)
-    seen = known_ids(store_of(config), reference)
+    reference = data_of(config, version)
+    seen = known_ids(Store.of(config), reference)
     if (new := _count_new(dataset, seen)) < FEWEST:
         few = f"only {new} reviews are new to the champion; {FEWEST} are needed"
         raise NotCompared(few if new else "no review is new since the champion")
@@ -106,9 +106,7 @@ def _measured(
     def make(work: Path) -> dict[str, Any]:
         from evaluation.drift.figures import drift_page  # a run without new reviews does not wait for matplotlib
 
-        with converted_errors(folder):
-            bundle = opened()
-        report, odd = _report(config, bundle, reference, dataset, seen, work)
+        report, odd = _report(config, opened(), reference, dataset, seen, work)
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
         page = drift_page(report, facts, pl.read_parquet(work / ODD_FILE), odd)
         (work / TABLE_FILE).write_text(page.to_markdown(), encoding="utf-8")
@@ -132,8 +130,7 @@ def known_ids(store: Store, reference: Artifact) -> np.ndarray:
     as the store still has the ingested data set.
     """
     files = [reference.folder / TABLE]
-    digest = reference.manifest["inputs"].get("dataset", "")
-    if digest and (dataset := store.find_usable("ingest", digest)):
+    if dataset := store.find_usable("ingest", reference.manifest["inputs"].get("dataset", "")):
         files += sorted((dataset.folder / "parts").glob("part-*.parquet"))
     ids = pl.concat([pl.scan_parquet(file).select(pl.col("review_id").hash(seed=1)) for file in files])
     return ids.unique().collect(engine="streaming").to_series().sort().to_numpy()
@@ -156,18 +153,17 @@ def _count_new(dataset: Artifact, seen: np.ndarray) -> int:
     return sum(int(is_new(pl.read_parquet(part, columns=["review_id"])["review_id"]).sum()) for part in parts)
 
 
-def _data_of(config: RunConfig, version: Version) -> Artifact:
-    """Return the prepared data set that the champion was trained on.
+def data_of(config: RunConfig, version: Version) -> Artifact:
+    """Return the prepared data set that a version was trained on.
 
     Raises:
         NotCompared: It is not in the store.
     """
     digest = version.tags.get(DATA_TAG, "")
-    reference = store_of(config).find_usable("prepare", digest) if digest else None
-    if reference is not None:
+    if (reference := Store.of(config).find_usable("prepare", digest)) is not None:
         return reference
     raise NotCompared(
-        f"the data of champion v{version.version} ({digest or 'unknown'}) are not in this store; prepare them with "
+        f"the data of version {version.version} ({digest or 'unknown'}) are not in this store; prepare them with "
         "`reviewlm run --until prepare --input`", logging.WARNING,
     )  # fmt: skip
 

@@ -33,7 +33,7 @@ from corpus.ingestion.quarantine import (
 from corpus.reading.sources import PACK, Listed, Pack, Source, all_sources, identify, originals
 from corpus.synthetic.synth import write_reviews
 from tasks.progress import Report, progress
-from tasks.stage import announce, as_task_state, run_stage, stage, store_of
+from tasks.stage import announce, as_task_state, run_stage, stage
 
 READ_AT = "read_at"
 """Fact of a reading: the moment that dates were compared with."""
@@ -151,35 +151,28 @@ def synthesise(config: RunConfig) -> Artifact:
 @stage("ingest")
 def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifact:
     """Read the new files and build one data set from all; raw files are identified by the SHA-256 of their bytes."""
-    memory = store_of(config).root / ".files"
+    memory = Store.of(config).root / ".files"
     if synthetic:
         sources = [identify(synthetic.folder / SYNTHETIC_FILE, SYNTHETIC_FILE, memory)]
     else:
         sources = all_sources(config.source.input, memory)
     read = read_all(config, originals(sources))
-    readings = {key: built.artifact for key, built in read.items()}
-    new = [built.artifact.facts["name"] for built in read.values() if not built.reused]
-    return as_task_state(make_data_set(config, sources, readings, new))
+    built = make_data_set(config, sources, {key: one.artifact for key, one in read.items()})
+    new = sum(not one.reused for one in read.values())  # a fact of this run, not of the data set
+    facts = {**built.artifact.facts, "new_sources": new, "reused_sources": len(read) - new}
+    artifact = replace(built.artifact, manifest={**built.artifact.manifest, "facts": facts})
+    return as_task_state(Built(artifact, built.reused))
 
 
-def make_data_set(
-    config: RunConfig, sources: Sequence[Listed], read: Mapping[str, Artifact], new: Sequence[str]
-) -> Built:
-    """Return the data set built from sources that have been read.
-
-    Args:
-        new: Names of the sources read in this run; recorded in the run's facts only, not in the artifact.
-    """
+def make_data_set(config: RunConfig, sources: Sequence[Listed], read: Mapping[str, Artifact]) -> Built:
+    """Return the data set built from sources that have been read."""
     readings = {key: SourceReading(artifact.folder) for key, artifact in read.items()}
 
     def make(work: Path) -> dict[str, Any]:
         return assemble(work, sources, readings)
 
     inputs = {_input_name(index, source): read[source.key].digest for index, source in enumerate(sources)}
-    built = run_stage(config, "ingest", {}, inputs, make, f"{len(sources)} file(s)")
-    facts = {**built.artifact.facts, "new_sources": len(new), "reused_sources": len(read) - len(new)}
-    artifact = replace(built.artifact, manifest={**built.artifact.manifest, "facts": facts})
-    return Built(artifact, built.reused)
+    return run_stage(config, "ingest", {}, inputs, make, f"{len(sources)} file(s)")
 
 
 def _input_name(index: int, source: Listed) -> str:
@@ -194,7 +187,7 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
     Raises:
         Unreadable: A file is nowhere with these bytes.
     """
-    store = store_of(config)
+    store = Store.of(config)
     memory, inputs = store.root / ".files", dataset.manifest["inputs"]
     named = all_sources(config.source.input, memory) if config.source.input else []
     by_content = {source.sha256: source for source in named if not isinstance(source, Pack)}

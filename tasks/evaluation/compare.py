@@ -13,7 +13,7 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.errors import ConfigError, converted_errors
 from core.output import literal, quoted
-from core.store import Artifact
+from core.store import Artifact, Store
 from evaluation.statistics.paired import CUT, ComparedModel, Pair, compare_pair
 from models.bundles.bundle import SPEC
 from models.specs import parts_of
@@ -35,7 +35,7 @@ from tasks.evaluation.intervals import Evaluated, compare
 from tasks.evaluation.observed import SAMPLES_FILE
 from tasks.fitting.fit import bundle_digest, plan_fit
 from tasks.fitting.job import Fitted
-from tasks.stage import show_markdown, show_table, stage, store_of
+from tasks.stage import show_markdown, show_table, stage
 from tasks.track import tracker_of
 from tracking.registry.opening import no_such_model, version_called
 from tracking.runs.runs import Tracker
@@ -177,7 +177,7 @@ def _stored_fit(config: RunConfig, prepared: Prepared, name: str) -> Fitted:
     if spec is None:
         raise no_such_model(config, name)
     parts = {part: _stored_fit(config, prepared, part) for part in parts_of(spec)}
-    artifact = store_of(config).find("fit", plan_fit(config, spec, prepared, parts).digest)
+    artifact = Store.of(config).find("fit", plan_fit(config, spec, prepared, parts).digest)
     if artifact is None:
         raise ConfigError(
             f"The model '{name}' has not been fitted with these settings", value=name,

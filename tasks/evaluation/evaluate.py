@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import BundleError, converted_errors
+from core.errors import BundleError
 from core.manifest import seconds_of
 from core.store import Artifact, Built
 from evaluation.scoring.metrics import Figures
@@ -35,12 +35,14 @@ from tasks.evaluation.processes import with_model
 from tasks.evaluation.score_slices import scored_on_nodes
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import BUNDLE_FOLDER, Fitted, MeasuredModel
-from tasks.limits import OpenBundle
 from tasks.progress import progress
 from tasks.stage import as_task_state, result_as_task_state, run_stage, stage
 from tasks.track import model_note, tracker_of
 from tracking.runs.runs import Tracker
 from tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
+
+AUDIT_OPTIONS = {"samples", "max_words", "candidates"}
+"""Settings of the audit on which its result depends; the others decide what was planted in its inputs."""
 
 
 @dataclass(frozen=True)
@@ -66,40 +68,43 @@ class Measured(MeasuredModel):
 def score(config: RunConfig, fitted: Fitted, prepared: Prepared) -> tuple[Built, Built]:
     """Return the scores of one model on the test and the validation split."""
     name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
-    with converted_errors(name):
-        test = score_bundle(config, fitted.bundle, tokens["test"], f"{name} test")
-        validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{name} validation")
+    test = score_bundle(config, fitted.bundle, tokens["test"], f"{name} test")
+    validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{name} validation")
     return result_as_task_state(Built(test.artifact, test.reused and validation.reused), (test, validation))
 
 
 @stage("observe", run_name="observe {fitted.spec.name}")
 def observe(config: RunConfig, fitted: Fitted, scores: Artifact, prepared: Prepared) -> Artifact:
-    """Observe the token predictions of a model with these scores of the test reviews."""
-    name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
-    with converted_errors(name):
-        return _done(observe_bundle(config, fitted.bundle, tokens, scores, name))
+    """Observe a model with these scores of the test reviews: its tokens, usefulness and calibration on some of them."""
+    test = prepared.tokens[fitted.spec.vocabulary]["test"]
+    options = {"observed_reviews": config.evaluation.observed_reviews, "seed": config.evaluation.seed}
+    named = {"options": options, "stream": str(test.folder), "scores": str(scores.folder)}
+    inputs = {"scores": scores.digest, "test": test.digest}
+    built = _worked(config, "observe", observed, fitted.bundle, fitted.spec.name, options, inputs, named)
+    return as_task_state(built)
 
 
 @stage("audit", run_name="audit {fitted.spec.name}")
 def audit(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Artifact:
-    """Audit what a model writes."""
-    name, train = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]["train"]
-    with converted_errors(name):
-        return _done(audit_bundle(config, fitted.bundle, prepared, train, name))
+    """Audit what a model writes, and how that and the canaries relate to the training text."""
+    train, planted = prepared.tokens[fitted.spec.vocabulary]["train"], prepared.canaries
+    reference = reference_of(config, prepared.clean).artifact
+    text_tokens = train.facts["tokens"] - train.facts["documents"]  # without end tokens of reviews
+    named = {
+        "options": config.audit.model_dump(mode="json"), "reference": str(reference.folder),
+        "planted": str(planted.folder) if planted else "", "tokens_per_word": text_tokens / reference.facts["words"],
+    }  # fmt: skip
+    inputs = {"reference": reference.digest, "tokens": train.digest}
+    inputs |= {"canaries": planted.digest} if planted else {}
+    options, count = config.audit.model_dump(mode="json", include=AUDIT_OPTIONS), config.audit.samples
+    built = _worked(config, "audit", audited, fitted.bundle, fitted.spec.name, options, inputs, named, count)
+    return as_task_state(built)
 
 
 @stage("samples", run_name="samples {fitted.spec.name}")
 def write_samples(config: RunConfig, fitted: Fitted) -> Artifact:
     """Draw samples from a model, and its next-word suggestions."""
-    with converted_errors(fitted.spec.name):
-        return _done(draw_samples(config, fitted.bundle, fitted.spec.name))
-
-
-def _done(built: Built) -> Artifact:
-    """Return the result of a stage that had a model open."""
-    if not built.reused:
-        return_freed()  # the next model does not fit into the gaps that this one left
-    return as_task_state(built)
+    return as_task_state(draw_samples(config, fitted.bundle, fitted.spec.name))
 
 
 @stage("measure", run_name="measure {fitted.spec.name}")
@@ -145,14 +150,11 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
 
     def make(work: Path) -> dict[str, Any]:
-        scoring = ModelWork(scored, label, bundle_folder, {"tokens": tokens.folder, **chosen}, work=work)
+        named = {"tokens": tokens.folder, **chosen, "elsewhere": scored_on_nodes(config, bundle_folder, tokens)}
         with progress(label, len(TokenStream.open(tokens.folder)), "reviews") as report:
-            if elsewhere := scored_on_nodes(config, bundle_folder, tokens):
-                return scored(opened(), report, work, tokens.folder, **chosen, elsewhere=elsewhere)
-            return with_model(scoring, opened, report)
+            return with_model(config, ModelWork(scored, label, bundle_folder, named, work=work), report)
 
-    with OpenBundle(config, bundle_folder) as opened:
-        return run_stage(config, "score", chosen, inputs, make, label)
+    return run_stage(config, "score", chosen, inputs, make, label)
 
 
 def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
@@ -176,11 +178,13 @@ def _worked(
     def make(work: Path) -> dict[str, Any]:
         counted = progress(f"{name} {label}", samples, "samples") if samples else nullcontext(lambda done: None)
         with counted as report:
-            return with_model(ModelWork(function, label, bundle_folder, named, work=work), opened, report)
+            return with_model(config, ModelWork(function, label, bundle_folder, named, work=work), report)
 
-    with OpenBundle(config, bundle_folder) as opened:
-        digests = {"bundle": bundle_digest(bundle_folder), **inputs}
-        return run_stage(config, name, options, digests, make, label)
+    digests = {"bundle": bundle_digest(bundle_folder), **inputs}
+    built = run_stage(config, name, options, digests, make, label)
+    if not built.reused:
+        return_freed()  # the next model does not fit into the gaps that this one left
+    return built
 
 
 def scores_of(artifact: Artifact) -> pl.DataFrame:
@@ -224,35 +228,6 @@ def _log_figures(tracker: Tracker, model: Measured) -> None:
         for file in files:
             tracker.log_table(run, pl.read_parquet(artifact.folder / file), Path(file).with_suffix(".json").name)
     log_audit(tracker, run, model.audit)
-
-
-def observe_bundle(
-    config: RunConfig, bundle_folder: Path, tokens: dict[str, Artifact], scores: Artifact, label: str
-) -> Built:  # fmt: skip
-    """Return token scores, usefulness and calibration of a bundle on the observed test reviews."""
-    options = {"observed_reviews": config.evaluation.observed_reviews, "seed": config.evaluation.seed}
-    named = {"options": options, "stream": str(tokens["test"].folder), "scores": str(scores.folder)}
-    inputs = {"scores": scores.digest, "test": tokens["test"].digest}
-    return _worked(config, "observe", observed, bundle_folder, label, options, inputs, named)
-
-
-OPTIONS = {"samples", "max_words", "candidates"}
-
-
-def audit_bundle(
-    config: RunConfig, bundle_folder: Path, prepared: Prepared, tokens: Artifact, label: str
-) -> Built:  # fmt: skip
-    """Return the audit of a bundle: its samples, and how these and the canaries relate to the training text."""
-    reference, planted = reference_of(config, prepared.clean).artifact, prepared.canaries
-    text_tokens = tokens.facts["tokens"] - tokens.facts["documents"]  # without end tokens of reviews
-    named = {
-        "options": config.audit.model_dump(mode="json"), "reference": str(reference.folder),
-        "planted": str(planted.folder) if planted else "", "tokens_per_word": text_tokens / reference.facts["words"],
-    }  # fmt: skip
-    inputs = {"reference": reference.digest, "tokens": tokens.digest}
-    inputs |= {"canaries": planted.digest} if planted else {}
-    options = config.audit.model_dump(mode="json", include=OPTIONS)
-    return _worked(config, "audit", audited, bundle_folder, label, options, inputs, named, config.audit.samples)
 
 
 def reference_of(config: RunConfig, clean: Artifact) -> Built:

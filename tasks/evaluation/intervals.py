@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from tasks.evaluation.evaluate import COSTS, Measured, costs_of, figures_of_arti
 from tasks.evaluation.observed import TOKEN_SCORES_FILE
 from tasks.stage import run_stage
 
-FLOOR_FILE, JUDGED_FILE = "floor.json", "floor.parquet"
+JUDGED_FILE = "floor.parquet"
 INTERVALS_FILE, DIFFERENCES_FILE = "intervals.parquet", "differences.parquet"
 SLICES_FILE, WORST_FILE = "slices.parquet", "worst_slices.parquet"
 MIN_EXPLAINED = 0.99
@@ -113,11 +112,10 @@ def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
     def make(work: Path) -> dict[str, Any]:
         columns = ("review_id", "text", "stars", "bytes")
         judged = judged_reviews(pl.concat(iter_split(prepared.clean.folder, "test")).select(columns))
-        facts: dict[str, Any] = {} if judged is None else dict(floor_of(judged))
-        if judged is not None:
-            judged.write_parquet(work / JUDGED_FILE)
-        (work / FLOOR_FILE).write_text(json.dumps(facts), encoding="utf-8")
-        return facts
+        if judged is None:
+            return {}
+        judged.write_parquet(work / JUDGED_FILE)
+        return dict(floor_of(judged))
 
     return run_stage(config, "floor", {}, {"clean": prepared.clean.digest}, make, "of the test reviews")
 

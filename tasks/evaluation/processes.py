@@ -173,9 +173,9 @@ def end_processes() -> None:
         processes.end()
 
 
-def with_model(work: ModelWork, opened: OpenBundle, report: Report = lambda done: None) -> dict[str, Any]:
-    """Return the facts of a work, done in a process of the surrounding `model_processes`, else here with *opened*."""
-    processes = _processes.get()
-    if processes is None:
+def with_model(config: RunConfig, work: ModelWork, report: Report = lambda done: None) -> dict[str, Any]:
+    """Return the facts of a work, done in a process of the surrounding `model_processes`, else here."""
+    if (processes := _processes.get()) is not None:
+        return processes.do(work, report)
+    with OpenBundle(config, work.model) as opened:
         return work(opened(), report)
-    return processes.do(work, report)

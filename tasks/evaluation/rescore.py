@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,22 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.errors import BundleError, ConfigError, EmptyInput, converted_errors
 from core.output import literal
-from core.store import Artifact
+from core.store import Artifact, Store
 from corpus.cleaning.normalise import in_languages
 from corpus.profile import first_of_months, month_of, sample_reviews
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.split import iter_split
 from evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
 from evaluation.drift.figures import decay_curve
-from models.bundles.bundle import Bundle
 from models.tokens.vocabulary import Vocabulary
-from tasks.data.drift import known_ids, score_texts, unknown_to
+from tasks.data.drift import NotCompared, data_of, known_ids, score_texts, unknown_to
 from tasks.data.prepare import VOCABULARY_FILE
 from tasks.fitting.fit import bundle_digest
 from tasks.limits import OpenBundle
-from tasks.stage import run_stage, show_markdown, show_table, stage, store_of
+from tasks.stage import run_stage, show_markdown, show_table, stage
 from tasks.track import registry_of, tracker_of
 from tracking.registry.registry import CHAMPION, Version
-from tracking.tags import DATA_TAG, DECAY_TAG, NOTE
+from tracking.tags import DECAY_TAG, NOTE
 
 log = logging.getLogger(__name__)
 SCORES_FILE = "scores.parquet"
@@ -37,14 +35,6 @@ CURVE, TABLE = "plots/decay.png", "decay.json"
 ALL = "all"
 MONTH_REVIEWS, MIN_REVIEWS = 1_000, 100
 """Largest number of reviews of a month that are scored; a month with fewer than the second gets no verdict."""
-
-
-@dataclass(frozen=True)
-class Aged:
-    """Registered version with its decay."""
-
-    version: int
-    decay: Decay
 
 
 @stage("choose versions")
@@ -67,30 +57,21 @@ def choose_versions(config: RunConfig, versions: str) -> list[Version]:
 
 
 @stage("rescore", run_name="rescore v{version.version}")
-def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> Aged | None:
+def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> Decay | None:
     """Score a version, month by month, on its held-out reviews and on reviews of *dataset* that are new to it.
 
     Return None, with a warning, if its data or its bundle are missing: without its data it is unknown which reviews are
     new to it.
     """
-    digest = version.tags.get(DATA_TAG, "")
-    reference = store_of(config).find_usable("prepare", digest) if digest else None
-    if reference is None:
-        log.warning(
-            "rescore: the data of version %d (%s) are not in this store; prepare them with "
-            "`reviewlm run --until prepare --input`",
-            version.version, digest or "unknown",
-        )  # fmt: skip
-        return None
     try:
-        folder = registry_of(config).bundle_folder(version)
+        reference, folder = data_of(config, version), registry_of(config).bundle_folder(version)
         scores = _scored_months(config, folder, _reviews_of(config, folder, reference, dataset), version.version)
-    except BundleError as error:
+    except (BundleError, NotCompared) as error:
         log.warning("rescore: version %d cannot be measured: %s", version.version, error)
         return None
     decay = measure_decay(scores, fewest=MIN_REVIEWS, **config.evaluation.bootstrap)
     log.log(logging.WARNING if decay.worse else logging.INFO, "version %d: %s", version.version, decay.sentence)
-    return Aged(version.version, decay)
+    return decay
 
 
 def _reviews_of(config: RunConfig, folder: Path, reference: Artifact, dataset: Artifact) -> pl.DataFrame:
@@ -100,7 +81,7 @@ def _reviews_of(config: RunConfig, folder: Path, reference: Artifact, dataset: A
     types = {"stars": pl.Int8, "bytes": pl.Int32, "words": pl.Int32}
     columns = [pl.col(name).cast(types.get(name, pl.String))
                for name in ("review_id", "text", "stars", "bytes", "words", "month")]  # fmt: skip
-    unknown = unknown_to(known_ids(store_of(config), reference))
+    unknown = unknown_to(known_ids(Store.of(config), reference))
     new = sample_reviews(dataset.folder, MONTH_REVIEWS, form, unknown, by_month=True)
     new, _ = in_languages(new, config.selection)
     held_out = new.clear().select(columns)
@@ -117,20 +98,15 @@ def _scored_months(config: RunConfig, folder: Path, rows: pl.DataFrame, version:
         return rows.select("month", "part")
     groups, names = rows.partition_by("month", "part", as_dict=True), ("nats", "spelling_nats", "bytes", "tokens")
     with OpenBundle(config, folder) as opened:
-
-        def bundle() -> Bundle:
-            with converted_errors(folder):
-                return opened()
-
         return pl.concat([
-            score_reviews(config, folder, bundle, group, f"v{version} {month} {part}")
+            score_reviews(config, folder, opened, group, f"v{version} {month} {part}")
             .select(names).with_columns(pl.lit(month).alias("month"), pl.lit(part).alias("part"))
             for (month, part), group in sorted(groups.items(), key=lambda entry: str(entry[0]))
         ])
 
 
 def score_reviews(
-    config: RunConfig, folder: Path, bundle: Callable[[], Bundle], reviews: pl.DataFrame, label: str
+    config: RunConfig, folder: Path, opened: OpenBundle, reviews: pl.DataFrame, label: str
 ) -> pl.DataFrame:
     """Return a bundle's scores of some reviews; the store keeps them under the digests of bundle and reviews.
 
@@ -138,7 +114,7 @@ def score_reviews(
         reviews: Columns review_id, text, stars, bytes, words.
     """
     def make(work: Path) -> dict[str, Any]:
-        scores = score_texts(bundle(), reviews, work / "stream")
+        scores = score_texts(opened(), reviews, work / "stream")
         scores.write_parquet(work / SCORES_FILE)
         return {"reviews": scores.height}
 
@@ -148,22 +124,25 @@ def score_reviews(
 
 
 @stage("decay")
-def report_decay(config: RunConfig, aged: list[Aged], run_id: str) -> dict[str, Any]:
-    """Log curve, table and metrics (step = year and month, 202405) to MLflow; return the champion's verdict."""
+def report_decay(config: RunConfig, decays: Mapping[int, Decay], run_id: str) -> dict[str, Any]:
+    """Log curve, table and metrics (step = year and month, 202405) to MLflow; return the champion's verdict.
+
+    Args:
+        decays: By version, the champion's first.
+    """
     tracker = tracker_of(config)
-    champion = aged[0]
-    table = pl.concat([one.decay.table.insert_column(0, pl.lit(one.version).alias("version")) for one in aged])
-    tracker.log_figure(run_id, decay_curve({f"v{one.version}": one.decay for one in aged}), CURVE)
+    version, decay = next(iter(decays.items()))
+    table = pl.concat([one.table.insert_column(0, pl.lit(of).alias("version")) for of, one in decays.items()])
+    tracker.log_figure(run_id, decay_curve({f"v{of}": one for of, one in decays.items()}), CURVE)
     tracker.log_table(run_id, table, TABLE)
     for row in table.filter(pl.col("part") == NEW).to_dicts():
         figures = {f"decay/v{row['version']}/{name}": row[name] for name in ("open_bits_per_byte", "lo", "hi")}
         tracker.log_metrics(run_id, figures, step=int(row["month"].replace("-", "")))
-    verdict = {True: "worse", False: "not worse", None: "too few reviews"}[champion.decay.worse]
-    tracker.set_tags(run_id, {DECAY_TAG: verdict, NOTE: champion.decay.sentence})
-    show_table("decay", table.to_dicts(), champion.decay.sentence)
-    show_markdown("decay-verdict", literal(champion.decay.sentence), verdict)
+    verdict = {True: "worse", False: "not worse", None: "too few reviews"}[decay.worse]
+    tracker.set_tags(run_id, {DECAY_TAG: verdict, NOTE: decay.sentence})
+    show_table("decay", table.to_dicts(), decay.sentence)
+    show_markdown("decay-verdict", literal(decay.sentence), verdict)
     return {
-        "version": champion.version, "worse": champion.decay.worse, "sentence": champion.decay.sentence,
-        "reference": champion.decay.reference.estimate, "since": champion.decay.since, "until": champion.decay.until,
-        "months": table.to_dicts(),
+        "version": version, "worse": decay.worse, "sentence": decay.sentence, "reference": decay.reference.estimate,
+        "since": decay.since, "until": decay.until, "months": table.to_dicts(),
     }

@@ -40,7 +40,7 @@ from tasks.fitting.on_cluster import ClusterRun
 from tasks.fitting.warm_start import INPUT, LEARNT, VECTORS, Start, past_of, starting_point
 from tasks.limits import device_for, gpu_slot, is_neural
 from tasks.progress import duration, progress
-from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage, store_of
+from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage
 from tasks.track import JOURNAL, open_model_run
 from tracking.tags import START_TAG
 from training.context import FitProgress, Pace
@@ -193,7 +193,7 @@ def fit(
     """
     plan = plan_fit(config, spec, prepared, parts)
     rebuilt = plan.stage in config.execution.rebuild
-    there = not rebuilt and store_of(config).find_usable(plan.stage, plan.digest) is not None
+    there = not rebuilt and Store.of(config).find_usable(plan.stage, plan.digest) is not None
     with open_model_run(config, plan.spec, plan.digest, prepared, parent_run_id, there) as run:
         built = plan.build(run.follow)
         run.complete(built.artifact, BUNDLE_FOLDER)

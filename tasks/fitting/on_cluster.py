@@ -37,6 +37,7 @@ from core.errors import (
 )
 from core.processes.leftovers import claimed_folder, remove_abandoned_folders
 from core.provenance import git_commit, made_with
+from core.store import Stamp, stamp_of
 from tasks.cluster import LOOPBACK, connect
 from tasks.code_version import running_code
 from tasks.fitting.fit_process import PATIENCE, interrupted, pass_on, run_job
@@ -57,7 +58,6 @@ JOURNALS, UNFINISHED = ".jsonl", ".part"
 that will get another name, which are left out."""
 FOLDER = "reviewlm-job-"
 """Prefix of the folder of a job on its node."""
-State = tuple[int, int]
 log = logging.getLogger(__name__)
 
 
@@ -140,7 +140,7 @@ class JobActor:
     def __init__(self) -> None:
         self._progress: FitProgress | None = None
         self._logs: list[logging.LogRecord] = []
-        self._sent: dict[str, State] = {}
+        self._sent: dict[str, Stamp] = {}
         self._folder = self._work = Path()
 
     def run(
@@ -204,11 +204,10 @@ class JobActor:
         logs, self._logs[:count] = self._logs[:count], []
         news = News(self._progress, logs, [], frozenset())
         while self._work != Path():
-            states: dict[str, State] = {}
+            states: dict[str, Stamp] = {}
             with suppress(FileNotFoundError):
                 for name in _names(self._work):
-                    about = (self._work / name).stat()
-                    states[name] = about.st_mtime_ns, about.st_size
+                    states[name] = stamp_of(self._work / name)
                     if self._sent.get(name) != states[name]:
                         news.changed += sent(self._work / name, name)
                         self._sent[name] = states[name]

@@ -18,13 +18,13 @@ from core.config.run_config import RunConfig
 from core.errors import BundleError, converted_errors
 from core.store import Artifact, Store, canonical, sha256_of
 from models.bundles.bundle import SPEC
+from models.bundles.sealed_folder import verify_files
 from models.neural.spec import WEIGHTS
 from models.specs import ModelSpec, identity
 from models.streams import TRAINING_TEXT
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import FILE, Vocabulary
 from tasks.fitting.job import FittedSpec
-from tasks.stage import store_of
 from tasks.track import registry_of
 from tracking.registry.registry import CHAMPION, Version
 
@@ -106,12 +106,12 @@ def starting_point(config: RunConfig, spec: FittedSpec, vocabulary: Artifact, in
         bundle = registry.bundle_folder(version)
         with converted_errors(bundle):
             folder, reason = find_network(bundle, spec, vocabulary.facts["vocabulary_digest"])  # type: ignore[arg-type]
-        if folder is None:
-            return _fresh(spec, f"champion v{version.version} does not fit: {reason}")
-        digest = _weights_as_saved(bundle, folder / WEIGHTS)
+            if folder is None:
+                return _fresh(spec, f"champion v{version.version} does not fit: {reason}")
+            digest = _weights_as_saved(bundle, folder / WEIGHTS)
     except BundleError as error:  # the gate refuses to replace it, with a remedy
         return _fresh(spec, _lost(version, error))
-    same_fit = _fit_of(store_of(config), digest, spec, inputs)
+    same_fit = _fit_of(Store.of(config), digest, spec, inputs)
     if same_fit is not None and (not same_fit.manifest["inputs"].get(INPUT) or _is_kept(config, same_fit)):
         return Start(None, same_fit.manifest["inputs"].get(INPUT, ""), f"champion v{version.version} is this same fit")
     log.info("'%s' starts from the weights of champion v%d", spec.name, version.version)
@@ -123,16 +123,12 @@ def _weights_as_saved(bundle: Path, weights: Path) -> str:
     """Return the SHA-256 of a bundle's weights.
 
     Raises:
-        BundleError: The weights are gone or have changed since they were saved.
+        ModelError: kind "bundle": the weights are gone or have changed since they were saved.
     """
-    try:
-        saved = json.loads((bundle / SPEC).read_text(encoding="utf-8"))["files"][weights.relative_to(bundle).as_posix()]
-        digest = sha256_of(weights)
-    except (OSError, ValueError, KeyError) as error:
-        raise BundleError("The weights of the bundle cannot be read", where=weights, cause=repr(error)) from error
-    if digest != saved:
-        raise BundleError("The weights of the bundle have changed since they were saved", where=weights)
-    return digest
+    name = weights.relative_to(bundle).as_posix()
+    saved = str(json.loads((bundle / SPEC).read_text(encoding="utf-8")).get("files", {}).get(name))
+    verify_files(bundle, {name: saved})
+    return saved
 
 
 def _lost(version: Version, error: BundleError) -> str:
@@ -146,7 +142,7 @@ def _fresh(spec: FittedSpec, reason: str) -> Start:
 
 def _is_kept(config: RunConfig, fit: Artifact) -> bool:
     """Return whether a stored fit will be used again. Otherwise its start weights would be needed, which are gone."""
-    return "fit" not in config.execution.rebuild and store_of(config).find_usable("fit", fit.digest) is not None
+    return "fit" not in config.execution.rebuild and Store.of(config).find_usable("fit", fit.digest) is not None
 
 
 def _fit_of(store: Store, weights: str, spec: Any, inputs: Mapping[str, str]) -> Artifact | None:

@@ -10,7 +10,6 @@ the connection's socket; NAME, of the model, is for lists of processes.
 
 from __future__ import annotations
 
-import errno
 import importlib
 import logging
 import os
@@ -27,13 +26,12 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from core.errors import ReviewLMError
+from core.errors import FULL, REFUSED, ReviewLMError
 from core.processes.crash_log import LOWER, first_line, is_out_of_memory
 from models.base import ModelError
 from models.threads import return_freed
 from tasks.fitting.job import Answer, Report
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 LOGGERS = ("models", "training", "evaluation", "corpus", "tasks")
 """Loggers whose messages the parent process gets."""
 
@@ -90,7 +88,7 @@ def _errno_of(error: BaseException) -> int | None:
         return None
     match = re.search(r"os error (\d+)", str(error))
     number = error.errno if isinstance(error, OSError) else int(match[1]) if match else None
-    return number if number in DISK_ERRORS else None
+    return number if number in FULL + REFUSED else None
 
 
 def main() -> None:

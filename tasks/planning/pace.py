@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config.run_config import RunConfig
+from core.store import Store
 from models.specs import RecurrentSpec, identity
 from tasks.data.prepare import Prepared
 from tasks.fitting.fit import plan_fit, remove
@@ -23,7 +24,7 @@ from tasks.limits import gpu_slot
 from tasks.planning.plan import PlanRequest, RunPlan
 from tasks.planning.rule import NETWORK, PROBE, token_cost
 from tasks.progress import progress
-from tasks.stage import run_stage, stage, store_of
+from tasks.stage import run_stage, stage
 from tasks.track import JOURNAL
 from training.context import CHECKPOINTS, PAUSED, Pace
 
@@ -53,7 +54,7 @@ def keep_time(config: RunConfig, request: PlanRequest, plan: RunPlan, prepared: 
             job = replace(job, gpus=gpus)
             summary = run_job(job, lambda news: report(news.step, news.figures, total=news.total))
         lengths = {name: summary[name] for name in KEPT}
-        whole, store = plan_fit(config, _of_length(spec, summary), prepared), store_of(config)
+        whole, store = plan_fit(config, _of_length(spec, summary), prepared), Store.of(config)
         if store.find_usable("fit", whole.digest) is None:
             store.hand_over(whole.digest, {CHECKPOINTS: work / PAUSED, JOURNAL: work / JOURNAL})
         for leftover in work.iterdir():

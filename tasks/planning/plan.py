@@ -164,15 +164,6 @@ class RunPlan:
     start: float = 0.0
     needs: int | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plan as JSON values."""
-        return {**asdict(self), "settings": list(self.settings)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> RunPlan:
-        """Read the result of `to_dict`."""
-        return TypeAdapter(cls).validate_python(values)
-
     def in_words(self) -> str:
         """Return the chosen settings as people read them."""
         if (network := self.network) is None:
@@ -229,13 +220,13 @@ def make_plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepar
     fitted = {name: plan_fit(config, spec, prepared).build().artifact for name, spec in fits.items()}
 
     def make(work: Path) -> dict[str, Any]:
-        return _choose(config, request, dataset, prepared, fitted).to_dict()
+        return asdict(_choose(config, request, dataset, prepared, fitted))
 
     options = {"minutes": request.minutes, "spec": identity(_spec(config, NETWORK)), "text": _of_text(dataset)}
     built = run_stage(config, "plan", options, {name: artifact.digest for name, artifact in fitted.items()}, make)
     if built.reused:
         log.info("plan: taken from an earlier run with these reviews and minutes; --rebuild plan makes a new one")
-    return RunPlan.from_dict(built.artifact.facts)
+    return TypeAdapter(RunPlan).validate_python(built.artifact.facts)
 
 
 def _choose(

@@ -13,17 +13,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from core.config.run_config import RunConfig
-from core.errors import BundleError, converted_errors
-from core.store import Artifact
+from core.errors import BundleError
+from core.store import Artifact, Store
 from corpus.splitting.split import scan_split
+from evaluation.gate.case import Leaks
 from models.bundles.bundle import SPEC
 from tasks.data.prepare import EARLIER, cleaning_options
 from tasks.fitting.warm_start import LEARNT, VECTORS, past_of, wants_champion
-from tasks.stage import store_of
 from tasks.track import registry_of
 from tracking.registry.registry import CHAMPION
 
@@ -31,21 +30,11 @@ REMEDY = 'train it from fresh weights: training.start = "fresh"'
 EXAMPLES = 5
 
 
-@dataclass(frozen=True)
-class Past:
-    """Result of the search in the data behind a model's start weights.
+def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Leaks:
+    """Search for the current test reviews in all data that a bundle's start weights were trained on.
 
-    Args:
-        clean: Whether no current test review was a training review of earlier data; true if there are no earlier data.
-        detail: A sentence about it; empty if there are no earlier data.
+    Without such data the bundle is free of leaks, and there is no detail.
     """
-
-    clean: bool
-    detail: str = ""
-
-
-def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
-    """Search for the current test reviews in all data that a bundle's start weights were trained on."""
     past, (artifacts, problems) = _past_of(bundle), learnt_data(config, bundle)
     earlier = [digest for digest in artifacts if digest != clean.digest]
     for digest in earlier:
@@ -56,13 +45,13 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Past:
                 f"'{digest}', which its start weights were trained on"
             )
     if problems:
-        return Past(False, f"the challenger builds on earlier models: {'; '.join(problems)}; {REMEDY}")
+        return Leaks(False, f"the challenger builds on earlier models: {'; '.join(problems)}; {REMEDY}")
     none = f"the start weights' own training data ({', '.join(earlier)}) have none of today's test reviews"
     if compared := [one for name, one in clean.manifest["inputs"].items() if name.startswith(EARLIER)]:
         left = sum(sum(kinds.values()) for kinds in clean.facts["learnt"].values())
         none += f"; {left:,} held-out reviews that repeat texts or passages of {', '.join(compared)} were left out"
     vectors = [f"it is not known on which texts the word vectors '{name}' were trained" for name in past[VECTORS]]
-    return Past(True, "; ".join([none] * bool(earlier) + vectors))
+    return Leaks(True, "; ".join([none] * bool(earlier) + vectors))
 
 
 def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], list[str]]:
@@ -70,7 +59,7 @@ def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], l
 
     The list describes the data that are missing.
     """
-    artifacts = {digest: store_of(config).find_usable("prepare", digest) for digest in _past_of(bundle)[LEARNT]}
+    artifacts = {digest: Store.of(config).find_usable("prepare", digest) for digest in _past_of(bundle)[LEARNT]}
     problems = [
         f"the prepared data '{digest}', which it has learnt from, are no longer in the store or damaged, so their "
         "reviews are not known"
@@ -100,44 +89,32 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
     """Return the prepared data that the start weights of a run's models have learnt from; none without a warm start.
 
     Data that this run would prepare itself are left out: the champion may be its own result. So are data whose reviews
-    are all in others of the list that were compared with them.
+    are all in others of the list that were compared with them. A champion whose bundle is lost or damaged has taught
+    nothing: the fits start fresh, and log why.
     """
     if not any(map(wants_champion, config.models)):
         return []
-    artifacts, problems, version = _of_champion(config)
+    registry = registry_of(config)
+    if (version := registry.alias(CHAMPION)) is None:
+        return []
+    try:
+        artifacts, problems = learnt_data(config, registry.bundle_folder(version))
+    except (BundleError, OSError, ValueError, KeyError):
+        return []
     for problem in problems:
-        log.warning("the gate will refuse models that start from champion v%d: %s", version, problem)
-    this_run = dataset.digest, cleaning_options(config)
-    others = [one for one in artifacts if (one.manifest["inputs"].get("dataset"), one.manifest["options"]) != this_run]
+        log.warning("the gate will refuse models that start from champion v%d: %s", version.version, problem)
+    this_run, prepared = (dataset.digest, cleaning_options(config)), artifacts.values()
+    others = [one for one in prepared if (one.manifest["inputs"].get("dataset"), one.manifest["options"]) != this_run]
     covered = {digest for one in others for digest in _covered(config, one)}
     return [one for one in others if one.digest not in covered]
 
 
 def compared_before(config: RunConfig, clean: str) -> list[Artifact] | None:
     """Return the data with which prepared data were compared; None if that cannot be told or done again."""
-    then = store_of(config).find_usable("prepare", clean) if clean else None
-    if then is None:
+    if (then := Store.of(config).find_usable("prepare", clean)) is None:
         return None
-    artifacts = [store_of(config).find_usable("prepare", digest) for digest in _earlier(then)]
+    artifacts = [Store.of(config).find_usable("prepare", digest) for digest in _earlier(then)]
     return None if None in artifacts else [one for one in artifacts if one is not None]
-
-
-def _of_champion(config: RunConfig) -> tuple[list[Artifact], list[str], int]:
-    """Return all data that the champion has learnt from, its own first; problems; its version, 0 if there is none.
-
-    A champion whose bundle is lost or damaged has taught nothing: the fits start fresh, and log why.
-    """
-    registry = registry_of(config)
-    version = registry.alias(CHAMPION)
-    if version is None:
-        return [], [], 0
-    try:
-        bundle = registry.bundle_folder(version)
-        with converted_errors(bundle):
-            artifacts, problems = learnt_data(config, bundle)
-    except (BundleError, OSError, ValueError, KeyError):
-        return [], [], version.version
-    return list(artifacts.values()), problems, version.version
 
 
 def _covered(config: RunConfig, clean: Artifact) -> Iterable[str]:
@@ -147,7 +124,7 @@ def _covered(config: RunConfig, clean: Artifact) -> Iterable[str]:
     """
     files = _files_of(config, clean.manifest["inputs"])
     for digest in _earlier(clean):
-        then = store_of(config).find_usable("prepare", digest)
+        then = Store.of(config).find_usable("prepare", digest)
         if then is not None and then.manifest["options"] == clean.manifest["options"] and files:
             split, past = clean.manifest["options"].get("split", {}), _files_of(config, then.manifest["inputs"])
             if split.get("by") != "month" and past and past <= files:
@@ -160,5 +137,5 @@ def _earlier(clean: Artifact) -> list[str]:
 
 def _files_of(config: RunConfig, inputs: Mapping[str, str]) -> frozenset[str]:
     """Return the SHA-256 of the files of a data set; empty if it is not in the store."""
-    dataset = store_of(config).find_usable("ingest", inputs.get("dataset", ""))
+    dataset = Store.of(config).find_usable("ingest", inputs.get("dataset", ""))
     return frozenset(source["sha256"] for source in (dataset.facts["sources"] if dataset else ()))

@@ -15,7 +15,7 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.errors import BundleError, Damaged, InputError, ReviewLMError, converted_errors
 from core.lineage import Family
-from core.store import Artifact
+from core.store import Artifact, Store
 from corpus.splitting.certificate import reviews_digest
 from corpus.splitting.learnt import TEST, Unlearnt, choose_unlearnt
 from corpus.splitting.split import TABLE, scan_split
@@ -24,7 +24,7 @@ from tasks.data.documents import documents_of
 from tasks.family import Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.promotion.ancestry import REMEDY, learnt_data
-from tasks.stage import run_stage, stage, store_of
+from tasks.stage import run_stage, stage
 from tasks.track import registry_of, tracking_was_away
 from tracking.registry.registry import CHAMPION, Version
 from tracking.tags import BUNDLE_TAG, DATA_TAG
@@ -114,7 +114,7 @@ def score_champion_reviews(
     if data == clean.digest:
         return ChampionReviews(same=True)
     try:
-        if (earlier := store_of(config).find("prepare", data)) is None:
+        if (earlier := Store.of(config).find("prepare", data)) is None:
             return _unknown(_lost(config, champion, f"the prepared data '{data}' are not in this store", switch))
     except Damaged as error:
         return _unknown(_lost(config, champion, f"{error.what} ({error.where})", switch))

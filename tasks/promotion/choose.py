@@ -10,6 +10,7 @@ from core.config.run_config import RunConfig
 from core.errors import BundleError, Damaged, converted_errors
 from evaluation.gate.language import unwanted_adaptation
 from models.specs import MixtureSpec
+from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared
 from tasks.evaluation.evaluate import Measured, figures_of_artifact, megabytes
@@ -36,7 +37,7 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
     if other := ", ".join(f"'{model.name}'" for model in ranked if model not in allowed):
         wanted = config.promotion.adaptation
         log.info("not tried as challenger: %s (promotion.adaptation asks for %s models)", other, wanted)
-    champion = _champion_folder(config)
+    champion = _champions_form(config)
     for model in allowed:
         if not (reason := skipped(config, prepared, evaluated, model, champion)):
             place = ranked.index(model) + 1
@@ -65,7 +66,7 @@ def allowed_models(config: RunConfig, evaluated: Evaluated) -> list[Measured]:
 
 
 def skipped(
-    config: RunConfig, prepared: Prepared, evaluated: Evaluated, model: Measured, champion: Path | None
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, model: Measured, champion: NormalForm | None
 ) -> str:
     """Return why a model should not be the challenger; empty if it may: see `hopeless` and `min_mixture_gain`."""
     if reason := hopeless(config, prepared, model, champion):
@@ -82,7 +83,7 @@ def _validation_bits(model: Measured) -> float:
     return figures_of_artifact(model.validation).open_bits_per_byte
 
 
-def hopeless(config: RunConfig, prepared: Prepared, model: Measured, champion: Path | None) -> str:
+def hopeless(config: RunConfig, prepared: Prepared, model: Measured, champion: NormalForm | None) -> str:
     """Return why the gate must refuse a model regardless of its test scores; empty if there is no such reason."""
     policy, bundle = config.promotion, model.fitted.bundle
     reasons = [unwanted_adaptation(model.test.facts["adaptation"], policy.adaptation)]
@@ -91,13 +92,13 @@ def hopeless(config: RunConfig, prepared: Prepared, model: Measured, champion: P
             reasons.append(unfair(bundle, champion))
     if policy.max_megabytes is not None and (size := megabytes(bundle)) > policy.max_megabytes:
         reasons.append(f"its bundle has {size:.1f} MB, at most {policy.max_megabytes:g} are allowed")
-    if not (past := look_back(config, prepared.clean, bundle)).clean:
+    if not (past := look_back(config, prepared.clean, bundle)).free:
         reasons.append(past.detail)
     return "; ".join(reason for reason in reasons if reason)
 
 
 def passed_over(
-    config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, champion: Path | None
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, champion: NormalForm | None
 ) -> tuple[str, ...]:
     """Return a sentence about each model that is better on validation than the challenger but was skipped."""
     ranked = ranking(evaluated)
@@ -107,8 +108,8 @@ def passed_over(
     return tuple(f"'{name}', better on validation: {why or then}" for name, why in reasons.items())
 
 
-def _champion_folder(config: RunConfig) -> Path | None:
-    """Return the folder of the champion's bundle; None if there is none that can be read (the gate reports why)."""
+def _champions_form(config: RunConfig) -> NormalForm | None:
+    """Return the champion's normal form of texts; None without one that can be read (the gate reports why)."""
     registry = registry_of(config)
     version = registry.alias(CHAMPION)
     if version is None:
@@ -116,17 +117,18 @@ def _champion_folder(config: RunConfig) -> Path | None:
     try:
         folder = registry.bundle_folder(version)
         with converted_errors(folder):
-            Vocabulary.load(folder / VOCABULARY_FILE)
+            return Vocabulary.load(folder / VOCABULARY_FILE).normal_form
     except (BundleError, Damaged):
         return None
-    return folder
 
 
-def unfair(challenger: Path, champion: Path | None) -> str:
-    """Return why the challenger has an advantage that its figures do not pay for; empty if it has none."""
-    if champion is None:
-        return ""
-    ours, theirs = (Vocabulary.load(folder / VOCABULARY_FILE) for folder in (challenger, champion))
-    if theirs.normal_form != ours.normal_form:
+def unfair(challenger: Path, champion: NormalForm | None) -> str:
+    """Return why the challenger has an advantage that its figures do not pay for; empty if it has none.
+
+    Args:
+        challenger: Folder of its bundle.
+        champion: The champion's normal form of texts.
+    """
+    if champion is not None and champion != Vocabulary.load(challenger / VOCABULARY_FILE).normal_form:
         return "the section 'clean' has changed: the champion was trained on text that was cleaned in another way"
     return ""

@@ -14,7 +14,7 @@ from core.config.run_config import RunConfig
 from core.config.sections.data import family_name
 from core.errors import CheckFailed, Damaged
 from core.lineage import Family, digest_of_sources
-from core.store import Artifact
+from core.store import Artifact, Store
 from corpus.splitting.certificate import CERTIFICATE_FILE, verify
 from evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks
 from tasks.data.documents import documents_with_words, grouped_by
@@ -24,8 +24,7 @@ from tasks.evaluation.processes import end_processes
 from tasks.family import Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import Fitted
-from tasks.promotion.ancestry import Past, look_back
-from tasks.stage import store_of
+from tasks.promotion.ancestry import look_back
 from tasks.track import registry_of, tracker_of
 from tracking.logged_models.bundles import has_bundle
 from tracking.logged_models.export import Form, smoke_test
@@ -104,10 +103,10 @@ def look_for_leaks(clean: Artifact, champion: Champion | None) -> Leaks:
     return Leaks(True, summary, certificate.test_reviews)
 
 
-def with_past(leaks: Leaks, past: Past) -> Leaks:
+def with_past(leaks: Leaks, past: Leaks) -> Leaks:
     """Return the certificate's result combined with the search in the data behind the start weights."""
     detail = "; ".join(part for part in (leaks.detail, past.detail) if part)
-    if past.clean:
+    if past.free:
         return replace(leaks, detail=detail)
     return Leaks(False, past.detail if leaks.free else detail, leaks.test)
 
@@ -126,7 +125,7 @@ def served(config: RunConfig, fitted: Fitted, version: int | None, form: Form) -
 
 def family_of_run(config: RunConfig, clean: Artifact) -> Family:
     """Return the family of a run's data."""
-    dataset = store_of(config).find("ingest", clean.manifest.get("inputs", {}).get("dataset", ""))
+    dataset = Store.of(config).find("ingest", clean.manifest.get("inputs", {}).get("dataset", ""))
     hashes = [source["sha256"] for source in (dataset.facts["sources"] if dataset else ())]
     return Family(family_name(config.source.family, bool(config.source.input)), digest_of_sources(hashes))
 

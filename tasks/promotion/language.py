@@ -15,7 +15,7 @@ import polars as pl
 from core.config.run_config import RunConfig
 from core.config.sections.evaluation import PromotionConfig
 from core.errors import converted_errors
-from core.store import Artifact
+from core.store import Artifact, Store
 from corpus.splitting.learnt import TEST
 from corpus.splitting.split import TABLE, scan_split
 from evaluation.gate.case import IDENTITY, Evidence, ModelEvidence, departure
@@ -26,6 +26,7 @@ from evaluation.statistics.groups import effective_number, groups_for_gain, grou
 from models.base import STATIC
 from models.specs import ModelSpec, NGramSpec, parts_of
 from models.streams import TokenStream
+from models.tokens.vocabulary import Vocabulary
 from tasks.data.documents import documents_of, grouped_by
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
 from tasks.evaluation.evaluate import Measured, score_bundle, scores_of, tokens_for
@@ -37,7 +38,6 @@ from tasks.fitting.fit import bundle_digest
 from tasks.limits import OpenBundle
 from tasks.progress import progress
 from tasks.promotion.choose import passed_over, unfair
-from tasks.stage import store_of
 from tracking.logged_models.export import LANGUAGE_MODEL
 
 log = logging.getLogger(__name__)
@@ -63,15 +63,14 @@ class LanguageModels(ModelFamily):
     def stored(self, model: Measured) -> Scored:
         """See `ModelFamily`."""
         if model.fresh:
-            store_of(self.config).verify(model.test)  # other fits may have taken hours since it was written
+            Store.of(self.config).verify(model.test)  # other fits may have taken hours since it was written
         return stored_scores(model.test)
 
     def score_registered(self, folder: Path, label: str, stored: Scored) -> Scored:
         """See `ModelFamily`; scores of this run are not computed again: the registered copy only has to open."""
         challenger = self.challenger
         if challenger.fresh:
-            with OpenBundle(self.config, folder) as opened:
-                with_model(ModelWork(only_opened, challenger.name, folder, work=folder), opened)
+            with_model(self.config, ModelWork(only_opened, challenger.name, folder, work=folder))
             return replace(stored, departure=0.0)
         tokens = self.prepared.tokens[challenger.fitted.spec.vocabulary]["test"]
         return score_now(self.config, folder, tokens, challenger.test, label)
@@ -96,9 +95,8 @@ class LanguageModels(ModelFamily):
 
         def scored_by(who: str) -> pl.DataFrame:
             label, bundle = f"{who} on the champion's reviews", folders[who]
-            with converted_errors(bundle):
-                tokens = tokenize(self.config, str(bundle / VOCABULARY_FILE), TEST, chosen, label)
-                return cast(pl.DataFrame, score_bundle_now(self.config, bundle, tokens, label).rows)
+            tokens = tokenize(self.config, str(bundle / VOCABULARY_FILE), TEST, chosen, label)
+            return cast(pl.DataFrame, score_bundle_now(self.config, bundle, tokens, label).rows)
 
         return scored_by("challenger"), scored_by("champion")
 
@@ -114,7 +112,8 @@ class LanguageModels(ModelFamily):
 
     def completed(self, evidence: Evidence[pl.DataFrame], champion: Champion | None) -> Evidence[pl.DataFrame]:
         """See `ModelFamily`."""
-        theirs, challenger = champion.folder if champion else None, self.challenger
+        folder, challenger = champion.folder if champion else None, self.challenger
+        theirs = Vocabulary.load(folder / VOCABULARY_FILE).normal_form if folder else None
         audit = {name: float(value) for name, value in challenger.audit.facts.items() if isinstance(value, int | float)}
         return replace(
             evidence, floor=_floor(self.config, self.prepared), unfair=unfair(self.bundle, theirs), audit=audit,

@@ -12,9 +12,8 @@ from typing import Any
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
-from core.store import MANIFEST, Artifact
+from core.store import MANIFEST, Artifact, Store
 from tasks.collect import collect
-from tasks.stage import store_of
 from tasks.track import tracker_of
 from tests.tasks.judged_versions import judged, logged_model
 from tracking.tags import DATA_TAG
@@ -57,7 +56,7 @@ def make(home: str, said: str) -> None:
 
 
 def _result(config: RunConfig, stage: str, used: int = LONG_AGO, **inputs: str) -> Artifact:
-    store = store_of(config)
+    store = Store.of(config)
 
     def write(work: Path) -> dict[str, Any]:
         (work / "data.bin").write_bytes(stage.encode() * 50)

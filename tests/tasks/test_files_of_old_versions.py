@@ -14,8 +14,8 @@ import pytest
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.manifest import MANIFEST
+from core.store import Store
 from tasks.collect import collect
-from tasks.stage import store_of
 from tasks.track import tracker_of
 from tests.tasks.judged_versions import FILES, judged, registry
 from tracking.registry.registry import PREVIOUS
@@ -95,7 +95,7 @@ def test_an_alias_of_the_user_keeps_the_files(config: RunConfig) -> None:
 @pytest.mark.slow
 def test_files_of_a_fit_that_is_kept_stay(config: RunConfig) -> None:
     """A run that uses the fit again links the logged model."""
-    store = store_of(config)
+    store = Store.of(config)
     fit = store.build("fit", 1, {}, {}, lambda _: {}).artifact
     bundles = judged(config, False, False, fit=fit.digest)
     os.utime(fit.folder / MANIFEST, ns=(LATER, LATER))

@@ -14,9 +14,8 @@ import pytest
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import Damaged, TrackingUnavailable
-from core.store import MANIFEST, Artifact
+from core.store import MANIFEST, Artifact, Store
 from tasks.collect import collect
-from tasks.stage import store_of
 from tasks.track import parent_run, tracker_of
 from tracking.runs.runs import Tracker
 from training.vectors.stored_rows import HEADER
@@ -32,7 +31,7 @@ def config(migrated_home: Path) -> RunConfig:
 
 
 def result(config: RunConfig, name: str, used: int = LONG_AGO, **inputs: str) -> Artifact:
-    artifact = store_of(config).build("stage", 1, {"name": name}, inputs, lambda _: {}).artifact
+    artifact = Store.of(config).build("stage", 1, {"name": name}, inputs, lambda _: {}).artifact
     os.utime(artifact.folder / MANIFEST, ns=(used, used))
     return artifact
 
@@ -59,7 +58,7 @@ def test_results_from_before_the_newest_runs_go_except_the_inputs_of_others(conf
 
 def test_the_word_vectors_that_a_kept_network_started_from_stay(config: RunConfig) -> None:
     """A configuration names their folder; the rows that were made of them know only the file's SHA-256."""
-    store, made = store_of(config), []
+    store, made = Store.of(config), []
     for name in ("used", "other"):
 
         def write(work: Path, name: str = name) -> dict[str, object]:

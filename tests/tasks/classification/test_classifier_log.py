@@ -83,5 +83,6 @@ def test_the_seconds_of_a_resumed_fit_are_at_least_those_of_all_its_updates() ->
     summary = {"seconds": 50.0, "parameters": 9}
     fit = Artifact("fit-classifier", "0", "", {"seconds": 12.0, "facts": {"summary": summary}})
     fitted = Fitted(small("gru", name="bag"), fit, "run", False)
-    compared = Compared((MeasuredModel(fitted, fit, fit),), (), {"bag": {}}, fit)
-    assert _model(compared, {"name": "bag"})["seconds"] == 50
+    model = MeasuredModel(fitted, fit, fit)
+    compared = Compared((model,), ({"name": "bag"},), {"bag": {}}, fit)
+    assert _model(compared, model)["seconds"] == 50

@@ -15,12 +15,12 @@ import pytest
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import BundleError, EmptyInput, InputError
-from core.store import Artifact
+from core.store import Artifact, Store
 from models.classification.bundle import load_classifier, save_classifier
 from tasks.classification import compare, predict
 from tasks.classification.compare import compare_two_classifiers, predicted
 from tasks.classification.labelling import of_stars
-from tasks.stage import run_stage, store_of
+from tasks.stage import run_stage
 from tests.models.classification.made_reviews import examples, small, texts, vocabulary
 from training.context import FitContext
 from training.labelling.fitting import fit_classifier
@@ -104,7 +104,7 @@ def test_data_that_the_store_has_lost_are_a_note(registered: dict[str, Path], tm
     today, before = prepared("today", cut(30, 40)), prepared("before", cut(10, 20))
     registered.update({"1": classifier(tmp_path / "a", before), "2": classifier(tmp_path / "other", today)})
     shutil.rmtree(before.folder)
-    assert store_of(RunConfig()).find("prepare", before.digest) is None
+    assert Store.of(RunConfig()).find("prepare", before.digest) is None
     [note] = compared(today)["notes"]
     assert note.startswith("it is not known whether A learnt from these test reviews: ")
     assert before.digest in note

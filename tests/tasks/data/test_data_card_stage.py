@@ -75,7 +75,7 @@ def test_mlflow_gets_the_card_and_the_table(config, artifacts):
     }
     tracker = tracker_of(config)
     run_id = tracker.start_run("retrain")
-    log_card.fn(config, card, tokens, vocabularies, run_id)
+    log_card.fn(config, card, tokens, run_id)
     root = next(Path(config.home / "mlartifacts").rglob("data_card"))
     assert (root / "data_card.html").read_bytes() == (card.folder / "data_card.html").read_bytes()
     rows = json.loads((root.parent / "fertility.json").read_text())

@@ -15,14 +15,14 @@ from core.config.sections.data import SourceConfig
 from core.config.sections.execution import ExecutionConfig
 from core.errors import Unreadable
 from core.lineage import step_of
-from core.store import Artifact
+from core.store import Artifact, Store
 from corpus.ingestion.quarantine import data_set_of, export, require_usable, summarise
 from tasks.data import ingest as module
 from tasks.data.ingest import files_of, ingest_files
 from tasks.gather import Gathering
 from tasks.reproduce import Reproduction
 from tasks.run_summary import describe_dataset
-from tasks.stage import recorded_stages, store_of
+from tasks.stage import recorded_stages
 
 FILES = 12
 
@@ -95,7 +95,7 @@ def test_it_is_not_read_again_until_its_bytes_change(config: RunConfig, folder: 
     again, stages = run(config)
     assert all(reused for _, reused in stages)
     assert len(events) == 1, "told once, not at each run"
-    assert data_set_of(store_of(config), config.source).digest == again.digest
+    assert data_set_of(Store.of(config), config.source).digest == again.digest
     (folder / "03.jsonl.gz").write_bytes(whole)
     mended, _ = run(config)
     assert mended == before
@@ -111,14 +111,14 @@ def test_a_single_damaged_file_is_the_error_that_it_was(config: RunConfig, folde
             run(config)
         assert caught.value.where == str(folder / "00.jsonl.gz")
         assert caught.value.value == "0 records were read before the damage"
-    assert list(store_of(config).all("read")) == []
+    assert list(Store.of(config).all("read")) == []
 
 
 def test_more_damaged_files_than_the_limit_allows_end_the_run(config: RunConfig, folder: Path) -> None:
     damage(folder / "03.jsonl.gz", folder / "07.jsonl.gz")
     with pytest.raises(Unreadable, match=f"2 of {FILES} files cannot be read.*(?s:.*)source.max_unreadable"):
         run(config)
-    assert list(store_of(config).all("ingest")) == []
+    assert list(Store.of(config).all("ingest")) == []
     allowed = config.model_copy(update={"source": config.source.model_copy(update={"max_unreadable": 0.2})})
     assert run(allowed)[0].facts["rows"] == (FILES - 2) * 20
     none = config.model_copy(update={"source": config.source.model_copy(update={"max_unreadable": 0.0})})
@@ -140,7 +140,7 @@ def test_a_disk_that_fails_says_nothing_about_the_file(
     monkeypatch.setattr(module, "read_source", fail)
     with pytest.raises(Unreadable, match="The input cannot be read"):
         run(config)
-    assert list(store_of(config).all("read")) == []
+    assert list(Store.of(config).all("read")) == []
 
 
 def test_a_file_that_is_still_written_ends_the_run_as_before(

@@ -24,7 +24,8 @@ from models.streams import TokenStream
 from models.tokens.special import CONTEXT_IDS
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.prepare import VOCABULARY_FILE, Prepared, choose, tokenize, train_vocabulary
-from tasks.evaluation.evaluate import audit_bundle, log_audit, reference_of
+from tasks.evaluation.evaluate import audit, log_audit, reference_of
+from tasks.fitting.job import Fitted
 from tasks.stage import run_stage
 from tests.estimated_ngrams import estimate_ngrams
 from training.ngram.counting.counts import count_ngrams
@@ -82,13 +83,14 @@ def prepared(own_home: Path) -> Prepared:
 
 
 @pytest.fixture
-def bundle(prepared: Prepared, tmp_path: Path) -> Path:
+def fitted(prepared: Prepared, tmp_path: Path) -> Fitted:
     """An n-gram model of the training stream."""
     vocabulary = Vocabulary.load(prepared.vocabularies["word"].folder / VOCABULARY_FILE)
     stream = TokenStream.open(prepared.tokens["word"]["train"].folder)
     model = estimate_ngrams(count_ngrams(stream, 3, vocabulary.size, CONTEXT_IDS))
-    save_bundle(tmp_path / "bundle", NGramSpec(order=3), vocabulary, model, [("bar bas", 5)], {})
-    return tmp_path / "bundle"
+    spec = NGramSpec(order=3)
+    save_bundle(tmp_path / "bundle", spec, vocabulary, model, [("bar bas", 5)], {})
+    return Fitted(spec, Artifact("fit", "", str(tmp_path)), "", True)
 
 
 def test_canaries_stand_in_the_training_stream_and_in_no_other(prepared: Prepared) -> None:
@@ -109,28 +111,27 @@ def test_without_canaries_a_training_stream_is_what_it_was_before_there_were_any
     assert bare.digest != prepared.tokens["word"]["train"].digest
 
 
-def test_a_model_is_audited_once_and_the_reference_serves_all(prepared: Prepared, bundle: Path) -> None:
-    tokens = prepared.tokens["word"]["train"]
-    first = audit_bundle(config_of(), bundle, prepared, tokens, "kn3")
-    again = audit_bundle(config_of(), bundle, prepared, tokens, "kn3")
-    more = audit_bundle(config_of(samples=12), bundle, prepared, tokens, "kn3")
-    assert (first.reused, again.reused, more.reused) == (False, True, False)
-    assert first.artifact.facts["samples"] == 10
-    assert more.artifact.facts["samples"] == 12
-    assert first.artifact.facts["exposure_max"] == more.artifact.facts["exposure_max"] > 4  # it counts what it read
+def test_a_model_is_audited_once_and_the_reference_serves_all(prepared: Prepared, fitted: Fitted) -> None:
+    first = audit.fn(config_of(), fitted, prepared)
+    again: Any = audit.fn(config_of(), fitted, prepared)
+    more = audit.fn(config_of(samples=12), fitted, prepared)
+    assert (again.name, result_of(again)) == ("Reused", first)
+    assert first.facts["samples"] == 10
+    assert more.facts["samples"] == 12
+    assert first.facts["exposure_max"] == more.facts["exposure_max"] > 4  # it counts what it read
     assert reference_of(config_of(), prepared.clean).reused
-    assert all((first.artifact.folder / table).exists() for table in TABLES)
+    assert all((first.folder / table).exists() for table in TABLES)
 
 
-def test_where_nothing_was_planted_the_rest_is_audited_all_the_same(prepared: Prepared, bundle: Path) -> None:
+def test_where_nothing_was_planted_the_rest_is_audited_all_the_same(prepared: Prepared, fitted: Fitted) -> None:
     bare = Prepared(prepared.clean, prepared.clean, prepared.vocabularies, prepared.tokens)
-    facts = audit_bundle(config_of(canaries=0), bundle, bare, prepared.tokens["word"]["train"], "kn3").artifact.facts
+    facts = audit.fn(config_of(canaries=0), fitted, bare).facts
     assert facts["exposure_max"] is None
     assert facts["copied_4"] is not None
 
 
-def test_figures_are_logged_in_one_batch_and_tables_beside_them(prepared: Prepared, bundle: Path) -> None:
-    artifact = audit_bundle(config_of(), bundle, prepared, prepared.tokens["word"]["train"], "kn3").artifact
+def test_figures_are_logged_in_one_batch_and_tables_beside_them(prepared: Prepared, fitted: Fitted) -> None:
+    artifact = audit.fn(config_of(), fitted, prepared)
     batches: list[dict[str, float]] = []
     tables: dict[str, pl.DataFrame] = {}
     tracker: Any = SimpleNamespace(

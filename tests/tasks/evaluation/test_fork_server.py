@@ -23,7 +23,6 @@ from tasks.evaluation.processes import (
     model_processes,
     with_model,
 )
-from tasks.limits import OpenBundle
 from tests.tasks.evaluation.made_works import bare, in_time, meet, tell, wait, whose
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,11 +31,11 @@ CONFIG = parse_config({"execution": {"device": "cpu"}})
 
 
 def test_processes_that_wait_are_ended_and_the_next_work_starts_others(made: tuple[Path, Path, Path]) -> None:
-    with model_processes(CONFIG, LEAST_TOKENS), OpenBundle(CONFIG, made[0]) as opened:
-        process, server = (with_model(bare(whose, made[0]), opened)[name] for name in ("process", "parent"))
+    with model_processes(CONFIG, LEAST_TOKENS):
+        process, server = (with_model(CONFIG, bare(whose, made[0]))[name] for name in ("process", "parent"))
         end_processes()
         in_time(lambda: not psutil.pid_exists(process) and not psutil.pid_exists(server))
-        assert with_model(bare(tell, made[0]), opened)["process"] not in {process, server}
+        assert with_model(CONFIG, bare(tell, made[0]))["process"] not in {process, server}
     end_processes()
 
 

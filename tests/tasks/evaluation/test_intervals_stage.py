@@ -14,7 +14,7 @@ import pytest
 
 from core.config.presets import parse_config
 from core.config.run_config import RunConfig
-from core.store import Artifact
+from core.store import Artifact, Store
 from corpus.cleaning.clean_table import CLEAN
 from evaluation.scoring.metrics import LN2, figures_of
 from models.specs import MixtureSpec, NGramSpec
@@ -25,7 +25,6 @@ from tasks.evaluation.evaluate import Measured
 from tasks.evaluation.intervals import Evaluated, compare
 from tasks.fitting.job import Fitted
 from tasks.run_summary import describe_compared
-from tasks.stage import store_of
 
 COVERAGE_TYPES = (pl.String, pl.String, pl.Float64)
 REVIEWS = 120
@@ -66,7 +65,7 @@ def made(config: RunConfig, stage: str, key: Any, files: dict[str, Any], facts: 
                 (work / name).write_bytes(content)
         return facts
 
-    return store_of(config).build(stage, 1, {"key": key}, {"tokens": f"tokens for {key}"}, make).artifact
+    return Store.of(config).build(stage, 1, {"key": key}, {"tokens": f"tokens for {key}"}, make).artifact
 
 
 def prepared(config: RunConfig, covered: dict[str, float] | None = None) -> Prepared:

@@ -23,7 +23,6 @@ from tasks.evaluation import processes
 from tasks.evaluation.fork_server import ModelWork, only_opened
 from tasks.evaluation.observed import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
 from tasks.evaluation.processes import LEAST_TOKENS, ModelProcesses, model_processes, with_model
-from tasks.limits import OpenBundle
 from tests.marked_cases import slow_but
 from tests.tasks.evaluation.made_works import (
     bare,
@@ -69,8 +68,7 @@ def test_a_process_gives_the_files_and_facts_that_this_one_gives(
     made: tuple[Path, Path, Path], running: ModelProcesses, tmp_path: Path, name: str
 ) -> None:
     here, there = (works(made, tmp_path / place)[name] for place in ("here", "there"))
-    with OpenBundle(CONFIG, made[0]) as opened:
-        expected = with_model(here, opened)
+    expected = with_model(CONFIG, here)
     found = running.do(there, lambda done: None)
     assert found | {"score_seconds": 0} == expected | {"score_seconds": 0}
     files = sorted(file.name for file in (tmp_path / "here").iterdir())
@@ -157,15 +155,14 @@ def test_a_process_whose_work_was_not_heard_to_its_end_gets_no_other(
 
 @pytest.mark.slow
 def test_a_block_ends_its_processes_and_an_inner_one_uses_them(made: tuple[Path, Path, Path]) -> None:
-    with OpenBundle(CONFIG, made[0]) as opened:
+    with model_processes(CONFIG, LEAST_TOKENS):
+        first = with_model(CONFIG, bare(tell, made[0]))["process"]
         with model_processes(CONFIG, LEAST_TOKENS):
-            first = with_model(bare(tell, made[0]), opened)["process"]
-            with model_processes(CONFIG, LEAST_TOKENS):
-                assert with_model(bare(tell, made[0]), opened)["process"] == first
-            assert with_model(bare(tell, made[0]), opened)["process"] == first != os.getpid()
-        assert with_model(bare(tell, made[0]), opened)["process"] == os.getpid()
-        with pytest.raises(ProcessLookupError):
-            os.kill(first, 0)
+            assert with_model(CONFIG, bare(tell, made[0]))["process"] == first
+        assert with_model(CONFIG, bare(tell, made[0]))["process"] == first != os.getpid()
+    assert with_model(CONFIG, bare(tell, made[0]))["process"] == os.getpid()
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
 
 
 @pytest.mark.parametrize(("config", "held_out"), [
@@ -177,8 +174,8 @@ def test_little_work_and_work_for_a_gpu_or_a_cluster_is_done_here(
     made: tuple[Path, Path, Path], config: RunConfig, held_out: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "chosen_device", lambda device: device)
-    with OpenBundle(CONFIG, made[0]) as opened, model_processes(config, held_out):
-        assert with_model(bare(tell, made[0]), opened)["process"] == os.getpid()
+    with model_processes(config, held_out):
+        assert with_model(CONFIG, bare(tell, made[0]))["process"] == os.getpid()
 
 
 @pytest.mark.slow
@@ -189,10 +186,9 @@ def test_numpy_computes_as_in_this_process_that_imported_it_before_its_features_
     for name, value in numpy_features().items():
         monkeypatch.setenv(name, value)
     work = bare(tell_numpy, made[0])
-    with OpenBundle(CONFIG, made[0]) as opened:
-        here = with_model(work, opened)
-        with model_processes(CONFIG, LEAST_TOKENS):
-            assert with_model(work, opened) == here
+    here = with_model(CONFIG, work)
+    with model_processes(CONFIG, LEAST_TOKENS):
+        assert with_model(CONFIG, work) == here
     assert {"exp", "log"} <= here.keys()
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from prefect import State
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
@@ -18,8 +20,9 @@ from models.bundles.bundle import save_bundle
 from models.specs import NGramSpec, VocabularySpec
 from models.streams import TokenStream, write_stream
 from models.text.normal_form import NormalForm
-from tasks.evaluation.evaluate import observe_bundle, score_bundle, scores_of
+from tasks.evaluation.evaluate import observe, score_bundle, scores_of
 from tasks.evaluation.observed import RELIABILITY_FILE, TOKEN_SCORES_FILE
+from tasks.fitting.job import Fitted
 from training.context import FitContext
 from training.fit import fit_model
 from training.vocabularies.learn import learn_vocabulary
@@ -76,8 +79,11 @@ def made(home: Path) -> dict[str, tuple[Path, dict[str, Artifact]]]:
 def observed(config: RunConfig, made: Any, name: str) -> tuple[Artifact, Artifact, bool]:
     folder, tokens = made[name]
     scores = score_bundle(config, folder, tokens["test"], name).artifact
-    built = observe_bundle(config, folder, tokens, scores, name)
-    return scores, built.artifact, built.reused
+    fitted = Fitted(NGramSpec(name=name), Artifact("fit", name, str(folder.parent)), "", True)
+    prepared: Any = SimpleNamespace(tokens={"word": tokens})
+    result: Any = observe.fn(config, fitted, scores, prepared)
+    reused = isinstance(result, State)
+    return scores, result.data if reused else result, reused
 
 
 def test_the_stage_leaves_two_tables_and_the_figures_that_follow_from_them(config: RunConfig, made: Any) -> None:

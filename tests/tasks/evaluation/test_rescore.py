@@ -72,9 +72,11 @@ class Shop:
         self.registry.settle(1, None, True, "", {"gate/outcome": "promoted"})
         self.run_id = tracker.start_run("rescore")
 
-    def rescored(self, *months: list[dict[str, Any]], versions: str = "champion") -> list[Any]:
-        dataset = data_set(self.config, self.folder, *self.made, *months)
-        return [rescore_version.fn(self.config, dataset, one) for one in choose_versions.fn(self.config, versions)]
+    def rescored(self, *months: list[dict[str, Any]], versions: str = "champion") -> dict[int, Any]:
+        dataset, chosen = data_set(self.config, self.folder, *self.made, *months), choose_versions.fn
+        return {
+            one.version: rescore_version.fn(self.config, dataset, one) for one in chosen(self.config, versions)
+        }
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -91,11 +93,11 @@ def shop(migrated_home: Path, tmp_path: Path) -> Shop:
 
 def test_months_like_those_of_its_data_are_no_decay_and_strange_ones_are(shop: Shop):
     usual, strange = lines("2024-05", USUAL), lines("2024-06", STRANGE)
-    [aged] = shop.rescored(usual)
-    assert (aged.version, aged.decay.worse, aged.decay.month) == (1, False, "2024-05")
-    [aged] = shop.rescored(usual, strange)
-    assert (aged.decay.worse, aged.decay.month) == (True, "2024-06")
-    parts = aged.decay.table.group_by("part").agg(pl.col("month").sort(), pl.col("reviews").sum())
+    [(version, decay)] = shop.rescored(usual).items()
+    assert (version, decay.worse, decay.month) == (1, False, "2024-05")
+    [decay] = shop.rescored(usual, strange).values()
+    assert (decay.worse, decay.month) == (True, "2024-06")
+    parts = decay.table.group_by("part").agg(pl.col("month").sort(), pl.col("reviews").sum())
     found = {row["part"]: (row["month"], row["reviews"]) for row in parts.to_dicts()}
     assert found[NEW] == (["2024-05", "2024-06"], 64)
     tested = shop.clean.facts["splits"]["test"]["reviews"]
@@ -133,8 +135,8 @@ def damage(shop: Shop, order: int) -> None:
 def test_a_damaged_former_champion_is_left_out_and_the_others_are_scored(shop: Shop):
     shop.registry.settle(2, 1, True, "", {"gate/outcome": "promoted"})
     damage(shop, 1)
-    newest, former = shop.rescored(lines("2024-05", USUAL), versions="all")
-    assert (newest.version, former) == (2, None)
+    decays = shop.rescored(lines("2024-05", USUAL), versions="all")
+    assert [(version, decay is None) for version, decay in decays.items()] == [(2, False), (1, True)]
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from core.config.run_config import RunConfig
 from core.config.sections.execution import ExecutionConfig
 from models.specs import CacheSpec, MixtureSpec, ModelSpec, NGramSpec, NPLMSpec, RecurrentSpec
 from tasks.fitting.fit_process import environment_of
-from tasks.limits import OpenBundle, device_for, gpu_slot, on_gpu
+from tasks.limits import OpenBundle, device_for, gpu_slot, held_device
 
 ON_GPU = RunConfig(execution=ExecutionConfig(device="cuda"))
 
@@ -136,7 +136,12 @@ def test_scoring_holds_a_gpu_from_the_first_use_on_and_gives_its_memory_back(
         assert free == (0, 1, 2)
 
 
-def test_the_first_of_the_gpus_is_torchs_device() -> None:
-    assert on_gpu("cuda", (2, 3)) == "cuda:2"
-    assert on_gpu("cuda", ()) == "cuda"
-    assert on_gpu("cpu", ()) == "cpu"
+def test_torchs_device_is_the_gpu_that_is_held(
+    opened: list[str], three: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with gpu_slot("cuda"), held_device("cuda") as second, held_device("cpu") as cpu:
+        assert (second, cpu) == ("cuda:1", "cpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with held_device("cuda") as unknown:
+        assert unknown == "cuda"
+    assert opened == ["freed", "freed"]

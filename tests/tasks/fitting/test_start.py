@@ -15,12 +15,11 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import BundleError, TrackingUnavailable
-from core.store import Artifact, sha256_of
+from core.store import Artifact, Store, sha256_of
 from models.specs import RecurrentSpec, TrainingSpec, identity, to_dict
 from models.text.normal_form import NormalForm
 from models.tokens.vocabulary import FILE, Vocabulary
 from tasks.fitting.warm_start import INPUT, Start, champion_vocabulary, starting_point, warn_of_unknown
-from tasks.stage import store_of
 from training.vocabularies.learn import learn_vocabulary
 
 SPEC = RecurrentSpec(hidden=8, embedding=4, training=TrainingSpec(start="champion"))
@@ -84,7 +83,7 @@ def stored_fit(champion: Champion, inputs: dict[str, str]) -> None:
         shutil.copy(champion.weights, work / "bundle")
         return {}
 
-    store_of(load_config("small")).build("fit", 1, identity(SPEC), inputs, make)
+    Store.of(load_config("small")).build("fit", 1, identity(SPEC), inputs, make)
 
 
 @pytest.mark.parametrize(("start", "rebuild", "again"), [
@@ -103,8 +102,8 @@ def test_the_fit_that_made_the_champion_is_found_again_unless_its_start_weights_
 LOSSES: dict[str, Callable[[Champion], object]] = {
     "The registered version holds no bundle; its files were deleted": lambda lost: shutil.rmtree(lost.folder),
     "cannot be read as a bundle": lambda lost: lost.spec.write_text("{"),
-    "The weights of the bundle cannot be read": lambda lost: lost.weights.unlink(),
-    "The weights of the bundle have changed since they were saved": lambda lost: lost.weights.write_bytes(b"1 2 4"),
+    "lacks its file weights.safetensors": lambda lost: lost.weights.unlink(),
+    "is damaged: its SHA-256 is": lambda lost: lost.weights.write_bytes(b"1 2 4"),
 }
 
 

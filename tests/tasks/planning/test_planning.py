@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from core.config.presets import load_config
 from core.config.run_config import RunConfig
@@ -103,7 +106,7 @@ def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.M
     assert "measured" in made.expected.in_words()
     assert " to " not in made.expected.in_words()
     reached = {"bits": 1.868, "inside": True, "minutes": 2.0}
-    assert in_words({**made.to_dict(), "reached": reached}) == {
+    assert in_words({**asdict(made), "reached": reached}) == {
         "time given": "2 min", "network": "none: it needs --minutes 3", "reached on validation": "1.868 bits/byte",
     }  # fmt: skip
     config = configuration(load_config(FRAME), PlanRequest(2), made.settings)
@@ -116,8 +119,8 @@ def test_a_training_that_the_clock_made_shorter_says_so(monkeypatch: pytest.Monk
     made = planned(monkeypatch, 9, 500)
     assert made.network is not None
     reached = {"bits": 1.9, "inside": True, "minutes": 9.0, "passes": made.network.passes}
-    assert "passes" not in in_words({**made.to_dict(), "reached": reached})
-    third = in_words({**made.to_dict(), "reached": reached | {"passes": made.network.passes / 3}})["passes"]
+    assert "passes" not in in_words({**asdict(made), "reached": reached})
+    third = in_words({**asdict(made), "reached": reached | {"passes": made.network.passes / 3}})["passes"]
     assert third == f"{made.network.passes / 3:.2g} instead of {made.network.passes:.2g}: the machine was slower"
 
 
@@ -147,7 +150,7 @@ def test_the_faster_number_of_threads_becomes_a_setting(monkeypatch: pytest.Monk
 def test_a_plan_survives_being_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     for left in (35, 240):
         made = planned(monkeypatch, 5, left)
-        assert RunPlan.from_dict(made.to_dict()) == made
+        assert TypeAdapter(RunPlan).validate_python(json.loads(json.dumps(asdict(made)))) == made
 
 
 @pytest.mark.parametrize(

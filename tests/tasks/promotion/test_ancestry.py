@@ -54,13 +54,13 @@ def today(own_home: Path) -> Artifact:
 @pytest.mark.parametrize("warm", [False, True], ids=["a fresh model", "start weights of the very same data"])
 def test_what_the_certificate_speaks_for_has_no_past(today: Artifact, warm: bool) -> None:
     past = look_back(RunConfig(), today, fitted(today, *[fitted(today)] * warm))
-    assert (past.clean, past.detail) == (True, "")
+    assert (past.free, past.detail) == (True, "")
 
 
 def test_start_weights_of_data_with_the_same_frozen_split_are_clean(today: Artifact) -> None:
     before = prepared("before", train=["a"], test=["d"])
     past = look_back(RunConfig(), today, fitted(today, fitted(before)))
-    assert past.clean
+    assert past.free
     assert before.digest in past.detail
 
 
@@ -68,14 +68,14 @@ def test_reviews_that_were_left_out_because_the_start_weights_know_their_text_ar
     before = prepared("before", train=["a"], test=["d"])
     today = prepared("today", earlier=before, train=["a", "b"], test=["d", "e"])
     past = look_back(RunConfig(), today, fitted(today, fitted(before)))
-    assert past.clean
+    assert past.free
     assert past.detail.endswith(f"; 3 held-out reviews that repeat texts or passages of {before.digest} were left out")
 
 
 def test_a_test_review_that_the_start_weights_were_trained_on_is_named(today: Artifact) -> None:
     before = prepared("another salt", train=["a", "e"], test=["b", "d"])
     past = look_back(RunConfig(), today, fitted(today, fitted(before)))
-    assert not past.clean
+    assert not past.free
     assert "1 of today's test reviews (e) were training reviews" in past.detail
     assert before.digest in past.detail
     assert 'training.start = "fresh"' in past.detail
@@ -86,7 +86,7 @@ def test_it_is_found_two_warm_starts_back_and_inside_a_mixture(today: Artifact) 
     mixture = fitted(oldest, fitted(oldest))
     second = fitted(prepared("before", train=["a"], test=["d"]), mixture)
     past = look_back(RunConfig(), today, fitted(today, fitted(today, second)))
-    assert not past.clean
+    assert not past.free
     assert "(d)" in past.detail
 
 
@@ -95,19 +95,19 @@ def test_data_that_have_left_the_store_are_said_to_be_gone(today: Artifact) -> N
     challenger = fitted(today, fitted(before))
     shutil.rmtree(before.folder)
     past = look_back(RunConfig(), today, challenger)
-    assert not past.clean
+    assert not past.free
     assert f"the prepared data '{before.digest}', which it has learnt from, are no longer in the store" in past.detail
     assert 'training.start = "fresh"' in past.detail
 
 
 def test_a_model_that_begins_with_one_of_unknown_data_is_refused(today: Artifact, tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text("{}")
-    assert not look_back(RunConfig(), today, fitted(today, tmp_path)).clean
+    assert not look_back(RunConfig(), today, fitted(today, tmp_path)).free
 
 
 def test_word_vectors_of_unknown_texts_are_named_however_far_back(today: Artifact) -> None:
     past = look_back(RunConfig(), today, fitted(today, fitted(today, vectors="glove")))
-    assert past.clean
+    assert past.free
     assert past.detail == "it is not known on which texts the word vectors 'glove' were trained"
 
 

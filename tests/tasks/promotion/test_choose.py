@@ -13,11 +13,11 @@ import pytest
 
 from core.config.presets import load_config
 from core.errors import BundleError, TrackingUnavailable
+from evaluation.gate.case import Leaks
 from evaluation.gate.decision import Decision
 from models.specs import MixtureSpec, VocabularySpec
 from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import FILE
-from tasks.promotion.ancestry import Past
+from models.tokens.vocabulary import FILE, Vocabulary
 from tasks.promotion.choose import choose_challenger, passed_over
 from training.vocabularies.learn import learn_vocabulary
 
@@ -34,7 +34,7 @@ class Run:
         self.stained: set[Path] = set()
         choose = "tasks.promotion.choose"
         monkeypatch.setattr(f"{choose}.figures_of_artifact", lambda bits: SimpleNamespace(open_bits_per_byte=bits))
-        learnt = lambda config, clean, bundle: Past(bundle not in self.stained, "it learnt r7")  # noqa: E731
+        learnt = lambda config, clean, bundle: Leaks(bundle not in self.stained, "it learnt r7")  # noqa: E731
         monkeypatch.setattr(f"{choose}.look_back", learnt)
         registry = SimpleNamespace(alias=lambda name: self.champion and "v1", bundle_folder=self._champion)
         monkeypatch.setattr("tasks.promotion.choose.registry_of", lambda config: registry)
@@ -68,7 +68,8 @@ class Run:
 
     def notes(self, challenger: Any, champion: Path | None, *overrides: str) -> tuple[str, ...]:
         evaluated: Any = SimpleNamespace(models=tuple(self.models))
-        return passed_over(load_config("small", list(overrides)), PREPARED, evaluated, challenger, champion)
+        form = Vocabulary.load(champion / FILE).normal_form if champion else None
+        return passed_over(load_config("small", list(overrides)), PREPARED, evaluated, challenger, form)
 
 
 @pytest.fixture
