@@ -7,7 +7,6 @@ content, `lm_<first 12 digits of its SHA-256>`. This works because the package i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ from core.errors import BundleError
 from core.manifest import sha256_of
 from core.processes import interrupts
 from core.processes.children import run_child
+from core.provenance import digest_of
 from core.sqlite_files import database_file
 from tracking.artifacts import folder_of
 from tracking.client import Connection
@@ -219,10 +219,7 @@ def vendor(package: Path, into: Path) -> Path:
 
 def code_name(package: Path) -> str:
     """Return the name of such a copy: `lm_` and the first digits of a digest of its file names and bytes."""
-    content = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
-        content.update(f"{file.relative_to(package).as_posix()}\0".encode() + file.read_bytes() + b"\0")
-    return f"lm_{content.hexdigest()[:12]}"
+    return f"lm_{digest_of(package, package.rglob('*.py'))[:12]}"
 
 
 def requirements() -> list[str]:
