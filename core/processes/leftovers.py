@@ -73,9 +73,8 @@ def remove_own_folder() -> None:
         shutil.rmtree(_own, ignore_errors=True)
 
 
-def remove_abandoned_folders(root: Path, prefix: str = PREFIX) -> list[Path]:
-    """Remove the temporary folders of processes that have ended, and return them."""
-    gone = []
+def remove_abandoned_folders(root: Path, prefix: str = PREFIX) -> None:
+    """Remove the temporary folders of processes that have ended."""
     for owner in root.glob(f"{prefix}*/{OWNER}"):
         with suppress(OSError):
             if owner.lstat().st_uid != os.getuid() or (descriptor := hold(owner)) is None:
@@ -84,8 +83,6 @@ def remove_abandoned_folders(root: Path, prefix: str = PREFIX) -> list[Path]:
                 shutil.rmtree(owner.parent, ignore_errors=True)
             finally:
                 os.close(descriptor)
-            gone.append(owner.parent)
-    return gone
 
 
 def hold(file: Path) -> int | None:
