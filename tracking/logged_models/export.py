@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).resolve().parents[2] / "models"
 BUNDLE_PATH, SPEC = "artifacts/bundle", "spec.json"
 REQUIRED = ("mlflow", "numba", "numpy", "polars", "pydantic", "safetensors", "tokenizers", "torch")
-MAX_PARAMS = 90
 PROGRAM, SMOKE = Path(__file__).with_name("pyfunc.py"), Path(__file__).with_name("smoke.py")
 """The pyfunc model of every family, which is copied next to the bundle, and the program that tests a logged model."""
 CLASSIFICATION = "classification"
@@ -158,9 +157,8 @@ def _logged_model(
     candidates = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
     model = next((model for model in candidates if model.name == name and tags.items() <= model.tags.items()), None)
     if model is None:
-        params = dict(list(flatten(facts.get("spec", {})).items())[:MAX_PARAMS])
         model = client.create_logged_model(
-            run.info.experiment_id, name, run_id, tags, params, model_type=form.model_type
+            run.info.experiment_id, name, run_id, tags, flatten(facts.get("spec", {})), model_type=form.model_type
         )
     add_output(client, run_id, model.model_id)
     return model
