@@ -126,8 +126,7 @@ class Store:
         Raises:
             Damaged: The folder exists, but its files differ from its manifest.
         """
-        if digest:
-            self._note_use(stage, digest)
+        self._note_use(stage, digest)
         if (artifact := self._listed(stage, digest)) is not None:
             self.check(artifact)
         return artifact
