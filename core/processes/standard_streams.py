@@ -53,18 +53,20 @@ def wants_json(arguments: Sequence[str]) -> bool:
     return JSON_OPTION in options and "--help" not in options
 
 
+def open_closed_streams() -> None:
+    """Open the null device for each stream that was closed at the start, else another file would get its descriptor."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
 @contextmanager
 def guarded_streams(doing: Callable[[], str] = str) -> Iterator[None]:
     """Distinguish failures of standard output from those of other files; ignore failures of standard error.
 
-    A stream that was closed at the start becomes the null device: otherwise another file would get its descriptor.
-
     Args:
         doing: What standard error says while nothing else is written, see `WaitingLine`.
     """
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)
     before = sys.stdout, sys.stderr
     null = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (closed at the end of the block)
     line, ended = WaitingLine(before[1] or null, doing), threading.Event()
