@@ -102,8 +102,7 @@ def json_alone(enabled: bool) -> Iterator[dict[str, Any] | None]:
         yield document
         _kept = None
         if document:
-            with _told_of_output():
-                _write_all(terminal, as_json_line(document).encode("ascii"))
+            _write_document(terminal, document)
     finally:
         os.dup2(terminal, STANDARD_OUTPUT)
         os.close(terminal)
@@ -123,8 +122,7 @@ def answer_now(result: Mapping[str, Any]) -> None:
     global _kept
     if (terminal := _kept) is not None:
         _kept = None
-        with _told_of_output():
-            _write_all(terminal, as_json_line(result).encode("ascii"))
+        _write_document(terminal, result)
 
 
 def discard_output() -> None:
@@ -236,10 +234,12 @@ def _ignored() -> AbstractContextManager[None]:
     return suppress(OSError, ValueError)
 
 
-def _write_all(descriptor: int, content: bytes) -> None:
+def _write_document(descriptor: int, result: Mapping[str, Any]) -> None:
     sys.stderr.write("")  # a waiting line goes
-    while content:
-        content = content[os.write(descriptor, content) :]
+    content = as_json_line(result).encode("ascii")
+    with _told_of_output():
+        while content:
+            content = content[os.write(descriptor, content) :]
 
 
 def _plain(value: Any) -> Any:
