@@ -18,12 +18,11 @@ from pathlib import Path
 from core.errors import ArtifactError, Damaged, NotWritable, without_password
 from core.sqlite_files import (
     LibraryTables,
-    Revisions,
     damage_of,
     database_address,
     database_file,
+    newest_revision,
     read_only,
-    revisions_of,
     stored_revision,
 )
 from tracking.artifacts import ARTIFACTS
@@ -88,7 +87,8 @@ def is_ready(file: Path) -> bool:
             "The tracking database belongs to another application", where=file,
             value=f"tables: {', '.join(sorted(tables)[:5])}", remedy=f"move it aside: {AGAIN}",
         )
-    if not revisions_of("MLflow", SCRIPTS, revision, str(file)).stored:
+    newest_revision("MLflow", SCRIPTS, revision, str(file))  # raises if a newer MLflow has made them
+    if not revision:
         return False
     with read_only(file) as database:
         return database.execute(f"SELECT 1 FROM {MADE_BY_MLFLOW} LIMIT 1").fetchone() is not None
@@ -121,14 +121,15 @@ def revision_of(file: Path) -> str:
 
 
 def tables_of(file: Path) -> LibraryTables:
-    """Return MLflow's tables in a file; without revisions if there are none.
+    """Return MLflow's tables in a file; without a revision if there are none.
 
     Raises:
         Damaged, ArtifactError, NotWritable: As `is_ready`.
     """
-    revisions = revisions_of("MLflow", SCRIPTS, revision_of(file), str(file)) if is_ready(file) else Revisions()
+    stored = revision_of(file) if is_ready(file) else ""
     return LibraryTables(
-        "MLflow", file, revisions, lambda copy: (("-m", "mlflow", "db", "upgrade", database_address(copy)), os.environ)
+        "MLflow", file, lambda copy: (("-m", "mlflow", "db", "upgrade", database_address(copy)), os.environ), stored,
+        newest_revision("MLflow", SCRIPTS, stored, str(file)),
     )
 
 
@@ -161,7 +162,7 @@ def damaged(file: Path | str, cause: str) -> Damaged:
 
 
 def _require_newest(stored: str, uri: str) -> None:
-    if revisions_of("MLflow", SCRIPTS, stored, uri).differ:
+    if stored and newest_revision("MLflow", SCRIPTS, stored, uri) not in ("", stored):
         raise ArtifactError(
             "The tracking database was made by an older MLflow", where=uri,
             remedy=f"`reviewlm home upgrade` backs up the home and migrates its database; any other: make a copy, then "
