@@ -76,26 +76,23 @@ def one_time() -> str:
     return f"{USER}:{secrets.token_urlsafe(BYTES)}"
 
 
-def read_password(file: Path, remedy: str = RENEW) -> str:
+def read_password(file: Path) -> str:
     """Return the password in a file.
-
-    Args:
-        remedy: What to do about a file that is not as it should be.
 
     Raises:
         Unreadable: Others may read or write the file, or it holds no password.
     """
     try:
-        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError as error:
-        raise Unreadable("The servers' password cannot be read", where=file, cause=str(error), remedy=remedy) from error
+        raise Unreadable("The servers' password cannot be read", where=file, cause=str(error), remedy=RENEW) from error
     with os.fdopen(descriptor, encoding="utf-8", errors="replace") as stream:
         about = os.fstat(stream.fileno())
         if about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o077 or not stat.S_ISREG(about.st_mode):
-            raise Unreadable("The password of the servers may be known to other users", where=file, remedy=remedy)
+            raise Unreadable("The password of the servers may be known to other users", where=file, remedy=RENEW)
         password = stream.read(1_000).strip()
     if len(password) < 16 or not password.isascii() or not password.isprintable() or ":" in password:
-        raise Unreadable("The file holds no password of at least 16 characters", where=file, remedy=remedy)
+        raise Unreadable("The file holds no password of at least 16 characters", where=file, remedy=RENEW)
     return password
 
 

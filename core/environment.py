@@ -231,7 +231,7 @@ def available_cores() -> int:
         limit, period = quota.read_text().split()[:2]
         if limit != "max":
             cores = min(cores, max(1, round(int(limit) / int(period))))
-    return max(1, cores)
+    return cores
 
 
 def busy() -> str:

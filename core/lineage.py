@@ -30,11 +30,11 @@ APART = ("execution", "serving", "upkeep")
 """Sections of the configuration that change no result."""
 LINEAGE_TAG = "lineage"
 """Tag of a registered version: the root of its chain."""
-PRODUCT = {"fit": "bundle/", "fit-classifier": "bundle/"}
-"""Prefix of the files that are a stage's result, if not all of its files are. A fit also writes curves and the load of
-the machine next to its bundle. They contain times and speeds, differ from run to run, and are part of no link."""
-FITS = tuple(PRODUCT)
+FITS = ("fit", "fit-classifier")
 """Stages that fit a model and write its bundle."""
+SPEC, BUNDLE = "spec.json", "bundle/"
+"""Description of a bundle; folder of the bundle in the result of a fit. A fit also writes curves and the load of the
+machine next to it. They contain times and speeds, differ from run to run, and are part of no link."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Step:
     @property
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every file of the result; none depends on the time of the run."""
-        place = PRODUCT.get(self.stage, "")
+        place = BUNDLE if self.stage in FITS else ""
         return {name: entry["sha256"] for name, entry in sorted(self.files.items()) if name.startswith(place)}
 
     @property
@@ -247,9 +247,6 @@ def digest_of_sources(hashes: Iterable[str]) -> str:
 
 
 NOT_KNOWN = Family()
-
-
-SPEC, BUNDLE = "spec.json", "bundle/"
 
 
 @dataclass(frozen=True)

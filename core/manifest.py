@@ -17,6 +17,7 @@ CHECKSUM = "checksum"
 GONE, CHANGED = "gone", "changed"
 """States of a file that differs from its manifest."""
 
+
 def canonical(value: object) -> str:
     """Return the unique JSON text of *value* (sorted keys, no spaces), to be hashed.
 
@@ -62,15 +63,10 @@ def read_manifest(file: Path) -> dict[str, Any]:
     """Read and check a manifest.
 
     Raises:
-        ValueError: It is no JSON object, was changed after it was written, or lacks the size or SHA-256 of a file.
+        ValueError: It is no JSON object, was changed after it was written, has facts, options or inputs that are no
+            objects, or lacks the size or SHA-256 of a file.
     """
     manifest = unsealed(file.read_text(encoding="utf-8"))
-    _require_form(manifest)
-    return manifest
-
-
-def _require_form(manifest: Mapping[str, Any]) -> None:
-    """Raise ValueError unless facts, options and inputs are objects, and every file has its size and SHA-256."""
     for name in ("facts", "options", "inputs", "files"):
         if not isinstance(manifest.get(name, {}), dict):
             raise ValueError(f"{name!r} is not an object")
@@ -81,6 +77,7 @@ def _require_form(manifest: Mapping[str, Any]) -> None:
         right = isinstance(entry, dict) and type(entry.get("bytes")) is int and isinstance(entry.get("sha256"), str)
         if not right:
             raise ValueError(f"it has no size and SHA-256 of {name[:60]!r}")
+    return manifest
 
 
 def differing_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -49,11 +49,10 @@ def output_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
         raise disk_error(cause.errno, path, str(cause)) from cause
 
 
-def write_output(path: Path, content: bytes | str, mode: int | None = None) -> Path:
-    """Write a whole file as `output_file` does, and return its path."""
+def write_output(path: Path, content: bytes | str, mode: int | None = None) -> None:
+    """Write a whole file as `output_file` does."""
     with output_file(path, mode) as file:
         file.write(content.encode() if isinstance(content, str) else content)
-    return path
 
 
 def require_output(path: Path, option: str = OUT) -> None:

@@ -16,7 +16,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -84,10 +84,14 @@ CODE = (".py", ".html", ".css")
 @cache
 def code_digest(source: Path = SOURCE) -> str:
     """Return the SHA-256 of names and bytes of all modules and templates; a commit hash misses later changes."""
+    return digest_of(source, (path for room in ROOMS for path in (source / room).rglob("*") if path.suffix in CODE))
+
+
+def digest_of(folder: Path, files: Iterable[Path]) -> str:
+    """Return the SHA-256 of the bytes of files and of their names below a folder."""
     content = hashlib.sha256()
-    files = [path for room in ROOMS for path in (source / room).rglob("*") if path.suffix in CODE]
     for path in sorted(files):
-        content.update(f"{path.relative_to(source).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+        content.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return content.hexdigest()
 
 

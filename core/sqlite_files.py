@@ -81,38 +81,27 @@ def damage_of(database: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Revisions:
-    """Revisions of a library's tables; "" if there are none, or if they are unknown.
-
-    Args:
-        stored: That of the database.
-        installed: The newest one of the installed library.
-    """
-
-    stored: str = ""
-    installed: str = ""
-
-    @property
-    def differ(self) -> bool:
-        """Whether the library will migrate the tables."""
-        return bool(self.stored and self.installed and self.stored != self.installed)
-
-
-@dataclass(frozen=True)
 class LibraryTables:
     """A SQLite database of a home folder whose tables belong to a library.
 
     Args:
         library: Its name.
         file: The database.
-        revisions: Of the tables.
         migration: Returns the Python program that migrates the database of a file, and its environment.
+        stored: Revision of the tables; "" if there are none, or if they are in another database.
+        installed: The newest revision of the installed library; "" if it is not known.
     """
 
     library: str
     file: Path
-    revisions: Revisions
     migration: Callable[[Path], tuple[Sequence[str], Mapping[str, str]]]
+    stored: str = ""
+    installed: str = ""
+
+    @property
+    def older(self) -> bool:
+        """Whether the library will migrate the tables."""
+        return bool(self.stored and self.installed and self.stored != self.installed)
 
 
 @cache
@@ -128,8 +117,14 @@ def installed_revisions(library: str, scripts: Path) -> tuple[set[str], str]:
     return revisions_in(Path(place) / scripts for place in places or ())
 
 
-def revisions_of(library: str, scripts: Path, stored: str, where: str) -> Revisions:
-    """Return the revision of a database's tables beside the newest one that the installed library knows.
+def newest_revision(library: str, scripts: Path, stored: str, where: str) -> str:
+    """Return the newest revision that an installed library knows, "" if there is not just one.
+
+    Args:
+        library: Its name.
+        scripts: Folder of its migration scripts in its package.
+        stored: Revision of a database's tables, "" if it has none.
+        where: The database.
 
     Raises:
         ArtifactError: A newer version of the library has made the tables.
@@ -140,7 +135,7 @@ def revisions_of(library: str, scripts: Path, stored: str, where: str) -> Revisi
             f"The database was made by a newer {library}", where=where, value=stored,
             remedy=f"use that version of {library}, or restore an older backup",
         )
-    return Revisions(stored, newest)
+    return newest
 
 
 def revisions_in(folders: Iterable[Path]) -> tuple[set[str], str]:

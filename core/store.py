@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from core.errors import ArtifactError, ConfigError, Damaged, disk_errors
 from core.manifest import MANIFEST, canonical, differing_files, hash_of, read_manifest, sha256_of, write_manifest
@@ -126,8 +126,7 @@ class Store:
         Raises:
             Damaged: The folder exists, but its files differ from its manifest.
         """
-        if digest:
-            self._note_use(stage, digest)
+        self._note_use(stage, digest)
         if (artifact := self._listed(stage, digest)) is not None:
             self.check(artifact)
         return artifact
@@ -270,8 +269,7 @@ class Store:
         """
         gone = []
         for work in (self.root / WORK).glob(f"{ONCE}*"):
-            lock = work.with_name(f"{work.name.removeprefix(ONCE)}.lock")
-            with suppress(Timeout, OSError), FileLock(lock, timeout=0):
+            with suppress(Timeout, OSError), build_lock(self.root, work.name.removeprefix(ONCE), timeout=0):
                 shutil.rmtree(work, ignore_errors=True)
                 gone.append(work)
         return gone

@@ -25,7 +25,7 @@ import typer
 
 from core.config.section import require_numbers
 from core.environment import ROOMS, numpy_features
-from core.processes import interrupts
+from core.processes import interrupts, standard_streams
 from core.processes.leftovers import own_temporary_folder
 from reviewlm import terminal
 from reviewlm.boundary import run_verb
@@ -126,6 +126,7 @@ def command() -> Any:
 
 def main() -> None:
     """Run a command in a process that handles signals and leaves no temporary files."""
+    standard_streams.open_closed_streams()  # before anything opens a file
     with interrupts.watched(), own_temporary_folder():
         _run()
 

@@ -36,7 +36,7 @@ from core.output import require_folder, require_output
 from core.processes.children import run_child
 from core.processes.leftovers import claimed_folder, remove_abandoned_folders
 from core.services import service_list
-from core.sqlite_files import DATABASE, LibraryTables, Revisions, damage_of, read_only, stored_revision
+from core.sqlite_files import DATABASE, LibraryTables, damage_of, read_only, stored_revision
 from core.store import MANIFEST as RESULT
 from tracking.database import tables_of
 from tracking.runs.record import open_locks
@@ -68,7 +68,7 @@ OF_NAMES = (errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETO
 
 UPGRADE_BACKUP = "{home}-before-upgrade-{time}.tar.gz"
 COPIES = ".upgrade-"
-NONE = LibraryTables("Prefect", Path(), Revisions(), lambda file: ((), {}))
+NONE = LibraryTables("Prefect", Path(), lambda file: ((), {}))
 LINES = 8
 LONGEST = 86_400.0
 """Seconds for a migration, which may rewrite gigabytes."""
@@ -335,7 +335,7 @@ def upgrade_home(
         Damaged: A database is damaged.
     """
     mlflow, backup = tables_of(home / DATABASE), ""
-    if older := [tables for tables in (mlflow, prefect) if tables.revisions.differ]:
+    if older := [tables for tables in (mlflow, prefect) if tables.older]:
         running = [service.name for service in service_list.running(home)]
         if running or open_locks(home, held=True):
             raise _in_use(home, ", ".join(running) or "a command runs")
@@ -345,10 +345,10 @@ def upgrade_home(
         for left in home.glob(f"{COPIES}*"):  # of an upgrade that was killed
             shutil.rmtree(left, ignore_errors=True)
         migrate(older, home, backup)
-    now = [stored_revision(one.file) if one.revisions.stored else "" for one in (mlflow, prefect)]
+    now = [stored_revision(one.file) if one.stored else "" for one in (mlflow, prefect)]
     return {
-        "upgraded": bool(older), "before": mlflow.revisions.stored, "after": now[0],
-        "prefect_before": prefect.revisions.stored, "prefect_after": now[1], "backup": backup,
+        "upgraded": bool(older), "before": mlflow.stored, "after": now[0],
+        "prefect_before": prefect.stored, "prefect_after": now[1], "backup": backup,
     }
 
 
@@ -381,7 +381,7 @@ def _migrated_copy(tables: LibraryTables, folder: Path, backup: str) -> Path:
     program, environment = tables.migration(copy)
     done = run_child(program, LONGEST, env=dict(environment))
     after = stored_revision(copy)
-    if done.returncode or after != tables.revisions.installed:
+    if done.returncode or after != tables.installed:
         output = "\n".join((done.stdout + done.stderr).splitlines()[-LINES:])
         raise ArtifactError(
             f"{tables.library} could not migrate its database", where=tables.file, cause=output,

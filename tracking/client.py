@@ -356,10 +356,12 @@ class Connection:
             return str(experiment.experiment_id)
 
     def newest_run(self, tag: str, value: str, status: str = "") -> Run | None:
-        """Return the newest run with this tag (and status), with all its tags, or None if there is none."""
+        """Return the newest run with this tag (and status), with all its tags, or None if there is none.
+
+        The value must hold no quotes: MLflow's filter language has no escape character.
+        """
         condition = f" and attributes.status = '{status}'" if status else ""
-        quote = '"' if "'" in value else "'"  # MLflow's filter language has no escape character
-        where = f"tags.`{stored_name(tag)}` = {quote}{value}{quote}{condition}"
+        where = f"tags.`{stored_name(tag)}` = '{value}'{condition}"
         order = ["attributes.start_time DESC"]
         runs = self.ask(lambda client: client.search_runs([self.experiment_id], where, max_results=1, order_by=order))
         return runs[0] if runs else None

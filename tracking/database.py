@@ -18,12 +18,11 @@ from pathlib import Path
 from core.errors import ArtifactError, Damaged, NotWritable, without_password
 from core.sqlite_files import (
     LibraryTables,
-    Revisions,
     damage_of,
     database_address,
     database_file,
+    newest_revision,
     read_only,
-    revisions_of,
     stored_revision,
 )
 from tracking.artifacts import ARTIFACTS
@@ -39,16 +38,26 @@ AGAIN = "a new one is created, and the next run logs and registers its models ag
 def has_tables(uri: str) -> bool:
     """Check a database before MLflow opens it, and return whether it has MLflow's tables; a server has its own.
 
+    MLflow itself migrates older tables where one is missing, without a backup, as soon as it opens them.
+
     Raises:
-        Damaged, ArtifactError, NotWritable: As `is_ready` and `require_current`.
+        Damaged: SQLite finds the file corrupt; nothing is written into it. Or as `is_ready`.
+        ArtifactError: It was made by an older MLflow. Or as `is_ready`.
+        NotWritable: As `is_ready`.
         SQLAlchemyError: A database that is no file does not answer.
     """
     if (file := database_file(uri)) is None:
         return uri.startswith("http") or require_current_at(uri)
-    ready = is_ready(file)
-    if ready:
-        require_current(file)
-    return ready
+    if not is_ready(file):
+        return False
+    try:
+        damage = damage_of(file)
+    except sqlite3.DatabaseError as error:
+        damage = str(error) if any(words in str(error) for words in DAMAGED) else ""  # MLflow reports any other
+    if damage:
+        raise damaged(file, damage)
+    _require_newest(revision_of(file), uri)
+    return True
 
 
 def is_ready(file: Path) -> bool:
@@ -72,23 +81,24 @@ def is_ready(file: Path) -> bool:
         if any((file.parent / ARTIFACTS).glob("*")):
             raise damaged(file, "it is empty, although runs have left artifacts beside it")
         return False
-    tables, revision = _tables(file) or (set(), "")
+    tables, revision = _tables(file)
     if tables and MADE_BY_MLFLOW not in tables:
         raise ArtifactError(
             "The tracking database belongs to another application", where=file,
             value=f"tables: {', '.join(sorted(tables)[:5])}", remedy=f"move it aside: {AGAIN}",
         )
-    if not revisions_of("MLflow", SCRIPTS, revision, str(file)).stored:
+    newest_revision("MLflow", SCRIPTS, revision, str(file))  # raises if a newer MLflow has made them
+    if not revision:
         return False
     with read_only(file) as database:
         return database.execute(f"SELECT 1 FROM {MADE_BY_MLFLOW} LIMIT 1").fetchone() is not None
 
 
-def _tables(file: Path) -> tuple[set[str], str] | None:
+def _tables(file: Path) -> tuple[set[str], str]:
     """Return the names of a database's tables, and Alembic's revision ("" if there is none).
 
-    Return None if it does not open after several attempts: it may fail to open while another process creates or removes
-    its write-ahead log. MLflow reports any other problem.
+    Both are empty if it does not open after several attempts: it may fail to open while another process creates or
+    removes its write-ahead log. MLflow reports any other problem.
 
     Raises:
         Damaged: It is not a complete database.
@@ -102,46 +112,29 @@ def _tables(file: Path) -> tuple[set[str], str] | None:
             if any(words in str(error) for words in DAMAGED):
                 raise damaged(file, str(error)) from error
             time.sleep(pause)
-    return None
+    return set(), ""
 
 
 def revision_of(file: Path) -> str:
     """Return the revision of a database's tables, "" if it has none."""
-    return (_tables(file) or (set(), ""))[1]
+    return _tables(file)[1]
 
 
 def tables_of(file: Path) -> LibraryTables:
-    """Return MLflow's tables in a file; without revisions if there are none.
+    """Return MLflow's tables in a file; without a revision if there are none.
 
     Raises:
         Damaged, ArtifactError, NotWritable: As `is_ready`.
     """
-    revisions = revisions_of("MLflow", SCRIPTS, revision_of(file), str(file)) if is_ready(file) else Revisions()
+    stored = revision_of(file) if is_ready(file) else ""
     return LibraryTables(
-        "MLflow", file, revisions, lambda copy: (("-m", "mlflow", "db", "upgrade", database_address(copy)), os.environ)
+        "MLflow", file, lambda copy: (("-m", "mlflow", "db", "upgrade", database_address(copy)), os.environ), stored,
+        newest_revision("MLflow", SCRIPTS, stored, str(file)),
     )
 
 
-def require_current(file: Path) -> None:
-    """Check that a database that `is_ready` is whole and has the newest tables of the installed MLflow.
-
-    MLflow itself migrates older tables where one is missing, without a backup, as soon as it opens them.
-
-    Raises:
-        ArtifactError: It was made by an older MLflow.
-        Damaged: SQLite finds it corrupt; nothing is written into it.
-    """
-    try:
-        damage = damage_of(file)
-    except sqlite3.DatabaseError as error:
-        damage = str(error) if any(words in str(error) for words in DAMAGED) else ""  # MLflow reports any other
-    if damage:
-        raise damaged(file, damage)
-    _require_newest(revision_of(file), database_address(file))
-
-
 def require_current_at(uri: str) -> bool:
-    """Check a database that is not a file, e.g. of PostgreSQL, before MLflow opens it, as `require_current` does.
+    """Check a database that is not a file, e.g. of PostgreSQL, before MLflow opens it, as `has_tables` does.
 
     Returns:
         Whether it has tables of MLflow.
@@ -169,7 +162,7 @@ def damaged(file: Path | str, cause: str) -> Damaged:
 
 
 def _require_newest(stored: str, uri: str) -> None:
-    if revisions_of("MLflow", SCRIPTS, stored, uri).differ:
+    if stored and newest_revision("MLflow", SCRIPTS, stored, uri) not in ("", stored):
         raise ArtifactError(
             "The tracking database was made by an older MLflow", where=uri,
             remedy=f"`reviewlm home upgrade` backs up the home and migrates its database; any other: make a copy, then "

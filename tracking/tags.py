@@ -81,10 +81,10 @@ def value_of(tags: Mapping[str, str], name: str) -> str:
     return tags.get(stored_name(name), "")
 
 
-def packed(tags: Mapping[str, str], shown: frozenset[str] = SHOWN) -> dict[str, str]:
+def packed(tags: Mapping[str, str]) -> dict[str, str]:
     """Return tags of a version as MLflow stores them: those that are shown, and one tag with all others."""
-    rest = {name: value for name, value in tags.items() if name not in shown}
-    seen = {name: value for name, value in tags.items() if name in shown}
+    rest = {name: value for name, value in tags.items() if name not in SHOWN}
+    seen = {name: value for name, value in tags.items() if name in SHOWN}
     return {**seen, PACKED: json.dumps(rest, sort_keys=True, ensure_ascii=False)} if rest else seen
 
 

@@ -69,6 +69,7 @@ def make_home(home: Path, bundle: Bundle, name: str = NAME, int8_loss: float | N
     from tracking.logged_models.bundles import log_bundle
     from tracking.registry.registry import Registry
     from tracking.runs.runs import Tracker
+    from tracking.tags import MODEL_URI_TAG
 
     prepare_environment(home)
     folder, facts = home / f"made-{name}", {"stars_prior": bundle.stars_prior, INT8_LOSS: int8_loss}
@@ -76,4 +77,5 @@ def make_home(home: Path, bundle: Bundle, name: str = NAME, int8_loss: float | N
     tracker = Tracker(f"sqlite:///{home / 'mlflow.db'}", "reviewlm", home / "mlartifacts")
     run = tracker.start_run("made")
     registry = Registry(tracker, name)
-    registry.promote(registry.register(log_bundle(tracker, run, folder), run), None, why="benchmark")
+    log_bundle(tracker, run, folder)
+    registry.promote(registry.register(tracker.tag(run, MODEL_URI_TAG), run), None, why="benchmark")

@@ -241,9 +241,7 @@ def _apply(options: dict[str, Any], override: str) -> None:
         raise _too_deep("--set")
     _require_readable(value, "--set")
     if sections[:1] == ["models"]:
-        options.setdefault("models", default_models())
-    if sections[2:] and (named := _with_dots(options.get("models"), sections[1:])):
-        sections = ["models", *named]
+        sections[1:] = _with_dots(options.setdefault("models", default_models()), sections[1:])
     place: Any = options
     for name in sections:
         place = place[_index(place, name, override)] if isinstance(place, list) else place.setdefault(name, {})
@@ -253,10 +251,10 @@ def _apply(options: dict[str, Any], override: str) -> None:
 
 
 def _with_dots(entries: Any, parts: Sequence[str]) -> list[str]:
-    """Return the parts of a key with the name of a model in one, which may have dots; an empty list if it has none."""
+    """Return the parts of a key with the name of a model in one, also if it has dots."""
     names = {_name_of(entry) for entry in entries} if isinstance(entries, list) else set()
     joined = ((".".join(parts[:used]), used) for used in range(len(parts), 1, -1))
-    return next(([name, *parts[used:]] for name, used in joined if name in names), [])
+    return next(([name, *parts[used:]] for name, used in joined if name in names), list(parts))
 
 
 def split_override(override: str) -> tuple[str, Any]:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from core.config.section import Line, Section
+from core.config.section import Line, Section, require_names
 from core.config.sections.data import (
     ChecksConfig,
     CleanConfig,
@@ -103,59 +103,50 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> RunConfig:
-        names = [spec.name for spec in self.models]
-        if not names:
+        if not self.models:
             raise ValueError("models is empty; at least one is needed")
-        if duplicate := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"two models share the name {duplicate.pop()!r}")
-        if self.baseline not in names:
-            raise ValueError(f"baseline is {self.baseline!r}; it must be one of the models {names}")
+        require_names("models", self.models, self.baseline)
         for spec in self.models:
-            if spec.vocabulary not in self.vocabulary:
-                vocabularies = list(self.vocabulary)
-                raise ValueError(f"model {spec.name!r} needs vocabulary {spec.vocabulary!r}; there are {vocabularies}")
+            self._require_inputs("model", spec)
             require_parts(spec, self.models)
-            self._require_vectors(spec)
             if isinstance(spec, NGramSpec) and spec.smoothing in SCORES_ONLY:
                 raise ValueError(
                     f"model {spec.name!r} has smoothing {spec.smoothing!r}, which gives scores, not probabilities, so "
                     "it has no perplexity; choose another method (`reviewlm models ngram fit` knows this one too)"
                 )
-        self._require_classifiers()
+        for classifier in self.classification.models:
+            self._require_inputs("classifier", classifier)
+            self._require_start(classifier)
         return self
 
-    def _require_vectors(self, spec: Any) -> None:
-        """Refuse a model that starts from word vectors that the configuration does not name."""
+    def _require_inputs(self, kind: str, spec: Any) -> None:
+        """Refuse a model whose vocabulary, or word vectors that it starts from, the configuration does not name."""
+        if spec.vocabulary not in self.vocabulary:
+            vocabularies = list(self.vocabulary)
+            raise ValueError(f"{kind} {spec.name!r} needs vocabulary {spec.vocabulary!r}; there are {vocabularies}")
         name = getattr(spec, "vectors", "")
         if name and not self.vectors.get(name):
             raise ValueError(
-                f"model {spec.name!r} starts from the word vectors {name!r}; the section `vectors` must name their "
+                f"{kind} {spec.name!r} starts from the word vectors {name!r}; the section `vectors` must name their "
                 f"file (vectors.{name}=FILE); it has {list(self.vectors)}"
             )
 
-    def _require_classifiers(self) -> None:
-        """Refuse classifiers without a vocabulary, or that start from a model that cannot give its layers."""
+    def _require_start(self, classifier: Any) -> None:
+        """Refuse a classifier that starts from a model that cannot give its layers."""
+        if not (start := language_model_of(classifier)):
+            return
         models = {spec.name: spec for spec in self.models}
-        for classifier in self.classification.models:
-            if classifier.vocabulary not in self.vocabulary:
-                raise ValueError(
-                    f"classifier {classifier.name!r} needs vocabulary {classifier.vocabulary!r}; there are "
-                    f"{list(self.vocabulary)}"
-                )
-            self._require_vectors(classifier)
-            if not (start := language_model_of(classifier)):
-                continue
-            model = models.get(start)
-            if not isinstance(model, RecurrentSpec) or model.vocabulary != classifier.vocabulary:
-                raise ValueError(
-                    f"classifier {classifier.name!r} starts from {start!r}, which must be a recurrent language model "
-                    f"of the section `models` with the vocabulary {classifier.vocabulary!r}; there are {list(models)}"
-                )
-            if difference := unlike_start(classifier, model):
-                raise ValueError(
-                    f"classifier {classifier.name!r} starts from {start!r}, whose network has other options; set "
-                    f"for the classifier: {difference}"
-                )
+        model = models.get(start)
+        if not isinstance(model, RecurrentSpec) or model.vocabulary != classifier.vocabulary:
+            raise ValueError(
+                f"classifier {classifier.name!r} starts from {start!r}, which must be a recurrent language model "
+                f"of the section `models` with the vocabulary {classifier.vocabulary!r}; there are {list(models)}"
+            )
+        if difference := unlike_start(classifier, model):
+            raise ValueError(
+                f"classifier {classifier.name!r} starts from {start!r}, whose network has other options; set "
+                f"for the classifier: {difference}"
+            )
 
     def with_input(self, input: Sequence[str]) -> RunConfig:
         """Return the configuration with these files, folders or globs as input; unchanged if there are none."""
@@ -259,9 +250,7 @@ def require_parts(spec: ModelSpec, models: Sequence[ModelSpec]) -> None:
             f"model {spec.name!r} has method 'gated', which needs an n-gram model among its parts; add one, or "
             "use method 'linear'"
         )
-    if not isinstance(spec, NeuralCacheSpec):
-        return
-    if not isinstance(part := before[spec.part], RecurrentSpec | NPLMSpec):
+    if isinstance(spec, NeuralCacheSpec) and not isinstance(part := before[spec.part], RecurrentSpec | NPLMSpec):
         raise ValueError(
             f"model {spec.name!r} of kind {spec.kind!r} needs a neural model; its part {part.name!r} is of kind "
             f"{part.kind!r}"

@@ -5,9 +5,9 @@ A section is immutable, without unknown keys or infinite numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -60,6 +60,15 @@ def require_numbers(name: str, value: object) -> None:
         require(abs(value) <= MOST_WHOLE, name, shown, f"at most {MOST_WHOLE:,}")
     elif isinstance(value, float):
         require(isfinite(value) and abs(value) <= MOST, name, value, f"a finite number of at most {MOST:g}")
+
+
+def require_names(what: str, specs: Sequence[Any], baseline: str) -> None:
+    """Raise ValueError if two models of a section have one name, or none has the name of the baseline."""
+    names = [spec.name for spec in specs]
+    if duplicate := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"two {what} share the name {duplicate.pop()!r}")
+    if names and baseline not in names:
+        raise ValueError(f"baseline is {baseline!r}; it must be one of the {what} {names}")
 
 
 __all__ = [

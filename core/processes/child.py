@@ -1,13 +1,12 @@
-"""Run a Python program that ends with its parent: `python child.py [--fed] [--group] [-m MODULE | FILE] ARGUMENTS`.
+"""Run a Python program that ends with its parent: `python child.py [--group] [-m MODULE | FILE] ARGUMENTS`.
 
 Its standard input is the lifeline: a pipe whose other end only the parent holds. When the parent ends, even by SIGKILL,
 the operating system closes that end, and this process exits at once. Linux could send a signal instead
 (PR_SET_PDEATHSIG). But no other system can, and Linux sends it already when the parent's *thread* ends, as the thread
 of a task does.
 
-The program gets an empty standard input; with `--fed`, what the parent writes to the lifeline. With `--group`, all that
-it has started in its process group ends with the parent, too. Only the standard library is imported, because the smoke
-test of a model must not see the project.
+The program gets an empty standard input. With `--group`, all that it has started in its process group ends with the
+parent, too. Only the standard library is imported, because the smoke test of a model must not see the project.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import runpy
 import signal
 import sys
 import threading
-from itertools import takewhile
 
 PROJECT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 
@@ -28,14 +26,12 @@ def main() -> None:
     But a module is looked for in this project first, not in the working directory: a folder `tasks` or `models` of the
     user's must not take the place of ours.
     """
-    options = list(takewhile(("--fed", "--group").__contains__, sys.argv[1:]))
-    fed, group = "--fed" in options, "--group" in options
-    lifeline = os.dup(0)
-    reading, writing = os.pipe() if fed else (os.open(os.devnull, os.O_RDONLY), None)
-    os.dup2(reading, 0)
-    os.close(reading)
-    threading.Thread(target=_end_with, args=(lifeline, writing, group), name="lifeline", daemon=True).start()
-    first, *rest = sys.argv[1 + len(options) :]
+    group, lifeline = sys.argv[1] == "--group", os.dup(0)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    threading.Thread(target=_end_with, args=(lifeline, group), name="lifeline", daemon=True).start()
+    first, *rest = sys.argv[1 + group :]
     if first != "-m":
         sys.argv = [first, *rest]
         runpy.run_path(first, run_name="__main__")
@@ -46,10 +42,9 @@ def main() -> None:
     runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
 
 
-def _end_with(lifeline: int, writing: int | None, group: bool) -> None:
-    while block := os.read(lifeline, 4096):
-        if writing is not None:
-            os.write(writing, block)
+def _end_with(lifeline: int, group: bool) -> None:
+    while os.read(lifeline, 4096):
+        pass  # nobody writes: it ends with the parent
     if group and os.getpgrp() == os.getpid():  # else it is the group of whoever started this one
         os.killpg(0, signal.SIGKILL)
     os._exit(1)  # at once: a second process may already work in the same folder

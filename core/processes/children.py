@@ -25,20 +25,18 @@ _children: set[subprocess.Popen[Any]] = set()
 
 
 def start_child(
-    program: Sequence[str], *, isolated: bool = False, fed: bool = False, group: bool = False, **options: Any
+    program: Sequence[str], *, isolated: bool = False, group: bool = False, **options: Any
 ) -> subprocess.Popen[Any]:
     """Start a Python program that ends when this process ends.
 
     Args:
         program: `-m`, a module and its arguments; or a file and its arguments.
         isolated: Hide the working directory and the user's Python settings from it (`python -I`).
-        fed: Its standard input is what this process writes to the lifeline, else it is empty.
         group: What it has started ends with this process, too: for programs that do not see to that themselves.
         options: Options of `subprocess.Popen`. The standard input is the lifeline and must stay open while the child is
             to run. So do not call `communicate`, which closes it.
     """
-    switches = [*(["--fed"] if fed else []), *(["--group"] if group else [])]
-    command = [sys.executable, *(["-I"] if isolated else []), LAUNCHER, *switches, *program]
+    command = [sys.executable, *(["-I"] if isolated else []), LAUNCHER, *(["--group"] if group else []), *program]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **options)
     with _lock:
         _children.difference_update([other for other in _children if other.returncode is not None])
@@ -89,6 +87,5 @@ def _kill(child: subprocess.Popen[Any]) -> None:
     if child.returncode is not None:
         return
     with suppress(OSError):  # the child has just ended
-        if hasattr(os, "killpg"):
-            os.killpg(child.pid, signal.SIGKILL)
+        os.killpg(child.pid, signal.SIGKILL)
     child.kill()

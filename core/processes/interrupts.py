@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from core.processes import standard_streams
 from core.processes.children import end_children
-from core.processes.leftovers import beyond_standard_streams, remove_own_folder
+from core.processes.leftovers import remove_own_folder
 from models.atomic_files import remove_unfinished
 
 GRACE = 3.0
@@ -60,13 +60,10 @@ _process = _Process()
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Watch for the signals that end a process, in the main thread only; ignored signals stay ignored (nohup)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = [getattr(signal, name) for name in SAID if hasattr(signal, name)]
+    """Watch for the signals that end a process, in its main thread; ignored signals stay ignored (nohup)."""
+    numbers = [signal.Signals[name] for name in SAID]
     before = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) is not signal.SIG_IGN}
-    reading, writing = map(beyond_standard_streams, os.pipe())
+    reading, writing = os.pipe()
     os.set_blocking(writing, False)
     threading.Thread(target=_watch, args=(reading, frozenset(before)), name="signals", daemon=True).start()
     # The thread gets the signal from the operating system. The main thread may be inside a long call, and Prefect

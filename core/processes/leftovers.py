@@ -73,9 +73,8 @@ def remove_own_folder() -> None:
         shutil.rmtree(_own, ignore_errors=True)
 
 
-def remove_abandoned_folders(root: Path, prefix: str = PREFIX) -> list[Path]:
-    """Remove the temporary folders of processes that have ended, and return them."""
-    gone = []
+def remove_abandoned_folders(root: Path, prefix: str = PREFIX) -> None:
+    """Remove the temporary folders of processes that have ended."""
     for owner in root.glob(f"{prefix}*/{OWNER}"):
         with suppress(OSError):
             if owner.lstat().st_uid != os.getuid() or (descriptor := hold(owner)) is None:
@@ -84,8 +83,6 @@ def remove_abandoned_folders(root: Path, prefix: str = PREFIX) -> list[Path]:
                 shutil.rmtree(owner.parent, ignore_errors=True)
             finally:
                 os.close(descriptor)
-            gone.append(owner.parent)
-    return gone
 
 
 def hold(file: Path) -> int | None:
@@ -94,25 +91,13 @@ def hold(file: Path) -> int | None:
     Its permissions follow the umask, so that members of a group can read each other's (`execution.group_access`).
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = beyond_standard_streams(os.open(file, flags, 0o660))
+    descriptor = os.open(file, flags, 0o660)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
         return None
     return descriptor
-
-
-def beyond_standard_streams(descriptor: int) -> int:
-    """Return the descriptor with a number above 2.
-
-    If standard output is closed, a new file would get its number, and output would go into that file.
-    """
-    if descriptor > 2:
-        return descriptor
-    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
-    os.close(descriptor)
-    return moved
 
 
 def is_held(file: Path) -> bool:

@@ -53,18 +53,20 @@ def wants_json(arguments: Sequence[str]) -> bool:
     return JSON_OPTION in options and "--help" not in options
 
 
+def open_closed_streams() -> None:
+    """Open the null device for each stream that was closed at the start, else another file would get its descriptor."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
 @contextmanager
 def guarded_streams(doing: Callable[[], str] = str) -> Iterator[None]:
     """Distinguish failures of standard output from those of other files; ignore failures of standard error.
 
-    A stream that was closed at the start becomes the null device: otherwise another file would get its descriptor.
-
     Args:
         doing: What standard error says while nothing else is written, see `WaitingLine`.
     """
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)
     before = sys.stdout, sys.stderr
     null = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (closed at the end of the block)
     line, ended = WaitingLine(before[1] or null, doing), threading.Event()
@@ -100,8 +102,7 @@ def json_alone(enabled: bool) -> Iterator[dict[str, Any] | None]:
         yield document
         _kept = None
         if document:
-            with _told_of_output():
-                _write_all(terminal, as_json_line(document).encode("ascii"))
+            _write_document(terminal, document)
     finally:
         os.dup2(terminal, STANDARD_OUTPUT)
         os.close(terminal)
@@ -121,8 +122,7 @@ def answer_now(result: Mapping[str, Any]) -> None:
     global _kept
     if (terminal := _kept) is not None:
         _kept = None
-        with _told_of_output():
-            _write_all(terminal, as_json_line(result).encode("ascii"))
+        _write_document(terminal, result)
 
 
 def discard_output() -> None:
@@ -234,10 +234,12 @@ def _ignored() -> AbstractContextManager[None]:
     return suppress(OSError, ValueError)
 
 
-def _write_all(descriptor: int, content: bytes) -> None:
+def _write_document(descriptor: int, result: Mapping[str, Any]) -> None:
     sys.stderr.write("")  # a waiting line goes
-    while content:
-        content = content[os.write(descriptor, content) :]
+    content = as_json_line(result).encode("ascii")
+    with _told_of_output():
+        while content:
+            content = content[os.write(descriptor, content) :]
 
 
 def _plain(value: Any) -> Any:

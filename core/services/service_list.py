@@ -104,14 +104,9 @@ def process_of(service: Service) -> psutil.Process | None:
 
 def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
     """Stop the services except *keep*, the last started first, each with its children; return the stopped names."""
-    stopped, remaining = [], []
-    for service in reversed(running(home)):
-        process = process_of(service)
-        if process is None:
-            continue
-        if service.name in keep:
-            remaining.append(service)
-            continue
+    there = running(home)
+    ending = [service for service in reversed(there) if service.name not in keep]
+    for process in filter(None, map(process_of, ending)):
         family = [*process.children(recursive=True), process]
         for member in family:
             with suppress(psutil.Error):
@@ -120,9 +115,8 @@ def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
         for member in alive:
             with suppress(psutil.Error):
                 member.kill()
-        stopped.append(service.name)
-    remember(home, remaining[::-1])
-    return stopped
+    remember(home, [service for service in there if service.name in keep])
+    return [service.name for service in ending]
 
 
 FILE = "ports.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.environment import LEASES
 from core.errors import ArtifactError, Damaged
-from core.sqlite_files import LibraryTables, Revisions, database_address, revisions_of, stored_revision
+from core.sqlite_files import LibraryTables, database_address, newest_revision, stored_revision
 
 FILE = Path("prefect") / "prefect.db"
 ELSEWHERE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
@@ -18,7 +18,7 @@ UPGRADE = ("-m", "prefect", "server", "database", "upgrade", "--yes")
 
 
 def tables_of(home: Path) -> LibraryTables:
-    """Return Prefect's tables in a home folder; without revisions if there are none or they are elsewhere.
+    """Return Prefect's tables in a home folder; without a revision if there are none or they are elsewhere.
 
     The file is opened for reading only, and Prefect is not imported.
 
@@ -34,9 +34,7 @@ def tables_of(home: Path) -> LibraryTables:
             "Prefect's database is damaged or not a database", where=file, cause=str(error),
             remedy="restore a backup; or move it aside, together with its -wal and -shm: the next server creates one",
         ) from error
-    if not stored:
-        return LibraryTables("Prefect", file, Revisions(), migration)
-    return LibraryTables("Prefect", file, revisions_of("Prefect", SCRIPTS, stored, str(file)), migration)
+    return LibraryTables("Prefect", file, migration, stored, newest_revision("Prefect", SCRIPTS, stored, str(file)))
 
 
 def require_current_tables(home: Path) -> None:
@@ -47,9 +45,9 @@ def require_current_tables(home: Path) -> None:
         ArtifactError: An older or a newer Prefect has made the tables.
     """
     tables = tables_of(home)
-    if tables.revisions.differ:
+    if tables.older:
         raise ArtifactError(
-            "Prefect's database was made by an older Prefect", where=tables.file, value=tables.revisions.stored,
+            "Prefect's database was made by an older Prefect", where=tables.file, value=tables.stored,
             remedy="`reviewlm home upgrade` backs up the home and migrates it",
         )
 

@@ -15,6 +15,7 @@ from tracking.logged_models import export
 from tracking.logged_models.bundles import log_bundle
 from tracking.registry.registry import Registry
 from tracking.runs.runs import Tracker
+from tracking.tags import MODEL_URI_TAG
 
 FAKE_BASE = '''
 class ModelError(Exception):
@@ -142,7 +143,8 @@ class Store:
         package = package if package.exists() else write_package(package, version)
         number = len(list(self.folder.glob("bundle-*")))
         bundle = write_bundle(self.folder / f"bundle-{number}", word)
-        return log_bundle(self.tracker, self.run_id, bundle, package=package)
+        log_bundle(self.tracker, self.run_id, bundle, package=package)
+        return self.tracker.tag(self.run_id, MODEL_URI_TAG)
 
     def version(self, word: str, version: str = "one") -> int:
         """Log and register a stand-in model."""

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from core.sqlite_files import LibraryTables, Revisions, stored_revision
+from core.sqlite_files import LibraryTables, stored_revision
 from tracking import backup
 
 TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "sqlite3.connect", "subprocess.Popen"}
@@ -78,7 +78,7 @@ def run(home: str, program: str, at: int = 0, die: int = -1, said: str = "") -> 
             return [program, str(file), str(die)], dict(os.environ)
 
         file = base / DATABASES[library]
-        return LibraryTables(library, file, Revisions(stored_revision(file), "two"), migration)
+        return LibraryTables(library, file, migration, stored_revision(file), "two")
 
     def look(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal seen

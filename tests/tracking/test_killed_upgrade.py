@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from core.errors import ArtifactError, ConfigError
-from core.sqlite_files import LibraryTables, Revisions
+from core.sqlite_files import LibraryTables
 from tests.marked_cases import long_but
 from tests.tracking.killed_upgrade import MIGRATION, NEW, OLD, contents, make_home, run
 from tracking.backup import migrate, restore_backup
@@ -107,14 +107,14 @@ def older_tables(file: Path, folder: Path, meanwhile: Callable[[], object] = lam
         meanwhile()
         return [str(program), str(copy), "-1"], dict(os.environ)
 
-    return LibraryTables("MLflow", file, Revisions("one", "two"), migration)
+    return LibraryTables("MLflow", file, migration, "one", "two")
 
 
 def test_no_database_is_migrated_if_the_migration_of_another_fails(home: Path, tmp_path: Path) -> None:
     def fails(copy: Path) -> tuple[list[str], dict[str, str]]:
         return ["-c", "raise SystemExit(1)"], dict(os.environ)
 
-    failing = LibraryTables("Prefect", home / "prefect" / "prefect.db", Revisions("one", "two"), fails)
+    failing = LibraryTables("Prefect", home / "prefect" / "prefect.db", fails, "one", "two")
     with pytest.raises(ArtifactError):
         migrate([older_tables(home / "mlflow.db", tmp_path), failing], tmp_path, "backup.tar")
     assert contents(home) == {"MLflow": OLD, "Prefect": OLD}

@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import ArtifactError, ConfigError, Damaged
 from core.processes.leftovers import hold
-from core.sqlite_files import Revisions, revisions_in
+from core.sqlite_files import revisions_in
 from flows.server.private_server import private_server
 from flows.server.tables import tables_of
 from tracking.backup import restore_backup, upgrade_home
@@ -132,7 +132,7 @@ def test_no_server_starts_on_older_tables_of_prefect(tmp_path: Path, monkeypatch
     [last] = [text for file in scripts.glob("*.py") if f'\nrevision = "{newest}"' in (text := file.read_text())]
     before = last.split('\ndown_revision = "')[1].split('"')[0]
     home = home_with_prefect(tmp_path, before)
-    assert tables_of(home).revisions == Revisions(before, newest)
+    assert (tables_of(home).stored, tables_of(home).installed) == (before, newest)
     monkeypatch.setenv("REVIEWLM_HOME", str(home))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     with pytest.raises(ArtifactError, match="older Prefect") as told, private_server():
@@ -148,12 +148,12 @@ def test_current_tables_of_prefect_need_nothing_and_those_of_a_newer_one_are_ref
     with pytest.raises(ArtifactError, match="newer Prefect"):
         tables_of(home)
     monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "postgresql+asyncpg://me@host/prefect")
-    assert not tables_of(home).revisions.differ
+    assert not tables_of(home).older
     (home / "prefect" / "prefect.db").write_bytes(b"no database, although it is long enough to be taken for one" * 9)
     monkeypatch.delenv("PREFECT_API_DATABASE_CONNECTION_URL")
     with pytest.raises(Damaged):
         tables_of(home)
-    assert not tables_of(tmp_path / "none").revisions.differ
+    assert not tables_of(tmp_path / "none").older
 
 
 def home_with_prefect(folder: Path, revision: str) -> Path:

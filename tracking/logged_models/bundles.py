@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import ArtifactError, BundleError, TrackingUnavailable, disk_errors
+from core.errors import ArtifactError, BundleError, disk_errors
 from core.lineage import LINEAGE_FILE, Lineage
 from core.manifest import sha256_of
 from tracking.artifacts import folder_of
@@ -20,7 +19,6 @@ from tracking.client import Absent
 from tracking.logged_models.export import BUNDLE_PATH, PACKAGE, SPEC, facts_of
 from tracking.registry.versions import Reference, Version, contents_of
 from tracking.runs.runs import Tracker
-from tracking.tags import MODEL_URI_TAG
 
 NOT_IN_NAMES = r"[/:.%\"']"
 """Characters that MLflow does not allow in the name of a logged model."""
@@ -28,18 +26,16 @@ NOT_IN_NAMES = r"[/:.%\"']"
 
 def log_bundle(
     tracker: Tracker, run_id: str, bundle_folder: Path, name: str = "model", package: Path = PACKAGE
-) -> str:
-    """Log a bundle as an MLflow model of a run.
+) -> None:
+    """Log a bundle as an MLflow model of a run, which gets its address, `models:/m-…`, as the tag `reviewlm.model_uri`.
+
+    A bundle that the run has logged before is not logged again.
 
     Args:
         run_id: The run that produced the bundle.
         bundle_folder: Folder written by `models.bundles.bundle.save_bundle`.
         name: Name of the logged model in the UI.
         package: Package to copy into the model.
-
-    Returns:
-        The model's address, `models:/m-…`; "" if it waits. The run gets it as the tag `reviewlm.model_uri`.
-        A bundle that the run has logged before is not logged again.
 
     Raises:
         BundleError: The folder is not a bundle.
@@ -49,9 +45,6 @@ def log_bundle(
         "name": re.sub(NOT_IN_NAMES, "-", name), "bundle": str(Path(bundle_folder).absolute()), "package": str(package),
     }
     tracker.write(run_id, models=[model])
-    with suppress(TrackingUnavailable):
-        return tracker.tag(run_id, MODEL_URI_TAG)
-    return ""
 
 
 def bundle_in(tracker: Tracker, address: str) -> Path | None:

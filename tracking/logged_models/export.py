@@ -7,7 +7,6 @@ content, `lm_<first 12 digits of its SHA-256>`. This works because the package i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ from core.errors import BundleError
 from core.manifest import sha256_of
 from core.processes import interrupts
 from core.processes.children import run_child
+from core.provenance import digest_of
 from core.sqlite_files import database_file
 from tracking.artifacts import folder_of
 from tracking.client import Connection
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).resolve().parents[2] / "models"
 BUNDLE_PATH, SPEC = "artifacts/bundle", "spec.json"
 REQUIRED = ("mlflow", "numba", "numpy", "polars", "pydantic", "safetensors", "tokenizers", "torch")
-MAX_PARAMS = 90
 PROGRAM, SMOKE = Path(__file__).with_name("pyfunc.py"), Path(__file__).with_name("smoke.py")
 """The pyfunc model of every family, which is copied next to the bundle, and the program that tests a logged model."""
 CLASSIFICATION = "classification"
@@ -158,9 +157,8 @@ def _logged_model(
     candidates = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
     model = next((model for model in candidates if model.name == name and tags.items() <= model.tags.items()), None)
     if model is None:
-        params = dict(list(flatten(facts.get("spec", {})).items())[:MAX_PARAMS])
         model = client.create_logged_model(
-            run.info.experiment_id, name, run_id, tags, params, model_type=form.model_type
+            run.info.experiment_id, name, run_id, tags, flatten(facts.get("spec", {})), model_type=form.model_type
         )
     add_output(client, run_id, model.model_id)
     return model
@@ -219,10 +217,7 @@ def vendor(package: Path, into: Path) -> Path:
 
 def code_name(package: Path) -> str:
     """Return the name of such a copy: `lm_` and the first digits of a digest of its file names and bytes."""
-    content = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
-        content.update(f"{file.relative_to(package).as_posix()}\0".encode() + file.read_bytes() + b"\0")
-    return f"lm_{content.hexdigest()[:12]}"
+    return f"lm_{digest_of(package, package.rglob('*.py'))[:12]}"
 
 
 def requirements() -> list[str]:

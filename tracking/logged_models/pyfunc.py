@@ -42,16 +42,13 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 COLUMN, DIGITS = "text", 12
-SAMPLING = (
-    "n", "stars", "temperature", "top_k", "top_p", "max_tokens", "seed", "min_p", "typical_p", "repetition_penalty",
-    "no_repeat_ngram_size", "stop", "watermark",
-)
 DEFAULTS: dict[str, Any] = {
     "task": "generate", "stars": None, "n": 1, "temperature": 0.8, "top_k": 0, "top_p": 0.95, "max_tokens": 300,
     "seed": 1, "k": 5, "min_p": 0.0, "typical_p": 1.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
     "stop": [], "watermark": "",
 }
 """Parameters of a language model."""
+NOT_OF_SAMPLING = ("task", "k")
 
 
 class ReviewModel(PythonModel):
@@ -113,7 +110,7 @@ class ReviewModel(PythonModel):
             request = f"task is {options['task']!r} and n is {options.get('n')}"
             raise _bad(f"{request}; only task 'generate' with n = 1 can be streamed")
         [prompt] = _texts([model_input[COLUMN] if isinstance(model_input, dict) else model_input])
-        chosen = {name: options[name] for name in SAMPLING if name != "n"}
+        chosen = {name: value for name, value in options.items() if name not in (*NOT_OF_SAMPLING, "n")}
         try:
             yield from self._sampling.stream(self._bundle, prompt=prompt, **chosen)
         except self._error as error:
@@ -128,7 +125,7 @@ class ReviewModel(PythonModel):
         return answer | ({"warnings": warnings} if warnings else {})
 
     def _generate(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        chosen = {name: options[name] for name in SAMPLING}
+        chosen = {name: value for name, value in options.items() if name not in NOT_OF_SAMPLING}
         for text in texts:
             written = self._sampling.generate(self._bundle, prompt=text, **chosen)
             yield {"texts": list(map(str, written))}  # plain, so that an answer can be pickled for another process

@@ -9,7 +9,6 @@ means.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import socket
 import uuid
@@ -18,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from core.manifest import canonical
+from core.manifest import canonical, hash_of
 from tracking.registry.versions import DESCRIPTION_LENGTH, Version, version_tags
 from tracking.runs.runs import user_name
 from tracking.tags import shorten
@@ -103,7 +102,7 @@ class Event:
 
     def computed_digest(self) -> str:
         """Return the digest of the event's current content."""
-        return hashlib.sha256(canonical(self.fields()).encode()).hexdigest()
+        return hash_of(self.fields())
 
     def storable(self, after: str = "") -> Event:
         """Return the event as MLflow will return it, with its digest; *after* as in `Args`."""

@@ -128,14 +128,11 @@ def contents_of(tracker: Connection, name: str) -> tuple[list[Version], dict[str
     """
     tracker.require_whole()
     rows, aliases = _by_sql(tracker, name) or _from_mlflow(tracker, name)
-    names: dict[int, list[str]] = {}
-    for alias, number in sorted(aliases.items()):
-        names.setdefault(number, []).append(alias)
     versions = []
     for number, run_id, created, description, source, place, stored in rows:
-        tags = unpacked(stored)
+        tags, names = unpacked(stored), sorted(alias for alias, at in aliases.items() if at == number)
         versions.append(Version(
-            number, run_id or "", tags, tags.get(MODEL_URI_TAG) or str(source), tuple(names.get(number, ())),
+            number, run_id or "", tags, tags.get(MODEL_URI_TAG) or str(source), tuple(names),
             datetime.fromtimestamp(created / 1000, UTC), description or "", name, stored, place,
         ))  # fmt: skip
     there = {version.version for version in versions}

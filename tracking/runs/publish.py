@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 PAUSE = 30.0
 """Seconds between attempts to reach a store that did not answer: each attempt makes the user wait."""
 WAIT_PAUSE = 2.0
-PER_BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 NOT_METRICS = frozenset({"step", "time"})
 SETTLED = "settled"
 log = logging.getLogger(__name__)
@@ -236,7 +235,7 @@ def _tags(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     from mlflow.entities import RunTag
 
     tags = _known_tags(tracker, record.tags)
-    _log(client, record.run_id, "tags", [RunTag(name, value) for name, value in tags.items()])
+    client.log_batch(record.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 
 def _known_tags(tracker: Publisher, tags: dict[str, str]) -> dict[str, str]:
@@ -252,7 +251,7 @@ def _known_tags(tracker: Publisher, tags: dict[str, str]) -> dict[str, str]:
 def _params(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     from mlflow.entities import Param
 
-    _log(client, record.run_id, "params", [Param(name, value) for name, value in record.params.items()])
+    client.log_batch(record.run_id, params=[Param(name, value) for name, value in record.params.items()])
 
 
 def _inputs(tracker: Publisher, client: MlflowClient, record: Record) -> None:
@@ -291,7 +290,7 @@ def send_points(tracker: Publisher, run_id: str, points: list[Point]) -> None:
             tied = {"model_id": model, "dataset_name": dataset, "dataset_digest": digest} if dataset and model else {}
             if step or data is None or data.metrics.get(name) != value:
                 metrics.append(Metric(name, value, int(1000 * seconds), step, **tied))
-        _log(client, run_id, "metrics", metrics)
+        client.log_batch(run_id, metrics)
     sent.update({(point.name, point.step): point.value for point in new})
 
 
@@ -320,14 +319,6 @@ SENDERS: dict[str, Callable[[Publisher, Any, Record], None]] = {
 """By part of a record, in the order in which parts need each other."""
 LOOKED_AT = ("files", "tables")
 """Parts that hold up no other: MLflow may keep files at another place, which is away for longer."""
-
-
-def _log(client: MlflowClient, run_id: str, kind: str, entries: list[Any]) -> None:
-    """Log tags, params or metrics in as few requests as MLflow allows."""
-    size = PER_BATCH[kind]
-    for start in range(0, len(entries), size):
-        batch: dict[str, Any] = {kind: entries[start : start + size]}
-        client.log_batch(run_id, **batch)
 
 
 def read_journal(path: Path, settled: bool = False) -> list[Point]:

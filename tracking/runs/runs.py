@@ -297,7 +297,7 @@ def user_name() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+        return str(os.getuid())
 
 
 def _made(file: Path) -> Path:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from core.config.section import Line, Section, require_numbers
+from core.config.section import Line, Section, require_names, require_numbers
 from core.config.sections.evaluation import DEMO_MODEL, OWN_MODEL, GatePolicy, Limit, RegisteredName
 from models.classification.spec import ClassifierSpec
 from models.neural.labelling.spec import TaggingSpec
@@ -97,11 +97,7 @@ class ClassificationConfig(Section):
                 f"with label {self.label!r} the model would be named {DEMO_MODEL!r}, which is reserved: set "
                 "promotion.model_name"
             )
-        names = [spec.name for spec in self.models]
-        if duplicate := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"two classifiers share the name {duplicate.pop()!r}")
-        if names and self.baseline not in names:
-            raise ValueError(f"baseline is {self.baseline!r}; it must be one of the classifiers {names}")
+        require_names("classifiers", self.models, self.baseline)
         if labelled := [spec.name for spec in self.models if spec.labels]:
             raise ValueError(
                 f"classifier {labelled[0]!r} sets the option `labels`: remove it, labels come from "

@@ -101,20 +101,17 @@ def test_a_child_that_takes_too_long_is_ended(program: Path) -> None:
     assert not [p for p in psutil.Process().children() if str(program) in p.cmdline()]
 
 
-def test_a_fed_child_reads_what_is_written_to_it_and_others_read_nothing(tmp_path: Path) -> None:
+def test_a_child_reads_nothing_from_its_lifeline(tmp_path: Path) -> None:
     program = tmp_path / "echo.py"
     program.write_text("import sys\nprint(sys.stdin.readline().strip() or 'nothing', flush=True)\n")
-    said = []
-    for fed in (True, False):
-        child = start_child([str(program)], fed=fed, stdout=subprocess.PIPE, text=True)
-        try:
-            child.stdin.write("a line\n")
-            child.stdin.flush()
-            said.append(child.stdout.readline().strip())
-        finally:
-            end_child(child)
-            child.stdout.close()
-    assert said == ["a line", "nothing"]
+    child = start_child([str(program)], stdout=subprocess.PIPE, text=True)
+    try:
+        child.stdin.write("a line\n")
+        child.stdin.flush()
+        assert child.stdout.readline().strip() == "nothing"
+    finally:
+        end_child(child)
+        child.stdout.close()
 
 
 CODE = """
@@ -152,7 +149,8 @@ def test_those_of_a_living_process_and_of_others_stay(tmp_path: Path, monkeypatc
     with own_temporary_folder():
         mine = Path(tempfile.gettempdir())
         assert is_held(mine / OWNER)
-        assert remove_abandoned_folders(tmp_path) == []
+        remove_abandoned_folders(tmp_path)
+        assert mine.is_dir()
         assert os.environ["TMPDIR"] == str(mine)
         assert lasting_environment({"A": "1", "TMPDIR": str(mine)}) == {"A": "1", **outside}  # of the services
     assert tempfile.gettempdir() == str(tmp_path)

@@ -33,6 +33,7 @@ from tests.serving.users import LENGTH, PROMPT, WORDS, Answer, load
 from tracking.logged_models.bundles import log_bundle
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.runs.runs import Tracker
+from tracking.tags import MODEL_URI_TAG
 
 pytestmark = pytest.mark.long
 REQUESTS, USERS, VERSIONS = 5_000, 16, 4
@@ -103,7 +104,9 @@ def registry(migrated_home: Path, tmp_path: Path) -> Registry:
     for number in range(1, VERSIONS + 1):
         made, folder = version(number), tmp_path / f"bundle {number}"
         save_bundle(folder, made.spec, made.vocabulary, made.model, [("The food was good.", 5)], made.facts)
-        assert registry.register(log_bundle(tracker, run_id, folder), run_id, {"kind": made.spec.kind}) == number
+        log_bundle(tracker, run_id, folder)
+        uri = tracker.tag(run_id, MODEL_URI_TAG)
+        assert registry.register(uri, run_id, {"kind": made.spec.kind}) == number
     registry.settle(1, None, True, "", {"gate/outcome": "promoted", "gate/reason": "first model, all rules passed"})
     return registry
 

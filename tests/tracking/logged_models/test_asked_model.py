@@ -21,7 +21,7 @@ from tracking.registry.opening import find, locate, open_version
 from tracking.registry.registry import Registry
 from tracking.registry.versions import REFUSED
 from tracking.runs.runs import Tracker
-from tracking.tags import BY_HAND_WHO, OUTCOME, REASON
+from tracking.tags import BY_HAND_WHO, MODEL_URI_TAG, OUTCOME, REASON
 
 
 @dataclass
@@ -35,7 +35,8 @@ class Home:
         run = self.tracker.start_run("fit")
         bundle = fitted(self.folder / f"made-{name}-{order}", order)
         registry = Registry(self.tracker, name)
-        number = registry.register(log_bundle(self.tracker, run, bundle), run)
+        log_bundle(self.tracker, run, bundle)
+        number = registry.register(self.tracker.tag(run, MODEL_URI_TAG), run)
         if champion:
             before = registry.alias("champion")
             registry.promote(number, before.version if before else None, why="test")

@@ -29,6 +29,7 @@ from tracking.logged_models.export import requirements
 from tracking.registry.opening import open_champion
 from tracking.registry.registry import Registry
 from tracking.runs.runs import Tracker
+from tracking.tags import MODEL_URI_TAG
 from training.context import FitContext
 from training.labelling.examples import LabelledSequences
 from training.labelling.fitting import fit_classifier
@@ -76,7 +77,8 @@ def tracker(folder: Path, template_home: Path) -> Tracker:
 def promote(tracker: Tracker, name: str, bundle: Path) -> None:
     """Register a bundle as the first champion of a registered model."""
     run_id, registry = tracker.start_run(name), Registry(tracker, name)
-    version = registry.register(log_bundle(tracker, run_id, bundle), run_id)
+    log_bundle(tracker, run_id, bundle)
+    version = registry.register(tracker.tag(run_id, MODEL_URI_TAG), run_id)
     registry.settle(version, None, True, "the first", {"gate/outcome": "promoted"})
 
 

@@ -16,6 +16,7 @@ from tracking.logged_models.bundles import log_bundle
 from tracking.registry.opening import open_champion
 from tracking.registry.registry import Registry
 from tracking.runs.runs import Tracker
+from tracking.tags import MODEL_URI_TAG
 
 TEXT = "The soup was good"
 @pytest.fixture(scope="module")
@@ -26,7 +27,8 @@ def tracker(tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Tr
     tracker = Tracker(f"sqlite:///{folder / 'home' / 'mlflow.db'}", "reviewlm", folder / "home" / "mlartifacts")
     run_id = tracker.start_run("kn3")
     registry = Registry(tracker, "reviewlm")
-    version = registry.register(log_bundle(tracker, run_id, fitted(folder, 3)), run_id)
+    log_bundle(tracker, run_id, fitted(folder, 3))
+    version = registry.register(tracker.tag(run_id, MODEL_URI_TAG), run_id)
     registry.settle(version, None, True, "the first", {"gate/outcome": "promoted"})
     return tracker
 

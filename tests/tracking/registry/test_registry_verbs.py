@@ -25,6 +25,7 @@ from tests.tracking.tiny_model import fitted
 from tracking.logged_models.bundles import log_bundle
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.runs.runs import Tracker
+from tracking.tags import MODEL_URI_TAG
 
 pytestmark = pytest.mark.slow
 ROLLBACK = """
@@ -65,7 +66,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Path:
     registry, run_id = Registry(tracker, "reviewlm"), tracker.start_run("fits")
     for order in (1, 2, 3):
         bundle = fitted(home.with_name(f"order {order}"), order)
-        registry.register(log_bundle(tracker, run_id, bundle), run_id, {"kind": "ngram"})
+        log_bundle(tracker, run_id, bundle)
+        registry.register(tracker.tag(run_id, MODEL_URI_TAG), run_id, {"kind": "ngram"})
     registry.settle(1, None, True, "", {"gate/outcome": "promoted", "gate/reason": "the first"})
     registry.settle(2, 1, True, "", {"gate/outcome": "promoted", "gate/reason": "better"})
     registry.settle(3, 2, False, "", {"gate/outcome": "refused", "gate/reason": "slower"})

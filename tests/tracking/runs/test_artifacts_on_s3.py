@@ -33,6 +33,7 @@ from tracking.registry.opening import open_champion
 from tracking.registry.registry import Registry
 from tracking.runs import publish
 from tracking.runs.runs import Tracker
+from tracking.tags import MODEL_URI_TAG
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 boto3 = pytest.importorskip("boto3", reason="boto3 is not installed: pip install -c constraints.txt -e '.[s3]'")
@@ -112,7 +113,8 @@ def registered(shared: Shared, home: Path) -> Registry:
     tracker.log_figure(run_id, figure, "plots/loss.png")
     plt.close(figure)
     tracker.log_text(run_id, "why", "decision.md")
-    version = registry.register(log_bundle(tracker, run_id, fitted(home.with_name("made"))), run_id)
+    log_bundle(tracker, run_id, fitted(home.with_name("made")))
+    version = registry.register(tracker.tag(run_id, MODEL_URI_TAG), run_id)
     tracker.end_run(run_id)
     registry.settle(version, None, True, "", {"gate/outcome": "promoted", "gate/reason": "the first"})
     assert tracker.waiting() == []

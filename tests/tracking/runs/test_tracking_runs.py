@@ -96,13 +96,14 @@ def test_a_request_that_arrived_but_was_not_answered_is_not_sent_twice(
 ):
     run_id, journal = tracker.start_run("a"), tmp_path / "metrics.jsonl"
     append(journal, *range(600))
-    real = tracker.client.log_batch
+    store = tracker.client._tracking_client.store  # it gets one batch at a time
+    real = store.log_batch
 
     def answer_is_lost(*args: object, **kwargs: object) -> None:
         real(*args, **kwargs)
         raise TrackingUnavailable("connection reset")
 
-    monkeypatch.setattr(tracker.client, "log_batch", answer_is_lost)
+    monkeypatch.setattr(store, "log_batch", answer_is_lost)
     with pytest.raises(TrackingUnavailable):
         tracker.log_journal(run_id, journal)
     monkeypatch.undo()

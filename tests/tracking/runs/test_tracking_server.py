@@ -50,8 +50,8 @@ def test_everything_works_through_a_server(served: Served, tmp_path: Path, stand
     assert tracker.link(run_id).startswith(served.address)
 
     bundle = stand_in.bundle(tmp_path / "bundle", "w")
-    uri = log_bundle(tracker, run_id, bundle, package=stand_in.package(tmp_path / "models", "one"))
-    registry = Registry(tracker, "reviewlm")
+    log_bundle(tracker, run_id, bundle, package=stand_in.package(tmp_path / "models", "one"))
+    registry, uri = Registry(tracker, "reviewlm"), tracker.tag(run_id, "reviewlm.model_uri")
     version = registry.register(uri, run_id)
     assert registry.register(uri, run_id) == version
     registry.settle(version, None, True, "first", {"gate/outcome": "promoted"})
