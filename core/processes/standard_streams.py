@@ -86,6 +86,8 @@ def guarded_streams(doing: Callable[[], str] = str) -> Iterator[None]:
 def json_alone(enabled: bool) -> Iterator[dict[str, Any] | None]:
     """Reserve standard output for one JSON document, which is written at the end of the block unless it is empty.
 
+    If it was written before (`answer_now`), nothing follows it: an error then stands on standard error alone.
+
     Args:
         enabled: Whether the command line has --json; otherwise nothing is changed.
     """
@@ -100,8 +102,8 @@ def json_alone(enabled: bool) -> Iterator[dict[str, Any] | None]:
     sys.stdout, document, _kept = sys.stderr, {}, terminal
     try:
         yield document
-        _kept = None
-        if document:
+        expected, _kept = _kept is not None, None
+        if document and expected:
             _write_document(terminal, document)
     finally:
         os.dup2(terminal, STANDARD_OUTPUT)

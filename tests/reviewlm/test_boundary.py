@@ -17,6 +17,7 @@ import torch
 
 import reviewlm.cli
 from core.errors import ConfigError, EmptyInput, without_password, without_secrets
+from core.processes.standard_streams import answer_now
 from reviewlm import terminal
 from reviewlm.boundary import run_verb
 from tests.marked_cases import long_but
@@ -137,6 +138,17 @@ def test_with_json_standard_output_is_json_alone(capfd: pytest.CaptureFixture[st
         assert line in shown.err
     print("and afterwards it is as before")
     assert "as before" in capfd.readouterr().out
+
+
+def test_nothing_follows_the_json_of_a_command_that_has_answered_already(capfd: pytest.CaptureFixture[str]) -> None:
+    def verb() -> None:
+        answer_now({"address": "http://localhost:8000"})
+        raise ConfigError("the port is gone")
+
+    assert run_verb(verb, ["serve", "--json"]) == 2
+    shown = capfd.readouterr()
+    assert json.loads(shown.out) == {"address": "http://localhost:8000"}
+    assert "the port is gone" in shown.err
 
 
 def test_an_error_whose_value_cannot_be_written_is_json_too(capfd: pytest.CaptureFixture[str]) -> None:
