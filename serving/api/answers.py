@@ -164,8 +164,9 @@ def described(schema: type[BaseModel] | None, summary: str, streamed: bool = Fal
     """
     responses: dict[int | str, dict[str, Any]] = {200: {"description": "The answer."}}
     if streamed:
-        events = "Events, each `data:` with a JSON object; an error as everywhere; the last is `[DONE]`."
-        responses[200]["content"] = {"text/event-stream": {"schema": {"type": "string", "description": events}}}
+        data = {"type": "string", "description": "A JSON object; an error as everywhere; of the last event `[DONE]`."}
+        event = {"type": "object", "properties": {"data": data}, "required": ["data"]}
+        responses[200]["content"] = {"text/event-stream": {"schema": event}}
     error = {"content": {JSON: {"schema": ERROR}}}
     responses |= {status: {"description": why, **error} for status, why in ERRORS.items()}
     extra: dict[str, Any] = {}
