@@ -79,7 +79,7 @@ def served_place(folder: Path) -> Iterator[Place]:
 def held(place: Place) -> dict[str, Any]:
     """Return what MLflow holds of each model: it must be there once."""
     client = open_client(place.served.address)
-    experiment = client.get_experiment_by_name("reviewlm").experiment_id
+    experiment = client.get_experiment_by_name("reviewlm-demo").experiment_id
     runs = [run for run in client.search_runs([experiment]) if "mlflow.parentRunId" in run.data.tags]
     assert Counter(run.info.run_name for run in runs) == dict.fromkeys(MODELS, 1)
     found: dict[str, Any] = {}
