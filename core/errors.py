@@ -53,9 +53,9 @@ class ReviewLMError(Exception):
         self, what: str, *, where: str | Path = "", value: object = None, cause: str = "", remedy: str = ""
     ) -> None:
         self.what, self.where, self.value, self.cause, self.remedy = what, str(where), value, cause, remedy
-        told = self.to_dict()
-        given = {name: told[name] for name in ("where", "value", "cause", "remedy") if told[name] not in ("", None)}
-        lines = [told["what"], *(f"  {name + ':':<8}{text}" for name, text in given.items())]
+        parts = self.to_dict()
+        given = {name: parts[name] for name in ("where", "value", "cause", "remedy") if parts[name] not in ("", None)}
+        lines = [parts["what"], *(f"  {name + ':':<8}{text}" for name, text in given.items())]
         super().__init__(visible("\n".join(lines)))
 
     def to_dict(self) -> dict[str, Any]:
