@@ -56,7 +56,7 @@ def _long_forms(reviews: pl.DataFrame) -> Forms:
 
 
 TEST = "test"
-LEARNT = ("train", "validation")
+LEARNT_SPLITS = ("train", "validation")
 KEYS = (pl.col("review_id").hash().alias("id"), TEXT_NAME)
 """Hashes by which a review is recognised, so that ids and texts of millions are never in memory together."""
 
@@ -86,17 +86,28 @@ def choose_unlearnt(earlier: Path, learnt: Sequence[Path], most: int, seed: int)
         learnt: Folders of the prepared data sets from which the model has learnt.
         most: Largest number of reviews; of more, this number is drawn by a hash of seed and id, equal on any machine.
     """
-    tests = scan_split(earlier, TEST).select("review_id", *KEYS).collect()
-    none = tests.head(0).lazy().select("id", "name")
-    there = pl.concat([none, *(scan_split(folder, side).select(KEYS) for folder in learnt for side in LEARNT)])
-    by_id, by_text = (_are_in(tests[name], there) for name in ("id", "name"))
-    left = tests.with_row_index("row").filter(~by_id & ~by_text)
+    tests = _tests(earlier, learnt, LEARNT_SPLITS)
+    left = tests.with_row_index("row").filter(~pl.col("by_id") & ~pl.col("by_text"))
     if left.height > most:
         left = left.with_columns(places(left["review_id"], f"champion reviews {seed}"))
         left = left.bottom_k(most, by=["place", "review_id"])
     chosen = pl.col("row").is_in(left["row"].implode())
     reviews = scan_split(earlier, TEST).with_row_index("row").filter(chosen).drop("row").collect()
+    by_id, by_text = tests["by_id"], tests["by_text"]
     return Unlearnt(reviews, tests.height, int(by_id.sum()), int((by_text & ~by_id).sum()))
+
+
+def learnt_tests(clean: Path, learnt: Sequence[Path], splits: Sequence[str] = LEARNT_SPLITS) -> list[str]:
+    """Return the sorted ids of the test reviews of *clean* that are in these splits of *learnt*, by id or text."""
+    return _tests(clean, learnt, splits).filter(pl.col("by_id") | pl.col("by_text"))["review_id"].sort().to_list()
+
+
+def _tests(clean: Path, learnt: Sequence[Path], splits: Sequence[str]) -> pl.DataFrame:
+    """Return review_id of each test review, and whether its id (by_id) or text (by_text) is in splits of *learnt*."""
+    tests = scan_split(clean, TEST).select("review_id", *KEYS).collect()
+    none = tests.head(0).lazy().select("id", "name")
+    there = pl.concat([none, *(scan_split(folder, split).select(KEYS) for folder in learnt for split in splits)])
+    return tests.with_columns(by_id=_are_in(tests["id"], there), by_text=_are_in(tests["name"], there))
 
 
 def _are_in(names: pl.Series, there: pl.LazyFrame) -> pl.Series:

@@ -121,12 +121,15 @@ class Predicted:
 
     def sorted(self) -> Predicted:
         """Return the same answers in the order of the review ids, with groups numbered in that order."""
-        order_N = self.review_ids.arg_sort().to_numpy()
-        groups_N = None if self.groups_N is None else united(pl.Series(self.groups_N[order_N])).to_numpy()
-        probabilities_NK = None if self.probabilities_NK is None else self.probabilities_NK[order_N]
+        return self.taken(self.review_ids.arg_sort().to_numpy())
+
+    def taken(self, rows_N: np.ndarray) -> Predicted:
+        """Return the answers with these numbers, in this order, with groups numbered in that order."""
+        groups_N = None if self.groups_N is None else united(pl.Series(self.groups_N[rows_N])).to_numpy()
+        probabilities_NK = None if self.probabilities_NK is None else self.probabilities_NK[rows_N]
         return replace(
-            self, truth_N=self.truth_N[order_N], answers_N=self.answers_N[order_N], probabilities_NK=probabilities_NK,
-            review_ids=self.review_ids.gather(order_N), groups_N=groups_N,
+            self, truth_N=self.truth_N[rows_N], answers_N=self.answers_N[rows_N], probabilities_NK=probabilities_NK,
+            review_ids=self.review_ids.gather(rows_N), groups_N=groups_N,
         )  # fmt: skip
 
 

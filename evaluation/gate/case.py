@@ -8,7 +8,7 @@ Hold the evidence of a gate decision: current scores of both models, and facts a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -152,6 +152,7 @@ class Evidence(Generic[Measured]):
         smoke_detail: Message of the smoke test.
         latency: Latency of the registered challenger; None if it was not measured.
         megabytes: Size of its bundle's files, in millions of bytes.
+        champion_learnt: Ids of the test reviews that the champion was trained on (another split of its time).
         champion_reviews: What both models did on the champion's own test reviews; None if that was not measured.
         rolled_back: Who rolled back from a version of the challenger's fit, when and why; empty if nobody did.
         passed_over: One sentence about each model of the run that is better on validation and was not tried.
@@ -178,6 +179,7 @@ class Evidence(Generic[Measured]):
     smoke_detail: str = ""
     latency: Latency | None = None
     megabytes: float | None = None
+    champion_learnt: Sequence[str] = ()
     champion_reviews: ChampionReviews[Measured] | None = None
     rolled_back: str = ""
     passed_over: tuple[str, ...] = ()
@@ -211,6 +213,7 @@ def departure(now: pl.DataFrame, stored: pl.DataFrame) -> float:
     return float(np.max(np.nan_to_num(apart_D, nan=np.inf, posinf=np.inf), initial=0.0))
 
 
+BETTER_THAN_BASELINE, BETTER_THAN_CHAMPION = "better than the baseline", "better than the champion"
 NO_CHAMPION = "there is no champion yet"
 MORE_REVIEWS = "to decide, test on more reviews (more data, or a larger share: split.test)"
 IDENTITY = ("review_id", "stars", "bytes")
@@ -239,10 +242,16 @@ class GateCase(ABC):
 
     @classmethod
     def of(cls, policy: Any, evidence: Evidence[Any]) -> Self:
-        """Sort the rows by review, because their order must not change which reviews are drawn, nor a last digit."""
-        champion, baseline = (side and _ordered(side) for side in (evidence.champion, evidence.baseline))
-        ordered = replace(evidence, challenger=_ordered(evidence.challenger), champion=champion, baseline=baseline)
-        return cls(policy, ordered)
+        """Sort the rows by review, because their order must not change which reviews are drawn, nor a last digit.
+
+        Leave out reviews that the champion was trained on, unless hardly any others are left: its memory is no merit.
+        """
+        ids = _ids(evidence.challenger.rows)
+        learnt = ids.is_in(list(evidence.champion_learnt))
+        left_out = ids.filter(learnt) if (~learnt).sum() >= policy.min_test_reviews else ids.clear()
+        sides = {name: side and _ordered(side, left_out) for name in ("challenger", "champion", "baseline")
+                 if (side := getattr(evidence, name)) is not None}  # fmt: skip
+        return cls(policy, replace(evidence, **sides))
 
     @classmethod
     def judge(cls, policy: Any, evidence: Evidence[Any]) -> Decision:
@@ -294,6 +303,15 @@ class GateCase(ABC):
         return self.evidence.champion is not None and self.evidence.champion.rows is not None
 
     @property
+    def champion_memory(self) -> str:
+        """What became of the test reviews that the champion was trained on; empty if there are none."""
+        if not (learnt := list(self.evidence.champion_learnt)):
+            return ""
+        kept = _ids(self.evidence.challenger.rows).is_in(learnt).any()
+        what = "are kept because too few others are left" if kept else "are left out of the decision"
+        return f"{len(learnt)} test reviews that the champion was trained on {what}"
+
+    @property
     def champion_pair(self) -> tuple[Any, Any] | None:
         """What challenger and champion did on the champion's own test reviews; None unless both were tried on them."""
         own_reviews = self.evidence.champion_reviews
@@ -335,6 +353,9 @@ class GateCase(ABC):
         failed = [rule for rule in outcomes if rule.passed is False][: 1 if self.identical else None]
         challenger, champion, pair = self.evidence.challenger, self.evidence.champion, self.champion_pair
         clauses = dict.fromkeys(clause for rule in failed for clause in rule.detail.split("; "))  # each once
+        passed = {rule.name for rule in outcomes if rule.passed}
+        if [rule.name for rule in failed] == [BETTER_THAN_BASELINE] and BETTER_THAN_CHAMPION in passed:
+            clauses[f"although {self._praise()}, for sure"] = None  # a refusal must not hide that
         reason = "; ".join(sorted(clauses, key=MORE_REVIEWS.__eq__))  # what to do at the end
         return Decision(
             promote=not failed, reason=reason or self._praise(), rules=outcomes,
@@ -433,11 +454,18 @@ class GateCase(ABC):
         return ()
 
 
-def _ordered(side: ModelEvidence[Any]) -> ModelEvidence[Any]:
+def _ids(rows: Any) -> pl.Series:
+    return rows["review_id"] if isinstance(rows, pl.DataFrame) else rows.review_ids
+
+
+def _ordered(side: ModelEvidence[Any], left_out: pl.Series) -> ModelEvidence[Any]:
+    """Return a model with the rows of all reviews but these, in the order of the ids."""
     rows = side.rows
     if rows is None:
         return side
-    return replace(side, rows=rows.sort("review_id") if isinstance(rows, pl.DataFrame) else rows.sorted())
+    row_N = np.flatnonzero(~_ids(rows).is_in(left_out.implode()))
+    left = rows[row_N].sort("review_id") if isinstance(rows, pl.DataFrame) else rows.taken(row_N).sorted()
+    return replace(side, rows=left)
 
 
 def reported(name: str, passed: bool | None, detail: str) -> RuleOutcome:

@@ -14,7 +14,7 @@ from evaluation.statistics.bootstrap import Interval
 DIGITS = 9
 """Significant digits of a stored figure, so that a decision is the same text on every machine."""
 LOWER, HIGHER = "lower is better", "higher is better"
-FIGURES = {"open bits per byte": LOWER, "bits per byte": LOWER, "macro-F1": HIGHER, "accuracy": HIGHER}  # fmt: skip
+FIGURES = {"open bits per byte": LOWER, "macro-F1": HIGHER, "accuracy": HIGHER}
 """Figures that both models have, as `Decision.figures` names them after the model; a decision has those of one kind of
 model, with one direction."""
 SHARE = "%"
@@ -28,6 +28,11 @@ UNITS = {
     "champion's reviews, loss, upper end": SHARE,
 }  # fmt: skip
 """Units of the values and limits of rules and of `Decision.figures`. Shares are stored as such and shown in percent."""
+QUANTITIES = {
+    "better than the baseline": "gain, at least ", "better than the champion": "gain, at least ",
+    "no slice worse": "loss ", "no forgetting": "loss, at least ",
+}  # fmt: skip
+"""What the value of a rule is, where its name does not say so: of an interval it is the end that decides."""
 MARKS = {True: "passed", False: "failed", None: "not applicable"}
 COLUMNS = ("rule", "outcome", "value", "limit", "why")
 """Columns of the table of rules."""
@@ -73,6 +78,12 @@ class RuleOutcome:
     def outcome(self) -> str:
         """Outcome in words: "passed", "failed" or "not applicable"."""
         return MARKS[self.passed]
+
+    def row(self) -> list[str]:
+        """Return its row (`COLUMNS`) of the table of rules."""
+        value, limit = (shown(one, UNITS.get(self.name, "")) for one in (self.value, self.limit))
+        quantity = "" if self.value is None else QUANTITIES.get(self.name, "")
+        return [self.name, self.outcome, quantity + value, limit, self.detail]
 
 
 @dataclass(frozen=True)
@@ -141,10 +152,7 @@ class Decision:
     def rows(self) -> list[list[str]]:
         """Return one row (`COLUMNS`) per rule: failed rules, those that passed, those that do not apply."""
         order = (False, True, None)
-        return [
-            [rule.name, rule.outcome, *(shown(one, UNITS.get(rule.name, "")) for one in (rule.value, rule.limit)),
-             rule.detail] for rule in sorted(self.rules, key=lambda rule: order.index(rule.passed))
-        ]  # fmt: skip
+        return [rule.row() for rule in sorted(self.rules, key=lambda rule: order.index(rule.passed))]
 
     def _compared(self) -> list[str]:
         """Return the figures that both models have as a table: one row per figure, one column per model."""

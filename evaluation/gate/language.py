@@ -258,7 +258,7 @@ class LanguageCase(GateCase):
             return f", by the gate's cautious interval surely {gain.low:.2%} or more"
         if gain.high < 0:
             return f", by the gate's cautious interval surely {-gain.high:.2%} or more"
-        ends = f" ({100 * gain.confidence:.4g} % interval of the gain: {gain.low:+.2%} to {gain.high:+.2%})"
+        ends = f" (the gate's cautious {100 * gain.confidence:.4g} % interval: {gain.low:+.2%} to {gain.high:+.2%})"
         if gain.estimate <= limit:
             return f"{ends}: no sure gain"
         few = f"; with these reviews no gain below {self.least_gain:.2%} is sure" * (gain.estimate < self.least_gain)
@@ -337,8 +337,7 @@ class LanguageCase(GateCase):
     def figures_of(self, side: ModelEvidence[pl.DataFrame]) -> Mapping[str, float]:
         """See `GateCase`."""
         assert side.rows is not None
-        scores = figures_of(side.rows)
-        return {"open bits per byte": scores.open_bits_per_byte, "bits per byte": scores.bits_per_byte}
+        return {"open bits per byte": figures_of(side.rows).open_bits_per_byte}
 
     def digest_of(self, rows: pl.DataFrame) -> str:
         """See `scores_digest`."""

@@ -12,7 +12,16 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.gate.case import MORE_REVIEWS, NO_CHAMPION, ChampionReviews, GateCase, at_most, reported
+from evaluation.gate.case import (
+    BETTER_THAN_BASELINE,
+    BETTER_THAN_CHAMPION,
+    MORE_REVIEWS,
+    NO_CHAMPION,
+    ChampionReviews,
+    GateCase,
+    at_most,
+    reported,
+)
 from evaluation.gate.decision import RuleOutcome
 
 NOTHING_NEW = "nothing new was registered"
@@ -121,7 +130,7 @@ def leak_certificate(case: GateCase) -> RuleOutcome:
     if leaks.free and leaks.test != tested:
         seen = f"the leak certificate is of the test set {leaks.test}"
         return RuleOutcome(name, False, f"{seen}, but {tested} was measured")
-    return reported(name, leaks.free, leaks.detail)
+    return reported(name, leaks.free, "; ".join(filter(None, (leaks.detail, case.champion_memory))))
 
 
 def smoke_test(case: GateCase) -> RuleOutcome:
@@ -166,7 +175,7 @@ def better_than_baseline(case: GateCase) -> RuleOutcome:
 
     Without a champion this rule decides about the first model, so it requires as much certainty as the others.
     """
-    name, baseline = "better than the baseline", case.evidence.baseline
+    name, baseline = BETTER_THAN_BASELINE, case.evidence.baseline
     if baseline is None:
         return RuleOutcome(name, False, "there are no figures of a baseline")
     who = f"the baseline '{baseline.name}'"
@@ -179,7 +188,7 @@ def better_than_baseline(case: GateCase) -> RuleOutcome:
 
 def better_than_champion(case: GateCase) -> RuleOutcome:
     """Refuse a gain over the champion that may be chance, or at or below the required one; a tie keeps the champion."""
-    name = "better than the champion"
+    name = BETTER_THAN_CHAMPION
     if case.problem or case.evidence.champion is None:
         return RuleOutcome(name, None, case.problem)
     if case.beyond:

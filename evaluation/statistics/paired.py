@@ -6,15 +6,16 @@ cancels out. Only figures that can compare the two models are shown; the notes s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
+from core.errors import EmptyInput
 from core.output import literal, quoted
 from evaluation.reports.document import PageTable
-from evaluation.scoring.metrics import Figures
+from evaluation.scoring.metrics import Figures, figures_of
 from evaluation.statistics.comparison import ANY_VOCABULARY, METRICS
 from evaluation.statistics.intervals import ComparedScores
 from evaluation.statistics.slice_table import review_slices
@@ -35,22 +36,24 @@ class ComparedModel:
     Args:
         name: Name that the user asked for, e.g. "champion (version 3)".
         bundle: Digest of its bundle.
-        other_data: Whether it was trained on other data than the data that the test reviews were held out of.
         scores: `evaluation.scoring.score.score_stream` of the test reviews.
         figures: Figures added up from the scores.
         samples: Columns stars, number, text, ended and seed.
         cost: Figures of its cost, by name.
         entries: Size of its vocabulary.
+        learnt: Ids of the test reviews that it was fitted or chosen on.
+        problems: Sentences about what is not known of its training data.
     """
 
     name: str
     bundle: str
-    other_data: bool
     scores: pl.DataFrame = field(repr=False)
     figures: Figures
     samples: pl.DataFrame = field(repr=False)
     cost: Mapping[str, float | None] = field(default_factory=dict)
     entries: int = 0
+    learnt: Collection[str] = ()
+    problems: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def compare_pair(
     a: ComparedModel, b: ComparedModel, documents: pl.DataFrame | None, *, min_reviews: int, confidence: float,
     resamples: int, seed: int,
 ) -> Pair:  # fmt: skip
-    """Compare two models.
+    """Compare two models on the reviews that neither was fitted or chosen on.
 
     Args:
         a: The model that is compared with.
@@ -126,7 +129,11 @@ def compare_pair(
 
     Raises:
         ReviewLMError: They were scored on different reviews, or on none.
+        EmptyInput: The two have learnt from all of these test reviews.
     """
+    notes, learnt = _notes(a, b), {*a.learnt, *b.learnt}
+    if learnt:
+        a, b = (_without(side, learnt) for side in (a, b))
     scores = {A: a.scores, B: b.scores}
     compared = ComparedScores(
         scores, {A: a.figures, B: b.figures}, confidence=confidence, resamples=resamples, seed=seed,
@@ -148,9 +155,35 @@ def compare_pair(
     return Pair(
         a.name, b.name, a.figures.reviews, compared.boot.groups, figures, slices,
         written[A].join(written[B], on=("stars", "number"), maintain_order="left"),
-        pl.DataFrame(costs, {"cost": pl.String(), A: pl.Float64(), B: pl.Float64()}), tuple(_notes(a, b)),
+        pl.DataFrame(costs, {"cost": pl.String(), A: pl.Float64(), B: pl.Float64()}), tuple(notes),
         confidence,
     )  # fmt: skip
+
+
+def _without(side: ComparedModel, learnt: Collection[str]) -> ComparedModel:
+    """Return a model with the scores of all reviews but these."""
+    rows = side.scores.filter(~pl.col("review_id").is_in(list(learnt)))
+    if rows.is_empty():
+        raise nothing_left(len(side.scores), len(learnt))
+    labels = {name: getattr(side.figures, name) for name in ("unit", "vocabulary", "boundary", "adaptation")}
+    return replace(side, scores=rows, figures=figures_of(rows, **labels))
+
+
+def nothing_left(tests: int, learnt: int) -> EmptyInput:
+    """Return the error that two models have learnt from all of these test reviews."""
+    return EmptyInput(
+        "There is no test review that neither version has learnt from",
+        value=f"{tests:,} test reviews, {learnt:,} of them learnt",
+        cause="the versions were fitted on other splits of the same reviews, or no test review has a label",
+        remedy="give reviews that neither version knows: --input FILES",
+    )
+
+
+def learnt_notes(letter: str, learnt: Collection[str], tests: int, problems: Sequence[str]) -> list[str]:
+    """Return notes on what a model has learnt from the test reviews, and on what is not known of that."""
+    share = f"{letter} was fitted or chosen on {len(learnt):,} of the {tests:,} test reviews: they are left out"
+    unknown = f"it is not known whether {letter} learnt from these test reviews: "
+    return [share] * bool(learnt) + [unknown + problem for problem in problems]
 
 
 def verdict() -> pl.Expr:
@@ -180,8 +213,7 @@ def _notes(a: ComparedModel, b: ComparedModel) -> list[str]:
             "the spelling of unknown words, case and spaces, so they compare."
         )
     for side, letter in ((a, A), (b, B)):
-        if side.other_data:
-            notes.append(f"{letter} was trained on other data, which may include these test reviews.")
+        notes += learnt_notes(letter, side.learnt, len(side.scores), side.problems)
         if side.figures.adaptation != STATIC:
             notes.append(
                 f"{letter} adapts to the text it is measured on ({side.figures.adaptation}): not a static figure."

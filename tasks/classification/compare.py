@@ -12,13 +12,13 @@ import numpy as np
 import polars as pl
 
 from core.config.run_config import RunConfig
-from core.errors import EmptyInput, InputError, converted_errors
+from core.errors import InputError, converted_errors
 from core.manifest import seconds_of
 from core.store import Artifact
-from corpus.splitting.learnt import choose_unlearnt
 from evaluation.classification.compare import classifier_rows
 from evaluation.classification.figures import Predicted, figures
 from evaluation.statistics.groups import GROUP, united
+from evaluation.statistics.paired import learnt_notes, nothing_left
 from models.classification.bundle import load_classifier
 from tasks.classification.field_labels import labels_of_prepared
 from tasks.classification.labelling import LABELLINGS
@@ -26,7 +26,7 @@ from tasks.classification.predict import predict_bundle, predictions_of
 from tasks.data.documents import documents_of
 from tasks.data.prepare import Prepared
 from tasks.fitting.job import MeasuredModel
-from tasks.promotion.ancestry import learnt_data
+from tasks.promotion.ancestry import learnt_by
 from tasks.promotion.promote import Promotion
 from tasks.stage import reuse_of_this_run, run_stage, show_table, stage
 from tasks.track import tracker_of
@@ -198,23 +198,12 @@ def compare_two_classifiers(config: RunConfig, clean: Artifact, first: str, seco
     sides = {letter: _side(config, clean, labels, reference) for letter, reference in (("A", first), ("B", second))}
     left_out, total = sides["A"].learnt | sides["B"].learnt, sides["A"].rows.height
     if len(left_out) == total:
-        raise EmptyInput(
-            "There is no test review that neither version has learnt from", where=str(clean.folder),
-            value=f"{total:,} test reviews, {len(left_out):,} of them learnt",
-            cause="the versions were fitted on other splits of the same reviews, or no test review has a label",
-            remedy="give reviews that neither version knows: --input FILES",
-        )
+        raise nothing_left(total, len(left_out))
     common = ~pl.col("review_id").is_in(list(left_out))
     answers = {letter: predicted(side.labels, side.rows.filter(common), documents) for letter, side in sides.items()}
     rows = {row["name"]: row for row in classifier_rows(answers, "A", **config.evaluation.bootstrap)}
     a, b = rows["A"], rows["B"]
-    notes = []
-    for letter, side in sides.items():
-        if side.learnt:
-            share = f"{len(side.learnt):,} of the {total:,} test reviews"
-            notes.append(f"{letter} was fitted or chosen on {share}: they are left out")
-        unknown = f"it is not known whether {letter} learnt from these test reviews: "
-        notes += [unknown + problem for problem in side.problems]
+    notes = [note for letter, side in sides.items() for note in learnt_notes(letter, side.learnt, total, side.problems)]
     return {
         "a": sides["A"].name, "b": sides["B"].name, "label": config.classification.label, "reviews": a["reviews"],
         "left_out": len(left_out), "notes": notes,
@@ -240,12 +229,8 @@ def _side(config: RunConfig, clean: Artifact, labels: Artifact | None, reference
         )
     name = f"{name} ({bundle.spec.name})"
     rows = predictions_of(predict_bundle(config, classifier.folder, clean, "test", name, labels).artifact)
-    data, problems = learnt_data(config, classifier.folder)
-    # The prepared data's own training reviews need no search: no text is in two of its splits.
-    others = [then.folder for digest, then in data.items() if digest != clean.digest]
-    unlearnt = choose_unlearnt(clean.folder, others, clean.facts["splits"]["test"]["reviews"], config.seed).reviews
-    learnt = set(rows["review_id"]) - set(unlearnt["review_id"])
-    return RegisteredAnswers(name, bundle.labels, rows, learnt, problems)
+    learnt, problems = learnt_by(config, clean, classifier.folder)
+    return RegisteredAnswers(name, bundle.labels, rows, set(rows["review_id"]).intersection(learnt), problems)
 
 
 def _sentence(b: Mapping[str, Any], confidence: float) -> str:

@@ -5,7 +5,6 @@ Compare two models: find them, measure both on the same test reviews, and log th
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +14,6 @@ from core.errors import ConfigError, converted_errors
 from core.output import literal, quoted
 from core.store import Artifact, Store
 from evaluation.statistics.paired import CUT, ComparedModel, Pair, compare_pair
-from models.bundles.bundle import SPEC
 from models.specs import parts_of
 from models.tokens.vocabulary import Vocabulary
 from tasks.data.documents import documents_of
@@ -35,6 +33,7 @@ from tasks.evaluation.intervals import Evaluated, compare
 from tasks.evaluation.observed import SAMPLES_FILE
 from tasks.fitting.fit import bundle_digest, plan_fit
 from tasks.fitting.job import Fitted
+from tasks.promotion.ancestry import learnt_by
 from tasks.stage import show_markdown, show_table, stage
 from tasks.track import tracker_of
 from tracking.registry.opening import no_such_model, version_called
@@ -158,11 +157,11 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
         tokens = tokens_for(config, folder, prepared)
         test = score_bundle(config, folder, tokens, f"{shown} test").artifact
         samples, entries = draw_samples(config, folder, shown).artifact, entries_of(folder)
-    spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+        learnt, problems = learnt_by(config, prepared.clean, folder)
     return ComparedModel(
-        shown, bundle_digest(folder), spec.get("clean_digest") != prepared.clean.digest, scores_of(test),
-        figures_of_artifact(test), pl.read_parquet(samples.folder / SAMPLES_FILE),
-        {"megabytes": megabytes(folder), **speed_of(test)}, entries,
+        shown, bundle_digest(folder), scores_of(test), figures_of_artifact(test),
+        pl.read_parquet(samples.folder / SAMPLES_FILE), {"megabytes": megabytes(folder), **speed_of(test)}, entries,
+        learnt, problems,
     )  # fmt: skip
 
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from core.config.run_config import RunConfig
 from core.errors import BundleError
 from core.store import Artifact, Store
-from corpus.splitting.split import scan_split
+from corpus.splitting.learnt import LEARNT_SPLITS, learnt_tests
 from evaluation.gate.case import Leaks
 from models.bundles.bundle import SPEC
 from tasks.data.prepare import EARLIER, cleaning_options
@@ -38,7 +38,7 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Leaks:
     past, (artifacts, problems) = _past_of(bundle), learnt_data(config, bundle)
     earlier = [digest for digest in artifacts if digest != clean.digest]
     for digest in earlier:
-        if learnt := _learnt(artifacts[digest], clean):
+        if learnt := learnt_tests(clean.folder, [artifacts[digest].folder], ["train"]):
             named = ", ".join([*learnt[:EXAMPLES], *(["…"] if len(learnt) > EXAMPLES else [])])
             problems.append(
                 f"{len(learnt):,} of today's test reviews ({named}) were training reviews of the prepared data "
@@ -72,14 +72,16 @@ def _past_of(bundle: Path) -> dict[str, list[str]]:
     return past_of(json.loads((bundle / SPEC).read_text(encoding="utf-8")))
 
 
-def _learnt(then: Artifact, clean: Artifact) -> list[str]:
-    """Return the sorted ids of the test reviews of *clean* that are training reviews of *then*."""
-    train, test = (
-        scan_split(artifact.folder, split).select("review_id")
-        for artifact, split in ((then, "train"), (clean, "test"))
-    )
-    learnt = train.join(test, on="review_id", how="semi").collect(engine="streaming")
-    return sorted(learnt["review_id"].to_list())
+def learnt_by(
+    config: RunConfig, clean: Artifact, bundle: Path, splits: Sequence[str] = LEARNT_SPLITS
+) -> tuple[list[str], list[str]]:
+    """Return the test reviews in these splits of the data that a bundle has learnt from, by id, and what is unknown.
+
+    The prepared data's own splits need no search: no text is in two of them.
+    """
+    data, problems = learnt_data(config, bundle)
+    others = [then.folder for digest, then in data.items() if digest != clean.digest]
+    return (learnt_tests(clean.folder, others, splits) if others else []), problems
 
 
 log = logging.getLogger(__name__)

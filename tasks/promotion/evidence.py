@@ -24,7 +24,7 @@ from tasks.evaluation.processes import end_processes
 from tasks.family import Champion, ModelFamily, Scored
 from tasks.fitting.fit import bundle_digest
 from tasks.fitting.job import Fitted
-from tasks.promotion.ancestry import look_back
+from tasks.promotion.ancestry import learnt_by, look_back
 from tasks.track import registry_of, tracker_of
 from tracking.logged_models.bundles import has_bundle
 from tracking.logged_models.export import Form, smoke_test
@@ -47,6 +47,8 @@ def gather_evidence(
     config, clean, bundle, fitted = family.config, family.prepared.clean, family.bundle, family.challenger.fitted
     passed, detail = checked(family.prepared.checks)
     documents = documents_with_words(clean)
+    there = champion is not None and champion.folder is not None
+    learnt, unknown = learnt_by(config, clean, champion.folder, ["train"]) if there else ([], [])
     gathered = Evidence(
         replace(
             scored, digest=bundle_digest(bundle), family=family_of_run(config, clean), name=family.challenger.name
@@ -54,7 +56,7 @@ def gather_evidence(
         replace(champion.scored, name=f"version {champion.version}") if champion else None,
         family.baseline(), reviews=documents, grouped_by=grouped_by(clean, documents),
         checks_passed=passed, checks_detail=detail, drift=family.drift or "not measured",
-        leaks=with_past(look_for_leaks(clean, champion), look_back(config, clean, bundle)),
+        leaks=with_past(look_for_leaks(clean, unknown), look_back(config, clean, bundle)), champion_learnt=learnt,
         megabytes=megabytes(bundle), **served(config, fitted, version, family.form),
         champion_reviews=champion_reviews, rolled_back=rolled_back(config, fitted),
         resamples=config.evaluation.resamples, seed=config.evaluation.seed,
@@ -86,8 +88,12 @@ def checked(checks: Sequence[Artifact]) -> tuple[bool | None, str]:
     return not failed if reports else None, detail
 
 
-def look_for_leaks(clean: Artifact, champion: Champion | None) -> Leaks:
-    """Verify the prepared data against their leak certificate, now."""
+def look_for_leaks(clean: Artifact, unknown: Sequence[str] = ()) -> Leaks:
+    """Verify the prepared data against their leak certificate, now.
+
+    Args:
+        unknown: Why it is not known whether the champion was trained on some of their test reviews.
+    """
     if not (clean.folder / CERTIFICATE_FILE).exists():
         return Leaks(None, "the prepared data has no leak certificate")
     try:
@@ -97,9 +103,7 @@ def look_for_leaks(clean: Artifact, champion: Champion | None) -> Leaks:
     stated = clean.facts.get("certificate")
     if stated != certificate.digest:
         return Leaks(False, f"the leak certificate {certificate.digest} is not the one of the prepared data, {stated}")
-    summary = certificate.summary
-    if champion is not None and champion.data != clean.digest:  # which the certificate does not cover
-        summary += "; the champion learnt from other data, which may contain them"
+    summary = "; ".join([certificate.summary, *("the champion may have learnt from them: " + one for one in unknown)])
     return Leaks(True, summary, certificate.test_reviews)
 
 

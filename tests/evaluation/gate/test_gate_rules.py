@@ -66,6 +66,15 @@ def test_a_challenger_that_is_worse_on_a_month_or_a_category_is_refused(dimensio
     assert judge(policy, challenger=worse, reviews=None).promote, "of what is not known there are no slices"
 
 
+@pytest.mark.parametrize(("learnt", "promoted", "judged"), [(0, False, 200), (60, True, 140), (180, False, 200)])
+def test_what_the_champion_was_trained_on_is_no_merit_if_enough_other_reviews_are_left(learnt, promoted, judged):
+    """The champion knows the first 60 reviews by heart; on the others the challenger is 10 % better."""
+    known = scores().with_columns(nats=pl.col("nats") * pl.Series(np.where(np.arange(200) < 60, 0.2, 1.0)))
+    decision = judge(champion=known, champion_learnt=known["review_id"].head(learnt))
+    assert (decision.promote, decision.figures["test reviews"]) == (promoted, judged)
+    assert (f"{learnt} test reviews that the champion" in rule(decision, "leak certificate").detail) == bool(learnt)
+
+
 def test_a_loss_above_the_limit_that_may_be_luck_refuses_nothing_and_is_told():
     """6 % worse on 40 reviews whose differences are 60 % up or down: half a standard error."""
     ones = (scores()["stars"] == 1).to_numpy()

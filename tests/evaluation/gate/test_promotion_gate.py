@@ -205,6 +205,8 @@ def test_without_a_champion_a_model_that_breaks_no_rule_is_promoted():
     assert rule(decision, "better than the champion").outcome == "not applicable"
     worse = judge(**FIRST, challenger=scores(1.3))
     assert_refused_by(worse, "better than the baseline")
+    assert "although" not in worse.reason
+    assert "although it is better than the champion" in judge(baseline=scores(0.9, seed=1)).reason
 
 
 def test_a_vocabulary_that_hides_words_behind_unk_wins_nothing():

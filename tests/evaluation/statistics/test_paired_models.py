@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from core.errors import EmptyInput
 from evaluation.scoring.metrics import figures_of
 from evaluation.statistics.paired import BETTER, CUT, UNDECIDED, UNKNOWN, ComparedModel, compare_pair, verdict
 
@@ -34,7 +35,7 @@ def side(
     samples = pl.DataFrame({"stars": [1, 5], "number": 0, "text": texts, "ended": [True, False], "seed": 1})
     figures = figures_of(rows, vocabulary=vocabulary, **labels)
     cost = {"megabytes": 1.5, name: 1.0}
-    return ComparedModel(name, bundle or name, False, rows, figures, samples, cost, entries)
+    return ComparedModel(name, bundle or name, rows, figures, samples, cost, entries)
 
 
 @pytest.fixture
@@ -89,11 +90,16 @@ def test_an_impossible_review_leaves_the_difference_unknown(nats: np.ndarray):
     assert any("1 of 200 reviews impossible" in note for note in pair.notes)
 
 
-def test_an_adapting_model_and_other_training_data_are_named(nats: np.ndarray):
-    b = replace(side("b", scores(nats), adaptation="dynamic"), other_data=True)
+def test_an_adapting_model_and_what_it_has_learnt_are_named(nats: np.ndarray):
+    """B has learnt from ten reviews, on which it is far better: without them it is as good as A."""
+    known = nats - 30.0 * (np.arange(REVIEWS) < 10)
+    b = replace(side("b", scores(known), adaptation="dynamic"), learnt=[f"r{n:04}" for n in range(10)])
     pair = compare_pair(side("a", scores(nats)), b, None, **OPTIONS)
+    assert (pair.reviews, figure(pair, "open bits per byte")["difference"]) == (REVIEWS - 10, 0)
     assert any(note.startswith("B adapts") and "dynamic" in note for note in pair.notes)
-    assert any(note.startswith("B was trained on other data") for note in pair.notes)
+    assert any(note.startswith(f"B was fitted or chosen on 10 of the {REVIEWS}") for note in pair.notes)
+    with pytest.raises(EmptyInput):
+        compare_pair(side("a", scores(nats)), replace(b, learnt=list(b.scores["review_id"])), None, **OPTIONS)
 
 
 @pytest.mark.parametrize(

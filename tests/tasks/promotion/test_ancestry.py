@@ -19,7 +19,7 @@ from evaluation.gate.language import LanguageCase
 from evaluation.gate.rules import leak_certificate
 from tasks.data.prepare import EARLIER
 from tasks.fitting.warm_start import LEARNT, VECTORS, past_of
-from tasks.promotion.ancestry import look_back
+from tasks.promotion.ancestry import learnt_by, look_back
 from tasks.promotion.evidence import with_past
 from tasks.stage import run_stage
 
@@ -28,8 +28,8 @@ def prepared(salt: str, earlier: Artifact | None = None, **splits: list[str]) ->
     """Prepared data: ids of the reviews of each split; of those compared with *earlier* data three were left out."""
 
     def make(work: Path) -> dict[str, Any]:
-        rows = [(one, split) for split, ids in splits.items() for one in ids]
-        pl.DataFrame(rows, schema=["review_id", "split"], orient="row").write_parquet(work / "clean.parquet")
+        rows = [(one, split, f"text of {one[:1]}") for split, ids in splits.items() for one in ids]
+        pl.DataFrame(rows, schema=["review_id", "split", "text"], orient="row").write_parquet(work / "clean.parquet")
         learnt = {"test": {"exact": 1, "covered": 1}, "validation": {"exact": 0, "covered": 1}}
         return {"learnt": learnt} if earlier else {}
 
@@ -55,6 +55,16 @@ def today(own_home: Path) -> Artifact:
 def test_what_the_certificate_speaks_for_has_no_past(today: Artifact, warm: bool) -> None:
     past = look_back(RunConfig(), today, fitted(today, *[fitted(today)] * warm))
     assert (past.free, past.detail) == (True, "")
+
+
+def test_test_reviews_that_a_model_has_learnt_are_known_by_id_and_by_text(today: Artifact) -> None:
+    """Of today's test reviews d and e: it trained on d itself, and chose by a copy of e."""
+    before, lost = prepared("before", train=["d"], validation=["e copied"], test=["a"]), fitted(today)
+    assert learnt_by(RunConfig(), today, fitted(before), ["train"]) == (["d"], [])
+    assert learnt_by(RunConfig(), today, fitted(before)) == (["d", "e"], [])
+    assert learnt_by(RunConfig(), today, fitted(today)) == ([], [])
+    (lost / "spec.json").write_text("{}")
+    assert len(learnt_by(RunConfig(), today, lost)[1]) == 1
 
 
 def test_start_weights_of_data_with_the_same_frozen_split_are_clean(today: Artifact) -> None:

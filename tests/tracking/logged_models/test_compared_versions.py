@@ -72,7 +72,7 @@ def test_a_number_an_alias_and_a_wrong_name(config: Any, prepared: Any, store: A
     assert one.bundle == champion.bundle
     assert one.cost["megabytes"] > 0
     assert (one.cost["score_seconds"], one.cost["tokens_per_second"]) == (2.0, 200.0)
-    assert one.other_data  # this bundle says nothing of its data
+    assert one.problems  # this bundle says nothing of its data
     for name in ("7", "nobody"):
         with pytest.raises(ConfigError) as caught:
             side_of(config, prepared, name)
