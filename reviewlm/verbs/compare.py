@@ -40,6 +40,7 @@ def compare(
 
 
 def _show(result: dict[str, Any]) -> None:
+    from evaluation.statistics.paired import TITLES
     from evaluation.statistics.slices import dimension_name
 
     terminal.say(f"A: {result['a']}\nB: {result['b']}\nScored on the same {result['reviews']:,} test reviews.")
@@ -64,7 +65,7 @@ def _show(result: dict[str, Any]) -> None:
     else:
         terminal.say("No slice has enough test reviews (evaluation.min_slice_reviews).")
     costs = [{**row, **{letter: _whole(row[letter]) for letter in ("A", "B")}} for row in result["costs"]]
-    terminal.show_rows(costs, "Cost")
+    terminal.show_rows(costs, TITLES["costs"])
     for sample in result["samples"]:
         for letter in ("A", "B"):
             terminal.say(f"\n{letter} writes:")
