@@ -26,7 +26,10 @@ A, B = "A", "B"
 BETTER = {A: "A is better", B: "B is better"}
 UNDECIDED, UNKNOWN = "no difference shown", "not known"
 CUT = " … (cut at the longest length)"
-TITLES = {"figures": "Figures", "costs": "Cost (measured once: small differences mean nothing)", "slices": "Slices, in open bits per byte"}
+TITLES = {
+    "figures": "Figures", "costs": "Cost (measured once: small differences mean nothing)",
+    "slices": "Slices, in open bits per byte",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
