@@ -21,9 +21,9 @@ from core.config.sections.data import ChecksConfig
 from core.errors import ConfigError
 from core.output import write_output
 from data_checks import gx
-from data_checks.checks import RUNS, SHARES, TEXT, Check, MeasuredCheck, Table, measure
+from data_checks.checks import EXAMPLES, RUNS, SHARES, TEXT, Check, MeasuredCheck, Table, measure
 from data_checks.page import RESULTS, page_of
-from data_checks.report import CRITICAL, CheckReport, ExpectationResult
+from data_checks.report import CRITICAL, WARNING, CheckReport, ExpectationResult
 from data_checks.suites import COLUMNS, PRIVATE, suite_of
 from models.options import require_name
 from models.streams import DOCUMENTS, TokenStream
@@ -40,6 +40,8 @@ LIMITS = (
     "If the data are as they should be, change a limit: `reviewlm config list checks` lists them, and "
     "`--set checks.NAME=VALUE` sets one. All other limits are in data_checks/suites.py."
 )
+FEW, MANY = 3, 20
+"""Bad records of one file from which on they are a warning, and critical; fewer say nothing about a file."""
 FORMAT: Literal[2] = 2
 LONGEST = 300
 
@@ -79,7 +81,8 @@ def check(
         limits: Limits from the configuration.
         docs_folder: Folder for the page; an earlier report in it is replaced.
         name: Name of the table, as the report shows it.
-        facts: Numbers that the stage reported about its result, see `suite_of`.
+        facts: Numbers that the stage reported about its result, see `suite_of`. Of "raw" also `files`: a table with the
+            records, quarantined, rated and off_scale of each source.
         data: Which data the table was made from, for the page.
 
     Raises:
@@ -92,7 +95,7 @@ def check(
     checks, known = suite_of(stage, limits, facts or {})
     suite = Suite(stage, checks, COLUMNS[stage], PRIVATE)
     advice = [*ADVICE.get(stage, ()), LIMITS]
-    return _checked(suite, Table.of(table, PRIVATE), docs_folder, name, advice, known, data)
+    return _checked(suite, Table.of(table, PRIVATE), docs_folder, name, advice, known, data, _files(known, limits))
 
 
 def check_with(file: Path, table: Path, docs_folder: Path, name: str = "") -> CheckReport:
@@ -114,14 +117,14 @@ def check_with(file: Path, table: Path, docs_folder: Path, name: str = "") -> Ch
 
 def _checked(
     suite: Suite, table: Table, docs_folder: Path, name: str, advice: Sequence[str], facts: Mapping[str, Any],
-    data: str = "",
+    data: str = "", more: Sequence[MeasuredCheck] = (),
 ) -> CheckReport:  # fmt: skip
     _require_docs_folder(docs_folder)
     types = {column: str(kind.base_type()) for column, kind in table.schema.items()}
     unusable = {column for column, kinds in suite.columns.items() if types.get(column) not in kinds}
     unusable |= set(RUNS) - set(table.stored) if TEXT in unusable else set()
     usable = [one for one in suite.checks if unusable.isdisjoint((one.column, one.other))]
-    measured = [*_columns(suite, types), *measure(table, usable, facts)]
+    measured = [*_columns(suite, types), *measure(table, usable, facts), *more]
     judged = [(one, gx.judge(one)) for one in measured if not one.error]
     broken = tuple(f"{one.check.description} ({one.error})" for one in measured if one.error)
     results = tuple(_result(one, bool(result.success)) for one, result in judged)
@@ -155,10 +158,33 @@ def _columns(suite: Suite, types: Mapping[str, str]) -> list[MeasuredCheck]:
     return [MeasuredCheck(figure, (count - len(wrong)) / count, count, len(wrong), tuple(wrong))]
 
 
+def _files(facts: Mapping[str, Any], limits: ChecksConfig) -> list[MeasuredCheck]:
+    """Return the checks of single files: a bad one may be too small to matter among all records."""
+    files = facts.get("files")
+    if files is None or files.height == 1:  # the checks of the whole table judge it
+        return []
+    found = []
+    for bad, of, limit, words in (
+        ("quarantined", "records", limits.max_quarantined, "of its records in quarantine"),
+        ("off_scale", "rated", 1 - limits.min_stars_known, "of its ratings other than 1, 2, 3, 4 or 5 stars"),
+    ):
+        over = files.filter(pl.col(bad) > limit * pl.col(of)).sort(bad, "source", descending=[True, False])
+        for severity, least, most in ((CRITICAL, MANY, float("inf")), (WARNING, FEW, MANY - 1)):
+            some = over.filter(pl.col(bad).is_between(least, most))
+            named = some.head(EXAMPLES).select(pl.format("{} of {} in {}", bad, of, "source")).to_series()
+            size = f"{least} or more" if severity == CRITICAL else f"{least} to {most}"
+            check = Check("present", "files", severity=severity,
+                          description=f"No file has more than {limit:.1%}, and {size}, {words}")  # fmt: skip
+            share = 1 - some.height / files.height
+            found.append(MeasuredCheck(check, share, files.height, some.height, tuple(named)))
+    return found
+
+
 def _result(measured: MeasuredCheck, passed: bool) -> ExpectationResult:
     check, value = measured.check, measured.value
     if measured.of_rows:
-        observed = f"{measured.failing:,} of {measured.judged:,} rows fail"
+        of = "files" if check.column == "files" else "rows"
+        observed = f"{measured.failing:,} of {measured.judged:,} {of} fail"
         if examples := list(dict.fromkeys(map(_as_text, measured.examples))):
             observed += f", e.g. {', '.join(examples)}"
     elif check.kind in SHARES:

@@ -34,7 +34,7 @@ from corpus.ingestion.parts import (
 from corpus.reading.archives import is_pack
 from corpus.reading.readers import Progress, read
 from corpus.reading.sources import PACK, Listed, Pack, Source, cause_of, input_errors
-from corpus.schema import Block, Limits
+from corpus.schema import Block, Limits, Reason, whole_stars
 
 PART_BYTES = 256 << 20
 """Approximate limit for a part: 100,000 reviews need a third of it, 100,000 books would fill the memory."""
@@ -196,3 +196,16 @@ def iter_parts(folder: Path) -> Iterator[pl.DataFrame]:
     """Yield the finished parts of an ingested data set, in order, each with the columns `COLUMNS`."""
     for path in sorted((folder / PARTS).glob("part-*.parquet")):
         yield pl.read_parquet(path)
+
+
+def count_by_file(folder: Path) -> pl.DataFrame:
+    """Count records, quarantined ones, ratings, and ratings off the scale, for each `source` of an ingested data set.
+
+    Each file in an archive counts on its own.
+    """
+    rated = pl.col("stars").is_not_null()
+    counts = {"rated": rated.sum(), "off_scale": (rated & (whole_stars() == 0)).sum()}
+    rows = pl.scan_parquet(folder / PARTS).group_by("source").agg(records=pl.len(), **counts)
+    mine = (pl.col("reason") != Reason.DUPLICATE_ID).sum()
+    bad = pl.scan_parquet(folder / QUARANTINE_FILE).group_by("source").agg(records=pl.len(), quarantined=mine)
+    return pl.concat([rows, bad], how="diagonal").group_by("source").sum().collect(engine="streaming")

@@ -18,7 +18,7 @@ from core.config.run_config import RunConfig
 from core.errors import Unreadable, converted_errors
 from core.store import Artifact, sha256_of
 from corpus.cleaning.clean import prepare
-from corpus.ingestion.ingest import limits_of
+from corpus.ingestion.ingest import count_by_file, limits_of
 from corpus.splitting.split import TRAIN_FIRST as TRAIN_FIRST
 from corpus.splitting.split import iter_split
 from corpus.synthetic.canaries import Canaries, choose_canaries
@@ -74,8 +74,9 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
     label = name or stage
 
     def make(work: Path) -> dict[str, Any]:
+        facts = {**subject.facts, "files": count_by_file(subject.folder)} if stage == "raw" else subject.facts
         report = check(
-            stage, subject.folder / CHECKED[stage], config.checks, work / "docs", label, subject.facts,
+            stage, subject.folder / CHECKED[stage], config.checks, work / "docs", label, facts,
             data=f"{config.source.title} (stage {subject.stage}, digest {subject.digest})",
         )
         if report.broken:

@@ -66,8 +66,15 @@ TABLES = {
     "raw": raw_table, "clean": clean_table, "tokens": tokens_frame, "predictions": predictions_table,
     "samples": samples_table,
 }
+
+
+def two_files(**counts):
+    whole = {"source": "a", "records": 4_000, "quarantined": 200, "rated": 4_000, "off_scale": 40}
+    return {"files": pl.DataFrame([whole, {**whole, "source": "b", **counts}])}
+
+
 FACTS = {
-    "raw": {"rows": COUNT, "quarantined": 2},
+    "raw": {"rows": COUNT, "quarantined": 2, **two_files()},
     "clean": {"rows": 190, "languages": {"de": 10}},
     "tokens": {
         "tokens": 7 * COUNT, "disagreeing": 0, "unknown": 10, "largest_id": 99, "vocabulary_size": 100,
@@ -100,6 +107,10 @@ DEFECTS = {
         "each of its type": pl.col("stars").cast(pl.String),
         "reviews read are in the table": {"rows": COUNT + 1},
         "records are in quarantine": {"quarantined": 50},
+        "20 or more, of its records": two_files(quarantined=201),
+        "3 to 19, of its records": two_files(records=19, quarantined=19),
+        "20 or more, of its ratings": two_files(rated=45, off_scale=20),
+        "3 to 19, of its ratings": two_files(rated=3, off_scale=3),
     },
     "clean": {
         "Every review has an id": planted("review_id", None),
@@ -156,7 +167,7 @@ DEFECTS = {
 }
 SEVERITY = {
     "99% of the texts have": "warning", "of the reviews have a rating": "warning", "of the dates are from": "warning",
-    "free of control": "info", "show no trace": "warning", "repeat no": "warning",
+    "3 to 19": "warning", "free of control": "info", "show no trace": "warning", "repeat no": "warning",
     "in the languages that are kept": "info",
     "At least half of the reviews": "warning", "at most 20 nats": "info", "No review has probability 0": "warning",
     "80% of the samples have": "warning", "control or invisible": "warning", "special token": "warning",

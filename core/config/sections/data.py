@@ -185,8 +185,8 @@ class ChecksConfig(Section):
     """Limits of the expectations in `data_checks`.
 
     Attributes:
-        max_quarantined: Largest share of records that may be in the quarantine.
-        min_stars_known: Least share of reviews that must have a star rating.
+        max_quarantined: Largest share of records that may be in the quarantine, of all files and of each one.
+        min_stars_known: Least share of reviews that must have a star rating; of each file, of ratings on the scale.
         max_unknown_tokens: Largest share of tokens that may be unknown to the vocabulary.
     """
 

@@ -12,12 +12,13 @@ import pytest
 from core.config.run_config import RunConfig
 from core.config.sections.data import SourceConfig
 from core.config.sections.execution import ExecutionConfig
-from core.errors import Unreadable
+from core.errors import CheckFailed, Unreadable
 from core.store import Artifact
 from corpus.ingestion.ingest import iter_parts
 from corpus.ingestion.quarantine import export, read_labels
 from corpus.reading import sources as packs
 from tasks.data.ingest import files_of, ingest_files
+from tasks.data.prepare import check_table
 from tasks.run_summary import describe_dataset
 from tasks.stage import recorded_stages
 
@@ -114,6 +115,15 @@ def test_many_small_files_make_few_results_and_of_a_new_one_few_are_read_again(
     second, stages = run(ingest_files, small_files)
     assert second.facts["rows"] == 41
     assert stages.count(("read", False)) == 1
+
+
+def test_a_bad_file_of_a_folder_that_has_grown_fails_the_check(small_files: RunConfig, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "good.jsonl", *map(str, range(3_000)))
+    write(tmp_path / "in" / "ten.jsonl", *(f"t{n}" for n in range(20)), stars=8)
+    write(tmp_path / "in" / "week.jsonl", *(f"w{n}" for n in range(20)), date="03/30/2012")
+    dataset, _ = run(ingest_files, small_files)
+    with pytest.raises(CheckFailed, match=r"20 of 20 in week\.jsonl.*20 of 20 in ten\.jsonl"):
+        check_table.fn(small_files, "raw", dataset)
 
 
 def test_labels_are_read_from_the_archives_even_if_the_files_are_gone(small_files: RunConfig, tmp_path: Path) -> None:
