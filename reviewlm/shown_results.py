@@ -161,19 +161,19 @@ def _show_next_steps(result: Mapping[str, Any]) -> None:
         terminal.say(f"MLflow, after `make ui`: {page}", whole=True)
 
 
-def show_records(facts: Mapping[str, Any]) -> None:
-    """Write how many records of the input are reviews of the data set, and what became of the others."""
+def show_records(facts: Mapping[str, Any], of: str = "") -> None:
+    """Write how many records of the input are reviews, and what became of the others; *of* are options that name it."""
     rows = [f"{facts['rows']:,} reviews from {facts['records']:,} records"]
     rows += [f"{facts['duplicates']:,} repeated ids left out"] * bool(facts["duplicates"])
     if facts["quarantined"]:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in facts["reasons"].items())
-        rows += [f"{facts['quarantined']:,} set aside ({reasons}): `reviewlm data quarantine show` lists them"]
+        rows += [f"{facts['quarantined']:,} set aside ({reasons}): `reviewlm data quarantine show{of}` lists them"]
     terminal.say(f"Data: {'; '.join(rows)}.")
 
 
-def show_prepared(result: Mapping[str, Any]) -> None:
+def show_prepared(result: Mapping[str, Any], of: str = "") -> None:
     """Write what a run until `prepare` has made."""
-    show_records(result["dataset"])
+    show_records(result["dataset"], of)
     splits = {name: result["splits"][name] for name in ("train", "validation", "test")}
     total = sum(split["reviews"] for split in splits.values())
     parts = ", ".join(f"{name} {split['reviews']:,} ({split['words']:,} words)" for name, split in splits.items())

@@ -246,9 +246,9 @@ def check(case: Path, work: Path) -> str:
         for part in parts:
             part["date"].to_list()
     assert set_aside == facts["quarantined"] + facts["duplicates"] - facts["copied"], "quarantine"
-    summarise(work / "out" / "quarantine.parquet")
+    summarise([work / "out" / "quarantine.parquet"])
     if facts["quarantined"]:
-        export(work / "out" / "quarantine.parquet", work / "export.jsonl")
+        export([work / "out" / "quarantine.parquet"], work / "export.jsonl")
     return f"{facts['content_sha256']} {digest.hexdigest()}"
 
 

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -277,6 +278,21 @@ def data_set_of(store: Store, source: SourceConfig, digest: str = "") -> Artifac
     )
 
 
+def quarantine_files(store: Store, source: SourceConfig, digest: str = "") -> list[Path]:
+    """Return the quarantine of the newest data set of these sources; without one, those of their readings.
+
+    So the records are found also if none of them was good. Arguments and errors as of `data_set_of`.
+    """
+    try:
+        return [data_set_of(store, source, digest).folder / QUARANTINE_FILE]
+    except EmptyInput:
+        newest = {one.manifest["inputs"]["file"]: one.digest for one in reversed(list(store.all("read")))}
+        readings = dict.fromkeys(newest.get(one.sha256, "") for one in _sources(store, source))
+        if not all(readings) or not readings:
+            raise
+        return [store.open("read", reading).folder / QUARANTINE_FILE for reading in readings]
+
+
 def newest_data_set(store: Store) -> Artifact:
     """Return the data set that was built last, for calls that do not name one.
 
@@ -307,10 +323,10 @@ def _sources(store: Store, source: SourceConfig) -> list[Source]:
     return [identify(path, path.name, memory) for one in made for path in one.folder.glob("*.jsonl")]
 
 
-def summarise(path: Path) -> list[dict[str, Any]]:
+def summarise(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """Return a row per reason, the most common first: its records, and source, line, detail and bytes of the first."""
     first = [pl.col(name).first() for name in ("source", "line", "detail", "raw")]
-    rows = pl.scan_parquet(path).group_by("reason", maintain_order=True).agg(pl.len().alias("records"), *first)
+    rows = pl.scan_parquet(list(paths)).group_by("reason", maintain_order=True).agg(pl.len().alias("records"), *first)
     ordered = rows.sort("records", "reason", descending=[True, False]).collect()
     return [{**row, "raw": _shown(row["raw"])} for row in ordered.iter_rows(named=True)]
 
@@ -320,7 +336,7 @@ def _shown(raw: bytes) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 2] + " …"
 
 
-def export(path: Path, out: Path, reason: str | None = None) -> dict[str, Any]:
+def export(paths: Sequence[Path], out: Path, reason: str | None = None) -> dict[str, Any]:
     """Write quarantined records as JSON lines that can be corrected and then read like any other file.
 
     A record that is a JSON object keeps its fields; of any other, `raw` is its text, and its fields are to be written
@@ -329,7 +345,7 @@ def export(path: Path, out: Path, reason: str | None = None) -> dict[str, Any]:
     "surrogateescape", so that no byte is lost.
 
     Args:
-        path: The quarantine file.
+        paths: The quarantine files.
         out: The file to write; it appears when it is complete.
         reason: Only records with this reason. None: all that can be corrected, so no repeated ids and no files.
 
@@ -344,7 +360,7 @@ def export(path: Path, out: Path, reason: str | None = None) -> dict[str, Any]:
         raise ConfigError("There is no such reason", where="--reason", value=reason, remedy=f"one of {known}")
     records = 0
     with output_file(out) as file:
-        for bad in iter_quarantine(path):
+        for bad in chain.from_iterable(map(iter_quarantine, paths)):
             chosen = pl.col("reason") == reason if reason else ~pl.col("reason").is_in(NOT_TO_CORRECT)
             for record in bad.filter(chosen).iter_rows(named=True):
                 file.write(json.dumps(_to_correct(**record)).encode() + b"\n")

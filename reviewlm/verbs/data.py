@@ -52,10 +52,10 @@ def quarantine_show(
     Example:
       reviewlm data quarantine show --input reviews.json
     """
-    counts, file = _quarantine(preset, input, set)
+    counts, files = _quarantine(preset, input, set)
     from corpus.ingestion.quarantine import summarise
 
-    rows = summarise(file)
+    rows = summarise(files)
     terminal.show_rows(rows, f"Quarantine of {counts['data']}", empty=f"No record of {counts['data']} was set aside.")
     terminal.last_line({"reasons": rows, **counts}, json)
 
@@ -78,17 +78,19 @@ def quarantine_export(
       reviewlm data quarantine export --out bad.jsonl
     """
     require_output(out)
-    counts, file = _quarantine(preset, input, set)
+    counts, files = _quarantine(preset, input, set)
     from corpus.ingestion.quarantine import export
 
-    written = export(file, out, reason)
+    written = export(files, out, reason)
     if not written["records"]:
         terminal.say("The quarantine holds no such record: the file is empty.")
     terminal.show_result({**written, **counts}, json)
 
 
-def _quarantine(preset: str, input: list[str] | None, overrides: list[str] | None) -> tuple[dict[str, str], Path]:
-    """Return the origin of the data and the path of their quarantine file; without a champion, of the newest data set.
+def _quarantine(
+    preset: str, input: list[str] | None, overrides: list[str] | None
+) -> tuple[dict[str, str], list[Path]]:
+    """Return the origin of the data and their quarantine files; without a champion, of the newest data set.
 
     Raises:
         EmptyInput: The data set is not in the store.
@@ -96,7 +98,7 @@ def _quarantine(preset: str, input: list[str] | None, overrides: list[str] | Non
     from core.config.presets import DEFAULT, load_config
     from core.store import Store
     from corpus.ingestion.parts import QUARANTINE_FILE
-    from corpus.ingestion.quarantine import data_set_of, newest_data_set
+    from corpus.ingestion.quarantine import newest_data_set, quarantine_files
     from tracking.registry.opening import NothingChosen, VersionSettings, settings_of, where_of
 
     options.set_up(where_of(preset, overrides or []))
@@ -107,13 +109,14 @@ def _quarantine(preset: str, input: list[str] | None, overrides: list[str] | Non
     try:
         chosen = settings_of(preset=preset, input=input or [], overrides=overrides or [])
         recorded = settings_of(preset=preset, input=input or [], overrides=same_data)
-        dataset = data_set_of(Store.of(chosen.config), recorded.config.source, recorded.dataset)
+        files = quarantine_files(Store.of(chosen.config), recorded.config.source, recorded.dataset)
     except NothingChosen:
         config = load_config(DEFAULT, overrides or [])
         dataset = newest_data_set(Store.of(config))
+        files = [dataset.folder / QUARANTINE_FILE]
         names = ", ".join(source["name"] for source in dataset.facts["sources"][:3])
         chosen = VersionSettings(config, f"the newest data set: {names}", f"preset '{DEFAULT}'")
-    return chosen.told(), dataset.folder / QUARANTINE_FILE
+    return chosen.told(), files
 
 
 @checks_app.command("suggest")

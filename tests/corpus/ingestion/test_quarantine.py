@@ -45,7 +45,7 @@ def of(tmp_path, name):
 
 
 def test_each_reason_has_its_count_and_its_first_example(store):
-    rows = summarise(ingested(store, "one", LINES).folder / "quarantine.parquet")
+    rows = summarise([ingested(store, "one", LINES).folder / "quarantine.parquet"])
     assert [(row["reason"], row["records"], row["line"]) for row in rows] == [
         ("malformed", 3, 3), ("bad_stars", 1, 2), ("encoding", 1, 4),
     ]

@@ -79,7 +79,7 @@ def test_a_string_of_parquet_that_is_not_utf8_costs_its_row(tmp_path):
     assert reasons(quarantine) == [(2, "encoding"), (3, "encoding")]
     assert rows["text"].to_list() == ["good"]
     assert b"caf\\udcff\\udcff" in quarantine["raw"][0]
-    export(tmp_path / "out" / "quarantine.parquet", tmp_path / "bad.jsonl")
+    export([tmp_path / "out" / "quarantine.parquet"], tmp_path / "bad.jsonl")
     with pytest.raises(EmptyInput, match="encoding"):  # given back as it is it stays what it was
         ingested(tmp_path, ("bad.jsonl", (tmp_path / "bad.jsonl").read_bytes()))
 

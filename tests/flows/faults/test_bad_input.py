@@ -65,6 +65,7 @@ def test_a_million_character_review_latin_1_bytes_and_stars_of_five_go_to_the_qu
     done = reviewlm("data ingest", path)
     assert done.code == 0, done.err[-3000:]
     assert (done.facts["rows"], done.facts["quarantined"]) == (297, 3)
+    assert f"quarantine show --input {path}`" in " ".join(done.err.split())
     quarantine = pl.read_parquet(Path(done.facts["folder"]) / "quarantine.parquet").sort("line")
     assert quarantine["line"].to_list() == [11, 21, 31]
     assert b"Caf\xe9" in quarantine["raw"][2]

@@ -12,10 +12,10 @@ import pytest
 from core.config.run_config import RunConfig
 from core.config.sections.data import SourceConfig
 from core.config.sections.execution import ExecutionConfig
-from core.errors import CheckFailed, Unreadable
-from core.store import Artifact
+from core.errors import CheckFailed, EmptyInput, Unreadable
+from core.store import Artifact, Store
 from corpus.ingestion.ingest import iter_parts
-from corpus.ingestion.quarantine import export, read_labels
+from corpus.ingestion.quarantine import export, quarantine_files, read_labels, summarise
 from corpus.reading import sources as packs
 from tasks.data.ingest import files_of, ingest_files
 from tasks.data.prepare import check_table
@@ -71,7 +71,7 @@ def test_corrected_records_are_a_file_like_any_other(config: RunConfig, tmp_path
     (tmp_path / "in" / "c.csv").write_text("review_id,text,stars\nlast,It was fine.,six\n")
     before, _ = run(ingest_files, config)
     assert (before.facts["rows"], before.facts["quarantined"]) == (2, 3)
-    export(before.folder / "quarantine.parquet", tmp_path / "in" / "d.jsonl")
+    export([before.folder / "quarantine.parquet"], tmp_path / "in" / "d.jsonl")
     records = [json.loads(line) for line in (tmp_path / "in" / "d.jsonl").read_text().splitlines()]
     assert [record["quarantined"].partition(":")[0] for record in records] == [
         "b.jsonl, line 1", "b.jsonl, line 2", "c.csv, line 2",
@@ -87,9 +87,18 @@ def test_corrected_records_are_a_file_like_any_other(config: RunConfig, tmp_path
     assert rows.select("review_id", "stars").rows() == [("bad", 5.0), ("last", 6.0)]
 
 
+def test_the_quarantine_is_found_where_no_record_was_good(config: RunConfig, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "b.jsonl", "two", date="03/30/2012")
+    write(tmp_path / "in" / "a.jsonl", "one", stars="five")
+    with pytest.raises(EmptyInput, match="data quarantine show"):
+        run(ingest_files, config)
+    rows = summarise(quarantine_files(Store.of(config), config.source))
+    assert [(row["reason"], row["records"]) for row in rows] == [("bad_date", 1), ("bad_stars", 1)]
+
+
 def test_where_nothing_is_to_be_corrected_the_empty_file_changes_nothing(config: RunConfig, tmp_path: Path) -> None:
     before, _ = run(ingest_files, config)
-    assert export(before.folder / "quarantine.parquet", tmp_path / "in" / "d.jsonl")["records"] == 0
+    assert export([before.folder / "quarantine.parquet"], tmp_path / "in" / "d.jsonl")["records"] == 0
     after, _ = run(ingest_files, config)
     assert after.facts["content_sha256"] == before.facts["content_sha256"]
 

@@ -79,7 +79,7 @@ def test_a_cut_off_file_is_set_aside_and_all_others_are_read(
     [entry] = [one for one in facts["sources"] if "set_aside" in one]
     assert (entry["name"], entry["rows"]) == ("03.jsonl.gz", 0)
     assert entry["set_aside"]["what"] == "The file is damaged or was cut off"
-    [row] = summarise(dataset.folder / "quarantine.parquet")
+    [row] = summarise([dataset.folder / "quarantine.parquet"])
     assert (row["reason"], row["records"], row["source"]) == ("unreadable_file", 1, "03.jsonl.gz")
     assert "damaged or was cut off" in row["detail"]
     assert describe_dataset(dataset)["unreadable_files"] == 1
@@ -161,7 +161,7 @@ def test_a_file_that_is_still_written_ends_the_run_as_before(
 def test_what_was_set_aside_cannot_be_corrected(config: RunConfig, folder: Path, tmp_path: Path) -> None:
     damage(folder / "03.jsonl.gz")
     dataset, _ = run(config)
-    assert export(dataset.folder / "quarantine.parquet", tmp_path / "bad.jsonl")["records"] == 0
+    assert export([dataset.folder / "quarantine.parquet"], tmp_path / "bad.jsonl")["records"] == 0
     assert (tmp_path / "bad.jsonl").read_bytes() == b""
     assert [source.name for source in files_of(config, dataset)] == [
         f"{number:02d}.jsonl.gz" for number in range(FILES) if number != 3
