@@ -198,7 +198,7 @@ def _show_sweep(result: Mapping[str, Any]) -> None:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in result["importances"].items())
         terminal.say(f"Share of the variance (fANOVA): {shares}")
     terminal.say(f"\nWinner: trial {result['winner']['trial']}, {_perplexity(result['winner'])}. In a preset:\n")
-    terminal.say(result["toml"])
+    terminal.say(f'[models."{result["model"]}"]\n{result["toml"]}')
     terminal.say("\nor: " + " ".join(f"--set {override}" for override in result["overrides"]))
     terminal.say(f"MLflow run: {result['mlflow_run_id']}")
 

@@ -13,6 +13,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ import typer
 import yaml
 from typer.main import get_command
 
-from core.config.presets import PRESETS, load_config, parse_config
+from core.config.presets import PRESETS, load_config
 from core.config.run_config import RunConfig
 from core.services.pools import LIMITS
 from reviewlm.cli import app
@@ -194,7 +195,7 @@ def test_a_documented_command_can_be_typed(block: Block, command: Command) -> No
     else:
         assert name in {*UNCHECKED, *KNOWN}
     if command.file.endswith(".toml"):
-        preset_of(tomllib.loads(command.stdin))
+        preset_of(command.stdin)
 
 
 @pytest.mark.long
@@ -211,25 +212,17 @@ def test_mlflow_understands_the_commands_that_name_it() -> None:
         group.make_context("mlflow", words)
 
 
-def preset_of(options: dict[str, Any]) -> RunConfig:
-    """Return the configuration of a preset, or of a part of one, which is merged into the preset `demo`."""
-    parent = load_config(options.pop("extends", "demo")).model_dump(mode="json")
-    models = options.pop("models", [])
-    if isinstance(models, dict):  # [models.training] alone: a part of a model
-        models = [{"kind": "lstm", "name": "another", **models}]
-    merged = {**parent, **{name: _merged(parent.get(name), value) for name, value in options.items()}}
-    named = {model["name"]: model for model in models}
-    kept = [] if "baseline" in options else [named.pop(one["name"], one) for one in parent["models"]]
-    return parse_config({**merged, "models": [*kept, *named.values()]})
-
-
-def _merged(old: Any, new: Any) -> Any:
-    return {**old, **new} if isinstance(old, dict) and isinstance(new, dict) else new
+def preset_of(text: str) -> RunConfig:
+    """Return the configuration of a preset as it is pasted into a file."""
+    with NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(text)
+        file.flush()
+        return load_config(file.name)
 
 
 @pytest.mark.parametrize("block", of("toml", "preset"), ids=str)
 def test_the_settings_of_a_block_exist_and_are_in_range(block: Block) -> None:
-    assert preset_of(tomllib.loads(block.text)).models
+    assert preset_of(block.text).models
 
 
 @pytest.mark.parametrize("block", of("json", "output"), ids=str)

@@ -95,7 +95,8 @@ def test_a_run_until_prepare_ends_with_reviews_quarantine_and_vocabulary(capsys:
         "vocabularies": {"word": {"size": 41, "train_tokens": 1300}},
     }, " --input week.csv")  # fmt: skip
     shown = capsys.readouterr().out
-    for fact in ("95 reviews", "100 records", "show --input week.csv`", "without 5 ", "train 30", "41 entries", "card.html"):
+    for fact in ("95 reviews from 100 records", "show --input week.csv`", "without 5 ", "train 30", "41 entries",
+                 "card.html"):  # fmt: skip
         assert fact in shown
 
 
