@@ -1,6 +1,6 @@
 """Test new reviews for drift against the champion's data, and score champions on them, month by month.
 
-Drift emits an event that can start a retraining.
+Drift emits an event; that of a deployment's run starts a retrain.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from prefect import flow
+from prefect.runtime import deployment
 
 from core.errors import EmptyInput
 from flows.parts import ingest
@@ -17,6 +18,12 @@ from tasks.evaluation.rescore import choose_versions, report_decay, rescore_vers
 from tasks.run_summary import describe_drift
 from tasks.stage import step
 from tasks.track import CHAMPION, parent_run, settings_of
+
+
+def retrain_request(preset: str, input: Inputs, overrides: Overrides) -> dict[str, Any]:
+    """Return the parameters of a retrain on the given reviews and the champion's: on new ones alone it would forget."""
+    known = settings_of((CHAMPION,), preset, (), overrides or ()).config.source.input if input else ()
+    return with_absolute_paths(preset, [*dict.fromkeys((*known, *(input or ())))], overrides)
 
 
 @flow(name="drift", persist_result=False)
@@ -32,7 +39,8 @@ def drift(
     """
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
     with parent_run(config, "drift") as run_id:
-        request, dataset = with_absolute_paths(preset, input, overrides), ingest(config)
+        # Whoever runs a command asks a question; a retrain would be a surprise.
+        request, dataset = retrain_request(preset, input, overrides) if deployment.id else None, ingest(config)
         with step("drift", "compare the new reviews with those that the champion knows"):
             return describe_drift(measure_drift(config, dataset, run_id, request))
 

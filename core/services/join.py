@@ -67,7 +67,7 @@ def join(home: Path, tracking_uri: str = "") -> None:
 
 PROMOTED, REFUSED, ROLLED_BACK = "reviewlm.model.promoted", "reviewlm.model.refused", "reviewlm.model.rolled-back"
 DRIFTED, DRIFT_SEEN = "reviewlm.drift.flagged", "reviewlm.drift.seen"
-"""DRIFTED starts the deployment `on-drift`. DRIFT_SEEN comes from a run that retrains anyway, and only tells."""
+"""DRIFTED starts the deployment `on-drift`. DRIFT_SEEN comes from a command, or a run that retrains, and only tells."""
 INGESTED = "reviewlm.ingest.new"
 """The flow `ingest-only` has read new files. Starts the deployment `on-ingest` where its automation is switched on."""
 SET_ASIDE = "reviewlm.ingest.set-aside"

@@ -172,7 +172,7 @@ def drift(
     input: VersionInput = None, preset: VersionPreset = "", set: Set = None, rebuild: Rebuild = None,
     verbose: Verbose = False, json: Json = False,
 ) -> None:
-    """Compare new reviews with those that the champion knows; drift is also sent as an event.
+    """Compare new reviews with those that the champion knows; drift is also sent as an alert.
 
     Without --input: the files added since then to the folders of the champion's data.
 
@@ -185,4 +185,7 @@ def drift(
     flow_runs.require_champion(chosen)
     flow_runs.require_new_reviews(chosen)
     flow_runs.require_input(chosen.config)
-    terminal.show_result(flow_runs.run_version_flow("drift", chosen, preset, input, overrides), json)
+    result = flow_runs.run_version_flow("drift", chosen, preset, input, overrides)
+    if result["drifted"]:
+        terminal.say("No retrain was started. For one: `reviewlm run`, its --input the champion's files and these.")
+    terminal.show_result(result, json)

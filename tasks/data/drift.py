@@ -54,8 +54,7 @@ def measure_drift(
     """Compare the reviews of *dataset* that are not in the champion's data with the champion's own reviews.
 
     Args:
-        parameters: Those of the flow `drift`, which the event of newly found drift passes on to the retrain that it
-            starts. None: the run retrains anyway, and the event only tells.
+        parameters: Those of the retrain that the event of newly found drift starts. None: the event only tells.
 
     Returns:
         The artifact with the report; or why nothing can be compared: there is no champion yet, its bundle or its data

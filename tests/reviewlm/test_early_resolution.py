@@ -15,6 +15,7 @@ from core.config.presets import load_config
 from core.config.run_config import RunConfig
 from core.errors import EmptyInput
 from core.store import Store
+from flows.drift import retrain_request
 from reviewlm import flow_runs
 from reviewlm.cli import app
 from tests.command_line import complaint, run
@@ -248,3 +249,11 @@ def test_options_without_effect_are_refused(arguments, message):
     done = CliRunner().invoke(app, ["generate", *arguments])
     assert done.exit_code == 2
     assert message in done.output
+
+
+def test_drift_starts_a_retrain_on_the_champions_reviews_and_the_new_ones(own_home: Path, tmp_path: Path) -> None:
+    file, new = tmp_path / "mine.jsonl", tmp_path / "new.jsonl"
+    file.touch()
+    register(own_home, load_config("small").with_input([str(file)]), 1, ["champion"], [file])
+    assert retrain_request("", [str(new)], None)["input"] == [str(file), str(new)]
+    assert retrain_request("", None, None)["input"] is None, "the champion's files, as they are then"

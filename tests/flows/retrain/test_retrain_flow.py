@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -242,10 +243,12 @@ def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
     found = [drift(TINY, ["other.jsonl"]) for _ in range(2)]
     assert {"stars", "words"} <= set(found[0]["drifted"])
     assert found[0] == found[1]
+    monkeypatch.setattr("flows.drift.deployment", SimpleNamespace(id="drift"))
+    drift(TINY, ["other.jsonl"], ["drift.reviews=250"])
     # A worker has another working folder, so the paths are absolute.
-    asked = {"preset": TINY, "input": [str(tmp_path / "other.jsonl")], "overrides": None}
-    assert [event["event"] for event in events] == ["reviewlm.drift.flagged"]
-    told = events[0]["payload"]
+    asked = {"preset": TINY, "input": [str(tmp_path / "other.jsonl")], "overrides": ["drift.reviews=250"]}
+    assert [event["event"] for event in events] == ["reviewlm.drift.seen", "reviewlm.drift.flagged"], "asked, found"
+    told = events[1]["payload"]
     assert {name: told[name] for name in (*asked, "drifted")} == {**asked, "drifted": found[0]["drifted"]}
     # The retrain that the event starts uses the champion's settings where the flow was given none.
     chosen = resolve("", asked["input"], ["drift.reviews=100"])
