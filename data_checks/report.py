@@ -115,9 +115,8 @@ class CheckReport:
         if self.failed:
             raise CheckFailed(
                 "; ".join(result.sentence for result in self.failed), report=self.report_path,
-                remedy="open the report; correct the data, leave a bad file out, or change a limit "
-                "(`reviewlm config list checks`). "
-                "`reviewlm data quarantine show` with the same --input shows records that could not be read",
+                remedy="open the report; correct the data, leave a bad file out, or change a limit (`reviewlm config "
+                "list checks`). `reviewlm data quarantine show` with the same --input shows what could not be read",
             )
         return self
 

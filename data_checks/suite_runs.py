@@ -32,16 +32,14 @@ from models.tokens.special import UNK
 PAGE = "index.html"
 MARKER = ".reviewlm-data-docs"
 """Empty file in each folder that `_publish` wrote: the page in such a folder may be replaced."""
-ADVICE = {
-    "raw": ("`reviewlm data quarantine show` lists the records that could not be read, with reason, source and line.",),
-}
+ADVICE = {"raw": ("`reviewlm data quarantine show` counts the records that could not be read, with an example.",)}
 """What a reader can do if a check of the table of a stage failed."""
 LIMITS = (
     "If the data are as they should be, change a limit: `reviewlm config list checks` lists them, and "
     "`--set checks.NAME=VALUE` sets one. All other limits are in data_checks/suites.py."
 )
-FEW, MANY = 3, 20
-"""Bad records of one file from which on they are a warning, and critical; fewer say nothing about a file."""
+BAD_RECORDS = ((CRITICAL, 20, 1 << 62, "20 or more"), (WARNING, 3, 19, "3 to 19"))
+"""Least and largest number of bad records of one file, by severity; fewer than three say nothing about a file."""
 FORMAT: Literal[2] = 2
 LONGEST = 300
 
@@ -169,22 +167,19 @@ def _files(facts: Mapping[str, Any], limits: ChecksConfig) -> list[MeasuredCheck
         ("off_scale", "rated", 1 - limits.min_stars_known, "of its ratings other than 1, 2, 3, 4 or 5 stars"),
     ):
         over = files.filter(pl.col(bad) > limit * pl.col(of)).sort(bad, "source", descending=[True, False])
-        for severity, least, most in ((CRITICAL, MANY, float("inf")), (WARNING, FEW, MANY - 1)):
+        for severity, least, most, size in BAD_RECORDS:
             some = over.filter(pl.col(bad).is_between(least, most))
             named = some.head(EXAMPLES).select(pl.format("{} of {} in {}", bad, of, "source")).to_series()
-            size = f"{least} or more" if severity == CRITICAL else f"{least} to {most}"
             check = Check("present", "files", severity=severity,
                           description=f"No file has more than {limit:.1%}, and {size}, {words}")  # fmt: skip
-            share = 1 - some.height / files.height
-            found.append(MeasuredCheck(check, share, files.height, some.height, tuple(named)))
+            found.append(MeasuredCheck(check, 1 - some.height / files.height, files.height, some.height, tuple(named)))
     return found
 
 
 def _result(measured: MeasuredCheck, passed: bool) -> ExpectationResult:
     check, value = measured.check, measured.value
     if measured.of_rows:
-        of = "files" if check.column == "files" else "rows"
-        observed = f"{measured.failing:,} of {measured.judged:,} {of} fail"
+        observed = f"{measured.failing:,} of {measured.judged:,} {'files' if check.column == 'files' else 'rows'} fail"
         if examples := list(dict.fromkeys(map(_as_text, measured.examples))):
             observed += f", e.g. {', '.join(examples)}"
     elif check.kind in SHARES:

@@ -123,10 +123,9 @@ def _say_plan(plan: Mapping[str, Any]) -> None:
     """Write what was expected of a run with a time budget, and what it reached."""
     expected, reached = plan["expected"], plan["reached"]
     side = "inside" if reached["inside"] else "worse than" if reached["bits"] > expected["high"] else "better than"
-    range_bits = f", {side} the range of {expected['coverage']:.0%} of runs, {expected['low']:.3f} to "
-    range_bits += f"{expected['high']:.3f}"
-    if expected["low"] == expected["high"]:  # only the n-gram model, whose figure was measured and not expected
-        range_bits = ""
+    ends = f"{expected['low']:.3f} to {expected['high']:.3f}"
+    range_bits = f", {side} the range of {expected['coverage']:.0%} of runs, {ends}"
+    range_bits *= expected["low"] < expected["high"]  # equal for an n-gram model alone: it was measured, not expected
     terminal.say(
         f"Plan: {reached['minutes']:.1f} of {plan['minutes']:g} min. On validation {reached['bits']:.3f} "
         f"bits/byte{range_bits}."

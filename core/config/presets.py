@@ -204,8 +204,7 @@ def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
         raise ConfigError("`extends` must be the name of a preset", where=path, value=parent)
     if parent and parent.endswith(".toml"):
         parent = str(path.parent / parent)  # relative to the file that names it
-    base = _read_preset(parent, (*seen, preset)) if parent else {"models": default_models()}
-    return _merge(base, options, path)
+    return _merge(_read_preset(parent, (*seen, preset)) if parent else {"models": default_models()}, options, path)
 
 
 def _require_readable(value: Any, where: str | Path) -> None:
@@ -226,49 +225,34 @@ def _too_deep(where: str | Path) -> ConfigError:
     )
 
 
-def _merge(base: dict[str, Any], change: dict[str, Any], path: Path) -> dict[str, Any]:
+def _merge(base: dict[Any, Any], change: dict[Any, Any], path: Path) -> dict[Any, Any]:
     """Return a section with changes; `[models.NAME]` changes one model, `[[models]]` replaces all."""
     merged = dict(base)
     for key, value in change.items():
-        old = merged.get(key)
-        if isinstance(value, dict) and isinstance(old, list):
-            for names, option in sorted(_leaves(value), key=lambda leaf: leaf[0][1:] == ["name"]):  # it is found by it
-                _set(merged, [key, *names], option, path, f"[{key}.{names[0]}]")
+        old, changes = merged.get(key), isinstance(value, dict)
+        if changes and isinstance(old, list):
+            numbered = {_index(old, name, path, f"[{key}.{name}]"): one for name, one in value.items()}
+            merged[key] = list(_merge(dict(enumerate(old)), numbered, path).values())
         else:
-            merged[key] = _merge(old, value, path) if isinstance(value, dict) and isinstance(old, dict) else value
+            merged[key] = _merge(old, value, path) if changes and isinstance(old, dict) else value
     return merged
-
-
-def _leaves(section: Mapping[str, Any]) -> Iterator[tuple[list[str], Any]]:
-    """Yield every option that is no section, with the names that lead to it."""
-    for key, value in section.items():
-        inside = _leaves(value) if isinstance(value, dict) else [(list[str](), value)]
-        yield from (([key, *names], option) for names, option in inside)
 
 
 def _apply(options: dict[str, Any], override: str) -> None:
     """Set one dotted key; a model is given by name or number: `models.lstm.hidden=9`, `models.1.hidden=9`."""
     key, value = split_override(override)
-    names = key.split(".")
-    if len(names) > DEEPEST:
+    *sections, last = key.split(".")
+    if len(sections) >= DEEPEST:
         raise _too_deep("--set")
     _require_readable(value, "--set")
-    if names[0] == "models":
-        options.setdefault("models", default_models())
-    _set(options, names, value, "--set", override)
-
-
-def _set(options: dict[str, Any], names: Sequence[str], value: Any, where: str | Path, written: str) -> None:
-    """Set the option at a place in nested sections; errors say *where* what was *written* stands."""
-    *sections, last = names
     if sections[:1] == ["models"]:
-        sections[1:] = _with_dots(options["models"], sections[1:])
+        sections[1:] = _with_dots(options.setdefault("models", default_models()), sections[1:])
     place: Any = options
     for name in sections:
-        place = place[_index(place, name, where, written)] if isinstance(place, list) else place.setdefault(name, {})
+        place = place[_index(place, name, "--set", override)] if isinstance(place, list) else place.setdefault(name, {})
         if not isinstance(place, dict | list):
-            raise ConfigError(f"'{name}' is a value, not a section", where=where, value=written)
-    place[_index(place, last, where, written) if isinstance(place, list) else last] = value
+            raise ConfigError(f"'{name}' is a value, not a section", where="--set", value=override)
+    place[_index(place, last, "--set", override) if isinstance(place, list) else last] = value
 
 
 def _with_dots(entries: Any, parts: Sequence[str]) -> list[str]:

@@ -300,8 +300,7 @@ def _require_rows(sources: Sequence[Listed], used: Sequence[SourceReading]) -> N
     common, count = max(sorted(reasons.items()), key=lambda item: item[1])
     reading = next(reading for reading in used if common in reading.facts["reasons"])
     bad = pl.scan_parquet(reading.quarantine).filter(pl.col("reason") == common).head(1).collect().row(0, named=True)
-    remedy = "correct the input; `reviewlm data quarantine show` with the same --input counts the reasons, "
-    remedy += "`data quarantine export` writes the records"
+    remedy = "correct the input; `reviewlm data quarantine show` with the same --input lists all reasons"
     raise EmptyInput(
         f"None of the {records} records can be used", where=f"{bad['source']}, line {bad['line']}",
         value=bad["raw"][:200], cause=f"{count} of them: {common} ({bad['detail']})",

@@ -206,6 +206,6 @@ def count_by_file(folder: Path) -> pl.DataFrame:
     rated = pl.col("stars").is_not_null()
     counts = {"rated": rated.sum(), "off_scale": (rated & (whole_stars() == 0)).sum()}
     rows = pl.scan_parquet(folder / PARTS).group_by("source").agg(records=pl.len(), **counts)
-    mine = (pl.col("reason") != Reason.DUPLICATE_ID).sum()
-    bad = pl.scan_parquet(folder / QUARANTINE_FILE).group_by("source").agg(records=pl.len(), quarantined=mine)
+    counts = {"quarantined": (pl.col("reason") != Reason.DUPLICATE_ID).sum()}
+    bad = pl.scan_parquet(folder / QUARANTINE_FILE).group_by("source").agg(records=pl.len(), **counts)
     return pl.concat([rows, bad], how="diagonal").group_by("source").sum().collect(engine="streaming")

@@ -87,9 +87,7 @@ def quarantine_export(
     terminal.show_result({**written, **counts}, json)
 
 
-def _quarantine(
-    preset: str, input: list[str] | None, overrides: list[str] | None
-) -> tuple[dict[str, str], list[Path]]:
+def _quarantine(preset: str, input: list[str] | None, given: list[str] | None) -> tuple[dict[str, str], list[Path]]:
     """Return the origin of the data and their quarantine files; without a champion, of the newest data set.
 
     Raises:
@@ -101,22 +99,19 @@ def _quarantine(
     from corpus.ingestion.quarantine import newest_data_set, quarantine_files
     from tracking.registry.opening import NothingChosen, VersionSettings, settings_of, where_of
 
-    options.set_up(where_of(preset, overrides or []))
+    options.set_up(where_of(preset, given or []))
     # Other settings of the section `source`, such as limits, change how files are read, not which files are chosen.
-    same_data = [
-        one for one in overrides or [] if one.strip().startswith(DATA) or not one.strip().startswith("source.")
-    ]
+    same_data = [one for one in given or [] if one.strip().startswith(DATA) or not one.strip().startswith("source.")]
     try:
-        chosen = settings_of(preset=preset, input=input or [], overrides=overrides or [])
+        chosen = settings_of(preset=preset, input=input or [], overrides=given or [])
         recorded = settings_of(preset=preset, input=input or [], overrides=same_data)
-        files = quarantine_files(Store.of(chosen.config), recorded.config.source, recorded.dataset)
+        return chosen.told(), quarantine_files(Store.of(chosen.config), recorded.config.source, recorded.dataset)
     except NothingChosen:
-        config = load_config(DEFAULT, overrides or [])
+        config = load_config(DEFAULT, given or [])
         dataset = newest_data_set(Store.of(config))
-        files = [dataset.folder / QUARANTINE_FILE]
         names = ", ".join(source["name"] for source in dataset.facts["sources"][:3])
         chosen = VersionSettings(config, f"the newest data set: {names}", f"preset '{DEFAULT}'")
-    return chosen.told(), files
+        return chosen.told(), [dataset.folder / QUARANTINE_FILE]
 
 
 @checks_app.command("suggest")

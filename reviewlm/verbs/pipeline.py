@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -55,16 +54,15 @@ def run(
         preset = preset if options.is_given(context, "preset") else FRAME
         result = flow_runs.run_flow("retrain", preset, input, overrides, require_frame, minutes=minutes)
     shows: dict[str | None, Callable[[Mapping[str, Any]], None]] = {
-        None: shown_results.show_run, "prepare": partial(shown_results.show_prepared, of=_options(input, preset)),
-        "train": shown_results.show_fitted, "evaluate": shown_results.show_models,
+        "prepare": lambda result: shown_results.show_prepared(result, _options(input, preset)),
+        None: shown_results.show_run, "train": shown_results.show_fitted, "evaluate": shown_results.show_models,
     }  # fmt: skip
     _show_run(result, json, shows[until])
 
 
 def _options(input: list[str] | None, preset: str) -> str:
     """Return the options that name the data of a run for another command."""
-    given = [f" --input {shlex.quote(one)}" for one in input or ()]
-    return "".join(given or [f" --preset {shlex.quote(preset)}"])
+    return "".join(f" --input {shlex.quote(one)}" for one in input or ()) or f" --preset {shlex.quote(preset)}"
 
 
 def _show_run(

@@ -252,8 +252,7 @@ def test_options_without_effect_are_refused(arguments, message):
 
 
 def test_drift_starts_a_retrain_on_the_champions_reviews_and_the_new_ones(own_home: Path, tmp_path: Path) -> None:
-    file, new = tmp_path / "mine.jsonl", tmp_path / "new.jsonl"
-    file.touch()
+    file, new = (tmp_path / name for name in ("mine.jsonl", "new.jsonl"))
     register(own_home, load_config("small").with_input([str(file)]), 1, ["champion"], [file])
-    assert retrain_request("", [str(new)], None)["input"] == [str(file), str(new)]
-    assert retrain_request("", None, None)["input"] is None, "the champion's files, as they are then"
+    asked = [retrain_request("", given, None)["input"] for given in ([str(new)], None)]
+    assert asked == [[str(file), str(new)], None], "without input a retrain reads the champion's files as they are then"
