@@ -34,7 +34,7 @@ from tracking.registry.decisions import fold_events
 from tracking.registry.registry import Registry, Version
 from tracking.registry.versions import REFUSED
 from tracking.runs.runs import Tracker
-from tracking.tags import BUNDLE_TAG, BY_HAND_WHY, DATA_TAG, OUTCOME, SINCE
+from tracking.tags import BUNDLE_TAG, BY_HAND, DATA_TAG, OUTCOME
 from training.vectors.stored_rows import HEADER
 
 Key = tuple[str, str]
@@ -174,7 +174,7 @@ def refused_versions(tracker: Tracker, versions: Sequence[Version], newest: int)
     retained = {(one.name, one.version) for one in kept_versions(versions, newest)}
     for name in {one.name for one in versions}:
         retained |= {(name, number) for number in fold_events(Registry(tracker, name).events()).past_champions}
-    never = [one for one in versions if one.tags.get(OUTCOME) == REFUSED and not one.tags.keys() & {SINCE, BY_HAND_WHY}]
+    never = [one for one in versions if one.tags.get(OUTCOME) == REFUSED and BY_HAND not in one.tags]
     return {(one.name, one.version) for one in never} - retained
 
 

@@ -58,7 +58,8 @@ RUN_PAGE = "run/page"
 """The other models of the run that judged a version, as a JSON object of addresses of logged models by model name; the
 path of that run's report in the MLflow UI."""
 SINCE = "champion/since"
-BY_HAND_WHY, BY_HAND_WHO = "by_hand/why", "by_hand/who"
+BY_HAND = "by_hand"
+"""What a person decided about a version last, by whom and why."""
 
 HIDDEN = "mlflow.reviewlm."
 """Prefix of the tags of a run that only code reads; MLflow's pages show no tag that begins with "mlflow."."""
@@ -67,7 +68,7 @@ BOOKKEEPING = frozenset({
 })  # fmt: skip
 PACKED = "mlflow.reviewlm"
 """Tag of a version with all tags that are not shown, as JSON."""
-SHOWN = frozenset({MODEL_KIND, MODEL_NAME, FAMILY_TAG, OUTCOME, REASON, SINCE, BY_HAND_WHY, BY_HAND_WHO})
+SHOWN = frozenset({MODEL_KIND, MODEL_NAME, FAMILY_TAG, OUTCOME, REASON, SINCE, BY_HAND})
 """Tags of a version that MLflow's pages show."""
 
 

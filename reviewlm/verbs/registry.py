@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,7 +34,7 @@ def rollback(
 ) -> None:
     """Make a former champion the champion again.
 
-    It must open, and score its probe texts as when it was saved.
+    It must open, and score its probe texts as when it was saved. A version that was rolled back from has to be named.
 
     \b
     Example:
@@ -55,7 +55,7 @@ def rollback(
     result = _decided(
         config, ROLLED_BACK, registry,
         lambda: registry.rollback(target, against=against, why=why or "no reason given", who=who),
-        f"to ask again: reviewlm rollback --model {registry.name} --to {target}; without --to it goes back once more",
+        f"to ask again: reviewlm rollback --model {registry.name} --to {target}",
     )
     terminal.show_facts(result)
     if champion:
@@ -70,7 +70,7 @@ def history(model: RegisteredModel = "", preset: Preset = "small", set: Set = No
     """
     config = configured(preset, set)
     registry = _registry(config, model)
-    from tracking.registry.decisions import BY_HAND, CARRIED_OUT, complaints
+    from tracking.registry.decisions import CARRIED_OUT, complaints
 
     events, versions, damage = registry.decisions(), registry.version_rows(), complaints(registry.events())
     if events or versions:
@@ -80,25 +80,17 @@ def history(model: RegisteredModel = "", preset: Preset = "small", set: Set = No
              "why": row["why"]} for row in events
         ]  # fmt: skip
         terminal.show_rows(rows, f"Decisions about {registry.name}, the newest first")
-        _show_versions(registry.name, versions, {row["version"] for row in events if row["decision"] == BY_HAND})
+        rows = [
+            {"version": row["version"], "aliases": row["aliases"], "kind": row["kind"],
+             "created (UTC)": _to_the_minute(row["created"]),
+             "outcome": ", ".join(filter(None, (row["outcome"], row["by_hand"])))} for row in versions
+        ]  # fmt: skip
+        terminal.show_rows(rows, f"Versions of {registry.name}")
     else:
         terminal.say(f"No model is registered as '{registry.name}' yet. {FIRST_VERSION}")
     for sentence in damage:
         terminal.say(f"The decision log was tampered with: {sentence}.")
     terminal.last_line({"model": registry.name, "versions": versions, "events": events, "damage": damage}, json)
-
-
-def _show_versions(name: str, versions: Sequence[Mapping[str, Any]], by_hand: Container[int]) -> None:
-    """Write the table of versions; *by_hand* are those that a person has promoted."""
-    from tracking.registry.decisions import BY_HAND
-    from tracking.registry.versions import REFUSED
-
-    rows = [
-        {"version": row["version"], "aliases": row["aliases"], "kind": row["kind"],
-         "created (UTC)": _to_the_minute(row["created"]), "outcome": f"{row['outcome']}, {BY_HAND}"
-         if row["outcome"] == REFUSED and row["version"] in by_hand else row["outcome"]} for row in versions
-    ]  # fmt: skip
-    terminal.show_rows(rows, f"Versions of {name}")
 
 
 def _to_the_minute(time: str) -> str:

@@ -28,7 +28,7 @@ EVENT_TAG, DONE_TAG = "mlflow.event", "event/carried_out"
 ABANDONED = "abandoned"
 CARRIED_OUT, PENDING, OVERTAKEN, REPEATED = "carried out", "pending", "overtaken", "sent twice"
 WHY_LENGTH = 2000
-BY_HAND = "promoted by hand"
+BY_HAND, ROLLED_TO, ROLLED_FROM = "promoted by hand", "rolled back to", "rolled back from"
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,14 @@ class Event:
     def outcome(self) -> str:
         """The decision in a few words."""
         gate = "promoted" if self.promote else "refused"
-        words = {MANUAL: BY_HAND, ROLLBACK: "rolled back", ADOPTED: "aliases changed outside ReviewLM"}
+        words = {MANUAL: BY_HAND, ROLLBACK: ROLLED_TO, ADOPTED: "aliases changed outside ReviewLM"}
         return words.get(self.action, gate)
+
+    @property
+    def by_hand(self) -> dict[int, str]:
+        """What a person decided about which versions, in a few words; "" for a version that the gate promotes."""
+        left = {self.against: ROLLED_FROM} if self.action == ROLLBACK and self.against else {}
+        return left | ({self.version: "" if self.action == GATE else self.outcome} if self.promote else {})
 
     def as_row(self, state: str) -> dict[str, Any]:
         """Return the row for a list of decisions, as JSON values; *state* as in `RegistryState.states`."""

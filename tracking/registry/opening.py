@@ -43,7 +43,7 @@ from tracking.registry.versions import (
     registered,
 )
 from tracking.runs.runs import Tracker
-from tracking.tags import BY_HAND_WHO, OUTCOME, REASON
+from tracking.tags import BY_HAND, OUTCOME, REASON
 
 log = logging.getLogger(__name__)
 FIRST = "`make demo` or `reviewlm run` registers a language model, `reviewlm models classify fit` a classifier"
@@ -216,7 +216,7 @@ def _not_promoted(version: Version) -> str:
 
 def _is_decided(version: Version) -> bool:
     """Return whether the gate or a person has decided about a version."""
-    return OUTCOME in version.tags or BY_HAND_WHO in version.tags
+    return OUTCOME in version.tags or BY_HAND in version.tags
 
 
 def champion_again(tracker: Tracker, name: str) -> str:

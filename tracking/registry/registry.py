@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,6 +30,7 @@ from urllib.parse import quote
 from filelock import FileLock
 
 from core.errors import InputError, ReviewLMError, TrackingUnavailable
+from core.output import literal
 from tracking import tags as tag
 from tracking.logged_models.bundles import bundle_folder
 from tracking.registry.decisions import (
@@ -42,7 +44,6 @@ from tracking.registry.decisions import (
     PENDING,
     ROLLBACK,
     Event,
-    author,
     event_of,
     fold_events,
     same_decision,
@@ -50,6 +51,7 @@ from tracking.registry.decisions import (
 from tracking.registry.versions import (
     CHALLENGER,
     CHAMPION,
+    DESCRIPTION_LENGTH,
     LOG,
     MODEL_DESCRIPTION,
     PREVIOUS,
@@ -62,10 +64,13 @@ from tracking.registry.versions import (
     version_tags,
 )
 from tracking.runs.runs import Tracker
+from tracking.tags import shorten
 
 log = logging.getLogger(__name__)
 LOOKS = 5
 """Maximum number of attempts to carry out the log: after that, another process keeps moving the aliases."""
+FIRST_LINE = re.compile(r"\A\*\*By hand\*\*: .*\n\n")
+"""What a person decided about a version, before the gate's report in its description."""
 HISTORY = 50
 """Decisions that a card shows at most, the newest first."""
 
@@ -104,6 +109,8 @@ def retag(tracker: Tracker, entry: Version, tags: Mapping[str, str], gone: Colle
     wanted = {tag.PACKED: "{}", **tag.packed({**others, **tags})}
 
     def write(client: Any) -> None:
+        for name in (entry.stored.keys() & gone) - wanted.keys():
+            client.delete_model_version_tag(entry.name, str(entry.version), name)
         for name, value in wanted.items():
             if entry.stored.get(name) != value:
                 client.set_model_version_tag(entry.name, str(entry.version), name, value)
@@ -120,8 +127,6 @@ class Registry:
 
     def __init__(self, tracker: Tracker, model_name: str) -> None:
         self.tracker, self.name = tracker, model_name
-        self.interrupted: list[Event] = []
-        """Events of interrupted processes, which this one carries out."""
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -130,10 +135,9 @@ class Registry:
         First finish interrupted changes of other processes, and record in the log if aliases were moved by other means.
         """
         with registry_lock(self.tracker):
-            self.interrupted, seen = [], None
+            seen = None
             self._look()
             while self.log != seen:  # until two reads of the log agree: no other machine is changing it
-                self.interrupted += self._pending()
                 self._carry_out()
                 champion, previous = self.aliases.get(CHAMPION), self.aliases.get(PREVIOUS)
                 if (champion, previous) == (self.state.champion, self.state.previous):
@@ -254,18 +258,30 @@ class Registry:
             self.tracker.ask(lambda client: client.set_registered_model_alias(self.name, alias, str(version)))
 
     def _note(self, event: Event) -> None:
-        """Write an event's tags and report to its version."""
-        entry = self.version(event.version)  # anew: an event before this one may have changed its tags
-        promoted = event.promote and self.aliases.get(CHAMPION) != event.version
-        tags = {**event.tags, **({tag.SINCE: event.when.isoformat(timespec="seconds")} if promoted else {})}
-        rules = {name for name in entry.tags if event.action == GATE and name.startswith(tag.RULE)}
-        if event.action == GATE and entry.description != event.report:
-            self.tracker.ask(
-                lambda client: client.update_model_version(self.name, str(event.version), event.report)
-            )
-        retag(self.tracker, entry, tags, rules - tags.keys())  # rules of an earlier decision
+        """Write an event's tags and report to its version, and to the champion before it that it is not in use."""
+        moved = event.promote and event.against != event.version
+        since = {tag.SINCE: event.when.isoformat(timespec="seconds")} if moved else {}
+        if moved and event.against in self.there:
+            self._describe(event.against, event, {})
+        self._describe(event.version, event, {**event.tags, **since})
         if event.action in (GATE, MANUAL) and self.aliases.get(CHALLENGER) == event.version:
             self._set_alias(CHALLENGER, None)
+
+    def _describe(self, number: int, event: Event, tags: Mapping[str, str]) -> None:
+        """Update tags and description of a version; what a person decided stands before what the gate reported."""
+        entry = self.version(number)  # anew: an event before this one may have changed its tags
+        judged = event.action == GATE and number == event.version
+        words, sentence = event.by_hand.get(number), entry.tags.get(tag.BY_HAND, "")
+        if words is not None:
+            sentence = words and " ".join(f"{words} on {event.when:%Y-%m-%d} by {event.who}: {event.why}".split())
+        text = event.report if judged else FIRST_LINE.sub("", entry.description)
+        text = shorten(f"**By hand**: {literal(sentence)}\n\n{text}" if sentence else text, DESCRIPTION_LENGTH)
+        if entry.description != text:
+            self.tracker.ask(lambda client: client.update_model_version(self.name, str(number), text))
+        gone = {name for name in entry.tags if judged and name.startswith(tag.RULE)}  # of an earlier decision
+        gone |= {tag.BY_HAND} | ({tag.SINCE} if number != event.version else set())
+        tags = {**tags, **({tag.BY_HAND: sentence} if sentence else {})}
+        retag(self.tracker, entry, tags, gone - tags.keys())
 
     def register(self, model_uri: str, run_id: str, tags: Mapping[str, Any] | None = None) -> int:
         """Register a logged model as the challenger, and return its version.
@@ -314,9 +330,12 @@ class Registry:
         return contents_of(self.tracker, self.name)[0][::-1]
 
     def version_rows(self) -> list[dict[str, Any]]:
-        """Return one row per version, the newest first, for tables and JSON; those in `rolled_back` say so."""
-        rows, left = [version.as_row() for version in self.versions()], self.rolled_back()
-        return [row | ({"outcome": "rolled back"} if row["version"] in left else {}) for row in rows]
+        """Return one row per version, the newest first, for tables and JSON: the gate's outcome, and a person's."""
+        events = self.events()
+        states = fold_events(events).states
+        valid = [event for event in events if states[event.number] in (CARRIED_OUT, PENDING)]
+        by_hand = {number: words for event in valid for number, words in event.by_hand.items()}
+        return [version.as_row() | {"by_hand": by_hand.get(version.version, "")} for version in self.versions()]
 
     def events(self) -> list[Event]:
         """Return the decision log, the oldest event first."""
@@ -378,7 +397,7 @@ class Registry:
         Args:
             version: Its number.
             expected_champion: The champion that the user has seen; None if there was none.
-            why: The reason, for the log and the tags of the version.
+            why: The reason.
             who: Author; empty for USER@HOST of this process.
             force: Promote the version although the gate has refused it.
 
@@ -388,9 +407,7 @@ class Registry:
             Unfinished: The decision is in the log, but MLflow stopped answering before the aliases were updated.
         """
         self.require_promotable(version, force)
-        who = who or author()
-        tags = {tag.BY_HAND_WHY: why, tag.BY_HAND_WHO: who} if why else {}
-        return self._decide(Event(MANUAL, True, version, expected_champion, why, who, tags=version_tags(tags)))
+        return self._decide(Event(MANUAL, True, version, expected_champion, why, who))
 
     def require_promotable(self, version: int, force: bool = False) -> None:
         """Raise a ReviewLMError if the gate refused a version (unless *force*), or it is champion or does not exist."""
@@ -410,7 +427,7 @@ class Registry:
         The current champion becomes `previous`.
 
         Args:
-            to: A version that was champion before; None for the previous champion.
+            to: A version that was champion before; None for the previous champion, unless it was rolled back from.
             against: The champion that the user has seen; None to accept any champion.
             why: The reason.
             who: Author; empty for USER@HOST of this process.
@@ -418,7 +435,7 @@ class Registry:
         Raises:
             ChampionChanged: The champion is not *against*. Nothing was changed.
             ReviewLMError: There is no previous champion, or *to* was never champion or is champion already; or, without
-                *to*, an earlier interrupted rollback has only now been completed, and a second one would undo it.
+                *to*, the previous champion was rolled back from: a second rollback would undo the first.
             Unfinished: The decision is in the log, but MLflow stopped answering before the aliases were updated.
         """
         with self.changing():
@@ -439,19 +456,19 @@ class Registry:
 
     def _former_champion(self, to: int | None) -> int:
         state = self.state
-        late = [one for one in self.interrupted if (one.action, state.states[one.number]) == (ROLLBACK, CARRIED_OUT)]
-        target = state.previous if to is None else to
-        if to is None and late:
-            what = f"A rollback to version {late[-1].version} was interrupted and has been completed only now"
-            cause, remedy = f"event {late[-1].number}", "`--to N` goes back to another former champion"
-        elif target is None:
+        target, champions = state.previous if to is None else to, ", ".join(map(str, state.past_champions)) or "none"
+        if target is None:
             what, cause, remedy = f"{self.name} has no previous champion to go back to", "", ""
         elif target == state.champion:
             what, cause, remedy = f"Version {target} is the champion already", "", ""
         elif target not in state.past_champions:
             what = f"Version {target} of {self.name} was never champion"
-            cause = f"champions so far: {', '.join(map(str, state.past_champions)) or 'none'}"
+            cause = f"champions so far: {champions}"
             remedy = "make it champion with `reviewlm promote --version N --why TEXT`"
+        elif to is None and (left := state.left.get(target)):
+            what = f"Version {state.champion} stays champion: version {target}, the one before it, was rolled back from"
+            cause = f"by {left.who} on {left.when:%Y-%m-%d}: {left.why}; champions so far: {champions}"
+            remedy = f"`--to {target}` if it is wanted again, `--to N` for another former champion"
         else:
             return target
         raise ReviewLMError(what, where=f"models:/{self.name}", value=to, cause=cause, remedy=remedy)
@@ -477,13 +494,14 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
     rules = {
         name.removeprefix(tag.RULE): line.partition(": ") for name, line in tags.items() if name.startswith(tag.RULE)
     }
+    verdict = ": ".join(filter(None, (tags.get(tag.OUTCOME), tags.get(tag.REASON))))
     figures = json.loads(tags.get(tag.DECISION_FIGURES, "{}"))
     links = {"MLflow": f"{tracker.ui}/#/models/{quote(name)}/versions/{number}"}
     if page := tags.get(tag.RUN_PAGE):
         links = {"Report of its run": tracker.ui + page, **links}
     return {
         "links": links,
-        "verdict": ": ".join(filter(None, (tags.get(tag.OUTCOME), tags.get(tag.REASON)))),
+        "verdict": "; ".join(filter(None, (tags.get(tag.BY_HAND), verdict))),
         "family": tags.get(tag.FAMILY_TAG, ""), "adaptation": tags.get(tag.VERSION_ADAPTATION, ""),
         "since": tags.get(tag.SINCE),
         "data": {"made_from": tags.get(tag.MADE_FROM, ""), "digest": tags.get(tag.DATA_TAG, "")},

@@ -44,8 +44,9 @@ ALIASES = "SELECT alias, version FROM registered_model_aliases WHERE name = ?"
 NAMES = f"SELECT DISTINCT name FROM model_versions WHERE (source = ?) = ? AND {EXISTS}"
 MODEL_DESCRIPTION = (
     "Models of reviews, registered by ReviewLM. `@champion` is in use, `@challenger` is not decided yet, `@previous` "
-    "is what `reviewlm rollback --model {name} --why TEXT` goes back to. The description of a version says what the "
-    "gate decided about it; `reviewlm history --model {name}` lists all decisions (the model `{name}-decisions`)."
+    "is the champion before it: `reviewlm rollback --model {name} --why TEXT` returns to it, unless it was rolled back "
+    "from. The description of a version says what the gate, and later a person, decided about it; "
+    "`reviewlm history --model {name}` lists all decisions (the model `{name}-decisions`)."
 )
 """Description of a registered model in MLflow, for its name."""
 

@@ -21,7 +21,7 @@ from tracking.registry.opening import find, locate, open_version
 from tracking.registry.registry import Registry
 from tracking.registry.versions import REFUSED
 from tracking.runs.runs import Tracker
-from tracking.tags import BY_HAND_WHO, MODEL_URI_TAG, OUTCOME, REASON
+from tracking.tags import BY_HAND, MODEL_URI_TAG, OUTCOME, REASON
 
 
 @dataclass
@@ -92,7 +92,7 @@ def test_own_versions_of_which_none_is_champion_are_not_replaced_by_the_demo_una
     assert open_version(RunConfig(), "1")[1].name == OWN_MODEL
 
 
-@pytest.mark.parametrize(("tags", "waits"), [({}, True), ({OUTCOME: REFUSED}, False), ({BY_HAND_WHO: "ann"}, False)])
+@pytest.mark.parametrize(("tags", "waits"), [({}, True), ({OUTCOME: REFUSED}, False), ({BY_HAND: "ann"}, False)])
 def test_a_run_is_waited_for_only_while_neither_gate_nor_person_has_decided(
     home: Home, tags: dict[str, str], waits: bool
 ) -> None:

@@ -25,7 +25,7 @@ from tests.tracking.tiny_model import fitted
 from tracking.logged_models.bundles import log_bundle
 from tracking.registry.registry import CHAMPION, Registry
 from tracking.runs.runs import Tracker
-from tracking.tags import MODEL_URI_TAG
+from tracking.tags import MODEL_URI_TAG, SINCE
 
 pytestmark = pytest.mark.slow
 ROLLBACK = """
@@ -88,9 +88,11 @@ def test_a_rollback_is_one_command_without_prefect_that_tests_the_version_and_sa
     done = subprocess.run([sys.executable, "-c", ROLLBACK], env=environment, capture_output=True, text=True, check=True)
     result = json.loads(done.stdout.splitlines()[-1])
     assert (result["champion_version"], result["previous_version"]) == (1, 2)
-    assert (result["decision"], result["why"]) == ("rolled back", "complaints")
+    assert (result["decision"], result["why"]) == ("rolled back to", "complaints")
     assert "prefect imported: False" in done.stderr
+    assert isinstance(shop.run("rollback").exception, ReviewLMError), "a colleague who asks too undoes nothing"
     assert shop.champion() == 1
+    assert shop.json("rollback", "--to", "2")["champion_version"] == 2
 
 
 @pytest.fixture
@@ -174,9 +176,7 @@ def test_a_rollback_of_which_nobody_knows_whether_it_arrived_fails_and_says_how_
     monkeypatch.setattr(Registry, "append", cut)
     done = shop.run("rollback")
     assert isinstance(done.exception, TrackingUnavailable)
-    assert done.exception.remedy == (
-        "start the server; to ask again: reviewlm rollback --model reviewlm --to 1; without --to it goes back once more"
-    )
+    assert done.exception.remedy == "start the server; to ask again: reviewlm rollback --model reviewlm --to 1"
 
 
 def test_a_promotion_by_hand_after_which_mlflow_goes_away_is_told_as_decided_and_made_once(
@@ -221,4 +221,15 @@ def test_what_the_gate_refused_needs_force_and_the_log_says_who_and_why(shop: Sh
     assert (newest["who"], newest["why"], newest["decision"], newest["against"]) == (
         "ana", "cheaper", "promoted by hand", 2,
     )
-    assert "refused," in shop.run("history").stdout.partition("Versions of")[2], "a narrow column: promoted by hand"
+    shop.json("rollback", "--why", "it swears", "--who", "bob")
+    answer = shop.json("history")
+    assert [(row["version"], row["decision"]) for row in answer["events"][:2]] == [
+        (2, "rolled back to"), (3, "promoted by hand"),
+    ]
+    assert [(row["outcome"], row["by_hand"]) for row in answer["versions"]] == [
+        ("refused", "rolled back from"), ("promoted", "rolled back to"), ("promoted", ""),
+    ]
+    left, used, _ = shop.registry.versions()
+    assert ("rolled back from on" in left.description, "by ana" in left.description) == (True, False)
+    assert (left.tags["by_hand"].endswith("by bob: it swears"), SINCE in left.tags) == (True, False)
+    assert ("rolled back to" in used.description, SINCE in used.tags) == (True, True)

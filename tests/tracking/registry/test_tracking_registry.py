@@ -76,11 +76,7 @@ def test_the_champion_moves_last(store, monkeypatch):
     assert moved.count(CHAMPION) == 1
 
 
-def outcomes(store):
-    return {row["version"]: row["outcome"] for row in store.registry.version_rows()}
-
-
-def test_rollback_swaps_champion_and_previous(store):
+def test_a_rollback_goes_back_once_and_again_only_to_a_version_that_is_named(store):
     first, second = store.version("a"), store.version("b")
     store.registry.promote(first, None)
     with pytest.raises(ReviewLMError, match="no previous champion"):
@@ -88,11 +84,12 @@ def test_rollback_swaps_champion_and_previous(store):
     store.registry.promote(second, first)
     assert store.registry.rollback().version == first
     assert aliases(store)[CHAMPION] == first
-    assert outcomes(store)[second] == "rolled back"
-    assert store.registry.rollback().version == second
+    with pytest.raises(ReviewLMError, match="rolled back from"):
+        store.registry.rollback()
+    assert store.registry.rollback(second).version == second
     assert aliases(store)[CHAMPION] == second
-    assert outcomes(store)[first] == "rolled back"
-    assert outcomes(store)[second] != "rolled back"
+    told = {row["version"]: row["by_hand"] for row in store.registry.version_rows()}
+    assert told == {first: "rolled back from", second: "rolled back to"}
 
 
 def test_the_bundle_of_a_version_is_found_and_a_deleted_one_is_named(store):
