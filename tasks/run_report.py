@@ -29,7 +29,7 @@ from evaluation.reports.document import PALETTE
 from evaluation.reports.report import run_page
 from evaluation.reports.report_pictures import pictures_of
 from evaluation.reports.report_tables import headline
-from evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, record_of, run_of_bundle
+from evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, TEST_REVIEWS, record_of, run_of_bundle
 from evaluation.reports.run_results import ModelResults, RunResults
 from evaluation.writing.audit import NOVELTY_FILE
 from models.base import journal_lines
@@ -194,7 +194,7 @@ def _digests(dataset: Artifact, prepared: Prepared, evaluated: Evaluated) -> dic
     facts, vocabularies = prepared.clean.facts, prepared.vocabularies.items()
     return {
         **digests, "data set": dataset.digest, "clean reviews": prepared.clean.digest,
-        "test reviews": facts["test_digest"], "leak certificate": facts["certificate"],
+        TEST_REVIEWS: facts["test_digest"], "leak certificate": facts["certificate"],
         **{f"vocabulary {name}": artifact.facts["vocabulary_digest"] for name, artifact in vocabularies},
         "comparison": evaluated.artifact.digest,
     }  # fmt: skip

@@ -16,7 +16,7 @@ from evaluation.gate.decision import MARKS, Decision
 from evaluation.reports import report_tables as tables
 from evaluation.reports.document import Code, Link, Page, PageSection, PageTable, PageText, Part, Picture, Quote
 from evaluation.reports.report_pictures import ANSWER, AUDIT, TRAINING, WEAK, Drawing
-from evaluation.reports.run_record import MACHINE, REPORT_FILE, differences, record_of, samples_of
+from evaluation.reports.run_record import MACHINE, REPORT_FILE, TEST_REVIEWS, differences, record_of, samples_of
 from evaluation.reports.run_results import RunResults
 
 USES = (
@@ -34,6 +34,11 @@ LOOKED_FOR = (
 ABOUT_ADAPTING = (
     "These models also learn from the review that they are measured on, and forget it before the next one. Compare "
     "them among themselves only."
+)
+
+OTHER_REVIEWS = (
+    "The figures then and now are of different test reviews, so they do not compare; those of the gate are of both "
+    "models on the same reviews."
 )
 
 
@@ -139,14 +144,19 @@ def _changes(results: RunResults) -> Iterator[Part]:
     then, now = results.before, record_of(results)
     if then is None:
         return
+    same_words = then.get("vocabulary") == now["vocabulary"]
     yield [Link(f"The champion's run: {then['winner']}, {then['run'].get('started', '')}",
                 f"../{then['folder']}/{REPORT_FILE}")]  # fmt: skip
     for what, rows in (
         ("Settings", differences(then["settings"], now["settings"], MACHINE)),
         ("Data", differences({**then["data"], **then["digests"]}, {**now["data"], **now["digests"]}, ("comparison",))),
-        ("Figures", differences(then["figures"], now["figures"])),
+        ("Figures", differences(then["figures"], now["figures"], () if same_words else ("perplexity",))),
     ):
         yield PageTable.of(rows, what) if rows else PageText(f"{what}: the same.")
+    if then["digests"].get(TEST_REVIEWS) != now["digests"].get(TEST_REVIEWS):
+        yield PageText(OTHER_REVIEWS)
+    if not same_words:
+        yield PageText("Perplexities are left out: they compare models of one vocabulary only.")
 
 
 def _samples(results: RunResults) -> Iterator[Part]:

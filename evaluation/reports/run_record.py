@@ -17,6 +17,8 @@ FIGURES = {
     "hit@1": "first guess right", "parameters": "parameters", "megabytes": "size in MB",
 }  # fmt: skip
 """Figures of the winner that are compared between runs, and their names on a page."""
+TEST_REVIEWS = "test reviews"
+"""Name of the digest of the test reviews among the digests of a run."""
 MACHINE = ("execution.", "preset")
 """Settings that belong to the machine or only name others: a difference in them changes no result."""
 
@@ -27,7 +29,7 @@ def record_of(results: RunResults) -> dict[str, Any]:
     row = {**winner.observed, **results.row(results.winner)}
     return {
         "format": FORMAT, "run": dict(results.run), "winner": results.winner,
-        "bundle": winner.digests.get("bundle", ""), "version": results.version,
+        "bundle": winner.digests.get("bundle", ""), "version": results.version, "vocabulary": row.get("vocabulary"),
         "promoted": None if decision is None else decision.promote,
         "settings": flat(json.loads(results.config)) if results.config else {},
         "data": {name: str(value) for name, value in results.data.items()}, "digests": dict(results.digests),

@@ -176,5 +176,10 @@ def test_the_report_shows_what_changed_since_the_champion_s_run(results):
     for cell in ("models.lstm.hidden", "64", "128", "6956", "7000"):
         assert f">{cell}</td>" in page
     assert "Figures: the same." in page
+    assert "different test reviews" not in page
     assert ">fields</td>" not in page, "an empty setting is none"
+    figures = {"bits per byte": "1.7", "perplexity": "135.7"}
+    then |= {"digests": {"test reviews": "others"}, "vocabulary": "another", "figures": {**then["figures"], **figures}}
+    changed = run_page(replace(now, before={**then, "folder": "run-1"}), []).to_html()
+    assert [cell in changed for cell in (">1.7</td>", ">135.7</td>", "different test reviews")] == [True, False, True]
 
