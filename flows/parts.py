@@ -38,7 +38,7 @@ from tasks.fitting.job import Fitted
 from tasks.fitting.warm_start import champion_vocabulary, warn_of_unknown
 from tasks.promotion.ancestry import compared_before, earlier_data
 from tasks.stage import step
-from tasks.track import VersionSettings, log_inputs
+from tasks.track import VersionSettings, log_inputs, tracker_of
 
 AT_A_TIME = 2
 """Works with models that are done at the same time, where `execution.workers` does not ask for more."""
@@ -116,6 +116,8 @@ def fit_models(
     classifier that starts from a language model, is fitted as soon as its parts are.
     """
     asked = config.classification.models if classifiers else config.models
+    # Only now: a run for a time budget has planned its models, and MLflow lets no parameter be changed.
+    tracker_of(config).log_params(parent_run_id, {"models": ", ".join(spec.name for spec in asked)})
     needed = {name for spec in asked for name in getattr(spec, "parts", ())}
     specs = [*asked, *(spec for spec in config.models if spec.name in needed and spec not in asked)]
     waiting = sorted(specs, key=lambda spec: (spec.name != config.baseline, -relative_cost(spec)))

@@ -123,8 +123,7 @@ def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]
     if FlowRunContext.get() is not None:
         create_link_artifact(tracker.link(run_id), "MLflow run", "mlflow-run", "Figures and files of this run")
     with recorded_stages(begun), ended_on_error(tracker, run_id):
-        models = ", ".join(spec.name for spec in config.models)
-        tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed, "models": models})
+        tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed})
         log_settings(config, run_id)
         yield run_id
     add_to_description(tracker, run_id, prefect_link())

@@ -33,6 +33,7 @@ def test_vectors_are_stored_once_and_depend_on_their_options(prefect_server: Non
     run = tracker_of(load_config(TINY)).ask(lambda client: client.get_run(first["mlflow_run_id"]))
     assert run.data.metrics["words"] == first["words"]
     assert run.data.params["embedding.dimensions"] == "8"
+    assert "models" not in run.data.params, "it fits no language model"
 
     before = (Path(first["vectors"]) / HEADER).stat().st_mtime_ns
     again = embed(TINY, None, SETTINGS)
