@@ -27,7 +27,7 @@ from flows.server.parameters import Given, Inputs, Minutes, Overrides, PresetOrN
 from tasks.data.card import log_card
 from tasks.data.drift import measure_drift, sentence_of
 from tasks.data.prepare import Prepared
-from tasks.evaluation.compare import log_headline
+from tasks.evaluation.compare import log_gain, log_headline
 from tasks.evaluation.intervals import Evaluated
 from tasks.evaluation.processes import model_processes
 from tasks.fitting.fit_process import interruptible_fits
@@ -166,7 +166,9 @@ def promote(
     with step("promote", "choose the challenger and run the gate"), model_processes(config, held_out):
         challenger = choose_challenger(config, prepared, evaluated)
         log_headline(config, evaluated, challenger.name, parent_run_id)
-        return promote_challenger(LanguageModels(config, prepared, evaluated, challenger, drift), parent_run_id)
+        promotion = promote_challenger(LanguageModels(config, prepared, evaluated, challenger, drift), parent_run_id)
+        log_gain(config, promotion.decision, parent_run_id)
+        return promotion
 
 
 @flow(name="promote-only", persist_result=False)

@@ -35,7 +35,7 @@ from core.services.service_list import address_of
 from core.sqlite_files import database_file
 from tracking.artifacts import ARTIFACTS, new_address, register
 from tracking.database import DAMAGED, damaged, has_tables
-from tracking.tags import EXPERIMENT_KIND, FLOW, KIND, stored_name
+from tracking.tags import EXPERIMENT_KIND, FLOW, KIND, NOTE, stored_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -81,22 +81,28 @@ TRAINING_VIEW = "workflowType=machine_learning"
 TRAINING = "custom_model_development"
 """Kind of the experiment. Without it the UI guesses, and shows models as agent versions, with traces and judges."""
 VIEWS = {
-    "runs": {  # the runs of flows, the best first; another order than that of time does not fold their models
+    "runs": {  # the runs of flows, the newest first: an order by a figure would rank runs on different test reviews
         "searchFilter": f"tags.`{FLOW}` ILIKE '%'",
-        "orderByKey": "metrics.`open_bits_per_byte`", "orderByAsc": True,
+        "orderByKey": "attributes.start_time", "orderByAsc": False,
         "selectedColumns": [
-            "metrics.`perplexity`", "metrics.`open_bits_per_byte`", "metrics.`gain_percent`",
-            "metrics.`promoted`", "tags.`gate/outcome`",
+            "metrics.`gain_over_champion_percent`", "metrics.`open_bits_per_byte`", "metrics.`test_reviews`",
+            "tags.`gate/outcome`",
         ],
     },
-    "models": {  # sorted by a figure, because those sorted by time are folded under their flow's run
+    "models": {  # the newest first, by their end: those sorted by their start are folded under their flow's run
         "searchFilter": f"tags.`{KIND}` ILIKE '%'",
-        "orderByKey": "metrics.`test/open_bits_per_byte`", "orderByAsc": True,
+        "orderByKey": "attributes.`end_time`", "orderByAsc": False,
         "selectedColumns": ["metrics.`test/perplexity`", "metrics.`test/open_bits_per_byte`"],
     },
 }
 """Shared views of the experiment, as MLflow's page "Share view" stores them: what a link with their name shows."""
 TAGS = {EXPERIMENT_KIND: TRAINING, **{f"mlflow.sharedViewState.{name}": json.dumps(VIEWS[name]) for name in VIEWS}}
+ABOUT = (
+    "The name of a run and its `gate/outcome` say what the gate decided then; the aliases of the registered model say "
+    "which version is in use now. `open_bits_per_byte` and `perplexity` of two runs compare only if both have the same "
+    "test reviews (and vocabulary). `gain_over_champion_percent` is of two models on the same reviews."
+)
+"""Description of a new experiment, above its list of runs."""
 READ_PAUSES = (0.5, 2.0)
 """Seconds before a request is repeated: a connection may break although nothing is wrong."""
 Answer = TypeVar("Answer")
@@ -345,7 +351,7 @@ class Connection:
             experiment = client.get_experiment_by_name(self.experiment)
             if experiment is None:
                 with suppress(Present), reaching(self.uri):  # another process was faster
-                    client.create_experiment(self.experiment, artifact_location=place, tags=TAGS)
+                    client.create_experiment(self.experiment, artifact_location=place, tags={NOTE: ABOUT, **TAGS})
                 experiment = client.get_experiment_by_name(self.experiment)
             assert experiment is not None
             if experiment.lifecycle_stage == "deleted":

@@ -13,6 +13,7 @@ from core.config.run_config import RunConfig
 from core.errors import ConfigError, converted_errors
 from core.output import literal, quoted
 from core.store import Artifact, Store
+from evaluation.gate.decision import Decision
 from evaluation.statistics.paired import CUT, ComparedModel, Pair, compare_pair
 from models.specs import parts_of
 from models.tokens.vocabulary import Vocabulary
@@ -81,8 +82,15 @@ def _log_comparison(tracker: Tracker, evaluated: Evaluated, run_id: str) -> None
 def log_headline(config: RunConfig, evaluated: Evaluated, model: str, run_id: str) -> None:
     """Log the test figures of the model that a run puts forward, rounded: the few by which a list of runs is read."""
     row = evaluated.row(model)
-    figures = {name: row[name] for name in ("perplexity", "open_bits_per_byte")} | {"gain_percent": 100 * row["gain"]}
+    figures = {name: row[name] for name in ("perplexity", "open_bits_per_byte")}
+    figures |= {"test_reviews": row["reviews"], "gain_over_baseline_percent": 100 * row["gain"]}
     tracker_of(config).log_metrics(run_id, {name: round(value, 4) for name, value in figures.items()})
+
+
+def log_gain(config: RunConfig, decision: Decision, run_id: str) -> None:
+    """Log the gain over the champion, if the gate measured one: both models on the test reviews of this run."""
+    if (gain := decision.figures.get("gain")) is not None:
+        tracker_of(config).log_metrics(run_id, {"gain_over_champion_percent": round(100 * gain, 4)})
 
 
 def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> None:

@@ -16,11 +16,12 @@ from core.config.presets import parse_config
 from core.config.run_config import RunConfig
 from core.store import Artifact, Store
 from corpus.cleaning.clean_table import CLEAN
+from evaluation.gate.decision import Decision
 from evaluation.scoring.metrics import LN2, figures_of
 from models.specs import MixtureSpec, NGramSpec
 from reviewlm import shown_results, terminal
 from tasks.data.prepare import Prepared
-from tasks.evaluation.compare import _log_comparison, compare_models, log_headline
+from tasks.evaluation.compare import _log_comparison, compare_models, log_gain, log_headline
 from tasks.evaluation.evaluate import Measured
 from tasks.evaluation.intervals import Evaluated, compare
 from tasks.fitting.job import Fitted
@@ -212,10 +213,14 @@ def test_the_run_of_the_flow_gets_tables_and_the_few_figures_of_the_model_it_put
     monkeypatch.setattr("tasks.evaluation.compare.tracker_of", lambda config: tracker)
     _log_comparison(tracker, comparison, "parent")
     log_headline(config, comparison, "lstm", "parent")
-    ((run_id, metrics),) = tracker.batches
+    for measured in ({"gain": 0.0095}, {}):  # the first model of all has no gain
+        log_gain(config, Decision(True, "", (), "", "", "", "", measured), "parent")
+    (run_id, metrics), gain = tracker.batches
     row = comparison.table.row(by_predicate=pl.col("model") == "lstm", named=True)
-    figures = {"perplexity": row["perplexity"], "open_bits_per_byte": row["open_bits_per_byte"]}
-    assert (run_id, metrics) == ("parent", pytest.approx(figures | {"gain_percent": 100 * row["gain"]}, abs=5e-5))
+    figures = {name: row[name] for name in ("perplexity", "open_bits_per_byte")}
+    figures |= {"test_reviews": REVIEWS, "gain_over_baseline_percent": 100 * row["gain"]}
+    assert (run_id, metrics) == ("parent", pytest.approx(figures, abs=5e-5))
+    assert gain == ("parent", {"gain_over_champion_percent": 0.95})
     assert set(tracker.tables) == {"models.json", "differences.json", "slices.json", "worst_slices.json"}
     assert tracker.tags["parent", "reviewlm.below_floor"] == "none"
 

@@ -92,7 +92,6 @@ def test_a_rollback_is_one_command_without_prefect_that_tests_the_version_and_sa
     assert "prefect imported: False" in done.stderr
     assert isinstance(shop.run("rollback").exception, ReviewLMError), "a colleague who asks too undoes nothing"
     assert shop.champion() == 1
-    assert shop.json("rollback", "--to", "2")["champion_version"] == 2
 
 
 @pytest.fixture

@@ -40,7 +40,15 @@ def test_the_links_to_mlflow_name_views_that_the_experiment_has(tracker: Tracker
     pages = (tracker.runs_page, tracker.models_page)
     keys = [parse_qs(page.partition("?")[2])["viewStateShareKey"][0] for page in pages]
     views = [json.loads(tags[f"mlflow.sharedViewState.{key}"]) for key in keys]
+    assert tags["mlflow.note.content"]
     assert all("metrics." in column for view in views for column in view["selectedColumns"][:2])
+    for tag, view in zip(("reviewlm.flow", "reviewlm.kind"), views, strict=True):  # no order by a figure
+        made = [tracker.start_run(name, {tag: "any"}) for name in "ab"]
+        for run_id in made:
+            tracker.end_run(run_id)
+        order = [f"{view['orderByKey']} {'ASC' if view['orderByAsc'] else 'DESC'}"]
+        found = tracker.client.search_runs([tracker.experiment_id], view["searchFilter"], order_by=order)
+        assert [run.info.run_id for run in found] == made[::-1]
 
 
 def append(journal: Path, *steps: int) -> None:
