@@ -11,15 +11,20 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from ..base import ModelError
+from ..bundles.bundle import script_warnings
 from ..bundles.sealed_folder import Description, Finite, compare_probes, open_model, write_model
 from ..neural.labelling.rows import Rows
 from ..options import stored
+from ..tokens.special import UNK
 from ..tokens.vocabulary import Vocabulary
 from .classifier import Classifier, softmax
 from .spec import CLASSIFIERS, ClassifierSpec, classifier_class, classifier_from_dict
 
 TASK = "classification"
 """Value of "task" in the description, which tells the bundle from that of a language model."""
+READABLE = 0.5
+"""Share of known words below which a text is warned of. Of 2,000 reviews of Yelp, 0 to 2 were below it, with 8,000 and
+500 training reviews."""
 
 
 class Classified(NamedTuple):
@@ -29,17 +34,20 @@ class Classified(NamedTuple):
         answers_N: Number of the label of each text (int64).
         scores_NK: Score of each label (float64); the highest is the answer's.
         probabilities_NK: Probability of each label (float64).
+        known_N: Share of each text's words that the vocabulary has (float64); 0 for a text without tokens.
     """
 
     answers_N: np.ndarray
     scores_NK: np.ndarray
     probabilities_NK: np.ndarray
+    known_N: np.ndarray
 
     def answer(self, labels: Sequence[str], row: int) -> dict[str, Any]:
-        """Return the label of one text with its probability, and the probability of every label, as JSON values."""
+        """Return one text's label, the probability of every label, and the share of known words, as JSON values."""
         number, chances = int(self.answers_N[row]), [float(chance) for chance in self.probabilities_NK[row]]
         every = dict(zip(labels, chances, strict=True))
-        return {"label": labels[number], "probability": chances[number], "probabilities": every}
+        return {"label": labels[number], "probability": chances[number], "probabilities": every,
+                "known_words": float(self.known_N[row])}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,10 +81,29 @@ class ClassifierBundle:
         """
         if not len(texts):
             nothing: np.ndarray = np.zeros((0, len(self.labels)))
-            return Classified(np.zeros(0, np.int64), nothing, nothing)
-        written = [self.vocabulary.normal_form.apply(text) for text in texts]
-        scores_NK = self.model.scores(Rows.of(self.vocabulary.encode_batch(written)))
-        return Classified(self.model.answers(scores_NK), scores_NK, softmax(scores_NK))
+            return Classified(np.zeros(0, np.int64), nothing, nothing, np.zeros(0))
+        encoded = self.vocabulary.encode_batch([self.vocabulary.normal_form.apply(text) for text in texts])
+        scores_NK, known_N = self.model.scores(Rows.of(encoded)), np.array([*map(self._known, encoded)])
+        return Classified(self.model.answers(scores_NK), scores_NK, softmax(scores_NK), known_N)
+
+    def _known(self, ids: np.ndarray) -> float:
+        """Return the share of known words among the tokens of a text; unknown signs count as unknown words."""
+        unit, unknown = self.vocabulary.word_unit, np.count_nonzero(ids == UNK)
+        known = np.count_nonzero(unit.is_word_V[ids]) if unit else len(ids) - unknown
+        return known / (known + unknown) if known + unknown else float(len(ids) > 0)
+
+    def warnings(self, texts: Sequence[str], classified: Classified, names: Sequence[str]) -> list[str]:
+        """Return sentences about texts that the classifier cannot read, whose labels are confident all the same.
+
+        Args:
+            texts: The texts.
+            classified: Their answers.
+            names: What each is called, such as "line 4".
+        """
+        unread = [names[row] for row in np.flatnonzero(classified.known_N < READABLE)]
+        listed = ", ".join(unread[:10]) + (f" and {len(unread) - 10:,} more" if len(unread) > 10 else "")
+        sentence = f"The model knows no word, or less than half of them, of {listed}: the label says little about it."
+        return [*script_warnings(self.vocabulary, "\n".join(texts)), *([sentence] if unread else [])]
 
 
 def save_classifier(

@@ -19,7 +19,7 @@ from fastapi import APIRouter, Request, Response
 from models.base import LanguageModel
 from models.bundles.bundle import Bundle
 from models.bundles.text_scores import TextScore, TextsToScore, sum_of_scores
-from models.classification.bundle import Classified
+from models.classification.bundle import Classified, ClassifierBundle
 from models.completion.reading import Steps
 from models.mixture.weights import Attribution
 from models.tokens.vocabulary import Vocabulary, batched
@@ -70,7 +70,10 @@ async def _scored(request: Request, services: Services, query: ScoreRequest) -> 
 
 @router.post("/classify", **described(ClassifyRequest, "Classify whole reviews: a label, and its probability."))
 async def classify(request: Request) -> Response:
-    """Return the label of each text, and the probability of every label if the classifier has them."""
+    """Return the label of each text, the probability of every label, and the share of its words that the model knows.
+
+    `warnings` name texts with hardly a known word, and scripts that the model has never seen.
+    """
     services, query = Services.of(request), await read_body(request, ClassifyRequest)
     services.require_length("texts", query.texts)
     return await while_connected(request, services.seconds_left(request), _answered(request, services, query))
@@ -81,9 +84,15 @@ async def _answered(request: Request, services: Services, query: ClassifyRequest
         raise ApiError(404, "this server has no classifier", "no_classifier")
     async with services.leased(request, query.model, services.classifiers) as version:
         bundle: Any = version.bundle
-        classified: Classified = await services.run(version, lambda opened: opened.classify(query.texts))
+        names = [f"texts[{row}]" for row in range(len(query.texts))]
+
+        def job(opened: ClassifierBundle) -> tuple[Classified, list[str]]:
+            classified = opened.classify(query.texts)
+            return classified, opened.warnings(query.texts, classified, names)
+
+        classified, warnings = await services.run(version, job)
         answers = [classified.answer(bundle.labels, row) for row in range(len(query.texts))]
-    return as_json({"model": version.id, "labels": list(bundle.labels), "answers": answers})
+    return as_json({"model": version.id, "labels": list(bundle.labels), "answers": answers, "warnings": warnings})
 
 
 TOGETHER = 4 * SLICE

@@ -70,7 +70,8 @@ def predict(
 ) -> None:  # fmt: skip
     """Classify texts with the registered champion: the label of each, with its probability.
 
-    Each answer has the number of its line in the file. Lines without a text are left out.
+    Each answer has the number of its line in the file, with --json also the share of the words that the model knows.
+    Lines without a text are left out.
 
     \b
     Examples:
@@ -80,7 +81,6 @@ def predict(
     lines = terminal.read_lines(file)
     texts = [text for _, text in lines]
     config = configured(preset, set)
-    from models.bundles.bundle import script_warnings
     from tracking.logged_models.export import CLASSIFIER
     from tracking.registry.opening import open_version
 
@@ -88,7 +88,7 @@ def predict(
     classified = checked(lambda: bundle.classify(texts))
     rows = [{"line": line, "text": text, **classified.answer(bundle.labels, row)}
             for row, (line, text) in enumerate(lines)]  # fmt: skip
-    terminal.show_warnings(warnings := script_warnings(bundle.vocabulary, "\n".join(texts)))
+    terminal.show_warnings(warnings := bundle.warnings(texts, classified, [f"line {line}" for line, _ in lines]))
     shown = [{name: row.get(name) for name in ("line", "label", "probability", "text")} for row in rows]
     terminal.show_rows(shown, f"{version.name} version {version.version}: what each text says")
     terminal.last_line({"model": version.name, "version": version.version, "answers": rows, "warnings": warnings}, json)
