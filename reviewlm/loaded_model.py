@@ -146,7 +146,9 @@ class LoadedModel:
     def score(self, text: Sequence[str], stars: int | None = None) -> list[TextScore]: ...
 
     def score(self, text: str | Sequence[str], stars: int | None = None) -> TextScore | list[TextScore]:
-        """Return the scores of a text, or of each of several; compare texts and models by `open_bits_per_byte`.
+        """Return the scores of a text, or of each of several; compare models by `open_bits_per_byte`.
+
+        Texts compare by it only if they are about equally long: a short one also pays for its early end.
 
         Several texts in one call take far less time than a call for each.
 

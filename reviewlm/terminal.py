@@ -320,11 +320,6 @@ def read_text(file: str) -> str:
         raise Unreadable("The file is not UTF-8 text", where=where, cause=str(error), remedy=TO_UTF8) from error
 
 
-def read_texts(file: str) -> list[str]:
-    """Return the non-empty lines of a file, or of standard input for "-"; errors as in `read_lines`."""
-    return [text for _, text in read_lines(file)]
-
-
 def read_lines(file: str) -> list[tuple[int, str]]:
     """Return the non-empty lines of a file, or of standard input for "-", each with its number from 1 on.
 

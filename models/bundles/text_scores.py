@@ -41,7 +41,7 @@ class TextScore:
 
     @property
     def open_bits_per_byte(self) -> float:
-        """Bits per byte of text, including the spelling of unknown words: use it to compare texts or models."""
+        """Bits per byte of text, including the spelling of unknown words: use it to compare models, or long texts."""
         return (self.nats + self.spelling_nats) / self.bytes / log(2)
 
     @property

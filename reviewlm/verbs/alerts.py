@@ -39,7 +39,7 @@ def alerts_set(
     from core.services.join import renew_alerts
     from flows.server.alert_addresses import write_alerts
 
-    addresses = [*(addresses or []), *(line.strip() for line in (terminal.read_texts(file) if file else []))]
+    addresses = [*(addresses or []), *(line.strip() for _, line in (terminal.read_lines(file) if file else []))]
     if not addresses:
         raise typer.BadParameter("name an address, or a file with --file", param_hint="ADDRESSES")
     for number, address in enumerate(addresses, 1):

@@ -139,14 +139,15 @@ def score(
 ) -> None:
     """Score texts with the champion, in open bits per byte.
 
-    Each text is read on its own: the model remembers nothing of the text before it.
+    Each text is read on its own: the model remembers nothing of the text before it. With --json, `scores` has the
+    figures of each text, with the number of its line in the file. Lines without a text are left out.
 
     \b
     Examples:
       reviewlm score texts.txt
       reviewlm score - --json
     """
-    texts = terminal.read_texts(file)
+    numbers, texts = zip(*terminal.read_lines(file), strict=True)
     config = configured(preset, set)
     bundle, version = opened(config, model)
     from models.bundles.bundle import unseen_warnings
@@ -154,12 +155,14 @@ def score(
     from models.sampling.watermark import evidence_of
 
     result = checked(lambda: sum_of_scores(bundle.score_texts(texts, stars)))
-    marks = [evidence_of(bundle.vocabulary, text, watermark)._asdict() for text in texts] if watermark else []
+    result["scores"] = [{"line": line, **one} for line, one in zip(numbers, result["scores"], strict=True)]
+    marks = [{"line": line, **evidence_of(bundle.vocabulary, text, watermark)._asdict()}
+             for line, text in zip(numbers, texts, strict=True) if watermark]  # fmt: skip
 
     terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
     _show_scores(result)
     _say_test_figure(config, version)
-    terminal.show_rows([{"text": number, **mark} for number, mark in enumerate(marks, start=1)])
+    terminal.show_rows(marks)
     watermarks = {"watermarks": marks} if watermark else {}
     terminal.last_line(
         {**_which(version), **result, **watermarks, "ratings": _ratings(bundle, stars), "warnings": warnings}, json
@@ -223,4 +226,5 @@ def _show_scores(result: Mapping[str, Any]) -> None:
              "oov": "unknown words"}  # fmt: skip
     terminal.show_facts({words: result[name] for name, words in shown.items()})
     terminal.say("Open bits per byte: how much the texts surprise the model, unknown words spelt out; lower is better. "
-                 "It compares any two texts, and any two models.")
+                 "It compares models on the same texts. Texts compare only if they are about equally long: a short one "
+                 "also pays for its early end.")

@@ -127,14 +127,14 @@ def test_bytes_that_are_not_utf8_are_refused_from_standard_input_too(
     for name in (str(file), "-"):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes()), "utf-8", errors))
         with pytest.raises(Unreadable) as caught:
-            terminal.read_texts(name)
+            terminal.read_lines(name)
         assert caught.value.where == f"{name}, line 2"
 
 
 @pytest.mark.parametrize("text", ["The soup was cold.", "The soup was cold. " * 400])
 def test_a_text_in_the_place_of_a_file_is_told_how_it_is_given(text: str) -> None:
     with pytest.raises(Unreadable, match="no such file") as caught:
-        terminal.read_texts(text)
+        terminal.read_lines(text)
     assert "echo" in caught.value.remedy
 
 
