@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, overload
 from core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from core.environment import HOME_VARIABLE
 from core.errors import ArtifactError, BundleError, InputError
-from reviewlm.options import checked, configured, opened
+from reviewlm.options import checked, configured, is_folder, opened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -227,20 +227,16 @@ def load(
     Raises:
         ReviewLMError: There is no such model or folder, or it cannot be opened.
     """
-    if isinstance(model, Path) or _is_folder(model):
+    if isinstance(model, Path) or is_folder(model):
         return open_folder(Path(model))
     if home is not None:
         os.environ[HOME_VARIABLE] = str(Path(home).resolve())
     return open_model(configured(preset, list(settings)), model)
 
 
-def _is_folder(model: str) -> bool:
-    return "\\" in model or ("/" in model and Path(model).is_dir())
-
-
 def open_model(config: RunConfig, model: str) -> LoadedModel:
     """Open a registered model, or the bundle in a folder; names and errors are those of `load`."""
-    if _is_folder(model):
+    if is_folder(model):
         return open_folder(Path(model))
     bundle, version = opened(config, model)
     return LoadedModel(version.name, int(version.version), bundle)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 
 from core.environment import prepare_environment
-from core.errors import converted_errors
+from core.errors import ConfigError, converted_errors
 from models import options as kinds
 from models.base import ModelError
 from models.options import MOST_WHOLE, bounds_in, range_in_words
@@ -146,8 +147,17 @@ def is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+def is_folder(model: str) -> bool:
+    """Return whether a reference is the path of a folder: of one that exists, or no version such as NAME/3."""
+    version = "@" in model or model.startswith("models:/") or model.partition("/")[2][:1].isdigit()
+    return "\\" in model or ("/" in model and (Path(model).is_dir() or not version))
+
+
 def opened(config: RunConfig, reference: str) -> tuple[Any, Version]:
     """Return a registered version's bundle, and the version."""
+    if is_folder(reference):
+        raise ConfigError("A command takes a registered version, not a folder", value=reference,
+                          remedy="open a bundle's folder in Python: reviewlm.load(FOLDER)")  # fmt: skip
     from tracking.registry.opening import open_version
 
     return open_version(config, reference)

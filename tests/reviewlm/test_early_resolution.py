@@ -45,6 +45,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["suggest", "the food", "--model", "reviewlm@chmpion"], 7, "one of champion, 1, or"),
     (["suggest", "the food", "--model", "reviewlm/99"], 7, "remedy: one of champion, 1"),
     (["suggest", "the food", "--model", "previous"], 7, "'reviewlm' has no version previous"),
+    (["generate", "--model", "./nosuch"], 2, "reviewlm.load(FOLDER)"),
     (["score", "nosuch.txt"], 3, "nosuch.txt"),
     (["data", "quarantine", "show", "--input", "nosuch.jsonl"], 3, "nosuch.jsonl"),
     (["data", "checks", "run", "--table", "nosuch.parquet", "--suite", "nosuch.json"], 3, "nosuch.parquet"),

@@ -66,8 +66,9 @@ def test_texts_are_encoded_by_a_network_and_refused_by_a_model_of_counts(folder:
 
 
 def test_mistakes_are_errors_of_the_project(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="no such folder"):
-        reviewlm.load(tmp_path / "nothing")
+    for nowhere in (tmp_path / "nothing", f"{tmp_path}/nothing", "store/fit"):
+        with pytest.raises(BundleError, match="no such folder"):
+            reviewlm.load(nowhere)
     with pytest.raises(ReviewLMError, match="temperature"):
         reviewlm.load(folder).generate(temperature=-1)
     with pytest.raises(ReviewLMError, match="top_p"):
