@@ -208,7 +208,7 @@ def in_words(artifact: Artifact) -> str:
     """Return name, time and validation perplexity of a fit, as far as it measured one."""
     facts, summary = artifact.facts, artifact.facts["summary"]
     perplexity = summary.get("validation_perplexity", summary.get("validation/perplexity"))
-    quality = "" if perplexity is None else f", validation perplexity {perplexity:,.4g}"
+    quality = "" if perplexity is None else f", validation perplexity {perplexity:,.4g} (all reviews)"
     return f"{facts['name']} in {duration(seconds_of(artifact.manifest) or 0.0)}{quality}"
 
 
