@@ -211,7 +211,8 @@ def _card(bundle: Bundle, model: NeuralLM, parity: Parity, origin: dict[str, Any
         "inputs": [{"name": "ids", "dtype": "int64", "shape": ["batch"], "range": [0, size - 1]}, *states],
         "outputs": [{"name": "logp", "dtype": "float32", "shape": ["batch", size], "unit": "nats"}, *states],
         "tokens": {"unk": UNK, "bos": BOS, "eos": EOS, "stars": list(STARS)},
-        "stream": "<bos> <stars_k> text <eos>; <bos> and <stars_k> are read first and have probability 0",
+        "stream": "<bos> <stars_k> text <eos>; <bos> and <stars_k> are read first and have probability 0; <unk> stands "
+                  "for an unknown word and is never written, so give it probability 0 where you write",
         "vocabulary": {"file": FILE, "unit": bundle.vocabulary.unit, "size": size},
         "parity": {**{name: value for name, value in asdict(parity).items() if name != "probes"},
                    "tolerance": TOLERANCE},
