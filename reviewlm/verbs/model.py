@@ -81,7 +81,8 @@ def generate(
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
     for rating, (text, ended) in zip(ratings, written, strict=True):
         terminal.show_review(rating, text, ended)
-    if not beam and not is_given(context, "seed"):
+    certain = temperature == 0 and stars is not None  # without --stars the seed draws the rating
+    if not beam and not certain and not is_given(context, "seed"):
         log.info("drawn with seed %d: the same command gives the same text; --seed %d gives another", seed, seed + 1)
     terminal.last_line({
         **_which(version), "texts": [text for text, _ in written], "ended": [ended for _, ended in written],

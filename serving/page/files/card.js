@@ -28,11 +28,13 @@ const cardOf = (model) => ask(`/models/card?model=${encodeURIComponent(model)}`)
 export async function showLinks() {
   const { model } = chosen(), { links } = await cardOf(model).catch(() => ({ links: {} }));
   if (chosen().model !== model) return;
+  const local = Object.values(links).some((address) => new URL(address).hostname === "127.0.0.1");
+  const needed = local ? " (on the server's machine, after make ui)" : "";  // nothing may listen there
   at("links").replaceChildren(...Object.entries(links).flatMap(([name, address]) => {
     const link = make("a", name);
     link.href = address;
     return [" · ", link];
-  }));
+  }), needed);
 }
 
 // A decision that took no effect says so.
