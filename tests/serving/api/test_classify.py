@@ -69,8 +69,7 @@ def classifying(source: MadeSource) -> Iterator[tuple[httpx.Client, Any]]:
 def test_each_text_gets_its_label_with_the_probability_of_every_label() -> None:
     with classifying(MadeClassifiers(champion=1)) as (client, _):
         told = client.post("/classify", json={"texts": ["great food", "awful food", "", "asdf qwer food"]}).json()
-    assert told["model"] == "reviewlm-stars/1"
-    assert told["labels"] == ["negative", "positive"]
+    assert (told["model"], told["labels"]) == ("reviewlm-stars/1", ["negative", "positive"])
     assert [answer["label"] for answer in told["answers"][:2]] == ["positive", "negative"]
     assert [one["known_words"] for one in told["answers"]] == pytest.approx([1, 1, 0, 1 / 3])
     assert ["texts[2], texts[3]" in warning for warning in told["warnings"]] == [True]
