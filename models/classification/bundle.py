@@ -100,7 +100,7 @@ class ClassifierBundle:
             classified: Their answers.
             names: What each is called, such as "line 4".
         """
-        unread = [names[row] for row in np.flatnonzero(classified.known_N < READABLE)]
+        unread = [names[row] for row in np.flatnonzero(classified.known_N < READABLE).tolist()]
         listed = ", ".join(unread[:10]) + (f" and {len(unread) - 10:,} more" if len(unread) > 10 else "")
         sentence = f"The model knows no word, or less than half of them, of {listed}: the label says little about it."
         return [*script_warnings(self.vocabulary, "\n".join(texts)), *([sentence] if unread else [])]
