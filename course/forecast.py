@@ -267,6 +267,8 @@ def main() -> None:
     gain, low, high = found.gain
     print(f"{'accepted' if found.accepted else 'refused'}: {gain:+.1%} of the squared error saved ({low:+.1%} to "
           f"{high:+.1%}) on {found.tested:,} values; next value: {found.next:.6g}")  # fmt: skip
+    if found.accepted and found.errors[LINEAR] < found.errors[NETWORK]:
+        print("but the linear model's error is smaller than the network's: use the linear model")
 
 
 if __name__ == "__main__":

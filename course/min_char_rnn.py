@@ -40,7 +40,7 @@ class CharacterProgress:
 
     Args:
         updates: Windows read.
-        nats: Smoothed loss in nats per character; starts at log N, the loss of guessing.
+        nats: Loss in nats per character, an average in which a loss of k updates ago weighs `SMOOTHING`ᵏ.
         h: Hidden state after the last window (H).
         following: Index of the next character in the text, not read yet.
     """
@@ -160,7 +160,7 @@ def train(
     ids, optimizer = model.encode(text), Adagrad(model.parameters, rate)
     if len(ids) < 2:
         raise ModelError("the text has fewer than 2 characters, so none has a next one", "input")
-    nats, updates = float(np.log(len(model.characters))), 0
+    total, weight, updates = 0.0, 0.0, 0
     while True:
         h = np.zeros_like(model.parameters.b)
         for begin in range(0, len(ids) - 1, window):
@@ -174,8 +174,8 @@ def train(
                 clip_entries(gradient, clip)
                 optimizer.step(gradient)
             h, updates = memory.h[-1], updates + 1
-            nats = SMOOTHING * nats + (1 - SMOOTHING) * loss / len(targets)
-            yield CharacterProgress(updates, nats, h, int(targets[-1]))
+            total, weight = SMOOTHING * total + loss / len(targets), SMOOTHING * weight + 1
+            yield CharacterProgress(updates, total / weight, h, int(targets[-1]))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -214,7 +214,7 @@ def _show(options: argparse.Namespace, text: str) -> None:
     for progress in train(model, text, options.window, options.rate):
         last = progress.updates == options.updates
         if last or progress.updates % options.every == 0:
-            print(f"\n{progress.updates} updates, {progress.nats:.4f} nats per character")
+            print(f"\n{progress.updates} updates, {progress.nats:.4f} nats per character (smoothed)")
             print(model.sample(progress.following, progress.h, options.sample, rng))
         if last:
             return
