@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course.inputs import networks, opened, program, review_table, show, stream_of
+from course.inputs import learnt_and_held_out, networks, opened, program, review_table, show, stream_of
 from models.neural.network import Network, detach
 from models.neural.output import CONTEXT_IDS, NOT_SCORED
 
@@ -117,7 +117,11 @@ def main() -> None:
     """Compare the static network with both rules on one stream."""
     options = program(__doc__, models=True, reviews=600).parse_args()
     bundles, data = opened(options)
-    table, rows = review_table(options.text, 2 * options.reviews, options.seed + 1), list[dict[str, Any]]()
+    if options.text is None or options.model:
+        table = review_table(options.text, 2 * options.reviews, options.seed + 1)
+    else:
+        _, table = learnt_and_held_out(options)
+    rows = list[dict[str, Any]]()
     for name, bundle in bundles.items():
         ids = np.asarray(stream_of(bundle.vocabulary, table.filter(stars=1 if options.text is None else 0)).ids)
         choose, measure = ids[: len(ids) // 3], ids[len(ids) // 3 :]

@@ -7,6 +7,7 @@ thread: more would only wait for each other (15 times the processor time was mea
 from __future__ import annotations
 
 import atexit
+import sys
 import tempfile
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,7 +42,7 @@ def program(doc: str | None, models: bool = False, **defaults: float | str) -> A
         defaults: Its own options; each has the type of its default.
     """
     parser = ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
-    for name, default in {**defaults, "reviews": 1_000, "seed": 1}.items():
+    for name, default in {"reviews": 1_000, "seed": 1, **defaults}.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=f"({default})")
     parser.add_argument("--text", type=Path, help="file with one review a line; else reviews of the embedded grammar")
     if models:
@@ -60,10 +61,21 @@ def review_table(file: Path | None, count: int, seed: int = 1) -> pl.DataFrame:
         seeds = (f"{star} {seed * 1_000_000 + number}" for number, star in enumerate(stars))
         texts = [write_review(star, Random(text).random)[0] for star, text in zip(stars, seeds, strict=True)]
     else:
-        texts = [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()][:count]
-        stars = [0] * len(texts)
+        lines = [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
+        if len(lines) > count:
+            print(f"the first {count:,} of {len(lines):,} reviews are read (--reviews)", file=sys.stderr)
+        texts, stars = lines[:count], [0] * min(count, len(lines))
     table = pl.DataFrame({"review_id": [str(number) for number in range(len(texts))], "text": texts, "stars": stars})
     return table.with_columns(pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1)
+
+
+def learnt_and_held_out(options: Namespace) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the reviews that models fitted here learn from (--reviews), and as many others; end if there are none."""
+    table = review_table(options.text, 2 * options.reviews, options.seed)
+    if len(table) <= options.reviews:
+        sys.exit(f"{options.text} has {len(table):,} reviews; the first {options.reviews:,} (--reviews) are learnt "
+                 f"from, so none is left to measure on: --reviews {len(table) // 2} takes half of them")  # fmt: skip
+    return table[: options.reviews], table[options.reviews :]
 
 
 class SplitReviews(NamedTuple):

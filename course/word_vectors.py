@@ -188,8 +188,8 @@ def nearest(v_ND: np.ndarray, word: int, count: int = 5) -> list[int]:
 
 def main() -> None:
     """Fit vectors of frequent words of some reviews, and show the words nearest to some of them."""
-    options = program(__doc__, method="negative", words=300, epochs=3).parse_args()
-    reviews = review_table(options.text, min(options.reviews, 400), options.seed)["text"]
+    options = program(__doc__, reviews=400, method="negative", words=300, epochs=3).parse_args()
+    reviews = review_table(options.text, options.reviews, options.seed)["text"]
     texts = [re.findall(r"\w+(?:'\w+)?", review.lower()) for review in reviews]
     frequent = Counter(word for text in texts for word in text).most_common(options.words)
     number = {word: rank for rank, (word, _) in enumerate(frequent)}

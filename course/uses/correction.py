@@ -33,7 +33,7 @@ import numpy as np
 
 from core.errors import ReviewLMError
 from corpus.synthetic.automaton import corrupt, eligible
-from course.inputs import opened, program, review_table, show
+from course.inputs import learnt_and_held_out, opened, program, show
 from course.uses.rescoring import sentences
 from models.bundles.bundle import Bundle
 
@@ -178,10 +178,8 @@ def with_margin(corrector: Corrector, written: list[str], meant: list[str]) -> C
 
 def dictionary(counts: Mapping[str, int]) -> Callable[[str], list[str]]:
     """Return the function from a word to those within two edits, the nearest and most frequent first (symspellpy)."""
-    try:
-        from symspellpy import SymSpell, Verbosity
-    except ImportError:
-        sys.exit("candidates come from symspellpy: pip install symspellpy")
+    from symspellpy import SymSpell, Verbosity
+
     words = SymSpell(max_dictionary_edit_distance=DISTANCE)
     for word, count in counts.items():
         words.create_dictionary_entry(word, count)
@@ -198,8 +196,11 @@ def dictionary(counts: Mapping[str, int]) -> Callable[[str], list[str]]:
 
 
 def english_counts() -> dict[str, int]:
-    """Return the counts of English words that symspellpy has."""
-    file = resources.files("symspellpy") / "frequency_dictionary_en_82_765.txt"
+    """Return the counts of English words that symspellpy has; end if it is not installed."""
+    try:
+        file = resources.files("symspellpy") / "frequency_dictionary_en_82_765.txt"
+    except ImportError:
+        sys.exit("candidates come from symspellpy: pip install symspellpy")
     pairs = (line.split() for line in file.read_text(encoding="utf-8-sig").splitlines())
     return {word: int(count) for word, count in pairs}
 
@@ -250,18 +251,18 @@ def main() -> None:
     """Compare with dictionaries on held-out sentences, or correct a sentence."""
     parser = program(__doc__, models=True, sentences=400, correct="")
     options = parser.parse_args()
+    english = english_counts()
+    texts, held_out = (sentences(part["text"]) for part in learnt_and_held_out(options))
     try:
         bundles, _ = opened(options)
     except ReviewLMError as error:
         sys.exit(str(error))
-    table = review_table(options.text, 2 * options.reviews, options.seed)["text"]
-    texts, held_out = sentences(table[: options.reviews]), sentences(table[options.reviews :])
     counts = Counter(word for text in texts for word in text.split())
     learnt, injected = halves(real_typos())
     pairs = [(wrong, word) for word, forms in learnt.items() for wrong in forms] or [
         (corrupt(word, Random(place).random()), word) for place, word in enumerate(counts) if eligible(word)
     ]
-    edit_model, candidates = EditModel(pairs), dictionary({**dict.fromkeys(english_counts(), 1), **counts})
+    edit_model, candidates = EditModel(pairs), dictionary({**dict.fromkeys(english, 1), **counts})
     tuned = max(0, min(TUNED * options.sentences, len(held_out) - options.sentences))
     tune, test = held_out[:tuned], held_out[tuned : tuned + options.sentences]
     correctors = {

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from core.errors import ReviewLMError
-from course.inputs import opened, program, review_table, show
+from course.inputs import learnt_and_held_out, opened, program, show
 from course.uses.rescoring import sentences
 from models.bundles.bundle import Bundle
 from models.tokens.special import EOS
@@ -100,6 +100,7 @@ def bleu(references: Sequence[Sequence[str]], made: Sequence[Sequence[str]]) -> 
 def main() -> None:
     """Measure BLEU on held-out sentences, or order the words of one."""
     options = program(__doc__, models=True, sentences=200, width=50, longest=15, order="").parse_args()
+    texts = [] if options.order else sentences(learnt_and_held_out(options)[1]["text"])
     try:
         bundles, _ = opened(options)
         if options.order:
@@ -108,13 +109,14 @@ def main() -> None:
             return
     except (ReviewLMError, ValueError) as error:
         sys.exit(str(error))
-    texts = sentences(review_table(options.text, 2 * options.reviews, options.seed)["text"][options.reviews :])
     rows, draws = list[list[str]](), Random(options.seed)
     for text in texts:
         words = text.split()
         if len(words) <= options.longest and all(_is_known(bundle, words) for bundle in bundles.values()):
             rows.append(words)
     rows = rows[: options.sentences]
+    if not rows:
+        sys.exit(f"no held-out sentence has 4 to {options.longest} words, all known: a longer --text, more --reviews")
     shuffled = [draws.sample(words, len(words)) for words in rows]
     ways = {"shuffled": shuffled} | {
         name: [ordered(bundle, words, options.width) for words in shuffled] for name, bundle in bundles.items()

@@ -36,7 +36,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from course.inputs import opened, program, review_table, show
+from course.inputs import learnt_and_held_out, opened, program, show
 from models.bundles.bundle import Bundle
 
 HYPOTHESES, SIMILAR = 30, 4
@@ -277,17 +277,18 @@ def main() -> None:
     parser.add_argument("--lists", type=Path, help="lists of hypotheses")
     parser.add_argument("--use", type=Path, help="weights that were chosen before")
     options = parser.parse_args()
+    parts = None if options.lists else [sentences(part["text"]) for part in learnt_and_held_out(options)]
     bundles, _ = opened(options)
-    if options.lists is not None:
+    if parts is None:
         try:
             _of_files(options, next(iter(bundles.values())))
         except (OSError, ValueError, TypeError) as error:
             sys.exit(f"{options.lists}: {error}")
         return
-    table = review_table(options.text, 2 * options.reviews, options.seed)["text"]  # the models read the first half
-    texts, held_out = sentences(table[: options.reviews]), sentences(table[options.reviews :])
+    texts, held_out = parts
     if len(held_out) < 2 * options.lists_of:
-        sys.exit(f"{len(held_out)} sentences are too few for two times {options.lists_of} lists: more --reviews")
+        sys.exit(f"{len(held_out)} held-out sentences are too few for two times {options.lists_of} lists: "
+                 f"--lists-of {len(held_out) // 2}, or a longer --text and more --reviews")  # fmt: skip
     for name, key in (("OCR", looks), ("speech", sounds)):
         similar = confusions((word for text in texts for word in text.split()), key)
         lists = simulated(held_out[: 2 * options.lists_of], similar, options.rate, options.seed)

@@ -8,6 +8,7 @@ from importlib import import_module
 import pytest
 import torch
 
+from course.inputs import learnt_and_held_out, program
 from models.neural.architectures import RecurrentNetwork
 from tests.marked_cases import long_but
 
@@ -40,3 +41,13 @@ def test_every_program_runs_and_shows_a_table(name, monkeypatch, capsys):
         torch.set_num_threads(before)
     assert len(capsys.readouterr().out.splitlines()) > 2
     assert threads <= {1}, "networks this small only wait for further threads"
+
+
+def test_a_program_keeps_its_number_of_reviews_and_names_one_that_fits_the_file(tmp_path, capsys):
+    (tmp_path / "text").write_text("a\n\nb\nc\nd\ne")
+    options = program("", reviews=5).parse_args(["--text", str(tmp_path / "text")])
+    with pytest.raises(SystemExit, match="--reviews 2 "):
+        learnt_and_held_out(options)
+    options.reviews = 2
+    assert [part["text"].to_list() for part in learnt_and_held_out(options)] == [["a", "b"], ["c", "d"]]
+    assert "first 4 of 5" in capsys.readouterr().err
