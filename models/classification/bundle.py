@@ -102,7 +102,7 @@ class ClassifierBundle:
         """
         unread = [names[row] for row in np.flatnonzero(classified.known_N < READABLE).tolist()]
         listed = ", ".join(unread[:10]) + (f" and {len(unread) - 10:,} more" if len(unread) > 10 else "")
-        sentence = f"The model knows no word, or less than half of them, of {listed}: the label says little about it."
+        sentence = f"The model knows no word, or less than half of them, of {listed}: the label there says little."
         return [*script_warnings(self.vocabulary, "\n".join(texts)), *([sentence] if unread else [])]
 
 
