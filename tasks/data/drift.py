@@ -117,8 +117,13 @@ def _measured(
     with OpenBundle(config, folder) as opened:
         built = run_stage(config, "drift", options, inputs, make, f"champion v{version.version}")
     _show(config, built.artifact, parent_run_id)
-    if built.artifact.facts["drifted"] and not built.reused:
-        _announce(config, built.artifact, version, parameters)
+    if built.artifact.facts["drifted"]:
+        seen_before = built.reused
+        if parameters is not None:  # whoever has asked before has started no retrain
+            started = {"drift": built.artifact.digest}
+            seen_before = run_stage(config, "drift", {"event": DRIFTED}, started, lambda work: {}).reused
+        if not seen_before:
+            _announce(config, built.artifact, version, parameters)
     return as_task_state(built)
 
 

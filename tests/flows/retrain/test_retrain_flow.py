@@ -244,9 +244,9 @@ def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
     assert {"stars", "words"} <= set(found[0]["drifted"])
     assert found[0] == found[1]
     monkeypatch.setattr("flows.drift.deployment", SimpleNamespace(id="drift"))
-    drift(TINY, ["other.jsonl"], ["drift.reviews=250"])
+    assert [drift(TINY, ["other.jsonl"]) for _ in range(2)] == found
     # A worker has another working folder, so the paths are absolute.
-    asked = {"preset": TINY, "input": [str(tmp_path / "other.jsonl")], "overrides": ["drift.reviews=250"]}
+    asked = {"preset": TINY, "input": [str(tmp_path / "other.jsonl")], "overrides": None}
     assert [event["event"] for event in events] == ["reviewlm.drift.seen", "reviewlm.drift.flagged"], "asked, found"
     told = events[1]["payload"]
     assert {name: told[name] for name in (*asked, "drifted")} == {**asked, "drifted": found[0]["drifted"]}
