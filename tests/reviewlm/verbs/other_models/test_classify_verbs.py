@@ -149,7 +149,7 @@ def weighted(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
 
 
 @pytest.mark.usefixtures("own_home")
-def test_weights_show_what_speaks_for_each_label(
+def test_weights_show_what_speaks_for_each_label_or_that_there_are_none(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -159,13 +159,6 @@ def test_weights_show_what_speaks_for_each_label(
     assert {one["feature"] for one in found if one["label"] == "5"} == {"great", "lovely"}
     assert call(monkeypatch, "weights") == 0
     assert "lovely +" in capfd.readouterr().out
-
-
-@pytest.mark.usefixtures("own_home")
-def test_a_classifier_without_a_weight_for_each_feature_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
     weighted(monkeypatch, capfd, "gru")
     assert call(monkeypatch, "weights", "--json") == 3
     assert answer(capfd)["error"]["what"] == "This classifier has no weight for each feature"
