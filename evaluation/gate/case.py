@@ -249,9 +249,9 @@ class GateCase(ABC):
         ids = _ids(evidence.challenger.rows)
         learnt = ids.is_in(list(evidence.champion_learnt))
         left_out = ids.filter(learnt) if (~learnt).sum() >= policy.min_test_reviews else ids.clear()
-        sides = {name: side and _ordered(side, left_out) for name in ("challenger", "champion", "baseline")
-                 if (side := getattr(evidence, name)) is not None}  # fmt: skip
-        return cls(policy, replace(evidence, **sides))
+        champion, baseline = (side and _ordered(side, left_out) for side in (evidence.champion, evidence.baseline))
+        challenger = _ordered(evidence.challenger, left_out)
+        return cls(policy, replace(evidence, challenger=challenger, champion=champion, baseline=baseline))
 
     @classmethod
     def judge(cls, policy: Any, evidence: Evidence[Any]) -> Decision:

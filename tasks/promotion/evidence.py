@@ -47,8 +47,8 @@ def gather_evidence(
     config, clean, bundle, fitted = family.config, family.prepared.clean, family.bundle, family.challenger.fitted
     passed, detail = checked(family.prepared.checks)
     documents = documents_with_words(clean)
-    there = champion is not None and champion.folder is not None
-    learnt, unknown = learnt_by(config, clean, champion.folder, ["train"]) if there else ([], [])
+    theirs = champion.folder if champion else None
+    learnt, unknown = learnt_by(config, clean, theirs, ["train"]) if theirs else ([], [])
     gathered = Evidence(
         replace(
             scored, digest=bundle_digest(bundle), family=family_of_run(config, clean), name=family.challenger.name
