@@ -141,8 +141,9 @@ def test_the_server_the_command_and_python_draw_the_same_texts_by_a_key_and_scor
     file, lines = own_home / "texts.txt", [" ".join(text.split()) for text in texts if text.strip()]
     file.write_text("\n".join(lines), encoding="utf-8")
     told = call(monkeypatch, capfd, "score", str(file), "--watermark", "secret", "--json").facts["watermarks"]
-    assert told == [evidence_of(bundle_of(1).vocabulary, text, "secret")._asdict() for text in lines]
-    assert [each._asdict() for each in lm.watermarks(lines, "secret")] == told
+    marks = [evidence_of(bundle_of(1).vocabulary, text, "secret") for text in lines]
+    assert marks == lm.watermarks(lines, "secret")
+    assert told == [{"line": number, **mark._asdict()} for number, mark in enumerate(marks, 1)]
     assert sum(each["z"] for each in told) > 0
     assert "watermarks" not in call(monkeypatch, capfd, "score", str(file), "--json").facts
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import Mock
 from uuid import uuid4
 
 import pytest
@@ -43,6 +44,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[Any]]]:
     def flow(fits: Fits, *models: dict[str, Any]) -> list[Any]:
         pools.append(fits.pool)
         monkeypatch.setattr(flows.parts, "fit", fits)
+        monkeypatch.setattr(flows.parts, "tracker_of", Mock())
         config = parse_config({"models": list(models), "baseline": "kn5"})
         return flows.parts.fit_models.fn(config, None, "parent")
 

@@ -19,7 +19,7 @@ TRIALS = [
 ]  # fmt: skip
 WINNER = {"trial": 0, "search_perplexity": 80.0, "perplexity": 82.0, "low": 78.5, "high": 85.5, "confidence": 0.95,
           "seeds": 2, "seeds_failed": 1}  # fmt: skip
-SWEPT = {"trials": TRIALS, "importances": {"hidden": 1.0}, "winner": WINNER,
+SWEPT = {"model": "lstm", "trials": TRIALS, "importances": {"hidden": 1.0}, "winner": WINNER,
          "toml": "hidden = 8", "overrides": ["models.1.hidden=8"], "mlflow_run_id": "r"}  # fmt: skip
 def call(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], result: dict[str, Any], *arguments: str
@@ -44,8 +44,7 @@ def test_options_of_the_sweep_become_overrides_that_the_configuration_understand
     space = "hidden=128..512:log training.optimizer=adamw|sgd"
     given, shown = call(
         monkeypatch, capfd, SWEPT, "models", "sweep", "--preset", "demo", "--model", "lstm", "--trials", "9",
-        "--space", space,
-        "--set", "sweep.space.layers=1|2", "--json",
+        "--space", space, "--set", "sweep.space.layers=1|2", "--json",
     )  # fmt: skip
     assert given[:3] == ("sweep", "demo", None)
     options = load_config("demo", given[3]).sweep
@@ -53,14 +52,13 @@ def test_options_of_the_sweep_become_overrides_that_the_configuration_understand
     assert options.space == {"hidden": "128..512:log", "training": {"optimizer": "adamw|sgd"}}  # in place of others
     assert "Trial 1 failed: Diverged: loss nan" in shown
     assert "perplexity 82 [78.5, 85.5] (95%), 2 fresh seeds, 1 more failed" in shown
+    assert "[models.\"lstm\"]\nhidden = 8\n" in shown
     assert "--set models.1.hidden=8" in shown
     assert json.loads(shown.splitlines()[-1]) == SWEPT
 
 
 @pytest.mark.parametrize("space", ["hidden", "=1..2"])
-def test_a_space_of_another_form_is_an_error_of_the_configuration(
-    monkeypatch: pytest.MonkeyPatch, space: str
-) -> None:
+def test_a_space_of_another_form_is_an_error_of_the_configuration(monkeypatch: pytest.MonkeyPatch, space: str) -> None:
     monkeypatch.setattr("sys.argv", ["reviewlm", "models", "sweep", "--space", space])
     with pytest.raises(SystemExit) as ended:
         cli.main()
