@@ -13,6 +13,7 @@ from models.classification.classifier import text_rows
 from models.classification.features import FeatureClassifier, TfidfFeatures, ngrams
 from models.classification.spec import BayesSpec, FeatureSpec, TfidfSpec
 from models.neural.labelling.rows import Rows
+from models.tokens.special import UNK
 from training.context import FitContext, ModelFit, journal
 from training.labelling.examples import log_loss, macro_f1, prior
 
@@ -63,9 +64,10 @@ def fit_on_features(
 
 
 def learn_features(spec: FeatureSpec, texts: Rows, entries: int) -> TfidfFeatures:
-    """Return the features of training reviews: the most frequent n-grams that are in enough reviews.
+    """Return the features of training reviews: the most frequent n-grams of known words that are in enough reviews.
 
-    Of equally frequent ones the shorter come first, then the lower keys.
+    With the entry of unknown words as a feature, gibberish had a sure answer. Of equally frequent n-grams the shorter
+    come first, then the lower keys.
 
     Args:
         texts: Reviews without special tokens.
@@ -81,6 +83,8 @@ def learn_features(spec: FeatureSpec, texts: Rows, entries: int) -> TfidfFeature
     keys, frequency, totals = [], [], []
     for order in spec.orders:
         keys_P, rows_P = ngrams(texts, order, entries)
+        known_P = np.all([keys_P // entries**place % entries != UNK for place in range(order)], axis=0)
+        keys_P, rows_P = keys_P[known_P], rows_P[known_P]
         order_P = np.argsort(keys_P, kind="stable")  # so the reviews of a key ascend
         keys_P, rows_P = keys_P[order_P], rows_P[order_P]
         new_P = np.diff(keys_P, prepend=-1) != 0

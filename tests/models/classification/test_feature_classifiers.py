@@ -78,7 +78,8 @@ def test_ngrams_are_those_within_each_review(texts, order):
     assert list(zip(keys.tolist(), rows.tolist(), strict=True)) == expected
 
 
-def test_no_feature_and_too_long_orders_are_refused():
+def test_unknown_words_are_no_features_and_no_feature_and_too_long_orders_are_refused():
+    assert names(learn_features(spec(), Rows.of([[9, 0, 9], [8, 9]]), V)) == ["8", "9", "8 9"]  # 0 is <unk>
     with pytest.raises(ModelError, match=r"no n-gram of the orders \(1, 2\) is in 3 training reviews: lower"):
         learn_features(spec(min_reviews=3), Rows.of([[9], [9]]), V)
     with pytest.raises(ModelError, match="a vocabulary of 100,000 entries allows at most 3"):

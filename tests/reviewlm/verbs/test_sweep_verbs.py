@@ -41,10 +41,9 @@ def call(
 def test_options_of_the_sweep_become_overrides_that_the_configuration_understands(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    space = "hidden=128..512:log training.optimizer=adamw|sgd"
     given, shown = call(
         monkeypatch, capfd, SWEPT, "models", "sweep", "--preset", "demo", "--model", "lstm", "--trials", "9",
-        "--space", space, "--set", "sweep.space.layers=1|2", "--json",
+        "--space", "hidden=128..512:log training.optimizer=adamw|sgd", "--set", "sweep.space.layers=1|2", "--json",
     )  # fmt: skip
     assert given[:3] == ("sweep", "demo", None)
     options = load_config("demo", given[3]).sweep
