@@ -36,7 +36,7 @@ def test_a_failed_fit_ends_its_mlflow_run_as_failed(ran: Ran) -> None:
     with pytest.raises(FitError):
         ran.again("models.1.training.learning_rate=1e30", "models.1.training.clip=1e30")
     runs = mlflow_client(ran).search_runs(["1"], "attributes.status = 'FAILED'")
-    assert {"lstm", "retrain"} <= {run.info.run_name.split(",")[0] for run in runs}
+    assert {"failed lstm", "failed retrain"} <= {run.info.run_name.split(",")[0] for run in runs}
 
 
 def test_a_mixture_is_fitted_anew_only_where_a_part_has_changed(ran: Ran) -> None:
