@@ -119,7 +119,7 @@ def _measured(
     _show(config, built.artifact, parent_run_id)
     if built.artifact.facts["drifted"]:
         seen_before = built.reused
-        if parameters is not None:  # whoever has asked before has started no retrain
+        if parameters is not None:  # an event of the command has started no retrain
             started = {"drift": built.artifact.digest}
             seen_before = run_stage(config, "drift", {"event": DRIFTED}, started, lambda work: {}).reused
         if not seen_before:

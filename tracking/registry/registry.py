@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -61,6 +61,7 @@ from tracking.registry.versions import (
     Version,
     contents_of,
     create_model,
+    retag,
     version_tags,
 )
 from tracking.runs.runs import Tracker
@@ -100,22 +101,6 @@ def registry_lock(tracker: Tracker) -> FileLock:
     home = tracker.artifact_root.parent
     home.mkdir(parents=True, exist_ok=True)
     return FileLock(home / "registry.lock")
-
-
-def retag(tracker: Tracker, entry: Version, tags: Mapping[str, str], gone: Collection[str] = ()) -> None:
-    """Set tags of a version and drop others, in as few writes as possible; see `tracking.tags.packed`."""
-    plain = entry.stored.keys() - tag.SHOWN  # set by other means
-    others = {name: value for name, value in entry.tags.items() if name not in gone and name not in plain}
-    wanted = {tag.PACKED: "{}", **tag.packed({**others, **tags})}
-
-    def write(client: Any) -> None:
-        for name in (entry.stored.keys() & gone) - wanted.keys():
-            client.delete_model_version_tag(entry.name, str(entry.version), name)
-        for name, value in wanted.items():
-            if entry.stored.get(name) != value:
-                client.set_model_version_tag(entry.name, str(entry.version), name, value)
-
-    tracker.ask(write)
 
 
 class Registry:

@@ -1,11 +1,11 @@
-"""Read registered models (versions, aliases, tags) by SQL in a local database, else by asking MLflow."""
+"""Read registered models (versions, aliases, tags) by SQL in a local database, else by asking MLflow; write tags."""
 
 from __future__ import annotations
 
 import json
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +15,19 @@ from core.errors import ConfigError
 from core.lineage import FAMILY_TAG
 from core.sqlite_files import database_file, read_only
 from tracking.client import Absent, Present
-from tracking.tags import MODEL_KIND, MODEL_URI_TAG, OUTCOME, REASON, RUN_MODELS, legal_name, shorten, unpacked
+from tracking.tags import (
+    MODEL_KIND,
+    MODEL_URI_TAG,
+    OUTCOME,
+    PACKED,
+    REASON,
+    RUN_MODELS,
+    SHOWN,
+    legal_name,
+    packed,
+    shorten,
+    unpacked,
+)
 
 if TYPE_CHECKING:
     from tracking.client import Connection
@@ -184,3 +196,19 @@ def model_names(tracker: Connection, decided: bool = False) -> list[str]:
             return sorted(name.removesuffix(LOG) if decided else name
                           for (name,) in database.execute(NAMES, (SOURCE, decided)))  # fmt: skip
     return []
+
+
+def retag(tracker: Connection, entry: Version, tags: Mapping[str, str], gone: Collection[str] = ()) -> None:
+    """Set tags of a version and drop others, in as few writes as possible; see `tracking.tags.packed`."""
+    plain = entry.stored.keys() - SHOWN  # set by other means
+    others = {name: value for name, value in entry.tags.items() if name not in gone and name not in plain}
+    wanted = {PACKED: "{}", **packed({**others, **tags})}
+
+    def write(client: Any) -> None:
+        for name in (entry.stored.keys() & gone) - wanted.keys():
+            client.delete_model_version_tag(entry.name, str(entry.version), name)
+        for name, value in wanted.items():
+            if entry.stored.get(name) != value:
+                client.set_model_version_tag(entry.name, str(entry.version), name, value)
+
+    tracker.ask(write)
