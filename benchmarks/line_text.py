@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from models.streams import TokenStream
-from models.text.normal_form import NormalForm
-from models.tokens.special import BOS, EOS, STARS, UNK
-from models.tokens.vocabulary import BOUNDARY_POLICY
-from models.tokens.words import FIRST, cut, folded
+from reviewlm.models.streams import TokenStream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import BOS, EOS, STARS, UNK
+from reviewlm.models.tokens.vocabulary import BOUNDARY_POLICY
+from reviewlm.models.tokens.words import FIRST, cut, folded
 
 UNKNOWN = "<unk>"
 LANES = 10

@@ -189,7 +189,7 @@ class Copy:
 
 def _read_addresses_in_python() -> None:
     """Replace what reads memory by its address in kernels, which exists in compiled code only."""
-    from models import compiled
+    from reviewlm.models import compiled
 
     def reader(kind: type[ctypes._SimpleCData[Any]]) -> Callable[[int, int], Any]:
         return lambda address, index: kind.from_address(int(address) + int(index) * ctypes.sizeof(kind)).value

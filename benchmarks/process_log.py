@@ -23,7 +23,7 @@ from benchmarks.processes import MIB, ContenderFailed, cpu_seconds, high_water
 SAMPLE_SECONDS = 0.1
 EACH = 5
 """Read private memory in every fifth sample: the kernel walks through all pages for it, 3 ms for 550 MiB."""
-SERVER_PROGRAM = "flows.server.prefect_server"
+SERVER_PROGRAM = "reviewlm.flows.server.prefect_server"
 PIPELINE, SERVER, PRIVATE, CPU, SERVER_CPU, FIRST, FIRST_CPU = 1, 2, 3, 4, 5, 6, 7
 """Places in a sample."""
 

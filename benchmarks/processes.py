@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from core.environment import numpy_features
+from reviewlm.core.environment import numpy_features
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "RAYON_NUM_THREADS",

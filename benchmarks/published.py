@@ -18,22 +18,22 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks.harness import ROOT, say
-from core.config.presets import load_config
-from core.store import sha256_of
-from corpus.cleaning.clean import prepare
-from corpus.splitting.split import iter_split
-from corpus.synthetic.grammar import log_probability
-from corpus.synthetic.synth import write_reviews
-from evaluation.scoring.metrics import Figures
-from evaluation.scoring.score import figures_of_bundle, score_stream
-from models.bundles.bundle import Bundle
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.store import sha256_of
+from reviewlm.corpus.cleaning.clean import prepare
+from reviewlm.corpus.splitting.split import iter_split
+from reviewlm.corpus.synthetic.grammar import log_probability
+from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.evaluation.scoring.metrics import Figures
+from reviewlm.evaluation.scoring.score import figures_of_bundle, score_stream
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.corpus.data_sets import ingest
-from training.context import FitContext
-from training.fit import fit_model
-from training.vocabularies.learn import learn_vocabulary
 
 TABLE = ROOT / "docs" / "figures.toml"
 
@@ -86,7 +86,7 @@ class Demo:
         self._figures: dict[str, Figures] = {}
 
     def value(self, name: str) -> float:
-        """Return a figure: "floor", or "MODEL.FIGURE" as in `evaluation.scoring.metrics.Figures`."""
+        """Return a figure: "floor", or "MODEL.FIGURE" as in `reviewlm.evaluation.scoring.metrics.Figures`."""
         if name == "floor":
             return self.floor
         model, _, figure = name.partition(".")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import polars as pl
 
-from corpus.synthetic.synth import write_reviews
-from models.specs import VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 HELD_OUT = 10
 """One of this number of reviews is held out."""

@@ -19,9 +19,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core.errors import InputError, Unreadable, disk_errors
-from core.output import write_output
-from models.options import require_name
+from reviewlm.core.errors import InputError, Unreadable, disk_errors
+from reviewlm.core.output import write_output
+from reviewlm.models.options import require_name
 
 USER = "reviewlm"
 PASSWORD_FILE = "ui-password"

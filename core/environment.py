@@ -19,8 +19,8 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 
-from core.errors import TrackingUnavailable, disk_errors
-from core.sqlite_files import require_addressable
+from reviewlm.core.errors import TrackingUnavailable, disk_errors
+from reviewlm.core.sqlite_files import require_addressable
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 NAME = re.compile(r"\d+|GPU-[0-9A-Fa-f-]+|MIG-\S+")
@@ -150,7 +150,7 @@ def prepare_environment(home: Path, group: bool = False) -> None:
         # Prefect keeps finished flow runs with their logs for ever by default; with this, for 90 days.
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_LOGGING_LEVEL": "WARNING",
-        "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(ROOMS),
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "reviewlm",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -172,8 +172,7 @@ def prepare_environment(home: Path, group: bool = False) -> None:
     beat = os.environ.get(BEAT, "")
     fix({**FIXED, BEAT: beat if beat.isdecimal() and int(beat) <= LONGEST_BEAT else str(LONGEST_BEAT)})
     _reach_this_machine_directly()
-    for room in ROOMS:
-        logging.getLogger(room).setLevel(logging.DEBUG)
+    logging.getLogger("reviewlm").setLevel(logging.DEBUG)
 
 
 def fix(variables: Mapping[str, str]) -> None:
@@ -254,7 +253,7 @@ def chosen_device(configured: str, devices: Path = Path("/dev")) -> str:
         return configured
     if not (devices / "nvidiactl").exists() or not visible_gpu_names(devices):
         return "cpu"
-    from models.neural.device import gpu_problem
+    from reviewlm.models.neural.device import gpu_problem
 
     if problem := gpu_problem():
         _warn_of_gpu(problem)

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from models.base import ModelError
+from reviewlm.models.base import ModelError
 
 _WORD = re.compile(r"(?:(?![\"'][,:}\])])\S)+")
 """What stands between spaces, and between the quotes of JSON."""

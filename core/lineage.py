@@ -19,10 +19,20 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from core.config.sections.data import UNKNOWN
-from core.errors import ArtifactError, Damaged
-from core.manifest import CHANGED, GONE, MANIFEST, canonical, differing_files, flat, hash_of, sealed, unsealed
-from core.provenance import made_with
+from reviewlm.core.config.sections.data import UNKNOWN
+from reviewlm.core.errors import ArtifactError, Damaged
+from reviewlm.core.manifest import (
+    CHANGED,
+    GONE,
+    MANIFEST,
+    canonical,
+    differing_files,
+    flat,
+    hash_of,
+    sealed,
+    unsealed,
+)
+from reviewlm.core.provenance import made_with
 
 FORMAT = 1
 LINEAGE_FILE = "lineage.json"

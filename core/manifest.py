@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from models.base import sha256_of
+from reviewlm.models.base import sha256_of
 
 MANIFEST = "manifest.json"
 """Name of the manifest in the folder of an artifact."""

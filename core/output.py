@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from core.errors import ConfigError, disk_error, visible
-from models.atomic_files import new_file, written_straight
-from models.base import ModelError
+from reviewlm.core.errors import ConfigError, disk_error, visible
+from reviewlm.models.atomic_files import new_file, written_straight
+from reviewlm.models.base import ModelError
 
 OUT = "--out"
 

@@ -22,7 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from core.environment import ROOMS, available_cores
+from reviewlm.core.environment import ROOMS, available_cores
 
 LIBRARIES = (
     "numba", "numpy", "orjson", "polars", "py3langid", "pyarrow", "safetensors", "scipy",
@@ -84,7 +84,9 @@ CODE = (".py", ".html", ".css")
 @cache
 def code_digest(source: Path = SOURCE) -> str:
     """Return the SHA-256 of names and bytes of all modules and templates; a commit hash misses later changes."""
-    return digest_of(source, (path for room in ROOMS for path in (source / room).rglob("*") if path.suffix in CODE))
+    is_checkout = (source / "reviewlm").is_dir()  # else the installed package, which holds the other rooms
+    folders = [source / room for room in ROOMS] if is_checkout else [source]
+    return digest_of(source, (path for folder in folders for path in folder.rglob("*") if path.suffix in CODE))
 
 
 def digest_of(folder: Path, files: Iterable[Path]) -> str:
@@ -137,7 +139,7 @@ IMPORT = re.compile(
 )
 FOR_TYPES = re.compile(r"^if TYPE_CHECKING:.*\n(?:[ \t]+.*\n|\n)*", re.MULTILINE)
 STARTED = re.compile(r'"(?P<module>\.\w+(?:\.\w+)*|\w+(?:\.\w+)+)(?P<member>:\w+)?"')
-"""String by which a module is started or registered: "tasks.fitting.fit_worker", ".ngram.lm:NGramLM"."""
+"""String by which a module is started or registered: "reviewlm.tasks.fitting.fit_worker", ".ngram.lm:NGramLM"."""
 
 
 def imported(text: str, package: str) -> Iterator[str]:

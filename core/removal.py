@@ -17,8 +17,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from core.errors import ArtifactError, disk_errors
-from core.manifest import MANIFEST
+from reviewlm.core.errors import ArtifactError, disk_errors
+from reviewlm.core.manifest import MANIFEST
 
 TRASH, WORK, LOCK = ".trash", ".work", ".collecting.lock"
 ONCE = "once-"

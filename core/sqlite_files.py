@@ -19,7 +19,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from core.errors import ArtifactError, ConfigError
+from reviewlm.core.errors import ArtifactError, ConfigError
 
 SQLITE, DATABASE = "sqlite", "mlflow.db"
 """Dialect of SQLAlchemy; MLflow's database in a home folder."""

@@ -25,12 +25,20 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
-from core.errors import ArtifactError, ConfigError, Damaged, disk_errors
-from core.manifest import MANIFEST, canonical, differing_files, hash_of, read_manifest, sha256_of, write_manifest
-from core.removal import ONCE, WORK, build_lock
+from reviewlm.core.errors import ArtifactError, ConfigError, Damaged, disk_errors
+from reviewlm.core.manifest import (
+    MANIFEST,
+    canonical,
+    differing_files,
+    hash_of,
+    read_manifest,
+    sha256_of,
+    write_manifest,
+)
+from reviewlm.core.removal import ONCE, WORK, build_lock
 
 if TYPE_CHECKING:
-    from core.config.run_config import RunConfig
+    from reviewlm.core.config.run_config import RunConfig
 
 __all__ = [
     "ASIDE", "DIGEST_LENGTH", "MANIFEST", "Artifact", "Built", "Store", "canonical", "differing_files", "sha256_of"

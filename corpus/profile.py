@@ -14,12 +14,12 @@ from typing import Any
 
 import polars as pl
 
-from core.errors import EmptyInput
-from corpus.cleaning.normalise import normalise
-from corpus.ingestion.ingest import iter_parts
-from corpus.schema import byte_count, whole_stars, word_count
-from corpus.splitting.split import SPLITS, TABLE, TRAIN_FIRST, iter_split, places
-from models.text.normal_form import NormalForm
+from reviewlm.core.errors import EmptyInput
+from reviewlm.corpus.cleaning.normalise import normalise
+from reviewlm.corpus.ingestion.ingest import iter_parts
+from reviewlm.corpus.schema import byte_count, whole_stars, word_count
+from reviewlm.corpus.splitting.split import SPLITS, TABLE, TRAIN_FIRST, iter_split, places
+from reviewlm.models.text.normal_form import NormalForm
 
 SALT = "sample"
 ORDER = ("place", "review_id")

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import polars as pl
 
-from core.errors import Unreadable
+from reviewlm.core.errors import Unreadable
 
 COLUMNS: dict[str, pl.DataType] = {
     "review_id": pl.String(),
@@ -91,7 +91,7 @@ class Reason(StrEnum):
     BAD_STARS = "bad_stars"
     """The stars are not a finite number ("five"). The data checks handle numbers out of range."""
     BAD_DATE = "bad_date"
-    """The date is in none of the forms of `corpus.reading.convert`, before 1990 or in the future."""
+    """The date is in none of the forms of `reviewlm.corpus.reading.convert`, before 1990 or in the future."""
     DUPLICATE_ID = "duplicate_id"
     """Another record with this review_id is newer, or has the same date and comes later in the input."""
     UNREADABLE_FILE = "unreadable_file"

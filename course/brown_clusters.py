@@ -14,7 +14,7 @@ each merge the next word (Liang 2005, section 4.2). With c and d merged, only th
 The last C clusters are merged into a tree. The path to a word from the root, 0 for the branch with the more frequent
 word, is its bit string; words with a common prefix are similar (Miller et al. 2004 use prefixes as features).
 
-    python -m course.brown_clusters --text reviews.txt --clusters 30      # without --text: reviews of the grammar
+    python -m reviewlm.course.brown_clusters --text reviews.txt --clusters 30      # without --text: reviews of the grammar
 
 Shapes: S clusters of the window.
 """
@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from course.inputs import program, review_table
+from reviewlm.course.inputs import program, review_table
 
 
 class Merge(NamedTuple):

@@ -8,7 +8,7 @@ nearby, fuzzy far away").
 The star token goes before the kept tokens, so that only words are forgotten; not for an n-gram model or an NPLM, which
 would take the token after it for the beginning of a review.
 
-    python -m course.context_use [--model champion] [--text reviews.txt]
+    python -m reviewlm.course.context_use [--model champion] [--text reviews.txt]
 
 Shapes: N chosen tokens, B of them side by side.
 """
@@ -20,10 +20,10 @@ from math import exp, sqrt
 
 import numpy as np
 
-from course.inputs import held_out, opened, program, show
-from models.base import LanguageModel
-from models.specs import ModelSpec
-from models.streams import TokenStream
+from reviewlm.course.inputs import held_out, opened, program, show
+from reviewlm.models.base import LanguageModel
+from reviewlm.models.specs import ModelSpec
+from reviewlm.models.streams import TokenStream
 
 CONTEXTS = (1, 2, 5, 10, 20, 50)
 PREFIX = 2

@@ -15,8 +15,8 @@ are measured, on one stream whose state is carried from document to document.
 B. Krause, E. Kahembwe, I. Murray and S. Renals (2018), "Dynamic evaluation of neural sequence models"; T. Mikolov et
 al. (2010), "Recurrent neural network based language model", whose network already learns while it is tested.
 
-    python -m course.dynamic_evaluation                       # an LSTM of one grammar reads reviews of one star alone
-    python -m course.dynamic_evaluation --model BUNDLE --text reviews.txt
+    python -m reviewlm.course.dynamic_evaluation                       # an LSTM of one grammar reads reviews of one star alone
+    python -m reviewlm.course.dynamic_evaluation --model BUNDLE --text reviews.txt
 
 Rate and decay are chosen on the first third of the stream, and all figures are of the rest.
 """
@@ -33,9 +33,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course.inputs import learnt_and_held_out, networks, opened, program, review_table, show, stream_of
-from models.neural.network import Network, detach
-from models.neural.output import CONTEXT_IDS, NOT_SCORED
+from reviewlm.course.inputs import (
+    learnt_and_held_out,
+    networks,
+    opened,
+    program,
+    review_table,
+    show,
+    stream_of,
+)
+from reviewlm.models.neural.network import Network, detach
+from reviewlm.models.neural.output import CONTEXT_IDS, NOT_SCORED
 
 Weights = Sequence[Tensor]
 SEGMENT, LANES, EPSILON = 20, 100, 1e-3

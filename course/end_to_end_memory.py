@@ -21,10 +21,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.base import ModelError
-from models.neural.network import Network, NetworkState
-from models.neural.output import build_output
-from models.specs import RecurrentSpec
+from reviewlm.models.base import ModelError
+from reviewlm.models.neural.network import Network, NetworkState
+from reviewlm.models.neural.output import build_output
+from reviewlm.models.specs import RecurrentSpec
 
 INITIAL_STD = 0.1
 """Standard deviation of all initial weights but H, which starts as the identity (section 4.2 of the paper)."""

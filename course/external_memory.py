@@ -40,13 +40,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from models.base import ModelError
-from models.neural.layers.cells import CELLS, cell_name
-from models.neural.layers.own_layer import OwnLayer
-from models.neural.layers.recurrent_layers import make_layer
-from models.neural.network import EMBEDDING_STD, Network, NetworkState
-from models.neural.output import build_output
-from models.specs import RecurrentSpec
+from reviewlm.models.base import ModelError
+from reviewlm.models.neural.layers.cells import CELLS, cell_name
+from reviewlm.models.neural.layers.own_layer import OwnLayer
+from reviewlm.models.neural.layers.recurrent_layers import make_layer
+from reviewlm.models.neural.network import EMBEDDING_STD, Network, NetworkState
+from reviewlm.models.neural.output import build_output
+from reviewlm.models.specs import RecurrentSpec
 
 SMALL = 1e-6
 """Added to squared norms, so that an empty slot has the similarity 0 and a finite gradient."""

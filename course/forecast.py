@@ -14,8 +14,8 @@ only if its squared errors on the last part of the series are smaller by more th
 blocks, because neighbouring errors resemble each other (Künsch 1989). A linear autoregression on the same W changes
 stands beside it.
 
-    python -m course.forecast --made cycle                              # or walk: series that are made up
-    python -m course.forecast --csv prices.csv --column close --relative
+    python -m reviewlm.course.forecast --made cycle                              # or walk: series that are made up
+    python -m reviewlm.course.forecast --csv prices.csv --column close --relative
 
 Shapes: N values, B windows, T = W changes.
 """
@@ -33,12 +33,12 @@ import polars as pl
 import torch
 from torch import nn
 
-from course.inputs import show
-from models.base import ModelError
-from models.neural.device import limited_threads
-from models.neural.labelling.network import SequenceEncoder
-from models.specs import TrainingSpec
-from training.neural.optimizers import learning_rate, make_optimizer, scale_and_clip
+from reviewlm.course.inputs import show
+from reviewlm.models.base import ModelError
+from reviewlm.models.neural.device import limited_threads
+from reviewlm.models.neural.labelling.network import SequenceEncoder
+from reviewlm.models.specs import TrainingSpec
+from reviewlm.training.neural.optimizers import learning_rate, make_optimizer, scale_and_clip
 
 PARTS = (0.7, 0.85)
 """The network is trained on the changes before the first share of the series, chosen before the second, then tested."""

@@ -23,8 +23,8 @@ of tensors. It uses float64, since after a hundred steps float32 may underflow. 
 c(j) constant, "c" is ∂J(i)/∂c(j) with h(j) constant, and "all" is the norm of both together, which can be compared with
 other cells.
 
-    python -m course.gradient_flow                           # new networks of every cell, on random tokens
-    python -m course.gradient_flow --model champion          # the networks of a version, beside their initial weights
+    python -m reviewlm.course.gradient_flow                           # new networks of every cell, on random tokens
+    python -m reviewlm.course.gradient_flow --model champion          # the networks of a version, beside their initial weights
 
 Shape legend: see `models/base.py`; D distances, N pairs of a stream and a position i.
 """
@@ -41,17 +41,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course.inputs import held_out, networks, opened, program, show
-from models.base import ModelError
-from models.neural.architectures import RecurrentNetwork
-from models.neural.network import STREAMS, Network, NetworkState
-from models.neural.output import NOT_SCORED
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.tokens.special import CONTEXT_IDS
-from models.tokens.words import FIRST
+from reviewlm.course.inputs import held_out, networks, opened, program, show
+from reviewlm.models.base import ModelError
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.neural.network import STREAMS, Network, NetworkState
+from reviewlm.models.neural.output import NOT_SCORED
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.models.tokens.words import FIRST
 
 if TYPE_CHECKING:
-    from models.streams import TokenStream
+    from reviewlm.models.streams import TokenStream
 
 SHOWN = (5, 20, 50, 100, 200)
 """Distances that the table shows."""

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
-from training.fit import fit_model
+from reviewlm.training.fit import fit_model
 
 if TYPE_CHECKING:
-    from models.base import LanguageModel
-    from models.bundles.bundle import Bundle
-    from models.neural.network import Network
-    from models.specs import ModelSpec
-    from models.streams import TokenStream
-    from models.tokens.vocabulary import Vocabulary
-    from training.context import FitResult
+    from reviewlm.models.base import LanguageModel
+    from reviewlm.models.bundles.bundle import Bundle
+    from reviewlm.models.neural.network import Network
+    from reviewlm.models.specs import ModelSpec
+    from reviewlm.models.streams import TokenStream
+    from reviewlm.models.tokens.vocabulary import Vocabulary
+    from reviewlm.training.context import FitResult
 
 _work = tempfile.TemporaryDirectory(prefix="reviewlm-course-")
 atexit.register(_work.cleanup)
@@ -53,8 +53,8 @@ def program(doc: str | None, models: bool = False, **defaults: float | str) -> A
 
 def review_table(file: Path | None, count: int, seed: int = 1) -> pl.DataFrame:
     """Return the first reviews of a file, whose ratings are unknown, or reviews drawn from the embedded grammar."""
-    from corpus.synthetic.grammar import write_review
-    from corpus.synthetic.lexicon import STARS
+    from reviewlm.corpus.synthetic.grammar import write_review
+    from reviewlm.corpus.synthetic.lexicon import STARS
 
     if file is None:
         stars = [int(star) for star in Random(seed).choices(list(STARS), list(STARS.values()), k=count)]
@@ -89,9 +89,9 @@ class SplitReviews(NamedTuple):
 
 def data_of(options: Namespace) -> SplitReviews:
     """Return the reviews that the options name."""
-    from models.specs import VocabularySpec
-    from models.text.normal_form import NormalForm
-    from training.vocabularies.learn import learn_vocabulary
+    from reviewlm.models.specs import VocabularySpec
+    from reviewlm.models.text.normal_form import NormalForm
+    from reviewlm.training.vocabularies.learn import learn_vocabulary
 
     table = review_table(options.text, options.reviews, options.seed)
     ends = [len(table) * share // 10 for share in (0, 8, 9, 10)]
@@ -103,7 +103,7 @@ def data_of(options: Namespace) -> SplitReviews:
 
 def stream_of(vocabulary: Vocabulary, table: pl.DataFrame) -> TokenStream:
     """Return reviews as tokens; the files are removed when the program ends."""
-    from models.streams import TokenStream, write_stream
+    from reviewlm.models.streams import TokenStream, write_stream
 
     folder = tempfile.mkdtemp(dir=_work.name)
     texts = pl.Series([vocabulary.normal_form.apply(text) for text in table["text"]], dtype=pl.String)
@@ -113,7 +113,7 @@ def stream_of(vocabulary: Vocabulary, table: pl.DataFrame) -> TokenStream:
 
 def fitted(spec: ModelSpec, data: SplitReviews) -> FitResult:
     """Fit a model on one thread; the trainer is that of the pipeline."""
-    from training.context import FitContext
+    from reviewlm.training.context import FitContext
 
     context = FitContext(Path(tempfile.mkdtemp(dir=_work.name)))
     result: FitResult = fit_model(spec, data.vocabulary, data.train, data.validation, context)
@@ -122,7 +122,7 @@ def fitted(spec: ModelSpec, data: SplitReviews) -> FitResult:
 
 def small_lstm(seed: int = 1, **options: Any) -> Any:
     """Return the options of an LSTM that learns a thousand reviews in some ten seconds."""
-    from models.specs import RecurrentSpec, TrainingSpec
+    from reviewlm.models.specs import RecurrentSpec, TrainingSpec
 
     training = TrainingSpec(epochs=4, batch=16, bptt_len=35, learning_rate=1e-2, precision="float32", seed=seed)
     return RecurrentSpec(**{"hidden": 96, "embedding": 64, "dropout": 0.1, "training": training, **options})
@@ -136,8 +136,8 @@ def opened(options: Namespace) -> tuple[dict[str, Bundle], SplitReviews | None]:
     import torch
 
     import reviewlm
-    from models.bundles.bundle import Bundle
-    from models.specs import NGramSpec
+    from reviewlm.models.bundles.bundle import Bundle
+    from reviewlm.models.specs import NGramSpec
 
     torch.set_num_threads(1)
     if options.model:

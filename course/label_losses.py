@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.base import ModelError
+from reviewlm.models.base import ModelError
 
 MARGIN = 1.0
 """Required lead of the true label's score. Another value is the same as another scale of the scores."""

@@ -9,7 +9,7 @@ read from the curve of the loss against the logarithm of the rate:
     suggestion   a tenth of `diverged`, the peak for a schedule that warms up and cools down; `steepest` where the
                  sweep ended without divergence
 
-    python -m course.lr_find --optimizer adamw [--text reviews.txt]
+    python -m reviewlm.course.lr_find --optimizer adamw [--text reviews.txt]
 
 Shapes: N losses.
 """
@@ -25,16 +25,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from course.inputs import data_of, program, show, small_lstm
-from models.neural.device import limited_threads
-from models.neural.network import detach
-from models.specs import RecurrentSpec, TrainingSpec, model_class
-from models.streams import unigram_counts
-from training.neural.batches import Window, make_batches
-from training.neural.optimizers import make_optimizer, scale_and_clip
+from reviewlm.course.inputs import data_of, program, show, small_lstm
+from reviewlm.models.neural.device import limited_threads
+from reviewlm.models.neural.network import detach
+from reviewlm.models.specs import RecurrentSpec, TrainingSpec, model_class
+from reviewlm.models.streams import unigram_counts
+from reviewlm.training.neural.batches import Window, make_batches
+from reviewlm.training.neural.optimizers import make_optimizer, scale_and_clip
 
 if TYPE_CHECKING:
-    from models.streams import TokenStream
+    from reviewlm.models.streams import TokenStream
 
 RANGES = {"sgd": (1e-3, 1e3), "momentum": (1e-3, 1e2), "nesterov": (1e-3, 1e2), "adagrad": (1e-5, 1e1)}
 USUAL_RANGE = 1e-5, 1.0

@@ -10,9 +10,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from models.base import ModelError
-from models.ngram.lookup import NONE
-from training.ngram.counting.counts import NGramCounts
+from reviewlm.models.base import ModelError
+from reviewlm.models.ngram.lookup import NONE
+from reviewlm.training.ngram.counting.counts import NGramCounts
 
 
 def row_of(counts: NGramCounts, ngram: Sequence[int]) -> int:
@@ -28,7 +28,7 @@ def count_of(counts: NGramCounts, ngram: Sequence[int]) -> int:
     """Return c(g), the number of occurrences of one n-gram of at least one token; 0 if it was never seen.
 
     >>> from types import SimpleNamespace
-    >>> from training.ngram.counting.counts import count_ngrams
+    >>> from reviewlm.training.ngram.counting.counts import count_ngrams
     >>> text = SimpleNamespace(ids=np.array([1, 3, 4, 3, 4, 2]), offsets=np.array([0, 6]))
     >>> count_of(count_ngrams(text, order=2, vocabulary_size=5, given={1}), (3, 4))
     2

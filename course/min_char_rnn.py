@@ -9,7 +9,7 @@ et al. 2011) takes the step:
     m ← m + g²
     θ ← θ − η g / √(m + ε)
 
-To see it learn: `python -m course.min_char_rnn FILE`. Shapes: N characters, H hidden units, T window.
+To see it learn: `python -m reviewlm.course.min_char_rnn FILE`. Shapes: N characters, H hidden units, T window.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from course.bptt import Elman, backward, forward, step
-from models.base import ModelError
+from reviewlm.course.bptt import Elman, backward, forward, step
+from reviewlm.models.base import ModelError
 
 TRAINED = "W", "U", "b", "V", "c"
 """All parameters except C, which stays the identity."""
@@ -180,7 +180,7 @@ def train(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train on a file and print samples from time to time; end after `--updates` or by Ctrl-C."""
-    parser = argparse.ArgumentParser("python -m course.min_char_rnn", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser("python -m reviewlm.course.min_char_rnn", description=__doc__.partition("\n")[0])
     parser.add_argument("file", type=Path, help="any text in UTF-8")
     for name, default, meaning in (
         ("hidden", 100, "units of the hidden layer"),

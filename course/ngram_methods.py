@@ -4,7 +4,7 @@ All models have the vocabulary of the whole training text, since perplexities co
 Methods that tune parameters (add-k, Jelinek–Mercer) do so on validation text and are measured on other text. A model
 that gives a token probability 0 (maximum likelihood) has an infinite perplexity, and infinity is shown.
 
-    python -m course.ngram_methods --reviews 3000 [--text reviews.txt]
+    python -m reviewlm.course.ngram_methods --reviews 3000 [--text reviews.txt]
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from course.inputs import data_of, program, show
-from models.ngram.lm import NGramLM
-from models.specs import SCORES_ONLY, NGramSpec, Smoothing
-from models.tokens.special import CONTEXT_IDS
-from training.ngram.counting.counts import NGramCounts, count_ngrams, unseen_share
-from training.ngram.fitting import fit_tables
-from training.ngram.measure import measure
+from reviewlm.course.inputs import data_of, program, show
+from reviewlm.models.ngram.lm import NGramLM
+from reviewlm.models.specs import SCORES_ONLY, NGramSpec, Smoothing
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.training.ngram.counting.counts import NGramCounts, count_ngrams, unseen_share
+from reviewlm.training.ngram.fitting import fit_tables
+from reviewlm.training.ngram.measure import measure
 
 if TYPE_CHECKING:
-    from course.inputs import SplitReviews
-    from models.streams import TokenStream
+    from reviewlm.course.inputs import SplitReviews
+    from reviewlm.models.streams import TokenStream
 
 METHODS = [method for method in get_args(Smoothing) if method not in SCORES_ONLY]
 """All methods that give probabilities; stupid back-off gives scores only."""

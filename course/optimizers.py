@@ -5,7 +5,7 @@ Weight decay is 0 in all trials, because a decoupled decay grows with the rate, 
 by a factor of a thousand: a rule is only compared at its own best rate. "gd" takes one step per epoch, from all windows
 at once; "nt_asgd" keeps its rate constant. The rules are written out in `course/rules.py`.
 
-    python -m course.optimizers --rules sgd,momentum,adagrad,adamw [--text reviews.txt]
+    python -m reviewlm.course.optimizers --rules sgd,momentum,adagrad,adamw [--text reviews.txt]
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from course.inputs import SplitReviews, data_of, fitted, program, show, small_lstm
-from models.base import ModelError
-from models.options import as_written, without_inapplicable
+from reviewlm.course.inputs import SplitReviews, data_of, fitted, program, show, small_lstm
+from reviewlm.models.base import ModelError
+from reviewlm.models.options import as_written, without_inapplicable
 
 if TYPE_CHECKING:
-    from models.specs import RecurrentSpec
+    from reviewlm.models.specs import RecurrentSpec
 
 PLAIN, GATHERED, ADAPTIVE = (4.0, 16.0, 64.0), (0.4, 1.6, 6.4), (0.01, 0.03, 0.1)
 GRID = {

@@ -16,7 +16,7 @@ nats by which the deciding words change the odds, even if one answer is always l
     closing mark         "The place (we came here on a busy Friday night" )         or " where a quotation was opened
     rating               five stars: "… the food was" delicious, one star: terrible
 
-    python -m course.probes [--model champion]
+    python -m reviewlm.course.probes [--model champion]
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from corpus.synthetic.grammar import automaton, log_probability, write_review
-from course.inputs import opened, program, show
-from models.tokens.special import BOS, UNK
+from reviewlm.corpus.synthetic.grammar import automaton, log_probability, write_review
+from reviewlm.course.inputs import opened, program, show
+from reviewlm.models.tokens.special import BOS, UNK
 
 if TYPE_CHECKING:
-    from models.bundles.bundle import Bundle
+    from reviewlm.models.bundles.bundle import Bundle
 
 HEADS = ("waiter", "server", "table", "drink", "burger", "room", "cook", "place")
 PLACES = (("near the", "window"), ("behind the", "bar"), ("by the", "door"), ("with the", "plate"))

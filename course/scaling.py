@@ -7,7 +7,7 @@ regression gives their distribution and that of the noise in closed form (Gelman
 prediction is the mixture of all these laws, each weighted by how well it explains the small fits, restricted to E ≥ 0
 and A > 0, plus the noise of one fit. Prior: α uniform on the grid, E and A flat, and log σ flat above a minimum noise.
 
-    python -m course.scaling --epochs 6 [--text reviews.txt]
+    python -m reviewlm.course.scaling --epochs 6 [--text reviews.txt]
 
 The program fits a small LSTM for parts of its epochs, predicts the loss of all of them, fits that too, and compares.
 """
@@ -20,7 +20,7 @@ from math import exp
 
 import numpy as np
 
-from course.inputs import data_of, fitted, program, show, small_lstm
+from reviewlm.course.inputs import data_of, fitted, program, show, small_lstm
 
 EXPONENTS = np.linspace(0.05, 1.2, 116)
 """Grid of α. Measured exponents of language models are 0.05 to 0.5; those of small fits, which still learn quickly, are
@@ -124,7 +124,9 @@ def _require(sizes_N: np.ndarray, losses_N: np.ndarray, size: float) -> None:
 
 def _speeds_up(logs_N: np.ndarray, losses_N: np.ndarray) -> bool:
     """Return whether loss against log D bends downwards beyond chance (one-sided 1 %); scaling laws bend upwards."""
-    from scipy.special import stdtrit  # Student's t quantile; `scipy.stats` takes twice as long to import
+    from scipy.special import (
+        stdtrit,  # Student's t quantile; `scipy.stats` takes twice as long to import
+    )
 
     x_N3 = np.stack([np.ones_like(logs_N), logs_N, (logs_N - logs_N.mean()) ** 2], 1)
     freedom = len(losses_N) - 3

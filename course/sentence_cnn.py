@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.neural.labelling.network import inside, largest, mean
+from reviewlm.models.neural.labelling.network import inside, largest, mean
 
 
 class SentenceCNN(nn.Module):

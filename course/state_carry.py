@@ -10,7 +10,7 @@ Each policy scores every token once. Figures of different policies cannot be com
 read earlier reviews. The context of an n-gram model never goes beyond the beginning of a review, so its figure is the
 same under all three if its order is at most W − S + 1.
 
-    python -m course.state_carry --window 128 --stride 64 [--model champion] [--text reviews.txt]
+    python -m reviewlm.course.state_carry --window 128 --stride 64 [--model champion] [--text reviews.txt]
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from math import exp
 
 import numpy as np
 
-from course.inputs import held_out, opened, program, show
-from models.base import LanguageModel
-from models.streams import TokenStream, side_by_side
-from models.tokens.special import BOS
+from reviewlm.course.inputs import held_out, opened, program, show
+from reviewlm.models.base import LanguageModel
+from reviewlm.models.streams import TokenStream, side_by_side
+from reviewlm.models.tokens.special import BOS
 
 AT_ONCE = 4_096
 """Tokens per call of the model; bounds memory, does not change the result."""

@@ -3,10 +3,10 @@
 Schedule, clipping and optimiser are those of all fits of the project. `forget_bias` of the LSTM and `recurrent_start`
 of all cells decide how far a gradient reaches before anything is learnt (`gradient_flow.py`), and so who learns at all.
 
-    python -m course.toy addition --networks "lstm forget 1"
-    python -m course.toy recall --lag 100 --networks all
-    python -m course.toy association --networks "memory, tanh, lstm forget 1"
-    python -m course.toy implication --steps 3 --networks "hops 1, hops 2, hops 3"
+    python -m reviewlm.course.toy addition --networks "lstm forget 1"
+    python -m reviewlm.course.toy recall --lag 100 --networks all
+    python -m reviewlm.course.toy association --networks "memory, tanh, lstm forget 1"
+    python -m reviewlm.course.toy implication --steps 3 --networks "hops 1, hops 2, hops 3"
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from course.end_to_end_memory import EndToEndMemoryNetwork
-from course.external_memory import ExternalMemoryNetwork
-from course.inputs import program, show
-from course.toy_tasks import Addition, Association, Examples, Implication, Recall, Task
-from models.base import ModelError
-from models.neural.architectures import RecurrentNetwork
-from models.neural.device import limited_threads
-from models.neural.network import Network
-from models.neural.output import NOT_SCORED
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from training.neural.optimizers import learning_rate, make_optimizer, scale_and_clip
+from reviewlm.course.end_to_end_memory import EndToEndMemoryNetwork
+from reviewlm.course.external_memory import ExternalMemoryNetwork
+from reviewlm.course.inputs import program, show
+from reviewlm.course.toy_tasks import Addition, Association, Examples, Implication, Recall, Task
+from reviewlm.models.base import ModelError
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.neural.device import limited_threads
+from reviewlm.models.neural.network import Network
+from reviewlm.models.neural.output import NOT_SCORED
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.training.neural.optimizers import learning_rate, make_optimizer, scale_and_clip
 
 Build = Callable[[RecurrentSpec, torch.Tensor], Network]
 """Makes a network from its options and one number per entry of the vocabulary, like `RecurrentNetwork`."""

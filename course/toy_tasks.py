@@ -36,9 +36,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from models.base import ModelError
-from models.neural.output import NOT_SCORED
-from models.tokens.special import CONTEXT_IDS
+from reviewlm.models.base import ModelError
+from reviewlm.models.neural.output import NOT_SCORED
+from reviewlm.models.tokens.special import CONTEXT_IDS
 
 FIRST = max(CONTEXT_IDS) + 1
 """The first token id that is free for symbols: those below are special in every vocabulary."""

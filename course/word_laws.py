@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from course.inputs import program, review_table
-from models.text.normal_form import NormalForm
-from models.tokens.words import cut, folded
+from reviewlm.course.inputs import program, review_table
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.words import cut, folded
 
 PRIOR_TOKENS = 10_000
 LEAST = 10

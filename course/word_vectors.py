@@ -20,7 +20,7 @@ smallest: between the entropy of the words in bits and 1 more.
 In (3) f(w_1 … w_n) = a · tanh(M [v_{w_1}; …; v_{w_n}] + b) scores a whole window, and a corrupted window has another
 word in its centre. A score needs no normalising, so that nothing is summed over the vocabulary.
 
-    python -m course.word_vectors --method tree           # or negative, ranking; --text reviews.txt
+    python -m reviewlm.course.word_vectors --method tree           # or negative, ranking; --text reviews.txt
 
 The product fits vectors with gensim (`training/vectors/vector_fit.py`), which does the same a hundred times faster.
 Shapes: N words, D dimensions, P inner nodes of all paths, B windows, C words of a window.
@@ -38,7 +38,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from course.inputs import program, review_table
+from reviewlm.course.inputs import program, review_table
 
 WINDOW, NEGATIVES, POWER = 3, 5, 0.75
 

@@ -18,9 +18,9 @@ from typing import Annotated, Any
 import polars as pl
 from pydantic import AfterValidator, ConfigDict
 
-from core.errors import Unreadable
-from data_checks.report import CRITICAL, Severity
-from data_checks.text_runs import RUNS, TOGETHER, runs_of
+from reviewlm.core.errors import Unreadable
+from reviewlm.data_checks.report import CRITICAL, Severity
+from reviewlm.data_checks.text_runs import RUNS, TOGETHER, runs_of
 
 EXAMPLES = 5
 TEXT = "text"

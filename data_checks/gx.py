@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from core.processes.memory import lasting_objects
-from data_checks.checks import MeasuredCheck
+from reviewlm.core.processes.memory import lasting_objects
+from reviewlm.data_checks.checks import MeasuredCheck
 
 FACT = "column.max"
 """Metric of Great Expectations whose value is that of a figure: the table has one row."""
@@ -73,7 +73,9 @@ def suite_result(name: str, run: str, rows: int, columns: Sequence[str], results
         results: What `judge` returned.
     """
     version = great_expectations().__version__
-    from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
+    from great_expectations.core.expectation_validation_result import (
+        ExpectationSuiteValidationResult,
+    )
     from great_expectations.core.run_identifier import RunIdentifier
 
     identifier = RunIdentifier(run_name=run, run_time=datetime.now(UTC))

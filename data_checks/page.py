@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from data_checks.report import CRITICAL, INFO, WARNING, CheckReport
-from evaluation.reports.document import Link, Page, PageSection, PageTable, PageText
+from reviewlm.data_checks.report import CRITICAL, INFO, WARNING, CheckReport
+from reviewlm.evaluation.reports.document import Link, Page, PageSection, PageTable, PageText
 
 RESULTS = "validation.json"
 """The results in Great Expectations' own form, a file beside the page."""

@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from core.errors import CheckFailed, ReviewLMError
-from core.output import code, literal
+from reviewlm.core.errors import CheckFailed, ReviewLMError
+from reviewlm.core.output import code, literal
 
 Severity = Literal["critical", "warning", "info"]
 CRITICAL: Severity = "critical"

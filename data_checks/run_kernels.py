@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from models.compiled import kernel
+from reviewlm.models.compiled import kernel
 
 _SPACE, _BEYOND_ASCII = 32, 0x80
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from data_checks.checks import RUNS, Check, Table, values_of
-from data_checks.report import CRITICAL, INFO, WARNING
-from data_checks.suite_runs import Suite
-from data_checks.suites import FLOATS, INTEGERS, INVISIBLE, TEXTS
-from data_checks.text_runs import MOJIBAKE
+from reviewlm.data_checks.checks import RUNS, Check, Table, values_of
+from reviewlm.data_checks.report import CRITICAL, INFO, WARNING
+from reviewlm.data_checks.suite_runs import Suite
+from reviewlm.data_checks.suites import FLOATS, INTEGERS, INVISIBLE, TEXTS
+from reviewlm.data_checks.text_runs import MOJIBAKE
 
 FEW, FEW_NUMBERS = 20, 6
 """Most distinct values of a column that gets a set of allowed values, for texts and for numbers.

@@ -17,17 +17,26 @@ import numpy as np
 import polars as pl
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from core.config.sections.data import ChecksConfig
-from core.errors import ConfigError
-from core.output import write_output
-from data_checks import gx
-from data_checks.checks import EXAMPLES, RUNS, SHARES, TEXT, Check, MeasuredCheck, Table, measure
-from data_checks.page import RESULTS, page_of
-from data_checks.report import CRITICAL, WARNING, CheckReport, ExpectationResult
-from data_checks.suites import COLUMNS, PRIVATE, suite_of
-from models.options import require_name
-from models.streams import DOCUMENTS, TokenStream
-from models.tokens.special import UNK
+from reviewlm.core.config.sections.data import ChecksConfig
+from reviewlm.core.errors import ConfigError
+from reviewlm.core.output import write_output
+from reviewlm.data_checks import gx
+from reviewlm.data_checks.checks import (
+    EXAMPLES,
+    RUNS,
+    SHARES,
+    TEXT,
+    Check,
+    MeasuredCheck,
+    Table,
+    measure,
+)
+from reviewlm.data_checks.page import RESULTS, page_of
+from reviewlm.data_checks.report import CRITICAL, WARNING, CheckReport, ExpectationResult
+from reviewlm.data_checks.suites import COLUMNS, PRIVATE, suite_of
+from reviewlm.models.options import require_name
+from reviewlm.models.streams import DOCUMENTS, TokenStream
+from reviewlm.models.tokens.special import UNK
 
 PAGE = "index.html"
 MARKER = ".reviewlm-data-docs"
@@ -84,7 +93,7 @@ def check(
         data: Which data the table was made from, for the page.
 
     Raises:
-        models.base.ModelError: The folder of a token stream cannot be opened.
+        reviewlm.models.base.ModelError: The folder of a token stream cannot be opened.
         KeyError: There is no such suite, or a fact that it needs is missing.
         Unreadable: The table cannot be read.
     """

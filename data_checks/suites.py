@@ -19,12 +19,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from core.config.sections.data import ChecksConfig
-from data_checks.checks import Check
-from data_checks.report import INFO, WARNING, Severity
-from data_checks.text_runs import MOJIBAKE
-from models.text.normal_form import CHARACTERS
-from models.tokens.special import SPECIAL
+from reviewlm.core.config.sections.data import ChecksConfig
+from reviewlm.data_checks.checks import Check
+from reviewlm.data_checks.report import INFO, WARNING, Severity
+from reviewlm.data_checks.text_runs import MOJIBAKE
+from reviewlm.models.text.normal_form import CHARACTERS
+from reviewlm.models.tokens.special import SPECIAL
 
 Facts = Mapping[str, Any]
 (_INVISIBLE,) = (rule for rule in CHARACTERS if rule.name == "invisible")

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.errors import InputError
+from reviewlm.core.errors import InputError
 
 if TYPE_CHECKING:
-    from models.neural.encoder import Encoder
+    from reviewlm.models.neural.encoder import Encoder
 
 Similarity = Callable[[str, Sequence[str]], np.ndarray]
 """Maps a query and N texts to how near they are to it (N,): the larger, the nearer."""

@@ -10,14 +10,14 @@ from typing import Any, Literal
 from prefect import flow
 from prefect.runtime import deployment
 
-from core.errors import EmptyInput
-from flows.parts import ingest
-from flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolute_paths
-from tasks.data.drift import measure_drift
-from tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
-from tasks.run_summary import describe_drift
-from tasks.stage import step
-from tasks.track import CHAMPION, parent_run, settings_of
+from reviewlm.core.errors import EmptyInput
+from reviewlm.flows.parts import ingest
+from reviewlm.flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolute_paths
+from reviewlm.tasks.data.drift import measure_drift
+from reviewlm.tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
+from reviewlm.tasks.run_summary import describe_drift
+from reviewlm.tasks.stage import step
+from reviewlm.tasks.track import CHAMPION, parent_run, settings_of
 
 
 def retrain_request(preset: str, input: Inputs, overrides: Overrides) -> dict[str, Any]:

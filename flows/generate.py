@@ -6,8 +6,8 @@ from typing import Any
 
 from prefect import flow
 
-from core.config.run_config import RunConfig
-from core.config.section import (
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.section import (
     MAX_TOKENS,
     SEED,
     TEMPERATURE,
@@ -20,9 +20,9 @@ from core.config.section import (
     ShareAboveZero,
     WholeOrZero,
 )
-from core.config.sections.execution import ExecutionConfig
-from flows.server.parameters import Reference, Stars
-from tasks.generate import generate_reviews
+from reviewlm.core.config.sections.execution import ExecutionConfig
+from reviewlm.flows.server.parameters import Reference, Stars
+from reviewlm.tasks.generate import generate_reviews
 
 
 @flow(name="generate", flow_run_name="generate: {n} reviews by {model}", persist_result=False)

@@ -8,12 +8,12 @@ from typing import Any, cast
 from prefect import flow
 from prefect.states import Completed
 
-from core.services.join import INGESTED
-from flows.parts import ingest
-from flows.retrain import resolve
-from flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolute_paths
-from tasks.run_summary import describe_dataset
-from tasks.stage import announce, recorded_stages
+from reviewlm.core.services.join import INGESTED
+from reviewlm.flows.parts import ingest
+from reviewlm.flows.retrain import resolve
+from reviewlm.flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolute_paths
+from reviewlm.tasks.run_summary import describe_dataset
+from reviewlm.tasks.stage import announce, recorded_stages
 
 MOST_NAMED = 20
 """New files that the event names."""

@@ -7,29 +7,37 @@ from typing import Any
 
 from prefect import flow
 
-from core.config.run_config import RunConfig
-from flows.parts import fit_models, ingest, prepare, recorded_or_read
-from flows.retrain import resolve
-from flows.server.parameters import Given, Inputs, Overrides, Preset, PresetOrNone, Reference, on_workers
-from tasks.classification.compare import (
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.flows.parts import fit_models, ingest, prepare, recorded_or_read
+from reviewlm.flows.retrain import resolve
+from reviewlm.flows.server.parameters import (
+    Given,
+    Inputs,
+    Overrides,
+    Preset,
+    PresetOrNone,
+    Reference,
+    on_workers,
+)
+from reviewlm.tasks.classification.compare import (
     Compared,
     compare_classifiers,
     compare_two_classifiers,
     summarise_classifiers,
 )
-from tasks.classification.family import Classifiers, choose
-from tasks.classification.field_labels import label_names, labels_of
-from tasks.classification.labelling import require_classifiers, require_labelled_reviews
-from tasks.classification.predict import predict
-from tasks.classification.report import write_classifier_report
-from tasks.data.prepare import Prepared, check_table, clean_and_split
-from tasks.embed import embed as fit_vectors
-from tasks.embed import require_vocabulary
-from tasks.fitting.job import Fitted
-from tasks.fitting.on_cluster import require_cluster
-from tasks.promotion.promote import promote_challenger
-from tasks.stage import describe_flow_run, step
-from tasks.track import CLASSIFIER, log_inputs, parent_run, settings_of, tracker_of
+from reviewlm.tasks.classification.family import Classifiers, choose
+from reviewlm.tasks.classification.field_labels import label_names, labels_of
+from reviewlm.tasks.classification.labelling import require_classifiers, require_labelled_reviews
+from reviewlm.tasks.classification.predict import predict
+from reviewlm.tasks.classification.report import write_classifier_report
+from reviewlm.tasks.data.prepare import Prepared, check_table, clean_and_split
+from reviewlm.tasks.embed import embed as fit_vectors
+from reviewlm.tasks.embed import require_vocabulary
+from reviewlm.tasks.fitting.job import Fitted
+from reviewlm.tasks.fitting.on_cluster import require_cluster
+from reviewlm.tasks.promotion.promote import promote_challenger
+from reviewlm.tasks.stage import describe_flow_run, step
+from reviewlm.tasks.track import CLASSIFIER, log_inputs, parent_run, settings_of, tracker_of
 
 
 @flow(name="classify", persist_result=False)
@@ -136,7 +144,10 @@ def punctuate(
         input: Files, folders or globs of reviews. Empty: the demo's synthetic reviews.
         overrides: Settings as `key=value`.
     """
-    from tasks.punctuate import MODEL, fit_punctuator  # it imports torch, which deploying does not need
+    from reviewlm.tasks.punctuate import (  # it imports torch, which deploying does not need
+        MODEL,
+        fit_punctuator,
+    )
 
     config = resolve(preset, input, overrides)
     dataset = ingest(config)

@@ -10,14 +10,14 @@ from typing import Any
 from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
 
-from core.config.run_config import RunConfig
-from core.environment import available_cores
-from core.processes.memory import return_freed
-from core.store import Artifact, Store
-from flows.server.parameters import Given, on_workers
-from tasks.data.card import describe_data
-from tasks.data.ingest import ingest_files, synthesise
-from tasks.data.prepare import (
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.environment import available_cores
+from reviewlm.core.processes.memory import return_freed
+from reviewlm.core.store import Artifact, Store
+from reviewlm.flows.server.parameters import Given, on_workers
+from reviewlm.tasks.data.card import describe_data
+from reviewlm.tasks.data.ingest import ingest_files, synthesise
+from reviewlm.tasks.data.prepare import (
     TRAIN_FIRST,
     VOCABULARY_FILE,
     Prepared,
@@ -28,17 +28,24 @@ from tasks.data.prepare import (
     train_vocabulary,
     vocabularies_in_use,
 )
-from tasks.evaluation.compare import compare_models
-from tasks.evaluation.evaluate import Measured, audit, measure, observe, score, write_samples
-from tasks.evaluation.intervals import Evaluated, estimate_floor
-from tasks.evaluation.processes import model_processes
-from tasks.fitting.fit import device_of, fit, fitted_parts, relative_cost
-from tasks.fitting.fit_process import interruptible_fits
-from tasks.fitting.job import Fitted
-from tasks.fitting.warm_start import champion_vocabulary, warn_of_unknown
-from tasks.promotion.ancestry import compared_before, earlier_data
-from tasks.stage import step
-from tasks.track import VersionSettings, log_inputs, tracker_of
+from reviewlm.tasks.evaluation.compare import compare_models
+from reviewlm.tasks.evaluation.evaluate import (
+    Measured,
+    audit,
+    measure,
+    observe,
+    score,
+    write_samples,
+)
+from reviewlm.tasks.evaluation.intervals import Evaluated, estimate_floor
+from reviewlm.tasks.evaluation.processes import model_processes
+from reviewlm.tasks.fitting.fit import device_of, fit, fitted_parts, relative_cost
+from reviewlm.tasks.fitting.fit_process import interruptible_fits
+from reviewlm.tasks.fitting.job import Fitted
+from reviewlm.tasks.fitting.warm_start import champion_vocabulary, warn_of_unknown
+from reviewlm.tasks.promotion.ancestry import compared_before, earlier_data
+from reviewlm.tasks.stage import step
+from reviewlm.tasks.track import VersionSettings, log_inputs, tracker_of
 
 AT_A_TIME = 2
 """Works with models that are done at the same time, where `execution.workers` does not ask for more."""

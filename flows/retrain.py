@@ -16,34 +16,40 @@ from prefect import flow
 from prefect.runtime import deployment
 from prefect.states import Completed
 
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.config.sections.evaluation import OWN_MODEL
-from core.environment import busy
-from core.services.join import RETRAINED, SKIPPED
-from core.store import Artifact
-from flows.parts import evaluate, held_out_tokens, ingest, prepare, train
-from flows.server.parameters import Given, Inputs, Minutes, Overrides, PresetOrNone
-from tasks.data.card import log_card
-from tasks.data.drift import measure_drift, sentence_of
-from tasks.data.prepare import Prepared
-from tasks.evaluation.compare import log_gain, log_headline
-from tasks.evaluation.intervals import Evaluated
-from tasks.evaluation.processes import model_processes
-from tasks.fitting.fit_process import interruptible_fits
-from tasks.fitting.on_cluster import require_cluster
-from tasks.limits import SameRetrainWaits, one_retrain
-from tasks.planning.pace import keep_time
-from tasks.planning.plan import PlanRequest, RunPlan, configuration, make_plan, with_canaries
-from tasks.planning.rule import require_frame
-from tasks.promotion.choose import choose_challenger
-from tasks.promotion.evidence import warn_of_other_family
-from tasks.promotion.language import LanguageModels, tell_provable_gain
-from tasks.promotion.promote import Promotion, promote_challenger
-from tasks.run_report import make_report
-from tasks.run_summary import describe_fitted, describe_prepared, summarise
-from tasks.stage import announce, describe_flow_run, step
-from tasks.track import CHAMPION, log_settings, on_own_files, parent_run, settings_of
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import OWN_MODEL
+from reviewlm.core.environment import busy
+from reviewlm.core.services.join import RETRAINED, SKIPPED
+from reviewlm.core.store import Artifact
+from reviewlm.flows.parts import evaluate, held_out_tokens, ingest, prepare, train
+from reviewlm.flows.server.parameters import Given, Inputs, Minutes, Overrides, PresetOrNone
+from reviewlm.tasks.data.card import log_card
+from reviewlm.tasks.data.drift import measure_drift, sentence_of
+from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.evaluation.compare import log_gain, log_headline
+from reviewlm.tasks.evaluation.intervals import Evaluated
+from reviewlm.tasks.evaluation.processes import model_processes
+from reviewlm.tasks.fitting.fit_process import interruptible_fits
+from reviewlm.tasks.fitting.on_cluster import require_cluster
+from reviewlm.tasks.limits import SameRetrainWaits, one_retrain
+from reviewlm.tasks.planning.pace import keep_time
+from reviewlm.tasks.planning.plan import (
+    PlanRequest,
+    RunPlan,
+    configuration,
+    make_plan,
+    with_canaries,
+)
+from reviewlm.tasks.planning.rule import require_frame
+from reviewlm.tasks.promotion.choose import choose_challenger
+from reviewlm.tasks.promotion.evidence import warn_of_other_family
+from reviewlm.tasks.promotion.language import LanguageModels, tell_provable_gain
+from reviewlm.tasks.promotion.promote import Promotion, promote_challenger
+from reviewlm.tasks.run_report import make_report
+from reviewlm.tasks.run_summary import describe_fitted, describe_prepared, summarise
+from reviewlm.tasks.stage import announce, describe_flow_run, step
+from reviewlm.tasks.track import CHAMPION, log_settings, on_own_files, parent_run, settings_of
 
 Until = Literal["prepare", "train", "evaluate"] | None
 """Part of a run after which it ends; None: run to the end."""

@@ -9,13 +9,13 @@ from typing import Any
 from prefect import flow
 from prefect.futures import PrefectFuture, as_completed, wait
 
-from flows.parts import ingest, prepare
-from flows.retrain import resolve
-from flows.server.parameters import Given, Inputs, Overrides, Preset, on_workers
-from tasks.data.prepare import Prepared
-from tasks.fitting.fit_process import interruptible_fits
-from tasks.fitting.on_cluster import require_cluster
-from tasks.sweep import (
+from reviewlm.flows.parts import ingest, prepare
+from reviewlm.flows.retrain import resolve
+from reviewlm.flows.server.parameters import Given, Inputs, Overrides, Preset, on_workers
+from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.fitting.fit_process import interruptible_fits
+from reviewlm.tasks.fitting.on_cluster import require_cluster
+from reviewlm.tasks.sweep import (
     Study,
     SweepPlan,
     best_trial,
@@ -27,7 +27,7 @@ from tasks.sweep import (
     summarise_sweep,
     trials_to_fit,
 )
-from tasks.track import parent_run
+from reviewlm.tasks.track import parent_run
 
 PARENT = "parent run"
 """Name of the study's attribute with the MLflow run of its first flow run, which later ones go on with."""

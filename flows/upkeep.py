@@ -6,9 +6,9 @@ from typing import Any
 
 from prefect import flow
 
-from core.config.presets import load_config
-from flows.server.parameters import Overrides, Preset
-from tasks.collect import collect
+from reviewlm.core.config.presets import load_config
+from reviewlm.flows.server.parameters import Overrides, Preset
+from reviewlm.tasks.collect import collect
 
 
 @flow(name="upkeep", flow_run_name="upkeep: free space in the home folder", persist_result=False)

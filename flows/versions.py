@@ -10,20 +10,20 @@ from typing import Any
 
 from prefect import flow
 
-from core.config.presets import load_config
-from core.config.section import NotNegative
-from core.environment import other_home
-from core.lineage import conclude
-from core.provenance import differences, made_with
-from core.store import Store
-from flows.parts import prepare, recorded_or_read
-from flows.server.parameters import Inputs, Overrides, Preset, PresetOrNone, Reference
-from tasks.evaluation.compare import compare_two, write_markdown
-from tasks.fitting.fit_process import interruptible_fits
-from tasks.gather import earlier_reviews, find_sources, recorded_version, starting_weights
-from tasks.reproduce import Reproduction, make_again, show_verdict, steps_again
-from tasks.stage import describe_flow_run
-from tasks.track import parent_run, settings_of
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.section import NotNegative
+from reviewlm.core.environment import other_home
+from reviewlm.core.lineage import conclude
+from reviewlm.core.provenance import differences, made_with
+from reviewlm.core.store import Store
+from reviewlm.flows.parts import prepare, recorded_or_read
+from reviewlm.flows.server.parameters import Inputs, Overrides, Preset, PresetOrNone, Reference
+from reviewlm.tasks.evaluation.compare import compare_two, write_markdown
+from reviewlm.tasks.fitting.fit_process import interruptible_fits
+from reviewlm.tasks.gather import earlier_reviews, find_sources, recorded_version, starting_weights
+from reviewlm.tasks.reproduce import Reproduction, make_again, show_verdict, steps_again
+from reviewlm.tasks.stage import describe_flow_run
+from reviewlm.tasks.track import parent_run, settings_of
 
 
 @flow(name="compare", persist_result=False)

@@ -41,7 +41,7 @@ class CopyLocator(UserWideCacheLocator):
     @classmethod
     def from_function(cls, function: Any, file: str) -> CopyLocator | None:
         """Return the place of a kernel's compiled code; None if it is in no copy, or the folder cannot be written."""
-        return super().from_function(function, file) if __package__ != "models" else None  # type: ignore[no-any-return]
+        return super().from_function(function, file) if __package__ != "reviewlm.models" else None  # type: ignore[no-any-return]
 
 
 class CompiledFiles(CompileResultCacheImpl):

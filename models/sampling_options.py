@@ -9,7 +9,15 @@ from numbers import Integral, Real
 from typing import Any, get_args, get_type_hints
 
 from .base import ModelError
-from .options import NotNegative, Positive, Share, ShareAboveZero, WholeOrZero, allowed_values, bounds_in
+from .options import (
+    NotNegative,
+    Positive,
+    Share,
+    ShareAboveZero,
+    WholeOrZero,
+    allowed_values,
+    bounds_in,
+)
 from .text.normal_form import require_unicode
 
 SMALLEST = 2.0**-126

@@ -15,7 +15,17 @@ from .neural.spec import NPLMSpec as NPLMSpec
 from .neural.spec import ObjectiveSpec as ObjectiveSpec
 from .neural.spec import RecurrentSpec as RecurrentSpec
 from .neural.spec import TrainingSpec as TrainingSpec
-from .options import MOST_WHOLE, Count, NotNegative, Number, Whole, options, require, spec_of, stored
+from .options import (
+    MOST_WHOLE,
+    Count,
+    NotNegative,
+    Number,
+    Whole,
+    options,
+    require,
+    spec_of,
+    stored,
+)
 from .options import Name as Name
 from .options import OrNone as OrNone
 from .options import as_name as as_name

@@ -11,12 +11,17 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from core.errors import Crash, OutOfMemory, OutputClosed, ReviewLMError, UsageError
-from core.processes import interrupts
-from core.processes.crash_log import LOWER, first_line, is_out_of_memory, write_crash_log
-from core.processes.standard_streams import discard_output, guarded_streams, json_alone, wants_json
-from models.options import range_in_words
 from reviewlm import terminal
+from reviewlm.core.errors import Crash, OutOfMemory, OutputClosed, ReviewLMError, UsageError
+from reviewlm.core.processes import interrupts
+from reviewlm.core.processes.crash_log import LOWER, first_line, is_out_of_memory, write_crash_log
+from reviewlm.core.processes.standard_streams import (
+    discard_output,
+    guarded_streams,
+    json_alone,
+    wants_json,
+)
+from reviewlm.models.options import range_in_words
 
 PASS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 NUMBERS = {"int_parsing": "a whole number", "float_parsing": "a number"}

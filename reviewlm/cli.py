@@ -23,12 +23,12 @@ from typing import Annotated, Any
 
 import typer
 
-from core.config.section import require_numbers
-from core.environment import ROOMS, numpy_features
-from core.processes import interrupts, standard_streams
-from core.processes.leftovers import own_temporary_folder
 from reviewlm import terminal
 from reviewlm.boundary import run_verb
+from reviewlm.core.config.section import require_numbers
+from reviewlm.core.environment import numpy_features
+from reviewlm.core.processes import interrupts, standard_streams
+from reviewlm.core.processes.leftovers import own_temporary_folder
 from reviewlm.verbs import (
     alerts,
     check,
@@ -136,7 +136,7 @@ def _run() -> None:
     for name, value in numpy_features().items():  # before anything imports numpy
         os.environ.setdefault(name, value)
     terminal.allow_any_terminal()
-    terminal.log_to_stderr(ROOMS)
+    terminal.log_to_stderr(("reviewlm",))
     try:
         code = run_verb(lambda: command()(standalone_mode=False), sys.argv[1:])
     except (typer.Abort, KeyboardInterrupt):

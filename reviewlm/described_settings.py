@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 
-from core.config.run_config import RunConfig
-from core.config.section import Section
-from models.options import OnlyWith, allowed_values
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.section import Section
+from reviewlm.models.options import OnlyWith, allowed_values
 
 FIXED = {"kind": "Kind of the model."}
 NAMED = ("vocabulary", "models")

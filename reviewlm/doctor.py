@@ -20,16 +20,16 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from core.credentials import PASSWORD_FILE, USER
-from core.environment import available_cores, busy, present_gpus, visible_gpu_names
-from core.errors import ReviewLMError, without_password
-from core.processes.leftovers import lasting_folder
-from core.services import launch, service_list
-from core.services.pools import login_of, request, usable_pools
+from reviewlm.core.credentials import PASSWORD_FILE, USER
+from reviewlm.core.environment import available_cores, busy, present_gpus, visible_gpu_names
+from reviewlm.core.errors import ReviewLMError, without_password
+from reviewlm.core.processes.leftovers import lasting_folder
+from reviewlm.core.services import launch, service_list
+from reviewlm.core.services.pools import login_of, request, usable_pools
 from reviewlm.terminal import size
 
 if TYPE_CHECKING:
-    from core.config.run_config import RunConfig
+    from reviewlm.core.config.run_config import RunConfig
 
 State = Literal["ok", "warning", "problem"]
 SECONDS = 10.0
@@ -142,7 +142,7 @@ def check_gpu(config: RunConfig, devices: Path = Path("/dev")) -> Iterator[Healt
         return
     reason, remedy = "it is hidden by CUDA_VISIBLE_DEVICES", "unset it"
     if visible_gpu_names(devices):
-        from models.neural.device import gpu_problem
+        from reviewlm.models.neural.device import gpu_problem
 
         reason, remedy = gpu_problem(), "update the driver, or install the build of torch for its CUDA"
     if reason:
@@ -186,7 +186,7 @@ def _open_to_others(path: Path, group: bool) -> bool:
 
 def check_upgrade(config: RunConfig) -> Iterator[HealthLine]:
     """Check that Prefect's tables are those of the installed version."""
-    from flows.server.tables import require_current_tables
+    from reviewlm.flows.server.tables import require_current_tables
 
     require_current_tables(config.home)
     yield HealthLine("upgrade", "ok", "Prefect's tables are current, or in another database")
@@ -194,8 +194,8 @@ def check_upgrade(config: RunConfig) -> Iterator[HealthLine]:
 
 def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
     """Check that the tracking database opens and has the tables of the installed MLflow, or that the server answers."""
-    from tracking.client import reaching
-    from tracking.database import has_tables
+    from reviewlm.tracking.client import reaching
+    from reviewlm.tracking.database import has_tables
 
     uri = config.tracking_address
     if uri.startswith("http"):
@@ -213,8 +213,8 @@ def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
 
 def check_champions(config: RunConfig) -> Iterator[HealthLine]:
     """Check that each champion of the local database that was decided on is still there."""
-    from tracking.registry.opening import champion_again, lost_champion, tracker_at
-    from tracking.registry.versions import model_names
+    from reviewlm.tracking.registry.opening import champion_again, lost_champion, tracker_at
+    from reviewlm.tracking.registry.versions import model_names
 
     tracker = tracker_at(config)
     names = model_names(tracker, decided=True)
@@ -227,7 +227,7 @@ def check_champions(config: RunConfig) -> Iterator[HealthLine]:
 
 def check_writes(config: RunConfig) -> Iterator[HealthLine]:
     """Count runs that killed processes left open, runs that wait for MLflow, and parts of runs that it refused."""
-    from tracking.runs.record import open_locks, waiting_runs
+    from reviewlm.tracking.runs.record import open_locks, waiting_runs
 
     left, waiting = len(open_locks(config.home, held=False)), waiting_runs(config.home)
     if left:

@@ -16,18 +16,24 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.environment import reaching_prefect
-from core.errors import ConfigError, EmptyInput, ReviewLMError, Unreadable, without_password
-from core.processes import interrupts
-from core.processes.memory import lasting_objects, limit_heaps
-from core.sqlite_files import database_file
 from reviewlm import terminal
+from reviewlm.core.environment import reaching_prefect
+from reviewlm.core.errors import (
+    ConfigError,
+    EmptyInput,
+    ReviewLMError,
+    Unreadable,
+    without_password,
+)
+from reviewlm.core.processes import interrupts
+from reviewlm.core.processes.memory import lasting_objects, limit_heaps
+from reviewlm.core.sqlite_files import database_file
 from reviewlm.options import configured, set_up
 
 if TYPE_CHECKING:
-    from core.config.run_config import RunConfig
-    from tasks.stage import RunRecord
-    from tracking.registry.opening import VersionSettings
+    from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.tasks.stage import RunRecord
+    from reviewlm.tracking.registry.opening import VersionSettings
 
 MODULES = {
     "ingest_only": "ingest", "promote_only": "retrain", "compare": "versions", "reproduce": "versions",
@@ -50,8 +56,8 @@ def settings_of_versions(
     Given values win; otherwise the versions decide (`tracking/registry/opening.py`). *classifiers* says
     whether they are classifiers, not language models.
     """
-    from tracking.logged_models.export import CLASSIFIER, LANGUAGE_MODEL
-    from tracking.registry.opening import settings_of, where_of
+    from reviewlm.tracking.logged_models.export import CLASSIFIER, LANGUAGE_MODEL
+    from reviewlm.tracking.registry.opening import settings_of, where_of
 
     set_up(where_of(preset, overrides or []))
     form = CLASSIFIER if classifiers else LANGUAGE_MODEL
@@ -85,7 +91,7 @@ def run_flow(
     if name not in WITHOUT_FITS and arguments.get("until") != "prepare":
         require_model_files(config, classifiers=name == "classify")
     if name not in WITHOUT_TRACKING:
-        from tracking.client import require_whole
+        from reviewlm.tracking.client import require_whole
 
         require_whole(config.tracking_address)
     return _run(name, config, preset, input, overrides, hint, **arguments)
@@ -115,17 +121,17 @@ def _run(
     server = without_password(os.environ.get("PREFECT_API_URL", "")).removesuffix("/api")
     waits = f"the Prefect server at {server} is used" if server else "a temporary Prefect server needs some seconds"
     logging.getLogger(__name__).info("starting; %s", waits)
-    started = import_module("flows.server.private_server").private_server
+    started = import_module("reviewlm.flows.server.private_server").private_server
     # The server needs as long to start as this process needs for its imports and for a new MLflow database.
     with interrupts.resumable(hint), reaching_prefect(), started() as wait_for_server:
         with lasting_objects():
-            chosen: Callable[..., dict[str, Any]] = getattr(import_module(f"flows.{MODULES.get(name, name)}"), name)
-            own_runs, client = import_module("flows.server.own_runs"), import_module("tracking.client")
+            chosen: Callable[..., dict[str, Any]] = getattr(import_module(f"reviewlm.flows.{MODULES.get(name, name)}"), name)
+            own_runs, client = import_module("reviewlm.flows.server.own_runs"), import_module("reviewlm.tracking.client")
             if name not in WITHOUT_TRACKING and database_file(config.tracking_address):
                 with suppress(ReviewLMError):  # a run can begin without MLflow
                     client.open_client(config.tracking_address)  # imports MLflow
         wait_for_server()
-        with import_module("tasks.stage").recorded_stages(begun) as record:
+        with import_module("reviewlm.tasks.stage").recorded_stages(begun) as record:
             result = own_runs.ended_with_process(chosen)(preset, list(input or []), overrides, **arguments)
     show_stages(record, time.monotonic() - clock)
     return result
@@ -139,7 +145,7 @@ def show_stages(record: RunRecord, seconds: float) -> None:
     Args:
         seconds: From the start of the command, with the time in which libraries and servers start.
     """
-    from tasks.progress import duration
+    from reviewlm.tasks.progress import duration
 
     results = {(one.stage, one.label): one for one in reversed(record.stages)}
     if not results:
@@ -160,7 +166,7 @@ def require_device(config: RunConfig) -> None:
         ConfigError: There is no GPU.
     """
     if config.execution.device == "cuda":
-        from models.neural.device import gpu_problem
+        from reviewlm.models.neural.device import gpu_problem
 
         if problem := gpu_problem():
             raise ConfigError(
@@ -178,7 +184,7 @@ def require_input(config: RunConfig) -> None:
         MissingColumn: A file has no text.
     """
     if config.source.input:
-        from corpus.ingestion.quarantine import require_usable
+        from reviewlm.corpus.ingestion.quarantine import require_usable
 
         require_usable(config.source.input, config.source)
     if config.source.business:
@@ -218,7 +224,7 @@ def require_data_of(chosen: VersionSettings) -> None:
     Raises:
         Unreadable: Its files do not exist any more either.
     """
-    from core.store import Store
+    from reviewlm.core.store import Store
 
     if not chosen.dataset or Store.of(chosen.config).find("ingest", chosen.dataset) is None:
         require_input(chosen.config)
@@ -230,7 +236,7 @@ def require_versions_or_models(chosen: VersionSettings, references: Sequence[str
     Raises:
         ConfigError: Names the models.
     """
-    from tracking.registry.opening import no_such_model, version_called
+    from reviewlm.tracking.registry.opening import no_such_model, version_called
 
     for reference in references:
         models = [spec.name for spec in chosen.config.models]

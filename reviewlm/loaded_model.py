@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
-from core.environment import HOME_VARIABLE
-from core.errors import ArtifactError, BundleError, InputError
+from reviewlm.core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
+from reviewlm.core.environment import HOME_VARIABLE
+from reviewlm.core.errors import ArtifactError, BundleError, InputError
 from reviewlm.options import checked, configured, is_folder, opened
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from core.config.run_config import RunConfig
-    from core.store import Artifact
-    from models.bundles.bundle import Bundle
-    from models.bundles.text_scores import TextScore
-    from models.completion.beam import FoundText
-    from models.completion.suggestions import Suggestions
-    from models.sampling import GeneratedText
-    from models.sampling.watermark import WatermarkEvidence
+    from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.core.store import Artifact
+    from reviewlm.models.bundles.bundle import Bundle
+    from reviewlm.models.bundles.text_scores import TextScore
+    from reviewlm.models.completion.beam import FoundText
+    from reviewlm.models.completion.suggestions import Suggestions
+    from reviewlm.models.sampling import GeneratedText
+    from reviewlm.models.sampling.watermark import WatermarkEvidence
 
 PROBES = (
     ("The food was great and the staff were very friendly.", 5),
@@ -78,7 +78,7 @@ class LoadedModel:
         Raises:
             ReviewLMError: An argument is out of its range.
         """
-        from models.sampling import generate
+        from reviewlm.models.sampling import generate
 
         return checked(lambda: generate(
             self.bundle, n, stars, prompt, max_tokens, seed, stop, temperature=temperature, top_k=top_k, top_p=top_p,
@@ -93,7 +93,7 @@ class LoadedModel:
         stop: Sequence[str] = (), watermark: str = "",
     ) -> Iterator[str]:  # fmt: skip
         """Yield one review piece by piece, as it is written; arguments and text are those of `generate`."""
-        from models.sampling import stream
+        from reviewlm.models.sampling import stream
 
         pieces = stream(
             self.bundle, stars, prompt, max_tokens, seed, stop, temperature=temperature, top_k=top_k, top_p=top_p,
@@ -120,7 +120,7 @@ class LoadedModel:
         Raises:
             ReviewLMError: An argument is out of its range, or a required word is unknown.
         """
-        from models.completion.beam import beam_search
+        from reviewlm.models.completion.beam import beam_search
 
         return checked(lambda: beam_search(self.bundle, width, n, stars, prompt, require, max_tokens))
 
@@ -135,7 +135,7 @@ class LoadedModel:
             stars: Rating of the review, 0: without one; None: the average over those of the training reviews.
             both: If the text ends in a word, also return its completions, or the next words, as `otherwise`.
         """
-        from models.completion.suggestions import suggest
+        from reviewlm.models.completion.suggestions import suggest
 
         return checked(lambda: suggest(self.bundle, prompt, k, stars, both))
 
@@ -171,7 +171,7 @@ class LoadedModel:
         Raises:
             ReviewLMError: *texts* is one text instead of several.
         """
-        from models.sampling.watermark import evidence_of
+        from reviewlm.models.sampling.watermark import evidence_of
 
         if isinstance(texts, str):
             raise InputError("texts is one text; it must be a list: [text]")
@@ -189,7 +189,7 @@ class LoadedModel:
         Raises:
             ReviewLMError: The model has no network (n-gram models), or *texts* is one text instead of several.
         """
-        from models.neural.encoder import Encoder
+        from reviewlm.models.neural.encoder import Encoder
 
         return checked(lambda: Encoder(self.bundle).encode(texts))
 
@@ -203,8 +203,8 @@ class LoadedModel:
 
 
 def _save(bundle: Bundle, folder: Path) -> None:
-    from models.atomic_files import new_folder
-    from models.bundles.bundle import save_bundle
+    from reviewlm.models.atomic_files import new_folder
+    from reviewlm.models.bundles.bundle import save_bundle
 
     facts = {**bundle.facts, "stars_prior": bundle.stars_prior}
     with new_folder(folder) as new:
@@ -248,7 +248,7 @@ def prepared_of(config: RunConfig, bundle: Bundle) -> Artifact:
     Raises:
         ArtifactError: They are not in the store.
     """
-    from core.store import Store
+    from reviewlm.core.store import Store
 
     store, digest = Store.of(config), str(bundle.facts.get("clean_digest", ""))
     if not digest or (artifact := store.find("prepare", digest)) is None:
@@ -267,7 +267,7 @@ def open_folder(folder: Path) -> LoadedModel:
     """
     if not folder.is_dir():
         raise BundleError("There is no such folder", where=folder, remedy="name the folder of a fitted model")
-    from models.bundles.bundle import load_bundle
+    from reviewlm.models.bundles.bundle import load_bundle
 
     bundle = checked(lambda: load_bundle(folder / BUNDLE if (folder / BUNDLE).is_dir() else folder))
     return LoadedModel(bundle.spec.name, None, bundle)

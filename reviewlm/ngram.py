@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from core.errors import ConfigError, EmptyInput
+from reviewlm.core.errors import ConfigError, EmptyInput
 from reviewlm.loaded_model import LoadedModel
 from reviewlm.options import checked
 
 if TYPE_CHECKING:
-    from models.specs import NGramSpec, Smoothing
-    from models.tokens.vocabulary import Vocabulary
+    from reviewlm.models.specs import NGramSpec, Smoothing
+    from reviewlm.models.tokens.vocabulary import Vocabulary
 
 __all__ = ["fit"]
 Unit = Literal["word", "bpe", "unigram", "char"]
@@ -58,9 +58,9 @@ def fit(
     Raises:
         ReviewLMError: There is no text, or an option is unknown or out of its range.
     """
-    from models.specs import VocabularySpec
-    from models.text.normal_form import NormalForm
-    from training.vocabularies.learn import learn_vocabulary
+    from reviewlm.models.specs import VocabularySpec
+    from reviewlm.models.text.normal_form import NormalForm
+    from reviewlm.training.vocabularies.learn import learn_vocabulary
 
     spec, form = _spec({"order": order, "smoothing": smoothing, "name": name, **options}, held_out), NormalForm()
     units = _made(
@@ -73,11 +73,11 @@ def fit(
 
 def _fitted(spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: _Reviews | None) -> LoadedModel:
     """Count and estimate, as the stage *fit* of the pipeline does."""
-    from models.bundles.bundle import Bundle
-    from models.ngram.lm import NGramLM
-    from models.tokens.special import CONTEXT_IDS
-    from training.ngram.counting.counts import count_ngrams
-    from training.ngram.fitting import fit_tables
+    from reviewlm.models.bundles.bundle import Bundle
+    from reviewlm.models.ngram.lm import NGramLM
+    from reviewlm.models.tokens.special import CONTEXT_IDS
+    from reviewlm.training.ngram.counting.counts import count_ngrams
+    from reviewlm.training.ngram.fitting import fit_tables
 
     def encoded(reviews: _Reviews) -> Any:
         return vocabulary.encode_documents(reviews.texts, reviews.stars, whole=False)
@@ -92,8 +92,8 @@ def _fitted(spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: 
 
 def _spec(options: dict[str, Any], held_out: object) -> NGramSpec:
     """Return the options of the model; refuse scores, and a method that needs held-out text where there is none."""
-    from models.specs import SCORES_ONLY, NGramSpec
-    from training.ngram.smoothing.methods import TUNED
+    from reviewlm.models.specs import SCORES_ONLY, NGramSpec
+    from reviewlm.training.ngram.smoothing.methods import TUNED
 
     spec: NGramSpec = _made(NGramSpec, options)
     if spec.smoothing in SCORES_ONLY:
@@ -119,7 +119,7 @@ def _reviews(texts: Iterable[str], stars: Iterable[int | None] | None, normal_fo
     """Return the texts that are not empty in normal form."""
     if isinstance(texts, str):
         raise ConfigError("There must be a list of texts, also for a single one", where="text", remedy="[text]")
-    from models.bundles.bundle import require_stars
+    from reviewlm.models.bundles.bundle import require_stars
 
     texts = list(texts)
     ratings = [0] * len(texts) if stars is None else [rating or 0 for rating in stars]

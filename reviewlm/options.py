@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 
-from core.environment import prepare_environment
-from core.errors import ConfigError, converted_errors
-from models import options as kinds
-from models.base import ModelError
-from models.options import MOST_WHOLE, bounds_in, range_in_words
-from models.sampling_options import KINDS, require_allowed
 from reviewlm import terminal
+from reviewlm.core.environment import prepare_environment
+from reviewlm.core.errors import ConfigError, converted_errors
+from reviewlm.models import options as kinds
+from reviewlm.models.base import ModelError
+from reviewlm.models.options import MOST_WHOLE, bounds_in, range_in_words
+from reviewlm.models.sampling_options import KINDS, require_allowed
 
 if TYPE_CHECKING:
-    from core.config.run_config import RunConfig
-    from tracking.registry.versions import Version
+    from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.tracking.registry.versions import Version
 
 PRESET, SETTING, FILES = {"metavar": "PRESET"}, {"metavar": "KEY=VALUE"}, {"metavar": "FILES"}
 Preset = Annotated[str, typer.Option("--preset", help="A preset of config/, or the path of a TOML file.", **PRESET)]
@@ -113,14 +113,16 @@ def configured(preset: str, overrides: list[str] | None) -> RunConfig:
 
 def loaded(preset: str, overrides: list[str] | None) -> RunConfig:
     """Return the configuration alone, for commands that write nothing into its home folder."""
-    from core.config.presets import load_config  # commands without a configuration start in half the time this way
+    from reviewlm.core.config.presets import (
+        load_config,  # commands without a configuration start in half the time this way
+    )
 
     return load_config(preset, overrides or [])
 
 
 def set_up(config: RunConfig) -> RunConfig:
     """Set up this process's environment for a configuration, and return it."""
-    from core.services.join import join
+    from reviewlm.core.services.join import join
 
     prepare_environment(config.home, config.execution.group_access)
     join(config.home, config.execution.tracking_uri)
@@ -130,13 +132,15 @@ def set_up(config: RunConfig) -> RunConfig:
 
 def tidy(config: RunConfig) -> None:
     """End the MLflow runs of killed processes and remove work folders that cannot be resumed."""
-    from core.store import Store
+    from reviewlm.core.store import Store
 
     if gone := Store(config.home / "store").tidy():
         what = "an unfinished result" if len(gone) == 1 else f"{len(gone)} unfinished results"
         logging.getLogger(__name__).info("removing %s of interrupted runs; such stages start again", what)
     if any((config.home / "runs").glob("*/*/open.lock")):
-        from tracking.runs.runs import end_left_runs  # imports MLflow only if there is a run to end
+        from reviewlm.tracking.runs.runs import (
+            end_left_runs,  # imports MLflow only if there is a run to end
+        )
 
         end_left_runs(config.home)
 
@@ -158,7 +162,7 @@ def opened(config: RunConfig, reference: str) -> tuple[Any, Version]:
     if is_folder(reference):
         raise ConfigError("A command takes a registered version, not a folder", value=reference,
                           remedy="open a bundle's folder in Python: reviewlm.load(FOLDER)")  # fmt: skip
-    from tracking.registry.opening import open_version
+    from reviewlm.tracking.registry.opening import open_version
 
     return open_version(config, reference)
 

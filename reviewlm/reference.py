@@ -11,9 +11,9 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.config.run_config import RunConfig
-from models.specs import KINDS, VocabularySpec
+from reviewlm.core.config.run_config import RunConfig
 from reviewlm.described_settings import sections_of, settings_of, text_of
+from reviewlm.models.specs import KINDS, VocabularySpec
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 ROOT = "reviewlm"

@@ -8,8 +8,8 @@ from math import isfinite
 from types import SimpleNamespace
 from typing import Any
 
-from core.config.sections.evaluation import OWN_MODEL
 from reviewlm import terminal
+from reviewlm.core.config.sections.evaluation import OWN_MODEL
 from reviewlm.terminal import cell, for_stream
 
 STATIC_TITLE = "Models on the test reviews, the best one first"

@@ -20,8 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
-from core.errors import TO_UTF8, EmptyInput, ReviewLMError, Unreadable, UsageError, visible
-from core.processes import standard_streams
+from reviewlm.core.errors import TO_UTF8, EmptyInput, ReviewLMError, Unreadable, UsageError, visible
+from reviewlm.core.processes import standard_streams
 
 RESULT_WIDTH = 110
 """Columns of results that are written to a file, or to a pipe of a process without a terminal."""

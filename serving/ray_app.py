@@ -1,6 +1,6 @@
 """Answer with replicas of the server under Ray Serve: on one machine, or on the nodes of a cluster.
 
-`reviewlm serve` runs it where `execution.cluster` is set; `serve run serving.ray_app:application KEY=VALUE …` and a
+`reviewlm serve` runs it where `execution.cluster` is set; `serve run reviewlm.serving.ray_app:application KEY=VALUE …` and a
 RayService of Kubernetes (`deploy/kubernetes/ray/`) name it. `preset` names a preset, other keys are settings.
 
 Ray starts and ends replicas by the requests in progress. Requests with the same header `x-session-id` go to the same
@@ -21,14 +21,21 @@ import ray
 from ray import serve
 from ray.serve._private import replica as process
 
-from core.config.presets import DEFAULT, load_config
-from core.config.run_config import RunConfig
-from core.environment import HOME_VARIABLE, prepare_environment
-from core.errors import ReviewLMError
-from core.processes import interrupts
-from serving.api.app import create_app
-from serving.metrics import Metrics
-from serving.server import KEEP_ALIVE, close, host_warnings, open_champions, require_safe, tokens_of
+from reviewlm.core.config.presets import DEFAULT, load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.environment import HOME_VARIABLE, prepare_environment
+from reviewlm.core.errors import ReviewLMError
+from reviewlm.core.processes import interrupts
+from reviewlm.serving.api.app import create_app
+from reviewlm.serving.metrics import Metrics
+from reviewlm.serving.server import (
+    KEEP_ALIVE,
+    close,
+    host_warnings,
+    open_champions,
+    require_safe,
+    tokens_of,
+)
 
 LOOPBACK = "127.0.0.1"
 ROOM = 64

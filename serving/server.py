@@ -16,20 +16,20 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from core import credentials
-from core.config.run_config import RunConfig
-from core.config.sections.evaluation import PromotionConfig
-from core.credentials import AccessTokens
-from core.errors import BundleError, ConfigError, ReviewLMError
-from core.processes import interrupts
-from serving.api.app import create_app
-from serving.api.door import is_loopback
-from serving.metrics import Metrics
-from serving.versions.open_version import TOO_SLOW, OpenVersion, RegistrySource
-from serving.versions.versions import Versions
-from tracking.logged_models.export import CLASSIFIER
-from tracking.registry.opening import nothing_registered, tracker_at
-from tracking.registry.versions import CHAMPION, SCHEME
+from reviewlm.core import credentials
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import PromotionConfig
+from reviewlm.core.credentials import AccessTokens
+from reviewlm.core.errors import BundleError, ConfigError, ReviewLMError
+from reviewlm.core.processes import interrupts
+from reviewlm.serving.api.app import create_app
+from reviewlm.serving.api.door import is_loopback
+from reviewlm.serving.metrics import Metrics
+from reviewlm.serving.versions.open_version import TOO_SLOW, OpenVersion, RegistrySource
+from reviewlm.serving.versions.versions import Versions
+from reviewlm.tracking.logged_models.export import CLASSIFIER
+from reviewlm.tracking.registry.opening import nothing_registered, tracker_at
+from reviewlm.tracking.registry.versions import CHAMPION, SCHEME
 
 BACKLOG = 2_048
 KEEP_ALIVE = 75

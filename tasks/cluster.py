@@ -23,11 +23,11 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from core.config.run_config import RunConfig
-from core.environment import available_cores
-from core.errors import ClusterFailed, ConfigError
-from core.processes import interrupts
-from models.threads import FanOut, in_order, ordered
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.environment import available_cores
+from reviewlm.core.errors import ClusterFailed, ConfigError
+from reviewlm.core.processes import interrupts
+from reviewlm.models.threads import FanOut, in_order, ordered
 
 LOCAL, AUTO = "local", "auto"
 """Addresses: a cluster of this process on this machine alone; the cluster that this machine is a node of."""
@@ -157,7 +157,7 @@ def address_for_children(address: str) -> str | None:
 
 
 class RayEngine:
-    """Engine that runs shards on the workers of a cluster; see `training.ngram.engine.ShardEngine`.
+    """Engine that runs shards on the workers of a cluster; see `reviewlm.training.ngram.engine.ShardEngine`.
 
     Raises:
         ConfigError: As `connect`.
@@ -176,7 +176,7 @@ class RayEngine:
             place(shard, result)
 
     def ordered(self, function: Callable[[Any], Any], items: Iterable[Any], /, gpus: float = 0) -> Iterator[Any]:
-        """Yield `function(item)` for every item, in the order of the items; see `models.threads.FanOut`.
+        """Yield `function(item)` for every item, in the order of the items; see `reviewlm.models.threads.FanOut`.
 
         The arrays of *function* travel to each node once, and its workers read them where they lie.
 

@@ -13,24 +13,24 @@ import re
 from functools import cache
 from pathlib import Path
 
-from core.provenance import SOURCE, absolute, imported, package_of
+from reviewlm.core.provenance import SOURCE, absolute, imported, package_of
 
 ROOMS = ("models", "training", "corpus", "evaluation", "data_checks", "tasks")
 """Rooms whose code makes results."""
 RUNS_STAGES = re.compile(
-    r"tasks(\.(cluster|code_version|generate|limits|progress|stage|track))?"
+    r"reviewlm\.tasks(\.(cluster|code_version|generate|limits|progress|stage|track))?"
 )
 """Modules of `tasks` that run stages and record runs."""
 REGISTRIES = {
-    "models.specs.model_class": "models.specs",
-    "models.classification.spec.classifier_class": "models.classification.spec",
-    "training.fit.fit_model": "training.fit",
-    "training.labelling.fitting.fit_classifier": "training.labelling.fitting",
+    "reviewlm.models.specs.model_class": "reviewlm.models.specs",
+    "reviewlm.models.classification.spec.classifier_class": "reviewlm.models.classification.spec",
+    "reviewlm.training.fit.fit_model": "reviewlm.training.fit",
+    "reviewlm.training.labelling.fitting.fit_classifier": "reviewlm.training.labelling.fitting",
 }
 """Function that a module imports to open or fit a model of any kind, and the module with the table of all kinds."""
 WORKERS = {
-    "fit": "tasks.fitting.fit_worker", "fit-classifier": "tasks.classification.fit_worker",
-    "score": "evaluation.scoring.score",
+    "fit": "reviewlm.tasks.fitting.fit_worker", "fit-classifier": "reviewlm.tasks.classification.fit_worker",
+    "score": "reviewlm.evaluation.scoring.score",
 }  # fmt: skip
 """Modules that make the result of a stage in processes of their own, here or on nodes of a cluster."""
 REGISTERED = re.compile(r'^    "(?P<kind>\w+)": .*"(?P<module>[.\w]+):\w+"', re.MULTILINE)
@@ -73,9 +73,10 @@ class SourceCode:
 
     def _file_of(self, module: str) -> Path | None:
         """Return the file of a module of `ROOMS` that makes results; None for any other."""
-        if module.partition(".")[0] not in ROOMS or RUNS_STAGES.fullmatch(module):
+        first, *inner = module.split(".")
+        if first != "reviewlm" or not inner or inner[0] not in ROOMS or RUNS_STAGES.fullmatch(module):
             return None
-        path = self.folder.joinpath(*module.split("."))
+        path = self.folder.joinpath(*inner)
         return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
     def _names_in(self, module: str) -> frozenset[str]:

@@ -20,15 +20,15 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
 
-from core.config.run_config import RunConfig
-from core.errors import disk_errors
-from core.lineage import FITS
-from core.processes.crash_log import FOLDER as CRASHES
-from core.removal import WORK, Removal, newest_change, one_collection
-from core.sqlite_files import home_database
-from core.store import ASIDE
-from evaluation.reports.run_record import REPORT_FILE, REPORTS, read_records
-from tasks.holdings import (
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import disk_errors
+from reviewlm.core.lineage import FITS
+from reviewlm.core.processes.crash_log import FOLDER as CRASHES
+from reviewlm.core.removal import WORK, Removal, newest_change, one_collection
+from reviewlm.core.sqlite_files import home_database
+from reviewlm.core.store import ASIDE
+from reviewlm.evaluation.reports.run_record import REPORT_FILE, REPORTS, read_records
+from reviewlm.tasks.holdings import (
     RECENT,
     RUNNING,
     VERSION,
@@ -39,12 +39,20 @@ from tasks.holdings import (
     refused_versions,
     results_of,
 )
-from tasks.track import tracker_of
-from tracking.logged_models.unused import BROKEN, LoggedFiles, Run, all_versions, models_of, remove_model, runs_of
-from tracking.registry.registry import Version, registry_lock
-from tracking.runs.record import known_stores
-from tracking.runs.runs import Tracker, end_left_runs
-from tracking.tags import BUNDLE_TAG
+from reviewlm.tasks.track import tracker_of
+from reviewlm.tracking.logged_models.unused import (
+    BROKEN,
+    LoggedFiles,
+    Run,
+    all_versions,
+    models_of,
+    remove_model,
+    runs_of,
+)
+from reviewlm.tracking.registry.registry import Version, registry_lock
+from reviewlm.tracking.runs.record import known_stores
+from reviewlm.tracking.runs.runs import Tracker, end_left_runs
+from reviewlm.tracking.tags import BUNDLE_TAG
 
 RESULT, MODEL, REFUSED, FILES = "results", "logged models", "refused versions", "files of failed runs"
 UNFINISHED, DAMAGED, REPORT, CRASH = "unfinished results", "damaged results", "reports", "crash logs"

@@ -10,21 +10,21 @@ from typing import Any
 
 import polars as pl
 
-from core.config.run_config import RunConfig
-from core.errors import ArtifactError, ConfigError, EmptyInput, InputError
-from core.store import Artifact, Built, Store
-from corpus.cleaning.normalise import normalise
-from corpus.ingestion.ingest import limits_of
-from corpus.reading.readers import Progress, read
-from corpus.reading.sources import identify, source_names
-from corpus.splitting.split import SPLITS, iter_split
-from models.streams import TokenStream, unigram_counts
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
-from tasks.data.prepare import VOCABULARY_FILE, Prepared
-from tasks.progress import progress
-from tasks.stage import result_as_task_state, run_stage, stage
-from training.vectors.stored_rows import HEADER, save_matrix
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import ArtifactError, ConfigError, EmptyInput, InputError
+from reviewlm.core.store import Artifact, Built, Store
+from reviewlm.corpus.cleaning.normalise import normalise
+from reviewlm.corpus.ingestion.ingest import limits_of
+from reviewlm.corpus.reading.readers import Progress, read
+from reviewlm.corpus.reading.sources import identify, source_names
+from reviewlm.corpus.splitting.split import SPLITS, iter_split
+from reviewlm.models.streams import TokenStream, unigram_counts
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.tasks.data.prepare import VOCABULARY_FILE, Prepared
+from reviewlm.tasks.progress import progress
+from reviewlm.tasks.stage import result_as_task_state, run_stage, stage
+from reviewlm.training.vectors.stored_rows import HEADER, save_matrix
 
 STAGE = "embed"
 log = logging.getLogger(__name__)
@@ -39,8 +39,8 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
     options = {**stated, "negatives": chosen.negatives, "seed": config.seed}
 
     def make(work: Path) -> dict[str, Any]:
-        from training.vectors.files import save_vectors
-        from training.vectors.vector_fit import fit_vectors, mean_cosine
+        from reviewlm.training.vectors.files import save_vectors
+        from reviewlm.training.vectors.vector_fit import fit_vectors, mean_cosine
 
         train = TokenStream.open(tokens["train"].folder)
         vocabulary = Vocabulary.load(prepared.vocabularies[chosen.vocabulary].folder / VOCABULARY_FILE)
@@ -54,7 +54,7 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
 
     inputs = {"train": tokens["train"].digest}
     built = run_stage(config, STAGE, options, inputs, make, f"{chosen.kind} of {chosen.vocabulary}")
-    from training.vectors.vector_fit import ALIKE
+    from reviewlm.training.vectors.vector_fit import ALIKE
 
     if (alike := built.artifact.facts["mean_cosine"]) > ALIKE:
         log.warning(
@@ -128,7 +128,7 @@ def rows_of_file(config: RunConfig, name: str, path: Path, vocabulary: Artifact,
     source = identify(header, name, Store.of(config).root / ".files")
 
     def make(work: Path) -> dict[str, Any]:
-        from training.vectors.files import vocabulary_rows
+        from reviewlm.training.vectors.files import vocabulary_rows
 
         words, stream = Vocabulary.load(vocabulary.folder / VOCABULARY_FILE), TokenStream.open(train.folder)
         place = source.path.parent if source.path.name == HEADER else source.path

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from core.config.run_config import RunConfig
-from core.config.sections.evaluation import GatePolicy
-from core.store import Artifact
-from evaluation.gate.case import Evidence, GateCase, ModelEvidence
-from tasks.data.prepare import Prepared
-from tasks.fitting.job import MeasuredModel
-from tracking.logged_models.export import Form
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import GatePolicy
+from reviewlm.core.store import Artifact
+from reviewlm.evaluation.gate.case import Evidence, GateCase, ModelEvidence
+from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.fitting.job import MeasuredModel
+from reviewlm.tracking.logged_models.export import Form
 
 Scored = ModelEvidence[Any]
 """What a model did on the test reviews, before the gate knows its name and family."""

@@ -9,21 +9,29 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from core.config.run_config import RunConfig
-from core.errors import ArtifactError, BundleError, Damaged, Unreadable
-from core.lineage import FITS, LINEAGE_FILE, LINEAGE_TAG, Lineage, RecordedSource, Step, step_of
-from core.store import Artifact, Store, sha256_of
-from corpus.ingestion.parts import SET_ASIDE
-from corpus.reading.sources import source_names
-from models.neural.spec import WEIGHTS
-from tasks.data.ingest import SYNTHETIC_FILE, path_now
-from tasks.data.prepare import EARLIER
-from tasks.embed import START_VECTORS
-from tasks.fitting.job import BUNDLE_SPEC, PART
-from tasks.fitting.warm_start import past_of
-from tasks.track import registry_of, tracker_of
-from tracking.logged_models.bundles import Found, attach, required_record
-from tracking.registry.opening import find
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import ArtifactError, BundleError, Damaged, Unreadable
+from reviewlm.core.lineage import (
+    FITS,
+    LINEAGE_FILE,
+    LINEAGE_TAG,
+    Lineage,
+    RecordedSource,
+    Step,
+    step_of,
+)
+from reviewlm.core.store import Artifact, Store, sha256_of
+from reviewlm.corpus.ingestion.parts import SET_ASIDE
+from reviewlm.corpus.reading.sources import source_names
+from reviewlm.models.neural.spec import WEIGHTS
+from reviewlm.tasks.data.ingest import SYNTHETIC_FILE, path_now
+from reviewlm.tasks.data.prepare import EARLIER
+from reviewlm.tasks.embed import START_VECTORS
+from reviewlm.tasks.fitting.job import BUNDLE_SPEC, PART
+from reviewlm.tasks.fitting.warm_start import past_of
+from reviewlm.tasks.track import registry_of, tracker_of
+from reviewlm.tracking.logged_models.bundles import Found, attach, required_record
+from reviewlm.tracking.registry.opening import find
 
 
 class Inputs:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from core.config.run_config import RunConfig
-from core.errors import converted_errors
-from core.output import quoted
-from models.bundles.bundle import unseen_warnings
-from tasks.stage import show_markdown, stage
-from tracking.registry.opening import open_version
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import converted_errors
+from reviewlm.core.output import quoted
+from reviewlm.models.bundles.bundle import unseen_warnings
+from reviewlm.tasks.stage import show_markdown, stage
+from reviewlm.tracking.registry.opening import open_version
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +22,10 @@ def generate_reviews(config: RunConfig, reference: str, n: int, stars: int | Non
     Args:
         reference: An alias, a number, or a full `models:/…` address.
         stars: 1 to 5; 0: unknown; None: drawn as in the training data.
-        sampling: The other arguments of `models.sampling.generate`.
+        sampling: The other arguments of `reviewlm.models.sampling.generate`.
     """
-    from models.sampling import generate  # it imports torch
-    from models.sampling.batch import rating_of
+    from reviewlm.models.sampling import generate  # it imports torch
+    from reviewlm.models.sampling.batch import rating_of
 
     bundle, version = open_version(config, reference)
     with converted_errors(reference):

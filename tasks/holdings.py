@@ -14,28 +14,28 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from core.config.run_config import RunConfig
-from core.errors import BundleError
-from core.lineage import FITS
-from core.manifest import MANIFEST, read_manifest
-from core.removal import last_use
-from core.sqlite_files import home_database
-from core.store import Artifact, newest_first
-from evaluation.reports.run_record import REPORTS
-from models.bundles.bundle import SPEC
-from tasks.embed import START_VECTORS
-from tasks.fitting.job import BUNDLE_FOLDER
-from tasks.fitting.warm_start import LEARNT, past_of
-from tasks.gather import Inputs, by_file
-from tracking.logged_models.bundles import record_of
-from tracking.logged_models.unused import FINISHED, Run, VersionKey
-from tracking.logged_models.unused import RUNNING as STILL_RUNNING
-from tracking.registry.decisions import fold_events
-from tracking.registry.registry import Registry, Version
-from tracking.registry.versions import REFUSED
-from tracking.runs.runs import Tracker
-from tracking.tags import BUNDLE_TAG, BY_HAND, DATA_TAG, OUTCOME
-from training.vectors.stored_rows import HEADER
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import BundleError
+from reviewlm.core.lineage import FITS
+from reviewlm.core.manifest import MANIFEST, read_manifest
+from reviewlm.core.removal import last_use
+from reviewlm.core.sqlite_files import home_database
+from reviewlm.core.store import Artifact, newest_first
+from reviewlm.evaluation.reports.run_record import REPORTS
+from reviewlm.models.bundles.bundle import SPEC
+from reviewlm.tasks.embed import START_VECTORS
+from reviewlm.tasks.fitting.job import BUNDLE_FOLDER
+from reviewlm.tasks.fitting.warm_start import LEARNT, past_of
+from reviewlm.tasks.gather import Inputs, by_file
+from reviewlm.tracking.logged_models.bundles import record_of
+from reviewlm.tracking.logged_models.unused import FINISHED, Run, VersionKey
+from reviewlm.tracking.logged_models.unused import RUNNING as STILL_RUNNING
+from reviewlm.tracking.registry.decisions import fold_events
+from reviewlm.tracking.registry.registry import Registry, Version
+from reviewlm.tracking.registry.versions import REFUSED
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import BUNDLE_TAG, BY_HAND, DATA_TAG, OUTCOME
+from reviewlm.training.vectors.stored_rows import HEADER
 
 Key = tuple[str, str]
 """Stage and digest of a stored result."""

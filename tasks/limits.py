@@ -28,19 +28,19 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists
 
-from core.config.run_config import RunConfig
-from core.environment import chosen_device, home_folder, usable_together, visible_gpu_names
-from core.errors import converted_errors
-from core.manifest import hash_of
-from core.processes import interrupts
-from core.processes.interrupts import during
-from core.processes.memory import limit_operations
-from core.services.pools import LIMITS, size_of_limit
-from core.store import DIGEST_LENGTH
-from models.base import ModelError
-from models.bundles.bundle import SPEC, Bundle, load_bundle
-from models.classification.spec import ClassifierSpec
-from models.specs import ModelSpec, parts_of, spec_from_dict
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.environment import chosen_device, home_folder, usable_together, visible_gpu_names
+from reviewlm.core.errors import converted_errors
+from reviewlm.core.manifest import hash_of
+from reviewlm.core.processes import interrupts
+from reviewlm.core.processes.interrupts import during
+from reviewlm.core.processes.memory import limit_operations
+from reviewlm.core.services.pools import LIMITS, size_of_limit
+from reviewlm.core.store import DIGEST_LENGTH
+from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.bundle import SPEC, Bundle, load_bundle
+from reviewlm.models.classification.spec import ClassifierSpec
+from reviewlm.models.specs import ModelSpec, parts_of, spec_from_dict
 
 GPU, PROMOTION, RETRAIN = LIMITS
 FOLDER, RUNNING = "retrains", "running.lock"
@@ -204,7 +204,7 @@ def held_device(device: str) -> Iterator[str]:
             yield f"{device}:{gpus[0]}" if gpus else device
         finally:
             if device == "cuda":
-                from models.neural.device import free_cached_memory  # imports torch
+                from reviewlm.models.neural.device import free_cached_memory  # imports torch
 
                 free_cached_memory()
 

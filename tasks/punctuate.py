@@ -8,25 +8,25 @@ from typing import Any
 
 import polars as pl
 
-from core.config.run_config import RunConfig
-from core.errors import InputError
-from core.store import Artifact
-from corpus.splitting.split import iter_split
-from evaluation.scoring.punctuation import UsualTags, by_rules, scored
-from evaluation.statistics.groups import united
-from models.options import stored
-from models.punctuator import Punctuator
-from models.specs import VocabularySpec
-from models.text.normal_form import NormalForm
-from models.written_words import MARKS, TaggedWords, taken_off
-from tasks.embed import newest_of
-from tasks.fitting.fit import device_of, remove, threads_of
-from tasks.limits import held_device
-from tasks.progress import progress
-from tasks.stage import as_task_state, run_stage, stage
-from training.context import FitContext, FitProgress
-from training.labelling import networks
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import InputError
+from reviewlm.core.store import Artifact
+from reviewlm.corpus.splitting.split import iter_split
+from reviewlm.evaluation.scoring.punctuation import UsualTags, by_rules, scored
+from reviewlm.evaluation.statistics.groups import united
+from reviewlm.models.options import stored
+from reviewlm.models.punctuator import Punctuator
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.written_words import MARKS, TaggedWords, taken_off
+from reviewlm.tasks.embed import newest_of
+from reviewlm.tasks.fitting.fit import device_of, remove, threads_of
+from reviewlm.tasks.limits import held_device
+from reviewlm.tasks.progress import progress
+from reviewlm.tasks.stage import as_task_state, run_stage, stage
+from reviewlm.training.context import FitContext, FitProgress
+from reviewlm.training.labelling import networks
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 STAGE, MODEL, CHECKPOINTS = "punctuation", "model", "checkpoints"
 NETWORK, USUAL, RULES = "network", "usual tag of each word", "rules"
@@ -133,6 +133,6 @@ def _compared(
 
 
 def newest_punctuator(config: RunConfig) -> Artifact:
-    """Return the model that was fitted last; errors as for `tasks.embed.newest_of`."""
+    """Return the model that was fitted last; errors as for `reviewlm.tasks.embed.newest_of`."""
     remedy = "`reviewlm models punctuate fit` trains one on reviews"
     return newest_of(config, STAGE, "There is no model yet that restores punctuation", remedy)

@@ -18,18 +18,18 @@ import orjson
 import polars as pl
 from prefect import State
 
-from core.config.run_config import RunConfig
-from core.config.sections.data import SplitConfig
-from core.errors import EmptyInput, converted_errors
-from core.store import Artifact
-from corpus.ingestion.ingest import limits_of
-from corpus.reading.readers import Progress, read
-from corpus.reading.sources import source_names
-from corpus.schema import COLUMNS, FIELDS, Block
-from models.specs import ModelSpec, NPLMSpec, RecurrentSpec, TrainingSpec, parts_of
-from tasks.data.card import describe_data
-from tasks.data.ingest import ingest_files
-from tasks.data.prepare import (
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import SplitConfig
+from reviewlm.core.errors import EmptyInput, converted_errors
+from reviewlm.core.store import Artifact
+from reviewlm.corpus.ingestion.ingest import limits_of
+from reviewlm.corpus.reading.readers import Progress, read
+from reviewlm.corpus.reading.sources import source_names
+from reviewlm.corpus.schema import COLUMNS, FIELDS, Block
+from reviewlm.models.specs import ModelSpec, NPLMSpec, RecurrentSpec, TrainingSpec, parts_of
+from reviewlm.tasks.data.card import describe_data
+from reviewlm.tasks.data.ingest import ingest_files
+from reviewlm.tasks.data.prepare import (
     TRAIN_FIRST,
     VOCABULARY_FILE,
     Prepared,
@@ -40,12 +40,12 @@ from tasks.data.prepare import (
     train_vocabulary,
     vocabularies_in_use,
 )
-from tasks.evaluation.evaluate import Measured, audit, observe, score, write_samples
-from tasks.evaluation.intervals import compare
-from tasks.fitting.fit import fitted_parts, plan_fit
-from tasks.fitting.fit_worker import run as fit_here
-from tasks.fitting.job import FitJob, Fitted, LanguageModelJob, Report
-from tasks.stage import Stage
+from reviewlm.tasks.evaluation.evaluate import Measured, audit, observe, score, write_samples
+from reviewlm.tasks.evaluation.intervals import compare
+from reviewlm.tasks.fitting.fit import fitted_parts, plan_fit
+from reviewlm.tasks.fitting.fit_worker import run as fit_here
+from reviewlm.tasks.fitting.job import FitJob, Fitted, LanguageModelJob, Report
+from reviewlm.tasks.stage import Stage
 
 REVIEWS = 200
 SAMPLE = "sample.jsonl"

@@ -10,21 +10,28 @@ from pathlib import Path
 from time import time
 from typing import Any
 
-from core.config.presets import parse_config
-from core.config.run_config import RunConfig
-from core.config.sections.data import SyntheticConfig
-from core.errors import ConfigError, ReviewLMError
-from core.lineage import Lineage, Step, StepComparison, step_of
-from core.store import Artifact
-from corpus.ingestion.parts import SET_ASIDE
-from corpus.reading.sources import Listed, identify
-from models.classification.spec import classifier_from_dict
-from models.specs import as_written, spec_from_dict
-from models.tokens.vocabulary import FILE
-from tasks.classification.field_labels import field_labels
-from tasks.classification.predict import predict_bundle
-from tasks.data.ingest import READ_AT, SYNTHETIC_FILE, make_data_set, read_file, set_aside_again, synthesise
-from tasks.data.prepare import (
+from reviewlm.core.config.presets import parse_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import SyntheticConfig
+from reviewlm.core.errors import ConfigError, ReviewLMError
+from reviewlm.core.lineage import Lineage, Step, StepComparison, step_of
+from reviewlm.core.store import Artifact
+from reviewlm.corpus.ingestion.parts import SET_ASIDE
+from reviewlm.corpus.reading.sources import Listed, identify
+from reviewlm.models.classification.spec import classifier_from_dict
+from reviewlm.models.specs import as_written, spec_from_dict
+from reviewlm.models.tokens.vocabulary import FILE
+from reviewlm.tasks.classification.field_labels import field_labels
+from reviewlm.tasks.classification.predict import predict_bundle
+from reviewlm.tasks.data.ingest import (
+    READ_AT,
+    SYNTHETIC_FILE,
+    make_data_set,
+    read_file,
+    set_aside_again,
+    synthesise,
+)
+from reviewlm.tasks.data.prepare import (
     CANARIES_INPUT,
     EARLIER,
     VOCABULARY_FILE,
@@ -34,13 +41,13 @@ from tasks.data.prepare import (
     tokenize,
     train_vocabulary,
 )
-from tasks.embed import START_VECTORS, rows_of_file
-from tasks.evaluation.evaluate import draw_samples, score_bundle
-from tasks.fitting.fit import LABELS, FitPlan
-from tasks.fitting.job import BUNDLE_FOLDER, FIT_CLASSIFIER, Fitted
-from tasks.fitting.warm_start import INPUT, Start
-from tasks.gather import PART, facts_of
-from tasks.stage import RESOURCES, show_table, stage
+from reviewlm.tasks.embed import START_VECTORS, rows_of_file
+from reviewlm.tasks.evaluation.evaluate import draw_samples, score_bundle
+from reviewlm.tasks.fitting.fit import LABELS, FitPlan
+from reviewlm.tasks.fitting.job import BUNDLE_FOLDER, FIT_CLASSIFIER, Fitted
+from reviewlm.tasks.fitting.warm_start import INPUT, Start
+from reviewlm.tasks.gather import PART, facts_of
+from reviewlm.tasks.stage import RESOURCES, show_table, stage
 
 UNUSED = "unused"
 """Name of the language model that the configuration of a classifier's reproduction must have."""

@@ -18,34 +18,41 @@ import polars as pl
 from prefect.artifacts import create_link_artifact
 from prefect.context import TaskRunContext
 
-from core.config.run_config import RunConfig
-from core.errors import disk_errors, without_password
-from core.output import code, write_output
-from core.processes.interrupts import during
-from core.provenance import git_commit
-from core.store import Artifact
-from evaluation.reports.card import HTML as DATA_CARD
-from evaluation.reports.document import PALETTE
-from evaluation.reports.report import run_page
-from evaluation.reports.report_pictures import pictures_of
-from evaluation.reports.report_tables import headline
-from evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, TEST_REVIEWS, record_of, run_of_bundle
-from evaluation.reports.run_results import ModelResults, RunResults
-from evaluation.writing.audit import NOVELTY_FILE
-from models.base import journal_lines
-from tasks.data.prepare import Prepared, read_report
-from tasks.evaluation.evaluate import FIGURES_FILE, Measured
-from tasks.evaluation.intervals import Evaluated
-from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE
-from tasks.fitting.fit import bundle_digest
-from tasks.planning.plan import RunPlan
-from tasks.progress import duration
-from tasks.promotion.choose import allowed_models, ranking
-from tasks.promotion.promote import CARD_FILE, Promotion
-from tasks.run_summary import hints_of, in_words, outcome
-from tasks.stage import MINUTE, stage, started, step
-from tasks.track import JOURNAL, prefect_tags, tracker_of, tracking_was_away
-from tracking import tags as tag
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import disk_errors, without_password
+from reviewlm.core.output import code, write_output
+from reviewlm.core.processes.interrupts import during
+from reviewlm.core.provenance import git_commit
+from reviewlm.core.store import Artifact
+from reviewlm.evaluation.reports.card import HTML as DATA_CARD
+from reviewlm.evaluation.reports.document import PALETTE
+from reviewlm.evaluation.reports.report import run_page
+from reviewlm.evaluation.reports.report_pictures import pictures_of
+from reviewlm.evaluation.reports.report_tables import headline
+from reviewlm.evaluation.reports.run_record import (
+    RECORD_FILE,
+    REPORT_FILE,
+    REPORTS,
+    TEST_REVIEWS,
+    record_of,
+    run_of_bundle,
+)
+from reviewlm.evaluation.reports.run_results import ModelResults, RunResults
+from reviewlm.evaluation.writing.audit import NOVELTY_FILE
+from reviewlm.models.base import journal_lines
+from reviewlm.tasks.data.prepare import Prepared, read_report
+from reviewlm.tasks.evaluation.evaluate import FIGURES_FILE, Measured
+from reviewlm.tasks.evaluation.intervals import Evaluated
+from reviewlm.tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE
+from reviewlm.tasks.fitting.fit import bundle_digest
+from reviewlm.tasks.planning.plan import RunPlan
+from reviewlm.tasks.progress import duration
+from reviewlm.tasks.promotion.choose import allowed_models, ranking
+from reviewlm.tasks.promotion.promote import CARD_FILE, Promotion
+from reviewlm.tasks.run_summary import hints_of, in_words, outcome
+from reviewlm.tasks.stage import MINUTE, stage, started, step
+from reviewlm.tasks.track import JOURNAL, prefect_tags, tracker_of, tracking_was_away
+from reviewlm.tracking import tags as tag
 
 log = logging.getLogger(__name__)
 LATEST, FIGURES = "latest", "figures"

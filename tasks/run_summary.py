@@ -12,23 +12,23 @@ from typing import Any
 
 import polars as pl
 
-from core.config.run_config import RunConfig
-from core.store import Artifact, Store
-from corpus.ingestion.parts import QUARANTINE_FILE
-from corpus.schema import Reason
-from evaluation.reports.card import HTML as CARD
-from evaluation.statistics.comparison import Training, training_hints
-from models.base import STATIC, journal_lines
-from tasks.data.drift import NotCompared
-from tasks.data.prepare import Prepared
-from tasks.evaluation.evaluate import Measured
-from tasks.evaluation.intervals import Evaluated
-from tasks.evaluation.observed import PROMPTS, SAMPLES_FILE, SUGGESTIONS_FILE
-from tasks.fitting.job import Fitted
-from tasks.planning.plan import RunPlan
-from tasks.promotion.promote import Promotion
-from tasks.stage import reuse_of_this_run, started
-from tasks.track import JOURNAL, tracker_of
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.ingestion.parts import QUARANTINE_FILE
+from reviewlm.corpus.schema import Reason
+from reviewlm.evaluation.reports.card import HTML as CARD
+from reviewlm.evaluation.statistics.comparison import Training, training_hints
+from reviewlm.models.base import STATIC, journal_lines
+from reviewlm.tasks.data.drift import NotCompared
+from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.evaluation.evaluate import Measured
+from reviewlm.tasks.evaluation.intervals import Evaluated
+from reviewlm.tasks.evaluation.observed import PROMPTS, SAMPLES_FILE, SUGGESTIONS_FILE
+from reviewlm.tasks.fitting.job import Fitted
+from reviewlm.tasks.planning.plan import RunPlan
+from reviewlm.tasks.promotion.promote import Promotion
+from reviewlm.tasks.stage import reuse_of_this_run, started
+from reviewlm.tasks.track import JOURNAL, tracker_of
 
 FLOOR_STATEMENT = "The grammar that generated these test reviews needs this many; no model can need fewer on average."
 VALIDATION_FIGURES = ("perplexity", "open_bits_per_byte")

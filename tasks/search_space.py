@@ -17,12 +17,24 @@ from dataclasses import replace
 from math import isfinite
 from typing import Any, cast
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
-from core.config.run_config import RunConfig
-from core.errors import ConfigError, InputError
-from core.manifest import flat
-from models.specs import ModelSpec, NPLMSpec, RecurrentSpec, as_written, to_dict, without_inapplicable
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import ConfigError, InputError
+from reviewlm.core.manifest import flat
+from reviewlm.models.specs import (
+    ModelSpec,
+    NPLMSpec,
+    RecurrentSpec,
+    as_written,
+    to_dict,
+    without_inapplicable,
+)
 
 FIXED = ("kind", "name", "vocabulary", "vectors", "training.seed", "training.start", "training.evaluations")
 """Options that are no property of the network, or must be equal in all trials to compare them."""

@@ -30,16 +30,16 @@ from prefect.events import emit_event
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
-from core.config.run_config import RunConfig
-from core.errors import converted_errors
-from core.manifest import flat
-from core.processes.interrupts import during
-from core.processes.memory import returned_memory
-from core.provenance import git_commit, made_with
-from core.services.join import resource_of
-from core.store import Artifact, Built, Store
-from tasks.code_version import WORKERS, running_code
-from tasks.progress import slug
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import converted_errors
+from reviewlm.core.manifest import flat
+from reviewlm.core.processes.interrupts import during
+from reviewlm.core.processes.memory import returned_memory
+from reviewlm.core.provenance import git_commit, made_with
+from reviewlm.core.services.join import resource_of
+from reviewlm.core.store import Artifact, Built, Store
+from reviewlm.tasks.code_version import WORKERS, running_code
+from reviewlm.tasks.progress import slug
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -34,23 +34,23 @@ from prefect import State
 from prefect.states import Completed
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.config.run_config import RunConfig
-from core.errors import ArtifactError, FitError, InputError, disk_errors
-from core.manifest import hash_of
-from core.output import fenced
-from core.sqlite_files import database_address
-from core.store import DIGEST_LENGTH
-from models.base import journal_lines, perplexity
-from models.specs import NPLMSpec, RecurrentSpec, identity
-from tasks.data.prepare import Prepared
-from tasks.embed import start_vectors
-from tasks.fitting.fit import EnoughSeen, fit_version, plan_fit
-from tasks.fitting.fit_process import interrupted
-from tasks.fitting.warm_start import champion_digest
-from tasks.search_space import Space, chosen_model, parse_space, to_write, with_options
-from tasks.stage import show_markdown, show_table, stage
-from tasks.track import JOURNAL, parameters_of, prefect_tags, tracker_of
-from tracking.tags import NOTE, START_TAG, SWEEP_STATE, SWEEP_TRIAL, SWEEP_WINNER
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import ArtifactError, FitError, InputError, disk_errors
+from reviewlm.core.manifest import hash_of
+from reviewlm.core.output import fenced
+from reviewlm.core.sqlite_files import database_address
+from reviewlm.core.store import DIGEST_LENGTH
+from reviewlm.models.base import journal_lines, perplexity
+from reviewlm.models.specs import NPLMSpec, RecurrentSpec, identity
+from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.embed import start_vectors
+from reviewlm.tasks.fitting.fit import EnoughSeen, fit_version, plan_fit
+from reviewlm.tasks.fitting.fit_process import interrupted
+from reviewlm.tasks.fitting.warm_start import champion_digest
+from reviewlm.tasks.search_space import Space, chosen_model, parse_space, to_write, with_options
+from reviewlm.tasks.stage import show_markdown, show_table, stage
+from reviewlm.tasks.track import JOURNAL, parameters_of, prefect_tags, tracker_of
+from reviewlm.tracking.tags import NOTE, START_TAG, SWEEP_STATE, SWEEP_TRIAL, SWEEP_WINNER
 
 DATABASE = "study.db"
 RUN, REASON, FACTS = "run", "reason", "facts"
@@ -339,7 +339,10 @@ def importances(plan: SweepPlan, study: Study) -> dict[str, float]:
     """
     if len({trial.value for trial in study.get_trials(states=(TrialState.COMPLETE,))}) < IMPORTANCE_TRIALS:
         return {}
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # it imports scikit-learn
+    from optuna.importance import (  # it imports scikit-learn
+        FanovaImportanceEvaluator,
+        get_param_importances,
+    )
 
     evaluator = FanovaImportanceEvaluator(seed=plan.config.sweep.seed)
     return get_param_importances(study, evaluator=evaluator, params=list(plan.space))

@@ -21,31 +21,31 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.settings import PREFECT_UI_URL
 from prefect.states import State
 
-from core.config.run_config import RunConfig
-from core.environment import home_folder
-from core.errors import CheckFailed, NotAuthorized, ReviewLMError, TrackingUnavailable
-from core.output import literal
-from core.provenance import git_commit
-from core.services.service_list import address_of
-from core.store import Artifact
-from corpus.splitting.split import TABLE
-from evaluation.scoring.metrics import Figures
-from models.base import JOURNAL, STATIC
-from models.specs import ModelSpec, parts_of
-from tasks.data.prepare import Prepared
-from tasks.fitting.fit_process import interrupted
-from tasks.fitting.job import FittedSpec
-from tasks.stage import describe_flow_run, recorded_stages, started
-from tracking import tags as tag
-from tracking.logged_models.bundles import has_bundle, log_bundle
-from tracking.logged_models.export import CLASSIFIER as CLASSIFIER
-from tracking.registry.opening import VersionSettings as VersionSettings
-from tracking.registry.opening import on_own_files as on_own_files
-from tracking.registry.opening import settings_of as settings_of
-from tracking.registry.opening import tracker_at
-from tracking.registry.registry import Registry
-from tracking.registry.versions import CHAMPION as CHAMPION
-from tracking.runs.runs import Tracker, end_left_runs, run_tags
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.environment import home_folder
+from reviewlm.core.errors import CheckFailed, NotAuthorized, ReviewLMError, TrackingUnavailable
+from reviewlm.core.output import literal
+from reviewlm.core.provenance import git_commit
+from reviewlm.core.services.service_list import address_of
+from reviewlm.core.store import Artifact
+from reviewlm.corpus.splitting.split import TABLE
+from reviewlm.evaluation.scoring.metrics import Figures
+from reviewlm.models.base import JOURNAL, STATIC
+from reviewlm.models.specs import ModelSpec, parts_of
+from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.fitting.fit_process import interrupted
+from reviewlm.tasks.fitting.job import FittedSpec
+from reviewlm.tasks.stage import describe_flow_run, recorded_stages, started
+from reviewlm.tracking import tags as tag
+from reviewlm.tracking.logged_models.bundles import has_bundle, log_bundle
+from reviewlm.tracking.logged_models.export import CLASSIFIER as CLASSIFIER
+from reviewlm.tracking.registry.opening import VersionSettings as VersionSettings
+from reviewlm.tracking.registry.opening import on_own_files as on_own_files
+from reviewlm.tracking.registry.opening import settings_of as settings_of
+from reviewlm.tracking.registry.opening import tracker_at
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.versions import CHAMPION as CHAMPION
+from reviewlm.tracking.runs.runs import Tracker, end_left_runs, run_tags
 
 log = logging.getLogger(__name__)
 NOTE_LENGTH = 7_500

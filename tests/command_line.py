@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from core.errors import ReviewLMError
+from reviewlm.core.errors import ReviewLMError
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from core.environment import prepare_environment
+from reviewlm.core.environment import prepare_environment
 from tests.examples import register_profiles
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,7 +113,7 @@ def same_servers(home: Path) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home folder with an empty MLflow database, to be copied: one process creates its tables for all."""
-    from tracking.client import open_client
+    from reviewlm.tracking.client import open_client
 
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.ngram.lm import NGramLM
-from models.specs import SCORES_ONLY, NGramSpec
-from training.ngram.counting.counts import Documents, NGramCounts
-from training.ngram.fitting import fit_tables
+from reviewlm.models.ngram.lm import NGramLM
+from reviewlm.models.specs import SCORES_ONLY, NGramSpec
+from reviewlm.training.ngram.counting.counts import Documents, NGramCounts
+from reviewlm.training.ngram.fitting import fit_tables
 
 
 def estimate_ngrams(

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from core.errors import without_password
-from core.sqlite_files import DATABASE, database_file, read_only
+from reviewlm.core.errors import without_password
+from reviewlm.core.sqlite_files import DATABASE, database_file, read_only
 
 ARTIFACTS = "mlartifacts"
 """Artifact folder beside a SQLite database."""

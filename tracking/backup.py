@@ -29,17 +29,30 @@ from pathlib import Path
 from tarfile import TarFile
 from typing import IO, Any
 
-from core.environment import make_private
-from core.errors import ArtifactError, ConfigError, Damaged, EmptyInput, Unreadable, disk_errors
-from core.manifest import differing_files
-from core.output import require_folder, require_output
-from core.processes.children import run_child
-from core.processes.leftovers import claimed_folder, remove_abandoned_folders
-from core.services import service_list
-from core.sqlite_files import DATABASE, LibraryTables, damage_of, read_only, stored_revision
-from core.store import MANIFEST as RESULT
-from tracking.database import tables_of
-from tracking.runs.record import open_locks
+from reviewlm.core.environment import make_private
+from reviewlm.core.errors import (
+    ArtifactError,
+    ConfigError,
+    Damaged,
+    EmptyInput,
+    Unreadable,
+    disk_errors,
+)
+from reviewlm.core.manifest import differing_files
+from reviewlm.core.output import require_folder, require_output
+from reviewlm.core.processes.children import run_child
+from reviewlm.core.processes.leftovers import claimed_folder, remove_abandoned_folders
+from reviewlm.core.services import service_list
+from reviewlm.core.sqlite_files import (
+    DATABASE,
+    LibraryTables,
+    damage_of,
+    read_only,
+    stored_revision,
+)
+from reviewlm.core.store import MANIFEST as RESULT
+from reviewlm.tracking.database import tables_of
+from reviewlm.tracking.runs.record import open_locks
 
 ENDINGS = (".tar", ".tar.gz")
 MANIFEST = "reviewlm-backup.json"

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock
 
-from core.environment import FIXED, fix
-from core.errors import (
+from reviewlm.core.environment import FIXED, fix
+from reviewlm.core.errors import (
     ArtifactError,
     NotAuthorized,
     NotWritable,
@@ -31,11 +31,11 @@ from core.errors import (
     disk_errors,
     without_password,
 )
-from core.services.service_list import address_of
-from core.sqlite_files import database_file
-from tracking.artifacts import ARTIFACTS, new_address, register
-from tracking.database import DAMAGED, damaged, has_tables
-from tracking.tags import EXPERIMENT_KIND, FLOW, KIND, NOTE, stored_name
+from reviewlm.core.services.service_list import address_of
+from reviewlm.core.sqlite_files import database_file
+from reviewlm.tracking.artifacts import ARTIFACTS, new_address, register
+from reviewlm.tracking.database import DAMAGED, damaged, has_tables
+from reviewlm.tracking.tags import EXPERIMENT_KIND, FLOW, KIND, NOTE, stored_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

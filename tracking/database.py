@@ -15,8 +15,8 @@ import sqlite3
 import time
 from pathlib import Path
 
-from core.errors import ArtifactError, Damaged, NotWritable, without_password
-from core.sqlite_files import (
+from reviewlm.core.errors import ArtifactError, Damaged, NotWritable, without_password
+from reviewlm.core.sqlite_files import (
     LibraryTables,
     damage_of,
     database_address,
@@ -25,7 +25,7 @@ from core.sqlite_files import (
     read_only,
     stored_revision,
 )
-from tracking.artifacts import ARTIFACTS
+from reviewlm.tracking.artifacts import ARTIFACTS
 
 MADE_BY_MLFLOW = "experiments"
 """First table that MLflow creates."""

@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Mount, Route
 
-from core.credentials import credentials_of
-from core.environment import TRACKING_VARIABLE, home_folder
-from core.sqlite_files import home_database
-from core.web_guard import Application, Guard
-from tracking.artifacts import ARTIFACTS, new_address
-from tracking.client import require_whole
+from reviewlm.core.credentials import credentials_of
+from reviewlm.core.environment import TRACKING_VARIABLE, home_folder
+from reviewlm.core.sqlite_files import home_database
+from reviewlm.core.web_guard import Application, Guard
+from reviewlm.tracking.artifacts import ARTIFACTS, new_address
+from reviewlm.tracking.client import require_whole
 
 ASSISTANT = "/ajax-api/3.0/mlflow/assistant"
 CLOSED = "<script>localStorage['mlflow.assistant.fab.autoOpenedOnFirstLoad_v1'] ??= 'true'</script>"

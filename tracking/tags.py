@@ -14,8 +14,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from core.lineage import FAMILY_TAG
-from core.manifest import flat
+from reviewlm.core.lineage import FAMILY_TAG
+from reviewlm.core.manifest import flat
 
 # Tags that MLflow's own pages show or read.
 RUN_NAME, RUN_COLOR = "mlflow.runName", "mlflow.runColor"

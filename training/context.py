@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from models.base import JOURNAL, LanguageModel
+from reviewlm.models.base import JOURNAL, LanguageModel
 
 if TYPE_CHECKING:
-    from training.ngram.engine import ShardEngine
+    from reviewlm.training.ngram.engine import ShardEngine
 
 Model = TypeVar("Model")
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from models.specs import ModelSpec
-from training.context import FitContext, FitResult
+from reviewlm.models.specs import ModelSpec
+from reviewlm.training.context import FitContext, FitResult
 
 if TYPE_CHECKING:
-    from models.streams import TokenStream
-    from models.tokens.vocabulary import Vocabulary
+    from reviewlm.models.streams import TokenStream
+    from reviewlm.models.tokens.vocabulary import Vocabulary
 
 FITS = {
-    "ngram": "training.ngram.fitting:fit_ngrams",
-    "rnn": "training.neural.neural_fit:fit_network",
-    "gru": "training.neural.neural_fit:fit_network",
-    "lstm": "training.neural.neural_fit:fit_network",
-    "nplm": "training.neural.neural_fit:fit_network",
-    "mixture": "training.mixture.fitting:fit_mixture",
-    "cache": "training.mixture.caches:fit_cache",
-    "neural_cache": "training.mixture.caches:fit_neural_cache",
+    "ngram": "reviewlm.training.ngram.fitting:fit_ngrams",
+    "rnn": "reviewlm.training.neural.neural_fit:fit_network",
+    "gru": "reviewlm.training.neural.neural_fit:fit_network",
+    "lstm": "reviewlm.training.neural.neural_fit:fit_network",
+    "nplm": "reviewlm.training.neural.neural_fit:fit_network",
+    "mixture": "reviewlm.training.mixture.fitting:fit_mixture",
+    "cache": "reviewlm.training.mixture.caches:fit_cache",
+    "neural_cache": "reviewlm.training.mixture.caches:fit_neural_cache",
 }
 """The function that fits each kind of `models.specs.KINDS`; imported when it is needed, as torch takes seconds."""
 

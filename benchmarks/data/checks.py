@@ -17,11 +17,21 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet  # noqa: F401  both routes read with it, so its memory counts as that of the bare process
 
-from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave, ratio, say, summary
-from core.config.sections.data import ChecksConfig
-from data_checks.checks import RUNS, Check, Table, measure
-from data_checks.gx import great_expectations, judge
-from data_checks.suites import PRIVATE, suite_of
+from benchmarks.harness import (
+    Ratio,
+    Report,
+    Run,
+    arguments,
+    finish,
+    interleave,
+    ratio,
+    say,
+    summary,
+)
+from reviewlm.core.config.sections.data import ChecksConfig
+from reviewlm.data_checks.checks import RUNS, Check, Table, measure
+from reviewlm.data_checks.gx import great_expectations, judge
+from reviewlm.data_checks.suites import PRIVATE, suite_of
 from tests.data_checks.test_equal_to_pandas import counterpart, validate_on_pandas
 
 great_expectations()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 if TYPE_CHECKING:
-    from corpus.duplicates.minhash import Bands
+    from reviewlm.corpus.duplicates.minhash import Bands
 
 AT_ONCE = 2_000
 """Texts that are given to rensa and datasketch at a time."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evaluation.reports.canvas import WIDTH, canvas
-from evaluation.reports.document import PALETTE
+from reviewlm.evaluation.reports.canvas import WIDTH, canvas
+from reviewlm.evaluation.reports.document import PALETTE
 
 SHARES = (0.01, 0.1, 1.0)
 """Shares of the file that are measured; the exponent is fitted between the last two."""

@@ -35,11 +35,22 @@ import orjson
 import polars as pl
 from pyarrow import json, parquet
 
-from benchmarks.harness import Ratio, Report, Run, arguments, available, finish, interleave, ratio, say, summary
-from core.config.sections.data import SourceConfig
-from corpus.ingestion.ingest import read_source
-from corpus.reading.sources import identify
-from corpus.synthetic.synth import write_reviews
+from benchmarks.harness import (
+    Ratio,
+    Report,
+    Run,
+    arguments,
+    available,
+    finish,
+    interleave,
+    ratio,
+    say,
+    summary,
+)
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.corpus.ingestion.ingest import read_source
+from reviewlm.corpus.reading.sources import identify
+from reviewlm.corpus.synthetic.synth import write_reviews
 from tests.corpus.data_sets import ingest
 
 with suppress(ModuleNotFoundError):

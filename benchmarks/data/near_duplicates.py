@@ -30,12 +30,22 @@ import polars as pl
 
 from benchmarks.data import duplicate_peers as peers
 from benchmarks.data.ingest import folder_for
-from benchmarks.harness import Ratio, Report, arguments, available, finish, interleave, ratio, say, summary
-from core.config.sections.data import DuplicatesConfig
-from corpus.duplicates.minhash import Bands
-from corpus.duplicates.near import NearDuplicates
-from corpus.duplicates.shingles import word_form
-from corpus.synthetic.synth import write_reviews
+from benchmarks.harness import (
+    Ratio,
+    Report,
+    arguments,
+    available,
+    finish,
+    interleave,
+    ratio,
+    say,
+    summary,
+)
+from reviewlm.core.config.sections.data import DuplicatesConfig
+from reviewlm.corpus.duplicates.minhash import Bands
+from reviewlm.corpus.duplicates.near import NearDuplicates
+from reviewlm.corpus.duplicates.shingles import word_form
+from reviewlm.corpus.synthetic.synth import write_reviews
 
 THREADS = 2
 REVIEWS, QUICK_REVIEWS = 100_000, 5_000

@@ -25,29 +25,29 @@ from scipy.stats import rankdata
 
 from benchmarks.data.foreign_reviews import FOREIGN
 from benchmarks.harness import say
-from core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
-from corpus.cleaning.clean import prepare
-from corpus.splitting.split import iter_split
-from corpus.synthetic.synth import write_reviews
-from evaluation.drift.odd_reviews import (
+from reviewlm.core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
+from reviewlm.corpus.cleaning.clean import prepare
+from reviewlm.corpus.splitting.split import iter_split
+from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.evaluation.drift.odd_reviews import (
     compare,
     compare_values,
     odd_counts,
     surprise,
 )
-from evaluation.scoring.score import score_stream
-from models.base import predictions
-from models.bundles.bundle import Bundle
-from models.sampling import generate
-from models.specs import NGramSpec, VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.special import BOS, CONTEXT_IDS
-from models.tokens.vocabulary import Vocabulary
+from reviewlm.evaluation.scoring.score import score_stream
+from reviewlm.models.base import predictions
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.sampling import generate
+from reviewlm.models.specs import NGramSpec, VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import BOS, CONTEXT_IDS
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.corpus.data_sets import ingest
-from training.context import FitContext
-from training.fit import fit_model
-from training.vocabularies.learn import learn_vocabulary
 
 SHARE = 0.02
 TEXTS_AT_ONCE = 8

@@ -24,24 +24,24 @@ import polars as pl
 
 from benchmarks.data.ingest import folder_for
 from benchmarks.harness import Report, arguments, finish, say
-from core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
-from corpus.cleaning.clean import prepare
-from corpus.cleaning.clean_table import COVERAGE_FILE
-from corpus.cleaning.normalise import normalise
-from corpus.ingestion.ingest import iter_parts
-from corpus.splitting.certificate import PARTLY
-from corpus.splitting.split import TABLE
-from evaluation.scoring.metrics import figures_of
-from evaluation.scoring.score import score_stream
-from models.bundles.bundle import Bundle
-from models.specs import NGramSpec, VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
+from reviewlm.core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
+from reviewlm.corpus.cleaning.clean import prepare
+from reviewlm.corpus.cleaning.clean_table import COVERAGE_FILE
+from reviewlm.corpus.cleaning.normalise import normalise
+from reviewlm.corpus.ingestion.ingest import iter_parts
+from reviewlm.corpus.splitting.certificate import PARTLY
+from reviewlm.corpus.splitting.split import TABLE
+from reviewlm.evaluation.scoring.metrics import figures_of
+from reviewlm.evaluation.scoring.score import score_stream
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.specs import NGramSpec, VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.corpus.data_sets import assign, ingest
-from training.context import FitContext
-from training.fit import fit_model
-from training.vocabularies.learn import learn_vocabulary
 
 REVIEWS, LEAST_WORDS, SEED = 25, 40, 7
 SPLIT = SplitConfig()

@@ -36,14 +36,14 @@ from benchmarks.data.growth import SHARES, draw, grown
 from benchmarks.data.ingest import folder_for
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.process_log import CPU, FIRST, FIRST_CPU, PRIVATE, SERVER, ProcessLog, run_logged
-from core.config.presets import load_config
-from core.environment import other_home
-from core.store import Store
-from corpus.synthetic.synth import write_reviews
-from tasks.data.prepare import Prepared
-from tasks.fitting.fit import fit
-from tasks.track import parent_run, registry_of, tracker_of
-from tracking.tags import MODEL_URI_TAG
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.environment import other_home
+from reviewlm.core.store import Store
+from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.fitting.fit import fit
+from reviewlm.tasks.track import parent_run, registry_of, tracker_of
+from reviewlm.tracking.tags import MODEL_URI_TAG
 
 REVIEWS, QUICK_REVIEWS = 9_100_000, 250_000
 MALFORMED, DUPLICATES, SEED = 0.001, 0.005, 1

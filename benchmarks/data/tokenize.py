@@ -20,13 +20,23 @@ import polars as pl
 import pyarrow.parquet as pq
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from benchmarks.harness import Ratio, Report, arguments, finish, interleave, measure, ratio, say, summary
-from models.specs import VocabularySpec
-from models.streams import write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
-from models.tokens.words import FIRST, PATTERN
-from training.vocabularies.learn import learn_vocabulary
+from benchmarks.harness import (
+    Ratio,
+    Report,
+    arguments,
+    finish,
+    interleave,
+    measure,
+    ratio,
+    say,
+    summary,
+)
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.streams import write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.models.tokens.words import FIRST, PATTERN
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 SIZES = {"word": 20_000, "char": 400, "bpe": 8_000, "unigram": 8_000}
 THREADS = 2
@@ -65,7 +75,7 @@ def make_text(path: Path, megabytes: int, size: int = WORDS) -> None:
 
 
 def batches(path: Path) -> Iterator[pl.DataFrame]:
-    """Yield the reviews of a file, as `corpus.splitting.split.iter_split` does."""
+    """Yield the reviews of a file, as `reviewlm.corpus.splitting.split.iter_split` does."""
     with pq.ParquetFile(path, pre_buffer=False) as file:  # pre-buffering would keep the whole file in memory
         for batch in file.iter_batches(BATCH):
             yield pl.DataFrame(pl.from_arrow(batch))

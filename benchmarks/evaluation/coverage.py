@@ -23,10 +23,10 @@ import numpy as np
 import polars as pl
 
 from benchmarks.harness import Ratio, Report, arguments, finish, say
-from evaluation.scoring.metrics import FIGURES, LN2, figures_of
-from evaluation.statistics.bootstrap import ratio_interval
-from evaluation.statistics.comparison import JUDGED
-from evaluation.statistics.intervals import ComparedScores
+from reviewlm.evaluation.scoring.metrics import FIGURES, LN2, figures_of
+from reviewlm.evaluation.statistics.bootstrap import ratio_interval
+from reviewlm.evaluation.statistics.comparison import JUDGED
+from reviewlm.evaluation.statistics.intervals import ComparedScores
 
 CONFIDENCE, GOAL = 0.95, (0.93, 0.97)
 POPULATION = 200_000

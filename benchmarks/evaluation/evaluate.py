@@ -31,14 +31,27 @@ import torch
 
 from benchmarks.harness import Ratio, Report, arguments, finish, interleave, measure, say
 from benchmarks.small_text import ask_for_reviews, prepare
-from evaluation.scoring.score import TOKENS_PER_BATCH, drawn_reviews, record_scores, windows
-from models.bundles.bundle import Bundle, load_bundle, save_bundle
-from models.neural.lm import NeuralLM
-from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec
-from models.streams import DOCUMENTS, HEADER, IDS, OFFSETS, TokenStream, side_by_side, unigram_counts
-from models.tokens.vocabulary import Vocabulary
-from training.context import FitContext
-from training.fit import fit_model
+from reviewlm.evaluation.scoring.score import (
+    TOKENS_PER_BATCH,
+    drawn_reviews,
+    record_scores,
+    windows,
+)
+from reviewlm.models.bundles.bundle import Bundle, load_bundle, save_bundle
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec
+from reviewlm.models.streams import (
+    DOCUMENTS,
+    HEADER,
+    IDS,
+    OFFSETS,
+    TokenStream,
+    side_by_side,
+    unigram_counts,
+)
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
 
 OBSERVED = 200
 GOAL = 0.9

@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.evaluation.gate import share
 from benchmarks.evaluation.gate_worlds import WORLDS, World
-from core.config.sections.evaluation import PromotionConfig
-from evaluation.statistics.bootstrap import Ratio, studentised_intervals
+from reviewlm.core.config.sections.evaluation import PromotionConfig
+from reviewlm.evaluation.statistics.bootstrap import Ratio, studentised_intervals
 
 POLICY = PromotionConfig()
 LIMIT = POLICY.max_champion_loss or 0.0

@@ -34,18 +34,18 @@ from benchmarks.evaluation.gate_worlds import (
 )
 from benchmarks.harness import Ratio as Reached
 from benchmarks.harness import Report, arguments, finish, say
-from core.config.sections.evaluation import PromotionConfig
-from core.lineage import Family
-from evaluation.gate.case import (
+from reviewlm.core.config.sections.evaluation import PromotionConfig
+from reviewlm.core.lineage import Family
+from reviewlm.evaluation.gate.case import (
     ChampionReviews,
     Evidence,
     Latency,
     Leaks,
     ModelEvidence,
 )
-from evaluation.gate.decision import Decision
-from evaluation.gate.language import LanguageCase
-from evaluation.statistics.bootstrap import (
+from reviewlm.evaluation.gate.decision import Decision
+from reviewlm.evaluation.gate.language import LanguageCase
+from reviewlm.evaluation.statistics.bootstrap import (
     Bootstrap,
     Ratio,
     effective_reviews,

@@ -15,8 +15,8 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from evaluation.gate.language import open_nats
-from evaluation.scoring.metrics import LN2
+from reviewlm.evaluation.gate.language import open_nats
+from reviewlm.evaluation.scoring.metrics import LN2
 
 MEDIAN, SPREAD, LONGEST = 420, 0.80, 5_000
 """Median, spread and maximum of the log-normal lengths in bytes: their mean is 577, coefficient of variation 0.92."""

@@ -24,10 +24,10 @@ from pyarrow import parquet
 
 from benchmarks.fuzz.mutations import VALUES, damaged
 from benchmarks.fuzz.odd_values import DATES, FIELDS, MOMENTS, NUMBERS, TEXTS, TYPES
-from core.config.sections.data import SourceConfig
-from corpus.cleaning.business import read_businesses
-from corpus.ingestion.parts import iter_quarantine
-from corpus.ingestion.quarantine import export, summarise
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.corpus.cleaning.business import read_businesses
+from reviewlm.corpus.ingestion.parts import iter_quarantine
+from reviewlm.corpus.ingestion.quarantine import export, summarise
 from tests.corpus.data_sets import ingest
 
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from benchmarks.fuzz.mutations import damaged, damaged_json
 from benchmarks.fuzz.saved_models import ARPA, save_models
-from models.base import ModelError
-from models.bundles.bundle import SPEC, load_bundle
-from models.tokens.vocabulary import FILE, Vocabulary
-from training.ngram.lines.line_lm import LineLM
+from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.bundle import SPEC, load_bundle
+from reviewlm.models.tokens.vocabulary import FILE, Vocabulary
+from reviewlm.training.ngram.lines.line_lm import LineLM
 
 DESCRIPTIONS = ("spec.json", "vocabulary.json", "ngram.json", "cache.json")
 LINE = "the soup was great"

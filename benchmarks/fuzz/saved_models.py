@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from models.bundles.bundle import load_bundle, save_bundle
-from models.mixture.cache import CacheLM
-from models.mixture.parts import Part
-from models.ngram.lm import NGramLM
-from models.specs import CacheSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
-from models.text.normal_form import NormalForm
-from models.tokens.special import CONTEXT_IDS
-from models.tokens.vocabulary import Vocabulary
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.fitting import fit_tables
-from training.ngram.lines.line_lm import LineLM
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.models.bundles.bundle import load_bundle, save_bundle
+from reviewlm.models.mixture.cache import CacheLM
+from reviewlm.models.mixture.parts import Part
+from reviewlm.models.ngram.lm import NGramLM
+from reviewlm.models.specs import CacheSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.ngram.fitting import fit_tables
+from reviewlm.training.ngram.lines.line_lm import LineLM
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [
     "The food was great, and I loved it! We'll be back.",
@@ -84,7 +84,7 @@ def _documents(vocabulary: Vocabulary) -> Any:
 def _network(vocabulary: Vocabulary) -> tuple[RecurrentSpec, Vocabulary, Any]:
     import torch
 
-    from models.neural.lm import NeuralLM
+    from reviewlm.models.neural.lm import NeuralLM
 
     spec = RecurrentSpec(hidden=4, embedding=4, objective=ObjectiveSpec(output="softmax", head=1_000))
     with torch.random.fork_rng(devices=[]):

@@ -9,10 +9,10 @@ from random import Random
 from typing import Any
 
 from benchmarks.fuzz.mutations import damaged
-from core.config.presets import PRESETS, load_config, parse_config
-from core.errors import ConfigError
-from core.store import canonical
-from tasks.search_space import parse_space
+from reviewlm.core.config.presets import PRESETS, load_config, parse_config
+from reviewlm.core.errors import ConfigError
+from reviewlm.core.store import canonical
+from reviewlm.tasks.search_space import parse_space
 
 ODD = [
     "1",

@@ -7,12 +7,12 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.fuzz.mutations import damaged, damaged_json
-from core.config.sections.data import SourceConfig
-from core.manifest import CHECKSUM
-from core.store import MANIFEST, Store
-from corpus.ingestion.ingest import read_source
-from corpus.ingestion.parts import SourceReading
-from corpus.reading.sources import Source, identify
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.manifest import CHECKSUM
+from reviewlm.core.store import MANIFEST, Store
+from reviewlm.corpus.ingestion.ingest import read_source
+from reviewlm.corpus.ingestion.parts import SourceReading
+from reviewlm.corpus.reading.sources import Source, identify
 
 BAD = b"\n".join(
     [

@@ -9,8 +9,8 @@ from random import Random
 from typing import NamedTuple
 
 from benchmarks.fuzz import input_files, model_files, settings, stored_files
-from core.errors import ReviewLMError
-from models.base import ModelError
+from reviewlm.core.errors import ReviewLMError
+from reviewlm.models.base import ModelError
 
 OURS = (ReviewLMError, ModelError)
 """Errors that a case may raise."""

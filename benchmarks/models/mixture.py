@@ -24,21 +24,21 @@ import numpy as np
 import torch
 
 from benchmarks.harness import Ratio, Report, arguments, finish, measure, say
-from models.base import LanguageModel
-from models.bundles.bundle import load_bundle
-from models.mixture.context_weights import ContextWeights
-from models.mixture.lm import MixtureLM
-from models.mixture.parts import Part
-from models.mixture.weights import Fixed
-from models.neural.lm import NeuralLM
-from models.ngram.lm import NGramLM
-from models.specs import MixtureSpec, NGramSpec, RecurrentSpec
-from models.streams import TokenStream
-from models.tokens.special import BOS, CONTEXT_IDS, EOS
-from training.mixture.fitting import tune_weights
-from training.mixture.tuning import batches
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.fitting import fit_tables
+from reviewlm.models.base import LanguageModel
+from reviewlm.models.bundles.bundle import load_bundle
+from reviewlm.models.mixture.context_weights import ContextWeights
+from reviewlm.models.mixture.lm import MixtureLM
+from reviewlm.models.mixture.parts import Part
+from reviewlm.models.mixture.weights import Fixed
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.ngram.lm import NGramLM
+from reviewlm.models.specs import MixtureSpec, NGramSpec, RecurrentSpec
+from reviewlm.models.streams import TokenStream
+from reviewlm.models.tokens.special import BOS, CONTEXT_IDS, EOS
+from reviewlm.training.mixture.fitting import tune_weights
+from reviewlm.training.mixture.tuning import batches
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.ngram.fitting import fit_tables
 
 GOAL = 1.2
 SIZES = {"demo": (256, 128), "small": (640, 384)}

@@ -27,15 +27,15 @@ import torch
 
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.serving.serve import step_ms
-from core.config.presets import load_config
-from models.base import LanguageModel
-from models.bundles.bundle import Bundle, in_int8
-from models.neural.lm import NeuralLM
-from models.sampling import Sampling
-from models.sampling.batch import SampledText, TextBatch, uniforms_of
-from models.specs import ObjectiveSpec, RecurrentSpec
-from models.tokens.special import BOS, STARS
-from tracking.registry.opening import open_version
+from reviewlm.core.config.presets import load_config
+from reviewlm.models.base import LanguageModel
+from reviewlm.models.bundles.bundle import Bundle, in_int8
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.sampling import Sampling
+from reviewlm.models.sampling.batch import SampledText, TextBatch, uniforms_of
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec
+from reviewlm.models.tokens.special import BOS, STARS
+from reviewlm.tracking.registry.opening import open_version
 
 GOAL = 0.83
 """Speed of the mixture relative to its LSTM: 1 / 1.2."""

@@ -23,9 +23,9 @@ import numpy as np
 import polars as pl
 
 from benchmarks.harness import Report, arguments, finish, say
-from training.ngram.arpa_reader import read_arpa
-from training.ngram.lines.line_lm import LineLM
-from training.ngram.lines.text_files import LineSpec, fit_text, score_text
+from reviewlm.training.ngram.arpa_reader import read_arpa
+from reviewlm.training.ngram.lines.line_lm import LineLM
+from reviewlm.training.ngram.lines.text_files import LineSpec, fit_text, score_text
 
 BIN = "REVIEWLM_KENLM_BIN"
 TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|[^\w\s]|_")

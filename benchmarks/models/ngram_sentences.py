@@ -68,7 +68,7 @@ print(json.dumps({**found, "log10": sum(map(score, lines)) / unit, "words": sum(
 OURS = """
 def opened(path):
     from pathlib import Path
-    from training.ngram.lines.line_lm import LineLM
+    from reviewlm.training.ngram.lines.line_lm import LineLM
     model = LineLM.open(Path(path))
     return model.log_probability, model.token_scores, 2.302585092994046
 """

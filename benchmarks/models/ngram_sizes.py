@@ -19,8 +19,8 @@ from benchmarks.harness import Run, measure, say
 OURS = """
 import json, sys, time
 from pathlib import Path
-from training.ngram.lines.line_lm import LineLM
-from training.ngram.lines.text_corpus import LineCorpus
+from reviewlm.training.ngram.lines.line_lm import LineLM
+from reviewlm.training.ngram.lines.text_corpus import LineCorpus
 began = time.perf_counter()
 model = LineLM.open(Path(sys.argv[1]))
 opened = time.perf_counter()
@@ -48,7 +48,7 @@ AGREES = 1e-4
 
 def ours_in_double(folder: Path) -> Path:
     """Save a model again with numbers of eight bytes; return its folder."""
-    from training.ngram.lines.line_lm import LineLM
+    from reviewlm.training.ngram.lines.line_lm import LineLM
 
     double = folder.with_name(f"{folder.name}.double")
     LineLM.open(folder).save(double, "double")

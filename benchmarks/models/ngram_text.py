@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from models.tokens.words import PATTERN
-from training.ngram.lines.text_corpus import BEGIN, END, LineCorpus
+from reviewlm.models.tokens.words import PATTERN
+from reviewlm.training.ngram.lines.text_corpus import BEGIN, END, LineCorpus
 
 CRAWL = "yelp_crawl_chicagoland.jsonl.gz"
 HELD_OUT = 6

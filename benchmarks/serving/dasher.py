@@ -23,10 +23,10 @@ import polars as pl
 import reviewlm
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.small_text import read_reviews
-from models.base import ModelError
-from models.bundles.bundle import Bundle
-from models.completion.dasher import DasherInterval, intervals
-from models.completion.reading import Readers
+from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.completion.dasher import DasherInterval, intervals
+from reviewlm.models.completion.reading import Readers
 
 GOAL = 0.98
 """Code length relative to the bits: writing takes at most 2 % more."""

@@ -27,12 +27,12 @@ import polars as pl
 import reviewlm
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.serving.servers import ours
-from evaluation.scoring.observe import SHOWN, Keyboard
-from evaluation.statistics.bootstrap import Bootstrap
-from models.base import predictions
-from models.bundles.bundle import Bundle
-from models.tokens.special import CONTEXT_IDS, SPECIAL, UNK
-from models.tokens.word_pieces import cut, folded
+from reviewlm.evaluation.scoring.observe import SHOWN, Keyboard
+from reviewlm.evaluation.statistics.bootstrap import Bootstrap
+from reviewlm.models.base import predictions
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.tokens.special import CONTEXT_IDS, SPECIAL, UNK
+from reviewlm.models.tokens.word_pieces import cut, folded
 
 Shown = Callable[[str, str, int], Sequence[str]]
 """Words that are shown after a text, of which the last characters are typed of a word; the rating of the review."""

@@ -16,14 +16,14 @@ import numpy as np
 import polars as pl
 import torch
 
-from core.environment import prepare_environment
-from corpus.synthetic.synth import write_reviews
-from models.bundles.bundle import INT8_LOSS, Bundle, save_bundle
-from models.neural.lm import NeuralLM
-from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
-from models.text.normal_form import NormalForm
-from models.tokens.special import EOS
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.core.environment import prepare_environment
+from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.models.bundles.bundle import INT8_LOSS, Bundle, save_bundle
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import EOS
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 SPEC = RecurrentSpec(layers=2, hidden=650, embedding=650, objective=ObjectiveSpec(output="softmax"))
 NAME = "served"
@@ -66,10 +66,10 @@ def make_home(home: Path, bundle: Bundle, name: str = NAME, int8_loss: float | N
     Args:
         int8_loss: What its bundle says that int8 loses; None: nothing, so its texts are written in float32.
     """
-    from tracking.logged_models.bundles import log_bundle
-    from tracking.registry.registry import Registry
-    from tracking.runs.runs import Tracker
-    from tracking.tags import MODEL_URI_TAG
+    from reviewlm.tracking.logged_models.bundles import log_bundle
+    from reviewlm.tracking.registry.registry import Registry
+    from reviewlm.tracking.runs.runs import Tracker
+    from reviewlm.tracking.tags import MODEL_URI_TAG
 
     prepare_environment(home)
     folder, facts = home / f"made-{name}", {"stars_prior": bundle.stars_prior, INT8_LOSS: int8_loss}

@@ -28,18 +28,18 @@ import torch
 from torch import nn
 
 from benchmarks.harness import Ratio, Report, arguments, finish, say
-from models.base import LanguageModel
-from models.bundles.bundle import Bundle, in_int8
-from models.neural.lm import NeuralLM
-from models.sampling import Sampling
-from models.sampling.batch import SampledText, TextBatch, uniforms_of
-from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
-from models.text.normal_form import NormalForm
-from models.tokens.special import EOS, STARS
-from models.tokens.vocabulary import Vocabulary
-from serving.engine.engine import Engine
-from serving.engine.requests import EngineLimits, Generation
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.models.base import LanguageModel
+from reviewlm.models.bundles.bundle import Bundle, in_int8
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.sampling import Sampling
+from reviewlm.models.sampling.batch import SampledText, TextBatch, uniforms_of
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import EOS, STARS
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.serving.engine.engine import Engine
+from reviewlm.serving.engine.requests import EngineLimits, Generation
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 GOALS = {1: 25.0, 64: 7.0}
 SPEC = RecurrentSpec(layers=2, hidden=650, embedding=650, objective=ObjectiveSpec(output="softmax"))

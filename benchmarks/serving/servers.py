@@ -17,8 +17,8 @@ import psutil
 
 from benchmarks.harness import ROOT
 from benchmarks.serving.made_home import NAME
-from core.processes.children import end_child, start_child
-from core.sqlite_files import home_database
+from reviewlm.core.processes.children import end_child, start_child
+from reviewlm.core.sqlite_files import home_database
 
 CORES = 2
 START_SECONDS = 240.0
@@ -107,9 +107,9 @@ def ours(home: Path, above: int, *more: str, model: str = NAME, cores: int = COR
 def peer(home: Path, above: int, model: str = NAME) -> Any:
     """Start `mlflow models serve`."""
     port = _free_port()
-    from tracking.logged_models.bundles import find_version
-    from tracking.registry.versions import Reference
-    from tracking.runs.runs import Tracker
+    from reviewlm.tracking.logged_models.bundles import find_version
+    from reviewlm.tracking.registry.versions import Reference
+    from reviewlm.tracking.runs.runs import Tracker
 
     tracker = Tracker(home_database(home), "reviewlm", home / "mlartifacts")
     champion = find_version(tracker, Reference(model, "champion"))

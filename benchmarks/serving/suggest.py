@@ -36,15 +36,22 @@ from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.serving.made_home import made_texts, make_home
 from benchmarks.serving.servers import ours
 from benchmarks.small_text import ask_for_reviews, opened, prepare, read_reviews
-from models.bundles.bundle import Bundle, load_bundle, save_bundle
-from models.completion.reading import Readers
-from models.completion.spellings import QUICK
-from models.completion.suggestions import suggest
-from models.specs import MixtureSpec, ModelSpec, NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
-from serving.engine.engine import Engine, EngineContext
-from serving.engine.requests import EngineLimits
-from training.context import FitContext
-from training.fit import fit_model
+from reviewlm.models.bundles.bundle import Bundle, load_bundle, save_bundle
+from reviewlm.models.completion.reading import Readers
+from reviewlm.models.completion.spellings import QUICK
+from reviewlm.models.completion.suggestions import suggest
+from reviewlm.models.specs import (
+    MixtureSpec,
+    ModelSpec,
+    NGramSpec,
+    RecurrentSpec,
+    TrainingSpec,
+    VocabularySpec,
+)
+from reviewlm.serving.engine.engine import Engine, EngineContext
+from reviewlm.serving.engine.requests import EngineLimits
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
 
 GOAL_MS = 15.0
 """The 95th percentile of a key press."""

@@ -42,7 +42,7 @@ from benchmarks.process_log import PRIVATE, SERVER, ProcessLog, run_logged
 from benchmarks.timeline.figure import draw
 from benchmarks.timeline.rows import Row, attribute, beside
 from benchmarks.timeline.spans import EVALUATION, PARTS, TRAINING, spans_of
-from flows.server.tables import FILE
+from reviewlm.flows.server.tables import FILE
 
 GOAL_SHARE, GOAL_MIB = 0.10, 1_228.8
 WHOLE = "whole run"

@@ -12,9 +12,9 @@ from matplotlib.patches import Patch
 from benchmarks.process_log import CPU, PIPELINE, SERVER, SERVER_CPU, ProcessLog
 from benchmarks.timeline.rows import Row
 from benchmarks.timeline.spans import Layer
-from core.environment import available_cores
-from evaluation.reports.canvas import GREY, PALE, WIDTH, canvas, literal
-from evaluation.reports.document import PALETTE
+from reviewlm.core.environment import available_cores
+from reviewlm.evaluation.reports.canvas import GREY, PALE, WIDTH, canvas, literal
+from reviewlm.evaluation.reports.document import PALETTE
 
 LANES = 45
 """Most rows that are drawn: those that ran longest."""

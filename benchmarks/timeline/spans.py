@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.data.scale import manifests
-from core.sqlite_files import read_only
-from flows.server.tables import FILE
+from reviewlm.core.sqlite_files import read_only
+from reviewlm.flows.server.tables import FILE
 
 TRAINING, EVALUATION, OTHER = "training", "evaluation", "other stages"
 TASKS, NO_STAGE = "tasks beside their stages", "no stage"

@@ -22,12 +22,12 @@ from typing import Any, cast
 
 from benchmarks.harness import Report, arguments, finish, measure, say
 from benchmarks.small_text import ask_for_reviews, opened, prepare
-from models.base import perplexity
-from models.neural.lm import NeuralLM
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from training.context import FitContext
-from training.fit import fit_model
-from training.neural.trainer import validation_nats
+from reviewlm.models.base import perplexity
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.neural.trainer import validation_nats
 
 PLAIN = RecurrentSpec(
     hidden=192, embedding=128, dropout=0.0, objective=ObjectiveSpec(head=500),

@@ -34,13 +34,13 @@ from torch.nn import functional
 from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave
 from benchmarks.models.mixture import VOCABULARY
 from benchmarks.training.parallel import made_up
-from core.environment import available_cores
-from models.neural.lm import NeuralLM
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.streams import unigram_counts
-from training.context import FitContext
-from training.neural.fused.chosen_layers import train_with_own_layers
-from training.neural.trainer import train
+from reviewlm.core.environment import available_cores
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.models.streams import unigram_counts
+from reviewlm.training.context import FitContext
+from reviewlm.training.neural.fused.chosen_layers import train_with_own_layers
+from reviewlm.training.neural.trainer import train
 
 NETWORKS = {
     "1 × 320": RecurrentSpec(

@@ -32,16 +32,24 @@ import torch
 from benchmarks.harness import ROOT, Report, arguments, finish, say
 from benchmarks.line_text import LANES, penn_treebank
 from benchmarks.models.ngram_text import CRAWL
-from benchmarks.training.gpu_updates import GPU, counted, profile, speed, speed_of_reviews, writing, zipf_text
-from core.processes.children import end_child, start_child
-from models.base import perplexity
-from models.neural.architectures import RecurrentNetwork
-from models.neural.device import free_cached_memory, require_device
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.streams import unigram_counts
-from training.context import FitContext, FitProgress
-from training.neural.fused.chosen_layers import train_with_own_layers
-from training.neural.trainer import train, validation_nats
+from benchmarks.training.gpu_updates import (
+    GPU,
+    counted,
+    profile,
+    speed,
+    speed_of_reviews,
+    writing,
+    zipf_text,
+)
+from reviewlm.core.processes.children import end_child, start_child
+from reviewlm.models.base import perplexity
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.neural.device import free_cached_memory, require_device
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.models.streams import unigram_counts
+from reviewlm.training.context import FitContext, FitProgress
+from reviewlm.training.neural.fused.chosen_layers import train_with_own_layers
+from reviewlm.training.neural.trainer import train, validation_nats
 
 MOST_SECONDS, QUICK_SECONDS = 480, 240
 LAST_SECONDS, TEST_SECONDS = 60, 180

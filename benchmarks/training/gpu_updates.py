@@ -19,18 +19,18 @@ import torch
 
 from benchmarks.harness import say
 from benchmarks.line_text import chicago_reviews
-from models.neural.architectures import RecurrentNetwork
-from models.neural.device import free_cached_memory
-from models.neural.lm import NeuralLM
-from models.sampling import Sampling
-from models.sampling.batch import SampledText, TextBatch, uniforms_of
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.streams import TokenStream, unigram_counts
-from models.tokens.special import BOS
-from training.neural.batches import Plan
-from training.neural.fused.chosen_layers import train_with_own_layers
-from training.neural.state import TrainingState
-from training.neural.step import TrainingStep
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.neural.device import free_cached_memory
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.sampling import Sampling
+from reviewlm.models.sampling.batch import SampledText, TextBatch, uniforms_of
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.models.streams import TokenStream, unigram_counts
+from reviewlm.models.tokens.special import BOS
+from reviewlm.training.neural.batches import Plan
+from reviewlm.training.neural.fused.chosen_layers import train_with_own_layers
+from reviewlm.training.neural.state import TrainingState
+from reviewlm.training.neural.step import TrainingStep
 
 GPU = torch.device("cuda", 0)
 POSITIONS, HEAD = 70, 2_000

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import Ratio, Report, arguments, finish, measure, say
-from models.neural.layers.cells import CELLS
-from models.neural.layers.recurrent_layers import make_layer, run_layer
+from reviewlm.models.neural.layers.cells import CELLS
+from reviewlm.models.neural.layers.recurrent_layers import make_layer, run_layer
 
 LAYERS = {
     "rnn tanh": ("rnn", "tanh"), "rnn relu": ("rnn", "relu"), "gru": ("gru", "tanh"), "lstm": ("lstm", "tanh"),

@@ -23,15 +23,15 @@ import torch
 from benchmarks.harness import say
 from benchmarks.line_text import LANES, LineText
 from benchmarks.processes import environment
-from models.base import LanguageModel, perplexity
-from models.neural.lm import NeuralLM
-from models.specs import RecurrentSpec
-from models.streams import TokenStream, unigram_counts
-from models.tokens.special import BOS, CONTEXT_IDS
-from tasks.fitting.fit_process import environment_of
-from training.context import FitContext, FitProgress
-from training.neural import trainer
-from training.neural.fused.chosen_layers import train_with_own_layers
+from reviewlm.models.base import LanguageModel, perplexity
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.specs import RecurrentSpec
+from reviewlm.models.streams import TokenStream, unigram_counts
+from reviewlm.models.tokens.special import BOS, CONTEXT_IDS
+from reviewlm.tasks.fitting.fit_process import environment_of
+from reviewlm.training.context import FitContext, FitProgress
+from reviewlm.training.neural import trainer
+from reviewlm.training.neural.fused.chosen_layers import train_with_own_layers
 
 WHILE_TRAINING = 60
 """Number of pieces of a continuous validation text during training: side by side they take less time."""

@@ -31,23 +31,31 @@ import numpy as np
 import polars as pl
 
 from benchmarks.harness import Report, arguments, finish, say
-from core.config.presets import load_config
-from corpus.splitting.split import iter_split
-from models.mixture.lm import MixtureLM
-from models.mixture.parts import Part
-from models.specs import MixtureSpec, NGramSpec, RecurrentSpec, VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
-from tasks.planning.plan import SLACK, WARM_UP, terms
-from tasks.planning.rule import BPTT_LEN, MOST_PASSES, PROBE, ChosenNetwork, Data, choose, token_cost
-from training.context import CHECKPOINTS, PAUSED, FitContext, Pace
-from training.fit import fit_model
-from training.mixture.fitting import tune_weights
-from training.mixture.tuning import batches, token_nats
-from training.neural import callbacks
-from training.neural.checkpoint import JOURNAL
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.core.config.presets import load_config
+from reviewlm.corpus.splitting.split import iter_split
+from reviewlm.models.mixture.lm import MixtureLM
+from reviewlm.models.mixture.parts import Part
+from reviewlm.models.specs import MixtureSpec, NGramSpec, RecurrentSpec, VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.tasks.planning.plan import SLACK, WARM_UP, terms
+from reviewlm.tasks.planning.rule import (
+    BPTT_LEN,
+    MOST_PASSES,
+    PROBE,
+    ChosenNetwork,
+    Data,
+    choose,
+    token_cost,
+)
+from reviewlm.training.context import CHECKPOINTS, PAUSED, FitContext, Pace
+from reviewlm.training.fit import fit_model
+from reviewlm.training.mixture.fitting import tune_weights
+from reviewlm.training.mixture.tuning import batches, token_nats
+from reviewlm.training.neural import callbacks
+from reviewlm.training.neural.checkpoint import JOURNAL
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 SIDES = ("rule", "pieces", "small")
 """The rule as it is, the rule's network on `PIECES` instead of words, and that preset."""

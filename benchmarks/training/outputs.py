@@ -27,13 +27,13 @@ import torch
 
 from benchmarks.harness import Report, arguments, finish, measure, say
 from benchmarks.small_text import ask_for_reviews, opened, prepare
-from models.neural.lm import NeuralLM
-from models.neural.output import CONTEXT_IDS
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.streams import unigram_counts
-from training.context import FitContext
-from training.fit import fit_model
-from training.neural.sampled_output import training_output
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.neural.output import CONTEXT_IDS
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.models.streams import unigram_counts
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.neural.sampled_output import training_output
 
 TRAINING = TrainingSpec(epochs=1.0, batch=16, bptt_len=50, learning_rate=5e-3, evaluations=1)
 UPDATES = 15

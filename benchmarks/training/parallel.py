@@ -30,14 +30,14 @@ import torch
 
 from benchmarks.harness import Ratio, Report, Run, arguments, finish, interleave
 from benchmarks.models.mixture import VOCABULARY, MadeUp
-from core.environment import available_cores
-from models.neural.lm import NeuralLM
-from models.specs import RecurrentSpec, TrainingSpec
-from models.streams import TokenStream, unigram_counts
-from tasks.fitting.fit_process import environment_of
-from training.context import FitContext
-from training.neural.fused.chosen_layers import train_with_own_layers
-from training.neural.trainer import train
+from reviewlm.core.environment import available_cores
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.specs import RecurrentSpec, TrainingSpec
+from reviewlm.models.streams import TokenStream, unigram_counts
+from reviewlm.tasks.fitting.fit_process import environment_of
+from reviewlm.training.context import FitContext
+from reviewlm.training.neural.fused.chosen_layers import train_with_own_layers
+from reviewlm.training.neural.trainer import train
 
 GOAL = 1.8
 NETWORKS = {

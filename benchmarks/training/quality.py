@@ -25,12 +25,12 @@ from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.line_text import LANES, TEXTS, LineText
 from benchmarks.models.mixture import perplexities_of
 from benchmarks.training.members import MEAN, perplexities, streams_of, train_side_by_side
-from models.base import perplexity
-from models.mixture.lm import MixtureLM
-from models.mixture.parts import Part
-from models.neural.lm import NeuralLM
-from models.ngram.lm import NGramLM
-from models.specs import (
+from reviewlm.models.base import perplexity
+from reviewlm.models.mixture.lm import MixtureLM
+from reviewlm.models.mixture.parts import Part
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.ngram.lm import NGramLM
+from reviewlm.models.specs import (
     MixtureSpec,
     NeuralCacheSpec,
     NGramSpec,
@@ -38,13 +38,13 @@ from models.specs import (
     RecurrentSpec,
     TrainingSpec,
 )
-from models.streams import TokenStream
-from models.tokens.special import CONTEXT_IDS
-from training.mixture.caches import tuned_neural_cache
-from training.mixture.fitting import tune_weights
-from training.neural.trainer import validation_nats
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.fitting import fit_tables
+from reviewlm.models.streams import TokenStream
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.training.mixture.caches import tuned_neural_cache
+from reviewlm.training.mixture.fitting import tune_weights
+from reviewlm.training.neural.trainer import validation_nats
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.ngram.fitting import fit_tables
 
 
 @dataclass(frozen=True)

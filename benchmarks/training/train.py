@@ -38,15 +38,15 @@ import torch
 
 from benchmarks.harness import Ratio, Report, arguments, finish, measure, say
 from benchmarks.line_text import LANES, TEXTS, LineText
-from models.base import perplexity
-from models.neural.lm import NeuralLM
-from models.neural.network import Network
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.streams import unigram_counts
-from training.context import FitContext
-from training.neural import trainer
-from training.neural.fused.chosen_layers import train_with_own_layers
-from training.neural.trainer import validation_nats
+from reviewlm.models.base import perplexity
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.neural.network import Network
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.models.streams import unigram_counts
+from reviewlm.training.context import FitContext
+from reviewlm.training.neural import trainer
+from reviewlm.training.neural.fused.chosen_layers import train_with_own_layers
+from reviewlm.training.neural.trainer import validation_nats
 
 SHORT = RecurrentSpec(
     kind="gru", name="gru", hidden=256, embedding=192, dropout=0.0, condition_on_stars=False,

@@ -24,10 +24,10 @@ import numpy as np
 
 from benchmarks.harness import Report, arguments, finish, measure, say
 from benchmarks.small_text import ask_for_reviews, opened, prepare
-from models.specs import ModelSpec, NGramSpec, NPLMSpec, TrainingSpec
-from training.context import FitContext
-from training.fit import fit_model
-from training.mixture.tuning import batches, token_nats
+from reviewlm.models.specs import ModelSpec, NGramSpec, NPLMSpec, TrainingSpec
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.mixture.tuning import batches, token_nats
 
 ORDER = 5
 PASSES = (1, 4, 12)

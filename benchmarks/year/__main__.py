@@ -28,9 +28,9 @@ from benchmarks.harness import say
 from benchmarks.year import plan, slices
 from benchmarks.year.figure import draw
 from benchmarks.year.operation import Operation
-from core.config.presets import load_config
-from core.errors import ReviewLMError
-from tasks.track import registry_of
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.errors import ReviewLMError
+from reviewlm.tasks.track import registry_of
 
 PRESET = str(Path(__file__).with_name("year.toml"))
 RETRAIN = "retrain/weekly"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.reports.canvas import GREY, PALE, WIDTH, canvas
-from evaluation.reports.document import PALETTE
+from reviewlm.evaluation.reports.canvas import GREY, PALE, WIDTH, canvas
+from reviewlm.evaluation.reports.document import PALETTE
 
 Row = dict[str, Any]
 LANES = ("promoted", "refused", "run failed or crashed", "drift", "planted")

@@ -22,10 +22,10 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from core.credentials import credentials_of, prefect_client
-from core.environment import prepare_environment
-from core.services import launch, service_list
-from flows.server.alert_addresses import SILENCE_DAYS, write_alerts
+from reviewlm.core.credentials import credentials_of, prefect_client
+from reviewlm.core.environment import prepare_environment
+from reviewlm.core.services import launch, service_list
+from reviewlm.flows.server.alert_addresses import SILENCE_DAYS, write_alerts
 
 LOST_SECONDS = 75.0
 """Seconds without a heartbeat until a run is lost; in production it is 600."""
@@ -81,8 +81,8 @@ class Operation:
         """Start the services that do not run, as `services start` does, with a short time until a run is lost."""
         launch.start(self.home)
         program = (
-            "import sys; from pathlib import Path; from flows.server.alert_addresses import read_alerts;"
-            "from flows.server.automations import set_up;"
+            "import sys; from pathlib import Path; from reviewlm.flows.server.alert_addresses import read_alerts;"
+            "from reviewlm.flows.server.automations import set_up;"
             f"set_up(read_alerts(Path(sys.argv[1])), lost_seconds={LOST_SECONDS})"
         )
         environment = {"PREFECT_API_URL": self._server() + "/api", **prefect_client(credentials_of(self.home))}

@@ -19,11 +19,11 @@ from typing import Any, cast, get_args, get_origin
 
 from pydantic import ValidationError
 
-from core.config.run_config import RunConfig, default_models, seeded_sections
-from core.errors import ConfigError
-from models.options import explain as explain_option
-from models.options import field_at
-from models.specs import KINDS, VocabularySpec, as_written
+from reviewlm.core.config.run_config import RunConfig, default_models, seeded_sections
+from reviewlm.core.errors import ConfigError
+from reviewlm.models.options import explain as explain_option
+from reviewlm.models.options import field_at
+from reviewlm.models.specs import KINDS, VocabularySpec, as_written
 
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 SHOWN = 3

@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from core.config.section import Line, Section, require_names
-from core.config.sections.data import (
+from reviewlm.core.config.section import Line, Section, require_names
+from reviewlm.core.config.sections.data import (
     ChecksConfig,
     CleanConfig,
     DriftConfig,
@@ -25,14 +25,25 @@ from core.config.sections.data import (
     SourceConfig,
     SplitConfig,
 )
-from core.config.sections.evaluation import DEMO_MODEL, OWN_MODEL, AuditConfig, EvaluationConfig, PromotionConfig
-from core.config.sections.execution import ExecutionConfig, ServingConfig, UpkeepConfig
-from core.config.sections.other_models import ClassificationConfig, EmbeddingConfig, PunctuationConfig, SweepConfig
-from core.environment import home_folder
-from core.sqlite_files import home_database
-from models.classification.spec import CLASSIFIERS, language_model_of, unlike_start
-from models.options import Seed
-from models.specs import (
+from reviewlm.core.config.sections.evaluation import (
+    DEMO_MODEL,
+    OWN_MODEL,
+    AuditConfig,
+    EvaluationConfig,
+    PromotionConfig,
+)
+from reviewlm.core.config.sections.execution import ExecutionConfig, ServingConfig, UpkeepConfig
+from reviewlm.core.config.sections.other_models import (
+    ClassificationConfig,
+    EmbeddingConfig,
+    PunctuationConfig,
+    SweepConfig,
+)
+from reviewlm.core.environment import home_folder
+from reviewlm.core.sqlite_files import home_database
+from reviewlm.models.classification.spec import CLASSIFIERS, language_model_of, unlike_start
+from reviewlm.models.options import Seed
+from reviewlm.models.specs import (
     KINDS,
     SCORES_ONLY,
     MixtureSpec,

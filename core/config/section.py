@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from models.options import (
+from reviewlm.models.options import (
     MOST,
     MOST_WHOLE,
     Count,

@@ -17,7 +17,9 @@ import signal
 import sys
 import threading
 
-PROJECT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+ROOMS = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+PROJECT = ROOMS if os.path.isdir(os.path.join(ROOMS, "reviewlm")) else os.path.dirname(ROOMS)
+"""Folder from which `reviewlm` is imported: the checkout, or site-packages."""
 
 
 def main() -> None:

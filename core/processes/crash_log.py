@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from core.environment import home_folder
-from core.errors import without_secrets
+from reviewlm.core.environment import home_folder
+from reviewlm.core.errors import without_secrets
 
 FOLDER = "crashes"
 OWNER_ONLY_FOLDER, OWNER_ONLY_FILE = 0o700, 0o600

@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-from core.processes import standard_streams
-from core.processes.children import end_children
-from core.processes.leftovers import remove_own_folder
-from models.atomic_files import remove_unfinished
+from reviewlm.core.processes import standard_streams
+from reviewlm.core.processes.children import end_children
+from reviewlm.core.processes.leftovers import remove_own_folder
+from reviewlm.models.atomic_files import remove_unfinished
 
 GRACE = 3.0
 """Seconds for clean-ups, or for a command to unwind."""

@@ -20,7 +20,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from models.threads import return_freed as return_freed  # flows may import it from here only
+from reviewlm.models.threads import (
+    return_freed as return_freed,  # flows may import it from here only
+)
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Parameters of mallopt(3)."""

@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from math import isfinite
 from typing import Any
 
-from core.errors import OutputClosed, ReviewLMError, disk_error
+from reviewlm.core.errors import OutputClosed, ReviewLMError, disk_error
 
 JSON_OPTION = "--json"
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2

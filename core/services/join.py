@@ -10,9 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.credentials import PASSWORD_FILE, USER, credentials_of, password_of, prefect_client
-from core.services.pools import PROJECT, ask, automate
-from core.services.service_list import Service, running
+from reviewlm.core.credentials import (
+    PASSWORD_FILE,
+    USER,
+    credentials_of,
+    password_of,
+    prefect_client,
+)
+from reviewlm.core.services.pools import PROJECT, ask, automate
+from reviewlm.core.services.service_list import Service, running
 
 OF_TERMINAL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 """Silences Prefect on the terminal of a command; the log file of a service must show errors."""

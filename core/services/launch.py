@@ -6,7 +6,7 @@ needs a configuration file and its own server.
 
 Report which services run, and whether they answer.
 
-`python -m core.services.launch NAME` runs one service in the foreground, for containers; NAME is that of `reviewlm
+`python -m reviewlm.core.services.launch NAME` runs one service in the foreground, for containers; NAME is that of `reviewlm
 services status`. There it listens on all addresses, so the published ports decide who may reach it. The `Host` header
 and the password are checked as always (`core/web_guard.py`).
 """
@@ -29,19 +29,27 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from core.credentials import credentials_of, prefect_server
-from core.environment import TRACKING_VARIABLE, home_folder, prepare_environment
-from core.errors import ConfigError, ReviewLMError
-from core.processes import keep_running
-from core.processes.interrupts import during
-from core.processes.leftovers import lasting_environment, process_name
-from core.services.join import OF_TERMINAL, environment_of
-from core.services.pools import POOLS, PROJECT, deploy, usable_pools
-from core.services.service_list import DEFAULT_PORTS, Service, kept_ports, remember, running, stop, take_port
+from reviewlm.core.credentials import credentials_of, prefect_server
+from reviewlm.core.environment import TRACKING_VARIABLE, home_folder, prepare_environment
+from reviewlm.core.errors import ConfigError, ReviewLMError
+from reviewlm.core.processes import keep_running
+from reviewlm.core.processes.interrupts import during
+from reviewlm.core.processes.leftovers import lasting_environment, process_name
+from reviewlm.core.services.join import OF_TERMINAL, environment_of
+from reviewlm.core.services.pools import POOLS, PROJECT, deploy, usable_pools
+from reviewlm.core.services.service_list import (
+    DEFAULT_PORTS,
+    Service,
+    kept_ports,
+    remember,
+    running,
+    stop,
+    take_port,
+)
 
 SERVERS = {
-    "prefect": ("Prefect server", "flows.server.prefect_server", "/api/health"),
-    "mlflow": ("MLflow server", "tracking.mlflow_server", "/health"),
+    "prefect": ("Prefect server", "reviewlm.flows.server.prefect_server", "/api/health"),
+    "mlflow": ("MLflow server", "reviewlm.tracking.mlflow_server", "/health"),
 }
 """Name, application and page that tells when it is ready, of each web server."""
 WORKERS = {f"worker-{pool}": pool for pool in POOLS}

@@ -14,8 +14,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.environment import chosen_device, visible_gpu_names
-from core.errors import ReviewLMError
+from reviewlm.core.environment import chosen_device, visible_gpu_names
+from reviewlm.core.errors import ReviewLMError
 
 if TYPE_CHECKING:
     from httpx import Response
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 POOLS = ("cpu-pool", "gpu-pool")
 LIMITS = ("gpu", "promotion", "retrain")
 PROJECT = Path(__file__).resolve().parents[2]
+DEPLOYMENTS = PROJECT / "prefect.yaml"
 SECONDS, EXISTS = 60.0, 409
 """Time to wait for an answer of Prefect's server; its answer about a limit that exists already."""
 
@@ -44,7 +45,7 @@ def deployments_of(pools: Collection[str]) -> list[str]:
     """Return the names of the deployments that run in these pools."""
     import yaml
 
-    entries = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    entries = yaml.safe_load(DEPLOYMENTS.read_text(encoding="utf-8"))["deployments"]
     return [entry["name"] for entry in entries if entry["work_pool"]["name"] in pools]
 
 
@@ -66,7 +67,8 @@ def deploy(environment: dict[str, str], pools: Collection[str], home: Path, agai
         _ask(environment, "/v2/concurrency_limits/", {"name": name, "limit": size_of_limit(name)})
     there = {one["name"] for one in _ask(environment, "/deployments/filter", {"limit": MOST}) or ()}
     if names := [name for name in deployments_of(pools) if again or name not in there]:
-        _prefect(environment, "--no-prompt", "deploy", *(word for name in names for word in ("--name", name)))
+        words = [word for name in names for word in ("--name", name)]
+        _prefect(environment, "--no-prompt", "deploy", "--prefect-file", str(DEPLOYMENTS), *words)
     automate(environment, home)
 
 
@@ -87,7 +89,7 @@ def _ask(environment: dict[str, str], path: str, body: dict[str, Any]) -> Any:
 
 def automate(environment: dict[str, str], home: Path) -> None:
     """Create or update the automations: alerts, and what happens to lost runs (`flows/server/automations.py`)."""
-    _run(environment, [sys.executable, "-m", "flows.server.automations", str(home)])
+    _run(environment, [sys.executable, "-m", "reviewlm.flows.server.automations", str(home)])
 
 
 def _prefect(environment: dict[str, str], *arguments: str) -> None:

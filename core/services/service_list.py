@@ -17,10 +17,10 @@ from pathlib import Path
 
 import psutil
 
-from core.errors import ReviewLMError, Unreadable
-from core.output import write_output
-from core.processes.interrupts import pending
-from core.processes.leftovers import is_elsewhere, process_name
+from reviewlm.core.errors import ReviewLMError, Unreadable
+from reviewlm.core.output import write_output
+from reviewlm.core.processes.interrupts import pending
+from reviewlm.core.processes.leftovers import is_elsewhere, process_name
 
 STATE = "services.json"
 STOP_SECONDS = 20.0

@@ -15,10 +15,10 @@ from typing import Any
 import orjson
 import polars as pl
 
-from core.errors import EmptyInput, MissingColumn, Unreadable
-from corpus.reading.archives import BOM, DAMAGED, is_tar, library, uncompressed_stream
-from corpus.reading.convert import one_form
-from corpus.schema import Limits
+from reviewlm.core.errors import EmptyInput, MissingColumn, Unreadable
+from reviewlm.corpus.reading.archives import BOM, DAMAGED, is_tar, library, uncompressed_stream
+from reviewlm.corpus.reading.convert import one_form
+from reviewlm.corpus.schema import Limits
 
 log = logging.getLogger(__name__)
 

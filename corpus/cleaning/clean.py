@@ -2,7 +2,7 @@
 
 Rows are ordered by split, and within a split by their place (see `corpus.splitting.split`). This is like a shuffle, but
 the same for any order of the input. Memory holds only a batch for each thread, three slices of the order, and a few
-numbers per review (`corpus.duplicates.exact`, `corpus.cleaning.clean_table`).
+numbers per review (`reviewlm.corpus.duplicates.exact`, `reviewlm.corpus.cleaning.clean_table`).
 """
 
 from __future__ import annotations
@@ -19,21 +19,40 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from core.config.sections.data import CleanConfig, DuplicatesConfig, SelectionConfig, SplitConfig
-from core.environment import available_cores
-from core.errors import EmptyInput, disk_errors
-from corpus.cleaning.business import read_businesses
-from corpus.cleaning.clean_table import ROWS, Slices, write_clean, write_copies, write_coverage
-from corpus.cleaning.normalise import count_masks, in_languages, normalise
-from corpus.duplicates.exact import COVERED, LEARNT, STAYS, TRAIN, ExactDuplicates, coverage, hash_texts
-from corpus.duplicates.near import ABSENT, NearDuplicates
-from corpus.ingestion.ingest import iter_parts
-from corpus.schema import Limits, byte_count, whole_stars, word_count
-from corpus.splitting.certificate import Certificate, certify
-from corpus.splitting.learnt import find_learnt, train_forms
-from corpus.splitting.split import SPLITS, Grouping, places
-from models.text.normal_form import NormalForm
-from models.threads import FanOut, ordered
+from reviewlm.core.config.sections.data import (
+    CleanConfig,
+    DuplicatesConfig,
+    SelectionConfig,
+    SplitConfig,
+)
+from reviewlm.core.environment import available_cores
+from reviewlm.core.errors import EmptyInput, disk_errors
+from reviewlm.corpus.cleaning.business import read_businesses
+from reviewlm.corpus.cleaning.clean_table import (
+    ROWS,
+    Slices,
+    write_clean,
+    write_copies,
+    write_coverage,
+)
+from reviewlm.corpus.cleaning.normalise import count_masks, in_languages, normalise
+from reviewlm.corpus.duplicates.exact import (
+    COVERED,
+    LEARNT,
+    STAYS,
+    TRAIN,
+    ExactDuplicates,
+    coverage,
+    hash_texts,
+)
+from reviewlm.corpus.duplicates.near import ABSENT, NearDuplicates
+from reviewlm.corpus.ingestion.ingest import iter_parts
+from reviewlm.corpus.schema import Limits, byte_count, whole_stars, word_count
+from reviewlm.corpus.splitting.certificate import Certificate, certify
+from reviewlm.corpus.splitting.learnt import find_learnt, train_forms
+from reviewlm.corpus.splitting.split import SPLITS, Grouping, places
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.threads import FanOut, ordered
 
 SLICE_BYTES = 32 << 20
 """Approximate bytes of text of a slice; three are in memory at a time, in use and sorted for later."""
@@ -62,10 +81,10 @@ def prepare(
     The same reviews give the same bytes, for any order of the input and any cut into parts.
 
     Args:
-        dataset_folder: The folder that `corpus.ingestion.build_dataset.assemble` wrote.
+        dataset_folder: The folder that `reviewlm.corpus.ingestion.build_dataset.assemble` wrote.
         folder: Output folder; it needs space for about four times the text during the work.
         business: Yelp's table of businesses, within *limits*.
-        earlier: Folders of prepared data that start weights have learnt from (`corpus.splitting.learnt`).
+        earlier: Folders of prepared data that start weights have learnt from (`reviewlm.corpus.splitting.learnt`).
         threads: Threads that compare, and also clean and hash unless others do; 0: one per core.
         fan_out: Who cleans and hashes batches of reviews; default: threads.
 
@@ -76,7 +95,7 @@ def prepare(
         `learnt` {split: {exact, covered: reviews}}. rows + empty + these = the rows of the data set. `near` {pairs,
         examined, within: {split: kept reviews that have a near-duplicate}}, `copies` {split: {groups, reviews}} (kept
         reviews that repeat another one of their split; listed in copies.parquet), `coverage` {held-out split:
-        distribution of the coverage by train (`corpus.splitting.certificate.spread`)}, with earlier data
+        distribution of the coverage by train (`reviewlm.corpus.splitting.certificate.spread`)}, with earlier data
         `learnt_coverage` by those (coverage.parquet lists the larger of the two of each review), `grouping` {by,
         without_key; by month: validation_from, test_from, dates_from_data}. `unrated` {stars:
         reviews that are kept without a rating, because these are not 1, 2, 3, 4 or 5}, the `MOST_VALUES` most frequent

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from corpus.cleaning.business import BUSINESS, Businesses
-from corpus.splitting.certificate import spread
-from corpus.splitting.split import SPLITS, TABLE, TRAIN_FIRST
-from models.threads import ordered
+from reviewlm.corpus.cleaning.business import BUSINESS, Businesses
+from reviewlm.corpus.splitting.certificate import spread
+from reviewlm.corpus.splitting.split import SPLITS, TABLE, TRAIN_FIRST
+from reviewlm.models.threads import ordered
 
 CLEAN: dict[str, pl.DataType] = {
     "review_id": pl.String(),
@@ -54,7 +54,7 @@ def write_copies(folder: Path, copies: pl.DataFrame) -> dict[str, dict[str, int]
     """Write the reviews of clean.parquet that repeat each other within their split, and return their number by split.
 
     Args:
-        copies: See `corpus.duplicates.exact.ExactDuplicates.copies`.
+        copies: See `reviewlm.corpus.duplicates.exact.ExactDuplicates.copies`.
 
     Returns:
         By split {groups, reviews}.
@@ -80,7 +80,7 @@ def write_coverage(folder: Path, coverage: Mapping[str, np.ndarray]) -> dict[str
         coverage: By name, one value for each held-out review, in the order of clean.parquet.
 
     Returns:
-        By name and split: `corpus.splitting.certificate.spread`.
+        By name and split: `reviewlm.corpus.splitting.certificate.spread`.
     """
     held_out = pl.scan_parquet(folder / TABLE).select("review_id", "split").filter(pl.col("split") != "train").collect()
     largest = np.maximum.reduce([np.zeros(held_out.height), *coverage.values()])

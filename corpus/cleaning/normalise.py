@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from core.config.sections.data import SelectionConfig
-from core.errors import ConfigError
-from corpus.duplicates.shingles import WITHOUT_SPACES
-from models.text import normal_form
-from models.text.normal_form import NormalForm, Step
-from models.text.rules import Repair
+from reviewlm.core.config.sections.data import SelectionConfig
+from reviewlm.core.errors import ConfigError
+from reviewlm.corpus.duplicates.shingles import WITHOUT_SPACES
+from reviewlm.models.text import normal_form
+from reviewlm.models.text.normal_form import NormalForm, Step
+from reviewlm.models.text.rules import Repair
 
 _BEYOND_ASCII = r"[^\n -~]"
 """Texts without such a character need no repair of encoding or characters; that is most reviews."""

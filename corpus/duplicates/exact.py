@@ -31,9 +31,9 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from corpus.duplicates.shingles import Fingerprints, Forms
-from corpus.splitting.split import SPLITS
-from models.threads import ordered
+from reviewlm.corpus.duplicates.shingles import Fingerprints, Forms
+from reviewlm.corpus.splitting.split import SPLITS
+from reviewlm.models.threads import ordered
 
 REASONS = ("of_test", "of_validation", "of_train", "near_test", "near_validation", "covered", "learnt")
 """Reasons to drop a review: that split has the same text, or nearly the same; passages of train, or of data that start
@@ -61,7 +61,9 @@ class NameIndex:
 
     def find(self, names: np.ndarray) -> np.ndarray:
         """Return where each wanted name is first, as int64; -1: nowhere."""
-        from corpus.duplicates import kernels  # here, because numba's import takes half a second
+        from reviewlm.corpus.duplicates import (
+            kernels,  # here, because numba's import takes half a second
+        )
 
         place = np.empty(len(names), np.int64)
         kernels.places_of(names, self._names, self._table, place)
@@ -78,7 +80,9 @@ def distinct(values: np.ndarray) -> np.ndarray:
 
 def _first_equal(high: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return where each name, of two halves, is first (N,) UInt32, and the hash table; see `kernels.first_equal`."""
-    from corpus.duplicates import kernels  # here, because numba's import takes half a second
+    from reviewlm.corpus.duplicates import (
+        kernels,  # here, because numba's import takes half a second
+    )
 
     first, table = np.empty(len(high), np.uint32), np.zeros(1 << (len(high) * 3 // 2).bit_length(), np.uint32)
     kernels.first_equal(high, low, table, first)
@@ -267,7 +271,9 @@ def _hashed(stream: Stream, threads: int) -> Iterator[Forms]:
 
 def _rare_runs(held_out: Stream, learnt: Stream, threads: int) -> list[np.ndarray]:
     """Return, as packed bits for each item of *held_out*, which runs occur in train and are no stock phrases."""
-    from corpus.duplicates import kernels  # here, because numba's import takes half a second
+    from reviewlm.corpus.duplicates import (
+        kernels,  # here, because numba's import takes half a second
+    )
 
     words = [int(np.count_nonzero(data == ord(" "))) + len(offsets) for data, offsets in held_out()]
     portions = max(1, -(-sum(words) // MOST_RUNS))  # a text has fewer runs than words
@@ -318,7 +324,9 @@ def _in_sources(names: np.ndarray, texts: np.ndarray, learnt: Stream, threads: i
         names: Fingerprints of the runs.
         texts: Number of the held-out text of each, ascending.
     """
-    from corpus.duplicates import kernels  # here, because numba's import takes half a second
+    from reviewlm.corpus.duplicates import (
+        kernels,  # here, because numba's import takes half a second
+    )
 
     order = np.argsort(names, kind="stable")
     names, texts_P = names[order], texts[order]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from models.compiled import kernel
+from reviewlm.models.compiled import kernel
 
 _U = np.uint64
 _SPACE, _APOSTROPHE = np.uint8(32), np.uint8(39)
@@ -21,7 +21,7 @@ _HALF = _U(32)
 
 @kernel
 def mixed(value: Any) -> Any:
-    """Return SplitMix64's finaliser of one number; see `corpus.duplicates.shingles.mix`."""
+    """Return SplitMix64's finaliser of one number; see `reviewlm.corpus.duplicates.shingles.mix`."""
     value = (value ^ (value >> _U(30))) * _MIX_1
     value = (value ^ (value >> _U(27))) * _MIX_2
     return value ^ (value >> _U(31))

@@ -18,9 +18,17 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from core.config.sections.data import DuplicatesConfig
-from core.errors import ConfigError
-from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints, mix, part_of, simple_bytes, slices, word_bytes
+from reviewlm.core.config.sections.data import DuplicatesConfig
+from reviewlm.core.errors import ConfigError
+from reviewlm.corpus.duplicates.shingles import (
+    SLICE_BYTES,
+    Fingerprints,
+    mix,
+    part_of,
+    simple_bytes,
+    slices,
+    word_bytes,
+)
 
 
 def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -99,10 +107,12 @@ class Bands:
         """Return the signatures (D, count * rows) of D texts as uint64, mixed so that any of their bits may be used.
 
         Args:
-            fingerprints: Fingerprints of the shingles of all texts (see `corpus.duplicates.shingles`).
+            fingerprints: Fingerprints of the shingles of all texts (see `reviewlm.corpus.duplicates.shingles`).
             offsets: (D + 1,) where those of each text begin and the last ones end; each text has at least one.
         """
-        from corpus.duplicates import kernels  # here, because numba's import takes half a second
+        from reviewlm.corpus.duplicates import (
+            kernels,  # here, because numba's import takes half a second
+        )
 
         used = self.count * self.rows
         factors, terms = mix(np.arange(1, 2 * used + 1, dtype=np.uint64) + np.uint64(SEED << 32)).reshape(2, used)
@@ -115,7 +125,9 @@ class Bands:
 
         Others have the same key by chance once in 2^32 pairs, which costs a comparison.
         """
-        from corpus.duplicates import kernels  # here, because numba's import takes half a second
+        from reviewlm.corpus.duplicates import (
+            kernels,  # here, because numba's import takes half a second
+        )
 
         factors = mix(np.arange(1, self.rows + 1, dtype=np.uint64)) | np.uint64(1)
         keys_BD = np.empty((self.count, len(signature_DP)), np.uint32)

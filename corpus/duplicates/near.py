@@ -11,7 +11,7 @@ sorted.
 
 No library is used, because none compares candidates exactly, or limits the comparisons of ten thousand copies of one
 letter. `benchmarks/data/near_duplicates.py` compares time, memory, recall and false candidates with those of rensa,
-datasketch and datatrove. A text inside a longer one is not a near-duplicate: see `corpus.duplicates.exact`.
+datasketch and datatrove. A text inside a longer one is not a near-duplicate: see `reviewlm.corpus.duplicates.exact`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from core.config.sections.data import DuplicatesConfig
-from corpus.duplicates import minhash
-from corpus.duplicates.minhash import Pairs
-from corpus.duplicates.shingles import SLICE_BYTES, Fingerprints, Forms, hash_table, sets, slices
-from models.threads import FanOut, ordered
+from reviewlm.core.config.sections.data import DuplicatesConfig
+from reviewlm.corpus.duplicates import minhash
+from reviewlm.corpus.duplicates.minhash import Pairs
+from reviewlm.corpus.duplicates.shingles import (
+    SLICE_BYTES,
+    Fingerprints,
+    Forms,
+    hash_table,
+    sets,
+    slices,
+)
+from reviewlm.models.threads import FanOut, ordered
 
 log = logging.getLogger(__name__)
 
@@ -223,7 +230,9 @@ class Comparison:
 
     def _some(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the results of `pairs`, at once."""
-        from corpus.duplicates import kernels  # here, because numba's import takes half a second
+        from reviewlm.corpus.duplicates import (
+            kernels,  # here, because numba's import takes half a second
+        )
 
         texts, row = np.unique(np.concatenate([a, b]), return_inverse=True)
         a, b = row[: len(a)], row[len(a) :]

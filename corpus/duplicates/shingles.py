@@ -71,7 +71,9 @@ def word_bytes(
         The bytes of the word forms of the K texts that stay, one after another; their offsets (K + 1,); the number of
         words of every text (D,).
     """
-    from corpus.duplicates import kernels  # here, because numba's import takes half a second
+    from reviewlm.corpus.duplicates import (
+        kernels,  # here, because numba's import takes half a second
+    )
 
     forms, ends = np.empty(len(data), np.uint8), np.zeros(len(offsets), np.int64)
     words = np.empty(len(offsets) - 1, np.int64)
@@ -120,7 +122,9 @@ class Fingerprints:
             Fingerprints (S,) as uint64, in the order of the text and with repeats, and (D + 1,) offsets into them. A
             text of w words has w - shingle + 1 fingerprints, a shorter one 1 if *short*, a text without words none.
         """
-        from corpus.duplicates import kernels  # here, because numba's import takes half a second
+        from reviewlm.corpus.duplicates import (
+            kernels,  # here, because numba's import takes half a second
+        )
 
         longest = int(np.diff(offsets).max(initial=0))
         powers = self._powers_of_base(longest)
@@ -145,7 +149,9 @@ def sets(fingerprints: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.
         fingerprints: Fingerprints of the shingles of all texts.
         offsets: (D + 1,) where those of each text begin, and where the last ones end.
     """
-    from corpus.duplicates import kernels  # here, because numba's import takes half a second
+    from reviewlm.corpus.duplicates import (
+        kernels,  # here, because numba's import takes half a second
+    )
 
     members, ends = np.empty_like(fingerprints), np.zeros(len(offsets), np.int64)
     kernels.sets(fingerprints, offsets, *hash_table(offsets), members, ends[1:])

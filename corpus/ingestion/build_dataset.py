@@ -21,8 +21,8 @@ import numpy as np
 import orjson
 import polars as pl
 
-from core.errors import TO_UTF8, EmptyInput
-from corpus.ingestion.parts import (
+from reviewlm.core.errors import TO_UTF8, EmptyInput
+from reviewlm.corpus.ingestion.parts import (
     PARTS,
     QUARANTINE_FILE,
     SET_ASIDE,
@@ -38,10 +38,10 @@ from corpus.ingestion.parts import (
     spread,
     write_whole,
 )
-from corpus.reading.convert import IS_DERIVED
-from corpus.reading.sources import Listed, originals
-from corpus.schema import COLUMNS, FIELDS, QUARANTINE, Reason
-from models.threads import ordered
+from reviewlm.corpus.reading.convert import IS_DERIVED
+from reviewlm.corpus.reading.sources import Listed, originals
+from reviewlm.corpus.schema import COLUMNS, FIELDS, QUARANTINE, Reason
+from reviewlm.models.threads import ordered
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ class _Part:
 
     Attributes:
         content: The bytes of its file, or a file with these bytes.
-        described: See `corpus.ingestion.parts.describe`; None if no row stays.
+        described: See `reviewlm.corpus.ingestion.parts.describe`; None if no row stays.
         dropped: The rows that left, as quarantine records; None if the part stays as it was read.
         identical: Number of those that are the same as the row that stays.
     """

@@ -17,9 +17,9 @@ from typing import Any
 import orjson
 import polars as pl
 
-from core.config.sections.data import SourceConfig
-from core.errors import InputError, disk_errors
-from corpus.ingestion.parts import (
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.errors import InputError, disk_errors
+from reviewlm.corpus.ingestion.parts import (
     PARTS,
     QUARANTINE_FILE,
     READING_FILE,
@@ -31,10 +31,10 @@ from corpus.ingestion.parts import (
     part_name,
     write_whole,
 )
-from corpus.reading.archives import is_pack
-from corpus.reading.readers import Progress, read
-from corpus.reading.sources import PACK, Listed, Pack, Source, cause_of, input_errors
-from corpus.schema import Block, Limits, Reason, whole_stars
+from reviewlm.corpus.reading.archives import is_pack
+from reviewlm.corpus.reading.readers import Progress, read
+from reviewlm.corpus.reading.sources import PACK, Listed, Pack, Source, cause_of, input_errors
+from reviewlm.corpus.schema import Block, Limits, Reason, whole_stars
 
 PART_BYTES = 256 << 20
 """Approximate limit for a part: 100,000 reviews need a third of it, 100,000 books would fill the memory."""

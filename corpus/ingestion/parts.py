@@ -16,8 +16,8 @@ import numpy as np
 import orjson
 import polars as pl
 
-from corpus.reading.sources import Listed
-from corpus.schema import FIELDS, QUARANTINE
+from reviewlm.corpus.reading.sources import Listed
+from reviewlm.corpus.schema import FIELDS, QUARANTINE
 
 PARTS = "parts"
 QUARANTINE_FILE = "quarantine.parquet"

@@ -24,16 +24,30 @@ from typing import Any, cast
 
 import polars as pl
 
-from core.config.sections.data import SourceConfig
-from core.errors import ConfigError, EmptyInput, MissingColumn, Unreadable, disk_errors, visible
-from core.output import output_file
-from core.store import Artifact, Store
-from corpus.ingestion.build_dataset import no_records
-from corpus.ingestion.ingest import describe_reading, limits_of
-from corpus.ingestion.parts import PARTS, QUARANTINE_FILE, SET_ASIDE, QuarantineWriter, SourceReading, iter_quarantine
-from corpus.reading.readers import Progress, read
-from corpus.reading.sources import Listed, Source, all_sources, identify, source_names
-from corpus.schema import LABEL, NOT_TO_CORRECT, QUARANTINE, Block, Limits, Reason
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.errors import (
+    ConfigError,
+    EmptyInput,
+    MissingColumn,
+    Unreadable,
+    disk_errors,
+    visible,
+)
+from reviewlm.core.output import output_file
+from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.ingestion.build_dataset import no_records
+from reviewlm.corpus.ingestion.ingest import describe_reading, limits_of
+from reviewlm.corpus.ingestion.parts import (
+    PARTS,
+    QUARANTINE_FILE,
+    SET_ASIDE,
+    QuarantineWriter,
+    SourceReading,
+    iter_quarantine,
+)
+from reviewlm.corpus.reading.readers import Progress, read
+from reviewlm.corpus.reading.sources import Listed, Source, all_sources, identify, source_names
+from reviewlm.corpus.schema import LABEL, NOT_TO_CORRECT, QUARANTINE, Block, Limits, Reason
 
 WHY = ("what", "cause", "value", "remedy")
 """Parts of the fact `SET_ASIDE`: those of the error."""

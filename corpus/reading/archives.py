@@ -33,8 +33,8 @@ from typing import IO, Any, cast
 
 import polars as pl
 
-from core.errors import InputError, Unreadable, disk_errors
-from corpus.schema import Limits, Problem, Reason
+from reviewlm.core.errors import InputError, Unreadable, disk_errors
+from reviewlm.corpus.schema import Limits, Problem, Reason
 
 BUFFER = 1 << 20
 LAYERS = 8
@@ -340,7 +340,7 @@ SIBLINGS = frozenset(
 WORDS_OF_SIBLINGS = SIBLINGS | {"yelp", "academic", "dataset", "hours", "attributes", "id", "to"}
 """Words of which the names of their files are made, and nothing else: `tip_top_diner.csv` holds reviews."""
 PACK_MARK = ".reviewlm-small-files"
-"""Name of the first member of an archive of small files that we made (`corpus.reading.sources`)."""
+"""Name of the first member of an archive of small files that we made (`reviewlm.corpus.reading.sources`)."""
 MOST_NAMED = 3
 """Files that are not read and that the log names."""
 def looks_like_data(name: str) -> bool:

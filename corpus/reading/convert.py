@@ -7,7 +7,7 @@ Dates are read in a documented list of forms; a date in another form, or an impo
 guessed wrongly is worse than none: splits by month and drift depend on it. So two-digit years, serial numbers of
 spreadsheets and names of months are not read.
 
-Translate the field names of a file to those of `corpus.schema.FIELDS`, as `source.fields` says.
+Translate the field names of a file to those of `reviewlm.corpus.schema.FIELDS`, as `source.fields` says.
 
 A file without the other name is read under our name, so files of several origins can be read together. Fields are also
 read from the names of folders, as Spark and Hive write them: `stars=5/part-0.parquet`. They leave a column by which
@@ -30,8 +30,17 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from core.errors import MissingColumn
-from corpus.schema import FIELDS, LABEL, RECORD_TYPE, Block, Limits, Problem, Reason, quarantine
+from reviewlm.core.errors import MissingColumn
+from reviewlm.corpus.schema import (
+    FIELDS,
+    LABEL,
+    RECORD_TYPE,
+    Block,
+    Limits,
+    Problem,
+    Reason,
+    quarantine,
+)
 
 FIELD = re.compile(r"(\w+)=(.+)", re.DOTALL)
 MISSING = "__HIVE_DEFAULT_PARTITION__"

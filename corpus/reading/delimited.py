@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from core.errors import Unreadable
-from corpus.reading.archives import BOM, next_line
-from corpus.reading.convert import convert, our_columns, require_fields, text_names
-from corpus.reading.parquet import twice
-from corpus.schema import RECORD_TYPE, Block, Limits, Problem, Reason
+from reviewlm.core.errors import Unreadable
+from reviewlm.corpus.reading.archives import BOM, next_line
+from reviewlm.corpus.reading.convert import convert, our_columns, require_fields, text_names
+from reviewlm.corpus.reading.parquet import twice
+from reviewlm.corpus.schema import RECORD_TYPE, Block, Limits, Problem, Reason
 
 FIELD_LIMIT = 64 << 20
 """Longest field in characters. Python's own limit of 128 KiB would reject long reviews."""

@@ -1,7 +1,7 @@
 """Detect the format of an unpacked file and call its reader.
 
-The readers are `corpus.reading.jsonlines` (and JSON arrays), `corpus.reading.delimited` (CSV) and
-`corpus.reading.parquet`; plain text is read here. All readers yield blocks of typed records, bounded by
+The readers are `reviewlm.corpus.reading.jsonlines` (and JSON arrays), `reviewlm.corpus.reading.delimited` (CSV) and
+`reviewlm.corpus.reading.parquet`; plain text is read here. All readers yield blocks of typed records, bounded by
 `Limits.block_bytes`.
 """
 
@@ -16,13 +16,13 @@ import numpy as np
 import orjson
 import polars as pl
 
-from core.errors import Unreadable
-from corpus.reading.archives import BOM, next_line, uncompressed
-from corpus.reading.convert import convert, text_names
-from corpus.reading.delimited import read_delimited
-from corpus.reading.jsonlines import read_array, read_json_lines
-from corpus.reading.parquet import read_parquet
-from corpus.schema import FIELDS, Block, Limits, Problem, Reason
+from reviewlm.core.errors import Unreadable
+from reviewlm.corpus.reading.archives import BOM, next_line, uncompressed
+from reviewlm.corpus.reading.convert import convert, text_names
+from reviewlm.corpus.reading.delimited import read_delimited
+from reviewlm.corpus.reading.jsonlines import read_array, read_json_lines
+from reviewlm.corpus.reading.parquet import read_parquet
+from reviewlm.corpus.schema import FIELDS, Block, Limits, Problem, Reason
 
 JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 MARKS = {

@@ -22,11 +22,11 @@ from typing import Any
 import orjson
 import polars as pl
 
-from core.errors import Unreadable
-from corpus.reading.archives import BOM, RAW_BYTES, pass_over, too_long
-from corpus.reading.convert import IDS, convert, our_record, require_fields
-from corpus.schema import LABEL, Block, Limits, Problem, Reason
-from models.threads import ordered
+from reviewlm.core.errors import Unreadable
+from reviewlm.corpus.reading.archives import BOM, RAW_BYTES, pass_over, too_long
+from reviewlm.corpus.reading.convert import IDS, convert, our_record, require_fields
+from reviewlm.corpus.schema import LABEL, Block, Limits, Problem, Reason
+from reviewlm.models.threads import ordered
 
 STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 NOT_JSON = re.compile(rb"[:,\[]\s*(NaN|-?Infinity)\s*[,}\]]")

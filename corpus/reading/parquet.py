@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import polars as pl
 
-from core.errors import Unreadable
-from corpus.reading.archives import seekable
-from corpus.reading.convert import IDS, convert, our_columns, require_fields
-from corpus.schema import LABEL, RECORD_TYPE, Block, Limits, Problem, Reason
+from reviewlm.core.errors import Unreadable
+from reviewlm.corpus.reading.archives import seekable
+from reviewlm.corpus.reading.convert import IDS, convert, our_columns, require_fields
+from reviewlm.corpus.schema import LABEL, RECORD_TYPE, Block, Limits, Problem, Reason
 
 if TYPE_CHECKING:
     import pyarrow

@@ -2,7 +2,7 @@
 
 A file can be compressed (gzip, zstd, bzip2, xz), an archive (tar, zip), or both. Its content is in one of the formats
 of `corpus.reading.formats`. Magic bytes decide how it is packed; the format follows from magic bytes, the suffix and
-the first characters. Errors of the unpacking libraries about damaged bytes (`corpus.reading.archives`) become
+the first characters. Errors of the unpacking libraries about damaged bytes (`reviewlm.corpus.reading.archives`) become
 `Unreadable` here.
 """
 
@@ -18,12 +18,12 @@ from typing import IO, cast
 
 import polars as pl
 
-from core.errors import EmptyInput, InputError, MissingColumn, Unreadable
-from corpus.reading import archives
-from corpus.reading.convert import folder_fields
-from corpus.reading.formats import format_of, read_stream, read_together
-from corpus.reading.jsonlines import require_no_table
-from corpus.schema import COLUMNS, Block, Limits, Problem, Reason, quarantine
+from reviewlm.core.errors import EmptyInput, InputError, MissingColumn, Unreadable
+from reviewlm.corpus.reading import archives
+from reviewlm.corpus.reading.convert import folder_fields
+from reviewlm.corpus.reading.formats import format_of, read_stream, read_together
+from reviewlm.corpus.reading.jsonlines import require_no_table
+from reviewlm.corpus.schema import COLUMNS, Block, Limits, Problem, Reason, quarantine
 
 ENCRYPTED = 0x1
 """Flag of a zip member (APPNOTE 4.4.4, bit 0)."""

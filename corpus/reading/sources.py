@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from core.errors import EmptyInput, InputError, Unreadable, disk_errors
-from core.store import sha256_of
-from corpus.reading import archives
-from corpus.reading.convert import FIELD, folder_fields
+from reviewlm.core.errors import EmptyInput, InputError, Unreadable, disk_errors
+from reviewlm.core.store import sha256_of
+from reviewlm.corpus.reading import archives
+from reviewlm.corpus.reading.convert import FIELD, folder_fields
 
 log = logging.getLogger(__name__)
 
@@ -295,10 +295,10 @@ def all_sources(inputs: Sequence[Path | str], memory: Path | None = None) -> lis
     """Return the files that match paths, folders and globs, in order; small ones in packs if there are many.
 
     Args:
-        memory: See `corpus.reading.sources.identify`.
+        memory: See `reviewlm.corpus.reading.sources.identify`.
 
     Raises:
-        Unreadable, EmptyInput: See `corpus.reading.sources.source_names`.
+        Unreadable, EmptyInput: See `reviewlm.corpus.reading.sources.source_names`.
     """
     names = source_names(inputs)
     with input_errors(Path()):

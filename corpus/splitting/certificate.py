@@ -20,10 +20,10 @@ import numpy as np
 import polars as pl
 from pydantic import ConfigDict, TypeAdapter
 
-from core.errors import CheckFailed, Damaged, disk_errors
-from corpus.duplicates.exact import PASSAGE, SPAN, STOCK, distinct, hash_texts
-from corpus.splitting.split import SPLITS, TABLE, add_texts, iter_split
-from models.threads import ordered
+from reviewlm.core.errors import CheckFailed, Damaged, disk_errors
+from reviewlm.corpus.duplicates.exact import PASSAGE, SPAN, STOCK, distinct, hash_texts
+from reviewlm.corpus.splitting.split import SPLITS, TABLE, add_texts, iter_split
+from reviewlm.models.threads import ordered
 
 CERTIFICATE_FILE = "leak_certificate.json"
 PARTLY = 0.25

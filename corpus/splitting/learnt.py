@@ -3,7 +3,7 @@
 A model that starts from the champion's weights has learnt from earlier data. A test review that repeats an earlier
 training review, under another id, would measure its memory. The rule is that within data: a text of test may not be in
 validation or train, one of validation not in train. Held-out reviews that passages of earlier training text cover leave
-as well (`corpus.cleaning.clean`, `corpus.duplicates.exact`).
+as well (`reviewlm.corpus.cleaning.clean`, `reviewlm.corpus.duplicates.exact`).
 
 Test reviews of an earlier data set show whether a model loses earlier knowledge. A review from the training or
 validation data of the model cannot show it. Such a review is recognised by its id, or by its exact text in normal form,
@@ -19,10 +19,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from corpus.duplicates.exact import SPAN
-from corpus.duplicates.shingles import SLICE_BYTES, Forms, part_of, simple_bytes, slices, word_bytes
-from corpus.splitting.split import SPLITS, TABLE, TEXT_NAME, iter_split, places, scan_split
-from models.threads import ordered
+from reviewlm.corpus.duplicates.exact import SPAN
+from reviewlm.corpus.duplicates.shingles import (
+    SLICE_BYTES,
+    Forms,
+    part_of,
+    simple_bytes,
+    slices,
+    word_bytes,
+)
+from reviewlm.corpus.splitting.split import SPLITS, TABLE, TEXT_NAME, iter_split, places, scan_split
+from reviewlm.models.threads import ordered
 
 _RANKS = {name: rank for rank, name in enumerate(SPLITS)}
 _RANK = pl.col("split").replace_strict(_RANKS, return_dtype=pl.UInt8).alias("rank")

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from core.config.sections.data import SplitConfig
-from core.errors import ConfigError, EmptyInput
+from reviewlm.core.config.sections.data import SplitConfig
+from reviewlm.core.errors import ConfigError, EmptyInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,7 +69,7 @@ def iter_split(
     """Yield the reviews of one split of a prepared data set, in its order, in batches of at most *batch_rows*.
 
     Args:
-        folder: The folder that `corpus.cleaning.clean.prepare` wrote.
+        folder: The folder that `reviewlm.corpus.cleaning.clean.prepare` wrote.
         split: "train", "validation" or "test".
         batch_rows: Rows per batch.
         columns: Columns to read; default: all.

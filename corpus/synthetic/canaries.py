@@ -22,10 +22,10 @@ import numpy as np
 import polars as pl
 from pydantic import TypeAdapter
 
-from core.config.sections.evaluation import AuditConfig
-from corpus.schema import byte_count, word_count
-from corpus.splitting.split import iter_split
-from models.base import ModelError
+from reviewlm.core.config.sections.evaluation import AuditConfig
+from reviewlm.corpus.schema import byte_count, word_count
+from reviewlm.corpus.splitting.split import iter_split
+from reviewlm.models.base import ModelError
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
     """Choose canaries for a prepared data set; the same data and settings give the same ones.
 
     Args:
-        clean_folder: The folder that `corpus.cleaning.clean.prepare` wrote.
+        clean_folder: The folder that `reviewlm.corpus.cleaning.clean.prepare` wrote.
         config: Number of canaries, and copies of each.
 
     Returns:

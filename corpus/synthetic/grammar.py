@@ -1,6 +1,6 @@
 """Write reviews of the embedded corpus from a seeded stochastic grammar, and compute their exact probability.
 
-    from corpus.synthetic.grammar import log_probability, write_review
+    from reviewlm.corpus.synthetic.grammar import log_probability, write_review
     text, _ = write_review(5, Random(1).random)
     log_probability(text, stars=5)      # nats, with the end of the review; on average no model can do better
 
@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from corpus.synthetic.automaton import (
+from reviewlm.corpus.synthetic.automaton import (
     BIND,
     BY,
     END,
@@ -37,7 +37,7 @@ from corpus.synthetic.automaton import (
     eligible,
     intended,
 )
-from corpus.synthetic.lexicon import STARS, domains
+from reviewlm.corpus.synthetic.lexicon import STARS, domains
 
 Values = tuple[str, ...]
 Changes = tuple[tuple[int, str], ...]

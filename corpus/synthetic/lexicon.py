@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from corpus.synthetic.automaton import Domain
+from reviewlm.corpus.synthetic.automaton import Domain
 
 EXPONENT, SHIFT = 1.05, 2.0
 

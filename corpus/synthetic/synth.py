@@ -1,6 +1,6 @@
 """Write files of the embedded corpus in the schema of Yelp's open dataset: one JSON object per line.
 
-    from corpus.synthetic.synth import write_reviews
+    from reviewlm.corpus.synthetic.synth import write_reviews
     write_reviews(Path("reviews.jsonl"), reviews=20_000, seed=1, malformed=0.001, duplicates=0.005)
 
 Lines are written in chunks, and each chunk has its own random streams. So the first chunks of a long file equal those
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from core.output import output_file
-from corpus.synthetic.grammar import STARS, automaton, write_review
+from reviewlm.core.output import output_file
+from reviewlm.corpus.synthetic.grammar import STARS, automaton, write_review
 
 CHUNK = 2_000
 """Lines in a chunk; another value gives other files for the same seed."""

@@ -8,8 +8,8 @@ The search climbs: it swaps the two letters of the key that raise the probabilit
 random keys. The sum of bigrams needs only their counts, so all 325 swaps cost next to nothing (Jakobsen 1995). The keys
 that are best by bigrams are improved with the model, which knows longer contexts.
 
-    python -m course.uses.ciphers --text reviews.txt
-    python -m course.uses.ciphers --text reviews.txt --message "XUB JMMV ..."
+    python -m reviewlm.course.uses.ciphers --text reviews.txt
+    python -m reviewlm.course.uses.ciphers --text reviews.txt --message "XUB JMMV ..."
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 import reviewlm
-from course.inputs import program, review_table, show
-from models.bundles.bundle import Bundle
+from reviewlm.course.inputs import program, review_table, show
+from reviewlm.models.bundles.bundle import Bundle
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SYMBOLS = LETTERS + " "

@@ -1,8 +1,8 @@
 """Compress a file with a language model, and give back the same bytes.
 
-    python -m course.uses.compression write reviews.txt reviews.rlm --model champion
-    python -m course.uses.compression read reviews.rlm reviews.txt --model champion
-    python -m course.uses.compression measure reviews.txt --model champion
+    python -m reviewlm.course.uses.compression write reviews.txt reviews.rlm --model champion
+    python -m reviewlm.course.uses.compression read reviews.rlm reviews.txt --model champion
+    python -m reviewlm.course.uses.compression measure reviews.txt --model champion
 
 A model that gives the next token probability p lets it be written in −log2 p bits (Shannon 1948), so a better model is
 a better compressor, and bits per byte are its size on a disk. Lines are documents; 64 of them are read side by side.
@@ -32,11 +32,11 @@ import pyarrow
 import torch
 
 import reviewlm
-from course.inputs import show
-from course.uses.arithmetic import RangeDecoder, RangeEncoder
-from course.uses.text_codes import Document, TextCoder
-from models.atomic_files import new_file
-from models.bundles.bundle import Bundle
+from reviewlm.course.inputs import show
+from reviewlm.course.uses.arithmetic import RangeDecoder, RangeEncoder
+from reviewlm.course.uses.text_codes import Document, TextCoder
+from reviewlm.models.atomic_files import new_file
+from reviewlm.models.bundles.bundle import Bundle
 
 MAGIC = b"RLM\x01"
 LONGEST = 20_000

@@ -11,8 +11,8 @@ The whole sentence is scored, so the words to the right count as much as those t
 wrong and right words. Candidates come from symspellpy. A word is changed only where the gain is above a margin, which
 is chosen on other sentences: at most one right word of a thousand may change, then F₀.₅ is as large as possible.
 
-    python -m course.uses.correction --text reviews.txt                # F0.5 on injected typos, and the peers
-    python -m course.uses.correction --text reviews.txt --correct "teh fodo was graet and teh staff freindly"
+    python -m reviewlm.course.uses.correction --text reviews.txt                # F0.5 on injected typos, and the peers
+    python -m reviewlm.course.uses.correction --text reviews.txt --correct "teh fodo was graet and teh staff freindly"
 
 Typos are injected into held-out sentences: real ones, from the list of the package codespell if it is installed (half
 of it teaches the edit model, the other half is injected), else those of the embedded grammar. Needs symspellpy.
@@ -31,11 +31,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from core.errors import ReviewLMError
-from corpus.synthetic.automaton import corrupt, eligible
-from course.inputs import learnt_and_held_out, opened, program, show
-from course.uses.rescoring import sentences
-from models.bundles.bundle import Bundle
+from reviewlm.core.errors import ReviewLMError
+from reviewlm.corpus.synthetic.automaton import corrupt, eligible
+from reviewlm.course.inputs import learnt_and_held_out, opened, program, show
+from reviewlm.course.uses.rescoring import sentences
+from reviewlm.models.bundles.bundle import Bundle
 
 RATE = 0.05
 """Share of words that are mistyped: ε, and of injected ones."""

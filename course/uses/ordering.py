@@ -6,8 +6,8 @@ sentence, which a full stop or the end of the text follows, wins.
 
 BLEU (Papineni et al. 2002) tells how many n-grams of the original it has, beside those of shuffled words.
 
-    python -m course.uses.ordering --text reviews.txt                # BLEU on held-out sentences
-    python -m course.uses.ordering --text reviews.txt --order "rude was waiter the"
+    python -m reviewlm.course.uses.ordering --text reviews.txt                # BLEU on held-out sentences
+    python -m reviewlm.course.uses.ordering --text reviews.txt --order "rude was waiter the"
 
 This orders given words. What to say, and about which facts, it does not know.
 """
@@ -24,11 +24,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from core.errors import ReviewLMError
-from course.inputs import learnt_and_held_out, opened, program, show
-from course.uses.rescoring import sentences
-from models.bundles.bundle import Bundle
-from models.tokens.special import EOS
+from reviewlm.core.errors import ReviewLMError
+from reviewlm.course.inputs import learnt_and_held_out, opened, program, show
+from reviewlm.course.uses.rescoring import sentences
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.tokens.special import EOS
 
 LONGEST = 4
 """n of the longest n-grams of BLEU."""

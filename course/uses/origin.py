@@ -6,8 +6,8 @@ The classifier `bayes` on n-grams of characters does it (`models/classification/
 the label whose other labels are the least likely to have the text (Rennie et al. 2003). It needs no words, so
 languages without spaces can be told, too, and it is fitted in seconds.
 
-    python -m course.uses.origin --train known.jsonl --test others.jsonl  # how often it is right, and its peers
-    python -m course.uses.origin --train known.jsonl --text texts.txt     # the label of each line
+    python -m reviewlm.course.uses.origin --train known.jsonl --test others.jsonl  # how often it is right, and its peers
+    python -m reviewlm.course.uses.origin --train known.jsonl --text texts.txt     # the label of each line
 
 Each line of --train and --test is JSON: {"text": …, "label": …}. Without --test, every fifth text of --train is held
 out. Without --train, reviews of the embedded grammar are told apart by their stars. Beside it answers py3langid, if it
@@ -28,15 +28,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from course.inputs import program, review_table, show
-from models.classification.bundle import ClassifierBundle
-from models.classification.spec import BayesSpec
-from models.specs import VocabularySpec
-from models.text.normal_form import NormalForm
-from training.context import FitContext
-from training.labelling.examples import LabelledSequences
-from training.labelling.fitting import fit_classifier
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.course.inputs import program, review_table, show
+from reviewlm.models.classification.bundle import ClassifierBundle
+from reviewlm.models.classification.spec import BayesSpec
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.training.context import FitContext
+from reviewlm.training.labelling.examples import LabelledSequences
+from reviewlm.training.labelling.fitting import fit_classifier
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 ORDERS, CHARACTERS = (1, 2, 3, 4, 5), 4_000
 """Lengths of the n-grams of characters, and the most characters; rarer ones are bytes."""

@@ -10,9 +10,9 @@ Jurafsky and Martin, chapter on speech recognition)
 that the word error rate (WER: substitutions, insertions and deletions per right word) is least. The model is only a
 part here; this is no recogniser and no translator.
 
-    python -m course.uses.rescoring --text reviews.txt                    # simulated lists, all models side by side
-    python -m course.uses.rescoring --lists tune.jsonl --weights w.json   # lists with "reference": choose α and β
-    python -m course.uses.rescoring --lists new.jsonl --use w.json        # the chosen text of each list
+    python -m reviewlm.course.uses.rescoring --text reviews.txt                    # simulated lists, all models side by side
+    python -m reviewlm.course.uses.rescoring --lists tune.jsonl --weights w.json   # lists with "reference": choose α and β
+    python -m reviewlm.course.uses.rescoring --lists new.jsonl --use w.json        # the chosen text of each list
 
 A list is a line of JSON: {"id": …, "hypotheses": [{"text": …, "score": …}, …], "reference": …}.
 
@@ -36,8 +36,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from course.inputs import learnt_and_held_out, opened, program, show
-from models.bundles.bundle import Bundle
+from reviewlm.course.inputs import learnt_and_held_out, opened, program, show
+from reviewlm.models.bundles.bundle import Bundle
 
 HYPOTHESES, SIMILAR = 30, 4
 """Texts of a simulated list, and words that a word is confused with."""

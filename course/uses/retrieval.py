@@ -14,7 +14,7 @@ remembered is wrong (Azzopardi, de Rijke and Balog 2007). Words of a query are d
 all reviews. The mean reciprocal rank (MRR) is that of 1 / place of the review, recall@10 the share of queries that have
 it among the first ten. The parameters of all ways are chosen on other queries than those that are reported.
 
-    python -m course.uses.retrieval --text reviews.txt
+    python -m reviewlm.course.uses.retrieval --text reviews.txt
 
 `reviewlm models nearest` finds reviews in this way (`evaluation/text_vectors.py`).
 """
@@ -28,8 +28,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
-from course.inputs import program, review_table, show
-from evaluation.text_vectors import WORD
+from reviewlm.course.inputs import program, review_table, show
+from reviewlm.evaluation.text_vectors import WORD
 
 WORDS, NOISE = 5, 0.2
 """Words of a made query, and the share of them that comes from all reviews."""

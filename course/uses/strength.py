@@ -9,8 +9,8 @@ Carlo strength evaluation", equation 2): a string of probability pᵢ in a sampl
 with the error of a mean. The model knows only habits that its passwords show. A number here is what an attacker with
 such a list needs at most, and no promise: a leaked password is weak whatever its number. Nothing is stored or sent.
 
-    python -m course.uses.strength --text passwords.txt --check "sunshine1987"
-    python -m course.uses.strength
+    python -m reviewlm.course.uses.strength --text passwords.txt --check "sunshine1987"
+    python -m reviewlm.course.uses.strength
 
 Without a file, the list of 30,000 frequent passwords in the package zxcvbn (Wheeler 2016) is used, if it is installed.
 Every tenth is held out; a row says how many of them an attacker reaches with so many guesses.
@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import reviewlm
-from course.inputs import program, show
-from models.bundles.bundle import Bundle
+from reviewlm.course.inputs import program, show
+from reviewlm.models.bundles.bundle import Bundle
 
 WEAK, FAIR = 1e8, 1e12
 """Guesses: an online service is tried 10⁸ times by patient attackers, a stolen file of slow hashes 10¹² times."""
@@ -59,7 +59,7 @@ class StrengthMeter:
     """
 
     def __init__(self, bundle: Bundle, size: int = 20_000, seed: int = 1) -> None:
-        from models.sampling import generate
+        from reviewlm.models.sampling import generate
 
         self._bundle = bundle
         strings = generate(bundle, size, 0, max_tokens=LONGEST, seed=seed)

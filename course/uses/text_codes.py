@@ -17,11 +17,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from course.uses.arithmetic import Adaptive, Distribution, RangeDecoder, RangeEncoder, Uniform
-from models.bundles.bundle import Bundle
-from models.tokens.special import EOS, UNK
-from models.tokens.word_pieces import pieces_of, straightened
-from models.tokens.words import WordUnit
+from reviewlm.course.uses.arithmetic import (
+    Adaptive,
+    Distribution,
+    RangeDecoder,
+    RangeEncoder,
+    Uniform,
+)
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.tokens.special import EOS, UNK
+from reviewlm.models.tokens.word_pieces import pieces_of, straightened
+from reviewlm.models.tokens.words import WordUnit
 
 TOKENS, BYTES, EMPTY = range(3)
 """How a document is coded."""

@@ -27,11 +27,23 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from core.errors import InputError
-from evaluation.classification.figures import ROUNDING, Formula, Predicted, columns_of, figures, formulas
-from evaluation.statistics.bootstrap import DRAWS_AT_ONCE, MAX_UNITS, Bootstrap, Interval
-from evaluation.statistics.slices import Slicing, losses_by_slice, ratios_by_slice, review_slicings
-from models.classification.classifier import mean_f1
+from reviewlm.core.errors import InputError
+from reviewlm.evaluation.classification.figures import (
+    ROUNDING,
+    Formula,
+    Predicted,
+    columns_of,
+    figures,
+    formulas,
+)
+from reviewlm.evaluation.statistics.bootstrap import DRAWS_AT_ONCE, MAX_UNITS, Bootstrap, Interval
+from reviewlm.evaluation.statistics.slices import (
+    Slicing,
+    losses_by_slice,
+    ratios_by_slice,
+    review_slicings,
+)
+from reviewlm.models.classification.classifier import mean_f1
 
 COMPARED = ("accuracy", "macro_f1")
 """Figures whose differences have an interval; higher is better."""

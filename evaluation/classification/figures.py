@@ -33,10 +33,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from core.errors import EmptyInput, InputError
-from evaluation.scoring.metrics import Sums, calibration_error, chance_error, reliability
-from evaluation.statistics.groups import united
-from models.classification.classifier import mean_f1
+from reviewlm.core.errors import EmptyInput, InputError
+from reviewlm.evaluation.scoring.metrics import Sums, calibration_error, chance_error, reliability
+from reviewlm.evaluation.statistics.groups import united
+from reviewlm.models.classification.classifier import mean_f1
 
 
 @dataclass(frozen=True, eq=False)

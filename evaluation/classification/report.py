@@ -14,16 +14,32 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from evaluation.classification.figures import Predicted
-from evaluation.gate.decision import Decision
-from evaluation.reports.canvas import WIDTH, canvas, styles_of, ticks_at
-from evaluation.reports.document import PALETTE, Amount, Page, PageSection, PageTable, Part, Picture, Quote
-from evaluation.reports.report import answer_page, beside, decision_sections
-from evaluation.reports.report_pictures import ANSWER, PANELS, WEAK, Drawing
-from evaluation.reports.report_tables import NONE, Columns, Row, outcome, shown_columns, title
-from evaluation.reports.run_figures import reliability_figure
-from evaluation.scoring.metrics import reliability
-from evaluation.statistics.slices import slice_name
+from reviewlm.evaluation.classification.figures import Predicted
+from reviewlm.evaluation.gate.decision import Decision
+from reviewlm.evaluation.reports.canvas import WIDTH, canvas, styles_of, ticks_at
+from reviewlm.evaluation.reports.document import (
+    PALETTE,
+    Amount,
+    Page,
+    PageSection,
+    PageTable,
+    Part,
+    Picture,
+    Quote,
+)
+from reviewlm.evaluation.reports.report import answer_page, beside, decision_sections
+from reviewlm.evaluation.reports.report_pictures import ANSWER, PANELS, WEAK, Drawing
+from reviewlm.evaluation.reports.report_tables import (
+    NONE,
+    Columns,
+    Row,
+    outcome,
+    shown_columns,
+    title,
+)
+from reviewlm.evaluation.reports.run_figures import reliability_figure
+from reviewlm.evaluation.scoring.metrics import reliability
+from reviewlm.evaluation.statistics.slices import slice_name
 
 ABOUT = (
     "{reviews:,} test reviews{groups}, best macro-F1 first. ±: half of the {confidence:.0%} interval. Mean error: "
@@ -38,11 +54,11 @@ class ClassificationResults:
     """Results of the classifiers of a run.
 
     Args:
-        rows: `evaluation.classification.compare.classifier_rows`.
+        rows: `reviewlm.evaluation.classification.compare.classifier_rows`.
         answers: Answers to the test reviews by classifier.
         winner: Name of the challenger: the classifier that was best on the validation reviews.
         baseline: Name of the classifier that the others are compared with.
-        slices: Accuracy by slice of some of them (`evaluation.classification.compare.ACCURACIES`).
+        slices: Accuracy by slice of some of them (`reviewlm.evaluation.classification.compare.ACCURACIES`).
         texts: Text of the test reviews by id, for those that may be shown; empty if none may.
         costs: By classifier its kind, size and times, by name.
         decision: Decision of the gate; None if the gate was not run.

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from core.errors import EmptyInput
-from evaluation.scoring.metrics import FIGURES
-from evaluation.statistics.bootstrap import Bootstrap, Interval
+from reviewlm.core.errors import EmptyInput
+from reviewlm.evaluation.scoring.metrics import FIGURES
+from reviewlm.evaluation.statistics.bootstrap import Bootstrap, Interval
 
 HELD_OUT, NEW = "held out", "new"
 BITS = FIGURES["open_bits_per_byte"]

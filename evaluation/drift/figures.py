@@ -13,11 +13,11 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation.drift.decay import HELD_OUT, NEW, Decay
-from evaluation.drift.report import DriftReport, flagged_sentence
-from evaluation.reports.canvas import GREY, PALE, WIDTH, canvas, literal, styles_of
-from evaluation.reports.document import PALETTE, Page, PageSection, PageTable, PageText
-from evaluation.reports.report_pictures import Drawing
+from reviewlm.evaluation.drift.decay import HELD_OUT, NEW, Decay
+from reviewlm.evaluation.drift.report import DriftReport, flagged_sentence
+from reviewlm.evaluation.reports.canvas import GREY, PALE, WIDTH, canvas, literal, styles_of
+from reviewlm.evaluation.reports.document import PALETTE, Page, PageSection, PageTable, PageText
+from reviewlm.evaluation.reports.report_pictures import Drawing
 
 KNOWN_COLOR, NEW_COLOR = PALETTE[0], PALETTE[1]
 SHOWN, ODD = 15, 10

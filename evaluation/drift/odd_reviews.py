@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from evaluation.scoring.metrics import LN2
+from reviewlm.evaluation.scoring.metrics import LN2
 
 NEIGHBOURS = 400
 """Number of known reviews that a review is compared with; a p-value is a multiple of 1 / (NEIGHBOURS + 1)."""
@@ -30,7 +30,7 @@ def surprise(rows: pl.DataFrame) -> np.ndarray:
     """Return the bits per byte of each review, with unknown words spelt out.
 
     Args:
-        rows: Columns nats, spelling_nats and bytes, as returned by `evaluation.scoring.score.score_stream`.
+        rows: Columns nats, spelling_nats and bytes, as returned by `reviewlm.evaluation.scoring.score.score_stream`.
     """
     return ((rows["nats"] + rows["spelling_nats"]) / rows["bytes"] / LN2).to_numpy()
 

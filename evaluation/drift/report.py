@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from core.config.sections.data import DriftConfig
-from core.errors import EmptyInput
+from reviewlm.core.config.sections.data import DriftConfig
+from reviewlm.core.errors import EmptyInput
 
 WORDS = 2_000
 """The most frequent words of both samples are compared one by one, all others as one class."""

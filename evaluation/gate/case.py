@@ -18,11 +18,11 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import numpy as np
 import polars as pl
 
-from core.lineage import NOT_KNOWN, Family
-from evaluation.gate.decision import Decision, RuleOutcome, ends, rounded
-from evaluation.statistics.bootstrap import Interval
-from evaluation.statistics.groups import effective_number
-from models.base import STATIC
+from reviewlm.core.lineage import NOT_KNOWN, Family
+from reviewlm.evaluation.gate.decision import Decision, RuleOutcome, ends, rounded
+from reviewlm.evaluation.statistics.bootstrap import Interval
+from reviewlm.evaluation.statistics.groups import effective_number
+from reviewlm.models.base import STATIC
 
 Measured = TypeVar("Measured", bound=Sized)
 """Scores or answers of a model."""
@@ -85,7 +85,7 @@ class ModelEvidence(Generic[Measured]):
     Args:
         digest: Digest of its bundle.
         rows: Of a language model, rows of `evaluation.scoring.score.score_stream`; of a classifier, its answers
-            (`evaluation.classification.figures.Predicted`); None if the model cannot be measured.
+            (`reviewlm.evaluation.classification.figures.Predicted`); None if the model cannot be measured.
         test: Digest of the test reviews that it was measured on.
         problem: Why it could not be measured in this run (its files are missing or damaged); empty if it could.
         family: Family of the data that it was made from.
@@ -225,7 +225,7 @@ class GateCase(ABC):
     """A policy, evidence with its rows in the order of the review ids, and figures that follow from both.
 
     Attributes:
-        policy: A `core.config.sections.evaluation.GatePolicy`, with the limits of the family.
+        policy: A `reviewlm.core.config.sections.evaluation.GatePolicy`, with the limits of the family.
         SECTION: Name of the policy's section in the configuration, for remedies.
         METRIC: The figure that models are compared by.
         MIN_GAIN: Setting of the policy with the least gain over the champion.
@@ -443,7 +443,7 @@ class GateCase(ABC):
 
     @abstractmethod
     def figures_of(self, side: ModelEvidence[Any]) -> Mapping[str, float]:
-        """Return the figures of one model, by the names of `evaluation.gate.decision.FIGURES`."""
+        """Return the figures of one model, by the names of `reviewlm.evaluation.gate.decision.FIGURES`."""
 
     @abstractmethod
     def digest_of(self, rows: Any) -> str:

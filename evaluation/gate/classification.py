@@ -17,13 +17,24 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from core.config.sections.other_models import ClassificationPromotion
-from evaluation.classification.compare import ClassifierComparison, accuracy_losses, chance_of_gain, compare, mismatch
-from evaluation.classification.figures import ROUNDING, ClassifierFigures, Predicted, figures
-from evaluation.gate import rules
-from evaluation.gate.case import MORE_REVIEWS, Evidence, GateCase, ModelEvidence
-from evaluation.gate.decision import RuleOutcome
-from evaluation.statistics.bootstrap import Interval, ratio_interval
+from reviewlm.core.config.sections.other_models import ClassificationPromotion
+from reviewlm.evaluation.classification.compare import (
+    ClassifierComparison,
+    accuracy_losses,
+    chance_of_gain,
+    compare,
+    mismatch,
+)
+from reviewlm.evaluation.classification.figures import (
+    ROUNDING,
+    ClassifierFigures,
+    Predicted,
+    figures,
+)
+from reviewlm.evaluation.gate import rules
+from reviewlm.evaluation.gate.case import MORE_REVIEWS, Evidence, GateCase, ModelEvidence
+from reviewlm.evaluation.gate.decision import RuleOutcome
+from reviewlm.evaluation.statistics.bootstrap import Interval, ratio_interval
 
 
 def answers_at_hand(case: ClassifierCase) -> RuleOutcome:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from core.output import literal, table_row
-from evaluation.statistics.bootstrap import Interval
+from reviewlm.core.output import literal, table_row
+from reviewlm.evaluation.statistics.bootstrap import Interval
 
 DIGITS = 9
 """Significant digits of a stored figure, so that a decision is the same text on every machine."""

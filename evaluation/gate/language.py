@@ -18,17 +18,29 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from core.config.sections.evaluation import PromotionConfig
-from evaluation.gate import rules
-from evaluation.gate.case import IDENTITY, MORE_REVIEWS, NO_CHAMPION, Evidence, GateCase, ModelEvidence
-from evaluation.gate.decision import RuleOutcome
-from evaluation.gate.memorisation import copied_span, exposure, novelty, private_patterns
-from evaluation.scoring.metrics import LN2, figures_of
-from evaluation.statistics.bootstrap import Interval, Ratio, gain_ratio, studentised_intervals
-from evaluation.statistics.comparison import floor_nats
-from evaluation.statistics.groups import design_effect, groups_of, least_sure_gain
-from evaluation.statistics.slices import losses_by_slice, review_labels, slicing_of
-from models.base import STATIC
+from reviewlm.core.config.sections.evaluation import PromotionConfig
+from reviewlm.evaluation.gate import rules
+from reviewlm.evaluation.gate.case import (
+    IDENTITY,
+    MORE_REVIEWS,
+    NO_CHAMPION,
+    Evidence,
+    GateCase,
+    ModelEvidence,
+)
+from reviewlm.evaluation.gate.decision import RuleOutcome
+from reviewlm.evaluation.gate.memorisation import copied_span, exposure, novelty, private_patterns
+from reviewlm.evaluation.scoring.metrics import LN2, figures_of
+from reviewlm.evaluation.statistics.bootstrap import (
+    Interval,
+    Ratio,
+    gain_ratio,
+    studentised_intervals,
+)
+from reviewlm.evaluation.statistics.comparison import floor_nats
+from reviewlm.evaluation.statistics.groups import design_effect, groups_of, least_sure_gain
+from reviewlm.evaluation.statistics.slices import losses_by_slice, review_labels, slicing_of
+from reviewlm.models.base import STATIC
 
 DEPARTURE = 1e-3
 """Largest allowed difference, relative to the nats of one review, between two scorings of one bundle; the same as

@@ -9,8 +9,8 @@ from __future__ import annotations
 from math import log
 from operator import ge
 
-from evaluation.gate.case import GateCase, at_most
-from evaluation.gate.decision import RuleOutcome
+from reviewlm.evaluation.gate.case import GateCase, at_most
+from reviewlm.evaluation.gate.decision import RuleOutcome
 
 NOT_AUDITED = "the texts that the model writes were not audited"
 NO_CANARIES = "no canaries were planted in the training data"

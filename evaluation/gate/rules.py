@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.gate.case import (
+from reviewlm.evaluation.gate.case import (
     BETTER_THAN_BASELINE,
     BETTER_THAN_CHAMPION,
     MORE_REVIEWS,
@@ -22,7 +22,7 @@ from evaluation.gate.case import (
     at_most,
     reported,
 )
-from evaluation.gate.decision import RuleOutcome
+from reviewlm.evaluation.gate.decision import RuleOutcome
 
 NOTHING_NEW = "nothing new was registered"
 ITSELF = "the challenger is the champion, so there is nothing to compare"

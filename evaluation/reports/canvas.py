@@ -18,8 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from core.errors import as_html, visible
-from evaluation.reports.document import PALETTE
+from reviewlm.core.errors import as_html, visible
+from reviewlm.evaluation.reports.document import PALETTE
 
 GREY, PALE = "#595959", "#E3E3E3"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

@@ -17,11 +17,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from corpus.profile import SAMPLE_WORDS, Profile
-from corpus.splitting.certificate import BINS
-from corpus.splitting.split import TRAIN_FIRST
-from evaluation.reports.document import PALETTE, Page, PageSection, PageTable, Picture, Quote
-from evaluation.reports.report_pictures import Drawing
+from reviewlm.corpus.profile import SAMPLE_WORDS, Profile
+from reviewlm.corpus.splitting.certificate import BINS
+from reviewlm.corpus.splitting.split import TRAIN_FIRST
+from reviewlm.evaluation.reports.document import (
+    PALETTE,
+    Page,
+    PageSection,
+    PageTable,
+    Picture,
+    Quote,
+)
+from reviewlm.evaluation.reports.report_pictures import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,8 +57,8 @@ class Origin:
     """Origin of a data set.
 
     Args:
-        dataset: Facts of the ingestion (`corpus.ingestion.ingest`).
-        clean: Facts of the cleaning (`corpus.cleaning.clean`).
+        dataset: Facts of the ingestion (`reviewlm.corpus.ingestion.ingest`).
+        clean: Facts of the cleaning (`reviewlm.corpus.cleaning.clean`).
         digests: Digests of the results by name, e.g. {"dataset": "0123…", "clean": "…"}.
         synthetic: Whether the reviews were written by the embedded grammar.
     """
@@ -75,7 +82,7 @@ def draw(profile: Profile, origin: Origin, folder: Path) -> Page:
 
 def months_figure(profile: Profile) -> Figure:
     """Draw reviews per month, with the splits stacked; a month without reviews is a gap."""
-    from evaluation.reports.canvas import canvas
+    from reviewlm.evaluation.reports.canvas import canvas
 
     figure, axes = canvas(7.5, 3.2)
     dated = profile.months.with_columns(pl.col("month").str.to_date("%Y-%m"))
@@ -93,7 +100,7 @@ def months_figure(profile: Profile) -> Figure:
 
 def lengths_figure(profile: Profile) -> Figure:
     """Draw the share of each split's reviews by number of words, in doublings; a good split has equal lines."""
-    from evaluation.reports.canvas import canvas
+    from reviewlm.evaluation.reports.canvas import canvas
 
     figure, axes = canvas(7.5, 3.2)
     for name, colour in SIDE_COLOURS.items():

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from core.errors import as_html
-from core.output import fenced, literal, table_row
+from reviewlm.core.errors import as_html
+from reviewlm.core.output import fenced, literal, table_row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,12 +12,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from evaluation.gate.decision import MARKS, Decision
-from evaluation.reports import report_tables as tables
-from evaluation.reports.document import Code, Link, Page, PageSection, PageTable, PageText, Part, Picture, Quote
-from evaluation.reports.report_pictures import ANSWER, AUDIT, TRAINING, WEAK, Drawing
-from evaluation.reports.run_record import MACHINE, REPORT_FILE, TEST_REVIEWS, differences, record_of, samples_of
-from evaluation.reports.run_results import RunResults
+from reviewlm.evaluation.gate.decision import MARKS, Decision
+from reviewlm.evaluation.reports import report_tables as tables
+from reviewlm.evaluation.reports.document import (
+    Code,
+    Link,
+    Page,
+    PageSection,
+    PageTable,
+    PageText,
+    Part,
+    Picture,
+    Quote,
+)
+from reviewlm.evaluation.reports.report_pictures import ANSWER, AUDIT, TRAINING, WEAK, Drawing
+from reviewlm.evaluation.reports.run_record import (
+    MACHINE,
+    REPORT_FILE,
+    TEST_REVIEWS,
+    differences,
+    record_of,
+    samples_of,
+)
+from reviewlm.evaluation.reports.run_results import RunResults
 
 USES = (
     "Meant for: suggesting the next word of a review, telling how usual a review is (bits per byte), writing example "
@@ -45,7 +62,7 @@ OTHER_REVIEWS = (
 def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
     """Return the page: who won and what became of it, one table, one figure, three samples; the rest is folded.
 
-    *drawings* are those of `evaluation.reports.report_pictures.pictures_of`.
+    *drawings* are those of `reviewlm.evaluation.reports.report_pictures.pictures_of`.
     """
     def drawn(section: str) -> list[Picture]:
         return [one.picture for one in drawings if one.section == section]

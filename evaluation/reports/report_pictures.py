@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from evaluation.reports.document import Picture, png
-from evaluation.reports.report_tables import adapts
-from evaluation.reports.run_results import ModelResults, RunResults
-from evaluation.statistics.comparison import baseline_of
+from reviewlm.evaluation.reports.document import Picture, png
+from reviewlm.evaluation.reports.report_tables import adapts
+from reviewlm.evaluation.reports.run_results import ModelResults, RunResults
+from reviewlm.evaluation.statistics.comparison import baseline_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +43,7 @@ class Drawing:
     @property
     def picture(self) -> Picture:
         """The figure as part of a page, which follows the page's colours."""
-        from evaluation.reports.canvas import svg_of
+        from reviewlm.evaluation.reports.canvas import svg_of
 
         alt = f"Figure: {self.title}. {self.caption}"
         return Picture(svg_of(self.figure, self.name, alt), self.title, self.caption)
@@ -57,7 +57,7 @@ class Drawing:
 
 def pictures_of(results: RunResults) -> list[Drawing]:
     """Draw every figure for which the run has data."""
-    from evaluation.reports.canvas import styles_of
+    from reviewlm.evaluation.reports.canvas import styles_of
 
     styles = styles_of(results.order)
     return [drawing for draw in (_of_models, _of_weakness, _of_writing) for drawing in draw(results, styles)]
@@ -67,7 +67,7 @@ Styles = Mapping[str, Mapping[str, Any]]
 
 
 def _of_models(results: RunResults, styles: Styles) -> Iterator[Drawing]:
-    from evaluation.reports.run_figures import bits_figure, loss_curves
+    from reviewlm.evaluation.reports.run_figures import bits_figure, loss_curves
 
     bars = f"Bars: {results.confidence:.0%} intervals."
     if any(map(adapts, results.table.to_dicts())):
@@ -85,7 +85,7 @@ def _of_models(results: RunResults, styles: Styles) -> Iterator[Drawing]:
 
 
 def _of_weakness(results: RunResults, styles: Styles) -> Iterator[Drawing]:
-    from evaluation.reports.run_figures import reliability_figure, worst_slices_figure
+    from reviewlm.evaluation.reports.run_figures import reliability_figure, worst_slices_figure
 
     if results.slices is not None and len(results.slices.filter(pl.col("model") == results.winner)):
         base = baseline_of(results.against, results.winner)
@@ -103,7 +103,7 @@ def _of_weakness(results: RunResults, styles: Styles) -> Iterator[Drawing]:
 
 
 def _of_writing(results: RunResults, styles: Styles) -> Iterator[Drawing]:
-    from evaluation.reports.run_figures import novelty_figure
+    from reviewlm.evaluation.reports.run_figures import novelty_figure
 
     if curves := _measured(results.shown(SHOWN), "novelty"):
         yield Drawing("novelty", AUDIT, novelty_figure(curves, styles), "How much of what is written was read before",

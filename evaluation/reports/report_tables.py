@@ -13,13 +13,13 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.gate.decision import COLUMNS, Decision
-from evaluation.reports.document import Amount
-from evaluation.reports.run_results import RunResults
-from evaluation.statistics.comparison import baseline_of
-from evaluation.statistics.slice_table import worst_slices
-from evaluation.statistics.slices import slice_name
-from models.base import STATIC
+from reviewlm.evaluation.gate.decision import COLUMNS, Decision
+from reviewlm.evaluation.reports.document import Amount
+from reviewlm.evaluation.reports.run_results import RunResults
+from reviewlm.evaluation.statistics.comparison import baseline_of
+from reviewlm.evaluation.statistics.slice_table import worst_slices
+from reviewlm.evaluation.statistics.slices import slice_name
+from reviewlm.models.base import STATIC
 
 BITS, NONE = "open_bits_per_byte", "–"
 Row = dict[str, Any]

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from evaluation.reports.canvas import (
+from reviewlm.evaluation.reports.canvas import (
     DASHES,
     GREY,
     PALE,
@@ -29,9 +29,9 @@ from evaluation.reports.canvas import (
     thousands,
     ticks_at,
 )
-from evaluation.statistics.slice_table import worst_slices
-from evaluation.statistics.slices import slice_name
-from models.base import STATIC
+from reviewlm.evaluation.statistics.slice_table import worst_slices
+from reviewlm.evaluation.statistics.slices import slice_name
+from reviewlm.models.base import STATIC
 
 Styles = Mapping[str, Mapping[str, Any]]
 FARTHEST = 1.6
@@ -49,7 +49,7 @@ def bits_figure(table: pl.DataFrame, styles: Styles, floor: float | None = None,
     """Draw bits per byte of every model with its interval, best first; adaptive models below a line.
 
     Args:
-        table: `evaluation.statistics.comparison.comparison_table`, with its intervals if there are any.
+        table: `reviewlm.evaluation.statistics.comparison.comparison_table`, with its intervals if there are any.
         floor: Bits per byte of the grammar, if it wrote the test text.
         baseline: Name of the model that the dashed line marks.
     """
@@ -198,7 +198,7 @@ def worst_slices_figure(slices: pl.DataFrame, model: str, baseline: str, styles:
     the baseline. Intervals hold for all examined slices together. Filled diamonds mark those that exclude 0.
 
     Args:
-        slices: `evaluation.statistics.slice_table.SLICES`.
+        slices: `reviewlm.evaluation.statistics.slice_table.SLICES`.
         baseline: Name of the model that gain is measured against.
     """
     worst = worst_slices(slices, baseline).filter(pl.col("model") == model)

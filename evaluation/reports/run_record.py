@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.reports.report_tables import BITS, amount
-from evaluation.reports.run_results import RunResults
+from reviewlm.evaluation.reports.report_tables import BITS, amount
+from reviewlm.evaluation.reports.run_results import RunResults
 
 REPORTS, RECORD_FILE, REPORT_FILE = "reports", "run.json", "report.html"
 FORMAT = 1

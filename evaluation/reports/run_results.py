@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.gate.decision import Decision
-from evaluation.statistics.comparison import Baseline, baseline_of
+from reviewlm.evaluation.gate.decision import Decision
+from reviewlm.evaluation.statistics.comparison import Baseline, baseline_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class RunResults:
         baseline: The static model that `gain` is measured against; see `against`.
         confidence: Confidence of the intervals.
         floor: Bits per byte of the grammar that wrote the reviews; None if the test reviews are others.
-        slices: `evaluation.statistics.slice_table.SLICES`.
+        slices: `reviewlm.evaluation.statistics.slice_table.SLICES`.
         decision: Decision of the gate; None if the gate was not run.
         version: Registered version of the winner; None if none was registered.
         champion: Version that is champion after the run.
@@ -69,7 +69,7 @@ class RunResults:
         links: Pages about the run, by name: address, or path from the folder of the report.
         before: Record of the run that made the champion (`evaluation.reports.run_record.record_of`); None if it is not
             known or there was no champion.
-        hints: Sentences about too little or too much training (`evaluation.statistics.comparison`).
+        hints: Sentences about too little or too much training (`reviewlm.evaluation.statistics.comparison`).
         plan: Of a run with `--minutes`: the time given, what was expected, what was reached.
         source: The data in a few words, for the title: "yelp.csv, 2,000 reviews".
         name: Name of the registered model.

@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from models.base import STATIC
+from reviewlm.models.base import STATIC
 
 LN2 = math.log(2)
 Sums = Mapping[Any, Any]
@@ -158,7 +158,7 @@ LABELS = ("unit", "vocabulary", "boundary", "adaptation")
 def figures_of(
     rows: pl.DataFrame, *, unit: str = "", vocabulary: str = "", boundary: str = "", adaptation: str = STATIC
 ) -> Figures:
-    """Add up the rows returned by `evaluation.scoring.score.score_stream`.
+    """Add up the rows returned by `reviewlm.evaluation.scoring.score.score_stream`.
 
     Args:
         rows: Columns nats, tokens, bytes, oov, spelling_nats, words; one row per review.

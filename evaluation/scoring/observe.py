@@ -36,20 +36,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from core.errors import ReviewLMError
-from evaluation.scoring.score import PREFIX, ScoringWindow, windows
-from models.base import predictions
-from models.streams import side_by_side
-from models.threads import return_freed
-from models.tokens.special import SPECIAL, UNK
+from reviewlm.core.errors import ReviewLMError
+from reviewlm.evaluation.scoring.score import PREFIX, ScoringWindow, windows
+from reviewlm.models.base import predictions
+from reviewlm.models.streams import side_by_side
+from reviewlm.models.threads import return_freed
+from reviewlm.models.tokens.special import SPECIAL, UNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from models.base import Predictions
-    from models.bundles.bundle import Bundle
-    from models.streams import TokenStream
-    from models.tokens.vocabulary import Vocabulary
+    from reviewlm.models.base import Predictions
+    from reviewlm.models.bundles.bundle import Bundle
+    from reviewlm.models.streams import TokenStream
+    from reviewlm.models.tokens.vocabulary import Vocabulary
 
 
 HITS = (1, 3, 5)
@@ -127,7 +127,7 @@ def usefulness(tokens: pl.DataFrame, bytes_typed: int) -> dict[str, float]:
     text and compare any models.
 
     Args:
-        tokens: Result of `evaluation.scoring.observe.observe`.
+        tokens: Result of `reviewlm.evaluation.scoring.observe.observe`.
         bytes_typed: Length of the observed texts, ends included.
 
     Returns:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.statistics.bootstrap import Bootstrap
-from models.written_words import CASES, MARKS, TaggedWords
+from reviewlm.evaluation.statistics.bootstrap import Bootstrap
+from reviewlm.models.written_words import CASES, MARKS, TaggedWords
 
 NAMES = {"comma": ",", "full stop": ".", "question mark": "?", "exclamation mark": "!"}
 MARKS_TOGETHER, CAPITALS = "all four marks", "capitals"

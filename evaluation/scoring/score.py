@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from core.errors import ReviewLMError
-from corpus.splitting.certificate import reviews_digest
-from evaluation.scoring.metrics import Figures, figures_of, policies
-from models.base import adaptation_of
-from models.streams import TokenStream, side_by_side
-from models.tokens.special import BOS
+from reviewlm.core.errors import ReviewLMError
+from reviewlm.corpus.splitting.certificate import reviews_digest
+from reviewlm.evaluation.scoring.metrics import Figures, figures_of, policies
+from reviewlm.models.base import adaptation_of
+from reviewlm.models.streams import TokenStream, side_by_side
+from reviewlm.models.tokens.special import BOS
 
 if TYPE_CHECKING:
-    from models.bundles.bundle import Bundle
+    from reviewlm.models.bundles.bundle import Bundle
 
 SCORES_FILE, TOKEN_NATS, FIGURES_FILE = "scores.parquet", "token_nats.parquet", "figures.json"
 PREFIX = 2
@@ -99,7 +99,7 @@ def score_stream(
         the tokens of the text and the end token, never the begin or the star token.
 
     Raises:
-        models.base.ModelError: The stream was made with another vocabulary or boundary policy.
+        reviewlm.models.base.ModelError: The stream was made with another vocabulary or boundary policy.
         ReviewLMError: The scored tokens are not the tokens of the stream.
     """
     stream.require(bundle.vocabulary)

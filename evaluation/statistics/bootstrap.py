@@ -41,7 +41,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.statistics.groups import effective_number
+from reviewlm.evaluation.statistics.groups import effective_number
 
 MAX_UNITS = 4_000
 """Maximum number of units to draw. Above this number of groups, random sets of equally many groups are drawn instead of
@@ -188,7 +188,10 @@ def expanded_tail(confidence: float, units: int) -> float:
     tail = (1 - confidence) / 2
     if units < 2:
         return tail
-    from scipy.special import ndtr, stdtrit  # Φ and Student's t quantile; `scipy.stats` takes twice as long to import
+    from scipy.special import (  # Φ and Student's t quantile; `scipy.stats` takes twice as long to import
+        ndtr,
+        stdtrit,
+    )
 
     return float(ndtr(sqrt(units / (units - 1)) * stdtrit(units - 1, tail)))
 
@@ -319,7 +322,7 @@ def studentised_intervals(
     All ratios use the same draws. The standard error is that of a ratio estimate (Cochran 1977, equation 6.13). The
     tails of the bootstrap-t are those for the number of equal reviews whose variance is known as well as that of these
     groups, see `effective_reviews`. For a single group all draws are the same, so there is no interval: its ends are
-    NaN, as in `evaluation.statistics.bootstrap.Bootstrap`.
+    NaN, as in `reviewlm.evaluation.statistics.bootstrap.Bootstrap`.
 
     Args:
         ratios: All with the same number of groups.

@@ -28,9 +28,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from core.errors import ReviewLMError
-from evaluation.scoring.metrics import LN2, Figures
-from models.base import STATIC, perplexity
+from reviewlm.core.errors import ReviewLMError
+from reviewlm.evaluation.scoring.metrics import LN2, Figures
+from reviewlm.models.base import STATIC, perplexity
 
 Baseline = str | Mapping[str, str]
 """Name of the model that all others are compared with; or one name per model, "" for a model without a baseline."""
@@ -133,7 +133,7 @@ def floor_nats(judged: pl.DataFrame, scores: pl.DataFrame) -> np.ndarray:
     """Return the grammar's nats (D,) of each scored review, NaN if it was not judged or cannot be explained.
 
     Args:
-        scores: Columns review_id and bytes; see `evaluation.scoring.score.score_stream`.
+        scores: Columns review_id and bytes; see `reviewlm.evaluation.scoring.score.score_stream`.
 
     Raises:
         ReviewLMError: A review has other bytes in the two tables, so they are not of the same text.
@@ -174,7 +174,7 @@ def training_hints(trainings: Sequence[Training], table: Sequence[Mapping[str, A
     """Return sentences about the best static neural model of a run; none if the figures do not support any.
 
     Args:
-        table: Rows of `evaluation.statistics.comparison.comparison_table`, with the intervals of the gain.
+        table: Rows of `reviewlm.evaluation.statistics.comparison.comparison_table`, with the intervals of the gain.
     """
     training_of = {training.model: training for training in trainings}
     static = (row for row in table if row["model"] in training_of and row["adaptation"] == STATIC)

@@ -14,13 +14,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from core.errors import ReviewLMError
-from corpus.splitting.certificate import PARTLY
-from evaluation.scoring.metrics import FIGURES, LN2, Figures, Sums, figures_of
-from evaluation.scoring.observe import HITS
-from evaluation.statistics.bootstrap import Bootstrap, Interval
-from evaluation.statistics.comparison import METRICS, Baseline, baseline_of, comparable, floor_nats
-from evaluation.statistics.groups import groups_of
+from reviewlm.core.errors import ReviewLMError
+from reviewlm.corpus.splitting.certificate import PARTLY
+from reviewlm.evaluation.scoring.metrics import FIGURES, LN2, Figures, Sums, figures_of
+from reviewlm.evaluation.scoring.observe import HITS
+from reviewlm.evaluation.statistics.bootstrap import Bootstrap, Interval
+from reviewlm.evaluation.statistics.comparison import (
+    METRICS,
+    Baseline,
+    baseline_of,
+    comparable,
+    floor_nats,
+)
+from reviewlm.evaluation.statistics.groups import groups_of
 
 OWN = ("nats", "spelling_nats", "tokens", "words", "oov", "gap_nats")
 SHARED = ("bytes", "reviews", "gap_bytes")
@@ -66,7 +72,7 @@ class ComparedScores:
         self.boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups)
 
     def interval_table(self, baseline: Baseline) -> pl.DataFrame:
-        """Return one row per model: the intervals for `evaluation.statistics.comparison.comparison_table`.
+        """Return one row per model: the intervals for `reviewlm.evaluation.statistics.comparison.comparison_table`.
 
         Returns:
             model; `x_lo` and `x_hi` of each figure x of `FIGURES`, in the figure's unit; gain_lo, gain_hi; gap (bits
@@ -179,10 +185,10 @@ def usefulness_table(
 ) -> pl.DataFrame:  # fmt: skip
     """Return how useful next-word suggestions are, with intervals.
 
-    The figures are defined in `evaluation.scoring.observe`.
+    The figures are defined in `reviewlm.evaluation.scoring.observe`.
 
     Args:
-        tokens: By name of model, `evaluation.scoring.observe.observe`; all models on the same reviews.
+        tokens: By name of model, `reviewlm.evaluation.scoring.observe.observe`; all models on the same reviews.
         sizes: review_id and bytes of these reviews, and of any others.
         resamples: Number of draws of the observed reviews.
         documents: Further facts about the reviews; its column `group`, if any, says which reviews are drawn together.

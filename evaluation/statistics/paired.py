@@ -12,15 +12,15 @@ from typing import Any
 
 import polars as pl
 
-from core.errors import EmptyInput
-from core.output import literal, quoted
-from evaluation.reports.document import PageTable
-from evaluation.scoring.metrics import Figures, figures_of
-from evaluation.statistics.comparison import ANY_VOCABULARY, METRICS
-from evaluation.statistics.intervals import ComparedScores
-from evaluation.statistics.slice_table import review_slices
-from evaluation.statistics.slices import dimension_name
-from models.base import STATIC
+from reviewlm.core.errors import EmptyInput
+from reviewlm.core.output import literal, quoted
+from reviewlm.evaluation.reports.document import PageTable
+from reviewlm.evaluation.scoring.metrics import Figures, figures_of
+from reviewlm.evaluation.statistics.comparison import ANY_VOCABULARY, METRICS
+from reviewlm.evaluation.statistics.intervals import ComparedScores
+from reviewlm.evaluation.statistics.slice_table import review_slices
+from reviewlm.evaluation.statistics.slices import dimension_name
+from reviewlm.models.base import STATIC
 
 A, B = "A", "B"
 BETTER = {A: "A is better", B: "B is better"}
@@ -39,7 +39,7 @@ class ComparedModel:
     Args:
         name: Name that the user asked for, e.g. "champion (version 3)".
         bundle: Digest of its bundle.
-        scores: `evaluation.scoring.score.score_stream` of the test reviews.
+        scores: `reviewlm.evaluation.scoring.score.score_stream` of the test reviews.
         figures: Figures added up from the scores.
         samples: Columns stars, number, text, ended and seed.
         cost: Figures of its cost, by name.

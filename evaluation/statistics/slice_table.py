@@ -14,11 +14,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from evaluation.scoring.metrics import LN2
-from evaluation.statistics.comparison import Baseline, baseline_of
-from evaluation.statistics.groups import groups_of
-from evaluation.statistics.intervals import aligned
-from evaluation.statistics.slices import Slicing, members_of, ratios_by_slice, review_slicings, shared_tail
+from reviewlm.evaluation.scoring.metrics import LN2
+from reviewlm.evaluation.statistics.comparison import Baseline, baseline_of
+from reviewlm.evaluation.statistics.groups import groups_of
+from reviewlm.evaluation.statistics.intervals import aligned
+from reviewlm.evaluation.statistics.slices import (
+    Slicing,
+    members_of,
+    ratios_by_slice,
+    review_slicings,
+    shared_tail,
+)
 
 WORST = 5
 BOUNDED = ("lo", "hi", "gain", "gain_lo", "gain_hi", "excess", "excess_lo", "excess_hi")
@@ -46,7 +52,7 @@ def review_slices(
     The second value has the number of slices of each dimension that were left out (too small, or too many).
 
     Args:
-        scores: By name of model: `evaluation.scoring.score.score_stream`, all of the same reviews.
+        scores: By name of model: `reviewlm.evaluation.scoring.score.score_stream`, all of the same reviews.
         documents: Further facts about the reviews, if any: review_id, date, categories and group.
         baseline: Name of the model that `gain` is measured against; or one name per model.
         min_reviews: Minimum number of reviews in a reported slice.

@@ -101,7 +101,9 @@ def ratios_by_slice(
     Returns:
         dimension, slice, reviews, ratio, reach; the reach is not a finite number if there is no interval.
     """
-    from scipy.special import stdtrit  # Student's t quantile; `scipy.stats` takes twice as long to import
+    from scipy.special import (
+        stdtrit,  # Student's t quantile; `scipy.stats` takes twice as long to import
+    )
 
     rows = []
     with np.errstate(invalid="ignore", divide="ignore"):

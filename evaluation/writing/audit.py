@@ -34,18 +34,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from core.config.sections.evaluation import AuditConfig
-from corpus.splitting.split import iter_split
-from corpus.synthetic.canaries import Canaries, as_reviews
-from evaluation.scoring.score import score_stream
-from evaluation.writing.novelty import ORDERS, PASSAGE, copied_passages, copied_spans, overlap
-from evaluation.writing.word_stream import WordStream, open_word_stream, pieces_of, word_stream, write_word_stream
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import MASKS
-from models.threads import return_freed
+from reviewlm.core.config.sections.evaluation import AuditConfig
+from reviewlm.corpus.splitting.split import iter_split
+from reviewlm.corpus.synthetic.canaries import Canaries, as_reviews
+from reviewlm.evaluation.scoring.score import score_stream
+from reviewlm.evaluation.writing.novelty import (
+    ORDERS,
+    PASSAGE,
+    copied_passages,
+    copied_spans,
+    overlap,
+)
+from reviewlm.evaluation.writing.word_stream import (
+    WordStream,
+    open_word_stream,
+    pieces_of,
+    word_stream,
+    write_word_stream,
+)
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import MASKS
+from reviewlm.models.threads import return_freed
 
 if TYPE_CHECKING:
-    from models.bundles.bundle import Bundle
+    from reviewlm.models.bundles.bundle import Bundle
 
 
 POSITIONS = 1_024
@@ -102,7 +114,7 @@ def measure_exposure(
 
 
 def _scored(bundle: Bundle, texts: Sequence[str], stars: int, work: Path) -> pl.DataFrame:
-    """Return the scores of texts, computed as for any reviews: `evaluation.scoring.score.score_stream`."""
+    """Return the scores of texts, computed as for any reviews: `reviewlm.evaluation.scoring.score.score_stream`."""
     ids = [f"{number:06d}" for number in range(len(texts))]
     reviews = as_reviews(pl.DataFrame({"review_id": ids, "text": texts}), stars)
     write_stream(work, bundle.vocabulary, [reviews])
@@ -176,7 +188,7 @@ def make_reference(
     """Build the reference that models of a prepared data set are audited with.
 
     Args:
-        clean_folder: Folder written by `corpus.cleaning.clean.prepare`.
+        clean_folder: Folder written by `reviewlm.corpus.cleaning.clean.prepare`.
         folder: Output folder; it gets 8 bytes for each word of the training text.
         most_words: Maximum length of samples: only this number of first words of a held-out review is looked up.
         report: Called with the number of training reviews done.
@@ -249,12 +261,12 @@ def draw_samples(
     """Generate samples with the model: columns stars, number, text, seed, in a random order.
 
     The stars have the shares of the training reviews. Text *number* of a rating is the one that
-    `models.sampling.generate` writes under that number.
+    `reviewlm.models.sampling.generate` writes under that number.
     """
     margin = MARGIN if bundle.vocabulary.lossless else 1.0  # a word vocabulary has one token per word
     most = math.ceil(config.max_words * max(tokens_per_word, 1.0) * margin)
     counts = dict(enumerate(shared_out(config.samples, bundle.stars_prior)))
-    from models.sampling import Sampling, generate_rated  # imports torch
+    from reviewlm.models.sampling import Sampling, generate_rated  # imports torch
 
     def after_batch(done: int) -> None:
         return_freed()  # distributions of fewer and fewer texts leave gaps that those of the next batch do not fit

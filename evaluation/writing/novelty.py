@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from evaluation.writing.word_stream import BASE, WordStream, blocks, longer
+from reviewlm.evaluation.writing.word_stream import BASE, WordStream, blocks, longer
 
 PASSAGE = 8
 """Words of a passage; a shorter text is one passage."""

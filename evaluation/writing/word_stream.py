@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from corpus.duplicates.shingles import Fingerprints, bytes_of
-from models.atomic_files import load_array
-from models.tokens.words import cut, folded
+from reviewlm.corpus.duplicates.shingles import Fingerprints, bytes_of
+from reviewlm.models.atomic_files import load_array
+from reviewlm.models.tokens.words import cut, folded
 
 WORDS_FILE, OFFSETS_FILE = "words.u64", "word_offsets.npy"
 BASE = np.uint64(0x9FB21C651E98DF25)

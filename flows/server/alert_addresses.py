@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from core.errors import Unreadable
-from core.output import write_output
+from reviewlm.core.errors import Unreadable
+from reviewlm.core.output import write_output
 
 FILE = "alerts.json"
 WITH_HOST = ("mailto", "mailtos", "json", "jsons", "form", "forms", "xml", "xmls")

@@ -1,6 +1,6 @@
 """Create the automations of our Prefect server: alerts, and what happens to flow runs whose process is gone.
 
-    python -m flows.server.automations HOME
+    python -m reviewlm.flows.server.automations HOME
 
 `make ui` runs this after the deployments. The automations are in `automations.yaml`; Prefect's server carries them out,
 so an alert needs no worker.
@@ -23,10 +23,10 @@ from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import AutomationCore
 from pydantic import Field, SecretStr
 
-from core.config.sections.evaluation import DEMO_MODEL
-from core.services.join import HEARTBEAT
-from core.services.pools import POOLS
-from flows.server.alert_addresses import AlertSettings, read_alerts
+from reviewlm.core.config.sections.evaluation import DEMO_MODEL
+from reviewlm.core.services.join import HEARTBEAT
+from reviewlm.core.services.pools import POOLS
+from reviewlm.flows.server.alert_addresses import AlertSettings, read_alerts
 
 AUTOMATIONS = Path(__file__).with_suffix(".yaml")
 BLOCK = "reviewlm-alerts"

@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Crashed
 
-from core.processes import interrupts
+from reviewlm.core.processes import interrupts
 
 OPEN = {"type": {"any_": ["RUNNING", "PENDING"]}}
 

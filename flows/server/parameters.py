@@ -18,7 +18,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, StringConstraints, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
-from core.config.presets import other_presets, preset_names, split_override
+from reviewlm.core.config.presets import other_presets, preset_names, split_override
 
 T = TypeVar("T")
 CHAMPIONS_OWN = ""

@@ -1,6 +1,6 @@
-"""Serve Prefect behind `core.web_guard.Guard`, for `uvicorn --factory`; or its API alone, for one command.
+"""Serve Prefect behind `reviewlm.core.web_guard.Guard`, for `uvicorn --factory`; or its API alone, for one command.
 
-Prefect checks the password itself, but not the Host header. `python -m flows.server.prefect_server FD` serves at a
+Prefect checks the password itself, but not the Host header. `python -m reviewlm.flows.server.prefect_server FD` serves at a
 socket that a command has opened (`private_server.py`).
 
 SQLite transactions of the server begin with the write lock, so that none fails as locked. Prefect begins most of them
@@ -19,8 +19,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import cast
 
-from core.processes.memory import lasting_objects
-from core.web_guard import Application, Guard
+from reviewlm.core.processes.memory import lasting_objects
+from reviewlm.core.web_guard import Application, Guard
 
 with lasting_objects():
     import uvicorn
@@ -34,7 +34,7 @@ with lasting_objects():
 
 def application() -> Guard:
     """Return Prefect's server (API and web pages), which accepts requests from its own pages only."""
-    from flows.server import automations  # noqa: F401  # the server sends the alerts, so it must know their block
+    from reviewlm.flows.server import automations  # noqa: F401  # the server sends the alerts, so it must know their block
 
     lock_first()
     return Guard(cast(Application, create_app(final=True)))

@@ -23,14 +23,14 @@ from urllib.request import urlopen
 
 from filelock import FileLock, Timeout
 
-from core.credentials import one_time, prefect_client, prefect_server
-from core.environment import home_folder, variables
-from core.errors import ReviewLMError, TrackingUnavailable, disk_error_in
-from core.processes.children import end_child, start_child
-from core.services.service_list import address_of
-from flows.server.tables import database_file, require_current_tables
+from reviewlm.core.credentials import one_time, prefect_client, prefect_server
+from reviewlm.core.environment import home_folder, variables
+from reviewlm.core.errors import ReviewLMError, TrackingUnavailable, disk_error_in
+from reviewlm.core.processes.children import end_child, start_child
+from reviewlm.core.services.service_list import address_of
+from reviewlm.flows.server.tables import database_file, require_current_tables
 
-PROGRAM = "flows.server.prefect_server"
+PROGRAM = "reviewlm.flows.server.prefect_server"
 log = logging.getLogger(__name__)
 WAITING = 128
 """Requests that may wait until the server answers."""

@@ -7,9 +7,14 @@ import sqlite3
 from functools import partial
 from pathlib import Path
 
-from core.environment import LEASES
-from core.errors import ArtifactError, Damaged
-from core.sqlite_files import LibraryTables, database_address, newest_revision, stored_revision
+from reviewlm.core.environment import LEASES
+from reviewlm.core.errors import ArtifactError, Damaged
+from reviewlm.core.sqlite_files import (
+    LibraryTables,
+    database_address,
+    newest_revision,
+    stored_revision,
+)
 
 FILE = Path("prefect") / "prefect.db"
 ELSEWHERE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")

@@ -30,7 +30,15 @@ from ..specs import KINDS, ModelSpec, model_class, spec_from_dict, to_dict
 from ..tokens.special import BOS
 from ..tokens.vocabulary import Vocabulary, batched
 from ..tokens.words import FIRST
-from .sealed_folder import FORMAT, Description, Finite, Version, compare_probes, open_model, write_model
+from .sealed_folder import (
+    FORMAT,
+    Description,
+    Finite,
+    Version,
+    compare_probes,
+    open_model,
+    write_model,
+)
 from .sealed_folder import SPEC as SPEC
 from .text_scores import TextScore, TextsToScore
 

@@ -14,7 +14,19 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from ..neural.labelling.spec import ChooseBy, LabellingOptions, SequenceTraining, require_labels
 from ..neural.spec import Frozen, VectorsName, Width, require_vectors
-from ..options import MOST_WHOLE, Count, Name, NotNegative, Number, Positive, Seed, Whole, options, require, spec_of
+from ..options import (
+    MOST_WHOLE,
+    Count,
+    Name,
+    NotNegative,
+    Number,
+    Positive,
+    Seed,
+    Whole,
+    options,
+    require,
+    spec_of,
+)
 from ..specs import TrainingSpec
 
 LONGEST_NGRAM = 6
@@ -205,5 +217,5 @@ def unlike_start(spec: ClassifierSpec, model: Any) -> str:
 
 
 def classifier_from_dict(options: dict[str, Any]) -> ClassifierSpec:
-    """Rebuild a spec from the result of `models.options.stored`; see `spec_of`."""
+    """Rebuild a spec from the result of `reviewlm.models.options.stored`; see `spec_of`."""
     return spec_of(options, CLASSIFIERS, "kind of classifier")  # type: ignore[no-any-return]

@@ -25,7 +25,19 @@ from typing import NamedTuple
 import numpy as np
 
 from ..tokens.special import UNK
-from ..tokens.surface import AT_START, CAPITAL, CAPITALS, CASELESS, CASES, LOWER, MARK, OTHER, SHAPES, UNKNOWN, WORD
+from ..tokens.surface import (
+    AT_START,
+    CAPITAL,
+    CAPITALS,
+    CASELESS,
+    CASES,
+    LOWER,
+    MARK,
+    OTHER,
+    SHAPES,
+    UNKNOWN,
+    WORD,
+)
 from ..tokens.vocabulary import Vocabulary
 from ..tokens.word_pieces import cut_one
 from ..tokens.words import FIRST, WordUnit

@@ -140,7 +140,9 @@ class NGramLM:
         Raises:
             ModelError: A follower has an id outside the vocabulary: its file is damaged; kind "bundle".
         """
-        from . import step_kernels as kernels  # only here: numba takes half a second, which a fit does not need
+        from . import (
+            step_kernels as kernels,  # only here: numba takes half a second, which a fit does not need
+        )
 
         first_U, which_B = different(state.context_BK)
         contexts = [context_B[first_U] for context_B in self.contexts(state)]

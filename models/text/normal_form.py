@@ -262,7 +262,7 @@ class NormalForm:
     `apply(apply(text)) == apply(text)` for any text of Unicode.
 
     Args:
-        mask_personal_data: Replace personal data by placeholders (`models.text.personal_data`).
+        mask_personal_data: Replace personal data by placeholders (`reviewlm.models.text.personal_data`).
         edition: Edition of the tables; see `EDITION`.
     """
 

@@ -10,7 +10,7 @@ from reviewlm import terminal
 from reviewlm.options import Json, Preset, Set, configured
 
 if TYPE_CHECKING:
-    from flows.server.alert_addresses import AlertSettings
+    from reviewlm.flows.server.alert_addresses import AlertSettings
 
 app = typer.Typer(no_args_is_help=True, help="Send alerts: failure, no worker, promotion, refusal, drift, silence.")
 
@@ -36,8 +36,8 @@ def alerts_set(
     """
     from apprise import Apprise
 
-    from core.services.join import renew_alerts
-    from flows.server.alert_addresses import write_alerts
+    from reviewlm.core.services.join import renew_alerts
+    from reviewlm.flows.server.alert_addresses import write_alerts
 
     addresses = [*(addresses or []), *(line.strip() for _, line in (terminal.read_lines(file) if file else []))]
     if not addresses:
@@ -55,7 +55,7 @@ def alerts_set(
 @app.command("show")
 def alerts_show(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Show the hosts that alerts go to, without what may be secret."""
-    from flows.server.alert_addresses import read_alerts
+    from reviewlm.flows.server.alert_addresses import read_alerts
 
     _show_alerts(read_alerts(configured(preset, set).home), {}, json)
 
@@ -65,8 +65,8 @@ def alerts_test(preset: Preset = "small", set: Set = None, json: Json = False) -
     """Send a test message to each address from this machine."""
     from apprise import Apprise
 
-    from core.errors import ConfigError, ReviewLMError
-    from flows.server.alert_addresses import FILE, read_alerts
+    from reviewlm.core.errors import ConfigError, ReviewLMError
+    from reviewlm.flows.server.alert_addresses import FILE, read_alerts
 
     home = configured(preset, set).home
     settings = read_alerts(home)
@@ -86,8 +86,8 @@ def alerts_test(preset: Preset = "small", set: Set = None, json: Json = False) -
 @app.command("off")
 def alerts_off(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Send no more alerts, and forget the addresses."""
-    from core.services.join import renew_alerts
-    from flows.server.alert_addresses import FILE, AlertSettings
+    from reviewlm.core.services.join import renew_alerts
+    from reviewlm.flows.server.alert_addresses import FILE, AlertSettings
 
     home = configured(preset, set).home
     (home / FILE).unlink(missing_ok=True)

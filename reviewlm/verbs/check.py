@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from core.environment import other_home, prepare_environment
-from core.errors import ConfigError
-from core.processes.leftovers import lasting_folder
 from reviewlm import terminal
+from reviewlm.core.environment import other_home, prepare_environment
+from reviewlm.core.errors import ConfigError
+from reviewlm.core.processes.leftovers import lasting_folder
 from reviewlm.flow_runs import require_input, require_model_files
 from reviewlm.options import Input, Json, Preset, Set, loaded
 
 if TYPE_CHECKING:
-    from tasks.quick_check import CheckedStage
+    from reviewlm.tasks.quick_check import CheckedStage
 
 PREFIX = "reviewlm-check-"
 
@@ -52,7 +52,7 @@ def check(input: Input = None, preset: Preset = "small", set: Set = None, json: 
     try:
         with other_home(home):
             prepare_environment(home)
-            from tasks.quick_check import StageLog, try_stages
+            from reviewlm.tasks.quick_check import StageLog, try_stages
 
             record = StageLog()
             try:

@@ -7,7 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from reviewlm import terminal
-from reviewlm.flow_runs import require_data_of, require_versions_or_models, run_version_flow, settings_of_versions
+from reviewlm.flow_runs import (
+    require_data_of,
+    require_versions_or_models,
+    run_version_flow,
+    settings_of_versions,
+)
 from reviewlm.options import Json, Set, Verbose, VersionInput, VersionPreset
 
 MODEL = "Number or alias of a registered version, or the name of a fitted model."
@@ -40,8 +45,8 @@ def compare(
 
 
 def _show(result: dict[str, Any]) -> None:
-    from evaluation.statistics.paired import TITLES
-    from evaluation.statistics.slices import dimension_name
+    from reviewlm.evaluation.statistics.paired import TITLES
+    from reviewlm.evaluation.statistics.slices import dimension_name
 
     terminal.say(f"A: {result['a']}\nB: {result['b']}\nScored on the same {result['reviews']:,} test reviews.")
     for note in result["notes"]:

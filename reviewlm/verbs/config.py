@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import ConfigError
 from reviewlm import terminal
+from reviewlm.core.errors import ConfigError
 from reviewlm.options import Json, Preset, Set, loaded
 
 if TYPE_CHECKING:
-    from core.config.run_config import RunConfig
+    from reviewlm.core.config.run_config import RunConfig
     from reviewlm.described_settings import Setting
 
 app = typer.Typer(no_args_is_help=True, help="Show presets, and the values, ranges and meaning of settings.")
@@ -24,7 +24,7 @@ IDENTITY = ("kind", "name")
 @app.command()
 def presets(json: Json = False) -> None:
     """List the presets with their models. A preset is a TOML file with settings for --preset."""
-    from core.config.presets import PRESETS, load_config, preset_names, purpose
+    from reviewlm.core.config.presets import PRESETS, load_config, preset_names, purpose
 
     configs = {name: load_config(name) for name in preset_names()}
     rows = [

@@ -7,10 +7,19 @@ from typing import Annotated
 
 import typer
 
-from core.output import require_folder, require_output
-from models.options import Seed
 from reviewlm import flow_runs, options, terminal
-from reviewlm.options import Json, Preset, Rebuild, Set, Verbose, VersionInput, VersionPreset, configured
+from reviewlm.core.output import require_folder, require_output
+from reviewlm.models.options import Seed
+from reviewlm.options import (
+    Json,
+    Preset,
+    Rebuild,
+    Set,
+    Verbose,
+    VersionInput,
+    VersionPreset,
+    configured,
+)
 
 quarantine_app = typer.Typer(no_args_is_help=True, help="Show and export records that were set aside.")
 checks_app = typer.Typer(no_args_is_help=True, help="Check your own tables with suites of expectations.")
@@ -35,7 +44,7 @@ def synth(
     """
     require_output(out)
     configured(preset, set)
-    from corpus.synthetic.synth import write_reviews
+    from reviewlm.corpus.synthetic.synth import write_reviews
 
     terminal.show_result({**write_reviews(out, reviews, seed, malformed, duplicates), "out": str(out)}, json)
 
@@ -53,7 +62,7 @@ def quarantine_show(
       reviewlm data quarantine show --input reviews.json
     """
     counts, files = _quarantine(preset, input, set)
-    from corpus.ingestion.quarantine import summarise
+    from reviewlm.corpus.ingestion.quarantine import summarise
 
     rows = summarise(files)
     terminal.show_rows(rows, f"Quarantine of {counts['data']}", empty=f"No record of {counts['data']} was set aside.")
@@ -79,7 +88,7 @@ def quarantine_export(
     """
     require_output(out)
     counts, files = _quarantine(preset, input, set)
-    from corpus.ingestion.quarantine import export
+    from reviewlm.corpus.ingestion.quarantine import export
 
     written = export(files, out, reason)
     if not written["records"]:
@@ -93,11 +102,16 @@ def _quarantine(preset: str, input: list[str] | None, given: list[str] | None) -
     Raises:
         EmptyInput: The data set is not in the store.
     """
-    from core.config.presets import DEFAULT, load_config
-    from core.store import Store
-    from corpus.ingestion.parts import QUARANTINE_FILE
-    from corpus.ingestion.quarantine import newest_data_set, quarantine_files
-    from tracking.registry.opening import NothingChosen, VersionSettings, settings_of, where_of
+    from reviewlm.core.config.presets import DEFAULT, load_config
+    from reviewlm.core.store import Store
+    from reviewlm.corpus.ingestion.parts import QUARANTINE_FILE
+    from reviewlm.corpus.ingestion.quarantine import newest_data_set, quarantine_files
+    from reviewlm.tracking.registry.opening import (
+        NothingChosen,
+        VersionSettings,
+        settings_of,
+        where_of,
+    )
 
     options.set_up(where_of(preset, given or []))
     # Other settings of the section `source`, such as limits, change how files are read, not which files are chosen.
@@ -128,9 +142,9 @@ def checks_suggest(
     """
     require_output(out)
     flow_runs.require_file(table, "--table")
-    from data_checks.suggest import suggest
-    from data_checks.suite_runs import save_suite
-    from models.specs import as_name
+    from reviewlm.data_checks.suggest import suggest
+    from reviewlm.data_checks.suite_runs import save_suite
+    from reviewlm.models.specs import as_name
 
     suite = suggest(table, as_name(table.stem, "table"))
     save_suite(suite, out)
@@ -152,7 +166,7 @@ def checks_run(
     """
     flow_runs.require_file(table, "--table")
     flow_runs.require_file(suite, "--suite")
-    from data_checks.suite_runs import check_with
+    from reviewlm.data_checks.suite_runs import check_with
 
     require_folder(docs, "--docs")
     docs = docs.absolute()

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from core.errors import without_password
 from reviewlm import terminal
+from reviewlm.core.errors import without_password
 from reviewlm.options import Json, Preset, Set, configured, loaded
 from reviewlm.terminal import size
 
@@ -51,8 +51,8 @@ def backup(
       reviewlm home backup --to backup.tar.gz
       reviewlm home backup --to small.tar.gz --without-store
     """
-    from tracking.artifacts import places_elsewhere
-    from tracking.backup import write_backup
+    from reviewlm.tracking.artifacts import places_elsewhere
+    from reviewlm.tracking.backup import write_backup
 
     config = loaded(preset, set)
     result = write_backup(config.home, to, without_store, _progress())
@@ -76,7 +76,7 @@ def restore(
     Example:
       reviewlm home restore backup.tar.gz --home restored
     """
-    from tracking.backup import restore_backup
+    from reviewlm.tracking.backup import restore_backup
 
     result = restore_backup(file, home, _progress())
     terminal.say(f"Restored {result['files']} files ({size(result['content_bytes'])}), every checksum agrees.")
@@ -96,8 +96,8 @@ def upgrade(
 
     Where it is interrupted or killed, each database is as it was or migrated; repeat it.
     """
-    from flows.server.tables import is_elsewhere, tables_of
-    from tracking.backup import upgrade_home
+    from reviewlm.flows.server.tables import is_elsewhere, tables_of
+    from reviewlm.tracking.backup import upgrade_home
 
     config = loaded(preset, set)
     result = upgrade_home(config.home, to, _progress(), tables_of(config.home))
@@ -142,7 +142,7 @@ def gc(
       reviewlm home gc --set upkeep.runs=3
     """
     config = configured(preset, set)
-    from tasks.collect import collect
+    from reviewlm.tasks.collect import collect
 
     done = collect(config, dry_run)
     goes = "would go" if dry_run else "gone"
@@ -162,8 +162,8 @@ def gc(
 def sync(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Publish the runs that wait for MLflow. The next run does so too."""
     config = configured(preset, set)
-    from tracking.runs.record import waiting_runs
-    from tracking.runs.runs import Tracker
+    from reviewlm.tracking.runs.record import waiting_runs
+    from reviewlm.tracking.runs.runs import Tracker
 
     stores = waiting_runs(config.home)
     for store in stores:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import ArtifactError, NotReproduced
-from core.output import require_folder
 from reviewlm import terminal
+from reviewlm.core.errors import ArtifactError, NotReproduced
+from reviewlm.core.output import require_folder
 from reviewlm.flow_runs import run_flow
 from reviewlm.options import Input, Json, Preset, Set, Verbose, configured
 from reviewlm.shown_results import show_report
 
 if TYPE_CHECKING:
-    from core.config.run_config import RunConfig
+    from reviewlm.core.config.run_config import RunConfig
 
 SHORT = 12
 """Digits shown of a hash."""
@@ -35,10 +35,10 @@ def lineage(
       reviewlm version lineage champion
     """
     config = configured(preset, set)
-    from core import lineage as chain
-    from core.lineage import LINEAGE_TAG
-    from tracking.logged_models.bundles import required_record
-    from tracking.registry.opening import find
+    from reviewlm.core import lineage as chain
+    from reviewlm.core.lineage import LINEAGE_TAG
+    from reviewlm.tracking.logged_models.bundles import required_record
+    from reviewlm.tracking.registry.opening import find
 
     opened = find(config, version)
     record = required_record(opened.folder)
@@ -81,9 +81,9 @@ def report(
 ) -> None:
     """Show the report of the run that made a version."""
     config = configured(preset, set)
-    from evaluation.reports.run_record import REPORT_FILE, REPORTS, run_of_bundle
-    from tracking.registry.opening import find
-    from tracking.tags import BUNDLE_TAG
+    from reviewlm.evaluation.reports.run_record import REPORT_FILE, REPORTS, run_of_bundle
+    from reviewlm.tracking.registry.opening import find
+    from reviewlm.tracking.tags import BUNDLE_TAG
 
     registered = find(config, version).version
     reports = config.home / REPORTS
@@ -111,8 +111,8 @@ def reproduce(
       reviewlm version reproduce champion
     """
     def check(config: RunConfig) -> None:
-        from core.store import Store
-        from tracking.registry.opening import find
+        from reviewlm.core.store import Store
+        from reviewlm.tracking.registry.opening import find
 
         require_folder(Path(home) if home else None, "--home")
         find(config, version)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
-from core.errors import ReviewLMError
 from reviewlm import options, terminal
+from reviewlm.core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
+from reviewlm.core.errors import ReviewLMError
 from reviewlm.options import Json, Model, Preset, Set, checked, configured, is_given, opened
 
 if TYPE_CHECKING:
-    from core.config.run_config import RunConfig
-    from models.bundles.bundle import Bundle
-    from tracking.registry.versions import Version
+    from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.models.bundles.bundle import Bundle
+    from reviewlm.tracking.registry.versions import Version
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +64,10 @@ def generate(
     """
     _require_effect(context, beam, require or [], n)
     bundle, version = opened(configured(preset, set), model)
-    from models.bundles.bundle import unseen_warnings
-    from models.completion.beam import beam_search
-    from models.sampling import generate as sample
-    from models.sampling.batch import rating_of
+    from reviewlm.models.bundles.bundle import unseen_warnings
+    from reviewlm.models.completion.beam import beam_search
+    from reviewlm.models.sampling import generate as sample
+    from reviewlm.models.sampling.batch import rating_of
 
     if beam:
         beams = checked(lambda: beam_search(bundle, beam, n, stars, prompt, require or [], max_tokens))
@@ -118,8 +118,8 @@ def suggest(
       reviewlm suggest "the food was"
     """
     bundle, version = opened(configured(preset, set), model)
-    from models.bundles.bundle import unseen_warnings
-    from models.completion.suggestions import suggest as likely_words
+    from reviewlm.models.bundles.bundle import unseen_warnings
+    from reviewlm.models.completion.suggestions import suggest as likely_words
 
     suggestions = checked(lambda: likely_words(bundle, prompt, k, stars, both=True))
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
@@ -151,9 +151,9 @@ def score(
     numbers, texts = zip(*terminal.read_lines(file), strict=True)
     config = configured(preset, set)
     bundle, version = opened(config, model)
-    from models.bundles.bundle import unseen_warnings
-    from models.bundles.text_scores import sum_of_scores
-    from models.sampling.watermark import evidence_of
+    from reviewlm.models.bundles.bundle import unseen_warnings
+    from reviewlm.models.bundles.text_scores import sum_of_scores
+    from reviewlm.models.sampling.watermark import evidence_of
 
     result = checked(lambda: sum_of_scores(bundle.score_texts(texts, stars)))
     result["scores"] = [{"line": line, **one} for line, one in zip(numbers, result["scores"], strict=True)]
@@ -188,7 +188,7 @@ def export(
     """
     bundle, version = opened(configured(preset, [*(set or []), "execution.device=cpu"]), model)
     from reviewlm.loaded_model import PROBES
-    from training.neural.export import exportable, write_export
+    from reviewlm.training.neural.export import exportable, write_export
 
     network = checked(lambda: exportable(bundle, part))
     exported = checked(lambda: write_export(to, network, PROBES, _which(version)))
@@ -200,7 +200,7 @@ def export(
 
 def _say_test_figure(config: RunConfig, version: Version) -> None:
     """Say what the model's test reviews need, to compare a score with; nothing if its run cannot be read."""
-    from tracking.registry.opening import tracker_at
+    from reviewlm.tracking.registry.opening import tracker_at
 
     with suppress(ReviewLMError):
         if (bits := tracker_at(config).metrics(version.run_id).get("test/open_bits_per_byte")) is not None:

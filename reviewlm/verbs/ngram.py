@@ -10,13 +10,29 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from core.errors import ANOTHER_PLACE, ConfigError, InputError, converted_errors, disk_errors
-from core.output import require_folder, require_output
-from models.atomic_files import require_new
-from models.specs import SCORES_ONLY
-from models.specs import Smoothing as Methods
 from reviewlm import terminal
-from reviewlm.options import DrawSeed, Json, MaxTokens, Number, Temperature, TopK, TopP, WordsToSuggest, checked
+from reviewlm.core.errors import (
+    ANOTHER_PLACE,
+    ConfigError,
+    InputError,
+    converted_errors,
+    disk_errors,
+)
+from reviewlm.core.output import require_folder, require_output
+from reviewlm.models.atomic_files import require_new
+from reviewlm.models.specs import SCORES_ONLY
+from reviewlm.models.specs import Smoothing as Methods
+from reviewlm.options import (
+    DrawSeed,
+    Json,
+    MaxTokens,
+    Number,
+    Temperature,
+    TopK,
+    TopP,
+    WordsToSuggest,
+    checked,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Fit and use n-gram models of any text, with the same numbers as KenLM.")
 Text = Annotated[
@@ -85,11 +101,11 @@ def fit(
     if arpa is None and binary is None:
         raise ConfigError("No output was given", remedy="give --arpa FILE, --binary FOLDER, or both")
     thresholds = _thresholds(prune)
-    from training.ngram.lines.text_files import LineSpec, fit_text, require_texts
+    from reviewlm.training.ngram.lines.text_files import LineSpec, fit_text, require_texts
 
     engine = None  # threads
     if cluster:
-        from tasks.cluster import RayEngine
+        from reviewlm.tasks.cluster import RayEngine
 
         engine = RayEngine(cluster)
     try:
@@ -138,7 +154,7 @@ def score(
     Example:
       reviewlm models ngram score --model model.arpa --text test.txt
     """
-    from training.ngram.lines.text_files import require_texts, score_text
+    from reviewlm.training.ngram.lines.text_files import require_texts, score_text
 
     checked(lambda: require_texts(text))
     result = checked(lambda: score_text(model, text))
@@ -158,8 +174,8 @@ def suggest(
     Example:
       reviewlm models ngram suggest "the food was" --model model.arpa
     """
-    from training.ngram.lines.line_lm import next_words
-    from training.ngram.lines.text_files import open_model
+    from reviewlm.training.ngram.lines.line_lm import next_words
+    from reviewlm.training.ngram.lines.text_files import open_model
 
     opened = checked(lambda: open_model(model))
     words = checked(lambda: next_words(opened, prompt, k))
@@ -184,8 +200,8 @@ def generate(
     Example:
       reviewlm models ngram generate --model model.arpa --n 3
     """
-    from training.ngram.lines.line_lm import write_lines
-    from training.ngram.lines.text_files import open_model
+    from reviewlm.training.ngram.lines.line_lm import write_lines
+    from reviewlm.training.ngram.lines.text_files import open_model
 
     opened = checked(lambda: open_model(model))
     lines = checked(lambda: write_lines(opened, n, prompt, temperature, top_k, top_p, max_tokens, seed))

@@ -9,15 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.credentials import TOKENS_FILE, USER, add_token, credentials_of, list_tokens, password_of, remove_token
-from core.errors import TrackingUnavailable
-from core.processes import standard_streams
 from reviewlm import terminal
+from reviewlm.core.credentials import (
+    TOKENS_FILE,
+    USER,
+    add_token,
+    credentials_of,
+    list_tokens,
+    password_of,
+    remove_token,
+)
+from reviewlm.core.errors import TrackingUnavailable
+from reviewlm.core.processes import standard_streams
 from reviewlm.flow_runs import require_device
 from reviewlm.options import Json, Preset, RegisteredModel, Set, configured
 
 if TYPE_CHECKING:
-    from core.config.run_config import RunConfig
+    from reviewlm.core.config.run_config import RunConfig
 
 tokens_app = typer.Typer(no_args_is_help=True, help="Make, list and remove access tokens of `reviewlm serve`.")
 Name = Annotated[str, typer.Argument(help="Name of the token: who or what uses it.")]
@@ -34,13 +42,13 @@ def start(
     Example:
       reviewlm services start --serve
     """
-    from core.services import launch
-    from flows.server.tables import require_current_tables
-    from tracking.artifacts import ARTIFACTS
-    from tracking.client import require_whole
-    from tracking.registry.opening import asked_model, tracker_at
-    from tracking.registry.registry import CHAMPION, Registry
-    from tracking.runs.runs import Tracker
+    from reviewlm.core.services import launch
+    from reviewlm.flows.server.tables import require_current_tables
+    from reviewlm.tracking.artifacts import ARTIFACTS
+    from reviewlm.tracking.client import require_whole
+    from reviewlm.tracking.registry.opening import asked_model, tracker_at
+    from reviewlm.tracking.registry.registry import CHAMPION, Registry
+    from reviewlm.tracking.runs.runs import Tracker
 
     config = configured(preset, set)
     require_whole(config.tracking_address)
@@ -74,7 +82,7 @@ def start(
 
 def status(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Show which services run on this machine, and whether they answer."""
-    from core.services.launch import status
+    from reviewlm.core.services.launch import status
 
     rows = status(configured(preset, set).home)
     terminal.show_rows(rows, empty="No service runs. `reviewlm services start` starts them.")
@@ -96,7 +104,7 @@ def _say_login(home: Path) -> None:
 
 def stop(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Stop the processes that `services start` started."""
-    from core.services.service_list import stop
+    from reviewlm.core.services.service_list import stop
 
     stopped = ", ".join(stop(configured(preset, set).home))
     terminal.show_result({"stopped": stopped or "nothing was running"}, json)
@@ -128,7 +136,7 @@ def serve(
     overrides = [*(set or []), *given, *([f"promotion.model_name={model}"] if model else [])]
     config = configured(preset, overrides)
     require_device(config)
-    from serving import server
+    from reviewlm.serving import server
 
     server.require_safe(config, without_tokens)
     terminal.show_warnings(server.host_warnings(config))
@@ -139,10 +147,10 @@ def serve(
         return
     port = listener.getsockname()[1]
     listener.close()  # Ray listens there
-    from tasks.cluster import connect
+    from reviewlm.tasks.cluster import connect
 
     connect(config.execution.cluster)
-    from serving.ray_app import answer  # it imports Ray
+    from reviewlm.serving.ray_app import answer  # it imports Ray
 
     answer(config, port, lambda: _show_replicas(address, config, json))
 

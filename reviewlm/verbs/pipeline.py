@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from reviewlm import flow_runs, options, shown_results, terminal
-from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, VersionInput, VersionPreset, configured
+from reviewlm.options import (
+    Input,
+    Json,
+    Preset,
+    Rebuild,
+    Set,
+    Verbose,
+    VersionInput,
+    VersionPreset,
+    configured,
+)
 from reviewlm.verbs.registry import Who, Why, promote_by_hand
 
 if TYPE_CHECKING:
-    from core.config.run_config import RunConfig
+    from reviewlm.core.config.run_config import RunConfig
 
 BEST_SHOWN = 12
 """Trials of a sweep in the table."""
@@ -49,7 +59,7 @@ def run(
     elif until:
         raise typer.BadParameter("it plans a whole run", param_hint="--minutes")
     else:
-        from tasks.planning.rule import FRAME, require_frame
+        from reviewlm.tasks.planning.rule import FRAME, require_frame
 
         preset = preset if options.is_given(context, "preset") else FRAME
         result = flow_runs.run_flow("retrain", preset, input, overrides, require_frame, minutes=minutes)
@@ -176,7 +186,7 @@ def sweep(
 
 
 def _check_sweep(config: RunConfig) -> None:
-    from tasks.search_space import chosen_model, parse_space
+    from reviewlm.tasks.search_space import chosen_model, parse_space
 
     parse_space(chosen_model(config, config.sweep.model)[1], config.sweep.space)
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import InputError, TrackingUnavailable
-from core.services.join import PROMOTED, ROLLED_BACK, send_event
 from reviewlm import terminal
+from reviewlm.core.errors import InputError, TrackingUnavailable
+from reviewlm.core.services.join import PROMOTED, ROLLED_BACK, send_event
 from reviewlm.options import Json, Preset, RegisteredModel, Set, configured
 
 if TYPE_CHECKING:
-    from core.config.run_config import RunConfig
-    from tracking.registry.decisions import Event
-    from tracking.registry.registry import Registry
+    from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.tracking.registry.decisions import Event
+    from reviewlm.tracking.registry.registry import Registry
 
 FIRST_VERSION = "`reviewlm run` or `make demo` registers the first version."
 AFTER_ROLLBACK = (
@@ -44,7 +44,7 @@ def rollback(
     registry = _registry(config, model)
     if to is not None:
         registry.version(to)
-    from tracking.registry.registry import CHAMPION
+    from reviewlm.tracking.registry.registry import CHAMPION
 
     champion = registry.alias(CHAMPION)
     target = registry.rollback_target(to)
@@ -70,7 +70,7 @@ def history(model: RegisteredModel = "", preset: Preset = "small", set: Set = No
     """
     config = configured(preset, set)
     registry = _registry(config, model)
-    from tracking.registry.decisions import CARRIED_OUT, complaints
+    from reviewlm.tracking.registry.decisions import CARRIED_OUT, complaints
 
     events, versions, damage = registry.decisions(), registry.version_rows(), complaints(registry.events())
     if events or versions:
@@ -101,7 +101,7 @@ def _to_the_minute(time: str) -> str:
 def promote_by_hand(config: RunConfig, model: str, version: int, why: str, who: str, force: bool) -> dict[str, Any]:
     """Make a version champion without the gate, and return the decision."""
     registry = _registry(config, model)
-    from tracking.registry.registry import CHAMPION
+    from reviewlm.tracking.registry.registry import CHAMPION
 
     champion = registry.alias(CHAMPION)
     if champion and champion.version == version:  # a repeated command, whose first answer was lost
@@ -122,9 +122,9 @@ def _registry(config: RunConfig, model: str = "") -> Registry:
     Raises:
         InputError: No model is registered under the given name.
     """
-    from tracking.registry.opening import asked_model, tracker_at
-    from tracking.registry.registry import Registry
-    from tracking.registry.versions import model_names, registered
+    from reviewlm.tracking.registry.opening import asked_model, tracker_at
+    from reviewlm.tracking.registry.registry import Registry
+    from reviewlm.tracking.registry.versions import model_names, registered
 
     tracker = tracker_at(config)
     if model and not registered(tracker, model):
@@ -138,8 +138,8 @@ def _registry(config: RunConfig, model: str = "") -> Registry:
 
 def _require_opens(config: RunConfig, registry: Registry, version: int) -> None:
     """Open a version of either family before it becomes champion: its probe texts are scored again."""
-    from tracking.registry.opening import open_champion
-    from tracking.registry.versions import SCHEME
+    from reviewlm.tracking.registry.opening import open_champion
+    from reviewlm.tracking.registry.versions import SCHEME
 
     device = "cuda" if config.execution.device == "cuda" else "cpu"
     open_champion(registry.tracker, f"{SCHEME}{registry.name}/{version}", device, form=None)
@@ -154,8 +154,8 @@ def _decided(
     would repeat it. If MLflow became unreachable after the decision, the decision is reported as made, with the command
     that repeats it (*again*) without undoing it.
     """
-    from tracking.registry.decisions import CARRIED_OUT, PENDING
-    from tracking.registry.registry import Unfinished
+    from reviewlm.tracking.registry.decisions import CARRIED_OUT, PENDING
+    from reviewlm.tracking.registry.registry import Unfinished
 
     try:
         event, state = decide(), CARRIED_OUT

@@ -10,11 +10,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from models.bundles.bundle import INT8_LOSS
-from models.specs import to_dict
-from serving.api.answers import ApiError, as_json, described
-from serving.api.work import Services
-from serving.versions.open_version import Contents
+from reviewlm.models.bundles.bundle import INT8_LOSS
+from reviewlm.models.specs import to_dict
+from reviewlm.serving.api.answers import ApiError, as_json, described
+from reviewlm.serving.api.work import Services
+from reviewlm.serving.versions.open_version import Contents
 
 router = APIRouter()
 log = logging.getLogger(__name__)

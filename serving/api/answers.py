@@ -13,10 +13,10 @@ import orjson
 from fastapi import Response
 from pydantic import BaseModel
 
-from models.base import ModelError
-from models.options import explain
-from serving.engine.requests import Busy, StreamEnded
-from serving.versions.open_version import OpenVersion, UnknownVersion, UnusableVersion
+from reviewlm.models.base import ModelError
+from reviewlm.models.options import explain
+from reviewlm.serving.engine.requests import Busy, StreamEnded
+from reviewlm.serving.versions.open_version import OpenVersion, UnknownVersion, UnusableVersion
 
 SHOWN = 80
 """Characters of a refused value that a message repeats."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from core.config.sections.execution import ServingConfig
-from core.credentials import AccessTokens
-from serving.api import about, completions, embeddings, score, suggest
-from serving.api import tokens as about_tokens
-from serving.api.answers import JSON, KNOWN, ApiError, as_api_error, defect
-from serving.api.door import Access, Door, is_loopback
-from serving.api.work import Services
-from serving.metrics import Metrics
-from serving.page import routes as page
-from serving.versions.versions import Versions
+from reviewlm.core.config.sections.execution import ServingConfig
+from reviewlm.core.credentials import AccessTokens
+from reviewlm.serving.api import about, completions, embeddings, score, suggest
+from reviewlm.serving.api import tokens as about_tokens
+from reviewlm.serving.api.answers import JSON, KNOWN, ApiError, as_api_error, defect
+from reviewlm.serving.api.door import Access, Door, is_loopback
+from reviewlm.serving.api.work import Services
+from reviewlm.serving.metrics import Metrics
+from reviewlm.serving.page import routes as page
+from reviewlm.serving.versions.versions import Versions
 
 TITLE = "ReviewLM"
 ABOUT = "Generate, complete, score, classify and encode reviews with registered models."

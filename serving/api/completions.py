@@ -17,18 +17,18 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from models.completion.beam import FoundText, beam_steps
-from models.completion.reading import Steps
-from models.sampling import Sampling
-from models.sampling.batch import rating_of
-from models.tokens.vocabulary import Vocabulary, page
-from serving.api.answers import as_api_error, as_json, defect, described, head_of
-from serving.api.request_schemas import CompletionRequest
-from serving.api.tokens import read_prompt
-from serving.api.work import Services, read_body, warnings_of, while_connected
-from serving.engine.jobs import EngineContext, Search
-from serving.engine.requests import Generation, Piece, Ticket, TokenLogprob
-from serving.versions.open_version import OpenVersion
+from reviewlm.models.completion.beam import FoundText, beam_steps
+from reviewlm.models.completion.reading import Steps
+from reviewlm.models.sampling import Sampling
+from reviewlm.models.sampling.batch import rating_of
+from reviewlm.models.tokens.vocabulary import Vocabulary, page
+from reviewlm.serving.api.answers import as_api_error, as_json, defect, described, head_of
+from reviewlm.serving.api.request_schemas import CompletionRequest
+from reviewlm.serving.api.tokens import read_prompt
+from reviewlm.serving.api.work import Services, read_body, warnings_of, while_connected
+from reviewlm.serving.engine.jobs import EngineContext, Search
+from reviewlm.serving.engine.requests import Generation, Piece, Ticket, TokenLogprob
+from reviewlm.serving.versions.open_version import OpenVersion
 
 router = APIRouter()
 log = logging.getLogger(__name__)

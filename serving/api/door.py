@@ -16,11 +16,11 @@ from math import ceil
 from time import monotonic, perf_counter
 from typing import Any
 
-from core.credentials import AccessTokens
-from core.errors import Unreadable
-from core.web_guard import Application, Message, Receive, Send, foreign, header
-from serving.api.answers import ApiError, defect
-from serving.metrics import Metrics
+from reviewlm.core.credentials import AccessTokens
+from reviewlm.core.errors import Unreadable
+from reviewlm.core.web_guard import Application, Message, Receive, Send, foreign, header
+from reviewlm.serving.api.answers import ApiError, defect
+from reviewlm.serving.metrics import Metrics
 
 PROBES = frozenset({"/healthz", "/readyz"})
 """Paths that are answered under every Host name and without a token: who starts and stops servers may know only their

@@ -11,15 +11,22 @@ from collections.abc import Sequence
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from models.bundles.bundle import Bundle
-from models.completion.reading import Steps
-from models.neural.encoder import Encoder, network_in
-from models.tokens.vocabulary import batched
-from serving.api.answers import ApiError, as_json, described
-from serving.api.request_schemas import EmbeddingRequest
-from serving.api.work import CHARACTERS, SLICE, Services, read_body, warnings_of, while_connected
-from serving.engine.jobs import Search
-from serving.versions.open_version import OpenVersion
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.completion.reading import Steps
+from reviewlm.models.neural.encoder import Encoder, network_in
+from reviewlm.models.tokens.vocabulary import batched
+from reviewlm.serving.api.answers import ApiError, as_json, described
+from reviewlm.serving.api.request_schemas import EmbeddingRequest
+from reviewlm.serving.api.work import (
+    CHARACTERS,
+    SLICE,
+    Services,
+    read_body,
+    warnings_of,
+    while_connected,
+)
+from reviewlm.serving.engine.jobs import Search
+from reviewlm.serving.versions.open_version import OpenVersion
 
 router = APIRouter()
 

@@ -10,9 +10,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
-from models.options import Count, DrawSeed, NotNegative, Positive, Share, ShareAboveZero, WholeOrZero
-from serving.api.answers import REFUSED
+from reviewlm.core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
+from reviewlm.models.options import (
+    Count,
+    DrawSeed,
+    NotNegative,
+    Positive,
+    Share,
+    ShareAboveZero,
+    WholeOrZero,
+)
+from reviewlm.serving.api.answers import REFUSED
 
 MOST_TEXTS = 256
 """Texts that one request may hold: a client splits more, and others get their turn."""

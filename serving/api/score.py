@@ -16,17 +16,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from models.base import LanguageModel
-from models.bundles.bundle import Bundle
-from models.bundles.text_scores import TextScore, TextsToScore, sum_of_scores
-from models.classification.bundle import Classified, ClassifierBundle
-from models.completion.reading import Steps
-from models.mixture.weights import Attribution
-from models.tokens.vocabulary import Vocabulary, batched
-from serving.api.answers import ApiError, as_json, described
-from serving.api.request_schemas import ClassifyRequest, ScoreRequest
-from serving.api.work import CHARACTERS, SLICE, Services, how_read, read_body, while_connected
-from serving.engine.jobs import Search
+from reviewlm.models.base import LanguageModel
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.bundles.text_scores import TextScore, TextsToScore, sum_of_scores
+from reviewlm.models.classification.bundle import Classified, ClassifierBundle
+from reviewlm.models.completion.reading import Steps
+from reviewlm.models.mixture.weights import Attribution
+from reviewlm.models.tokens.vocabulary import Vocabulary, batched
+from reviewlm.serving.api.answers import ApiError, as_json, described
+from reviewlm.serving.api.request_schemas import ClassifyRequest, ScoreRequest
+from reviewlm.serving.api.work import (
+    CHARACTERS,
+    SLICE,
+    Services,
+    how_read,
+    read_body,
+    while_connected,
+)
+from reviewlm.serving.engine.jobs import Search
 
 router = APIRouter()
 

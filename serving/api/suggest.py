@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 
-from models.completion.dasher import DasherInterval, Inside, interval_steps
-from models.completion.spellings import EXACT, QUICK
-from models.completion.suggestions import suggestion_steps
-from serving.api.answers import as_json, described
-from serving.api.request_schemas import IntervalsRequest, SuggestRequest
-from serving.api.work import Services, how_read, read_body, while_connected
-from serving.engine.jobs import Search
-from serving.versions.open_version import OpenVersion
+from reviewlm.models.completion.dasher import DasherInterval, Inside, interval_steps
+from reviewlm.models.completion.spellings import EXACT, QUICK
+from reviewlm.models.completion.suggestions import suggestion_steps
+from reviewlm.serving.api.answers import as_json, described
+from reviewlm.serving.api.request_schemas import IntervalsRequest, SuggestRequest
+from reviewlm.serving.api.work import Services, how_read, read_body, while_connected
+from reviewlm.serving.engine.jobs import Search
+from reviewlm.serving.versions.open_version import OpenVersion
 
 Asked = TypeVar("Asked", SuggestRequest, IntervalsRequest)
 router = APIRouter()

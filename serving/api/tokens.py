@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
-from models.tokens.special import BOS, CONTEXT_IDS, EOS, SPECIAL, STARS, UNK
-from models.tokens.vocabulary import Vocabulary, page
-from serving.api.answers import ApiError, as_json, described
-from serving.api.request_schemas import DetokenizeRequest, TokenizeRequest
-from serving.api.work import Services, read_body
-from serving.engine.token_places import places_of_ids
+from reviewlm.models.tokens.special import BOS, CONTEXT_IDS, EOS, SPECIAL, STARS, UNK
+from reviewlm.models.tokens.vocabulary import Vocabulary, page
+from reviewlm.serving.api.answers import ApiError, as_json, described
+from reviewlm.serving.api.request_schemas import DetokenizeRequest, TokenizeRequest
+from reviewlm.serving.api.work import Services, read_body
+from reviewlm.serving.engine.token_places import places_of_ids
 
 router = APIRouter()
 

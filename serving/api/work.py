@@ -14,13 +14,13 @@ import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from core.config.sections.execution import ServingConfig
-from models.bundles.bundle import unseen_warnings
-from models.tokens.vocabulary import batched
-from serving.api.answers import ApiError, busy, invalid
-from serving.metrics import Metrics
-from serving.versions.open_version import OpenVersion
-from serving.versions.versions import Versions
+from reviewlm.core.config.sections.execution import ServingConfig
+from reviewlm.models.bundles.bundle import unseen_warnings
+from reviewlm.models.tokens.vocabulary import batched
+from reviewlm.serving.api.answers import ApiError, busy, invalid
+from reviewlm.serving.metrics import Metrics
+from reviewlm.serving.versions.open_version import OpenVersion
+from reviewlm.serving.versions.versions import Versions
 
 Result = TypeVar("Result")
 Body = TypeVar("Body", bound=BaseModel)

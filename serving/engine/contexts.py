@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.base import LanguageModel, read_on
-from models.bundles.bundle import Bundle
-from models.completion.reading import size_of
+from reviewlm.models.base import LanguageModel, read_on
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.completion.reading import size_of
 
 OTHER_MODEL = -1
 """Stands before the tokens that another model than the bundle's has read: its states are saved apart."""

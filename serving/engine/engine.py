@@ -12,11 +12,20 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
-from models.bundles.bundle import Bundle
-from serving.engine.jobs import EngineContext, EngineJob, Jobs
-from serving.engine.live_text import LiveText
-from serving.engine.requests import Busy, EngineFigures, EngineLimits, Generation, Reason, StreamEnded, Ticket, Wakes
-from serving.engine.scheduler import Scheduler
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.serving.engine.jobs import EngineContext, EngineJob, Jobs
+from reviewlm.serving.engine.live_text import LiveText
+from reviewlm.serving.engine.requests import (
+    Busy,
+    EngineFigures,
+    EngineLimits,
+    Generation,
+    Reason,
+    StreamEnded,
+    Ticket,
+    Wakes,
+)
+from reviewlm.serving.engine.scheduler import Scheduler
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

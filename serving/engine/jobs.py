@@ -15,12 +15,12 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from models.base import LanguageModel
-from models.bundles.bundle import Bundle
-from models.completion.reading import Readers, Steps
-from serving.engine.contexts import ContextReading
-from serving.engine.requests import EngineLimits, StreamEnded
-from serving.engine.scheduler import Scheduler
+from reviewlm.models.base import LanguageModel
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.completion.reading import Readers, Steps
+from reviewlm.serving.engine.contexts import ContextReading
+from reviewlm.serving.engine.requests import EngineLimits, StreamEnded
+from reviewlm.serving.engine.scheduler import Scheduler
 
 JOB_SECONDS = 0.01
 """Jobs that begin within this time run between the same two steps; at least one does."""

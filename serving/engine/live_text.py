@@ -9,15 +9,15 @@ from typing import TypeVar
 
 import torch
 
-from models.bundles.bundle import Bundle
-from models.completion.suggestions import Way
-from models.completion.typed import TextStart, WrittenText, start_of
-from models.sampling.batch import SampledText, rating_of, start_by, uniforms_of
-from models.tokens.special import EOS
-from models.tokens.vocabulary import Vocabulary
-from models.tokens.words import FIRST
-from serving.engine.requests import Finish, Generation, Piece, Ticket, TokenLogprob
-from serving.engine.token_places import places_of_ids, token_places
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.completion.suggestions import Way
+from reviewlm.models.completion.typed import TextStart, WrittenText, start_of
+from reviewlm.models.sampling.batch import SampledText, rating_of, start_by, uniforms_of
+from reviewlm.models.tokens.special import EOS
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.models.tokens.words import FIRST
+from reviewlm.serving.engine.requests import Finish, Generation, Piece, Ticket, TokenLogprob
+from reviewlm.serving.engine.token_places import places_of_ids, token_places
 
 Key = TypeVar("Key", bound=Hashable)
 CHARACTER = 4

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from models.base import LanguageModel
-from models.bundles.bundle import Bundle
-from models.completion.reading import PrefixReader, Steps, run_together
-from models.completion.suggestions import Way, ways_on
-from models.tokens.special import UNK
-from serving.engine.contexts import Contexts
-from serving.engine.live_text import LiveText, drop_ended
-from serving.engine.requests import TokenLogprob
+from reviewlm.models.base import LanguageModel
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.completion.reading import PrefixReader, Steps, run_together
+from reviewlm.models.completion.suggestions import Way, ways_on
+from reviewlm.models.tokens.special import UNK
+from reviewlm.serving.engine.contexts import Contexts
+from reviewlm.serving.engine.live_text import LiveText, drop_ended
+from reviewlm.serving.engine.requests import TokenLogprob
 
 Begin = Callable[[LiveText], None]
 Fail = Callable[[Sequence[LiveText], Exception], None]

@@ -10,11 +10,11 @@ from threading import Condition
 from time import perf_counter
 from typing import Literal
 
-from core.config.section import MAX_TOKENS
-from models.bundles.bundle import require_stars
-from models.options import DrawSeed, WholeOrZero
-from models.sampling import Sampling
-from models.sampling_options import require_allowed, require_stop
+from reviewlm.core.config.section import MAX_TOKENS
+from reviewlm.models.bundles.bundle import require_stars
+from reviewlm.models.options import DrawSeed, WholeOrZero
+from reviewlm.models.sampling import Sampling
+from reviewlm.models.sampling_options import require_allowed, require_stop
 
 Finish = Literal["stop", "length"]
 Reason = Literal["cancelled", "deadline", "slow reader", "closed", "failed"]

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.base import ModelError, gives_probabilities
-from models.bundles.bundle import Bundle
-from models.sampling.batch import Step, TextBatch
-from serving.engine.contexts import ContextReading, Contexts, PrefixCache, Read, joined
-from serving.engine.live_text import LiveText, drop_ended
-from serving.engine.prompts import BegunWords, Echoes
-from serving.engine.requests import EngineLimits, Reason, StreamEnded, Wakes
+from reviewlm.models.base import ModelError, gives_probabilities
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.sampling.batch import Step, TextBatch
+from reviewlm.serving.engine.contexts import ContextReading, Contexts, PrefixCache, Read, joined
+from reviewlm.serving.engine.live_text import LiveText, drop_ended
+from reviewlm.serving.engine.prompts import BegunWords, Echoes
+from reviewlm.serving.engine.requests import EngineLimits, Reason, StreamEnded, Wakes
 
 log = logging.getLogger(__name__)
 IDLE_FACTOR = 8

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.tokens.vocabulary import Vocabulary, page
-from models.tokens.word_pieces import pieces_of, straightened
+from reviewlm.models.tokens.vocabulary import Vocabulary, page
+from reviewlm.models.tokens.word_pieces import pieces_of, straightened
 
 NEAR, WINDOW = 4, 1_024
 """Characters that must agree where both texts go on after a difference, and how far on the prompt is searched."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Response
 
-from serving.api.answers import ApiError
+from reviewlm.serving.api.answers import ApiError
 
 FOLDER = Path(__file__).parent / "files"
 KINDS = {

@@ -11,22 +11,22 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, TypeVar
 
-from core.config.run_config import RunConfig
-from core.config.sections.execution import ServingConfig
-from core.environment import available_cores, chosen_device
-from core.errors import ReviewLMError
-from models.bundles.bundle import Bundle
-from models.classification.bundle import ClassifierBundle
-from models.completion.spellings import QUICK
-from models.completion.suggestions import suggestion_steps
-from models.threads import return_freed
-from serving.engine.engine import Engine
-from serving.engine.jobs import Search
-from serving.engine.requests import EngineFigures, EngineLimits, Generation
-from tracking.logged_models.export import LANGUAGE_MODEL, Form
-from tracking.registry.opening import asked_model, asking_for, open_champion, tracker_at
-from tracking.registry.registry import recorded_card
-from tracking.registry.versions import CHAMPION, SCHEME, contents_of
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.execution import ServingConfig
+from reviewlm.core.environment import available_cores, chosen_device
+from reviewlm.core.errors import ReviewLMError
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.classification.bundle import ClassifierBundle
+from reviewlm.models.completion.spellings import QUICK
+from reviewlm.models.completion.suggestions import suggestion_steps
+from reviewlm.models.threads import return_freed
+from reviewlm.serving.engine.engine import Engine
+from reviewlm.serving.engine.jobs import Search
+from reviewlm.serving.engine.requests import EngineFigures, EngineLimits, Generation
+from reviewlm.tracking.logged_models.export import LANGUAGE_MODEL, Form
+from reviewlm.tracking.registry.opening import asked_model, asking_for, open_champion, tracker_at
+from reviewlm.tracking.registry.registry import recorded_card
+from reviewlm.tracking.registry.versions import CHAMPION, SCHEME, contents_of
 
 log = logging.getLogger(__name__)
 WARM_SECONDS = 120.0

@@ -18,9 +18,9 @@ from contextlib import suppress
 from threading import Event, RLock, Thread
 from time import monotonic
 
-from core.config.sections.execution import ServingConfig
-from serving.metrics import Metrics
-from serving.versions.open_version import (
+from reviewlm.core.config.sections.execution import ServingConfig
+from reviewlm.serving.metrics import Metrics
+from reviewlm.serving.versions.open_version import (
     Contents,
     OpenVersion,
     Refusal,
@@ -31,7 +31,7 @@ from serving.versions.open_version import (
     reason_of,
     started,
 )
-from tracking.registry.versions import CHALLENGER, CHAMPION
+from reviewlm.tracking.registry.versions import CHALLENGER, CHAMPION
 
 RETRY_SECONDS = 60.0
 """Time after which a refused version is tried again: the disk may have been full, or the memory short."""

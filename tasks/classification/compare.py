@@ -11,29 +11,29 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from core.config.run_config import RunConfig
-from core.errors import InputError, converted_errors
-from core.manifest import seconds_of
-from core.store import Artifact
-from evaluation.classification.compare import classifier_rows
-from evaluation.classification.figures import Predicted, figures
-from evaluation.statistics.groups import GROUP, united
-from evaluation.statistics.paired import learnt_notes, nothing_left
-from models.classification.bundle import load_classifier
-from tasks.classification.field_labels import labels_of_prepared
-from tasks.classification.labelling import LABELLINGS
-from tasks.classification.predict import predict_bundle, predictions_of
-from tasks.data.documents import documents_of
-from tasks.data.prepare import Prepared
-from tasks.fitting.job import MeasuredModel
-from tasks.promotion.ancestry import learnt_by
-from tasks.promotion.promote import Promotion
-from tasks.stage import reuse_of_this_run, run_stage, show_table, stage
-from tasks.track import tracker_of
-from tracking.logged_models.export import CLASSIFIER
-from tracking.registry.opening import find
-from tracking.runs.runs import Tracker
-from tracking.tags import BASELINE, COMPARED_TAG, MEASURED_TAG
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import InputError, converted_errors
+from reviewlm.core.manifest import seconds_of
+from reviewlm.core.store import Artifact
+from reviewlm.evaluation.classification.compare import classifier_rows
+from reviewlm.evaluation.classification.figures import Predicted, figures
+from reviewlm.evaluation.statistics.groups import GROUP, united
+from reviewlm.evaluation.statistics.paired import learnt_notes, nothing_left
+from reviewlm.models.classification.bundle import load_classifier
+from reviewlm.tasks.classification.field_labels import labels_of_prepared
+from reviewlm.tasks.classification.labelling import LABELLINGS
+from reviewlm.tasks.classification.predict import predict_bundle, predictions_of
+from reviewlm.tasks.data.documents import documents_of
+from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.fitting.job import MeasuredModel
+from reviewlm.tasks.promotion.ancestry import learnt_by
+from reviewlm.tasks.promotion.promote import Promotion
+from reviewlm.tasks.stage import reuse_of_this_run, run_stage, show_table, stage
+from reviewlm.tasks.track import tracker_of
+from reviewlm.tracking.logged_models.export import CLASSIFIER
+from reviewlm.tracking.registry.opening import find
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import BASELINE, COMPARED_TAG, MEASURED_TAG
 
 COMPARED_FILE = "compared.json"
 WITH_INTERVALS = ("accuracy", "macro_f1")
@@ -46,7 +46,7 @@ class Compared:
     """All classifiers of a run on the same test reviews.
 
     Args:
-        rows: `evaluation.classification.compare.classifier_rows`.
+        rows: `reviewlm.evaluation.classification.compare.classifier_rows`.
         validation: Figures on the validation reviews, by name.
     """
 

@@ -7,25 +7,25 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from core.config.run_config import RunConfig
-from core.config.sections.evaluation import GatePolicy
-from core.config.sections.other_models import ClassificationPromotion
-from core.store import Artifact, Store
-from corpus.splitting.certificate import reviews_digest
-from corpus.splitting.learnt import TEST
-from evaluation.classification.figures import Predicted
-from evaluation.gate.case import ModelEvidence
-from evaluation.gate.classification import ClassifierCase
-from models.classification.bundle import load_classifier
-from tasks.classification.compare import Compared, predicted
-from tasks.classification.field_labels import labels_of_prepared
-from tasks.classification.predict import predict_bundle, predictions_of
-from tasks.data.documents import documents_of
-from tasks.family import ModelFamily, Scored
-from tasks.fitting.fit import bundle_digest
-from tasks.fitting.job import MeasuredModel
-from tasks.promotion.champion import tests_of
-from tracking.logged_models.export import CLASSIFIER
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import GatePolicy
+from reviewlm.core.config.sections.other_models import ClassificationPromotion
+from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.splitting.certificate import reviews_digest
+from reviewlm.corpus.splitting.learnt import TEST
+from reviewlm.evaluation.classification.figures import Predicted
+from reviewlm.evaluation.gate.case import ModelEvidence
+from reviewlm.evaluation.gate.classification import ClassifierCase
+from reviewlm.models.classification.bundle import load_classifier
+from reviewlm.tasks.classification.compare import Compared, predicted
+from reviewlm.tasks.classification.field_labels import labels_of_prepared
+from reviewlm.tasks.classification.predict import predict_bundle, predictions_of
+from reviewlm.tasks.data.documents import documents_of
+from reviewlm.tasks.family import ModelFamily, Scored
+from reviewlm.tasks.fitting.fit import bundle_digest
+from reviewlm.tasks.fitting.job import MeasuredModel
+from reviewlm.tasks.promotion.champion import tests_of
+from reviewlm.tracking.logged_models.export import CLASSIFIER
 
 log = logging.getLogger(__name__)
 

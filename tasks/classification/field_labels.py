@@ -10,16 +10,16 @@ from typing import Any
 
 import polars as pl
 
-from core.config.run_config import RunConfig
-from core.errors import InputError, Unreadable
-from core.store import Artifact, Store
-from corpus.ingestion.ingest import iter_parts
-from corpus.ingestion.quarantine import read_labels
-from corpus.splitting.split import TABLE
-from tasks.classification.labelling import LABELLINGS, LABELS_FILE
-from tasks.data.ingest import files_of
-from tasks.progress import progress
-from tasks.stage import as_task_state, run_stage, stage
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import InputError, Unreadable
+from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.ingestion.ingest import iter_parts
+from reviewlm.corpus.ingestion.quarantine import read_labels
+from reviewlm.corpus.splitting.split import TABLE
+from reviewlm.tasks.classification.labelling import LABELLINGS, LABELS_FILE
+from reviewlm.tasks.data.ingest import files_of
+from reviewlm.tasks.progress import progress
+from reviewlm.tasks.stage import as_task_state, run_stage, stage
 
 STAGE = "labels"
 MOST_LABELS = 100

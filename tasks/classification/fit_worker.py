@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from models.classification.bundle import save_classifier
-from models.neural.labelling.rows import Sequences
-from models.streams import TokenStream
-from models.tokens.vocabulary import Vocabulary
-from tasks.classification.labelling import LEFT_OUT, Labelling, drawn_rows, labelling_of
-from tasks.fitting.job import PROBES, ClassifierJob
-from training.context import FitContext, FitProgress
-from training.labelling.examples import LabelledSequences
-from training.labelling.fitting import fit_classifier
+from reviewlm.models.classification.bundle import save_classifier
+from reviewlm.models.neural.labelling.rows import Sequences
+from reviewlm.models.streams import TokenStream
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.tasks.classification.labelling import LEFT_OUT, Labelling, drawn_rows, labelling_of
+from reviewlm.tasks.fitting.job import PROBES, ClassifierJob
+from reviewlm.training.context import FitContext, FitProgress
+from reviewlm.training.labelling.examples import LabelledSequences
+from reviewlm.training.labelling.fitting import fit_classifier
 
 
 def run(job: ClassifierJob, report: Callable[[FitProgress], None]) -> dict[str, float]:

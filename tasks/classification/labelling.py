@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from core.errors import ConfigError, InputError
-from models.streams import TokenStream
+from reviewlm.core.errors import ConfigError, InputError
+from reviewlm.models.streams import TokenStream
 
 if TYPE_CHECKING:  # the process of a fit needs neither settings nor Prefect
-    from core.config.run_config import RunConfig
-    from tasks.data.prepare import Prepared
+    from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.tasks.data.prepare import Prepared
 
 LEFT_OUT = -1
 """Number of reviews that have none of the labels."""

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from core.config.run_config import RunConfig
-from core.errors import converted_errors
-from core.store import Artifact, Built
-from corpus.splitting.split import iter_split
-from models.classification.bundle import ClassifierBundle, load_classifier
-from tasks.classification.labelling import LEFT_OUT, Labelling, labelling_of
-from tasks.data.prepare import Prepared
-from tasks.fitting.fit import bundle_digest, device_of
-from tasks.fitting.job import Fitted, MeasuredModel
-from tasks.limits import held_device
-from tasks.progress import progress
-from tasks.stage import result_as_task_state, run_stage, stage
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import converted_errors
+from reviewlm.core.store import Artifact, Built
+from reviewlm.corpus.splitting.split import iter_split
+from reviewlm.models.classification.bundle import ClassifierBundle, load_classifier
+from reviewlm.tasks.classification.labelling import LEFT_OUT, Labelling, labelling_of
+from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.fitting.fit import bundle_digest, device_of
+from reviewlm.tasks.fitting.job import Fitted, MeasuredModel
+from reviewlm.tasks.limits import held_device
+from reviewlm.tasks.progress import progress
+from reviewlm.tasks.stage import result_as_task_state, run_stage, stage
 
 PREDICTIONS_FILE = "predictions.parquet"
 SCHEMA = {

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.config.run_config import RunConfig
-from core.manifest import seconds_of
-from core.processes.interrupts import during
-from corpus.splitting.split import scan_split
-from evaluation.classification.compare import accuracy_by_slice
-from evaluation.classification.report import ClassificationResults, classifier_page, headline
-from tasks.classification.compare import Compared, predicted
-from tasks.classification.predict import predictions_of
-from tasks.data.documents import documents_with_words
-from tasks.data.prepare import Prepared
-from tasks.evaluation.evaluate import megabytes
-from tasks.fitting.job import MeasuredModel
-from tasks.promotion.promote import Promotion
-from tasks.run_report import publish_page
-from tasks.stage import MINUTE, stage, started
-from tasks.track import tracker_of, tracking_was_away
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.manifest import seconds_of
+from reviewlm.core.processes.interrupts import during
+from reviewlm.corpus.splitting.split import scan_split
+from reviewlm.evaluation.classification.compare import accuracy_by_slice
+from reviewlm.evaluation.classification.report import (
+    ClassificationResults,
+    classifier_page,
+    headline,
+)
+from reviewlm.tasks.classification.compare import Compared, predicted
+from reviewlm.tasks.classification.predict import predictions_of
+from reviewlm.tasks.data.documents import documents_with_words
+from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.evaluation.evaluate import megabytes
+from reviewlm.tasks.fitting.job import MeasuredModel
+from reviewlm.tasks.promotion.promote import Promotion
+from reviewlm.tasks.run_report import publish_page
+from reviewlm.tasks.stage import MINUTE, stage, started
+from reviewlm.tasks.track import tracker_of, tracking_was_away
 
 REPORT_FILE = "classifiers.html"
 """Not `report.html`, which is the page of a run of language models."""

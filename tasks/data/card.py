@@ -9,13 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from core.config.run_config import RunConfig
-from core.store import Artifact
-from corpus.profile import profile_of
-from evaluation.reports.card import MARKDOWN, Origin, draw
-from tasks.stage import as_task_state, run_stage, show_markdown, show_table, stage
-from tasks.track import tracker_of, tracking_was_away
-from tracking.tags import CARD_TAG
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.store import Artifact
+from reviewlm.corpus.profile import profile_of
+from reviewlm.evaluation.reports.card import MARKDOWN, Origin, draw
+from reviewlm.tasks.stage import as_task_state, run_stage, show_markdown, show_table, stage
+from reviewlm.tasks.track import tracker_of, tracking_was_away
+from reviewlm.tracking.tags import CARD_TAG
 
 PROFILE_FILE = "profile.json"
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import polars as pl
 
-from core.store import Artifact
-from corpus.cleaning.clean_table import COPIES_FILE, COVERAGE_FILE
-from corpus.splitting.split import KEYS, scan_split
-from evaluation.statistics.groups import GROUP, united
+from reviewlm.core.store import Artifact
+from reviewlm.corpus.cleaning.clean_table import COPIES_FILE, COVERAGE_FILE
+from reviewlm.corpus.splitting.split import KEYS, scan_split
+from reviewlm.evaluation.statistics.groups import GROUP, united
 
 
 def split_key(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:

@@ -11,27 +11,27 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from core.config.run_config import RunConfig
-from core.errors import BundleError, EmptyInput
-from core.services.join import DRIFT_SEEN, DRIFTED
-from core.store import Artifact, Store
-from corpus.cleaning.business import read_businesses
-from corpus.cleaning.normalise import in_languages
-from corpus.ingestion.ingest import limits_of
-from corpus.profile import sample_reviews
-from corpus.splitting.split import TABLE, scan_split
-from evaluation.drift.odd_reviews import odd_counts, odd_table
-from evaluation.drift.report import FEWEST, DriftReport, compare, flagged_sentence
-from evaluation.scoring.score import score_stream
-from models.bundles.bundle import Bundle
-from models.streams import TokenStream, write_stream
-from tasks.fitting.fit import bundle_digest
-from tasks.limits import OpenBundle
-from tasks.progress import progress
-from tasks.stage import announce, as_task_state, run_stage, show_markdown, stage
-from tasks.track import registry_of, tracker_of
-from tracking.registry.registry import CHAMPION, Version
-from tracking.tags import DATA_TAG, DRIFT_TAG
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import BundleError, EmptyInput
+from reviewlm.core.services.join import DRIFT_SEEN, DRIFTED
+from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.cleaning.business import read_businesses
+from reviewlm.corpus.cleaning.normalise import in_languages
+from reviewlm.corpus.ingestion.ingest import limits_of
+from reviewlm.corpus.profile import sample_reviews
+from reviewlm.corpus.splitting.split import TABLE, scan_split
+from reviewlm.evaluation.drift.odd_reviews import odd_counts, odd_table
+from reviewlm.evaluation.drift.report import FEWEST, DriftReport, compare, flagged_sentence
+from reviewlm.evaluation.scoring.score import score_stream
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.tasks.fitting.fit import bundle_digest
+from reviewlm.tasks.limits import OpenBundle
+from reviewlm.tasks.progress import progress
+from reviewlm.tasks.stage import announce, as_task_state, run_stage, show_markdown, stage
+from reviewlm.tasks.track import registry_of, tracker_of
+from reviewlm.tracking.registry.registry import CHAMPION, Version
+from reviewlm.tracking.tags import DATA_TAG, DRIFT_TAG
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,9 @@ def _measured(
              "new reviews": f"{new:,}", "from": dataset.facts.get("date_min"), "to": dataset.facts.get("date_max")}
 
     def make(work: Path) -> dict[str, Any]:
-        from evaluation.drift.figures import drift_page  # a run without new reviews does not wait for matplotlib
+        from reviewlm.evaluation.drift.figures import (
+            drift_page,  # a run without new reviews does not wait for matplotlib
+        )
 
         report, odd = _report(config, opened(), reference, dataset, seen, work)
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")

@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.config.run_config import RunConfig
-from core.errors import Unreadable
-from core.services.join import SET_ASIDE as FOUND_SET_ASIDE
-from core.store import Artifact, Built, Store
-from corpus.ingestion.build_dataset import assemble
-from corpus.ingestion.ingest import read_source, settings_of
-from corpus.ingestion.parts import SET_ASIDE, SourceReading
-from corpus.ingestion.quarantine import (
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import Unreadable
+from reviewlm.core.services.join import SET_ASIDE as FOUND_SET_ASIDE
+from reviewlm.core.store import Artifact, Built, Store
+from reviewlm.corpus.ingestion.build_dataset import assemble
+from reviewlm.corpus.ingestion.ingest import read_source, settings_of
+from reviewlm.corpus.ingestion.parts import SET_ASIDE, SourceReading
+from reviewlm.corpus.ingestion.quarantine import (
     Refused,
     error_of,
     refused_in_pack,
@@ -30,10 +30,18 @@ from corpus.ingestion.quarantine import (
     set_aside,
     why_of,
 )
-from corpus.reading.sources import PACK, Listed, Pack, Source, all_sources, identify, originals
-from corpus.synthetic.synth import write_reviews
-from tasks.progress import Report, progress
-from tasks.stage import announce, as_task_state, run_stage, stage
+from reviewlm.corpus.reading.sources import (
+    PACK,
+    Listed,
+    Pack,
+    Source,
+    all_sources,
+    identify,
+    originals,
+)
+from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.tasks.progress import Report, progress
+from reviewlm.tasks.stage import announce, as_task_state, run_stage, stage
 
 READ_AT = "read_at"
 """Fact of a reading: the moment that dates were compared with."""

@@ -14,24 +14,24 @@ from typing import Any
 
 import polars as pl
 
-from core.config.run_config import RunConfig
-from core.errors import Unreadable, converted_errors
-from core.store import Artifact, sha256_of
-from corpus.cleaning.clean import prepare
-from corpus.ingestion.ingest import count_by_file, limits_of
-from corpus.splitting.split import TRAIN_FIRST as TRAIN_FIRST
-from corpus.splitting.split import iter_split
-from corpus.synthetic.canaries import Canaries, choose_canaries
-from data_checks.report import CheckReport
-from data_checks.suite_runs import check
-from models.streams import write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import FILE as VOCABULARY_FILE
-from models.tokens.vocabulary import Vocabulary
-from tasks.cluster import fan_out
-from tasks.progress import progress
-from tasks.stage import as_task_state, run_stage, show_markdown, stage
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import Unreadable, converted_errors
+from reviewlm.core.store import Artifact, sha256_of
+from reviewlm.corpus.cleaning.clean import prepare
+from reviewlm.corpus.ingestion.ingest import count_by_file, limits_of
+from reviewlm.corpus.splitting.split import TRAIN_FIRST as TRAIN_FIRST
+from reviewlm.corpus.splitting.split import iter_split
+from reviewlm.corpus.synthetic.canaries import Canaries, choose_canaries
+from reviewlm.data_checks.report import CheckReport
+from reviewlm.data_checks.suite_runs import check
+from reviewlm.models.streams import write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.vocabulary import FILE as VOCABULARY_FILE
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.tasks.cluster import fan_out
+from reviewlm.tasks.progress import progress
+from reviewlm.tasks.stage import as_task_state, run_stage, show_markdown, stage
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 log = logging.getLogger(__name__)
 REPORT_FILE = "report.json"

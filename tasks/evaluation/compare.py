@@ -9,17 +9,17 @@ from pathlib import Path
 
 import polars as pl
 
-from core.config.run_config import RunConfig
-from core.errors import ConfigError, converted_errors
-from core.output import literal, quoted
-from core.store import Artifact, Store
-from evaluation.gate.decision import Decision
-from evaluation.statistics.paired import CUT, ComparedModel, Pair, compare_pair
-from models.specs import parts_of
-from models.tokens.vocabulary import Vocabulary
-from tasks.data.documents import documents_of
-from tasks.data.prepare import VOCABULARY_FILE, Prepared, read_report
-from tasks.evaluation.evaluate import (
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import ConfigError, converted_errors
+from reviewlm.core.output import literal, quoted
+from reviewlm.core.store import Artifact, Store
+from reviewlm.evaluation.gate.decision import Decision
+from reviewlm.evaluation.statistics.paired import CUT, ComparedModel, Pair, compare_pair
+from reviewlm.models.specs import parts_of
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.tasks.data.documents import documents_of
+from reviewlm.tasks.data.prepare import VOCABULARY_FILE, Prepared, read_report
+from reviewlm.tasks.evaluation.evaluate import (
     COSTS,
     Measured,
     draw_samples,
@@ -30,16 +30,16 @@ from tasks.evaluation.evaluate import (
     speed_of,
     tokens_for,
 )
-from tasks.evaluation.intervals import Evaluated, compare
-from tasks.evaluation.observed import SAMPLES_FILE
-from tasks.fitting.fit import bundle_digest, plan_fit
-from tasks.fitting.job import Fitted
-from tasks.promotion.ancestry import learnt_by
-from tasks.stage import show_markdown, show_table, stage
-from tasks.track import tracker_of
-from tracking.registry.opening import no_such_model, version_called
-from tracking.runs.runs import Tracker
-from tracking.tags import BELOW_TAG, CHECKS, COMPARE_A, COMPARE_B, COMPARED_TAG, NOTE
+from reviewlm.tasks.evaluation.intervals import Evaluated, compare
+from reviewlm.tasks.evaluation.observed import SAMPLES_FILE
+from reviewlm.tasks.fitting.fit import bundle_digest, plan_fit
+from reviewlm.tasks.fitting.job import Fitted
+from reviewlm.tasks.promotion.ancestry import learnt_by
+from reviewlm.tasks.stage import show_markdown, show_table, stage
+from reviewlm.tasks.track import tracker_of
+from reviewlm.tracking.registry.opening import no_such_model, version_called
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import BELOW_TAG, CHECKS, COMPARE_A, COMPARE_B, COMPARED_TAG, NOTE
 
 TABLE_COLUMNS = (
     "model", "kind", "adaptation", "baseline", "unit", "perplexity", "word_perplexity", "bits_per_byte",

@@ -15,31 +15,38 @@ from typing import Any
 
 import polars as pl
 
-from core.config.run_config import RunConfig
-from core.errors import BundleError
-from core.manifest import seconds_of
-from core.store import Artifact, Built
-from evaluation.scoring.metrics import Figures
-from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, scored
-from evaluation.writing.audit import SAMPLES_FILE as AUDITED_FILE
-from evaluation.writing.audit import TABLES, make_reference
-from models.bundles.bundle import SPEC
-from models.specs import parts_of
-from models.streams import TokenStream
-from models.threads import return_freed
-from models.tokens.vocabulary import Vocabulary
-from tasks.data.prepare import VOCABULARY_FILE, Prepared, check_table, tokenize
-from tasks.evaluation.fork_server import ModelWork
-from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE, SUGGESTIONS_FILE, audited, drawn, observed
-from tasks.evaluation.processes import with_model
-from tasks.evaluation.score_slices import scored_on_nodes
-from tasks.fitting.fit import bundle_digest
-from tasks.fitting.job import BUNDLE_FOLDER, Fitted, MeasuredModel
-from tasks.progress import progress
-from tasks.stage import as_task_state, result_as_task_state, run_stage, stage
-from tasks.track import model_note, tracker_of
-from tracking.runs.runs import Tracker
-from tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import BundleError
+from reviewlm.core.manifest import seconds_of
+from reviewlm.core.store import Artifact, Built
+from reviewlm.evaluation.scoring.metrics import Figures
+from reviewlm.evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, scored
+from reviewlm.evaluation.writing.audit import SAMPLES_FILE as AUDITED_FILE
+from reviewlm.evaluation.writing.audit import TABLES, make_reference
+from reviewlm.models.bundles.bundle import SPEC
+from reviewlm.models.specs import parts_of
+from reviewlm.models.streams import TokenStream
+from reviewlm.models.threads import return_freed
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.tasks.data.prepare import VOCABULARY_FILE, Prepared, check_table, tokenize
+from reviewlm.tasks.evaluation.fork_server import ModelWork
+from reviewlm.tasks.evaluation.observed import (
+    RELIABILITY_FILE,
+    SAMPLES_FILE,
+    SUGGESTIONS_FILE,
+    audited,
+    drawn,
+    observed,
+)
+from reviewlm.tasks.evaluation.processes import with_model
+from reviewlm.tasks.evaluation.score_slices import scored_on_nodes
+from reviewlm.tasks.fitting.fit import bundle_digest
+from reviewlm.tasks.fitting.job import BUNDLE_FOLDER, Fitted, MeasuredModel
+from reviewlm.tasks.progress import progress
+from reviewlm.tasks.stage import as_task_state, result_as_task_state, run_stage, stage
+from reviewlm.tasks.track import model_note, tracker_of
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
 
 AUDIT_OPTIONS = {"samples", "max_words", "candidates"}
 """Settings of the audit on which its result depends; the others decide what was planted in its inputs."""

@@ -1,4 +1,4 @@
-"""Fork processes for works with models from one that has the libraries: `python -m tasks.evaluation.fork_server N`.
+"""Fork processes for works with models from one that has the libraries: `python -m reviewlm.tasks.evaluation.fork_server N`.
 
 The libraries are imported once, and what they hold in memory exists once: two processes that score Kaggle's reviews had
 597 MiB with their fork server, 802 MiB when each imported them itself. N is the number of a Unix socket, over which the
@@ -24,13 +24,13 @@ from typing import Any, NoReturn
 
 import psutil
 
-from models.bundles.bundle import Bundle, load_bundle
-from tasks.fitting.worker import serve
-from training.context import FitProgress
+from reviewlm.models.bundles.bundle import Bundle, load_bundle
+from reviewlm.tasks.fitting.worker import serve
+from reviewlm.training.context import FitProgress
 
 LIBRARIES = (
-    "models.neural.architectures", "models.mixture.lm", "models.ngram.lm", "tasks.evaluation.observed",
-    "models.sampling", "scipy.stats", "pyarrow.compute",
+    "reviewlm.models.neural.architectures", "reviewlm.models.mixture.lm", "reviewlm.models.ngram.lm", "reviewlm.tasks.evaluation.observed",
+    "reviewlm.models.sampling", "scipy.stats", "pyarrow.compute",
 )  # fmt: skip
 """Modules that import what most works need, and libraries that these import only when they use them. None of them may
 compute with torch or polars while it is imported: the threads for that do not exist in a forked process, where polars
@@ -101,7 +101,7 @@ def load_libraries() -> None:
         importlib.import_module(module)
     import numpy as np  # here: the process of a run imports this module, too, but not numba
 
-    from models.neural.inference.kernels import add_to_log_sum
+    from reviewlm.models.neural.inference.kernels import add_to_log_sum
 
     total_NV, logp_NPV, log_weight_NP = (np.zeros(shape, np.float32) for shape in ((1, 1), (1, 1, 1), (1, 1)))
     add_to_log_sum(total_NV, logp_NPV, 0, log_weight_NP)

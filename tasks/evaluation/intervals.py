@@ -10,18 +10,35 @@ from typing import Any
 
 import polars as pl
 
-from core.config.run_config import RunConfig
-from core.store import Artifact, Built
-from corpus.splitting.split import iter_split
-from evaluation.statistics.comparison import JUDGED, Baseline, comparison_table, floor_of, own_baselines
-from evaluation.statistics.intervals import ComparedScores, flagged_below_floor, uncovered_table, usefulness_table
-from evaluation.statistics.slice_table import review_slices, worst_slices
-from models.specs import parts_of
-from tasks.data.documents import documents_of, grouped_by
-from tasks.data.prepare import Prepared
-from tasks.evaluation.evaluate import COSTS, Measured, costs_of, figures_of_artifact, scores_of
-from tasks.evaluation.observed import TOKEN_SCORES_FILE
-from tasks.stage import run_stage
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.store import Artifact, Built
+from reviewlm.corpus.splitting.split import iter_split
+from reviewlm.evaluation.statistics.comparison import (
+    JUDGED,
+    Baseline,
+    comparison_table,
+    floor_of,
+    own_baselines,
+)
+from reviewlm.evaluation.statistics.intervals import (
+    ComparedScores,
+    flagged_below_floor,
+    uncovered_table,
+    usefulness_table,
+)
+from reviewlm.evaluation.statistics.slice_table import review_slices, worst_slices
+from reviewlm.models.specs import parts_of
+from reviewlm.tasks.data.documents import documents_of, grouped_by
+from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.evaluation.evaluate import (
+    COSTS,
+    Measured,
+    costs_of,
+    figures_of_artifact,
+    scores_of,
+)
+from reviewlm.tasks.evaluation.observed import TOKEN_SCORES_FILE
+from reviewlm.tasks.stage import run_stage
 
 JUDGED_FILE = "floor.parquet"
 INTERVALS_FILE, DIFFERENCES_FILE = "intervals.parquet", "differences.parquet"
@@ -58,17 +75,17 @@ class Evaluated:
 
     @property
     def differences(self) -> pl.DataFrame:
-        """Paired differences, see `evaluation.statistics.intervals.ComparedScores.difference_table`."""
+        """Paired differences, see `reviewlm.evaluation.statistics.intervals.ComparedScores.difference_table`."""
         return pl.read_parquet(self.artifact.folder / DIFFERENCES_FILE)
 
     @property
     def slices(self) -> pl.DataFrame:
-        """Figures by slice, see `evaluation.statistics.slice_table.SLICES`."""
+        """Figures by slice, see `reviewlm.evaluation.statistics.slice_table.SLICES`."""
         return pl.read_parquet(self.artifact.folder / SLICES_FILE)
 
     @property
     def worst(self) -> pl.DataFrame:
-        """Worst slices, see `evaluation.statistics.slice_table.worst_slices`."""
+        """Worst slices, see `reviewlm.evaluation.statistics.slice_table.worst_slices`."""
         return pl.read_parquet(self.artifact.folder / WORST_FILE)
 
 
@@ -132,7 +149,7 @@ def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
         tried first. The log says how many it explained.
     """
     # Imported late: the grammar is large, and code that only draws a floor does not need it.
-    from corpus.synthetic.grammar import log_probability
+    from reviewlm.corpus.synthetic.grammar import log_probability
 
     nats: list[float | None] = [None] * len(reviews)
     texts, stars, missed = reviews["text"], reviews["stars"].fill_null(0), 0

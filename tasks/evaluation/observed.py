@@ -11,16 +11,16 @@ from typing import Any
 
 import polars as pl
 
-from core.config.section import TEMPERATURE, TOP_P
-from core.config.sections.evaluation import AuditConfig
-from corpus.synthetic.canaries import Canaries
-from evaluation.scoring.metrics import calibration_error, chance_error, reliability
-from evaluation.scoring.observe import observe, usefulness
-from evaluation.scoring.score import TOKEN_NATS, drawn_reviews
-from evaluation.writing.audit import RealText, audit
-from models.bundles.bundle import Bundle
-from models.streams import TokenStream
-from tasks.evaluation.fork_server import Report
+from reviewlm.core.config.section import TEMPERATURE, TOP_P
+from reviewlm.core.config.sections.evaluation import AuditConfig
+from reviewlm.corpus.synthetic.canaries import Canaries
+from reviewlm.evaluation.scoring.metrics import calibration_error, chance_error, reliability
+from reviewlm.evaluation.scoring.observe import observe, usefulness
+from reviewlm.evaluation.scoring.score import TOKEN_NATS, drawn_reviews
+from reviewlm.evaluation.writing.audit import RealText, audit
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.streams import TokenStream
+from reviewlm.tasks.evaluation.fork_server import Report
 
 TOKEN_SCORES_FILE, RELIABILITY_FILE = "token_scores.parquet", "reliability.parquet"
 
@@ -81,8 +81,10 @@ PROMPTS, SUGGESTIONS = ("The food was", "I will never", "The staff"), 5
 
 def drawn(bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     """Write reviews for each star rating, and next words for the prompts; options as in `EvaluationConfig`."""
-    from models.completion.suggestions import next_words  # imports torch, which a run that re-uses all does not need
-    from models.sampling import Sampling, generate_rated
+    from reviewlm.models.completion.suggestions import (
+        next_words,  # imports torch, which a run that re-uses all does not need
+    )
+    from reviewlm.models.sampling import Sampling, generate_rated
 
     sampling = Sampling(TEMPERATURE, top_p=TOP_P)
     counts = dict.fromkeys(STARS, SAMPLES_PER_STAR)

@@ -20,15 +20,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from core.config.run_config import RunConfig
-from core.environment import chosen_device, numpy_features
-from core.processes.children import end_child, start_child
-from core.processes.memory import FEW_HEAPS, limit_operations
-from tasks.evaluation.fork_server import ModelWork, Report
-from tasks.fitting.fit_process import Worker, failure_of
-from tasks.limits import OpenBundle
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.environment import chosen_device, numpy_features
+from reviewlm.core.processes.children import end_child, start_child
+from reviewlm.core.processes.memory import FEW_HEAPS, limit_operations
+from reviewlm.tasks.evaluation.fork_server import ModelWork, Report
+from reviewlm.tasks.fitting.fit_process import Worker, failure_of
+from reviewlm.tasks.limits import OpenBundle
 
-PROGRAM = "tasks.evaluation.fork_server"
+PROGRAM = "reviewlm.tasks.evaluation.fork_server"
 LEAST_TOKENS = 200_000
 """Tokens to score, of all models together, from which processes are used: some ten seconds of evaluation. Below it,
 the start of the fork server would take longer than it saves, and the models are small."""

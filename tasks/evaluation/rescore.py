@@ -9,25 +9,25 @@ from typing import Any
 
 import polars as pl
 
-from core.config.run_config import RunConfig
-from core.errors import BundleError, ConfigError, EmptyInput, converted_errors
-from core.output import literal
-from core.store import Artifact, Store
-from corpus.cleaning.normalise import in_languages
-from corpus.profile import first_of_months, month_of, sample_reviews
-from corpus.splitting.certificate import reviews_digest
-from corpus.splitting.split import iter_split
-from evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
-from evaluation.drift.figures import decay_curve
-from models.tokens.vocabulary import Vocabulary
-from tasks.data.drift import NotCompared, data_of, known_ids, score_texts, unknown_to
-from tasks.data.prepare import VOCABULARY_FILE
-from tasks.fitting.fit import bundle_digest
-from tasks.limits import OpenBundle
-from tasks.stage import run_stage, show_markdown, show_table, stage
-from tasks.track import registry_of, tracker_of
-from tracking.registry.registry import CHAMPION, Version
-from tracking.tags import DECAY_TAG, NOTE
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import BundleError, ConfigError, EmptyInput, converted_errors
+from reviewlm.core.output import literal
+from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.cleaning.normalise import in_languages
+from reviewlm.corpus.profile import first_of_months, month_of, sample_reviews
+from reviewlm.corpus.splitting.certificate import reviews_digest
+from reviewlm.corpus.splitting.split import iter_split
+from reviewlm.evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
+from reviewlm.evaluation.drift.figures import decay_curve
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.tasks.data.drift import NotCompared, data_of, known_ids, score_texts, unknown_to
+from reviewlm.tasks.data.prepare import VOCABULARY_FILE
+from reviewlm.tasks.fitting.fit import bundle_digest
+from reviewlm.tasks.limits import OpenBundle
+from reviewlm.tasks.stage import run_stage, show_markdown, show_table, stage
+from reviewlm.tasks.track import registry_of, tracker_of
+from reviewlm.tracking.registry.registry import CHAMPION, Version
+from reviewlm.tracking.tags import DECAY_TAG, NOTE
 
 log = logging.getLogger(__name__)
 SCORES_FILE = "scores.parquet"

@@ -14,15 +14,22 @@ from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
-from core.config.run_config import RunConfig
-from core.environment import chosen_device
-from core.errors import disk_errors
-from core.store import Artifact
-from evaluation.scoring.score import Batch, BatchScores, ScoreBatches, score_batch
-from models.bundles.bundle import load_bundle
-from tasks.cluster import RayEngine, connect
-from tasks.code_version import running_code
-from tasks.fitting.on_cluster import SentFile, has_gpus, placed, received, require_code, sent
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.environment import chosen_device
+from reviewlm.core.errors import disk_errors
+from reviewlm.core.store import Artifact
+from reviewlm.evaluation.scoring.score import Batch, BatchScores, ScoreBatches, score_batch
+from reviewlm.models.bundles.bundle import load_bundle
+from reviewlm.tasks.cluster import RayEngine, connect
+from reviewlm.tasks.code_version import running_code
+from reviewlm.tasks.fitting.on_cluster import (
+    SentFile,
+    has_gpus,
+    placed,
+    received,
+    require_code,
+    sent,
+)
 
 WEIGHTS = "*.safetensors"
 """Files of a bundle with the weights of networks; n-gram models have none."""

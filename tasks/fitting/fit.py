@@ -11,20 +11,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from core.config.run_config import RunConfig
-from core.environment import available_cores, chosen_device, usable_together, visible_gpu_names
-from core.errors import Diverged
-from core.manifest import seconds_of
-from core.store import Artifact, Built, Store, sha256_of
-from models.bundles.bundle import SPEC
-from models.classification.spec import ClassifierOptions
-from models.specs import identity, parts_of
-from tasks.cluster import address_for_children
-from tasks.code_version import WORKERS, running_code
-from tasks.data.prepare import VOCABULARY_FILE, Prepared
-from tasks.embed import START_VECTORS, start_vectors
-from tasks.fitting.fit_process import run_job
-from tasks.fitting.job import (
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.environment import (
+    available_cores,
+    chosen_device,
+    usable_together,
+    visible_gpu_names,
+)
+from reviewlm.core.errors import Diverged
+from reviewlm.core.manifest import seconds_of
+from reviewlm.core.store import Artifact, Built, Store, sha256_of
+from reviewlm.models.bundles.bundle import SPEC
+from reviewlm.models.classification.spec import ClassifierOptions
+from reviewlm.models.specs import identity, parts_of
+from reviewlm.tasks.cluster import address_for_children
+from reviewlm.tasks.code_version import WORKERS, running_code
+from reviewlm.tasks.data.prepare import VOCABULARY_FILE, Prepared
+from reviewlm.tasks.embed import START_VECTORS, start_vectors
+from reviewlm.tasks.fitting.fit_process import run_job
+from reviewlm.tasks.fitting.job import (
     BUNDLE_FOLDER,
     FIT,
     FIT_CLASSIFIER,
@@ -36,14 +41,14 @@ from tasks.fitting.job import (
     LanguageModelJob,
     Report,
 )
-from tasks.fitting.on_cluster import ClusterRun
-from tasks.fitting.warm_start import INPUT, LEARNT, VECTORS, Start, past_of, starting_point
-from tasks.limits import device_for, gpu_slot, is_neural
-from tasks.progress import duration, progress
-from tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage
-from tasks.track import JOURNAL, open_model_run
-from tracking.tags import START_TAG
-from training.context import FitProgress, Pace
+from reviewlm.tasks.fitting.on_cluster import ClusterRun
+from reviewlm.tasks.fitting.warm_start import INPUT, LEARNT, VECTORS, Start, past_of, starting_point
+from reviewlm.tasks.limits import device_for, gpu_slot, is_neural
+from reviewlm.tasks.progress import duration, progress
+from reviewlm.tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage
+from reviewlm.tasks.track import JOURNAL, open_model_run
+from reviewlm.tracking.tags import START_TAG
+from reviewlm.training.context import FitProgress, Pace
 
 RunJob = Callable[[FitJob, Report], Mapping[str, float]]
 LABELS = "labels"

@@ -23,15 +23,15 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from core.environment import VISIBLE, visible_gpu_names
-from core.errors import OutOfMemory, RankFailed, RanksLost, converted_errors
-from core.processes import interrupts
-from core.processes.children import end_child, start_child
-from core.processes.crash_log import LOWER, says_out_of_memory, write_crash_log
-from core.processes.memory import OPERATIONS
-from models.base import ModelError
-from tasks.fitting.job import Answer, FitJob, Report
-from training.context import FitProgress
+from reviewlm.core.environment import VISIBLE, visible_gpu_names
+from reviewlm.core.errors import OutOfMemory, RankFailed, RanksLost, converted_errors
+from reviewlm.core.processes import interrupts
+from reviewlm.core.processes.children import end_child, start_child
+from reviewlm.core.processes.crash_log import LOWER, says_out_of_memory, write_crash_log
+from reviewlm.core.processes.memory import OPERATIONS
+from reviewlm.models.base import ModelError
+from reviewlm.tasks.fitting.job import Answer, FitJob, Report
+from reviewlm.training.context import FitProgress
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
 """Settings of glibc's allocator; other C libraries ignore them. By default glibc takes blocks over 32 MiB from the
@@ -178,7 +178,7 @@ def _started(job: FitJob, folder: Path) -> Iterator[list[_Rank]]:
             place, errors = str(theirs.fileno()), folder / f"stderr.{number}"
             with theirs, errors.open("wb") as stderr:
                 process = start_child(
-                    ["-m", "tasks.fitting.worker", job.WORKER, place, job.name], pass_fds=[theirs.fileno()],
+                    ["-m", "reviewlm.tasks.fitting.worker", job.WORKER, place, job.name], pass_fds=[theirs.fileno()],
                     stdout=subprocess.DEVNULL, stderr=stderr, env=environment_of(
                         job.threads, job.ranks, number, job.device, job.gpus, alone=job.rank is not None
                     ),

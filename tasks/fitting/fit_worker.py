@@ -11,15 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from models.base import LanguageModel
-from models.bundles.bundle import INT8_LOSS, save_bundle
-from models.specs import model_class
-from models.streams import TRAINING_TEXT, TokenStream, stars_prior
-from models.tokens.vocabulary import Vocabulary
-from tasks.cluster import RayEngine
-from tasks.fitting.job import PROBES, LanguageModelJob
-from training.context import FitContext, FitProgress
-from training.fit import fit_model
+from reviewlm.models.base import LanguageModel
+from reviewlm.models.bundles.bundle import INT8_LOSS, save_bundle
+from reviewlm.models.specs import model_class
+from reviewlm.models.streams import TRAINING_TEXT, TokenStream, stars_prior
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.tasks.cluster import RayEngine
+from reviewlm.tasks.fitting.job import PROBES, LanguageModelJob
+from reviewlm.training.context import FitContext, FitProgress
+from reviewlm.training.fit import fit_model
 
 
 def run(job: LanguageModelJob, report: Callable[[FitProgress], None]) -> dict[str, float]:
@@ -53,8 +53,8 @@ def _loss_of_int8(
     job: LanguageModelJob, vocabulary: Vocabulary, model: LanguageModel, validation: TokenStream
 ) -> dict[str, float]:
     """Return the fact that says what int8 would lose; empty where the model has no network for int8."""
-    from models.neural.device import limited_threads  # these import torch
-    from training.neural.int8_loss import loss_of_int8
+    from reviewlm.models.neural.device import limited_threads  # these import torch
+    from reviewlm.training.neural.int8_loss import loss_of_int8
 
     with limited_threads(job.threads):
         if job.device != "cpu":
@@ -72,7 +72,7 @@ def ranks_of_environment() -> int:
 
 def _among_others(context: FitContext, init_method: str) -> FitContext:
     """Return the fit context of this rank; ModelError of kind "input" if it has no device."""
-    from training.neural.data_parallel import own_device  # imports torch
+    from reviewlm.training.neural.data_parallel import own_device  # imports torch
 
     rank, ranks = int(os.environ["RANK"]), ranks_of_environment()
     device = own_device(context.device, int(os.environ.get("LOCAL_RANK", rank)), ranks)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from core.store import Artifact
-from models.bundles.bundle import SPEC
-from models.classification.spec import ClassifierSpec
-from models.specs import ModelSpec
-from training.context import FitProgress, Pace
+from reviewlm.core.store import Artifact
+from reviewlm.models.bundles.bundle import SPEC
+from reviewlm.models.classification.spec import ClassifierSpec
+from reviewlm.models.specs import ModelSpec
+from reviewlm.training.context import FitProgress, Pace
 
 FIT, FIT_CLASSIFIER = "fit", "fit-classifier"
 """Stages that fit the models of each family; a stage's code is that of its worker."""
@@ -168,7 +168,7 @@ class LanguageModelJob(FitJob):
         pace: Time limit, at whose end the training stops before its decay, without a bundle; None: train to the end.
     """
 
-    WORKER: ClassVar[str] = "tasks.fitting.fit_worker"
+    WORKER: ClassVar[str] = "reviewlm.tasks.fitting.fit_worker"
 
     spec: ModelSpec
     cluster: str | None = None
@@ -187,7 +187,7 @@ class ClassifierJob(FitJob):
         seed: Draws these reviews.
     """
 
-    WORKER: ClassVar[str] = "tasks.classification.fit_worker"
+    WORKER: ClassVar[str] = "reviewlm.tasks.classification.fit_worker"
 
     spec: ClassifierSpec
     label: str

@@ -23,9 +23,9 @@ from tempfile import gettempdir
 from typing import Any
 from urllib.parse import urlsplit
 
-from core.config.run_config import RunConfig
-from core.environment import chosen_device
-from core.errors import (
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.environment import chosen_device
+from reviewlm.core.errors import (
     ClusterFailed,
     ConfigError,
     Damaged,
@@ -35,15 +35,15 @@ from core.errors import (
     ReviewLMError,
     disk_errors,
 )
-from core.processes.leftovers import claimed_folder, remove_abandoned_folders
-from core.provenance import git_commit, made_with
-from core.store import Stamp, stamp_of
-from tasks.cluster import LOOPBACK, connect
-from tasks.code_version import running_code
-from tasks.fitting.fit_process import PATIENCE, interrupted, pass_on, run_job
-from tasks.fitting.job import FitJob, Report, place_of
-from tasks.fitting.worker import logged_to
-from training.context import FitProgress
+from reviewlm.core.processes.leftovers import claimed_folder, remove_abandoned_folders
+from reviewlm.core.provenance import git_commit, made_with
+from reviewlm.core.store import Stamp, stamp_of
+from reviewlm.tasks.cluster import LOOPBACK, connect
+from reviewlm.tasks.code_version import running_code
+from reviewlm.tasks.fitting.fit_process import PATIENCE, interrupted, pass_on, run_job
+from reviewlm.tasks.fitting.job import FitJob, Report, place_of
+from reviewlm.tasks.fitting.worker import logged_to
+from reviewlm.training.context import FitProgress
 
 ATTEMPTS = 3
 """Nodes that may be lost before a job is given up."""

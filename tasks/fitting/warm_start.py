@@ -14,19 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.config.run_config import RunConfig
-from core.errors import BundleError, converted_errors
-from core.store import Artifact, Store, canonical, sha256_of
-from models.bundles.bundle import SPEC
-from models.bundles.sealed_folder import verify_files
-from models.neural.spec import WEIGHTS
-from models.specs import ModelSpec, identity
-from models.streams import TRAINING_TEXT
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import FILE, Vocabulary
-from tasks.fitting.job import FittedSpec
-from tasks.track import registry_of
-from tracking.registry.registry import CHAMPION, Version
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import BundleError, converted_errors
+from reviewlm.core.store import Artifact, Store, canonical, sha256_of
+from reviewlm.models.bundles.bundle import SPEC
+from reviewlm.models.bundles.sealed_folder import verify_files
+from reviewlm.models.neural.spec import WEIGHTS
+from reviewlm.models.specs import ModelSpec, identity
+from reviewlm.models.streams import TRAINING_TEXT
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.vocabulary import FILE, Vocabulary
+from reviewlm.tasks.fitting.job import FittedSpec
+from reviewlm.tasks.track import registry_of
+from reviewlm.tracking.registry.registry import CHAMPION, Version
 
 INPUT = "start"
 """Name of the start weights among the inputs of a fit."""
@@ -101,7 +101,7 @@ def starting_point(config: RunConfig, spec: FittedSpec, vocabulary: Artifact, in
     if version is None:
         return _fresh(spec, "there is no champion yet")
     try:
-        from training.neural.warm_start import find_network  # imports torch
+        from reviewlm.training.neural.warm_start import find_network  # imports torch
 
         bundle = registry.bundle_folder(version)
         with converted_errors(bundle):
@@ -174,7 +174,7 @@ def champion_vocabulary(config: RunConfig, name: str) -> Path | None:
             if theirs.spec != config.vocabulary[name] or theirs.normal_form.to_dict() != form.to_dict():
                 log.warning("vocabulary '%s' is learnt again: the champion's has other options or normal form", name)
                 return None
-            from training.neural.warm_start import find_network  # imports torch
+            from reviewlm.training.neural.warm_start import find_network  # imports torch
 
             folders = (find_network(bundle, spec, theirs.digest)[0] for spec in specs)  # type: ignore[arg-type]
             if (folder := next(filter(None, folders), None)) is None:

@@ -4,7 +4,7 @@ A process per job has its own threads and memory, lets several jobs use several 
 operating system into an error message instead of the end of the whole flow. What it says are pickled objects: how far
 it is (`FitProgress`), log records, and an `Answer` at the end of each work. `tasks/fitting/fit_process.py` listens.
 
-`python -m tasks.fitting.worker MODULE NUMBER NAME` does one job by the function `run` of a module. NUMBER is that of
+`python -m reviewlm.tasks.fitting.worker MODULE NUMBER NAME` does one job by the function `run` of a module. NUMBER is that of
 the connection's socket; NAME, of the model, is for lists of processes.
 """
 
@@ -26,13 +26,13 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from core.errors import FULL, REFUSED, ReviewLMError
-from core.processes.crash_log import LOWER, first_line, is_out_of_memory
-from models.base import ModelError
-from models.threads import return_freed
-from tasks.fitting.job import Answer, Report
+from reviewlm.core.errors import FULL, REFUSED, ReviewLMError
+from reviewlm.core.processes.crash_log import LOWER, first_line, is_out_of_memory
+from reviewlm.models.base import ModelError
+from reviewlm.models.threads import return_freed
+from reviewlm.tasks.fitting.job import Answer, Report
 
-LOGGERS = ("models", "training", "evaluation", "corpus", "tasks")
+LOGGERS = tuple(f"reviewlm.{room}" for room in ("models", "training", "evaluation", "corpus", "tasks"))
 """Loggers whose messages the parent process gets."""
 
 

@@ -14,19 +14,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from core.config.run_config import RunConfig
-from core.store import Store
-from models.specs import RecurrentSpec, identity
-from tasks.data.prepare import Prepared
-from tasks.fitting.fit import plan_fit, remove
-from tasks.fitting.fit_process import run_job
-from tasks.limits import gpu_slot
-from tasks.planning.plan import PlanRequest, RunPlan
-from tasks.planning.rule import NETWORK, PROBE, token_cost
-from tasks.progress import progress
-from tasks.stage import run_stage, stage
-from tasks.track import JOURNAL
-from training.context import CHECKPOINTS, PAUSED, Pace
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.store import Store
+from reviewlm.models.specs import RecurrentSpec, identity
+from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.fitting.fit import plan_fit, remove
+from reviewlm.tasks.fitting.fit_process import run_job
+from reviewlm.tasks.limits import gpu_slot
+from reviewlm.tasks.planning.plan import PlanRequest, RunPlan
+from reviewlm.tasks.planning.rule import NETWORK, PROBE, token_cost
+from reviewlm.tasks.progress import progress
+from reviewlm.tasks.stage import run_stage, stage
+from reviewlm.tasks.track import JOURNAL
+from reviewlm.training.context import CHECKPOINTS, PAUSED, Pace
 
 KEPT = (
     "epochs", "warmup", "updates", "all_updates", "tokens", "seconds", "stopped_by_time", "stopped_by_validation",

@@ -29,17 +29,17 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.environment import available_cores, busy
-from core.store import Artifact
-from models.specs import ModelSpec, NGramSpec, RecurrentSpec, identity
-from models.streams import TokenStream
-from tasks.data.prepare import Prepared
-from tasks.fitting.fit import plan_fit, threads_of
-from tasks.fitting.fit_process import run_job
-from tasks.limits import gpu_slot
-from tasks.planning.rule import (
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.environment import available_cores, busy
+from reviewlm.core.store import Artifact
+from reviewlm.models.specs import ModelSpec, NGramSpec, RecurrentSpec, identity
+from reviewlm.models.streams import TokenStream
+from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.fitting.fit import plan_fit, threads_of
+from reviewlm.tasks.fitting.fit_process import run_job
+from reviewlm.tasks.limits import gpu_slot
+from reviewlm.tasks.planning.rule import (
     BASELINE,
     BPTT_LEN,
     MOST_PASSES,
@@ -53,9 +53,9 @@ from tasks.planning.rule import (
     choose,
     seconds_after,
 )
-from tasks.progress import duration
-from tasks.stage import run_stage, stage, started
-from training.context import Pace
+from reviewlm.tasks.progress import duration
+from reviewlm.tasks.stage import run_stage, stage, started
+from reviewlm.training.context import Pace
 
 PROBE_SECONDS = 4.0
 LEAST_REVIEWS_FOR_CANARIES = 1_000

@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from core.config.run_config import RunConfig
-from core.errors import ConfigError
-from models.specs import RecurrentSpec
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import ConfigError
+from reviewlm.models.specs import RecurrentSpec
 
 REFERENCE_SPEED = 24_000.0
 """Tokens per second of the training of `PROBE` on one idle core of the machine of our measurements."""

@@ -15,16 +15,16 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from core.config.run_config import RunConfig
-from core.errors import BundleError
-from core.store import Artifact, Store
-from corpus.splitting.learnt import LEARNT_SPLITS, learnt_tests
-from evaluation.gate.case import Leaks
-from models.bundles.bundle import SPEC
-from tasks.data.prepare import EARLIER, cleaning_options
-from tasks.fitting.warm_start import LEARNT, VECTORS, past_of, wants_champion
-from tasks.track import registry_of
-from tracking.registry.registry import CHAMPION
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import BundleError
+from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.splitting.learnt import LEARNT_SPLITS, learnt_tests
+from reviewlm.evaluation.gate.case import Leaks
+from reviewlm.models.bundles.bundle import SPEC
+from reviewlm.tasks.data.prepare import EARLIER, cleaning_options
+from reviewlm.tasks.fitting.warm_start import LEARNT, VECTORS, past_of, wants_champion
+from reviewlm.tasks.track import registry_of
+from reviewlm.tracking.registry.registry import CHAMPION
 
 REMEDY = 'train it from fresh weights: training.start = "fresh"'
 EXAMPLES = 5

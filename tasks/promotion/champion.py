@@ -12,22 +12,22 @@ from typing import Any
 
 import polars as pl
 
-from core.config.run_config import RunConfig
-from core.errors import BundleError, Damaged, InputError, ReviewLMError, converted_errors
-from core.lineage import Family
-from core.store import Artifact, Store
-from corpus.splitting.certificate import reviews_digest
-from corpus.splitting.learnt import TEST, Unlearnt, choose_unlearnt
-from corpus.splitting.split import TABLE, scan_split
-from evaluation.gate.case import IDENTITY, ChampionReviews, ModelEvidence
-from tasks.data.documents import documents_of
-from tasks.family import Champion, ModelFamily, Scored
-from tasks.fitting.fit import bundle_digest
-from tasks.promotion.ancestry import REMEDY, learnt_data
-from tasks.stage import run_stage, stage
-from tasks.track import registry_of, tracking_was_away
-from tracking.registry.registry import CHAMPION, Version
-from tracking.tags import BUNDLE_TAG, DATA_TAG
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import BundleError, Damaged, InputError, ReviewLMError, converted_errors
+from reviewlm.core.lineage import Family
+from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.splitting.certificate import reviews_digest
+from reviewlm.corpus.splitting.learnt import TEST, Unlearnt, choose_unlearnt
+from reviewlm.corpus.splitting.split import TABLE, scan_split
+from reviewlm.evaluation.gate.case import IDENTITY, ChampionReviews, ModelEvidence
+from reviewlm.tasks.data.documents import documents_of
+from reviewlm.tasks.family import Champion, ModelFamily, Scored
+from reviewlm.tasks.fitting.fit import bundle_digest
+from reviewlm.tasks.promotion.ancestry import REMEDY, learnt_data
+from reviewlm.tasks.stage import run_stage, stage
+from reviewlm.tasks.track import registry_of, tracking_was_away
+from reviewlm.tracking.registry.registry import CHAMPION, Version
+from reviewlm.tracking.tags import BUNDLE_TAG, DATA_TAG
 
 log = logging.getLogger(__name__)
 

@@ -6,19 +6,19 @@ import logging
 from math import isfinite
 from pathlib import Path
 
-from core.config.run_config import RunConfig
-from core.errors import BundleError, Damaged, converted_errors
-from evaluation.gate.language import unwanted_adaptation
-from models.specs import MixtureSpec
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
-from tasks.data.prepare import VOCABULARY_FILE, Prepared
-from tasks.evaluation.evaluate import Measured, figures_of_artifact, megabytes
-from tasks.evaluation.intervals import Evaluated
-from tasks.promotion.ancestry import look_back
-from tasks.stage import stage
-from tasks.track import registry_of, tracking_was_away
-from tracking.registry.registry import CHAMPION
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import BundleError, Damaged, converted_errors
+from reviewlm.evaluation.gate.language import unwanted_adaptation
+from reviewlm.models.specs import MixtureSpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.tasks.data.prepare import VOCABULARY_FILE, Prepared
+from reviewlm.tasks.evaluation.evaluate import Measured, figures_of_artifact, megabytes
+from reviewlm.tasks.evaluation.intervals import Evaluated
+from reviewlm.tasks.promotion.ancestry import look_back
+from reviewlm.tasks.stage import stage
+from reviewlm.tasks.track import registry_of, tracking_was_away
+from reviewlm.tracking.registry.registry import CHAMPION
 
 log = logging.getLogger(__name__)
 

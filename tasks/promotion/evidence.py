@@ -10,26 +10,26 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.config.run_config import RunConfig
-from core.config.sections.data import family_name
-from core.errors import CheckFailed, Damaged
-from core.lineage import Family, digest_of_sources
-from core.store import Artifact, Store
-from corpus.splitting.certificate import CERTIFICATE_FILE, verify
-from evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks
-from tasks.data.documents import documents_with_words, grouped_by
-from tasks.data.prepare import read_report
-from tasks.evaluation.evaluate import megabytes
-from tasks.evaluation.processes import end_processes
-from tasks.family import Champion, ModelFamily, Scored
-from tasks.fitting.fit import bundle_digest
-from tasks.fitting.job import Fitted
-from tasks.promotion.ancestry import learnt_by, look_back
-from tasks.track import registry_of, tracker_of
-from tracking.logged_models.bundles import has_bundle
-from tracking.logged_models.export import Form, smoke_test
-from tracking.registry.registry import CHAMPION
-from tracking.tags import BUNDLE_TAG, FIT_TAG, MODEL_URI_TAG
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import family_name
+from reviewlm.core.errors import CheckFailed, Damaged
+from reviewlm.core.lineage import Family, digest_of_sources
+from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.splitting.certificate import CERTIFICATE_FILE, verify
+from reviewlm.evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks
+from reviewlm.tasks.data.documents import documents_with_words, grouped_by
+from reviewlm.tasks.data.prepare import read_report
+from reviewlm.tasks.evaluation.evaluate import megabytes
+from reviewlm.tasks.evaluation.processes import end_processes
+from reviewlm.tasks.family import Champion, ModelFamily, Scored
+from reviewlm.tasks.fitting.fit import bundle_digest
+from reviewlm.tasks.fitting.job import Fitted
+from reviewlm.tasks.promotion.ancestry import learnt_by, look_back
+from reviewlm.tasks.track import registry_of, tracker_of
+from reviewlm.tracking.logged_models.bundles import has_bundle
+from reviewlm.tracking.logged_models.export import Form, smoke_test
+from reviewlm.tracking.registry.registry import CHAMPION
+from reviewlm.tracking.tags import BUNDLE_TAG, FIT_TAG, MODEL_URI_TAG
 
 log = logging.getLogger(__name__)
 

@@ -12,33 +12,38 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from core.config.run_config import RunConfig
-from core.config.sections.evaluation import PromotionConfig
-from core.errors import converted_errors
-from core.store import Artifact, Store
-from corpus.splitting.learnt import TEST
-from corpus.splitting.split import TABLE, scan_split
-from evaluation.gate.case import IDENTITY, Evidence, ModelEvidence, departure
-from evaluation.gate.language import LanguageCase
-from evaluation.scoring.score import score_stream
-from evaluation.statistics.comparison import baseline_of
-from evaluation.statistics.groups import effective_number, groups_for_gain, groups_of, least_sure_gain
-from models.base import STATIC
-from models.specs import ModelSpec, NGramSpec, parts_of
-from models.streams import TokenStream
-from models.tokens.vocabulary import Vocabulary
-from tasks.data.documents import documents_of, grouped_by
-from tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
-from tasks.evaluation.evaluate import Measured, score_bundle, scores_of, tokens_for
-from tasks.evaluation.fork_server import ModelWork, only_opened
-from tasks.evaluation.intervals import JUDGED_FILE, Evaluated, baselines_of, estimate_floor
-from tasks.evaluation.processes import with_model
-from tasks.family import Champion, ModelFamily, Scored
-from tasks.fitting.fit import bundle_digest
-from tasks.limits import OpenBundle
-from tasks.progress import progress
-from tasks.promotion.choose import passed_over, unfair
-from tracking.logged_models.export import LANGUAGE_MODEL
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import PromotionConfig
+from reviewlm.core.errors import converted_errors
+from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.splitting.learnt import TEST
+from reviewlm.corpus.splitting.split import TABLE, scan_split
+from reviewlm.evaluation.gate.case import IDENTITY, Evidence, ModelEvidence, departure
+from reviewlm.evaluation.gate.language import LanguageCase
+from reviewlm.evaluation.scoring.score import score_stream
+from reviewlm.evaluation.statistics.comparison import baseline_of
+from reviewlm.evaluation.statistics.groups import (
+    effective_number,
+    groups_for_gain,
+    groups_of,
+    least_sure_gain,
+)
+from reviewlm.models.base import STATIC
+from reviewlm.models.specs import ModelSpec, NGramSpec, parts_of
+from reviewlm.models.streams import TokenStream
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.tasks.data.documents import documents_of, grouped_by
+from reviewlm.tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
+from reviewlm.tasks.evaluation.evaluate import Measured, score_bundle, scores_of, tokens_for
+from reviewlm.tasks.evaluation.fork_server import ModelWork, only_opened
+from reviewlm.tasks.evaluation.intervals import JUDGED_FILE, Evaluated, baselines_of, estimate_floor
+from reviewlm.tasks.evaluation.processes import with_model
+from reviewlm.tasks.family import Champion, ModelFamily, Scored
+from reviewlm.tasks.fitting.fit import bundle_digest
+from reviewlm.tasks.limits import OpenBundle
+from reviewlm.tasks.progress import progress
+from reviewlm.tasks.promotion.choose import passed_over, unfair
+from reviewlm.tracking.logged_models.export import LANGUAGE_MODEL
 
 log = logging.getLogger(__name__)
 NOTEWORTHY = 0.02

@@ -11,28 +11,32 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from core.config.run_config import RunConfig
-from core.lineage import LINEAGE_TAG
-from core.output import literal
-from core.processes.interrupts import during
-from core.services.join import PROMOTED, REFUSED
-from core.store import Artifact
-from corpus.splitting.certificate import CERTIFICATE_FILE
-from evaluation.gate.case import ChampionReviews
-from evaluation.gate.decision import UNITS, Decision, shown
-from evaluation.reports.run_record import REPORT_FILE
-from tasks.family import Champion, ModelFamily, Scored
-from tasks.fitting.fit import bundle_digest
-from tasks.fitting.job import Fitted
-from tasks.gather import keep_lineage
-from tasks.limits import PROMOTION, slot
-from tasks.promotion.champion import score_challenger, score_champion, score_champion_reviews
-from tasks.promotion.evidence import family_of_run, gather_evidence
-from tasks.stage import announce, show_markdown, stage
-from tasks.track import registry_of, run_name, tracker_of, tracking_was_away
-from tracking import tags as tag
-from tracking.logged_models.export import add_output
-from tracking.registry.registry import CHAMPION, ChampionChanged
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.lineage import LINEAGE_TAG
+from reviewlm.core.output import literal
+from reviewlm.core.processes.interrupts import during
+from reviewlm.core.services.join import PROMOTED, REFUSED
+from reviewlm.core.store import Artifact
+from reviewlm.corpus.splitting.certificate import CERTIFICATE_FILE
+from reviewlm.evaluation.gate.case import ChampionReviews
+from reviewlm.evaluation.gate.decision import UNITS, Decision, shown
+from reviewlm.evaluation.reports.run_record import REPORT_FILE
+from reviewlm.tasks.family import Champion, ModelFamily, Scored
+from reviewlm.tasks.fitting.fit import bundle_digest
+from reviewlm.tasks.fitting.job import Fitted
+from reviewlm.tasks.gather import keep_lineage
+from reviewlm.tasks.limits import PROMOTION, slot
+from reviewlm.tasks.promotion.champion import (
+    score_challenger,
+    score_champion,
+    score_champion_reviews,
+)
+from reviewlm.tasks.promotion.evidence import family_of_run, gather_evidence
+from reviewlm.tasks.stage import announce, show_markdown, stage
+from reviewlm.tasks.track import registry_of, run_name, tracker_of, tracking_was_away
+from reviewlm.tracking import tags as tag
+from reviewlm.tracking.logged_models.export import add_output
+from reviewlm.tracking.registry.registry import CHAMPION, ChampionChanged
 
 log = logging.getLogger(__name__)
 

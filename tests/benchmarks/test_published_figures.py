@@ -7,9 +7,9 @@ import pytest
 
 import reviewlm
 from benchmarks.published import Demo, Published, published
-from core.store import sha256_of
-from corpus.splitting.split import iter_split
-from evaluation.scoring.score import figures_of_bundle, score_stream
+from reviewlm.core.store import sha256_of
+from reviewlm.corpus.splitting.split import iter_split
+from reviewlm.evaluation.scoring.score import figures_of_bundle, score_stream
 
 FIGURES = published()
 REMEDY = "see `python -m benchmarks.published`; if the change is meant, correct the page and docs/figures.toml"

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.base import LanguageModel
-from models.specs import VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
+from reviewlm.models.base import LanguageModel
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.contracts.small_fits import SPECS, fit, reviews
-from training.vocabularies.learn import learn_vocabulary
 
 # The reference model of the room's own tests takes part in the contract suite.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-import models.specs
-from models.bundles.bundle import save_bundle
-from models.specs import (
+import reviewlm.models.specs
+from reviewlm.models.bundles.bundle import save_bundle
+from reviewlm.models.specs import (
     CacheSpec,
     MixtureSpec,
     NeuralCacheSpec,
@@ -21,9 +21,9 @@ from models.specs import (
     TrainingSpec,
     parts_of,
 )
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
 from tests.models.table_lm import TableLM, TableSpec
-from training.context import FitContext
-from training.fit import fit_model
 
 TRAINING = TrainingSpec(epochs=2, batch=4, bptt_len=12, precision="float32", evaluations=2, learning_rate=1e-2)
 SOFTMAX, TWO_LEVEL = ObjectiveSpec(output="softmax"), ObjectiveSpec(output="adaptive", head=12)
@@ -76,7 +76,7 @@ def reviews(count: int, seed: int) -> pl.DataFrame:
 
 
 def class_of(spec):
-    return TableLM if isinstance(spec, TableSpec) else models.specs.model_class(spec.kind)
+    return TableLM if isinstance(spec, TableSpec) else reviewlm.models.specs.model_class(spec.kind)
 
 
 def fit(spec, data, folder):

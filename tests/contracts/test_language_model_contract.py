@@ -7,13 +7,12 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-import models.bundles.bundle
-from models.base import LanguageModel, State, predictions
-from models.bundles.bundle import load_bundle, save_bundle
-from models.sampling import pick
-from models.specs import KINDS, CacheSpec, NeuralCacheSpec
-from models.streams import stars_prior
-from models.tokens.special import BOS, CONTEXT_IDS, EOS, STARS
+from reviewlm.models.base import LanguageModel, State, predictions
+from reviewlm.models.bundles.bundle import load_bundle, save_bundle
+from reviewlm.models.sampling import pick
+from reviewlm.models.specs import KINDS, CacheSpec, NeuralCacheSpec
+from reviewlm.models.streams import stars_prior
+from reviewlm.models.tokens.special import BOS, CONTEXT_IDS, EOS, STARS
 from tests.contracts.small_fits import QUICK, SPECS, WINDOW, class_of, fit
 from tests.marked_cases import long_but
 from tests.models.table_lm import TableSpec
@@ -157,7 +156,7 @@ def test_saved_and_loaded_answers_the_same(model, name, data, ids_BT, tmp_path):
 
 def test_a_bundle_answers_the_same(model, name, data, tmp_path, monkeypatch):
     monkeypatch.setitem(KINDS, "table", (TableSpec, "table_lm:TableLM"))
-    monkeypatch.setattr(models.bundles.bundle, "model_class", lambda kind: class_of(SPECS[name]))
+    monkeypatch.setattr(reviewlm.models.bundles.bundle, "model_class", lambda kind: class_of(SPECS[name]))
     probes = [("The soup was great.", 5), ("", 0), ("An unheard-of word!", 1)]
     save_bundle(tmp_path / "b", SPECS[name], data[0], model, probes, {"stars_prior": stars_prior(data[1])})
     bundle = load_bundle(tmp_path / "b")

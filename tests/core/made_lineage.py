@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.lineage import Lineage, RecordedSource, Step, step_of
-from core.store import Artifact, Store, sha256_of
+from reviewlm.core.lineage import Lineage, RecordedSource, Step, step_of
+from reviewlm.core.store import Artifact, Store, sha256_of
 
 
 def build(store: Store, stage: str, inputs: Mapping[str, str], files: Mapping[str, str], **facts: Any) -> Artifact:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import Damaged
-from core.lineage import Defect, Lineage, StepComparison, conclude, require_whole, verify
+from reviewlm.core.errors import Damaged
+from reviewlm.core.lineage import Defect, Lineage, StepComparison, conclude, require_whole, verify
 from tests.core.made_lineage import made_lineage, step_named
 
 

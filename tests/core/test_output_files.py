@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from core.errors import ArtifactError, ConfigError, NotWritable, StoreFull
-from core.output import output_file, write_output
 from reviewlm.cli import app
+from reviewlm.core.errors import ArtifactError, ConfigError, NotWritable, StoreFull
+from reviewlm.core.output import output_file, write_output
 
 VERBS = {
     "synth": ["data", "synth", "--reviews", "20"], "export": ["data", "quarantine", "export"],

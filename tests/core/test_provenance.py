@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import NotWritable, ReviewLMError, StoreFull, converted_errors
-from core.provenance import code_digest, differences, made_with
-from models.base import ModelError
+from reviewlm.core.errors import NotWritable, ReviewLMError, StoreFull, converted_errors
+from reviewlm.core.provenance import code_digest, differences, made_with
+from reviewlm.models.base import ModelError
 
 
 def test_any_changed_byte_or_name_of_the_code_changes_its_digest(tmp_path: Path) -> None:

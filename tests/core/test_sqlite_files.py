@@ -11,9 +11,9 @@ import sqlalchemy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.environment import prepare_environment
-from core.errors import ConfigError
-from core.sqlite_files import damage_of, database_address, database_file, home_database
+from reviewlm.core.environment import prepare_environment
+from reviewlm.core.errors import ConfigError
+from reviewlm.core.sqlite_files import damage_of, database_address, database_file, home_database
 from tests.examples import examples
 
 NAMES = st.text(st.sampled_from(" #%?&;=+:@\\'\"[]~äß日%2fA0"), min_size=1, max_size=8).filter(

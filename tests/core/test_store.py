@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from core import manifest
-from core import store as store_module
-from core.errors import ArtifactError, Damaged, NotWritable, StoreFull
-from core.removal import TRASH, Removal, build_lock
-from core.store import ASIDE, MANIFEST, Artifact, Store
+from reviewlm.core import manifest
+from reviewlm.core import store as store_module
+from reviewlm.core.errors import ArtifactError, Damaged, NotWritable, StoreFull
+from reviewlm.core.removal import TRASH, Removal, build_lock
+from reviewlm.core.store import ASIDE, MANIFEST, Artifact, Store
 from tests.marked_cases import long_but
 
 
@@ -98,7 +98,7 @@ def test_disk_errors_become_ours_and_leave_the_store_as_it_was(tmp_path: Path, c
 JOB = """
 import sys, time
 from pathlib import Path
-from core.store import Store
+from reviewlm.core.store import Store
 def make(work):
     for part in range(20):
         file = work / f"part{part:02d}"
@@ -299,7 +299,7 @@ def test_a_disk_that_cannot_read_a_file_is_damage_but_a_missing_right_is_not(
 
 DAMAGED_JOB = """
 import sys, time
-from core.store import Store
+from reviewlm.core.store import Store
 def make(work):
     (work / "hello").write_text("hello"); time.sleep(0.5)
     return {}

@@ -7,7 +7,7 @@ import base64
 
 import pytest
 
-from core.web_guard import HOSTS_VARIABLE, Guard
+from reviewlm.core.web_guard import HOSTS_VARIABLE, Guard
 
 CREDENTIALS = "reviewlm:s3cret-of-this-home"
 BASIC = b"Basic " + base64.b64encode(CREDENTIALS.encode())

@@ -4,12 +4,12 @@ import shutil
 
 import polars as pl
 
-from core.config.sections.data import SourceConfig
-from core.errors import disk_errors
-from corpus.ingestion.build_dataset import assemble
-from corpus.ingestion.ingest import iter_parts, read_source
-from corpus.reading.sources import all_sources, originals
-from corpus.splitting.split import SPLITS, places, ranks
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.errors import disk_errors
+from reviewlm.corpus.ingestion.build_dataset import assemble
+from reviewlm.corpus.ingestion.ingest import iter_parts, read_source
+from reviewlm.corpus.reading.sources import all_sources, originals
+from reviewlm.corpus.splitting.split import SPLITS, places, ranks
 
 
 def ingest(inputs, folder, config, now=None):

@@ -14,7 +14,7 @@ from datetime import time, timedelta
 
 import polars as pl
 
-from core.errors import EmptyInput, MissingColumn, ReviewLMError, Unreadable
+from reviewlm.core.errors import EmptyInput, MissingColumn, ReviewLMError, Unreadable
 from tests.corpus.review_files import json_lines, packed_tar, packed_zip, review, zstd
 
 FIRST, LAST = (json_lines([review(number)]) for number in (1, 2))

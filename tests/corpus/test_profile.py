@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from corpus.cleaning.clean_table import CLEAN
-from corpus.profile import profile_of
-from corpus.splitting.split import SPLITS, TABLE
-from models.threads import ordered
+from reviewlm.corpus.cleaning.clean_table import CLEAN
+from reviewlm.corpus.profile import profile_of
+from reviewlm.corpus.splitting.split import SPLITS, TABLE
+from reviewlm.models.threads import ordered
 
 
 def table(number: int) -> pl.DataFrame:

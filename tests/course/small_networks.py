@@ -2,8 +2,8 @@
 
 import torch
 
-from models.neural.architectures import RecurrentNetwork
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 V, E, H, B, T = 17, 4, 6, 3, 8
 SOFTMAX = ObjectiveSpec(output="softmax")

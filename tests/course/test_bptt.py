@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from course import bptt
+from reviewlm.course import bptt
 from tests.examples import examples
 
 N, E, H, T = 11, 4, 6, 8

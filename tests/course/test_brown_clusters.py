@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from course.brown_clusters import Merge, bit_strings, merge_words
+from reviewlm.course.brown_clusters import Merge, bit_strings, merge_words
 from tests.examples import examples
 
 V = 12

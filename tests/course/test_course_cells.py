@@ -15,16 +15,23 @@ import pytest
 import torch
 
 from benchmarks.training.one_hot import allocated, one_hot_product
-from course import bptt
-from course.einsum import einsum_affine
-from models.neural.architectures import NPLMNetwork, RecurrentNetwork
-from models.neural.labelling.network import SequenceEncoder
-from models.neural.layers.cells import ACTIVATIONS, CELLS, cho_gru_cell, elman_cell, lstm_cell, matmul_affine
-from models.specs import KINDS, NPLMSpec, RecurrentSpec, TrainingSpec, model_class
+from reviewlm.course import bptt
+from reviewlm.course.einsum import einsum_affine
+from reviewlm.models.neural.architectures import NPLMNetwork, RecurrentNetwork
+from reviewlm.models.neural.labelling.network import SequenceEncoder
+from reviewlm.models.neural.layers.cells import (
+    ACTIVATIONS,
+    CELLS,
+    cho_gru_cell,
+    elman_cell,
+    lstm_cell,
+    matmul_affine,
+)
+from reviewlm.models.specs import KINDS, NPLMSpec, RecurrentSpec, TrainingSpec, model_class
+from reviewlm.training.context import FitContext
+from reviewlm.training.neural import trainer
 from tests.course.small_networks import FLOAT32, SOFTMAX, B, E, H, T, V, network_of, random
 from tests.models.neural.made_streams import walks
-from training.context import FitContext
-from training.neural import trainer
 
 
 def nplm_of(direct):

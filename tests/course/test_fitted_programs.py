@@ -8,8 +8,8 @@ from importlib import import_module
 import pytest
 import torch
 
-from course.inputs import learnt_and_held_out, program
-from models.neural.architectures import RecurrentNetwork
+from reviewlm.course.inputs import learnt_and_held_out, program
+from reviewlm.models.neural.architectures import RecurrentNetwork
 from tests.marked_cases import long_but
 
 PROGRAMS = {
@@ -36,7 +36,7 @@ def test_every_program_runs_and_shows_a_table(name, monkeypatch, capsys):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        import_module(f"course.{name}").main()
+        import_module(f"reviewlm.course.{name}").main()
     finally:
         torch.set_num_threads(before)
     assert len(capsys.readouterr().out.splitlines()) > 2

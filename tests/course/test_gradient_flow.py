@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from course.gradient_flow import GradientFlow, gradient_flow
-from models.neural.architectures import RecurrentNetwork
-from models.neural.network import Network
-from models.neural.output import build_output
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.course.gradient_flow import GradientFlow, gradient_flow
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.neural.network import Network
+from reviewlm.models.neural.output import build_output
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 V, H = 40, 12
 SOFTMAX, FLOAT32 = ObjectiveSpec(output="softmax"), TrainingSpec(precision="float32")

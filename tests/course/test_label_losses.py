@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from course import label_losses as losses
-from models.base import ModelError
+from reviewlm.course import label_losses as losses
+from reviewlm.models.base import ModelError
 
 SCORES = torch.tensor([[1.0, 2.5, 0.2]] * 3, dtype=torch.float64)
 LABELS = torch.tensor([0, 1, 2])

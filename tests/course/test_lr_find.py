@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from course.forecast import LINEAR, RECIPE, TODAY, ForecastOptions, forecast, noisy_cycle
-from course.lr_find import read_curve, sweep_losses
-from course.scaling import Law, foretell
-from models.base import ModelError
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.streams import unigram_counts
+from reviewlm.course.forecast import LINEAR, RECIPE, TODAY, ForecastOptions, forecast, noisy_cycle
+from reviewlm.course.lr_find import read_curve, sweep_losses
+from reviewlm.course.scaling import Law, foretell
+from reviewlm.models.base import ModelError
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.models.streams import unigram_counts
 from tests.marked_cases import long_but
 from tests.models.neural.made_streams import walks
 

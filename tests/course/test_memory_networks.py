@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.func import functional_call
 
-from course.end_to_end_memory import EndToEndMemoryNetwork
-from course.external_memory import (
+from reviewlm.course.end_to_end_memory import EndToEndMemoryNetwork
+from reviewlm.course.external_memory import (
     ExternalMemoryNetwork,
     content_weights,
     cosine_similarity,
@@ -19,11 +19,11 @@ from course.external_memory import (
     updated_usage,
     write,
 )
-from course.toy import CASES, learn, toy_spec
-from course.toy_tasks import FIRST, Association, Implication
-from models.neural.output import NOT_SCORED
-from models.specs import ObjectiveSpec, RecurrentSpec
-from models.tokens.special import CONTEXT_IDS
+from reviewlm.course.toy import CASES, learn, toy_spec
+from reviewlm.course.toy_tasks import FIRST, Association, Implication
+from reviewlm.models.neural.output import NOT_SCORED
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec
+from reviewlm.models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 
 V, E, H, W = 11, 3, 5, 4

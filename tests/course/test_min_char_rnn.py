@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from course import bptt, min_char_rnn
-from course.min_char_rnn import Adagrad, CharacterModel, clip_entries
+from reviewlm.course import bptt, min_char_rnn
+from reviewlm.course.min_char_rnn import Adagrad, CharacterModel, clip_entries
 
 VERSE = "the owl and the pussycat went to sea in a beautiful pea-green boat. "
 TEXTS = {"verse": VERSE * 3, "digits": "31415926535897932384626433832795028841971" * 3, "signs": "★☆ é→ü ★★ →☆ " * 8}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from course import rules
+from reviewlm.course import rules
 from tests.examples import examples
 from tests.training.neural.all_rules import BETAS, RATE, Parts, draws, go
 

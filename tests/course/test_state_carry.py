@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from course.context_use import chosen_tokens, context_curve
-from course.dynamic_evaluation import EPSILON, dynamic_nats, root_mean_squares
-from course.probes import ProbePair, english_pairs, pair, preferences
-from course.state_carry import carry_nats, reset_nats, sliding_nats
-from models.specs import VocabularySpec
-from models.text.normal_form import NormalForm
-from models.tokens.special import BOS, CONTEXT_IDS
+from reviewlm.course.context_use import chosen_tokens, context_curve
+from reviewlm.course.dynamic_evaluation import EPSILON, dynamic_nats, root_mean_squares
+from reviewlm.course.probes import ProbePair, english_pairs, pair, preferences
+from reviewlm.course.state_carry import carry_nats, reset_nats, sliding_nats
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import BOS, CONTEXT_IDS
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.evaluation.bigram_tables import bundle_of, random_table
 from tests.models.neural.made_streams import stream_of, walks
 from tests.models.neural.test_neural_lm import V, make
 from tests.models.table_lm import HistoryLM
-from training.vocabularies.learn import learn_vocabulary
 
 SIZE = 20
 

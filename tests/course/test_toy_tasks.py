@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from course.toy import CASES, learn, measure, toy_spec
-from course.toy_tasks import FIRST, Addition, Recall
-from models.neural.output import NOT_SCORED
-from models.tokens.special import CONTEXT_IDS
+from reviewlm.course.toy import CASES, learn, measure, toy_spec
+from reviewlm.course.toy_tasks import FIRST, Addition, Recall
+from reviewlm.models.neural.output import NOT_SCORED
+from reviewlm.models.tokens.special import CONTEXT_IDS
 
 
 def number_of(bits_BT):

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from course.sentence_cnn import SentenceCNN
-from course.word_laws import PRIOR_TOKENS, contrasts, growth, power_law, spaced, unknown
-from course.word_vectors import huffman_tree, nearest, predicted, ranked, skip_gram
+from reviewlm.course.sentence_cnn import SentenceCNN
+from reviewlm.course.word_laws import PRIOR_TOKENS, contrasts, growth, power_law, spaced, unknown
+from reviewlm.course.word_vectors import huffman_tree, nearest, predicted, ranked, skip_gram
 
 counts_of_words = st.lists(st.integers(1, 1_000), min_size=2, max_size=30)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from core.config.sections.data import ChecksConfig
-from core.errors import CheckFailed, ConfigError, ReviewLMError
-from data_checks import suites
-from data_checks.checks import Check
-from data_checks.report import CheckReport, ExpectationResult
-from data_checks.suite_runs import check
+from reviewlm.core.config.sections.data import ChecksConfig
+from reviewlm.core.errors import CheckFailed, ConfigError, ReviewLMError
+from reviewlm.data_checks import suites
+from reviewlm.data_checks.checks import Check
+from reviewlm.data_checks.report import CheckReport, ExpectationResult
+from reviewlm.data_checks.suite_runs import check
 from tests.data_checks.review_tables import stored
 
 SECRET = "my phone is 602-555-0199"

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import strategies as st
 
-from data_checks.checks import Check, Table, measure
-from data_checks.gx import great_expectations, judge, quiet
+from reviewlm.data_checks.checks import Check, Table, measure
+from reviewlm.data_checks.gx import great_expectations, judge, quiet
 from tests.data_checks.review_tables import stored
 from tests.examples import examples
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import ConfigError
-from data_checks.suite_runs import check_with
-from data_checks.text_runs import MOJIBAKE, runs_of
+from reviewlm.core.errors import ConfigError
+from reviewlm.data_checks.suite_runs import check_with
+from reviewlm.data_checks.text_runs import MOJIBAKE, runs_of
 from tests.data_checks.review_tables import stored
 from tests.examples import examples
 

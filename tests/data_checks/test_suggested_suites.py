@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from core.errors import ConfigError
-from data_checks.suggest import suggest
-from data_checks.suite_runs import check_with, load_suite, save_suite
+from reviewlm.core.errors import ConfigError
+from reviewlm.data_checks.suggest import suggest
+from reviewlm.data_checks.suite_runs import check_with, load_suite, save_suite
 from tests.data_checks.review_tables import planted, stored, varied_reviews
 from tests.marked_cases import long_but
 

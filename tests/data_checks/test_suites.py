@@ -7,16 +7,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.config.sections.data import ChecksConfig
-from core.errors import CheckFailed
-from data_checks import gx
-from data_checks.checks import Check, MeasuredCheck
-from data_checks.suite_runs import Suite, check, check_with, save_suite, token_table
-from models.specs import VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
+from reviewlm.core.config.sections.data import ChecksConfig
+from reviewlm.core.errors import CheckFailed
+from reviewlm.data_checks import gx
+from reviewlm.data_checks.checks import Check, MeasuredCheck
+from reviewlm.data_checks.suite_runs import Suite, check, check_with, save_suite, token_table
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.data_checks.review_tables import stored
-from training.vocabularies.learn import learn_vocabulary
 
 COUNT = 200
 IDS = [f"r{i:04d}" for i in range(COUNT)]
@@ -254,13 +254,13 @@ def test_a_bound_that_is_no_number_is_not_written_as_no_bound(tmp_path):
 )
 def test_what_a_failure_does_follows_its_severity(limits, blocks, logged, tmp_path, caplog):
     found = report(tmp_path, **limits)
-    with caplog.at_level(logging.INFO, logger="data_checks.report"):
+    with caplog.at_level(logging.INFO, logger="reviewlm.data_checks.report"):
         if blocks:
             with pytest.raises(CheckFailed, match="At most 2"):
                 found.require()
         else:
             assert found.require() is found
-    assert [entry.levelname for entry in caplog.records if entry.name == "data_checks.report"] == logged
+    assert [entry.levelname for entry in caplog.records if entry.name == "reviewlm.data_checks.report"] == logged
     assert len(found.warnings) == (limits["warning"] == 2)
 
 

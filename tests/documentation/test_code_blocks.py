@@ -20,10 +20,10 @@ import typer
 import yaml
 from typer.main import get_command
 
-from core.config.presets import PRESETS, load_config
-from core.services.pools import LIMITS
 from reviewlm.cli import app
-from tasks.search_space import chosen_model
+from reviewlm.core.config.presets import PRESETS, load_config
+from reviewlm.core.services.pools import LIMITS
+from reviewlm.tasks.search_space import chosen_model
 from tests.documentation.code_blocks import PAGES, ROOT, WAYS, Block, Command, blocks, commands
 from tests.marked_cases import long_but
 
@@ -234,7 +234,7 @@ def test_what_python_blocks_import_exists(block: Block) -> None:
 
 
 NO_HOME = [block for block in of("python", "run") if "load(\"champion\")" not in block.text]
-QUICK = [block for block in NO_HOME if "models.neural" not in block.text]
+QUICK = [block for block in NO_HOME if "reviewlm.models.neural" not in block.text]
 
 
 @pytest.mark.parametrize("block", long_but(NO_HOME, QUICK), ids=str)

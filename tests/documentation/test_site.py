@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core import errors
+from reviewlm.core import errors
 from tests.documentation.code_blocks import ROOT
 
 DOCS = ROOT / "docs"

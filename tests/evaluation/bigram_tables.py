@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from models.tokens.special import CONTEXT_IDS
+from reviewlm.models.tokens.special import CONTEXT_IDS
 
 
 @dataclass

@@ -5,10 +5,10 @@ from dataclasses import fields
 import numpy as np
 import polars as pl
 
-from core.config.sections.evaluation import PromotionConfig
-from core.lineage import Family
-from evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks, ModelEvidence
-from evaluation.gate.language import LanguageCase
+from reviewlm.core.config.sections.evaluation import PromotionConfig
+from reviewlm.core.lineage import Family
+from reviewlm.evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks, ModelEvidence
+from reviewlm.evaluation.gate.language import LanguageCase
 
 HONEST = {"copied_passages": 0.03, "real_copied_passages": 0.02, "longest_copied": 14, "real_longest_copied": 12,
           "canaries": 8, "exposure_max": 3.1, "exposure_once": 1.3, "exposure_limit": 13.3, "private_patterns": 2,

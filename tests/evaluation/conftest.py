@@ -5,11 +5,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.specs import VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.evaluation.bigram_tables import bundle_of, random_table, uniform_table
-from training.vocabularies.learn import learn_vocabulary
 
 TEXT = "the food was great and cheap but service slow we will come back never again nice place"
 WORDS = TEXT.split()

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import polars as pl
 
-from evaluation.gate.decision import Decision, RuleOutcome
-from evaluation.reports.run_results import ModelResults, RunResults
-from evaluation.scoring.metrics import Figures, policies
-from evaluation.statistics.comparison import comparison_table
-from evaluation.statistics.slice_table import SLICES
+from reviewlm.evaluation.gate.decision import Decision, RuleOutcome
+from reviewlm.evaluation.reports.run_results import ModelResults, RunResults
+from reviewlm.evaluation.scoring.metrics import Figures, policies
+from reviewlm.evaluation.statistics.comparison import comparison_table
+from reviewlm.evaluation.statistics.slice_table import SLICES
 
 LEVELS = {"unigram": 2.1, "kn5": 1.0, "nplm": 1.05, "gru": 0.86, "lstm": 0.82, "lstm+cache": 0.8, "lstm-char": 0.93}
 KINDS = {"unigram": "ngram", "kn5": "ngram", "nplm": "nplm", "gru": "gru", "lstm": "lstm", "lstm+cache": "neural_cache",

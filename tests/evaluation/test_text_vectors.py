@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import InputError
-from evaluation.text_vectors import PER_WORD, query_likelihood, unit
+from reviewlm.core.errors import InputError
+from reviewlm.evaluation.text_vectors import PER_WORD, query_likelihood, unit
 
 TEXTS = ["Cold tacos, cold soup", "cold beer beer", "It's a bar", "!"]
 

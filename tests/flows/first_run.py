@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.environment import other_home
+from reviewlm.core.environment import other_home
 
 TINY = str(Path(__file__).with_name("tiny.toml"))
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +31,7 @@ class Ran:
 
 
 def run_in(home: Path, *overrides: str, input: list[str] | None = None) -> dict[str, Any]:
-    from flows.retrain import retrain
+    from reviewlm.flows.retrain import retrain
 
     with other_home(home):
         return retrain(TINY, input, list(overrides))
@@ -50,7 +50,7 @@ def mlflow_rows(home: Path, query: str) -> list[Any]:
 
 
 def mlflow_client(ran: Ran) -> Any:
-    from tracking.client import open_client
+    from reviewlm.tracking.client import open_client
 
     return open_client(f"sqlite:///{ran.home / 'mlflow.db'}")
 

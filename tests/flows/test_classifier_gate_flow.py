@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.config.presets import load_config
-from core.environment import other_home
-from corpus.synthetic.synth import write_reviews
-from tracking.registry.registry import Registry
-from tracking.registry.versions import Version
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.environment import other_home
+from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.versions import Version
 
 pytestmark = pytest.mark.long
 PRESET = str(Path(__file__).parent / "gated_classifier.toml")
@@ -28,7 +28,7 @@ class Shop:
         self.home = home
 
     def classify(self, name: str, *overrides: str, input: Path | None = None) -> SimpleNamespace:
-        from flows.other_models import classify
+        from reviewlm.flows.other_models import classify
 
         with other_home(self.home):
             result = classify(
@@ -50,7 +50,7 @@ class Shop:
             return self._registry(name).bundle_folder(version)
 
     def _registry(self, name: str) -> Registry:
-        from tasks.track import registry_of
+        from reviewlm.tasks.track import registry_of
 
         return registry_of(load_config(PRESET).asking(name))
 

@@ -12,18 +12,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.config.presets import load_config
-from core.config.sections.other_models import ClassificationConfig
-from core.environment import other_home
-from core.errors import BundleError, InputError
-from tasks.classification.predict import PREDICTIONS_FILE
-from tasks.cluster import is_installed
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.sections.other_models import ClassificationConfig
+from reviewlm.core.environment import other_home
+from reviewlm.core.errors import BundleError, InputError
+from reviewlm.tasks.classification.predict import PREDICTIONS_FILE
+from reviewlm.tasks.cluster import is_installed
+from reviewlm.tracking.logged_models.export import CLASSIFIER
+from reviewlm.tracking.registry.opening import open_champion, open_version, tracker_at
+from reviewlm.tracking.tags import metric_name, unpacked
 from tests.flows.first_run import Ran as Home
 from tests.flows.first_run import artifacts_of, mlflow_client
 from tests.small_cluster import MISSING, small_cluster
-from tracking.logged_models.export import CLASSIFIER
-from tracking.registry.opening import open_champion, open_version, tracker_at
-from tracking.tags import metric_name, unpacked
 
 pytestmark = pytest.mark.slow
 PRESET = str(Path(__file__).parent / "tiny_classifiers.toml")
@@ -37,7 +37,7 @@ FINE_TUNED = """{kind="lstm", name="fine-tuned", start="lstm", hidden=24, embedd
 
 def classified(home: Path, *overrides: str, files: list[str] | None = None) -> dict[str, Any]:
     """Run the flow; "gru" starts from a file with vectors of five words."""
-    from flows.other_models import classify
+    from reviewlm.flows.other_models import classify
 
     file = home.parent / "vectors.txt"
     file.write_text("".join(f"{word} {' '.join(str(len(word) + place) for place in range(16))}\n" for word in WORDS))
@@ -166,7 +166,7 @@ def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_mod
 
 @pytest.mark.long
 def test_a_version_made_again_in_another_folder_is_equal_to_the_last_byte(done: Home, tmp_path: Path) -> None:
-    from flows.versions import reproduce
+    from reviewlm.flows.versions import reproduce
 
     with other_home(done.home):
         found = reproduce(PRESET, None, None, f"models:/{NAME}/1", str(tmp_path / "again"))

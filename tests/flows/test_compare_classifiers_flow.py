@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from core.config.presets import load_config
-from core.environment import other_home
-from core.store import Store
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.environment import other_home
+from reviewlm.core.store import Store
 from tests.flows.first_run import Ran as Home
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -33,7 +33,7 @@ strengths = [1.0]
 @pytest.fixture(scope="module")
 def done(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Home:
     """A home with version 1 of the split of the preset, and version 2 of a split with another salt."""
-    from flows.other_models import classify
+    from reviewlm.flows.other_models import classify
 
     home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("compared") / "home"))
     preset = home.parent / "one.toml"
@@ -45,7 +45,7 @@ def done(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, templat
 
 
 def compared(done: Home, *overrides: str, **given: Any) -> dict[str, Any]:
-    from flows.other_models import compare_classifiers_of
+    from reviewlm.flows.other_models import compare_classifiers_of
 
     with other_home(done.home):
         return dict(compare_classifiers_of(overrides=list(overrides), first="1", second="2", **given))
@@ -60,8 +60,8 @@ def reviews(done: Home, digest: str) -> list[tuple[str, str, str]]:
 
 
 def test_the_test_reviews_are_those_of_the_newer_version_without_what_the_older_one_learnt(done: Home) -> None:
-    from tracking.logged_models.export import CLASSIFIER
-    from tracking.registry.opening import settings_of
+    from reviewlm.tracking.logged_models.export import CLASSIFIER
+    from reviewlm.tracking.registry.opening import settings_of
 
     with other_home(done.home):
         newer, older = (settings_of([number], form=CLASSIFIER) for number in ("2", "1"))

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from core.config.presets import load_config
-from core.errors import ArtifactError
-from flows.other_models import embed
-from tasks.embed import newest_vectors
-from tasks.track import tracker_of
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.errors import ArtifactError
+from reviewlm.flows.other_models import embed
+from reviewlm.tasks.embed import newest_vectors
+from reviewlm.tasks.track import tracker_of
+from reviewlm.training.vectors.files import load_vectors
+from reviewlm.training.vectors.stored_rows import HEADER
+from reviewlm.training.vectors.vector_fit import mean_cosine
 from tests.flows.first_run import TINY
-from training.vectors.files import load_vectors
-from training.vectors.stored_rows import HEADER
-from training.vectors.vector_fit import mean_cosine
 
 pytestmark = pytest.mark.slow
 SETTINGS = ["embedding.dimensions=8", "embedding.epochs=30", "embedding.min_count=3"]

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from core.config.presets import load_config
-from flows import parts
-from models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
+from reviewlm.core.config.presets import load_config
+from reviewlm.flows import parts
+from reviewlm.models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
 
 SPECS = (
     NGramSpec(name="kn"),

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from prefect.states import State
 
-from core.errors import CheckFailed
-from flows.ingest import ingest_only
+from reviewlm.core.errors import CheckFailed
+from reviewlm.flows.ingest import ingest_only
 from tests.flows.first_run import TINY
 
 Event = dict[str, Any]
@@ -20,7 +20,7 @@ Event = dict[str, Any]
 def told(prefect_server: None, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Event]:
     """What the runs of a test with a home of its own tell Prefect's server."""
     events: list[Event] = []
-    monkeypatch.setattr("tasks.stage.emit_event", lambda event, **about: events.append({"event": event, **about}))
+    monkeypatch.setattr("reviewlm.tasks.stage.emit_event", lambda event, **about: events.append({"event": event, **about}))
     return events
 
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-import tasks.fitting.fit
-from models.bundles.bundle import load_bundle
-from tasks.fitting.fit_process import run_job
-from tasks.fitting.job import LanguageModelJob
+from reviewlm.models.bundles.bundle import load_bundle
+from reviewlm.tasks.fitting.fit_process import run_job
+from reviewlm.tasks.fitting.job import LanguageModelJob
 
 pytestmark = pytest.mark.long
 PRESET = str(Path(__file__).with_name("killed.toml"))
@@ -19,7 +18,7 @@ PRESET = str(Path(__file__).with_name("killed.toml"))
 def test_ranks_are_an_option_of_the_execution_and_part_of_no_digest(
     prefect_server: None, own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.retrain import retrain
+    from reviewlm.flows.retrain import retrain
 
     jobs: list[LanguageModelJob] = []
 
@@ -27,7 +26,7 @@ def test_ranks_are_an_option_of_the_execution_and_part_of_no_digest(
         jobs.append(job)
         return run_job(job, report)
 
-    monkeypatch.setattr(tasks.fitting.fit, "run_job", watched)
+    monkeypatch.setattr(reviewlm.tasks.fitting.fit, "run_job", watched)
     retrain(PRESET, overrides=["execution.ranks=2", "execution.threads=2"], until="train")
     assert {job.spec.name: (job.ranks, job.threads) for job in jobs} == {"kn2": (1, 2), "lstm": (2, 1)}
     bundles = [load_bundle(file.parent).spec.name for file in own_home.glob("store/fit/*/bundle/spec.json")]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.environment import other_home
-from core.errors import ArtifactError, InputError
+from reviewlm.core.environment import other_home
+from reviewlm.core.errors import ArtifactError, InputError
 from tests.flows.first_run import TINY
 
 pytestmark = pytest.mark.slow
@@ -19,7 +19,7 @@ SETS = ["punctuation.hidden=16", "punctuation.train_words=8000", "punctuation.ep
 def test_it_is_fitted_once_and_better_than_the_usual_tag(
     prefect_server: None, tmp_path: Path, template_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from flows.other_models import punctuate
+    from reviewlm.flows.other_models import punctuate
     from reviewlm.verbs.other_models.punctuate import write
 
     home = Path(shutil.copytree(template_home, tmp_path / "home"))
@@ -41,7 +41,7 @@ def test_it_is_fitted_once_and_better_than_the_usual_tag(
 def test_texts_that_lost_their_case_are_refused(
     prefect_server: None, tmp_path: Path, template_home: Path
 ) -> None:
-    from flows.other_models import punctuate
+    from reviewlm.flows.other_models import punctuate
 
     home = Path(shutil.copytree(template_home, tmp_path / "home"))
     lines = [{"text": f"the food number {n} was great, we will come back. yes", "stars": 5} for n in range(300)]
@@ -51,8 +51,8 @@ def test_texts_that_lost_their_case_are_refused(
 
 
 def test_without_a_model_the_command_says_how_to_get_one(tmp_path: Path) -> None:
-    from core.config.presets import load_config
-    from tasks.punctuate import newest_punctuator
+    from reviewlm.core.config.presets import load_config
+    from reviewlm.tasks.punctuate import newest_punctuator
 
     with pytest.raises(ArtifactError, match="no model yet") as found, other_home(tmp_path / "home"):
         newest_punctuator(load_config(TINY))

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from core.config.run_config import RunConfig
-from core.environment import other_home
-from core.errors import ConfigError, Damaged
-from core.lineage import LINEAGE_TAG, Lineage
-from core.store import Artifact
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.environment import other_home
+from reviewlm.core.errors import ConfigError, Damaged
+from reviewlm.core.lineage import LINEAGE_TAG, Lineage
+from reviewlm.core.store import Artifact
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 PRESET = str(Path(__file__).with_name("reproduced.toml"))
@@ -32,8 +32,8 @@ class Registered:
 
 @pytest.fixture(scope="module")
 def registered(tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Iterator[Registered]:
-    from core.config.presets import load_config
-    from tasks.gather import recorded_version
+    from reviewlm.core.config.presets import load_config
+    from reviewlm.tasks.gather import recorded_version
 
     home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("reproduced") / "home"))
     vectors = home.parent / "vectors.txt"
@@ -48,13 +48,20 @@ def registered(tmp_path_factory: pytest.TempPathFactory, template_home: Path) ->
 
 def register_mixture(config: RunConfig) -> None:
     """The stages of a run that a version is made of, without checks, comparison and gate."""
-    from corpus.splitting.split import TRAIN_FIRST
-    from tasks.data.ingest import ingest_files, synthesise
-    from tasks.data.prepare import VOCABULARY_FILE, Prepared, choose, clean_and_split, tokenize, train_vocabulary
-    from tasks.evaluation.evaluate import draw_samples, score_bundle
-    from tasks.fitting.fit import fit
-    from tasks.gather import keep_lineage
-    from tasks.track import parent_run, registry_of, tracker_of
+    from reviewlm.corpus.splitting.split import TRAIN_FIRST
+    from reviewlm.tasks.data.ingest import ingest_files, synthesise
+    from reviewlm.tasks.data.prepare import (
+        VOCABULARY_FILE,
+        Prepared,
+        choose,
+        clean_and_split,
+        tokenize,
+        train_vocabulary,
+    )
+    from reviewlm.tasks.evaluation.evaluate import draw_samples, score_bundle
+    from reviewlm.tasks.fitting.fit import fit
+    from reviewlm.tasks.gather import keep_lineage
+    from reviewlm.tasks.track import parent_run, registry_of, tracker_of
 
     def dataset_of(config: RunConfig) -> Artifact:
         return ingest_files.fn(config, synthesise.fn(config))
@@ -87,9 +94,9 @@ def register_mixture(config: RunConfig) -> None:
 
 def again(registered: Registered, record: Lineage, home: Path) -> dict[str, Any]:
     """Make a record again without Prefect."""
-    from core.lineage import conclude
-    from tasks.gather import earlier_reviews, find_sources
-    from tasks.reproduce import Reproduction, steps_again
+    from reviewlm.core.lineage import conclude
+    from reviewlm.tasks.gather import earlier_reviews, find_sources
+    from reviewlm.tasks.reproduce import Reproduction, steps_again
 
     with other_home(registered.home):
         earlier = earlier_reviews(registered.config, record)
@@ -135,8 +142,8 @@ def test_made_again_in_another_folder_every_byte_is_equal(registered: Registered
 def test_the_flow_finds_the_version_makes_it_again_and_registers_nothing(
     prefect_server: None, registered: Registered, tmp_path: Path
 ) -> None:
-    from flows.versions import reproduce
-    from tasks.track import registry_of
+    from reviewlm.flows.versions import reproduce
+    from reviewlm.tasks.track import registry_of
 
     home = str(tmp_path / "again")
     result = reproduce(PRESET, version="challenger", home=home)
@@ -147,9 +154,9 @@ def test_the_flow_finds_the_version_makes_it_again_and_registers_nothing(
 
 
 def test_a_changed_tag_is_found_before_anything_is_made(registered: Registered) -> None:
-    from tasks.gather import recorded_version
-    from tasks.track import registry_of
-    from tracking.tags import PACKED, packed, unpacked
+    from reviewlm.tasks.gather import recorded_version
+    from reviewlm.tasks.track import registry_of
+    from reviewlm.tracking.tags import PACKED, packed, unpacked
 
     registry = registry_of(registered.config)
     with registry.tracker.reaching() as client:

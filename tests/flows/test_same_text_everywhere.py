@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 import reviewlm
-from core.config.presets import load_config
-from flows.generate import generate
-from models.bundles.bundle import save_bundle
-from serving.versions.open_version import RegistrySource
+from reviewlm.core.config.presets import load_config
+from reviewlm.flows.generate import generate
+from reviewlm.models.bundles.bundle import save_bundle
+from reviewlm.serving.versions.open_version import RegistrySource
 from tests.command_line import call
 from tests.serving.engine.small_models import bundle_of
 from tests.serving.served import answering

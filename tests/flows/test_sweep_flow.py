@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from core.environment import other_home
-from core.errors import ConfigError
-from tasks.cluster import is_installed
+from reviewlm.core.environment import other_home
+from reviewlm.core.errors import ConfigError
+from reviewlm.tasks.cluster import is_installed
 from tests.small_cluster import MISSING, small_cluster
 
 ONE = str(Path(__file__).with_name("one.toml"))
@@ -40,7 +40,7 @@ class Swept:
 
 @pytest.fixture(scope="module")
 def swept(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Any:
-    from flows.sweep import sweep
+    from reviewlm.flows.sweep import sweep
 
     home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("sweep") / "home"))
     with other_home(home):
@@ -137,7 +137,7 @@ def test_the_winner_has_an_interval_from_seeds_that_the_search_has_not_seen(swep
 
 @pytest.mark.long
 def test_a_rerun_fits_nothing_and_says_the_same(swept: Swept) -> None:
-    from flows.sweep import sweep
+    from reviewlm.flows.sweep import sweep
 
     before = runs_of(swept.home)
     again = sweep(ONE, None, OVERRIDES)
@@ -155,7 +155,7 @@ def test_a_rerun_fits_nothing_and_says_the_same(swept: Swept) -> None:
 def test_a_sweep_on_a_cluster_has_the_trials_and_the_winner_of_one_on_this_machine(
     swept: Swept, template_home: Path, tmp_path: Path
 ) -> None:
-    from flows.sweep import sweep
+    from reviewlm.flows.sweep import sweep
 
     if not is_installed():
         pytest.skip(MISSING)
@@ -169,9 +169,9 @@ def test_a_sweep_on_a_cluster_has_the_trials_and_the_winner_of_one_on_this_machi
 
 @pytest.mark.long
 def test_the_winners_overrides_take_the_fit_from_the_store_and_log_its_model(swept: Swept) -> None:
-    from core.config.presets import load_config
-    from flows.retrain import retrain
-    from tasks.track import tracker_of
+    from reviewlm.core.config.presets import load_config
+    from reviewlm.flows.retrain import retrain
+    from reviewlm.tasks.track import tracker_of
 
     trained = retrain(ONE, None, swept.result["overrides"], until="train")
     assert [model["reused"] for model in trained["models"]] == [True]
@@ -190,7 +190,7 @@ def test_the_winners_overrides_take_the_fit_from_the_store_and_log_its_model(swe
 def test_a_wrong_sweep_is_refused_before_any_work(
     prefect_server: None, own_home: Path, overrides: list[str], said: str
 ) -> None:
-    from flows.sweep import sweep
+    from reviewlm.flows.sweep import sweep
 
     with pytest.raises(ConfigError, match=said):
         sweep(ONE, None, overrides)

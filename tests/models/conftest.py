@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-import models.bundles.bundle
-import models.specs
+import reviewlm.models.bundles.bundle
+import reviewlm.models.specs
 from tests.models.small_vocabularies import UNITS, train
 from tests.models.table_lm import TableLM, TableSpec
 
@@ -15,8 +15,8 @@ def _one_thread():
 @pytest.fixture
 def table_kind(monkeypatch):
     """Register the kind "table" for the time of one test."""
-    monkeypatch.setitem(models.specs.KINDS, "table", (TableSpec, "table_lm:TableLM"))
-    monkeypatch.setattr(models.bundles.bundle, "model_class", lambda kind: TableLM)
+    monkeypatch.setitem(reviewlm.models.specs.KINDS, "table", (TableSpec, "table_lm:TableLM"))
+    monkeypatch.setattr(reviewlm.models.bundles.bundle, "model_class", lambda kind: TableLM)
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,9 @@
 
 from hypothesis import strategies as st
 
-from models.specs import VocabularySpec
-from models.text.normal_form import NormalForm
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 TRAIN = [
     "The food was great, and I loved it! We'll be back.",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from models.options import options
-from models.specs import TrainingSpec
-from models.tokens.special import CONTEXT_IDS
-from training.context import FitResult
+from reviewlm.models.options import options
+from reviewlm.models.specs import TrainingSpec
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.training.context import FitResult
 
 
 @options

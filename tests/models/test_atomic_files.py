@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
 
-from models.atomic_files import load_array, save_tensors
+from reviewlm.models.atomic_files import load_array, save_tensors
 
 
 def test_a_matrix_in_fortran_order_is_read_back_as_the_same_matrix(tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 import numba
 import pytest
 
-from models.compiled import kernel
+from reviewlm.models.compiled import kernel
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def loads(found: Any) -> int:
 
 USED = """
 import numpy as np
-from models.compiled import kernel
+from reviewlm.models.compiled import kernel
 
 FACTOR, TABLE = 2, np.array([1.0, 2.0])
 
@@ -45,7 +45,7 @@ def times(number):
     return FACTOR * number
 """
 USER = """
-from models.compiled import kernel
+from reviewlm.models.compiled import kernel
 from shop.used import TABLE, times
 
 @kernel

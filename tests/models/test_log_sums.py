@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.log_sums import log_sum_of, log_sum_over
+from reviewlm.models.log_sums import log_sum_of, log_sum_over
 
 PARTS, B, V = 3, 5, 301
 

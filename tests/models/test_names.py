@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from core.config.presets import load_config
-from core.errors import ConfigError
-from models.options import require_name
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.errors import ConfigError
+from reviewlm.models.options import require_name
 
 HOSTILE = {
     "climbing path": "../../x", "absolute path": "/etc/passwd", "windows path": "..\\x", "drive": "C:x",

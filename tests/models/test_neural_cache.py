@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.base import ModelError
-from models.mixture.cache import RANGES
-from models.mixture.neural_cache import NeuralCacheLM
-from models.mixture.parts import Part
-from models.specs import NeuralCacheSpec, NGramSpec
-from models.tokens.special import BOS
-from models.tokens.special import CONTEXT_IDS as GIVEN_IDS
+from reviewlm.models.base import ModelError
+from reviewlm.models.mixture.cache import RANGES
+from reviewlm.models.mixture.neural_cache import NeuralCacheLM
+from reviewlm.models.mixture.parts import Part
+from reviewlm.models.specs import NeuralCacheSpec, NGramSpec
+from reviewlm.models.tokens.special import BOS
+from reviewlm.models.tokens.special import CONTEXT_IDS as GIVEN_IDS
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.mixture.caches import tuned_neural_cache
 from tests.models.mixture.mixture_tables import Stream
 from tests.models.neural.test_neural_lm import SPECS, V, make
-from training.context import FitContext
-from training.fit import fit_model
-from training.mixture.caches import tuned_neural_cache
 
 LAMBDA = 0.3
 TEXT = np.random.default_rng(3).choice([1, 8, 9, 10, 11, 12, 13, 2], (3, 40), p=[0.04, 0.06, *[0.15] * 6])

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from models.specs import NeuralCacheSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
+from reviewlm.models.specs import (
+    NeuralCacheSpec,
+    NGramSpec,
+    ObjectiveSpec,
+    RecurrentSpec,
+    TrainingSpec,
+    VocabularySpec,
+)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from models.base import ModelError, predictions
-from models.tokens.special import BOS, STARS
+from reviewlm.models.base import ModelError, predictions
+from reviewlm.models.tokens.special import BOS, STARS
 from tests.models.table_lm import HistoryLM
 
 SIZE = 16

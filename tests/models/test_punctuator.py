@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.neural.labelling.spec import TaggingSpec
-from models.punctuator import OVERLAP, WINDOW, Punctuator
-from models.specs import TrainingSpec, VocabularySpec
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
-from models.written_words import TAGS, TaggedWords, put_back, taken_off
-from training.context import FitContext
-from training.labelling.networks import fit_punctuator
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.models.neural.labelling.spec import TaggingSpec
+from reviewlm.models.punctuator import OVERLAP, WINDOW, Punctuator
+from reviewlm.models.specs import TrainingSpec, VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.models.written_words import TAGS, TaggedWords, put_back, taken_off
+from reviewlm.training.context import FitContext
+from reviewlm.training.labelling.networks import fit_punctuator
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [
     f"{who} went to Chicago, and the {food} was {word}! Was it cheap? {end}."

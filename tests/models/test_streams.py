@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.base import ModelError
-from models.specs import VocabularySpec
-from models.streams import TokenStream, unigram_counts, write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.special import BOS, CONTEXT_IDS, EOS, STARS
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.models.base import ModelError
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.streams import TokenStream, unigram_counts, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import BOS, CONTEXT_IDS, EOS, STARS
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 WORDS = ["soup", "pizza", "staff", "great", "bad", "the", "was", "zebra"]
 

@@ -17,11 +17,11 @@ import httpx
 import psutil
 import pytest
 
-from core.credentials import credentials_of
-from core.services import launch, service_list
-from core.services.join import environment_of
-from core.services.pools import request
-from core.services.service_list import keep_ports
+from reviewlm.core.credentials import credentials_of
+from reviewlm.core.services import launch, service_list
+from reviewlm.core.services.join import environment_of
+from reviewlm.core.services.pools import request
+from reviewlm.core.services.service_list import keep_ports
 from tests.flows.first_run import ROOT, TINY, mlflow_rows, user_environment
 
 LONG_FIT = ["models.1.training.epochs=30", "execution.workers=1"]

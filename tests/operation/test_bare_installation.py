@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from core.provenance import SOURCE
+from reviewlm.core.provenance import SOURCE
 
 OPTIONAL = ("boto3", "ray", "py3langid", "psycopg", "psycopg2", "triton", "moto", "openai", "hypothesis")
 CODE = f"""
 import sys
 sys.modules |= dict.fromkeys({OPTIONAL!r})
-import reviewlm.cli, flows.retrain, flows.other_models, flows.sweep, flows.other_models, serving.api.app
-import core.config.presets, tasks.cluster, tracking.registry.registry
+import reviewlm.cli, reviewlm.flows.retrain, reviewlm.flows.other_models, reviewlm.flows.sweep, reviewlm.flows.other_models, reviewlm.serving.api.app
+import reviewlm.core.config.presets, tasks.cluster, reviewlm.tracking.registry.registry
 """
 
 

@@ -11,12 +11,12 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from core.environment import HOME_VARIABLE, TRACKING_VARIABLE
-from core.services import launch
-from core.services.launch import SERVERS
-from core.services.service_list import DEFAULT_PORTS
-from core.web_guard import HOSTS_VARIABLE
 from reviewlm.cli import app
+from reviewlm.core.environment import HOME_VARIABLE, TRACKING_VARIABLE
+from reviewlm.core.services import launch
+from reviewlm.core.services.launch import SERVERS
+from reviewlm.core.services.service_list import DEFAULT_PORTS
+from reviewlm.core.web_guard import HOSTS_VARIABLE
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.services.yaml").read_text())
@@ -103,4 +103,4 @@ def test_the_service_of_a_container_takes_its_process_and_the_server_asks_for_wh
     assert {"uvicorn", "0.0.0.0", str(DEFAULT_PORTS["prefect"])} < {*words}
     assert server["PREFECT_SERVER_API_AUTH_STRING"] == worker["PREFECT_API_AUTH_STRING"]
     assert server["PREFECT_UI_URL"] == server["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] == "http://127.0.0.1:4200"
-    assert "tracking.mlflow_server:application" in replaced("mlflow")[0]
+    assert "reviewlm.tracking.mlflow_server:application" in replaced("mlflow")[0]

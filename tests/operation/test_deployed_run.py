@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.environment import visible_gpu_names
-from core.services.join import HEARTBEAT
-from core.services.pools import LIMITS, POOLS, deploy, deployments_of
-from core.store import Store
+from reviewlm.core.environment import visible_gpu_names
+from reviewlm.core.services.join import HEARTBEAT
+from reviewlm.core.services.pools import LIMITS, POOLS, deploy, deployments_of
+from reviewlm.core.store import Store
 from tests.operation.started_services import Services, running_prefect
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def test_the_deployments_of_both_pools_are_on_the_server_also_where_no_gpu_is(se
     assert {services.ask("GET", f"/work_pools/{pool}")["type"] for pool in POOLS} == {"process"}
 
     gpu = services.ask("GET", "/deployments/name/retrain/gpu")
-    assert (gpu["work_pool_name"], gpu["entrypoint"]) == ("gpu-pool", "flows.retrain.retrain")
+    assert (gpu["work_pool_name"], gpu["entrypoint"]) == ("gpu-pool", "reviewlm.flows.retrain.retrain")
     assert gpu["parameters"] == {"preset": "gpu", "until": "train"}
     assert gpu["global_concurrency_limit"]["limit"] == 1
     limits = {name: services.ask("GET", f"/v2/concurrency_limits/{name}")["limit"] for name in LIMITS}

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from core.services.join import DRIFT_SEEN, DRIFTED, INGESTED, ask, send_event
-from core.services.pools import deploy
+from reviewlm.core.services.join import DRIFT_SEEN, DRIFTED, INGESTED, ask, send_event
+from reviewlm.core.services.pools import deploy
 from tests.operation.started_services import running_prefect
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -61,7 +61,7 @@ def test_drift_starts_a_retrain_with_the_settings_of_the_run_that_found_it(
     asked = {"preset": "", "input": None, "overrides": ["promotion.model_name=yelp"]}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    join = "core.services.join.join"
+    join = "reviewlm.core.services.join.join"
     monkeypatch.setattr(join, lambda home: None)  # the server is that of the environment
     send_event(home, DRIFT_SEEN, "yelp", {"sentence": "seen"})
     send_event(home, DRIFTED, "yelp", {**asked, "sentence": "The stars differ."})
@@ -85,7 +85,7 @@ def test_new_files_start_a_retrain_once_that_is_switched_on_which_outlives_the_n
     mine = {"flow_runs": {"deployment_id": {"any_": [on_ingest["id"]]}}}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("core.services.join.join", lambda home: None)  # the server is that of the environment
+    monkeypatch.setattr("reviewlm.core.services.join.join", lambda home: None)  # the server is that of the environment
 
     def automation() -> dict[str, Any]:
         found = ask(environment, "POST", "/automations/filter", {"limit": 200}, 60)

@@ -7,8 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from flows.server.automations import WAITS
-from tests.operation.started_services import LONG_FIT, Record, Services, fitted_again, kill, running_services, until
+from reviewlm.flows.server.automations import WAITS
+from tests.operation.started_services import (
+    LONG_FIT,
+    Record,
+    Services,
+    fitted_again,
+    kill,
+    running_services,
+    until,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3600)]
 LOOK_SECONDS = 30.0

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from core.credentials import credentials_of, password_of
-from core.services import launch, service_list
-from core.services.service_list import keep_ports
+from reviewlm.core.credentials import credentials_of, password_of
+from reviewlm.core.services import launch, service_list
+from reviewlm.core.services.service_list import keep_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]  # tests/core/test_web_guard.py checks the guard itself
 EVIL = "http://evil.example"
@@ -117,15 +117,15 @@ ALONE = """
 import json, os, sys
 from http.client import HTTPConnection
 from pathlib import Path
-from core.environment import prepare_environment
+from reviewlm.core.environment import prepare_environment
 prepare_environment(Path(sys.argv[1]))
-from flows.server.private_server import private_server
-from flows.server.own_runs import ended_with_process
+from reviewlm.flows.server.private_server import private_server
+from reviewlm.flows.server.own_runs import ended_with_process
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.context import TaskRunContext
 from prefect.settings import get_current_settings
-from tasks.stage import stage
+from reviewlm.tasks.stage import stage
 
 @stage("double")
 def double(number):

@@ -12,9 +12,16 @@ from typing import Any
 
 import pytest
 
-from core.services import service_list
-from flows.server.automations import WAITS
-from tests.operation.started_services import LONG_FIT, Record, fitted_again, kill, running_services, until
+from reviewlm.core.services import service_list
+from reviewlm.flows.server.automations import WAITS
+from tests.operation.started_services import (
+    LONG_FIT,
+    Record,
+    fitted_again,
+    kill,
+    running_services,
+    until,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3600)]
 BUSY_SECONDS = 120.0

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from core.services import service_list
+from reviewlm.core.services import service_list
 from tests.flows.first_run import ROOT, TINY, user_environment
 from tests.postgresql import Cluster, cluster_of_services
 

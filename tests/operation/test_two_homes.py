@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from core.environment import TRACKING_VARIABLE
+from reviewlm.core.environment import TRACKING_VARIABLE
 from tests.flows.first_run import TINY, answer
 from tests.s3_server import BUCKET, s3_server
 from tests.tracking.mlflow_servers import store_server

@@ -15,7 +15,15 @@ from torch.utils._pytree import tree_map
 
 from tests.pretended_gpu.counts import Counts
 from tests.pretended_gpu.graphs import ReplayedModule
-from tests.pretended_gpu.tensors import COUNTS, DEVICE, WITHOUT_KERNEL, CudnnRNN, PretendedTensor, to_device, to_host
+from tests.pretended_gpu.tensors import (
+    COUNTS,
+    DEVICE,
+    WITHOUT_KERNEL,
+    CudnnRNN,
+    PretendedTensor,
+    to_device,
+    to_host,
+)
 
 RNNS = {"lstm": 2, "gru": 1, "rnn_tanh": 1, "rnn_relu": 1}
 """torch's recurrent layers, with the number of their states."""
@@ -25,7 +33,7 @@ OPTIONS = ("has_biases", "num_layers", "dropout", "train", "bidirectional", "bat
 @contextmanager
 def pretended_gpu() -> Iterator[Counts]:
     """Let torch have one GPU within the block, and yield the counts of what it would do."""
-    from models.neural.device import cudnn_has_bf16
+    from reviewlm.models.neural.device import cudnn_has_bf16
 
     cudnn_has_bf16.cache_clear()
     COUNTS.clear()
@@ -60,7 +68,7 @@ class _Event:
 
 def _replacements() -> dict[Any, dict[str, Any]]:
     """Return the functions to replace, by the object that has them."""
-    from training.neural.fused import captured
+    from reviewlm.training.neural.fused import captured
 
     autocast, enabled, dtype = torch.autocast, torch.is_autocast_enabled, torch.get_autocast_dtype
     move = nn.Module.to

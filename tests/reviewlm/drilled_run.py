@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.processes import interrupts
+from reviewlm.core.processes import interrupts
 
 real = interrupts.during
 

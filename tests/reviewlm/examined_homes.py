@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
-from core.config.presets import load_config
+from reviewlm.core.config.presets import load_config
 from reviewlm.doctor import CHECKS, HealthLine, examine
 from tests.core.http_server import http_server
 

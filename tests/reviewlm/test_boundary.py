@@ -16,10 +16,10 @@ import pytest
 import torch
 
 import reviewlm.cli
-from core.errors import ConfigError, EmptyInput, without_password, without_secrets
-from core.processes.standard_streams import answer_now
 from reviewlm import terminal
 from reviewlm.boundary import run_verb
+from reviewlm.core.errors import ConfigError, EmptyInput, without_password, without_secrets
+from reviewlm.core.processes.standard_streams import answer_now
 from tests.marked_cases import long_but
 
 
@@ -221,7 +221,7 @@ def nobody_reads(home: Path, arguments: str) -> subprocess.CompletedProcess[str]
 @pytest.mark.parametrize("resumable", [True, False])
 def test_with_json_an_interrupt_is_json_too(resumable: bool) -> None:
     code = (
-        "import contextlib, os, signal, sys, time; from core.processes import interrupts\n"
+        "import contextlib, os, signal, sys, time; from reviewlm.core.processes import interrupts\n"
         "from reviewlm.boundary import run_verb\n"
         "def verb():\n"
         f"    with interrupts.resumable('again') if {resumable} else contextlib.nullcontext():\n"

@@ -23,7 +23,7 @@ def reviewlm(*arguments: str, home: Path, stdin: str = "") -> subprocess.Complet
 
 
 def test_help_comes_quickly_because_nothing_heavy_is_imported(tmp_path: Path) -> None:
-    heavy = {"numpy", "torch", "prefect", "mlflow", "polars", "great_expectations", "core.config.run_config"}
+    heavy = {"numpy", "torch", "prefect", "mlflow", "polars", "great_expectations", "reviewlm.core.config.run_config"}
     code = f"import sys; from reviewlm import cli; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from core.config.presets import load_config
 from reviewlm import doctor
+from reviewlm.core.config.presets import load_config
 from reviewlm.doctor import HealthLine, check_gpu, check_packages, examine
 from tests.command_line import call
 
@@ -140,7 +140,7 @@ def test_the_gpu_s_line_says_whether_it_is_used_and_why_not(
     device: str, present: bool, reason: str, state: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("models.neural.device.gpu_problem", lambda: reason)
+    monkeypatch.setattr("reviewlm.models.neural.device.gpu_problem", lambda: reason)
     if present:
         (tmp_path / "nvidia0").touch()
     [line] = check_gpu(load_config("small", [f"execution.device={device}"]), tmp_path)

@@ -28,8 +28,8 @@ def test_reviews_that_others_may_read_are_a_warning_unless_the_home_is_closed(ow
 
 
 def test_runs_that_wait_are_a_warning_that_names_their_store(own_home: Path) -> None:
-    from tracking.runs.record import Record, remember_store
-    from tracking.runs.runs import Tracker
+    from reviewlm.tracking.runs.record import Record, remember_store
+    from reviewlm.tracking.runs.runs import Tracker
 
     tracker = Tracker("http://mlflow.invalid:5000", "reviewlm", own_home / "mlartifacts")
     remember_store(tracker)
@@ -39,7 +39,7 @@ def test_runs_that_wait_are_a_warning_that_names_their_store(own_home: Path) -> 
 
 
 def test_open_runs_of_killed_processes_are_a_warning_and_stay(own_home: Path) -> None:
-    from core.processes.leftovers import hold
+    from reviewlm.core.processes.leftovers import hold
 
     alive, dead = (own_home / "runs" / "home" / name / "open.lock" for name in ("alive", "dead"))
     for file in (alive, dead):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from core.config.presets import load_config
 from reviewlm import doctor
+from reviewlm.core.config.presets import load_config
 from reviewlm.doctor import CHECKS, HealthLine, examine
 from tests.reviewlm.examined_homes import MadePrefect, made_prefect
 

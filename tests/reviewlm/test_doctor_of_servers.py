@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import Damaged
-from core.services import service_list
+from reviewlm.core.errors import Damaged
+from reviewlm.core.services import service_list
 from tests.command_line import call
 from tests.reviewlm.examined_homes import lines, made_prefect, only
 from tests.tracking.runs.test_malformed_database import damaged_in_one_table

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.errors import EmptyInput
-from core.store import Store
-from flows.drift import retrain_request
 from reviewlm import flow_runs
 from reviewlm.cli import app
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import EmptyInput
+from reviewlm.core.store import Store
+from reviewlm.flows.drift import retrain_request
 from tests.command_line import complaint, run
 from tests.tracking.registry.made_registry import register
 
@@ -187,7 +187,7 @@ def test_data_that_are_gone_are_missed_before_a_comparison_starts(
 
 def data_set(home: Path, raw: Path, files: dict[str, bytes]) -> str:
     """Ingest files into the store, a record of which is bad, and return the data set's digest."""
-    from corpus.reading.sources import identify
+    from reviewlm.corpus.reading.sources import identify
 
     raw.mkdir(exist_ok=True)
     listed = []

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from core.config import section as shared
-from flows.generate import generate as flow
+from reviewlm.core.config import section as shared
+from reviewlm.flows.generate import generate as flow
 from reviewlm.loaded_model import LoadedModel
+from reviewlm.serving.api.request_schemas import CompletionRequest
+from reviewlm.serving.engine.requests import Generation
 from reviewlm.verbs.model import generate as command
-from serving.api.request_schemas import CompletionRequest
-from serving.engine.requests import Generation
 
 SHARED = {
     "temperature": shared.TEMPERATURE, "top_p": shared.TOP_P, "max_tokens": shared.MAX_TOKENS, "seed": shared.SEED,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from core.config.presets import preset_names
 from reviewlm import __version__, cli
+from reviewlm.core.config.presets import preset_names
 
 
 def test_the_surface_is_that_of_the_design() -> None:

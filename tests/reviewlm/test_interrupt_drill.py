@@ -84,9 +84,9 @@ def runs(*words: str) -> Callable[[Terminal], bool]:
 def test_ctrl_c_while_the_server_starts_and_during_a_fit(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with started(home, "none", False, *RUN) as (terminal, _):
-        terminal.wait_for(lambda: runs("flows.server.prefect_server")(terminal))
+        terminal.wait_for(lambda: runs("reviewlm.flows.server.prefect_server")(terminal))
         check(terminal.press(), f"Interrupted during start-up; {RESUME}")
-    ended = interrupted_in(home, "fit lstm", False, runs("tasks.fitting.fit_worker"), (*RUN, *LONG_FIT))
+    ended = interrupted_in(home, "fit lstm", False, runs("reviewlm.tasks.fitting.fit_worker"), (*RUN, *LONG_FIT))
     check(ended, f"Interrupted during .*fit .*; {RESUME}")  # the floor may be estimated beside it
     assert "RUNNING" not in statuses(home)
     assert "KILLED" in statuses(home)
@@ -111,7 +111,7 @@ def test_ctrl_c_at_every_stage_of_one_run_that_is_resumed_again_and_again(tmp_pa
     check(ended, f"Interrupted during .*fit .*; {RESUME}")
     with started(home, "fit lstm", False, *RUN, *LONG_FIT) as (terminal, reached):
         terminal.wait_for(reached)
-        terminal.wait_for(lambda: runs("tasks.fitting.fit_worker")(terminal))
+        terminal.wait_for(lambda: runs("reviewlm.tasks.fitting.fit_worker")(terminal))
         check(terminal.kill(signal.SIGTERM), f"Terminated during .*fit .*; {RESUME}", 143)
     for stage in HELD[3:7]:
         check(interrupted_in(home, stage), f"Interrupted during .*{stage}.*; {RESUME}")
@@ -138,7 +138,7 @@ def test_what_kill_nine_leaves_is_gone_after_the_next_command(tmp_path: Path, mo
     monkeypatch.setenv("TMPDIR", str(temporary))
     with started(home, "fit lstm", False, *RUN, *LONG_FIT) as (terminal, reached):
         terminal.wait_for(reached)
-        terminal.wait_for(lambda: runs("tasks.fitting.fit_worker")(terminal))
+        terminal.wait_for(lambda: runs("reviewlm.tasks.fitting.fit_worker")(terminal))
         family = terminal.processes()
         assert len(family) > 2  # with the server and fits
         terminal.kill(signal.SIGKILL)
@@ -166,7 +166,7 @@ def test_a_verb_that_is_no_run_takes_back_its_unfinished_file(tmp_path: Path) ->
 @pytest.mark.slow
 def test_a_second_ctrl_c_ends_the_process_at_once(tmp_path: Path) -> None:
     code = (
-        "import time; from core.processes import interrupts\n"
+        "import time; from reviewlm.core.processes import interrupts\n"
         "with interrupts.watched(), interrupts.resumable('resume'):\n"
         "    interrupts.at_interrupt(lambda: time.sleep(600))\n"
         "    interrupts.GRACE = 600; print('ready', flush=True); time.sleep(600)"

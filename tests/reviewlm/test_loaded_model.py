@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import pytest
 
 import reviewlm
-from core.errors import BundleError, ReviewLMError
-from models.bundles.bundle import save_bundle
-from models.completion.beam import beam_search
-from models.completion.suggestions import suggest
-from models.neural.encoder import Encoder
-from models.sampling import generate
 from reviewlm import loaded_model
+from reviewlm.core.errors import BundleError, ReviewLMError
+from reviewlm.models.bundles.bundle import save_bundle
+from reviewlm.models.completion.beam import beam_search
+from reviewlm.models.completion.suggestions import suggest
+from reviewlm.models.neural.encoder import Encoder
+from reviewlm.models.sampling import generate
 from tests.serving.engine.small_models import bundle_of
 
 TEXTS = [f"The {food} was {taste}." for food in ("pizza", "soup", "salad") for taste in ("good", "cold", "great")]

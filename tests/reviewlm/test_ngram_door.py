@@ -9,15 +9,15 @@ import polars as pl
 import pytest
 
 import reviewlm
-from core.errors import ConfigError, EmptyInput, InputError
-from models.ngram.lm import NGramLM
-from models.specs import NGramSpec, VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
-from training.context import FitContext
-from training.fit import fit_model
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.core.errors import ConfigError, EmptyInput, InputError
+from reviewlm.models.ngram.lm import NGramLM
+from reviewlm.models.specs import NGramSpec, VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 FOODS, TASTES = ("pizza", "soup", "salad"), ("good", "cold", "great")
 TEXTS = [f"The {food} was {taste}." for food in FOODS for taste in TASTES]

@@ -8,12 +8,12 @@ from jsonschema import Draft202012Validator
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
-from flows.generate import generate
-from models.base import ModelError
-from models.sampling import Sampling
-from models.sampling_options import KINDS
 from reviewlm.cli import app
-from serving.api.request_schemas import CompletionRequest
+from reviewlm.flows.generate import generate
+from reviewlm.models.base import ModelError
+from reviewlm.models.sampling import Sampling
+from reviewlm.models.sampling_options import KINDS
+from reviewlm.serving.api.request_schemas import CompletionRequest
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 SCHEMAS = [CompletionRequest.model_json_schema(), parameter_schema(generate).model_dump()]

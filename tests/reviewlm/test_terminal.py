@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from core.errors import Unreadable
 from reviewlm import shown_results, terminal
+from reviewlm.core.errors import Unreadable
 from reviewlm.flow_runs import show_stages
-from tasks.stage import RunRecord, StageRun
+from reviewlm.tasks.stage import RunRecord, StageRun
 
 
 @pytest.fixture

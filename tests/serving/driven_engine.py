@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from models.tokens.special import EOS
-from serving.engine.live_text import LiveText
-from serving.engine.requests import EngineLimits, Ticket, Wakes
-from serving.engine.scheduler import Scheduler
+from reviewlm.models.tokens.special import EOS
+from reviewlm.serving.engine.live_text import LiveText
+from reviewlm.serving.engine.requests import EngineLimits, Ticket, Wakes
+from reviewlm.serving.engine.scheduler import Scheduler
 
 
 class Bench:

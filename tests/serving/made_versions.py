@@ -14,17 +14,17 @@ from typing import Any
 
 import polars as pl
 
-from core.config.sections.execution import ServingConfig
-from models.bundles.bundle import Bundle
-from models.specs import NGramSpec, VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
-from serving.metrics import Metrics
-from serving.versions.open_version import Contents
-from serving.versions.versions import Versions
-from training.context import FitContext
-from training.fit import fit_model
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.core.config.sections.execution import ServingConfig
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.specs import NGramSpec, VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.serving.metrics import Metrics
+from reviewlm.serving.versions.open_version import Contents
+from reviewlm.serving.versions.versions import Versions
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 FOODS = ("pizza", "soup", "salad", "burger", "tacos", "noodles", "waffles", "curry")
 TASTES = ("good", "cold", "great", "fine", "bad", "hot")

@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 
-from core.config.presets import load_config
-from models.bundles.bundle import save_bundle
+from reviewlm.core.config.presets import load_config
+from reviewlm.models.bundles.bundle import save_bundle
 from tests.serving.made_versions import bundle_of
 from tests.tracking.registry.made_registry import register
 

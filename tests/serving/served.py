@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import uvicorn
 
-from core.credentials import AccessTokens
-from serving.api.app import create_app
-from serving.server import KEEP_ALIVE
-from serving.versions.versions import Versions
+from reviewlm.core.credentials import AccessTokens
+from reviewlm.serving.api.app import create_app
+from reviewlm.serving.server import KEEP_ALIVE
+from reviewlm.serving.versions.versions import Versions
 from tests.serving.made_versions import MadeSource, made_versions, running
 
 

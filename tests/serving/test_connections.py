@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from core.config.sections.execution import ServingConfig
-from serving.api.app import create_app
-from serving.server import TimedConnection
+from reviewlm.core.config.sections.execution import ServingConfig
+from reviewlm.serving.api.app import create_app
+from reviewlm.serving.server import TimedConnection
 from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import served
 
@@ -46,7 +46,7 @@ def whole(connection: socket.socket) -> bytes:
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HT"], ids=["silent", "begun"])
 def test_a_head_that_does_not_come_in_time_ends_its_connection(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.server.HEAD_SECONDS", 0.2)
+    monkeypatch.setattr("reviewlm.serving.server.HEAD_SECONDS", 0.2)
     with answering() as address, connected(address) as slow:
         slow.sendall(sent)
         assert whole(slow) == b""

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 import reviewlm
-from core.config.presets import load_config
-from serving.api.door import is_loopback
+from reviewlm.core.config.presets import load_config
+from reviewlm.serving.api.door import is_loopback
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 IMAGE, HOME, USER = f"reviewlm:{reviewlm.__version__}", "/home/reviewlm", 10001
@@ -84,7 +84,7 @@ def test_kuberay_finds_only_fields_it_has_and_pods_like_those_of_the_server(name
         assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
     if config := manifest["spec"].get("serveConfigV2"):
         [application] = yaml.safe_load(config)["applications"]
-        assert application["import_path"] == "serving.ray_app:application"
+        assert application["import_path"] == "reviewlm.serving.ray_app:application"
         preset = application["args"].pop("preset")
         settings = load_config(preset, [f"{key}={value}" for key, value in application["args"].items()]).serving
         assert not is_loopback(settings.host), "then it starts without access tokens"

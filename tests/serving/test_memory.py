@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from benchmarks.serving.http_load import post, send_all
-from models.bundles.bundle import INT8_LOSS, Bundle
-from models.specs import ObjectiveSpec
+from reviewlm.models.bundles.bundle import INT8_LOSS, Bundle
+from reviewlm.models.specs import ObjectiveSpec
 from tests.serving.engine.small_models import network, vocabulary_of
 from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering

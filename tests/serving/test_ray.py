@@ -14,10 +14,10 @@ import httpx
 import psutil
 import pytest
 
-from core.credentials import TOKENS_FILE, add_token
-from core.errors import ConfigError
-from models.sampling import generate
-from tasks.cluster import is_installed
+from reviewlm.core.credentials import TOKENS_FILE, add_token
+from reviewlm.core.errors import ConfigError
+from reviewlm.models.sampling import generate
+from reviewlm.tasks.cluster import is_installed
 from tests.core.waiting import until
 from tests.serving.made_versions import bundle_of
 from tests.serving.processes import Process, version
@@ -62,9 +62,9 @@ def text_of(number: int) -> str:
 def test_beyond_this_machine_tokens_are_needed_and_replicas_that_answer_under_every_name_are_warned_of(
     own_home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from serving.ray_app import application
+    from reviewlm.serving.ray_app import application
 
-    caplog.set_level("WARNING", "serving.ray_app")
+    caplog.set_level("WARNING", "reviewlm.serving.ray_app")
     outside = {"serving.host": "0.0.0.0"}
     with pytest.raises(ConfigError):
         application(outside)

@@ -14,14 +14,14 @@ import httpx
 import pytest
 
 import reviewlm
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.credentials import TOKENS_FILE, add_token
-from core.errors import BundleError, ConfigError, ReviewLMError, Unreadable
-from core.processes import interrupts
-from models.sampling import generate
-from models.sampling.watermark import evidence_of
-from serving import server
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.credentials import TOKENS_FILE, add_token
+from reviewlm.core.errors import BundleError, ConfigError, ReviewLMError, Unreadable
+from reviewlm.core.processes import interrupts
+from reviewlm.models.sampling import generate
+from reviewlm.models.sampling.watermark import evidence_of
+from reviewlm.serving import server
 from tests.command_line import call
 from tests.core.waiting import until
 from tests.serving.made_versions import bundle_of, food_of

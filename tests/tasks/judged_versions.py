@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from core.config.run_config import RunConfig
-from core.lineage import LINEAGE_FILE, Lineage
-from tasks.track import parent_run, tracker_of
-from tracking.registry.registry import Registry
-from tracking.registry.versions import PROMOTED, REFUSED
-from tracking.runs.runs import Tracker
-from tracking.tags import FIT_TAG, OUTCOME
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.lineage import LINEAGE_FILE, Lineage
+from reviewlm.tasks.track import parent_run, tracker_of
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.versions import PROMOTED, REFUSED
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import FIT_TAG, OUTCOME
 
 FILES = ["spec.json", "vocabulary.json", "net/weights.safetensors"]
 RECORD = Lineage("model", "ngram", "bundle", "fit/0123", {}, (), ())

@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.store import MANIFEST, Artifact, Store
-from tasks.collect import collect
-from tasks.track import tracker_of
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.store import MANIFEST, Artifact, Store
+from reviewlm.tasks.collect import collect
+from reviewlm.tasks.track import tracker_of
+from reviewlm.tracking.tags import DATA_TAG
 from tests.tasks.judged_versions import judged, logged_model
-from tracking.tags import DATA_TAG
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "sqlite3.connect")
 LONG_AGO = 10**9

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from models.base import ModelError
+from reviewlm.models.base import ModelError
 
 
 def run(job: Any, report: Any) -> dict[str, float]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from tasks.collect import collect
-from tasks.track import parent_run, tracker_of
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.tasks.collect import collect
+from reviewlm.tasks.track import parent_run, tracker_of
 from tests.tasks.test_upkeep_home import result
 
 DAY = 86_400 * 10**9

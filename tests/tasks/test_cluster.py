@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.config.presets import load_config
-from core.errors import ClusterFailed, ConfigError
-from corpus.synthetic.synth import write_reviews
-from models.specs import NGramSpec
-from tasks import cluster as machinery
-from tasks.cluster import RayEngine, is_installed
-from tasks.data.ingest import ingest_files
-from tasks.data.prepare import VOCABULARY_FILE, clean_and_split, tokenize, train_vocabulary
-from tasks.fitting.on_cluster import require_cluster
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.errors import ClusterFailed, ConfigError
+from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.models.specs import NGramSpec
+from reviewlm.tasks import cluster as machinery
+from reviewlm.tasks.cluster import RayEngine, is_installed
+from reviewlm.tasks.data.ingest import ingest_files
+from reviewlm.tasks.data.prepare import VOCABULARY_FILE, clean_and_split, tokenize, train_vocabulary
+from reviewlm.tasks.fitting.on_cluster import require_cluster
+from reviewlm.training.ngram.counting import memory
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.ngram.fitting import fit_tables
+from reviewlm.training.ngram.smoothing import by_context
 from tests.small_cluster import MISSING, small_cluster
-from training.ngram.counting import memory
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.fitting import fit_tables
-from training.ngram.smoothing import by_context
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from core.config.run_config import RunConfig
-from tasks.code_version import WORKERS, SourceCode
-from tasks.stage import run_stage
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.tasks.code_version import WORKERS, SourceCode
+from reviewlm.tasks.stage import run_stage
 
 WORKER = WORKERS["fit"]
 PROJECT = {
@@ -20,7 +20,7 @@ PROJECT = {
         "def model_class(kind): ...\n"
     ),
     "training/fit.py": (
-        'FITS = {\n    "ngram": "training.counting:fit",\n    "lstm": "training.trainer:fit",\n}\n'
+        'FITS = {\n    "ngram": "reviewlm.training.counting:fit",\n    "lstm": "reviewlm.training.trainer:fit",\n}\n'
         "def fit_model(spec): ...\n"
     ),
     "training/counting.py": "LEAST = 1\n",
@@ -30,23 +30,23 @@ PROJECT = {
     "models/text/__init__.py": "",
     "models/text/normal.py": "def lower(text):\n    return text.lower()\n",
     "corpus/clean.py": (
-        "def clean():\n    from models.text.normal import (\n        lower,  # of words\n    )\n\n    return lower\n"
+        "def clean():\n    from reviewlm.models.text.normal import (\n        lower,  # of words\n    )\n\n    return lower\n"
     ),
     "corpus/shown.py": "COLOUR = 1\n",
     "corpus/clean.yaml": "start: a\n",
     "tasks/stage.py": "def run_stage(): ...\n",
     "tasks/data/prepare.py": (
-        "from typing import TYPE_CHECKING\n\nfrom corpus.clean import clean\nfrom tasks.stage import run_stage\n\n"
-        "if TYPE_CHECKING:  # for hints\n    from corpus.shown import COLOUR\n\n    import corpus.shown\n\n"
+        "from typing import TYPE_CHECKING\n\nfrom reviewlm.corpus.clean import clean\nfrom reviewlm.tasks.stage import run_stage\n\n"
+        "if TYPE_CHECKING:  # for hints\n    from reviewlm.corpus.shown import COLOUR\n\n    import reviewlm.corpus.shown\n\n"
         'run_stage(config, "prepare", {}, {}, clean)\n'
     ),
-    "tasks/fitting/fit.py": 'WORKER = "tasks.fitting.fit_worker"\nrun_stage(config, "fit", {}, {}, make)\n',
-    "tasks/fitting/fit_worker.py": "from models.specs import model_class\nfrom training.fit import fit_model\n",
+    "tasks/fitting/fit.py": 'WORKER = "reviewlm.tasks.fitting.fit_worker"\nrun_stage(config, "fit", {}, {}, make)\n',
+    "tasks/fitting/fit_worker.py": "from reviewlm.models.specs import model_class\nfrom reviewlm.training.fit import fit_model\n",
     "tasks/evaluation/evaluate.py": (
-        'from models.specs import model_class\n\nSTAGE = "observe"\nrun_stage(\n    config, STAGE, {}, {}, make)\n'
+        'from reviewlm.models.specs import model_class\n\nSTAGE = "observe"\nrun_stage(\n    config, STAGE, {}, {}, make)\n'
     ),
 }  # fmt: skip
-MAKERS = {"fit": WORKER, "prepare": "tasks.data.prepare", "observe": "tasks.evaluation.evaluate"}
+MAKERS = {"fit": WORKER, "prepare": "reviewlm.tasks.data.prepare", "observe": "reviewlm.tasks.evaluation.evaluate"}
 Edit = Callable[[str, str, str], set[str]]
 
 
@@ -81,12 +81,12 @@ def edit(project: Path) -> Edit:
 def test_the_fit_of_one_kind_uses_no_code_of_another() -> None:
     code = SourceCode()
     ngram, lstm, mixture = (code.used_by(WORKER, kind) for kind in ("ngram", "lstm", "mixture"))
-    assert "training.ngram.smoothing.kneser_ney" in ngram - lstm
-    assert "training.neural.trainer" in lstm - ngram
-    assert "training.mixture.fitting" in mixture - ngram
+    assert "reviewlm.training.ngram.smoothing.kneser_ney" in ngram - lstm
+    assert "reviewlm.training.neural.trainer" in lstm - ngram
+    assert "reviewlm.training.mixture.fitting" in mixture - ngram
     assert ngram | lstm | mixture < code.used_by(WORKER), "a model with parts opens models of any kind"
-    assert "models.text.normal_form" in code.used_by("tasks.data.prepare")
-    assert not {"models.ngram.lm", "models.neural.lm"} & code.used_by("tasks.data.prepare")
+    assert "reviewlm.models.text.normal_form" in code.used_by("reviewlm.tasks.data.prepare")
+    assert not {"reviewlm.models.ngram.lm", "reviewlm.models.neural.lm"} & code.used_by("reviewlm.tasks.data.prepare")
 
 
 def test_every_import_of_python_itself_is_one_of_the_stage() -> None:
@@ -94,7 +94,7 @@ def test_every_import_of_python_itself_is_one_of_the_stage() -> None:
     import ast
 
     code = SourceCode()
-    for module in code.used_by("tasks.evaluation.evaluate") | code.used_by("tasks.data.prepare"):
+    for module in code.used_by("reviewlm.tasks.evaluation.evaluate") | code.used_by("reviewlm.tasks.data.prepare"):
         file = code._file(module)
         assert file is not None
         package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
@@ -138,10 +138,10 @@ def test_a_stage_with_edited_code_builds_a_result_of_its_own(
         return {}
 
     def run() -> object:
-        monkeypatch.setattr("tasks.stage.running_code", lambda: SourceCode(project))
+        monkeypatch.setattr("reviewlm.tasks.stage.running_code", lambda: SourceCode(project))
         return run_stage(config, "prepare", {}, {}, make)
 
-    monkeypatch.setattr(make, "__module__", "tasks.data.prepare")
+    monkeypatch.setattr(make, "__module__", "reviewlm.tasks.data.prepare")
     before = run()
     edit("corpus/clean.py", "return lower", "return lower or None")
     after = run()

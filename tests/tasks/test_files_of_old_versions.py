@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.manifest import MANIFEST
-from core.store import Store
-from tasks.collect import collect
-from tasks.track import tracker_of
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.manifest import MANIFEST
+from reviewlm.core.store import Store
+from reviewlm.tasks.collect import collect
+from reviewlm.tasks.track import tracker_of
+from reviewlm.tracking.registry.registry import PREVIOUS
 from tests.tasks.judged_versions import FILES, judged, registry
-from tracking.registry.registry import PREVIOUS
 
 LATER = time.time_ns() + 30 * 86_400 * 10**9
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from core.config.run_config import RunConfig
-from core.store import Artifact
-from tasks.gather import BUNDLE_SPEC, Gathering, lineage_of
-from tasks.stage import run_stage
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.store import Artifact
+from reviewlm.tasks.gather import BUNDLE_SPEC, Gathering, lineage_of
+from reviewlm.tasks.stage import run_stage
 
 
 def made(stage: str, inputs: dict[str, str], when: int, **facts: Any) -> Artifact:

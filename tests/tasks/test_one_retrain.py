@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.limits import FOLDER, RETRAIN, SameRetrainWaits, one_retrain
+from reviewlm.tasks.limits import FOLDER, RETRAIN, SameRetrainWaits, one_retrain
 from tests.core.waiting import until
 from tests.flows.first_run import ROOT
 
@@ -42,9 +42,9 @@ class Places:
 @pytest.fixture
 def shared(monkeypatch: pytest.MonkeyPatch) -> Places:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    monkeypatch.setattr("tasks.limits.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("reviewlm.tasks.limits.LOOK_SECONDS", 0.01)
     places = Places()
-    monkeypatch.setattr("tasks.limits.slot", places.slot)
+    monkeypatch.setattr("reviewlm.tasks.limits.slot", places.slot)
     return places
 
 
@@ -72,7 +72,7 @@ def waiting(home: Path) -> int:
 def test_a_second_retrain_waits_for_the_first_and_an_equal_third_one_ends(
     shared: Places, tmp_path: Path, threads: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "tasks.limits")
+    caplog.set_level("INFO", "reviewlm.tasks.limits")
     first, others = threading.Event(), threading.Event()
     others.set()
     running = threads.submit(retrain, tmp_path, first, WEEKLY)
@@ -108,7 +108,7 @@ def test_a_command_always_waits_and_one_without_a_lasting_server_never(
 def test_a_retrain_waits_for_that_of_another_home_and_an_equal_one_of_its_own_ends(
     shared: Places, tmp_path: Path, threads: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "tasks.limits")
+    caplog.set_level("INFO", "reviewlm.tasks.limits")
     shared.free.clear()
     ended = threading.Event()
     ended.set()
@@ -128,9 +128,9 @@ PROGRAM = """
 import contextlib, logging, sys, time
 from pathlib import Path
 logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
-import tasks.limits
-from tasks.limits import one_retrain
-tasks.limits.slot = lambda *_: contextlib.nullcontext()  # no server is asked: the lock of the home alone
+import reviewlm.tasks.limits
+from reviewlm.tasks.limits import one_retrain
+reviewlm.tasks.limits.slot = lambda *_: contextlib.nullcontext()  # no server is asked: the lock of the home alone
 with one_retrain(Path(sys.argv[1])):
     begun = time.time()
     print("holds", flush=True)

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import pytest
 from rich.console import Console
 
-from tasks import progress as room
-from tasks.progress import live_display, progress
+from reviewlm.tasks import progress as room
+from reviewlm.tasks.progress import live_display, progress
 
 
 @pytest.fixture
@@ -23,14 +23,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_log_line_tells_share_speed_and_time_left(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "tasks.progress"), progress("clean", 100_000, "reviews") as report:
+    with caplog.at_level(logging.INFO, "reviewlm.tasks.progress"), progress("clean", 100_000, "reviews") as report:
         clock[0] = 10.0
         report(20_000)
     assert [record.message for record in caplog.records] == ["clean 20 %, 2,000 reviews/s, 40 s left"]
 
 
 def test_a_first_step_that_warms_up_foretells_nothing(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "tasks.progress"), progress("lstm", 1_000_000, "tokens") as report:
+    with caplog.at_level(logging.INFO, "reviewlm.tasks.progress"), progress("lstm", 1_000_000, "tokens") as report:
         for second, done in ((12.0, 1_200), (40.0, 2_000)):
             clock[0] = second
             report(done)
@@ -40,7 +40,7 @@ def test_a_first_step_that_warms_up_foretells_nothing(clock: list[float], caplog
 
 
 def test_a_file_is_measured_in_bytes(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "tasks.progress"), progress("ingest", 4_000_000_000, "bytes") as report:
+    with caplog.at_level(logging.INFO, "reviewlm.tasks.progress"), progress("ingest", 4_000_000_000, "bytes") as report:
         clock[0] = 20.0
         report(1_000_000_000, {"reviews": 1_000_000})
     assert caplog.records[0].message == ("ingest 25 %, 50 MB/s, 1 min 0 s left; reviews 1,000,000")
@@ -79,7 +79,7 @@ def test_a_terminal_below_80_columns_does_without_speed_and_perplexity(clock: li
 def test_a_long_fit_writes_ever_fewer_lines_and_none_moves_the_cursor(
     clock: list[float], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with caplog.at_level(logging.INFO, "tasks.progress"), progress("lstm", 7_200, "tokens") as report:
+    with caplog.at_level(logging.INFO, "reviewlm.tasks.progress"), progress("lstm", 7_200, "tokens") as report:
         for second in range(7_200):
             clock[0] = float(second)
             report(second, LSTM)

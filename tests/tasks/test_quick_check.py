@@ -9,13 +9,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from core.config.presets import load_config, preset_names
-from core.config.run_config import RunConfig
-from core.errors import FitError
-from corpus.synthetic.synth import write_reviews
-from models.specs import parts_of
-from tasks import quick_check
-from tasks.quick_check import StageLog, tiny, write_sample
+from reviewlm.core.config.presets import load_config, preset_names
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import FitError
+from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.models.specs import parts_of
+from reviewlm.tasks import quick_check
+from reviewlm.tasks.quick_check import StageLog, tiny, write_sample
 from tests.command_line import call
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from core.errors import ConfigError
-from models.specs import RecurrentSpec, VocabularySpec
-from tasks.reproduce import configuration_of
+from reviewlm.core.errors import ConfigError
+from reviewlm.models.specs import RecurrentSpec, VocabularySpec
+from reviewlm.tasks.reproduce import configuration_of
 
 
 def record(**training: Any) -> Any:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from core.errors import NotWritable
-from evaluation.reports.run_results import ModelResults, RunResults
-from evaluation.scoring.metrics import Figures
-from evaluation.statistics.comparison import comparison_table
-from tasks import run_report as stage
+from reviewlm.core.errors import NotWritable
+from reviewlm.evaluation.reports.run_results import ModelResults, RunResults
+from reviewlm.evaluation.scoring.metrics import Figures
+from reviewlm.evaluation.statistics.comparison import comparison_table
+from reviewlm.tasks import run_report as stage
 
 FIGURES = Figures(10, 200, 1_000, 180, 2, 900.0, 5.0, "word", "v", "b")
 
@@ -68,7 +68,7 @@ def test_a_run_is_not_lost_because_its_report_is(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, future: Future, path: str
 ) -> None:
     monkeypatch.setattr(stage.write_report, "submit", lambda *given: future)
-    with caplog.at_level(logging.WARNING, "tasks.run_report"):
+    with caplog.at_level(logging.WARNING, "reviewlm.tasks.run_report"):
         made = stage.make_report(*[None] * 6)  # type: ignore[arg-type]
     assert made == path
     assert ("no ink" in caplog.text) == bool(future.error)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
-from core.config.presets import parse_config
-from core.errors import ConfigError
-from models.specs import RecurrentSpec
-from tasks.search_space import chosen_model, parse_space, to_write
+from reviewlm.core.config.presets import parse_config
+from reviewlm.core.errors import ConfigError
+from reviewlm.models.specs import RecurrentSpec
+from reviewlm.tasks.search_space import chosen_model, parse_space, to_write
 
 LSTM = RecurrentSpec()
 

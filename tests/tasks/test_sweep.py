@@ -17,12 +17,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from core.config.presets import parse_config
-from core.config.run_config import RunConfig
-from core.errors import ArtifactError, FitError
-from tasks import sweep
-from tasks.fitting.fit import EnoughSeen
-from tasks.sweep import fresh_figures, plan_sweep, study_in, trial_row, trials_to_fit
+from reviewlm.core.config.presets import parse_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import ArtifactError, FitError
+from reviewlm.tasks import sweep
+from reviewlm.tasks.fitting.fit import EnoughSeen
+from reviewlm.tasks.sweep import fresh_figures, plan_sweep, study_in, trial_row, trials_to_fit
 
 ROOT = Path(__file__).resolve().parents[2]
 PREPARED: Any = SimpleNamespace(
@@ -236,7 +236,7 @@ class Champion:
 def champion(tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Champion:
     champion = Champion(tmp_path / "bundles")
     champion.folder.mkdir()
-    monkeypatch.setattr("tasks.fitting.warm_start.registry_of", lambda config: champion)
+    monkeypatch.setattr("reviewlm.tasks.fitting.warm_start.registry_of", lambda config: champion)
     return champion
 
 

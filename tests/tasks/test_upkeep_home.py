@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.errors import Damaged, TrackingUnavailable
-from core.store import MANIFEST, Artifact, Store
-from tasks.collect import collect
-from tasks.track import parent_run, tracker_of
-from tracking.runs.runs import Tracker
-from training.vectors.stored_rows import HEADER
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import Damaged, TrackingUnavailable
+from reviewlm.core.store import MANIFEST, Artifact, Store
+from reviewlm.tasks.collect import collect
+from reviewlm.tasks.track import parent_run, tracker_of
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.training.vectors.stored_rows import HEADER
 
 DAY = 86_400 * 10**9
 LONG_AGO = 10**9

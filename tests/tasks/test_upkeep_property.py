@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.removal import Removal
-from core.store import MANIFEST, Artifact, Store
-from tasks.data.prepare import EARLIER
-from tasks.gather import BUNDLE_SPEC
-from tasks.holdings import INPUT, Holdings, Key, cutoff
+from reviewlm.core.removal import Removal
+from reviewlm.core.store import MANIFEST, Artifact, Store
+from reviewlm.tasks.data.prepare import EARLIER
+from reviewlm.tasks.gather import BUNDLE_SPEC
+from reviewlm.tasks.holdings import INPUT, Holdings, Key, cutoff
 from tests.examples import examples
 
 STAGES = ("read", "prepare", "vocabulary", "tokens", "fit", "score", "audit", "some other stage")

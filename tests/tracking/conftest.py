@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from tracking.logged_models import export
-from tracking.logged_models.bundles import log_bundle
-from tracking.registry.registry import Registry
-from tracking.runs.runs import Tracker
-from tracking.tags import MODEL_URI_TAG
+from reviewlm.tracking.logged_models import export
+from reviewlm.tracking.logged_models.bundles import log_bundle
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import MODEL_URI_TAG
 
 FAKE_BASE = '''
 class ModelError(Exception):

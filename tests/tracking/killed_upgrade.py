@@ -14,8 +14,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from core.sqlite_files import LibraryTables, stored_revision
-from tracking import backup
+from reviewlm.core.sqlite_files import LibraryTables, stored_revision
+from reviewlm.tracking import backup
 
 TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "sqlite3.connect", "subprocess.Popen"}
 OLD, NEW = ("one", [("a",), ("b",)]), ("two", [("a", 0), ("b", 1)])

@@ -16,9 +16,9 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from tracking.logged_models.bundles import find_version
-from tracking.registry.versions import CHAMPION, Reference
-from tracking.runs.runs import Tracker
+from reviewlm.tracking.logged_models.bundles import find_version
+from reviewlm.tracking.registry.versions import CHAMPION, Reference
+from reviewlm.tracking.runs.runs import Tracker
 
 
 class Served:

@@ -17,11 +17,19 @@ from typing import Any
 
 import pytest
 
-from core.errors import ArtifactError, ConfigError, Damaged, EmptyInput, ReviewLMError, StoreFull, Unreadable
-from core.store import Store
+from reviewlm.core.errors import (
+    ArtifactError,
+    ConfigError,
+    Damaged,
+    EmptyInput,
+    ReviewLMError,
+    StoreFull,
+    Unreadable,
+)
+from reviewlm.core.store import Store
+from reviewlm.tracking.artifacts import RELATIVE, places_elsewhere
+from reviewlm.tracking.backup import MANIFEST, restore_backup, write_backup
 from tests.command_line import call
-from tracking.artifacts import RELATIVE, places_elsewhere
-from tracking.backup import MANIFEST, restore_backup, write_backup
 
 ENDINGS = (".tar", ".tar.gz")
 
@@ -276,7 +284,7 @@ def test_a_manifest_that_would_fill_the_memory_is_not_read(
     filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_backup(filled, tmp_path / "b.tar")
-    monkeypatch.setattr("tracking.backup.LARGEST_MANIFEST", 100)
+    monkeypatch.setattr("reviewlm.tracking.backup.LARGEST_MANIFEST", 100)
     with pytest.raises(Unreadable):
         restore_backup(tmp_path / "b.tar", tmp_path / "restored")
     assert not (tmp_path / "restored").exists()
@@ -288,7 +296,7 @@ def test_a_full_disk_is_no_damaged_database(filled: Path, tmp_path: Path, monkey
 
     full = sqlite3.OperationalError("database or disk is full")
     full.sqlite_errorcode = sqlite3.SQLITE_FULL
-    monkeypatch.setattr("tracking.backup.read_only", small)
+    monkeypatch.setattr("reviewlm.tracking.backup.read_only", small)
     with pytest.raises(StoreFull):
         write_backup(filled, tmp_path / "b.tar")
     assert not list(tmp_path.glob("b.tar*"))

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from core.errors import ArtifactError, ConfigError
-from core.sqlite_files import LibraryTables
+from reviewlm.core.errors import ArtifactError, ConfigError
+from reviewlm.core.sqlite_files import LibraryTables
+from reviewlm.tracking.backup import migrate, restore_backup
 from tests.marked_cases import long_but
 from tests.tracking.killed_upgrade import MIGRATION, NEW, OLD, contents, make_home, run
-from tracking.backup import migrate, restore_backup
 
 pytestmark = pytest.mark.slow
 Started = Callable[..., int]
@@ -123,7 +123,7 @@ def test_no_database_is_migrated_if_the_migration_of_another_fails(home: Path, t
 def test_a_database_that_another_program_locks_stays_as_it_was(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tracking.backup.PATIENCE", 0.2)
+    monkeypatch.setattr("reviewlm.tracking.backup.PATIENCE", 0.2)
     file = home / "mlflow.db"
     with closing(sqlite3.connect(file)) as database:
         database.execute("BEGIN IMMEDIATE")

@@ -15,18 +15,18 @@ from typing import Any
 import polars as pl
 import pytest
 
-from core.credentials import USER, password_of
-from core.processes.leftovers import process_name
-from core.services import launch, service_list
-from core.sqlite_files import home_database
+from reviewlm.core.credentials import USER, password_of
+from reviewlm.core.processes.leftovers import process_name
+from reviewlm.core.services import launch, service_list
+from reviewlm.core.sqlite_files import home_database
+from reviewlm.tracking.backup import restore_backup, write_backup
+from reviewlm.tracking.logged_models.bundles import find_version, has_bundle
+from reviewlm.tracking.logged_models.unused import models_of, runs_of
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.versions import Reference
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import MODEL_URI_TAG
 from tests.tracking.mlflow_servers import Served
-from tracking.backup import restore_backup, write_backup
-from tracking.logged_models.bundles import find_version, has_bundle
-from tracking.logged_models.unused import models_of, runs_of
-from tracking.registry.registry import Registry
-from tracking.registry.versions import Reference
-from tracking.runs.runs import Tracker
-from tracking.tags import MODEL_URI_TAG
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ArtifactError, ConfigError, Damaged
-from core.processes.leftovers import hold
-from core.sqlite_files import revisions_in
-from flows.server.private_server import private_server
-from flows.server.tables import tables_of
-from tracking.backup import restore_backup, upgrade_home
-from tracking.client import open_client
-from tracking.database import has_tables, require_current_at, revision_of
+from reviewlm.core.errors import ArtifactError, ConfigError, Damaged
+from reviewlm.core.processes.leftovers import hold
+from reviewlm.core.sqlite_files import revisions_in
+from reviewlm.flows.server.private_server import private_server
+from reviewlm.flows.server.tables import tables_of
+from reviewlm.tracking.backup import restore_backup, upgrade_home
+from reviewlm.tracking.client import open_client
+from reviewlm.tracking.database import has_tables, require_current_at, revision_of
 
 
 def mlflow_revisions() -> list[str]:

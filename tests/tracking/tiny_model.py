@@ -6,13 +6,13 @@ from pathlib import Path
 
 import polars as pl
 
-from models.bundles.bundle import save_bundle
-from models.specs import NGramSpec, VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
-from training.context import FitContext
-from training.fit import fit_model
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.models.bundles.bundle import save_bundle
+from reviewlm.models.specs import NGramSpec, VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [
     f"The {food} {verb} {taste} and the staff was friendly."

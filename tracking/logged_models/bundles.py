@@ -11,14 +11,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import ArtifactError, BundleError, disk_errors
-from core.lineage import LINEAGE_FILE, Lineage
-from core.manifest import sha256_of
-from tracking.artifacts import folder_of
-from tracking.client import Absent
-from tracking.logged_models.export import BUNDLE_PATH, PACKAGE, SPEC, facts_of
-from tracking.registry.versions import Reference, Version, contents_of
-from tracking.runs.runs import Tracker
+from reviewlm.core.errors import ArtifactError, BundleError, disk_errors
+from reviewlm.core.lineage import LINEAGE_FILE, Lineage
+from reviewlm.core.manifest import sha256_of
+from reviewlm.tracking.artifacts import folder_of
+from reviewlm.tracking.client import Absent
+from reviewlm.tracking.logged_models.export import BUNDLE_PATH, PACKAGE, SPEC, facts_of
+from reviewlm.tracking.registry.versions import Reference, Version, contents_of
+from reviewlm.tracking.runs.runs import Tracker
 
 NOT_IN_NAMES = r"[/:.%\"']"
 """Characters that MLflow does not allow in the name of a logged model."""
@@ -33,7 +33,7 @@ def log_bundle(
 
     Args:
         run_id: The run that produced the bundle.
-        bundle_folder: Folder written by `models.bundles.bundle.save_bundle`.
+        bundle_folder: Folder written by `reviewlm.models.bundles.bundle.save_bundle`.
         name: Name of the logged model in the UI.
         package: Package to copy into the model.
 

@@ -21,16 +21,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import BundleError
-from core.manifest import sha256_of
-from core.processes import interrupts
-from core.processes.children import run_child
-from core.provenance import digest_of
-from core.sqlite_files import database_file
-from tracking.artifacts import folder_of
-from tracking.client import Connection
-from tracking.runs.record import link_or_copy
-from tracking.tags import BUNDLE_DIGEST_TAG, CODE_TAG, MODEL_KIND, MODEL_URI_TAG, flatten, stored_name
+from reviewlm.core.errors import BundleError
+from reviewlm.core.manifest import sha256_of
+from reviewlm.core.processes import interrupts
+from reviewlm.core.processes.children import run_child
+from reviewlm.core.provenance import digest_of
+from reviewlm.core.sqlite_files import database_file
+from reviewlm.tracking.artifacts import folder_of
+from reviewlm.tracking.client import Connection
+from reviewlm.tracking.runs.record import link_or_copy
+from reviewlm.tracking.tags import (
+    BUNDLE_DIGEST_TAG,
+    CODE_TAG,
+    MODEL_KIND,
+    MODEL_URI_TAG,
+    flatten,
+    stored_name,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -67,7 +74,7 @@ class Form:
     def load(self, folder: Path, device: str) -> Any:
         """Open a bundle with the installed code; raise ModelError if it cannot be opened."""
         module, _, function = self.opener.partition(":")
-        return getattr(import_module(f"models.{module}"), function)(folder, device=device)
+        return getattr(import_module(f"reviewlm.models.{module}"), function)(folder, device=device)
 
 
 LANGUAGE_MODEL = Form(
@@ -85,7 +92,7 @@ def signature_of(form: Form) -> ModelSignature:
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Array, Object, Property
 
-    from tracking.logged_models.pyfunc import COLUMN, DEFAULTS
+    from reviewlm.tracking.logged_models.pyfunc import COLUMN, DEFAULTS
 
     long, double, string = DataType.long, DataType.double, DataType.string
     text, answers = ColSpec(string, COLUMN), list[Any]()

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracking.artifacts import folder_of
-from tracking.registry.versions import SOURCE, Version, contents_of
-from tracking.runs.runs import Tracker
-from tracking.tags import FIT_TAG, FLOW, PARENT, value_of
+from reviewlm.tracking.artifacts import folder_of
+from reviewlm.tracking.registry.versions import SOURCE, Version, contents_of
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import FIT_TAG, FLOW, PARENT, value_of
 
 PAGE, MODEL_PAGE, SOME = 1000, 50, 100
 """Runs, logged models and experiments in one request."""

@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from core.manifest import canonical, hash_of
-from tracking.registry.versions import DESCRIPTION_LENGTH, Version, version_tags
-from tracking.runs.runs import user_name
-from tracking.tags import shorten
+from reviewlm.core.manifest import canonical, hash_of
+from reviewlm.tracking.registry.versions import DESCRIPTION_LENGTH, Version, version_tags
+from reviewlm.tracking.runs.runs import user_name
+from reviewlm.tracking.tags import shorten
 
 GATE, MANUAL, ROLLBACK, ADOPTED = "gate", "manual", "rollback", "adopted"
 EVENT_TAG, DONE_TAG = "mlflow.event", "event/carried_out"

@@ -18,18 +18,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from core.config.presets import DEFAULT, change_config, load_config
-from core.config.run_config import RunConfig
-from core.config.sections.evaluation import OWN_MODEL, demo_of
-from core.environment import chosen_device
-from core.errors import BundleError, ConfigError, InputError
-from core.lineage import Lineage
-from models.base import ModelError
-from tracking.logged_models.bundles import Found, find_version, record_of
-from tracking.logged_models.export import CLASSIFIER, LANGUAGE_MODEL, Form, facts_of, form_of
-from tracking.registry.decisions import ADOPTED, CARRIED_OUT, fold_events
-from tracking.registry.registry import Registry
-from tracking.registry.versions import (
+from reviewlm.core.config.presets import DEFAULT, change_config, load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import OWN_MODEL, demo_of
+from reviewlm.core.environment import chosen_device
+from reviewlm.core.errors import BundleError, ConfigError, InputError
+from reviewlm.core.lineage import Lineage
+from reviewlm.models.base import ModelError
+from reviewlm.tracking.logged_models.bundles import Found, find_version, record_of
+from reviewlm.tracking.logged_models.export import (
+    CLASSIFIER,
+    LANGUAGE_MODEL,
+    Form,
+    facts_of,
+    form_of,
+)
+from reviewlm.tracking.registry.decisions import ADOPTED, CARRIED_OUT, fold_events
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.versions import (
     CHALLENGER,
     CHAMPION,
     LOG,
@@ -42,8 +48,8 @@ from tracking.registry.versions import (
     model_names,
     registered,
 )
-from tracking.runs.runs import Tracker
-from tracking.tags import BY_HAND, OUTCOME, REASON
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import BY_HAND, OUTCOME, REASON
 
 log = logging.getLogger(__name__)
 FIRST = "`make demo` or `reviewlm run` registers a language model, `reviewlm models classify fit` a classifier"
@@ -64,7 +70,7 @@ def open_champion(
     tracker: Tracker, reference: str = f"{SCHEME}{OWN_MODEL}@{CHAMPION}", device: str = "cpu",
     form: Form | None = LANGUAGE_MODEL,
 ) -> tuple[Any, Version]:  # fmt: skip
-    """Open a registered model's bundle: `models.bundles.bundle.Bundle`, or a classifier's.
+    """Open a registered model's bundle: `reviewlm.models.bundles.bundle.Bundle`, or a classifier's.
 
     Args:
         tracker: Tracker of the store that holds the registry.

@@ -29,11 +29,11 @@ from urllib.parse import quote
 
 from filelock import FileLock
 
-from core.errors import InputError, ReviewLMError, TrackingUnavailable
-from core.output import literal
-from tracking import tags as tag
-from tracking.logged_models.bundles import bundle_folder
-from tracking.registry.decisions import (
+from reviewlm.core.errors import InputError, ReviewLMError, TrackingUnavailable
+from reviewlm.core.output import literal
+from reviewlm.tracking import tags as tag
+from reviewlm.tracking.logged_models.bundles import bundle_folder
+from reviewlm.tracking.registry.decisions import (
     ABANDONED,
     ADOPTED,
     CARRIED_OUT,
@@ -48,7 +48,7 @@ from tracking.registry.decisions import (
     fold_events,
     same_decision,
 )
-from tracking.registry.versions import (
+from reviewlm.tracking.registry.versions import (
     CHALLENGER,
     CHAMPION,
     DESCRIPTION_LENGTH,
@@ -64,8 +64,8 @@ from tracking.registry.versions import (
     retag,
     version_tags,
 )
-from tracking.runs.runs import Tracker
-from tracking.tags import shorten
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import shorten
 
 log = logging.getLogger(__name__)
 LOOKS = 5
@@ -337,7 +337,7 @@ class Registry:
         return fold_events(self.events()).left
 
     def bundle_folder(self, version: int | Version) -> Path:
-        """Return the folder of a version's bundle, as `tracking.logged_models.bundles.bundle_folder`."""
+        """Return the folder of a version's bundle, as `reviewlm.tracking.logged_models.bundles.bundle_folder`."""
         return bundle_folder(self.tracker, version if isinstance(version, Version) else self.version(version))
 
     def tag(self, number: int, tags: Mapping[str, str]) -> None:

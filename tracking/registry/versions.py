@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from core.errors import ConfigError
-from core.lineage import FAMILY_TAG
-from core.sqlite_files import database_file, read_only
-from tracking.client import Absent, Present
-from tracking.tags import (
+from reviewlm.core.errors import ConfigError
+from reviewlm.core.lineage import FAMILY_TAG
+from reviewlm.core.sqlite_files import database_file, read_only
+from reviewlm.tracking.client import Absent, Present
+from reviewlm.tracking.tags import (
     MODEL_KIND,
     MODEL_URI_TAG,
     OUTCOME,
@@ -30,7 +30,7 @@ from tracking.tags import (
 )
 
 if TYPE_CHECKING:
-    from tracking.client import Connection
+    from reviewlm.tracking.client import Connection
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 PROMOTED, REFUSED = "promoted", "refused"
@@ -199,7 +199,7 @@ def model_names(tracker: Connection, decided: bool = False) -> list[str]:
 
 
 def retag(tracker: Connection, entry: Version, tags: Mapping[str, str], gone: Collection[str] = ()) -> None:
-    """Set tags of a version and drop others, in as few writes as possible; see `tracking.tags.packed`."""
+    """Set tags of a version and drop others, in as few writes as possible; see `reviewlm.tracking.tags.packed`."""
     plain = entry.stored.keys() - SHOWN  # set by other means
     others = {name: value for name, value in entry.tags.items() if name not in gone and name not in plain}
     wanted = {PACKED: "{}", **packed({**others, **tags})}

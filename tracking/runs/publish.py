@@ -20,12 +20,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from core.errors import ArtifactError, ReviewLMError, TrackingUnavailable, disk_errors
-from models.base import journal_lines
-from tracking.client import Connection
-from tracking.logged_models.export import send_model
-from tracking.runs.record import PENDING, Record, Records, remember_store
-from tracking.tags import DATASET_USE, KEY, LOGGED_TABLES, MODEL_URI_TAG, metric_name, stored_name, value_of
+from reviewlm.core.errors import ArtifactError, ReviewLMError, TrackingUnavailable, disk_errors
+from reviewlm.models.base import journal_lines
+from reviewlm.tracking.client import Connection
+from reviewlm.tracking.logged_models.export import send_model
+from reviewlm.tracking.runs.record import PENDING, Record, Records, remember_store
+from reviewlm.tracking.tags import (
+    DATASET_USE,
+    KEY,
+    LOGGED_TABLES,
+    MODEL_URI_TAG,
+    metric_name,
+    stored_name,
+    value_of,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -28,13 +28,13 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from core.errors import Damaged, ReviewLMError, disk_errors
-from core.output import write_output
-from core.processes.leftovers import is_held
-from core.sqlite_files import DATABASE, home_database
+from reviewlm.core.errors import Damaged, ReviewLMError, disk_errors
+from reviewlm.core.output import write_output
+from reviewlm.core.processes.leftovers import is_held
+from reviewlm.core.sqlite_files import DATABASE, home_database
 
 if TYPE_CHECKING:
-    from tracking.client import Connection
+    from reviewlm.tracking.client import Connection
 
 PENDING = "pending-"
 """Beginning of the local name of a run that MLflow does not know yet."""

@@ -24,15 +24,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import ArtifactError, ReviewLMError, TrackingUnavailable, disk_errors
-from core.processes import interrupts
-from core.processes.leftovers import hold
-from tracking import tags as tag
-from tracking.artifacts import ARTIFACTS
-from tracking.client import TRAINING_VIEW, Absent
-from tracking.runs.publish import Point, Publisher, read_journal, send_points
-from tracking.runs.record import LOCK, PENDING, Records, known_stores, remember_store
-from tracking.tags import NAME_LENGTH, TAG_LENGTH, flatten, legal_name, metric_name, own_metric_name, shorten
+from reviewlm.core.errors import ArtifactError, ReviewLMError, TrackingUnavailable, disk_errors
+from reviewlm.core.processes import interrupts
+from reviewlm.core.processes.leftovers import hold
+from reviewlm.tracking import tags as tag
+from reviewlm.tracking.artifacts import ARTIFACTS
+from reviewlm.tracking.client import TRAINING_VIEW, Absent
+from reviewlm.tracking.runs.publish import Point, Publisher, read_journal, send_points
+from reviewlm.tracking.runs.record import LOCK, PENDING, Records, known_stores, remember_store
+from reviewlm.tracking.tags import (
+    NAME_LENGTH,
+    TAG_LENGTH,
+    flatten,
+    legal_name,
+    metric_name,
+    own_metric_name,
+    shorten,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -171,13 +179,13 @@ class Tracker(Publisher):
             return False
 
     def metrics(self, run_id: str) -> dict[str, float]:
-        """Return the last value of each of a run's metrics, under our names (`tracking.tags.metric_name`)."""
+        """Return the last value of each of a run's metrics, under our names (`reviewlm.tracking.tags.metric_name`)."""
         known_id = self.known_id(run_id)
         stored = self.ask(lambda client: client.get_run(known_id).data.metrics)
         return {own_metric_name(name): value for name, value in stored.items()}
 
     def log_params(self, run_id: str, nested: Mapping[str, Any]) -> None:
-        """Log nested settings as dotted parameters (see `tracking.tags.flatten`).
+        """Log nested settings as dotted parameters (see `reviewlm.tracking.tags.flatten`).
 
         A parameter never changes: MLflow accepts the same value again, and refuses another value.
         """

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import log_softmax
 
-from models.base import ModelError
-from models.classification.classifier import mean_f1
-from models.neural.labelling.rows import Sequences
-from models.neural.labelling.spec import LabellingOptions
-from models.neural.spec import NOT_SCORED
+from reviewlm.models.base import ModelError
+from reviewlm.models.classification.classifier import mean_f1
+from reviewlm.models.neural.labelling.rows import Sequences
+from reviewlm.models.neural.labelling.spec import LabellingOptions
+from reviewlm.models.neural.spec import NOT_SCORED
 
 if TYPE_CHECKING:  # it imports torch, which most classifiers do not need
-    from models.neural.labelling.labeller import Labeller
+    from reviewlm.models.neural.labelling.labeller import Labeller
 
 LOSS = "cross_entropy"
 """Name of the mean of −log softmax(s)_y among the figures of `measure`."""

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.base import ModelError
-from models.classification.classifier import text_rows
-from models.classification.features import FeatureClassifier, TfidfFeatures, ngrams
-from models.classification.spec import BayesSpec, FeatureSpec, TfidfSpec
-from models.neural.labelling.rows import Rows
-from models.tokens.special import UNK
-from training.context import FitContext, ModelFit, journal
-from training.labelling.examples import log_loss, macro_f1, prior
+from reviewlm.models.base import ModelError
+from reviewlm.models.classification.classifier import text_rows
+from reviewlm.models.classification.features import FeatureClassifier, TfidfFeatures, ngrams
+from reviewlm.models.classification.spec import BayesSpec, FeatureSpec, TfidfSpec
+from reviewlm.models.neural.labelling.rows import Rows
+from reviewlm.models.tokens.special import UNK
+from reviewlm.training.context import FitContext, ModelFit, journal
+from reviewlm.training.labelling.examples import log_loss, macro_f1, prior
 
 if TYPE_CHECKING:
-    from models.tokens.vocabulary import Vocabulary
-    from training.labelling.examples import LabelledSequences
+    from reviewlm.models.tokens.vocabulary import Vocabulary
+    from reviewlm.training.labelling.examples import LabelledSequences
 
 KEYS = 1 << 63
 """Keys of n-grams are below this."""

@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.base import ModelError
-from models.classification.classifier import Classifier
-from models.classification.spec import ClassifierSpec
-from training.context import FitContext, ModelFit
-from training.labelling.examples import log_loss, macro_f1
+from reviewlm.models.base import ModelError
+from reviewlm.models.classification.classifier import Classifier
+from reviewlm.models.classification.spec import ClassifierSpec
+from reviewlm.training.context import FitContext, ModelFit
+from reviewlm.training.labelling.examples import log_loss, macro_f1
 
 if TYPE_CHECKING:
-    from models.tokens.vocabulary import Vocabulary
-    from training.labelling.examples import LabelledSequences
+    from reviewlm.models.tokens.vocabulary import Vocabulary
+    from reviewlm.training.labelling.examples import LabelledSequences
 
 
 FITS = {
-    "logistic": "training.labelling.features:fit_on_features",
-    "bayes": "training.labelling.features:fit_on_features",
-    "tfidf": "training.labelling.features:fit_on_features",
-    "rnn": "training.labelling.networks:fit_network_classifier",
-    "gru": "training.labelling.networks:fit_network_classifier",
-    "lstm": "training.labelling.networks:fit_network_classifier",
+    "logistic": "reviewlm.training.labelling.features:fit_on_features",
+    "bayes": "reviewlm.training.labelling.features:fit_on_features",
+    "tfidf": "reviewlm.training.labelling.features:fit_on_features",
+    "rnn": "reviewlm.training.labelling.networks:fit_network_classifier",
+    "gru": "reviewlm.training.labelling.networks:fit_network_classifier",
+    "lstm": "reviewlm.training.labelling.networks:fit_network_classifier",
 }
-"""The function that fits each kind of `models.classification.spec.CLASSIFIERS`; imported when it is needed."""
+"""The function that fits each kind of `reviewlm.models.classification.spec.CLASSIFIERS`; imported when it is needed."""
 
 
 def fit_classifier(

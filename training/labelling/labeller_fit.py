@@ -35,30 +35,30 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.base import ModelError
-from models.classification.spec import RecurrentClassifierSpec
-from models.neural.architectures import RecurrentNetwork
-from models.neural.device import limited_threads, out_of_memory, require_device, to_device
-from models.neural.labelling.labeller import Labeller, input_tensors
-from models.neural.labelling.network import LabellingNetwork
-from models.neural.labelling.rows import LabelledBatch
-from models.neural.labelling.spec import LabellingOptions
-from models.neural.network import network_tensors
-from models.neural.output import NOT_SCORED
-from models.neural.spec import TrainingSpec
-from models.options import identity
-from training.context import CHECKPOINTS, FitContext, FitProgress, ModelFit
-from training.labelling.examples import LOSS, LabelledSequences, measure, shuffled
-from training.neural.callbacks import Curves, ProgressReport, ValidationResult
-from training.neural.checkpoint import Checkpoints, Journal
-from training.neural.checkpointing import BackOff, Checkpointing
-from training.neural.fused.chosen_layers import train_with_own_layers
-from training.neural.optimizers import make_rule
-from training.neural.state import TrainingState
-from training.neural.step import Divergence, UpdateStep
-from training.neural.tbptt import Memory, Sums
-from training.neural.trainer import BestWeights, make_updates
-from training.vectors.stored_rows import start_embedding
+from reviewlm.models.base import ModelError
+from reviewlm.models.classification.spec import RecurrentClassifierSpec
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.neural.device import limited_threads, out_of_memory, require_device, to_device
+from reviewlm.models.neural.labelling.labeller import Labeller, input_tensors
+from reviewlm.models.neural.labelling.network import LabellingNetwork
+from reviewlm.models.neural.labelling.rows import LabelledBatch
+from reviewlm.models.neural.labelling.spec import LabellingOptions
+from reviewlm.models.neural.network import network_tensors
+from reviewlm.models.neural.output import NOT_SCORED
+from reviewlm.models.neural.spec import TrainingSpec
+from reviewlm.models.options import identity
+from reviewlm.training.context import CHECKPOINTS, FitContext, FitProgress, ModelFit
+from reviewlm.training.labelling.examples import LOSS, LabelledSequences, measure, shuffled
+from reviewlm.training.neural.callbacks import Curves, ProgressReport, ValidationResult
+from reviewlm.training.neural.checkpoint import Checkpoints, Journal
+from reviewlm.training.neural.checkpointing import BackOff, Checkpointing
+from reviewlm.training.neural.fused.chosen_layers import train_with_own_layers
+from reviewlm.training.neural.optimizers import make_rule
+from reviewlm.training.neural.state import TrainingState
+from reviewlm.training.neural.step import Divergence, UpdateStep
+from reviewlm.training.neural.tbptt import Memory, Sums
+from reviewlm.training.neural.trainer import BestWeights, make_updates
+from reviewlm.training.vectors.stored_rows import start_embedding
 
 
 def slanted_triangular(update: int, updates: int, peak: float, share: float, ratio: float) -> float:
@@ -154,7 +154,7 @@ class SequenceBatch:
 
 
 class SequencePlan:
-    """The updates of a training on whole sequences; attributes as those of `training.neural.batches.Plan`."""
+    """The updates of a training on whole sequences; attributes as those of `reviewlm.training.neural.batches.Plan`."""
 
     def __init__(self, examples: LabelledSequences, training: TrainingSpec) -> None:
         self.sequences, self.training = examples.sequences, training

@@ -9,21 +9,21 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from models.base import ModelError
-from models.bundles.bundle import load_bundle
-from models.classification.classifier import framed, text_rows
-from models.classification.network import NetworkClassifier
-from models.classification.spec import RecurrentClassifierSpec, unlike_start
-from models.neural.architectures import RecurrentNetwork
-from models.neural.labelling.rows import Sequences
-from models.neural.labelling.spec import TaggingSpec
-from models.neural.output import NOT_SCORED
-from models.punctuator import WINDOW, Punctuator, WordPieces
-from models.tokens.vocabulary import Vocabulary
-from models.written_words import TaggedWords
-from training.context import FitContext, ModelFit
-from training.labelling.examples import LabelledSequences
-from training.labelling.labeller_fit import fit
+from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.bundle import load_bundle
+from reviewlm.models.classification.classifier import framed, text_rows
+from reviewlm.models.classification.network import NetworkClassifier
+from reviewlm.models.classification.spec import RecurrentClassifierSpec, unlike_start
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.neural.labelling.rows import Sequences
+from reviewlm.models.neural.labelling.spec import TaggingSpec
+from reviewlm.models.neural.output import NOT_SCORED
+from reviewlm.models.punctuator import WINDOW, Punctuator, WordPieces
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.models.written_words import TaggedWords
+from reviewlm.training.context import FitContext, ModelFit
+from reviewlm.training.labelling.examples import LabelledSequences
+from reviewlm.training.labelling.labeller_fit import fit
 
 
 def fit_network_classifier(

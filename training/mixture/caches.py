@@ -8,17 +8,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.mixture.cache import LEAST_STATIC, RANGES, CacheLM, range_of
-from models.mixture.neural_cache import NeuralCacheLM, cache_nats
-from models.mixture.parts import Part
-from models.mixture.weights import mixed_nats
-from models.specs import CacheSpec, NeuralCacheSpec
-from training.context import FitContext, FitResult
-from training.mixture.tuning import ROUNDS, TUNING_TOKENS, TuningBatch, batches, em, journal_tuning, open_parts
+from reviewlm.models.mixture.cache import LEAST_STATIC, RANGES, CacheLM, range_of
+from reviewlm.models.mixture.neural_cache import NeuralCacheLM, cache_nats
+from reviewlm.models.mixture.parts import Part
+from reviewlm.models.mixture.weights import mixed_nats
+from reviewlm.models.specs import CacheSpec, NeuralCacheSpec
+from reviewlm.training.context import FitContext, FitResult
+from reviewlm.training.mixture.tuning import (
+    ROUNDS,
+    TUNING_TOKENS,
+    TuningBatch,
+    batches,
+    em,
+    journal_tuning,
+    open_parts,
+)
 
 if TYPE_CHECKING:
-    from models.streams import TokenStream
-    from models.tokens.vocabulary import Vocabulary
+    from reviewlm.models.streams import TokenStream
+    from reviewlm.models.tokens.vocabulary import Vocabulary
 
 HALVINGS = 24
 """Halvings of the range of λ when pairs of θ and n are compared: to 1e-7."""

@@ -20,18 +20,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.base import ModelError
-from models.mixture.context_weights import ContextWeights, log_softmax
-from models.mixture.lm import MixtureLM, Weighting
-from models.mixture.parts import Part
-from models.mixture.weights import Fixed, mixed_nats, shares
-from models.specs import MixtureSpec
-from training.context import FitContext, FitResult
-from training.mixture.tuning import ROUNDS, TUNING_TOKENS, batches, em, journal_tuning, open_parts, token_nats
+from reviewlm.models.base import ModelError
+from reviewlm.models.mixture.context_weights import ContextWeights, log_softmax
+from reviewlm.models.mixture.lm import MixtureLM, Weighting
+from reviewlm.models.mixture.parts import Part
+from reviewlm.models.mixture.weights import Fixed, mixed_nats, shares
+from reviewlm.models.specs import MixtureSpec
+from reviewlm.training.context import FitContext, FitResult
+from reviewlm.training.mixture.tuning import (
+    ROUNDS,
+    TUNING_TOKENS,
+    batches,
+    em,
+    journal_tuning,
+    open_parts,
+    token_nats,
+)
 
 if TYPE_CHECKING:
-    from models.streams import TokenStream
-    from models.tokens.vocabulary import Vocabulary
+    from reviewlm.models.streams import TokenStream
+    from reviewlm.models.tokens.vocabulary import Vocabulary
 
 
 RIDGE = 10.0

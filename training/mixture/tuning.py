@@ -29,15 +29,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from models.base import LanguageModel, ModelError
-from models.bundles.bundle import load_bundle
-from models.mixture.parts import Part
-from models.streams import TokenStream, side_by_side
-from models.tokens.special import BOS, CONTEXT_IDS
-from training.context import FitContext, journal
+from reviewlm.models.base import LanguageModel, ModelError
+from reviewlm.models.bundles.bundle import load_bundle
+from reviewlm.models.mixture.parts import Part
+from reviewlm.models.streams import TokenStream, side_by_side
+from reviewlm.models.tokens.special import BOS, CONTEXT_IDS
+from reviewlm.training.context import FitContext, journal
 
 if TYPE_CHECKING:
-    from models.tokens.vocabulary import Vocabulary
+    from reviewlm.models.tokens.vocabulary import Vocabulary
 
 
 NO_TOKEN = "there is no held-out token to tune the weights on"

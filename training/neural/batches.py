@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.neural.spec import NOT_SCORED, TrainingSpec
-from models.streams import TokenStream
-from models.threads import in_order
-from models.tokens.special import BOS, CONTEXT_IDS, EOS
+from reviewlm.models.neural.spec import NOT_SCORED, TrainingSpec
+from reviewlm.models.streams import TokenStream
+from reviewlm.models.threads import in_order
+from reviewlm.models.tokens.special import BOS, CONTEXT_IDS, EOS
 
 CHUNK = 1 << 22
 """Maximum number of tokens read from the stream at a time."""

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
-from models.threads import peak_resident
-from training.context import FitProgress, Pace
-from training.neural.batches import Plan
-from training.neural.checkpoint import SETTLED, Journal
-from training.neural.optimizers import DECAY, decay_start
-from training.neural.state import TrainingState
-from training.neural.step import Divergence
+from reviewlm.models.threads import peak_resident
+from reviewlm.training.context import FitProgress, Pace
+from reviewlm.training.neural.batches import Plan
+from reviewlm.training.neural.checkpoint import SETTLED, Journal
+from reviewlm.training.neural.optimizers import DECAY, decay_start
+from reviewlm.training.neural.state import TrainingState
+from reviewlm.training.neural.step import Divergence
 
 if TYPE_CHECKING:
-    from models.neural.spec import TrainingSpec
-    from training.neural.batches import Window
+    from reviewlm.models.neural.spec import TrainingSpec
+    from reviewlm.training.neural.batches import Window
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.atomic_files import save_tensors
-from models.base import JOURNAL, sha256_of
+from reviewlm.models.atomic_files import save_tensors
+from reviewlm.models.base import JOURNAL, sha256_of
 
 SETTLED = "settled"
 GOOD = "good"

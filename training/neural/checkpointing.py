@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from models.base import ModelError
-from training.neural.callbacks import Callback, ValidationResult
-from training.neural.checkpoint import Checkpoint, Checkpoints, Journal
-from training.neural.state import TrainingState
-from training.neural.step import Divergence
+from reviewlm.models.base import ModelError
+from reviewlm.training.neural.callbacks import Callback, ValidationResult
+from reviewlm.training.neural.checkpoint import Checkpoint, Checkpoints, Journal
+from reviewlm.training.neural.state import TrainingState
+from reviewlm.training.neural.step import Divergence
 
 log = logging.getLogger(__name__)
 

@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
-from models.base import ModelError
-from models.neural.device import is_out_of_memory, to_device
-from training.context import FitContext
+from reviewlm.models.base import ModelError
+from reviewlm.models.neural.device import is_out_of_memory, to_device
+from reviewlm.training.context import FitContext
 
 PEER = "peer"
 """Error kind of a rank that works itself but cannot go on without another one."""

@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.atomic_files import new_folder
-from models.base import ModelError
-from models.bundles.bundle import Bundle
-from models.neural.lm import NeuralLM, networks_in
-from models.neural.network import STREAMS, Network
-from models.sampling import generate
-from models.specs import to_dict
-from models.tokens.special import BOS, EOS, STARS, UNK
-from models.tokens.vocabulary import FILE
+from reviewlm.models.atomic_files import new_folder
+from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.neural.lm import NeuralLM, networks_in
+from reviewlm.models.neural.network import STREAMS, Network
+from reviewlm.models.sampling import generate
+from reviewlm.models.specs import to_dict
+from reviewlm.models.tokens.special import BOS, EOS, STARS, UNK
+from reviewlm.models.tokens.vocabulary import FILE
 
 EXAMPLE_BATCH = 3
 """Texts of the example that is traced; torch treats 0 and 1 as special sizes."""

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.base import LanguageModel
-from models.bundles.bundle import in_int8
-from models.streams import TokenStream
-from models.tokens.special import CONTEXT_IDS, EOS
+from reviewlm.models.base import LanguageModel
+from reviewlm.models.bundles.bundle import in_int8
+from reviewlm.models.streams import TokenStream
+from reviewlm.models.tokens.special import CONTEXT_IDS, EOS
 
 REVIEWS, TOKENS = 64, 64
 """Reviews, and tokens of each, on which the loss is measured."""

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from models.neural.device import limited_threads, out_of_memory, require_device
-from models.neural.lm import NeuralLM, NeuralSpec
-from models.neural.network import fill_from
-from models.specs import model_class
-from models.streams import unigram_counts
-from training.context import FitContext, FitResult
-from training.neural.fused.chosen_layers import train_with_own_layers
-from training.neural.sampled_output import training_output
-from training.neural.trainer import train as train_network
-from training.vectors.stored_rows import start_embedding
+from reviewlm.models.neural.device import limited_threads, out_of_memory, require_device
+from reviewlm.models.neural.lm import NeuralLM, NeuralSpec
+from reviewlm.models.neural.network import fill_from
+from reviewlm.models.specs import model_class
+from reviewlm.models.streams import unigram_counts
+from reviewlm.training.context import FitContext, FitResult
+from reviewlm.training.neural.fused.chosen_layers import train_with_own_layers
+from reviewlm.training.neural.sampled_output import training_output
+from reviewlm.training.neural.trainer import train as train_network
+from reviewlm.training.vectors.stored_rows import start_embedding
 
 if TYPE_CHECKING:
-    from models.streams import TokenStream
-    from models.tokens.vocabulary import Vocabulary
+    from reviewlm.models.streams import TokenStream
+    from reviewlm.models.tokens.vocabulary import Vocabulary
 
 
 def fit_network(

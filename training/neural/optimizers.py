@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn.utils import get_total_norm
 
-from models.neural.spec import TrainingSpec
+from reviewlm.models.neural.spec import TrainingSpec
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.neural.device import to_device
-from models.neural.output import CONTEXT_IDS, OutputLayer, SoftmaxOutput
-from models.neural.output.cross_entropy import Gradients, in_format, rows_at_once, softmax_nats
-from models.specs import ObjectiveSpec
+from reviewlm.models.neural.device import to_device
+from reviewlm.models.neural.output import CONTEXT_IDS, OutputLayer, SoftmaxOutput
+from reviewlm.models.neural.output.cross_entropy import (
+    Gradients,
+    in_format,
+    rows_at_once,
+    softmax_nats,
+)
+from reviewlm.models.specs import ObjectiveSpec
 
 NOISE_POWER = 0.75
 

@@ -17,19 +17,31 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from models.neural.network import Network, fill_network, network_tensors, require_weights, stored_once
-from models.neural.spec import TrainingSpec
-from models.options import stored
-from training.context import FitProgress
-from training.neural.averaging import NonMonotonicTrigger, WeightAverage
-from training.neural.checkpoint import Checkpoint, fill_optimizer, optimizer_tensors, random_tensors, set_random
-from training.neural.data_parallel import Ranks
-from training.neural.optimizers import learning_rate, make_optimizer
-from training.neural.tbptt import Memory
-from training.neural.training_metrics import TrainingMetrics
+from reviewlm.models.neural.network import (
+    Network,
+    fill_network,
+    network_tensors,
+    require_weights,
+    stored_once,
+)
+from reviewlm.models.neural.spec import TrainingSpec
+from reviewlm.models.options import stored
+from reviewlm.training.context import FitProgress
+from reviewlm.training.neural.averaging import NonMonotonicTrigger, WeightAverage
+from reviewlm.training.neural.checkpoint import (
+    Checkpoint,
+    fill_optimizer,
+    optimizer_tensors,
+    random_tensors,
+    set_random,
+)
+from reviewlm.training.neural.data_parallel import Ranks
+from reviewlm.training.neural.optimizers import learning_rate, make_optimizer
+from reviewlm.training.neural.tbptt import Memory
+from reviewlm.training.neural.training_metrics import TrainingMetrics
 
 if TYPE_CHECKING:
-    from models.streams import TokenStream
+    from reviewlm.models.streams import TokenStream
 
 
 class TrainingState:

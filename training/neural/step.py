@@ -21,15 +21,20 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.neural.device import first_line, free_cached_memory, is_out_of_memory, to_device
-from training.neural.checkpoint import Unread, random_tensors, set_random
-from training.neural.fused.captured import CapturedReading, Read, captured
-from training.neural.optimizers import Clipped, scale_and_clip, scale_and_clip_unread
-from training.neural.state import TrainingState
-from training.neural.tbptt import Memory, Sums, add_gradients
+from reviewlm.models.neural.device import (
+    first_line,
+    free_cached_memory,
+    is_out_of_memory,
+    to_device,
+)
+from reviewlm.training.neural.checkpoint import Unread, random_tensors, set_random
+from reviewlm.training.neural.fused.captured import CapturedReading, Read, captured
+from reviewlm.training.neural.optimizers import Clipped, scale_and_clip, scale_and_clip_unread
+from reviewlm.training.neural.state import TrainingState
+from reviewlm.training.neural.tbptt import Memory, Sums, add_gradients
 
 if TYPE_CHECKING:
-    from training.neural.batches import Window
+    from reviewlm.training.neural.batches import Window
 
 log = logging.getLogger(__name__)
 

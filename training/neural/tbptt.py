@@ -30,11 +30,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from models.base import ModelError
-from models.neural.device import one
-from models.neural.network import STREAMS, Network, NetworkState, detach, join
-from models.neural.spec import TrainingSpec
-from training.neural.fused.captured import Read
+from reviewlm.models.base import ModelError
+from reviewlm.models.neural.device import one
+from reviewlm.models.neural.network import STREAMS, Network, NetworkState, detach, join
+from reviewlm.models.neural.spec import TrainingSpec
+from reviewlm.training.neural.fused.captured import Read
 
 Activations = tuple[Tensor, Tensor]
 """Outputs of the last layer after dropout and before it, both (B, T, H); penalties are computed from them."""

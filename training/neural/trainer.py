@@ -27,25 +27,39 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from models.base import ModelError, perplexity
-from models.neural.device import POSITIONS, first_line, free_cached_memory, is_out_of_memory, to_device
-from models.neural.network import Network, fill_network, network_tensors
-from models.neural.output.base import CONTEXT_IDS
-from models.neural.spec import NOT_SCORED, TrainingSpec
-from models.options import stored
-from models.threads import return_freed
-from training.context import CHECKPOINTS, PAUSED, FitContext
-from training.neural.batches import Plan, count_updates
-from training.neural.callbacks import Callback, Curves, Pacing, Paused, ProgressReport, ValidationResult, shortened
-from training.neural.checkpoint import Checkpoints, Journal
-from training.neural.checkpointing import BackOff, Checkpointing
-from training.neural.data_parallel import Ranks, joined
-from training.neural.optimizers import PLATEAU_FACTOR, decay_start
-from training.neural.state import TrainingState
-from training.neural.step import Divergence, TrainingStep
+from reviewlm.models.base import ModelError, perplexity
+from reviewlm.models.neural.device import (
+    POSITIONS,
+    first_line,
+    free_cached_memory,
+    is_out_of_memory,
+    to_device,
+)
+from reviewlm.models.neural.network import Network, fill_network, network_tensors
+from reviewlm.models.neural.output.base import CONTEXT_IDS
+from reviewlm.models.neural.spec import NOT_SCORED, TrainingSpec
+from reviewlm.models.options import stored
+from reviewlm.models.threads import return_freed
+from reviewlm.training.context import CHECKPOINTS, PAUSED, FitContext
+from reviewlm.training.neural.batches import Plan, count_updates
+from reviewlm.training.neural.callbacks import (
+    Callback,
+    Curves,
+    Pacing,
+    Paused,
+    ProgressReport,
+    ValidationResult,
+    shortened,
+)
+from reviewlm.training.neural.checkpoint import Checkpoints, Journal
+from reviewlm.training.neural.checkpointing import BackOff, Checkpointing
+from reviewlm.training.neural.data_parallel import Ranks, joined
+from reviewlm.training.neural.optimizers import PLATEAU_FACTOR, decay_start
+from reviewlm.training.neural.state import TrainingState
+from reviewlm.training.neural.step import Divergence, TrainingStep
 
 if TYPE_CHECKING:
-    from models.streams import TokenStream
+    from reviewlm.models.streams import TokenStream
 
 
 BATCH_POSITIONS = 16_384

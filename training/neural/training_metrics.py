@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from models.base import perplexity
-from training.context import FitProgress
-from training.neural.optimizers import Clipped
+from reviewlm.models.base import perplexity
+from reviewlm.training.context import FitProgress
+from reviewlm.training.neural.optimizers import Clipped
 
 SUMS = ("nats", "tokens", "clipped", "cut", "updates", "seconds")
 HORIZON = 100

@@ -12,13 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from models.base import ModelError
-from models.bundles.bundle import SPEC
-from models.mixture.cache import FACTS as CACHE_FACTS
-from models.mixture.lm import FACTS as MIXTURE_FACTS
-from models.mixture.parts import FOLDER, read_facts
-from models.options import without_inapplicable
-from models.specs import NPLMSpec, RecurrentSpec, spec_from_dict
+from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.bundle import SPEC
+from reviewlm.models.mixture.cache import FACTS as CACHE_FACTS
+from reviewlm.models.mixture.lm import FACTS as MIXTURE_FACTS
+from reviewlm.models.mixture.parts import FOLDER, read_facts
+from reviewlm.models.options import without_inapplicable
+from reviewlm.models.specs import NPLMSpec, RecurrentSpec, spec_from_dict
 
 FREE = frozenset({
     "name", "vocabulary", "training", "dropout", "variational", "embedding_dropout", "input_dropout", "output_dropout",

@@ -27,12 +27,12 @@ from typing import NoReturn
 import numpy as np
 import polars as pl
 
-from models.base import ModelError, stored
-from models.ngram.lookup import NONE, Followers
-from models.ngram.tables import Tables
-from training.ngram.arpa_writer import GIVEN_NOTE, LN10, MARKS
-from training.ngram.lines.text_corpus import CAPITAL_UNKNOWN
-from training.text_source import opened
+from reviewlm.models.base import ModelError, stored
+from reviewlm.models.ngram.lookup import NONE, Followers
+from reviewlm.models.ngram.tables import Tables
+from reviewlm.training.ngram.arpa_writer import GIVEN_NOTE, LN10, MARKS
+from reviewlm.training.ngram.lines.text_corpus import CAPITAL_UNKNOWN
+from reviewlm.training.text_source import opened
 
 
 @dataclass

@@ -27,9 +27,9 @@ from typing import IO, cast
 import numpy as np
 import polars as pl
 
-from models.atomic_files import let_go, new_file
-from models.base import ModelError
-from models.ngram.tables import Tables
+from reviewlm.models.atomic_files import let_go, new_file
+from reviewlm.models.base import ModelError
+from reviewlm.models.ngram.tables import Tables
 
 LN10 = float(np.log(10.0))
 LOG_ZERO = -99.0

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from models.threads import THREADS, ordered, return_freed
+from reviewlm.models.threads import THREADS, ordered, return_freed
 
 
 class ShardEngine(Protocol):

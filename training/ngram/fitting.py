@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from models.base import ModelError
-from models.ngram.lm import NGramLM
-from models.ngram.tables import FLOATS, Precision, Tables
-from models.specs import KNESER_NEY, SCORES_ONLY, NGramSpec
-from models.tokens.special import CONTEXT_IDS
-from training.context import FitContext, FitResult, journal
-from training.ngram.counting.counts import Documents, NGramCounts, count_ngrams, unseen_share
-from training.ngram.counting.memory import IN_MEMORY, ArrayAllocator, require_memory
-from training.ngram.engine import ShardEngine
-from training.ngram.measure import measure
-from training.ngram.pruning import (
+from reviewlm.models.base import ModelError
+from reviewlm.models.ngram.lm import NGramLM
+from reviewlm.models.ngram.tables import FLOATS, Precision, Tables
+from reviewlm.models.specs import KNESER_NEY, SCORES_ONLY, NGramSpec
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.training.context import FitContext, FitResult, journal
+from reviewlm.training.ngram.counting.counts import (
+    Documents,
+    NGramCounts,
+    count_ngrams,
+    unseen_share,
+)
+from reviewlm.training.ngram.counting.memory import IN_MEMORY, ArrayAllocator, require_memory
+from reviewlm.training.ngram.engine import ShardEngine
+from reviewlm.training.ngram.measure import measure
+from reviewlm.training.ngram.pruning import (
     drop,
     keep,
     kept_by_count,
@@ -29,13 +34,13 @@ from training.ngram.pruning import (
     prune_by_entropy,
     thresholds,
 )
-from training.ngram.smoothing.by_context import Estimate, pieces
-from training.ngram.smoothing.kneser_ney import estimate as kneser_ney
-from training.ngram.smoothing.methods import estimate, figures
+from reviewlm.training.ngram.smoothing.by_context import Estimate, pieces
+from reviewlm.training.ngram.smoothing.kneser_ney import estimate as kneser_ney
+from reviewlm.training.ngram.smoothing.methods import estimate, figures
 
 if TYPE_CHECKING:
-    from models.streams import TokenStream
-    from models.tokens.vocabulary import Vocabulary
+    from reviewlm.models.streams import TokenStream
+    from reviewlm.models.tokens.vocabulary import Vocabulary
 
 ENTROPY_BYTES = 70
 """Bytes that pruning by entropy needs per n-gram."""

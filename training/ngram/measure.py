@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.ngram.lm import NGramLM
-from models.threads import ordered
+from reviewlm.models.ngram.lm import NGramLM
+from reviewlm.models.threads import ordered
 
 CHUNK = 1 << 16
 """Number of tokens scored at a time: small enough for the processor's cache."""

@@ -35,13 +35,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from models.base import ModelError
-from models.ngram.lookup import Followers, row_type, word_type
-from models.ngram.tables import Tables
-from training.ngram.counting.counts import NGramCounts
-from training.ngram.counting.memory import IN_MEMORY, ArrayAllocator
-from training.ngram.smoothing.by_context import contexts_in_blocks, continuations, pieces
-from training.ngram.smoothing.kneser_ney import UNK
+from reviewlm.models.base import ModelError
+from reviewlm.models.ngram.lookup import Followers, row_type, word_type
+from reviewlm.models.ngram.tables import Tables
+from reviewlm.training.ngram.counting.counts import NGramCounts
+from reviewlm.training.ngram.counting.memory import IN_MEMORY, ArrayAllocator
+from reviewlm.training.ngram.smoothing.by_context import contexts_in_blocks, continuations, pieces
+from reviewlm.training.ngram.smoothing.kneser_ney import UNK
 
 END = 2
 """Id of the end of a document, both in text lines and in reviews."""

@@ -24,14 +24,14 @@ from gensim.models import KeyedVectors
 from gensim.models.fasttext import FastTextKeyedVectors, load_facebook_vectors
 from safetensors.numpy import load_file, save_file
 
-from models.atomic_files import new_file, save_tensors
-from models.base import ModelError, sha256_of, stored
-from models.tokens.special import UNK
-from models.tokens.vocabulary import Vocabulary
-from models.tokens.words import FIRST
-from training.text_source import UTF8, mark_length
-from training.vectors.stored_rows import HEADER
-from training.vectors.vector_fit import COUNT
+from reviewlm.models.atomic_files import new_file, save_tensors
+from reviewlm.models.base import ModelError, sha256_of, stored
+from reviewlm.models.tokens.special import UNK
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.models.tokens.words import FIRST
+from reviewlm.training.text_source import UTF8, mark_length
+from reviewlm.training.vectors.stored_rows import HEADER
+from reviewlm.training.vectors.vector_fit import COUNT
 
 Form = Literal["word2vec", "binary", "glove"]
 ARRAYS, MATRIX = "vectors.safetensors", "vectors"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from models.atomic_files import save_tensors
-from models.base import ModelError, stored
+from reviewlm.models.atomic_files import save_tensors
+from reviewlm.models.base import ModelError, stored
 
 if TYPE_CHECKING:
     from torch import nn

@@ -20,10 +20,10 @@ import numpy as np
 from gensim.models import KeyedVectors, Word2Vec
 from gensim.models.callbacks import CallbackAny2Vec
 
-from models.base import ModelError
-from models.streams import TokenStream, unigram_counts
-from models.tokens.vocabulary import Vocabulary
-from models.tokens.words import FIRST
+from reviewlm.models.base import ModelError
+from reviewlm.models.streams import TokenStream, unigram_counts
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.models.tokens.words import FIRST
 
 NOISE_POWER = 0.75
 """Noise words are drawn in proportion to their counts to this power (Mikolov et al. 2013)."""

@@ -23,16 +23,24 @@ import polars as pl
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE, Unigram
 
-from models.base import ModelError
-from models.specs import VocabularySpec
-from models.text.normal_form import NormalForm
-from models.threads import FanOut
-from models.tokens.subword_codecs import BYTE_OF, PATTERN, SPLIT, UNKNOWN, CharUnit, SubwordUnit, spare_bytes
-from models.tokens.vocabulary import Vocabulary, batched
-from models.tokens.word_pieces import Chunks
-from models.tokens.words import FIRST
-from training.vocabularies.type_counts import CharacterCounts, TypeCounts
-from training.vocabularies.words import train_words
+from reviewlm.models.base import ModelError
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.threads import FanOut
+from reviewlm.models.tokens.subword_codecs import (
+    BYTE_OF,
+    PATTERN,
+    SPLIT,
+    UNKNOWN,
+    CharUnit,
+    SubwordUnit,
+    spare_bytes,
+)
+from reviewlm.models.tokens.vocabulary import Vocabulary, batched
+from reviewlm.models.tokens.word_pieces import Chunks
+from reviewlm.models.tokens.words import FIRST
+from reviewlm.training.vocabularies.type_counts import CharacterCounts, TypeCounts
+from reviewlm.training.vocabularies.words import train_words
 
 log = logging.getLogger(__name__)
 BPE_TYPES = 500_000

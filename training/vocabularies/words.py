@@ -11,14 +11,22 @@ from zlib import crc32
 import numpy as np
 import polars as pl
 
-from models.base import ModelError
-from models.threads import FanOut
-from models.tokens.spelling import RARE, Spelling
-from models.tokens.surface import CASES, QUOTES, SHAPES, Surface, SurfacePieces, case_contexts, counts_of_quotes
-from models.tokens.vocabulary import batched
-from models.tokens.word_pieces import NO_SENTENCE_END, Chunks
-from models.tokens.words import FIRST, WordUnit, cut, folded
-from training.vocabularies.type_counts import TypeCounts
+from reviewlm.models.base import ModelError
+from reviewlm.models.threads import FanOut
+from reviewlm.models.tokens.spelling import RARE, Spelling
+from reviewlm.models.tokens.surface import (
+    CASES,
+    QUOTES,
+    SHAPES,
+    Surface,
+    SurfacePieces,
+    case_contexts,
+    counts_of_quotes,
+)
+from reviewlm.models.tokens.vocabulary import batched
+from reviewlm.models.tokens.word_pieces import NO_SENTENCE_END, Chunks
+from reviewlm.models.tokens.words import FIRST, WordUnit, cut, folded
+from reviewlm.training.vocabularies.type_counts import TypeCounts
 
 SAMPLE_TEXTS, SAMPLE_CHARACTERS = 4_000, 20_000
 BEFORE = 60

@@ -8,10 +8,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from core.config.section import Line, Section
-from core.errors import visible
-from models.options import NotNegative, Number, Seed, Share, Whole
-from models.specs import require_name
+from reviewlm.core.config.section import Line, Section
+from reviewlm.core.errors import visible
+from reviewlm.models.options import NotNegative, Number, Seed, Share, Whole
+from reviewlm.models.specs import require_name
 
 EMBEDDED = "embedded corpus"
 """Name of the data of a run without input; in Prefect, runs on them have the tag `data: embedded corpus`."""

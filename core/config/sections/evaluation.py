@@ -7,9 +7,17 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from core.config.section import Section
-from models.options import MOST_WHOLE, NotNegative, Number, OrNone, Share, ShareBelowOne, Whole
-from models.specs import require_name
+from reviewlm.core.config.section import Section
+from reviewlm.models.options import (
+    MOST_WHOLE,
+    NotNegative,
+    Number,
+    OrNone,
+    Share,
+    ShareBelowOne,
+    Whole,
+)
+from reviewlm.models.specs import require_name
 
 Copies = Annotated[Whole, Field(ge=1, le=1_000_000)]
 

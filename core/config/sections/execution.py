@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from core.config.section import Line, Section
-from core.environment import TRACKING_VARIABLE
-from models.options import MOST_WHOLE, Count, Number, Whole
+from reviewlm.core.config.section import Line, Section
+from reviewlm.core.environment import TRACKING_VARIABLE
+from reviewlm.models.options import MOST_WHOLE, Count, Number, Whole
 
 Stage = Literal[
     "synthesise", "read", "ingest", "check", "prepare", "card", "canaries", "vocabulary", "tokens", "plan", "pace",

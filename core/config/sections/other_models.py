@@ -6,13 +6,29 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from core.config.section import Line, Section, require_names, require_numbers
-from core.config.sections.evaluation import DEMO_MODEL, OWN_MODEL, GatePolicy, Limit, RegisteredName
-from models.classification.spec import ClassifierSpec
-from models.neural.labelling.spec import TaggingSpec
-from models.options import MOST_WHOLE, Count, Name, Number, OrNone, Seed, ShareBelowOne, Whole, require_name
-from models.specs import TrainingSpec
-from models.written_words import TAGS
+from reviewlm.core.config.section import Line, Section, require_names, require_numbers
+from reviewlm.core.config.sections.evaluation import (
+    DEMO_MODEL,
+    OWN_MODEL,
+    GatePolicy,
+    Limit,
+    RegisteredName,
+)
+from reviewlm.models.classification.spec import ClassifierSpec
+from reviewlm.models.neural.labelling.spec import TaggingSpec
+from reviewlm.models.options import (
+    MOST_WHOLE,
+    Count,
+    Name,
+    Number,
+    OrNone,
+    Seed,
+    ShareBelowOne,
+    Whole,
+    require_name,
+)
+from reviewlm.models.specs import TrainingSpec
+from reviewlm.models.written_words import TAGS
 
 
 class ClassifierLimits(Section):

@@ -22,7 +22,14 @@ from torch.nn import functional as F
 
 from ..device import to_device, with_spare_rows
 from .base import OutputLayer
-from .cross_entropy import MOST_SPARE, Gradients, in_format, level_gradients, level_nats, spare_entries
+from .cross_entropy import (
+    MOST_SPARE,
+    Gradients,
+    in_format,
+    level_gradients,
+    level_nats,
+    spare_entries,
+)
 
 ROWS_STD = 0.05
 """Standard deviation of the initial rows of a tail that shrinks, as for embeddings: see `models/neural/network.py`."""

@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import ConfigError
 from reviewlm import options, terminal
-from reviewlm.flow_runs import require_data_of, run_flow, run_version_flow, settings_of_versions, with_rebuild
+from reviewlm.core.errors import ConfigError
+from reviewlm.flow_runs import (
+    require_data_of,
+    run_flow,
+    run_version_flow,
+    settings_of_versions,
+    with_rebuild,
+)
 from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, checked, configured
 from reviewlm.shown_results import show_report, with_interval
 
 if TYPE_CHECKING:
-    from core.config.run_config import RunConfig
+    from reviewlm.core.config.run_config import RunConfig
 
 app = typer.Typer(
     no_args_is_help=True, help="Fit and use review classifiers: stars, negative and positive, or a field of the files."
@@ -49,8 +55,8 @@ def fit(
 
 
 def _require_usable(config: RunConfig) -> None:
-    from corpus.ingestion.quarantine import require_usable
-    from tasks.classification.labelling import LABELLINGS, require_classifiers
+    from reviewlm.corpus.ingestion.quarantine import require_usable
+    from reviewlm.tasks.classification.labelling import LABELLINGS, require_classifiers
 
     require_classifiers(config)
     if (label := config.classification.label) in LABELLINGS:
@@ -81,8 +87,8 @@ def predict(
     lines = terminal.read_lines(file)
     texts = [text for _, text in lines]
     config = configured(preset, set)
-    from tracking.logged_models.export import CLASSIFIER
-    from tracking.registry.opening import open_version
+    from reviewlm.tracking.logged_models.export import CLASSIFIER
+    from reviewlm.tracking.registry.opening import open_version
 
     bundle, version = open_version(config, model, CLASSIFIER)
     classified = checked(lambda: bundle.classify(texts))
@@ -107,10 +113,10 @@ def weights(
       reviewlm models classify weights --model reviewlm-polarity@champion --top 20
     """
     config = configured(preset, set)
-    from core.errors import InputError
-    from models.classification.features import FeatureClassifier
-    from tracking.logged_models.export import CLASSIFIER
-    from tracking.registry.opening import open_version
+    from reviewlm.core.errors import InputError
+    from reviewlm.models.classification.features import FeatureClassifier
+    from reviewlm.tracking.logged_models.export import CLASSIFIER
+    from reviewlm.tracking.registry.opening import open_version
 
     bundle, version = open_version(config, model, CLASSIFIER)
     if not isinstance(bundle.model, FeatureClassifier) or len(bundle.model.layers) > 1:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from core.errors import ConfigError
 from reviewlm import terminal
+from reviewlm.core.errors import ConfigError
 from reviewlm.loaded_model import LoadedModel, open_model, prepared_of
 from reviewlm.options import Json, Preset, Set, VersionInput, checked, configured, is_given
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from core.config.run_config import RunConfig
-    from evaluation.text_vectors import Similarity
+    from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.evaluation.text_vectors import Similarity
 
 SHOWN = 200
 """Most characters of a passage."""
@@ -61,8 +61,8 @@ def nearest(
     opened = None if unused else open_model(config, model)
     compare = None
     if by == "model" and opened is not None:
-        from evaluation.text_vectors import model_cosine
-        from models.neural.encoder import Encoder
+        from reviewlm.evaluation.text_vectors import model_cosine
+        from reviewlm.models.neural.encoder import Encoder
 
         encoder = checked(lambda: Encoder(opened.bundle))  # refused before any file is read if it has no network
         compare = model_cosine(encoder)
@@ -78,7 +78,7 @@ def _searched(
     config: RunConfig, model: LoadedModel | None, input: Sequence[str] | None
 ) -> tuple[pl.DataFrame, str]:
     """Return the reviews to search, and a description of them."""
-    from tasks.embed import prepared_reviews, reviews_of_files
+    from reviewlm.tasks.embed import prepared_reviews, reviews_of_files
 
     if input:
         return reviews_of_files(config, input), ", ".join(input)
@@ -93,8 +93,8 @@ def _nearest(
     """Return the nearest reviews, and apart from them those that have the text itself."""
     import numpy as np
 
-    from evaluation.text_vectors import query_likelihood
-    from models.text.normal_form import NormalForm
+    from reviewlm.evaluation.text_vectors import query_likelihood
+    from reviewlm.models.text.normal_form import NormalForm
 
     texts, query = reviews["text"].to_list(), NormalForm(**config.clean.model_dump()).apply(text)
     similarity = compare or query_likelihood(texts)

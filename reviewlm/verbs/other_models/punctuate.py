@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from core.errors import ConfigError
 from reviewlm import terminal
+from reviewlm.core.errors import ConfigError
 from reviewlm.flow_runs import run_flow, with_rebuild
 from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, checked, configured
 
@@ -51,12 +51,12 @@ def write(
       reviewlm models punctuate write "the food was great"
       reviewlm models punctuate write plain.txt
     """
-    from models.punctuator import Punctuator
+    from reviewlm.models.punctuator import Punctuator
 
     if not texts:
         raise ConfigError("No text was given", where="punctuate write", remedy="name a text, a file, or -")
     if model is None:
-        from tasks.punctuate import MODEL, newest_punctuator
+        from reviewlm.tasks.punctuate import MODEL, newest_punctuator
 
         model = newest_punctuator(configured(preset, set)).folder / MODEL
     lines = [line for text in texts for line in _lines(text)]

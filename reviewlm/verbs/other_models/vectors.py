@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from core.errors import ConfigError
-from core.output import require_output
 from reviewlm import terminal
+from reviewlm.core.errors import ConfigError
+from reviewlm.core.output import require_output
 from reviewlm.flow_runs import require_file, run_flow, with_rebuild
 from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, checked, configured
 
 if TYPE_CHECKING:
-    from core.config.run_config import RunConfig
-    from training.vectors.vector_fit import Neighbour
+    from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.training.vectors.vector_fit import Neighbour
 
 VECTORS_HELP = "File of word2vec, GloVe or fastText, or folder of `embed`. Default: the newest stored ones."
 
@@ -55,13 +55,13 @@ def embed(
 
 
 def _require_usable(config: RunConfig) -> None:
-    from tasks.embed import require_vocabulary
+    from reviewlm.tasks.embed import require_vocabulary
 
     require_vocabulary(config)
 
 
 def _write(folder: Path, out: Path, form: VectorForm) -> dict[str, Any]:
-    from training.vectors.files import load_vectors, write_vectors
+    from reviewlm.training.vectors.files import load_vectors, write_vectors
 
     vectors = checked(lambda: load_vectors(folder))
     count = checked(lambda: write_vectors(out, vectors, form))
@@ -91,13 +91,13 @@ def neighbours(
     """
     if not words and analogy is None:
         raise ConfigError("No word was given", where="neighbours", remedy="name a word, or three with --analogy A B C")
-    from training.vectors import vector_fit as nearest
-    from training.vectors.files import read_vectors
+    from reviewlm.training.vectors import vector_fit as nearest
+    from reviewlm.training.vectors.files import read_vectors
 
     if vectors:
         require_file(place := Path(vectors), "--vectors")
     else:
-        from tasks.embed import newest_vectors
+        from reviewlm.tasks.embed import newest_vectors
 
         place = newest_vectors(configured(preset, set))
     opened = checked(lambda: read_vectors(place))

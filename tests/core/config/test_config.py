@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from core.config.presets import change_config, load_config, preset_names
-from core.config.run_config import RunConfig
-from core.errors import ConfigError, without_password
-from models.specs import RecurrentSpec
+from reviewlm.core.config.presets import change_config, load_config, preset_names
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import ConfigError, without_password
+from reviewlm.models.specs import RecurrentSpec
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -8,9 +8,9 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.errors import ConfigError
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import ConfigError
 from tests.core.config.setting_types import types_in
 
 EXTREME = ["inf", "-inf", "nan", "1e20", "-1e20", "9" * 25, "9" * 5_000, "0x" + "f" * 5_000, "1e400"]

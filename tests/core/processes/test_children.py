@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.processes.children import end_child, run_child, start_child
-from core.processes.leftovers import (
+from reviewlm.core.processes.children import end_child, run_child, start_child
+from reviewlm.core.processes.leftovers import (
     OWNER,
     PREFIX,
     is_held,
@@ -21,7 +21,7 @@ from core.processes.leftovers import (
     own_temporary_folder,
     remove_abandoned_folders,
 )
-from core.store import Store
+from reviewlm.core.store import Store
 from tests.marked_cases import long_but
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -49,7 +49,7 @@ def parent_of(code: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
 @pytest.mark.parametrize("number", long_but([signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], {signal.SIGKILL}))
 def test_a_child_ends_with_its_parent_whatever_ends_that(program: Path, number: int) -> None:
     code = (
-        "import subprocess, sys, time; from core.processes.children import start_child\n"
+        "import subprocess, sys, time; from reviewlm.core.processes.children import start_child\n"
         f"child = start_child([{str(program)!r}], stdout=subprocess.PIPE); print(child.stdout.readline().decode())\n"
         "sys.stdout.flush(); time.sleep(600)"
     )
@@ -79,7 +79,7 @@ def test_what_a_child_has_started_ends_with_a_killed_parent_if_that_was_asked_fo
     file = tmp_path / "program.py"
     file.write_text("import subprocess, time\nsubprocess.Popen(['sleep', '600'])\n" + SLEEPER)
     code = (
-        "import subprocess, sys, time; from core.processes.children import start_child\n"
+        "import subprocess, sys, time; from reviewlm.core.processes.children import start_child\n"
         f"child = start_child([{str(file)!r}], group={group}, stdout=subprocess.PIPE)\n"
         "print(child.stdout.readline().decode()); sys.stdout.flush(); time.sleep(600)"
     )
@@ -116,7 +116,7 @@ def test_a_child_reads_nothing_from_its_lifeline(tmp_path: Path) -> None:
 
 CODE = """
 import os, signal, subprocess, sys, tempfile
-from core.processes.leftovers import own_temporary_folder
+from reviewlm.core.processes.leftovers import own_temporary_folder
 with own_temporary_folder():
     open(os.path.join(tempfile.mkdtemp(), "large"), "w").write("x" * 1000)
     child = [sys.executable, "-c", "import tempfile; print(tempfile.mkdtemp(), flush=True)"]

@@ -14,8 +14,8 @@ import httpx
 import pytest
 import requests
 
-from core import environment
-from core.environment import chosen_device, visible_gpu_names
+from reviewlm.core import environment
+from reviewlm.core.environment import chosen_device, visible_gpu_names
 
 
 @pytest.mark.parametrize("listed", ["", "example.org, 10.0.0.1"])
@@ -125,7 +125,7 @@ def test_by_itself_a_gpu_that_torch_cannot_use_is_left_alone_with_one_warning(
 def test_the_settings_are_tight_within_and_wide_after_and_left_alone_where_there_are_none(
     there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.processes import memory
+    from reviewlm.core.processes import memory
 
     class Library:
         def mallopt(self, name: int, value: int) -> None:

@@ -16,7 +16,7 @@ RESUMABLE = {True: "interrupts.resumable('again')", False: "contextlib.nullconte
 
 def ended(code: str, resumable: bool, stderr: int = subprocess.PIPE) -> int:
     program = (
-        "import contextlib, os, signal, time; from core.processes import interrupts\n"
+        "import contextlib, os, signal, time; from reviewlm.core.processes import interrupts\n"
         f"with interrupts.watched(), {RESUMABLE[resumable]}:\n{code}"
     )
     process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=stderr)
@@ -75,7 +75,7 @@ def test_an_unfinished_file_is_removed_even_if_the_interrupt_is_lost_on_the_way(
 ) -> None:
     """Python drops an exception that a signal handler raises while an object is being deleted."""
     code = (
-        "    from pathlib import Path; from models.atomic_files import new_file\n"
+        "    from pathlib import Path; from reviewlm.models.atomic_files import new_file\n"
         f"    with new_file(Path({str(tmp_path / 'out')!r})) as file:\n"
         "        with contextlib.suppress(KeyboardInterrupt):\n"
         "            os.kill(os.getpid(), signal.SIGTERM)\n"

@@ -13,7 +13,7 @@ import pytest
 
 KEEPER = """
 import sys
-from core.processes import keep_running
+from reviewlm.core.processes import keep_running
 keep_running.PROVEN_SECONDS, keep_running.OWN_SECONDS = 0.05, 1
 keep_running.SHORTEST_PAUSE, keep_running.LONGEST_PAUSE = 0.05, 0.2
 sys.exit(keep_running.keep_running(sys.argv[1:]))

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from core.processes import standard_streams as room
-from core.processes.standard_streams import CLEAR, WaitingLine
 from reviewlm.boundary import run_verb
+from reviewlm.core.processes import standard_streams as room
+from reviewlm.core.processes.standard_streams import CLEAR, WaitingLine
 
 
 class Screen(io.StringIO):

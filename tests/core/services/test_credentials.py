@@ -11,10 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from core.credentials import PASSWORD_FILE, USER, AccessTokens, add_token, list_tokens, password_of, remove_token
-from core.environment import prepare_environment
-from core.errors import InputError, Unreadable
-from core.services import join, service_list
+from reviewlm.core.credentials import (
+    PASSWORD_FILE,
+    USER,
+    AccessTokens,
+    add_token,
+    list_tokens,
+    password_of,
+    remove_token,
+)
+from reviewlm.core.environment import prepare_environment
+from reviewlm.core.errors import InputError, Unreadable
+from reviewlm.core.services import join, service_list
 
 
 def test_only_the_owner_can_read_it_whatever_the_umask(tmp_path: Path) -> None:

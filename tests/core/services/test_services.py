@@ -21,14 +21,14 @@ import pytest
 import typer
 import yaml
 
-from core.config.presets import preset_names
-from core.credentials import PASSWORD_FILE
-from core.environment import HOME_VARIABLE
-from core.processes.leftovers import process_name
-from core.services import join, launch, service_list
-from core.services import pools as pools_of
-from core.services.service_list import STATE, Service, address_of
 from reviewlm.cli import app
+from reviewlm.core.config.presets import preset_names
+from reviewlm.core.credentials import PASSWORD_FILE
+from reviewlm.core.environment import HOME_VARIABLE
+from reviewlm.core.processes.leftovers import process_name
+from reviewlm.core.services import join, launch, service_list
+from reviewlm.core.services import pools as pools_of
+from reviewlm.core.services.service_list import STATE, Service, address_of
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -7,11 +7,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
-from core.errors import EmptyInput, MissingColumn, Unreadable
-from corpus.cleaning.business import read_businesses
-from corpus.cleaning.clean import prepare
-from corpus.cleaning.clean_table import CLEAN
+from reviewlm.core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
+from reviewlm.core.errors import EmptyInput, MissingColumn, Unreadable
+from reviewlm.corpus.cleaning.business import read_businesses
+from reviewlm.corpus.cleaning.clean import prepare
+from reviewlm.corpus.cleaning.clean_table import CLEAN
 from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import packed_tar
 

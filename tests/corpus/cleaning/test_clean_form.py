@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import ConfigError
-from corpus.cleaning.normalise import detect, normalise
-from models.text.normal_form import NormalForm, repair
+from reviewlm.core.errors import ConfigError
+from reviewlm.corpus.cleaning.normalise import detect, normalise
+from reviewlm.models.text.normal_form import NormalForm, repair
 from tests.corpus.cleaning.planted import CUES, FRAMES, HARMLESS, KINDS, plant
 from tests.corpus.cleaning.sentences import SENTENCES
 from tests.examples import examples
@@ -50,7 +50,7 @@ def test_sentences_in_fourteen_languages_are_recognised():
 
 
 def test_a_missing_library_is_an_error_that_says_what_to_install(monkeypatch):
-    from corpus.cleaning import normalise as module
+    from reviewlm.corpus.cleaning import normalise as module
 
     monkeypatch.setitem(sys.modules, "py3langid.langid", None)
     module._identifier.cache_clear()

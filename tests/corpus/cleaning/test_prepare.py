@@ -6,11 +6,17 @@ import orjson
 import polars as pl
 import pytest
 
-from core.config.sections.data import CleanConfig, DuplicatesConfig, SelectionConfig, SourceConfig, SplitConfig
-from corpus.cleaning.clean import prepare
-from corpus.cleaning.clean_table import CLEAN
-from corpus.splitting.certificate import verify
-from corpus.splitting.split import SPLITS
+from reviewlm.core.config.sections.data import (
+    CleanConfig,
+    DuplicatesConfig,
+    SelectionConfig,
+    SourceConfig,
+    SplitConfig,
+)
+from reviewlm.corpus.cleaning.clean import prepare
+from reviewlm.corpus.cleaning.clean_table import CLEAN
+from reviewlm.corpus.splitting.certificate import verify
+from reviewlm.corpus.splitting.split import SPLITS
 from tests.corpus.data_sets import assign, ingest
 
 SPLIT = SplitConfig()
@@ -126,7 +132,7 @@ def test_other_languages_are_set_aside_and_counted_and_unsure_texts_stay(tmp_pat
     def detect(texts):
         return pl.Series([text.split()[0] if text.split()[0] in ("en", "fr", "de") else "" for text in texts])
 
-    monkeypatch.setattr("corpus.cleaning.normalise.detect", detect)
+    monkeypatch.setattr("reviewlm.corpus.cleaning.normalise.detect", detect)
     kinds = ["en 1 2 3 4", "fr 1 2 3 4", "de 1 2 3 4", "unsure 1 2 3 4", "de short"]
     rows = [record(number, f"{kinds[number % 5]} {number}") for number in range(400)]
     (tmp_path / "r.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))

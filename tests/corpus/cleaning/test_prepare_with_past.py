@@ -5,10 +5,10 @@ import random
 import orjson
 import polars as pl
 
-from core.config.sections.data import CleanConfig, DuplicatesConfig, SourceConfig
-from corpus.cleaning.clean import prepare
-from corpus.splitting.certificate import verify
-from corpus.splitting.split import SPLITS
+from reviewlm.core.config.sections.data import CleanConfig, DuplicatesConfig, SourceConfig
+from reviewlm.corpus.cleaning.clean import prepare
+from reviewlm.corpus.splitting.certificate import verify
+from reviewlm.corpus.splitting.split import SPLITS
 from tests.corpus.cleaning.test_prepare import DIFFERENT, SPLIT, prepared, record
 from tests.corpus.data_sets import assign, ingest
 from tests.corpus.duplicates.test_passage_coverage import by_brute_force

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.sections.data import DuplicatesConfig
-from core.errors import ConfigError
-from corpus.duplicates.minhash import Bands, read_scattered
-from corpus.duplicates.shingles import (
+from reviewlm.core.config.sections.data import DuplicatesConfig
+from reviewlm.core.errors import ConfigError
+from reviewlm.corpus.duplicates.minhash import Bands, read_scattered
+from reviewlm.corpus.duplicates.shingles import (
     Fingerprints,
     bytes_of,
 )

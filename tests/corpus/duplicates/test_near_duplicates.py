@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.sections.data import DuplicatesConfig
-from corpus.duplicates.near import NearDuplicates
-from corpus.synthetic.grammar import write_review
+from reviewlm.core.config.sections.data import DuplicatesConfig
+from reviewlm.corpus.duplicates.near import NearDuplicates
+from reviewlm.corpus.synthetic.grammar import write_review
 from tests.examples import examples
 
 CONFIG = DuplicatesConfig()

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.duplicates import exact as measured
-from corpus.duplicates.exact import REASONS, ExactDuplicates, coverage
-from corpus.duplicates.shingles import part_of, simple_bytes, slices, word_bytes
-from corpus.splitting.split import SPLITS
+from reviewlm.corpus.duplicates import exact as measured
+from reviewlm.corpus.duplicates.exact import REASONS, ExactDuplicates, coverage
+from reviewlm.corpus.duplicates.shingles import part_of, simple_bytes, slices, word_bytes
+from reviewlm.corpus.splitting.split import SPLITS
 from tests.corpus.duplicates.test_near_duplicates import random_text, words
 from tests.examples import examples
 

@@ -8,20 +8,20 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-import corpus.ingestion.ingest
-from core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
-from core.store import Store
-from corpus.cleaning.clean import prepare
-from corpus.ingestion.build_dataset import assemble
-from corpus.ingestion.ingest import read_source
-from corpus.ingestion.parts import SourceReading
-from corpus.reading.sources import identify, source_names
-from corpus.splitting.split import iter_split
-from models.specs import VocabularySpec
-from models.streams import write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
-from training.vocabularies.learn import learn_vocabulary
+import reviewlm.corpus.ingestion.ingest
+from reviewlm.core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
+from reviewlm.core.store import Store
+from reviewlm.corpus.cleaning.clean import prepare
+from reviewlm.corpus.ingestion.build_dataset import assemble
+from reviewlm.corpus.ingestion.ingest import read_source
+from reviewlm.corpus.ingestion.parts import SourceReading
+from reviewlm.corpus.reading.sources import identify, source_names
+from reviewlm.corpus.splitting.split import iter_split
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.streams import write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 CONFIG = SourceConfig(part_rows=40)
 TOUCHES = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "os.truncate"}
@@ -54,7 +54,7 @@ class Touches:
 
 def run(home: str, inputs: str, fatal: tuple[str, int] | None = None, trace: str = "") -> None:
     """Build all artifacts that are not there yet; write to *trace* how many touches each stage had."""
-    corpus.ingestion.ingest.BLOCK_BYTES = 3000
+    reviewlm.corpus.ingestion.ingest.BLOCK_BYTES = 3000
     touches = Touches(Path(home), fatal)
     sys.addaudithook(touches.hook)
     build(Path(home), Path(inputs), touches)

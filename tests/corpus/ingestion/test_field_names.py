@@ -8,12 +8,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from core.config.presets import load_config
-from core.errors import EmptyInput, MissingColumn, Unreadable
-from corpus.ingestion.ingest import iter_parts
-from corpus.ingestion.quarantine import read_labels, require_usable
-from corpus.reading.sources import identify, originals, source_names
-from corpus.schema import COLUMNS
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.errors import EmptyInput, MissingColumn, Unreadable
+from reviewlm.corpus.ingestion.ingest import iter_parts
+from reviewlm.corpus.ingestion.quarantine import read_labels, require_usable
+from reviewlm.corpus.reading.sources import identify, originals, source_names
+from reviewlm.corpus.schema import COLUMNS
 from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import FILES, REVIEWS, ingested, json_lines
 

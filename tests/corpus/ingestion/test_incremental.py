@@ -7,12 +7,12 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.sections.data import SourceConfig
-from corpus.ingestion.build_dataset import DATASET_FILE, assemble
-from corpus.ingestion.ingest import iter_parts, read_source
-from corpus.ingestion.parts import added, describe
-from corpus.reading.sources import identify, source_names
-from corpus.schema import COLUMNS
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.corpus.ingestion.build_dataset import DATASET_FILE, assemble
+from reviewlm.corpus.ingestion.ingest import iter_parts, read_source
+from reviewlm.corpus.ingestion.parts import added, describe
+from reviewlm.corpus.reading.sources import identify, source_names
+from reviewlm.corpus.schema import COLUMNS
 from tests.corpus.data_sets import ingest
 from tests.corpus.review_lines import line
 from tests.examples import examples

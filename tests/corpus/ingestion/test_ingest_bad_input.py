@@ -6,10 +6,10 @@ import orjson
 import polars as pl
 import pytest
 
-from core.config.sections.data import SourceConfig
-from core.errors import EmptyInput, Unreadable
-from corpus.ingestion.ingest import iter_parts
-from corpus.reading.sources import source_names
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.errors import EmptyInput, Unreadable
+from reviewlm.corpus.ingestion.ingest import iter_parts
+from reviewlm.corpus.reading.sources import source_names
 from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import as_parquet, packed_tar, packed_zip, review, zstd
 from tests.corpus.review_lines import line
@@ -68,7 +68,7 @@ def many(count=60_000):
 
 @pytest.mark.parametrize("kind", ["gz", "zst", "tgz", "zip", "parquet", "array"])
 def test_a_file_that_was_cut_off_is_named_and_nothing_is_left_that_looks_whole(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr("corpus.ingestion.ingest.BLOCK_BYTES", 1 << 18)
+    monkeypatch.setattr("reviewlm.corpus.ingestion.ingest.BLOCK_BYTES", 1 << 18)
     name, content = {
         "gz": lambda: ("r.json.gz", gzip.compress(many())), "zst": lambda: ("r.json.zst", zstd(many())),
         "tgz": lambda: ("r.tgz", packed_tar({"review.json": many()})),

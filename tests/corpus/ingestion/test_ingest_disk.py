@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.sections.data import SourceConfig
-from core.errors import NotWritable, ReviewLMError, StoreFull, Unreadable
-from core.store import Store
-from corpus.ingestion.build_dataset import DATASET_FILE, assemble
-from corpus.ingestion.ingest import PartWriter, iter_parts, read_source
-from corpus.ingestion.parts import SourceReading
-from corpus.reading.sources import identify
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.errors import NotWritable, ReviewLMError, StoreFull, Unreadable
+from reviewlm.core.store import Store
+from reviewlm.corpus.ingestion.build_dataset import DATASET_FILE, assemble
+from reviewlm.corpus.ingestion.ingest import PartWriter, iter_parts, read_source
+from reviewlm.corpus.ingestion.parts import SourceReading
+from reviewlm.corpus.reading.sources import identify
 from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import FILES, ingested
 from tests.corpus.review_lines import line
@@ -137,9 +137,9 @@ def test_a_repeated_ingestion_into_one_folder_never_shows_a_mixture(file, tmp_pa
 
 def changes_while_read(monkeypatch, change):
     """Let something happen to the file after its second block."""
-    import corpus.ingestion.ingest
+    import reviewlm.corpus.ingestion.ingest
 
-    real, blocks = corpus.ingestion.ingest.read, []
+    real, blocks = reviewlm.corpus.ingestion.ingest.read, []
 
     def read(path, *rest):
         for block in real(path, *rest):
@@ -148,8 +148,8 @@ def changes_while_read(monkeypatch, change):
             if len(blocks) == 2:
                 change(path)
 
-    monkeypatch.setattr("corpus.ingestion.ingest.BLOCK_BYTES", 3000)
-    monkeypatch.setattr("corpus.ingestion.ingest.read", read)
+    monkeypatch.setattr("reviewlm.corpus.ingestion.ingest.BLOCK_BYTES", 3000)
+    monkeypatch.setattr("reviewlm.corpus.ingestion.ingest.read", read)
 
 
 def grow(path):
@@ -177,8 +177,8 @@ def test_a_file_that_changes_while_it_is_read_is_refused(previous, tmp_path, mon
 
 @pytest.mark.parametrize("stars", ["five", 5])
 def test_neither_bad_records_nor_long_texts_pile_up_until_a_part_is_full(tmp_path, monkeypatch, stars):
-    monkeypatch.setattr("corpus.ingestion.ingest.BLOCK_BYTES", 1 << 16)
-    monkeypatch.setattr("corpus.ingestion.ingest.PART_BYTES", 1 << 18)
+    monkeypatch.setattr("reviewlm.corpus.ingestion.ingest.BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr("reviewlm.corpus.ingestion.ingest.PART_BYTES", 1 << 18)
     records = [{"review_id": f"r{n}", "text": "long " * 1000, "stars": stars} for n in range(400)]
     lines = [orjson.dumps(record) for record in [*records, {"review_id": "last", "text": "good"}]]
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))

@@ -26,7 +26,7 @@ WORDS = [f"word{number}" for number in range(40)]
 def start():
     """Start a child that runs the stages: forked from a server that has everything imported and no threads yet."""
     context = multiprocessing.get_context("forkserver")
-    ours = ("corpus.cleaning.clean", "corpus.ingestion.ingest", "models.tokens.vocabulary", "models.streams")
+    ours = ("reviewlm.corpus.cleaning.clean", "reviewlm.corpus.ingestion.ingest", "reviewlm.models.tokens.vocabulary", "reviewlm.models.streams")
     context.set_forkserver_preload([*ours, "pyarrow"])
 
     def started(*arguments):

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from core.config.sections.data import SourceConfig
-from core.errors import Damaged, EmptyInput, InputError, MissingColumn, Unreadable
-from core.store import Store
-from corpus.ingestion import quarantine as module
-from corpus.ingestion.quarantine import data_set_of, newest_data_set, require_usable, summarise
-from corpus.reading.sources import identify
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.errors import Damaged, EmptyInput, InputError, MissingColumn, Unreadable
+from reviewlm.core.store import Store
+from reviewlm.corpus.ingestion import quarantine as module
+from reviewlm.corpus.ingestion.quarantine import (
+    data_set_of,
+    newest_data_set,
+    require_usable,
+    summarise,
+)
+from reviewlm.corpus.reading.sources import identify
 from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import packed_tar
 
@@ -116,7 +121,7 @@ def test_the_error_is_that_of_the_run(tmp_path: Path, name: str, content: bytes,
 
 
 def test_only_beginnings_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("corpus.ingestion.ingest.BLOCK_BYTES", 1000)
+    monkeypatch.setattr("reviewlm.corpus.ingestion.ingest.BLOCK_BYTES", 1000)
     large, broken = tmp_path / "a.jsonl", tmp_path / "b.csv"
     large.write_bytes(10_000 * GOOD)
     broken.write_bytes(b"id,body\n1,nice\n")

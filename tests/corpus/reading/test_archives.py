@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import MissingColumn, Unreadable
-from corpus.reading.archives import LAYERS
-from corpus.reading.jsonlines import read_array
-from corpus.schema import Limits
+from reviewlm.core.errors import MissingColumn, Unreadable
+from reviewlm.corpus.reading.archives import LAYERS
+from reviewlm.corpus.reading.jsonlines import read_array
+from reviewlm.corpus.schema import Limits
 from tests.corpus import data_sets, hostile_files
 from tests.corpus.review_files import json_lines, review, zstd
 from tests.examples import examples

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.sections.data import SourceConfig
-from core.errors import Unreadable
-from corpus.ingestion.ingest import iter_parts
-from corpus.reading.convert import FORMS, read_dates
-from corpus.reading.sources import source_names
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.errors import Unreadable
+from reviewlm.corpus.ingestion.ingest import iter_parts
+from reviewlm.corpus.reading.convert import FORMS, read_dates
+from reviewlm.corpus.reading.sources import source_names
 from tests.corpus import data_sets
 from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import in_formats

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.sections.data import SourceConfig
-from core.errors import InputError, ReviewLMError
-from corpus.reading.sources import source_names
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.errors import InputError, ReviewLMError
+from reviewlm.corpus.reading.sources import source_names
 from tests.corpus import data_sets
 from tests.corpus.data_sets import ingest
 from tests.corpus.hostile_files import BAD_LINES, HOSTILE, LINES, Hostile

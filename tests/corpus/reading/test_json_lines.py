@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from corpus.reading.jsonlines import Stretch, parse, read_json_lines
-from corpus.schema import COLUMNS, Limits
+from reviewlm.corpus.reading.jsonlines import Stretch, parse, read_json_lines
+from reviewlm.corpus.schema import COLUMNS, Limits
 from tests.corpus.hostile_files import BAD_LINES
 from tests.corpus.review_lines import line
 from tests.examples import examples

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from core.errors import EmptyInput, ReviewLMError, Unreadable
-from corpus.ingestion.quarantine import export
+from reviewlm.core.errors import EmptyInput, ReviewLMError, Unreadable
+from reviewlm.corpus.ingestion.quarantine import export
 from tests.corpus.hostile_files import CSV, having, member, tar_of
 from tests.corpus.review_files import ingested, json_lines, review
 
@@ -141,7 +141,7 @@ def test_a_damaged_head_of_a_tar_is_an_input_error(tmp_path, content):
 
 
 def test_a_parquet_file_of_a_few_kilobytes_may_not_stand_for_a_billion_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr("corpus.schema.ALWAYS_ALLOWED", 1 << 20)
+    monkeypatch.setattr("reviewlm.corpus.schema.ALWAYS_ALLOWED", 1 << 20)
     out = io.BytesIO()
     parquet.write_table(pa.table({"text": pa.array(["x"] * 50_000)}), out)
     assert len(out.getvalue()) < 2_000

@@ -5,9 +5,9 @@ import orjson
 import polars as pl
 import pytest
 
-from core.errors import MissingColumn, Unreadable
-from corpus.reading.convert import folder_fields
-from corpus.reading.sources import source_names
+from reviewlm.core.errors import MissingColumn, Unreadable
+from reviewlm.corpus.reading.convert import folder_fields
+from reviewlm.corpus.reading.sources import source_names
 from tests.corpus.data_sets import ingested
 from tests.corpus.review_files import in_formats, packed_tar, packed_zip
 

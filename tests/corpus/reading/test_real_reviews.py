@@ -4,8 +4,8 @@
 import polars as pl
 import pytest
 
-from core.config.sections.data import SourceConfig
-from corpus.ingestion.ingest import iter_parts
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.corpus.ingestion.ingest import iter_parts
 from tests.corpus.data_sets import ingest
 
 pytestmark = pytest.mark.real_data

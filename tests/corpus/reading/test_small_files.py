@@ -5,11 +5,11 @@ import gzip
 import orjson
 import pytest
 
-from core.config.sections.data import SourceConfig
-from core.errors import Unreadable
-from corpus.ingestion.ingest import read_source
-from corpus.reading import sources as packs
-from corpus.reading.sources import all_sources
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.errors import Unreadable
+from reviewlm.corpus.ingestion.ingest import read_source
+from reviewlm.corpus.reading import sources as packs
+from reviewlm.corpus.reading.sources import all_sources
 from tests.corpus.data_sets import ingested
 from tests.corpus.review_files import as_parquet, json_lines, packed_tar, review
 

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.errors import CheckFailed, Damaged
-from corpus.splitting.certificate import CERTIFICATE_FILE, certify, read, spread, verify
+from reviewlm.core.errors import CheckFailed, Damaged
+from reviewlm.corpus.splitting.certificate import CERTIFICATE_FILE, certify, read, spread, verify
 
 NEAR = {"pairs": 7, "recall": 0.99, "similarity": 0.7}
 COVERAGE = {"limit": 0.5, **dict.fromkeys(("test", "validation"), spread(np.zeros(20)))}

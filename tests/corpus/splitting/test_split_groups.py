@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
-from core.errors import ConfigError, EmptyInput
-from corpus.cleaning.clean import prepare
-from corpus.schema import COLUMNS
-from corpus.splitting.learnt import choose_unlearnt
-from corpus.splitting.split import KEYS, SPLITS, Grouping, months_of, places
+from reviewlm.core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
+from reviewlm.core.errors import ConfigError, EmptyInput
+from reviewlm.corpus.cleaning.clean import prepare
+from reviewlm.corpus.schema import COLUMNS
+from reviewlm.corpus.splitting.learnt import choose_unlearnt
+from reviewlm.corpus.splitting.split import KEYS, SPLITS, Grouping, months_of, places
 from tests.corpus.data_sets import assign, ingest
 from tests.examples import examples
 from tests.marked_cases import long_but
@@ -145,12 +145,12 @@ def test_more_reviews_move_none_and_no_key_stands_on_two_sides(tmp_path_factory,
 @pytest.mark.slow
 @pytest.mark.parametrize("by", long_but(CONFIGS, {"user"}))
 def test_order_and_parts_of_the_input_change_no_byte(tmp_path, by, monkeypatch):
-    monkeypatch.setattr("corpus.cleaning.clean_table.ROW_GROUP", 70)
+    monkeypatch.setattr("reviewlm.corpus.cleaning.clean_table.ROW_GROUP", 70)
     records = [record(number, text=f"text {number % 350}, as said before") for number in range(500)]
     one = prepared(tmp_path / "one", records, CONFIGS[by])
     random.Random(1).shuffle(records)
-    monkeypatch.setattr("corpus.cleaning.clean.SLICE_BYTES", 3000)
-    monkeypatch.setattr("corpus.cleaning.clean.BATCH_ROWS", 13)
+    monkeypatch.setattr("reviewlm.corpus.cleaning.clean.SLICE_BYTES", 3000)
+    monkeypatch.setattr("reviewlm.corpus.cleaning.clean.BATCH_ROWS", 13)
     two = prepared(tmp_path / "two", records, CONFIGS[by], part_rows=31)
     files = [(tmp_path / name / "clean" / "clean.parquet").read_bytes() for name in ("one", "two")]
     assert files[0] == files[1]

@@ -9,15 +9,21 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.config.sections.evaluation import AuditConfig
-from corpus.cleaning.clean_table import CLEAN
-from corpus.splitting.split import iter_split
-from corpus.synthetic.canaries import CANARIES_FILE, POOL, Canaries, as_reviews, choose_canaries
-from models.base import ModelError
-from models.specs import VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.core.config.sections.evaluation import AuditConfig
+from reviewlm.corpus.cleaning.clean_table import CLEAN
+from reviewlm.corpus.splitting.split import iter_split
+from reviewlm.corpus.synthetic.canaries import (
+    CANARIES_FILE,
+    POOL,
+    Canaries,
+    as_reviews,
+    choose_canaries,
+)
+from reviewlm.models.base import ModelError
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 SYLLABLES = [a + b + c for a in "bdfgklmn" for b in "aeiou" for c in "rst"]
 REVIEWS = 1_200

@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
-from corpus.synthetic import grammar
-from corpus.synthetic.automaton import (
+from reviewlm.corpus.synthetic import grammar
+from reviewlm.corpus.synthetic.automaton import (
     BIND,
     BY,
     PICK,
@@ -22,8 +22,8 @@ from corpus.synthetic.automaton import (
     eligible,
     intended,
 )
-from corpus.synthetic.grammar import Forward
-from models.text.normal_form import NormalForm
+from reviewlm.corpus.synthetic.grammar import Forward
+from reviewlm.models.text.normal_form import NormalForm
 from tests.marked_cases import slow_but
 
 NAMES = {"name": {"hot tea": "hot tea", "hot teas": "hot teas", "soup": "soup", "stews": "stews"}}

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from corpus.synthetic import synth
+from reviewlm.corpus.synthetic import synth
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def test_equal_seeds_give_equal_bytes_and_other_seeds_other_ones(tmp_path):
 
 @pytest.mark.slow
 def test_bytes_do_not_depend_on_pythons_hash_seed_between_workers_or_runs():
-    code = "from corpus.synthetic.synth import make_chunk; import hashlib; "
+    code = "from reviewlm.corpus.synthetic.synth import make_chunk; import hashlib; "
     code += "print(hashlib.sha256(make_chunk(0, 50, 1)[0]).hexdigest())"
     digests = {
         subprocess.run(

@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 
 import reviewlm
-from course.inputs import review_table
-from course.uses.ciphers import bigram_logs, by_bigrams, by_model, enciphered, excerpts, fitted, plain, right
-from course.uses.strength import Guesses, StrengthMeter, compared
+from reviewlm.course.inputs import review_table
+from reviewlm.course.uses.ciphers import (
+    bigram_logs,
+    by_bigrams,
+    by_model,
+    enciphered,
+    excerpts,
+    fitted,
+    plain,
+    right,
+)
+from reviewlm.course.uses.strength import Guesses, StrengthMeter, compared
 
 
 @pytest.fixture(scope="module")

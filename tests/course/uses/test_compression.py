@@ -12,9 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from course.uses.arithmetic import Adaptive, Distribution, RangeDecoder, RangeEncoder, Uniform
-from course.uses.compression import NotReadable, compress, decompress
-from models.bundles.bundle import Bundle
+from reviewlm.course.uses.arithmetic import (
+    Adaptive,
+    Distribution,
+    RangeDecoder,
+    RangeEncoder,
+    Uniform,
+)
+from reviewlm.course.uses.compression import NotReadable, compress, decompress
+from reviewlm.models.bundles.bundle import Bundle
 from tests.serving.engine.small_models import TEXTS, bundle_of
 
 HOSTILE = [

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reviewlm
-from course.uses.correction import RATE, Corrector, EditModel, applied, edits, mistyped, quality, with_margin
+from reviewlm.course.uses.correction import (
+    RATE,
+    Corrector,
+    EditModel,
+    applied,
+    edits,
+    mistyped,
+    quality,
+    with_margin,
+)
 
 WORDS = st.text("abc", max_size=6)
 

@@ -8,7 +8,7 @@ from math import exp
 import numpy as np
 import pytest
 
-from course.uses.ordering import bleu, ordered
+from reviewlm.course.uses.ordering import bleu, ordered
 from tests.serving.engine.small_models import bundle_of
 
 

@@ -9,8 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from course.uses import origin
-from course.uses.origin import LabelledTexts, bayes, confusions, langid, read_labelled, right_share
+from reviewlm.course.uses import origin
+from reviewlm.course.uses.origin import (
+    LabelledTexts,
+    bayes,
+    confusions,
+    langid,
+    read_labelled,
+    right_share,
+)
 
 GERMAN = ["der Kellner war sehr freundlich", "das Essen war kalt", "wir kommen gerne wieder", "die Suppe ist gut"]
 ENGLISH = ["the waiter was very friendly", "the food was cold", "we will come again", "this soup is really good"]

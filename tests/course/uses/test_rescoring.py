@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from course.inputs import review_table
-from course.uses import rescoring
-from course.uses.rescoring import (
+from reviewlm.course.inputs import review_table
+from reviewlm.course.uses import rescoring
+from reviewlm.course.uses.rescoring import (
     NBest,
     ScoredLists,
     Weights,

@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from course.uses.retrieval import Index, Ranking, bm25, compared, dirichlet, jelinek_mercer, known_items, mixed, quality
+from reviewlm.course.uses.retrieval import (
+    Index,
+    Ranking,
+    bm25,
+    compared,
+    dirichlet,
+    jelinek_mercer,
+    known_items,
+    mixed,
+    quality,
+)
 from tests.serving.engine.small_models import TEXTS
 
 REVIEWS = [text.replace("\n", " ") for text in TEXTS]

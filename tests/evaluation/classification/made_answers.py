@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from core.config.sections.other_models import ClassificationPromotion
-from core.lineage import Family
-from evaluation.classification.compare import accuracy_by_slice, classifier_rows
-from evaluation.classification.figures import Predicted
-from evaluation.classification.report import ClassificationResults
-from evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks, ModelEvidence
-from evaluation.gate.classification import ClassifierCase
+from reviewlm.core.config.sections.other_models import ClassificationPromotion
+from reviewlm.core.lineage import Family
+from reviewlm.evaluation.classification.compare import accuracy_by_slice, classifier_rows
+from reviewlm.evaluation.classification.figures import Predicted
+from reviewlm.evaluation.classification.report import ClassificationResults
+from reviewlm.evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks, ModelEvidence
+from reviewlm.evaluation.gate.classification import ClassifierCase
 
 STARS = ("1", "2", "3", "4", "5")
 

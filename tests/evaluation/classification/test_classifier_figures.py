@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
-from core.errors import EmptyInput, InputError
-from evaluation.classification.figures import figures
+from reviewlm.core.errors import EmptyInput, InputError
+from reviewlm.evaluation.classification.figures import figures
 from tests.evaluation.classification.made_answers import STARS, drawn, predicted
 from tests.examples import examples
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.lineage import Family
-from evaluation.classification.figures import figures
-from evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks, ModelEvidence
-from evaluation.gate.classification import ClassifierCase
-from evaluation.gate.rules import better_than_champion
+from reviewlm.core.lineage import Family
+from reviewlm.evaluation.classification.figures import figures
+from reviewlm.evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks, ModelEvidence
+from reviewlm.evaluation.gate.classification import ClassifierCase
+from reviewlm.evaluation.gate.rules import better_than_champion
 from tests.evaluation.classification.made_answers import (
     BETTER,
     EVIDENCE,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from core.errors import as_html
-from evaluation.classification import report
-from evaluation.classification.compare import classifier_rows
-from evaluation.classification.report import classifier_page
+from reviewlm.core.errors import as_html
+from reviewlm.evaluation.classification import report
+from reviewlm.evaluation.classification.compare import classifier_rows
+from reviewlm.evaluation.classification.report import classifier_page
 from tests.evaluation.classification.made_answers import HOSTILE, made_classification
 from tests.evaluation.reports.report_pages import Reader
 

@@ -5,7 +5,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evaluation.classification.compare import accuracy_by_slice, accuracy_losses, label_slicings
+from reviewlm.evaluation.classification.compare import (
+    accuracy_by_slice,
+    accuracy_losses,
+    label_slicings,
+)
 from tests.evaluation.classification.made_answers import drawn, predicted
 
 LABELS = ("bad", "good")

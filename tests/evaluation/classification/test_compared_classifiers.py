@@ -6,9 +6,14 @@ import math
 import numpy as np
 import pytest
 
-from core.errors import InputError
-from evaluation.classification.compare import MOST_ENUMERATED, chance_of_gain, compare, intervals
-from evaluation.classification.figures import figures
+from reviewlm.core.errors import InputError
+from reviewlm.evaluation.classification.compare import (
+    MOST_ENUMERATED,
+    chance_of_gain,
+    compare,
+    intervals,
+)
+from reviewlm.evaluation.classification.figures import figures
 from tests.evaluation.classification.made_answers import STARS, drawn, predicted
 
 OPTIONS = {"confidence": 0.95, "resamples": 2_000, "seed": 1}
@@ -94,7 +99,7 @@ def test_the_chance_of_a_gain_is_the_share_of_all_exchanges_with_as_large_a_gain
 
 def test_of_many_differing_reviews_random_exchanges_give_about_the_same_chance(monkeypatch):
     a, b = drawn(60, 0.7, seed=1), drawn(60, 0.75, seed=3)
-    monkeypatch.setattr("evaluation.classification.compare.MOST_ENUMERATED", 0)
+    monkeypatch.setattr("reviewlm.evaluation.classification.compare.MOST_ENUMERATED", 0)
     drawn_chance = chance_of_gain(a, b, resamples=20_000, seed=1)
     assert drawn_chance == chance_of_gain(a, b, resamples=20_000, seed=1)
     other = chance_of_gain(a, b, resamples=20_000, seed=2)

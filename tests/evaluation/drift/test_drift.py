@@ -9,11 +9,17 @@ import polars as pl
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from core.config.sections.data import DriftConfig
-from core.errors import EmptyInput
-from evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
-from evaluation.drift.figures import decay_curve
-from evaluation.drift.report import DriftReport, compare, flagged_sentence, jensen_shannon, population_stability
+from reviewlm.core.config.sections.data import DriftConfig
+from reviewlm.core.errors import EmptyInput
+from reviewlm.evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
+from reviewlm.evaluation.drift.figures import decay_curve
+from reviewlm.evaluation.drift.report import (
+    DriftReport,
+    compare,
+    flagged_sentence,
+    jensen_shannon,
+    population_stability,
+)
 
 WORDS = [f"word{n}" for n in range(400)]
 ZIPF = 1 / np.arange(1, 401)

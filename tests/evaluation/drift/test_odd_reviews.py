@@ -10,7 +10,13 @@ import polars as pl
 import pytest
 
 from benchmarks.data.odd_reviews import area_under_curve, found_among_top
-from evaluation.drift.odd_reviews import compare, compare_values, odd_counts, odd_table, surprise
+from reviewlm.evaluation.drift.odd_reviews import (
+    compare,
+    compare_values,
+    odd_counts,
+    odd_table,
+    surprise,
+)
 
 
 def scored(bits: list[float] | np.ndarray, sizes: list[int] | np.ndarray, name: str = "r") -> pl.DataFrame:

@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 from scipy.stats import t as student
 
-from core.config.sections.evaluation import PromotionConfig
-from core.lineage import NOT_KNOWN, Family
-from evaluation.gate.case import ChampionReviews, departure
-from evaluation.gate.language import LanguageCase
-from evaluation.scoring.metrics import LN2
+from reviewlm.core.config.sections.evaluation import PromotionConfig
+from reviewlm.core.lineage import NOT_KNOWN, Family
+from reviewlm.evaluation.gate.case import ChampionReviews, departure
+from reviewlm.evaluation.gate.language import LanguageCase
+from reviewlm.evaluation.scoring.metrics import LN2
 from tests.evaluation.challengers import HONEST, assert_refused_by, evidence, judge, rule, scores
 
 

@@ -5,14 +5,22 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.config.sections.evaluation import PromotionConfig
-from core.output import literal
-from evaluation.gate.case import Latency
-from evaluation.gate.decision import Decision
-from evaluation.gate.language import LanguageCase
-from evaluation.scoring.metrics import figures_of
-from evaluation.statistics.comparison import comparable
-from tests.evaluation.challengers import FIRST, HONEST, assert_refused_by, evidence, judge, rule, scores
+from reviewlm.core.config.sections.evaluation import PromotionConfig
+from reviewlm.core.output import literal
+from reviewlm.evaluation.gate.case import Latency
+from reviewlm.evaluation.gate.decision import Decision
+from reviewlm.evaluation.gate.language import LanguageCase
+from reviewlm.evaluation.scoring.metrics import figures_of
+from reviewlm.evaluation.statistics.comparison import comparable
+from tests.evaluation.challengers import (
+    FIRST,
+    HONEST,
+    assert_refused_by,
+    evidence,
+    judge,
+    rule,
+    scores,
+)
 
 
 def test_a_better_challenger_is_promoted():

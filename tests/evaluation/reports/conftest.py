@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation.reports.report import run_page
-from evaluation.reports.report_pictures import pictures_of
+from reviewlm.evaluation.reports.report import run_page
+from reviewlm.evaluation.reports.report_pictures import pictures_of
 from tests.evaluation.made_results import made_results
 from tests.evaluation.reports.report_pages import Reader
 

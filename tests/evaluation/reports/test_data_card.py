@@ -5,10 +5,10 @@ import re
 import polars as pl
 import pytest
 
-from corpus.cleaning.clean_table import CLEAN
-from corpus.profile import profile_of
-from corpus.splitting.split import TABLE
-from evaluation.reports.card import HTML, LIMITS, MARKDOWN, Origin, draw
+from reviewlm.corpus.cleaning.clean_table import CLEAN
+from reviewlm.corpus.profile import profile_of
+from reviewlm.corpus.splitting.split import TABLE
+from reviewlm.evaluation.reports.card import HTML, LIMITS, MARKDOWN, Origin, draw
 from tests.evaluation.reports.report_pages import Reader
 
 EVIL = '</blockquote><script>alert("x")</script> & "quoted" <img src=http://evil.example/x.png> | `code` $x^2$'

@@ -13,17 +13,27 @@ import polars as pl
 import pytest
 from markdown_it import MarkdownIt
 
-from core.errors import InputError
-from core.output import literal, quoted
-from data_checks.report import CheckReport, ExpectationResult
-from evaluation.drift.figures import drift_page
-from evaluation.drift.report import DriftReport, Figure
-from evaluation.reports.document import Code, Page, PageSection, PageTable, PageText, Picture, Quote, escape, png
-from evaluation.reports.report import run_page
-from evaluation.reports.report_pictures import pictures_of
-from evaluation.statistics.paired import Pair
-from models.completion.suggestions import Suggestions
 from reviewlm import terminal
+from reviewlm.core.errors import InputError
+from reviewlm.core.output import literal, quoted
+from reviewlm.data_checks.report import CheckReport, ExpectationResult
+from reviewlm.evaluation.drift.figures import drift_page
+from reviewlm.evaluation.drift.report import DriftReport, Figure
+from reviewlm.evaluation.reports.document import (
+    Code,
+    Page,
+    PageSection,
+    PageTable,
+    PageText,
+    Picture,
+    Quote,
+    escape,
+    png,
+)
+from reviewlm.evaluation.reports.report import run_page
+from reviewlm.evaluation.reports.report_pictures import pictures_of
+from reviewlm.evaluation.statistics.paired import Pair
+from reviewlm.models.completion.suggestions import Suggestions
 from tests.evaluation.made_results import made_decision, made_results
 
 HOSTILE = (
@@ -200,7 +210,7 @@ def test_the_report_of_a_check_holds_it_as_text(tmp_path):
 
 
 def test_a_figure_is_drawn_whatever_a_label_holds():
-    from evaluation.reports.canvas import canvas, ticks_at
+    from reviewlm.evaluation.reports.canvas import canvas, ticks_at
 
     figure, axes = canvas(6, 6)
     axes.barh(range(len(HOSTILE)), [1] * len(HOSTILE))

@@ -11,12 +11,18 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from evaluation.gate.decision import RuleOutcome
-from evaluation.reports import report_tables
-from evaluation.reports.report import run_page
-from evaluation.reports.report_pictures import pictures_of
-from evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, read_records, record_of, run_of_bundle
-from evaluation.reports.run_results import ModelResults
+from reviewlm.evaluation.gate.decision import RuleOutcome
+from reviewlm.evaluation.reports import report_tables
+from reviewlm.evaluation.reports.report import run_page
+from reviewlm.evaluation.reports.report_pictures import pictures_of
+from reviewlm.evaluation.reports.run_record import (
+    RECORD_FILE,
+    REPORT_FILE,
+    read_records,
+    record_of,
+    run_of_bundle,
+)
+from reviewlm.evaluation.reports.run_results import ModelResults
 from tests.evaluation.made_results import LEVELS as MODELS
 from tests.evaluation.made_results import made_decision, made_results, made_table
 from tests.evaluation.reports.report_pages import Reader

@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 from matplotlib.colors import to_rgb
 
-from evaluation.reports import run_figures as figures
-from evaluation.reports.canvas import canvas, styles_of, svg_of
-from evaluation.reports.document import ON_DARK, PALETTE
-from evaluation.reports.run_figures import bits_figure, novelty_figure
+from reviewlm.evaluation.reports import run_figures as figures
+from reviewlm.evaluation.reports.canvas import canvas, styles_of, svg_of
+from reviewlm.evaluation.reports.document import ON_DARK, PALETTE
+from reviewlm.evaluation.reports.run_figures import bits_figure, novelty_figure
 from tests.evaluation.made_results import LEVELS, made_table
 
 STYLES = styles_of(list(LEVELS))

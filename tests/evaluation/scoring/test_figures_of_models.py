@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import ReviewLMError
-from evaluation.scoring.metrics import Figures, figures_of
-from evaluation.scoring.observe import SHOWN, Keyboard
-from evaluation.scoring.punctuation import CAPITALS, MARKS_TOGETHER, scored
-from evaluation.scoring.score import (
+from reviewlm.core.errors import ReviewLMError
+from reviewlm.evaluation.scoring.metrics import Figures, figures_of
+from reviewlm.evaluation.scoring.observe import SHOWN, Keyboard
+from reviewlm.evaluation.scoring.punctuation import CAPITALS, MARKS_TOGETHER, scored
+from reviewlm.evaluation.scoring.score import (
     FIGURES_FILE,
     SCORES_FILE,
     TOKEN_NATS,
@@ -21,14 +21,14 @@ from evaluation.scoring.score import (
     record_scores,
     score_stream,
 )
-from evaluation.statistics.comparison import METRICS, comparable, comparison_table
-from models.base import ModelError
-from models.specs import VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.special import CONTEXT_IDS, EOS, STARS, UNK
-from models.written_words import taken_off
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.evaluation.statistics.comparison import METRICS, comparable, comparison_table
+from reviewlm.models.base import ModelError
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import CONTEXT_IDS, EOS, STARS, UNK
+from reviewlm.models.written_words import taken_off
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 LN2 = math.log(2)
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from core.errors import ReviewLMError
-from evaluation.scoring.metrics import calibration_error, chance_error, reliability
-from evaluation.scoring.observe import COLUMNS, observe, usefulness
-from evaluation.scoring.score import TOKEN_NATS, drawn_reviews, score_stream
-from models.neural.lm import NeuralLM
-from models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.special import CONTEXT_IDS, UNK
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.core.errors import ReviewLMError
+from reviewlm.evaluation.scoring.metrics import calibration_error, chance_error, reliability
+from reviewlm.evaluation.scoring.observe import COLUMNS, observe, usefulness
+from reviewlm.evaluation.scoring.score import TOKEN_NATS, drawn_reviews, score_stream
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import CONTEXT_IDS, UNK
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 
 def observed(bundle, stream, folder, reviews=None, **options):

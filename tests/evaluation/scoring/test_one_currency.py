@@ -18,19 +18,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.synthetic.automaton import Automaton, Domain
-from corpus.synthetic.grammar import Forward
-from evaluation.scoring.metrics import figures_of
-from evaluation.scoring.score import score_stream
-from evaluation.statistics.comparison import floor_of
-from evaluation.statistics.intervals import ComparedScores, flagged_below_floor
-from models.specs import VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.special import CONTEXT_IDS, EOS
-from tasks.evaluation.intervals import judged_reviews
+from reviewlm.corpus.synthetic.automaton import Automaton, Domain
+from reviewlm.corpus.synthetic.grammar import Forward
+from reviewlm.evaluation.scoring.metrics import figures_of
+from reviewlm.evaluation.scoring.score import score_stream
+from reviewlm.evaluation.statistics.comparison import floor_of
+from reviewlm.evaluation.statistics.intervals import ComparedScores, flagged_below_floor
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import CONTEXT_IDS, EOS
+from reviewlm.tasks.evaluation.intervals import judged_reviews
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.examples import examples
-from training.vocabularies.learn import learn_vocabulary
 
 UNITS = {"word": 200, "char": 400, "bpe": 400, "unigram": 400}
 PER_TEXT = ("bits_per_byte", "open_bits_per_byte", "byte_perplexity", "word_perplexity")
@@ -130,7 +130,7 @@ def compared(tables, vocabularies, judged):
 def judged_by(grammar, reviews, monkeypatch):
     forward = grammar.forward()
     monkeypatch.setattr(
-        "corpus.synthetic.grammar.log_probability", lambda text, stars: forward.log_probability(text, {})
+        "reviewlm.corpus.synthetic.grammar.log_probability", lambda text, stars: forward.log_probability(text, {})
     )
     return judged_reviews(reviews)
 

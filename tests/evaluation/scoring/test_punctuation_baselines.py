@@ -1,7 +1,7 @@
 """Tags without a network: by rules, and the usual one of each word."""
 
-from evaluation.scoring.punctuation import UsualTags, by_rules
-from models.written_words import put_back, taken_off
+from reviewlm.evaluation.scoring.punctuation import UsualTags, by_rules
+from reviewlm.models.written_words import put_back, taken_off
 
 
 def test_rules_write_the_beginning_i_and_the_end() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from core.config.sections.evaluation import PromotionConfig
-from evaluation.scoring.metrics import figures_of, policies
-from evaluation.scoring.score import figures_of_bundle, score_stream
-from evaluation.statistics.comparison import comparison_table, own_baselines
-from evaluation.statistics.intervals import ComparedScores
-from evaluation.statistics.slice_table import review_slices
+from reviewlm.core.config.sections.evaluation import PromotionConfig
+from reviewlm.evaluation.scoring.metrics import figures_of, policies
+from reviewlm.evaluation.scoring.score import figures_of_bundle, score_stream
+from reviewlm.evaluation.statistics.comparison import comparison_table, own_baselines
+from reviewlm.evaluation.statistics.intervals import ComparedScores
+from reviewlm.evaluation.statistics.slice_table import review_slices
 from tests.evaluation.challengers import assert_refused_by, judge, scores
 
 

@@ -7,12 +7,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.errors import ReviewLMError
-from corpus.synthetic import grammar
-from evaluation.scoring.metrics import FIGURES, LN2, SUMS, figures_of
-from evaluation.statistics.comparison import JUDGED, floor_nats, floor_of
-from evaluation.statistics.intervals import ComparedScores, flagged_below_floor, usefulness_table
-from tasks.evaluation.intervals import judged_reviews
+from reviewlm.core.errors import ReviewLMError
+from reviewlm.corpus.synthetic import grammar
+from reviewlm.evaluation.scoring.metrics import FIGURES, LN2, SUMS, figures_of
+from reviewlm.evaluation.statistics.comparison import JUDGED, floor_nats, floor_of
+from reviewlm.evaluation.statistics.intervals import (
+    ComparedScores,
+    flagged_below_floor,
+    usefulness_table,
+)
+from reviewlm.tasks.evaluation.intervals import judged_reviews
 
 HOW = {"confidence": 0.95, "resamples": 1_000, "seed": 1}
 
@@ -163,7 +167,7 @@ def fair_letters(monkeypatch):
         asked.append((text, stars))
         return (len(text) + 1) * math.log(1 / 3) if set(text) <= set("ab") else None
 
-    monkeypatch.setattr("corpus.synthetic.grammar.log_probability", log_probability)
+    monkeypatch.setattr("reviewlm.corpus.synthetic.grammar.log_probability", log_probability)
     return asked
 
 

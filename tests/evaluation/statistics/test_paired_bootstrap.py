@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.evaluation.coverage import coverage, figures_of_population, population
-from evaluation.statistics import bootstrap
-from evaluation.statistics.bootstrap import Bootstrap, expanded_tail, ratio_interval
-from evaluation.statistics.groups import design_effect, effective_number, united
+from reviewlm.evaluation.statistics import bootstrap
+from reviewlm.evaluation.statistics.bootstrap import Bootstrap, expanded_tail, ratio_interval
+from reviewlm.evaluation.statistics.groups import design_effect, effective_number, united
 from tests.examples import examples
 
 

@@ -9,9 +9,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.errors import EmptyInput
-from evaluation.scoring.metrics import figures_of
-from evaluation.statistics.paired import BETTER, CUT, UNDECIDED, UNKNOWN, ComparedModel, compare_pair, verdict
+from reviewlm.core.errors import EmptyInput
+from reviewlm.evaluation.scoring.metrics import figures_of
+from reviewlm.evaluation.statistics.paired import (
+    BETTER,
+    CUT,
+    UNDECIDED,
+    UNKNOWN,
+    ComparedModel,
+    compare_pair,
+    verdict,
+)
 
 OPTIONS = {"resamples": 2_000, "min_reviews": 5, "confidence": 0.95, "seed": 1}
 REVIEWS = 200

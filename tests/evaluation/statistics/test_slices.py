@@ -8,14 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.scoring.metrics import figures_of
-from evaluation.statistics.slice_table import SLICES, review_slices, worst_slices
-from evaluation.statistics.slices import Slicing, length_labels, losses_by_slice, month_labels, ratios_by_slice
+from reviewlm.evaluation.scoring.metrics import figures_of
+from reviewlm.evaluation.statistics.slice_table import SLICES, review_slices, worst_slices
+from reviewlm.evaluation.statistics.slices import (
+    Slicing,
+    length_labels,
+    losses_by_slice,
+    month_labels,
+    ratios_by_slice,
+)
 
 
 @pytest.fixture(autouse=True)
 def two_lengths(monkeypatch):
-    monkeypatch.setattr("evaluation.statistics.slices.LENGTH_BINS", 2)
+    monkeypatch.setattr("reviewlm.evaluation.statistics.slices.LENGTH_BINS", 2)
 
 
 def scores(factor=1.0, reviews=60, worse_at=()):

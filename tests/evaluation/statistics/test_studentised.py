@@ -7,7 +7,12 @@ import pytest
 from scipy.stats import beta
 from scipy.stats import t as student
 
-from evaluation.statistics.bootstrap import Ratio, _with_an_unseen_group, expanded_tail, studentised_intervals
+from reviewlm.evaluation.statistics.bootstrap import (
+    Ratio,
+    _with_an_unseen_group,
+    expanded_tail,
+    studentised_intervals,
+)
 
 OPTIONS = {"confidence": 0.95, "resamples": 4_000, "seed": 1}
 

@@ -9,26 +9,42 @@ import polars as pl
 import pytest
 import torch
 
-from core.config.sections.evaluation import AuditConfig
-from corpus.cleaning.clean_table import CLEAN
-from corpus.splitting.split import iter_split
-from corpus.synthetic.canaries import as_reviews, choose_canaries
-from evaluation.writing.audit import FACTS, TABLES, RealText, audit, draw_samples, make_reference, measure_exposure
-from evaluation.writing.novelty import overlap
-from evaluation.writing.word_stream import word_stream
-from models.bundles.bundle import Bundle
-from models.mixture.cache import RANGES, CacheLM
-from models.mixture.lm import MixtureLM
-from models.mixture.parts import Part
-from models.sampling import generate
-from models.specs import CacheSpec, MixtureSpec, NGramSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
-from models.streams import TokenStream, stars_prior, write_stream
-from models.text.normal_form import NormalForm
+from reviewlm.core.config.sections.evaluation import AuditConfig
+from reviewlm.corpus.cleaning.clean_table import CLEAN
+from reviewlm.corpus.splitting.split import iter_split
+from reviewlm.corpus.synthetic.canaries import as_reviews, choose_canaries
+from reviewlm.evaluation.writing.audit import (
+    FACTS,
+    TABLES,
+    RealText,
+    audit,
+    draw_samples,
+    make_reference,
+    measure_exposure,
+)
+from reviewlm.evaluation.writing.novelty import overlap
+from reviewlm.evaluation.writing.word_stream import word_stream
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.mixture.cache import RANGES, CacheLM
+from reviewlm.models.mixture.lm import MixtureLM
+from reviewlm.models.mixture.parts import Part
+from reviewlm.models.sampling import generate
+from reviewlm.models.specs import (
+    CacheSpec,
+    MixtureSpec,
+    NGramSpec,
+    ObjectiveSpec,
+    RecurrentSpec,
+    TrainingSpec,
+    VocabularySpec,
+)
+from reviewlm.models.streams import TokenStream, stars_prior, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.mixture.fitting import tune_weights
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.evaluation.challengers import HONEST, judge, rule
-from training.context import FitContext
-from training.fit import fit_model
-from training.mixture.fitting import tune_weights
-from training.vocabularies.learn import learn_vocabulary
 
 WORDS = [a + b + c for a in "bdfgkl" for b in "aeiou" for c in "rs"]
 KIND, UNKIND = ["lovely", "great"], ["awful", "rude"]
@@ -210,7 +226,7 @@ def test_real_reviews_are_cut_where_samples_end(regular, clean, monkeypatch, tmp
     real = table.filter(split="test").head(60)
     written = real.select(stars=pl.col("stars").cast(pl.Int64), number=pl.int_range(60), seed=pl.lit(1),
                           text=pl.col("text").str.split(" ").list.head(11).list.join(" "))  # fmt: skip
-    monkeypatch.setattr("evaluation.writing.audit.draw_samples", lambda *arguments: written)
+    monkeypatch.setattr("reviewlm.evaluation.writing.audit.draw_samples", lambda *arguments: written)
     facts = audit(regular, RealText(tmp_path), None, CONFIG.model_copy(update={"max_words": 10}), 1.0, tmp_path)
     assert facts["words"] == 600
     assert pl.read_parquet(tmp_path / "copied.parquet")["span"].str.split(" ").list.len().max() <= 10
@@ -223,7 +239,7 @@ def test_real_reviews_are_cut_where_samples_end(regular, clean, monkeypatch, tmp
 def test_personal_data_in_a_sample_is_counted_and_shown_with_its_text(regular, reference, monkeypatch, tmp_path):
     texts = ["bar bas", "mail joe@example.com, call 480-555-1234"]
     written = pl.DataFrame({"stars": [5, 1], "number": [0, 0], "seed": [1, 1], "text": texts})
-    monkeypatch.setattr("evaluation.writing.audit.draw_samples", lambda *arguments: written)
+    monkeypatch.setattr("reviewlm.evaluation.writing.audit.draw_samples", lambda *arguments: written)
     facts = audit(regular, reference, None, CONFIG, 1.0, tmp_path)
     assert (facts["private_patterns"], facts["real_private_patterns"]) == (2, 0)
     shown = pl.read_parquet(tmp_path / "private.parquet")

@@ -10,11 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.duplicates.shingles import mix
-from corpus.synthetic.canaries import Canaries
-from evaluation.writing.audit import FACTS, exposures, measure_exposure, private_patterns, ranks
-from evaluation.writing.novelty import ORDERS, PASSAGE, copied_passages, copied_spans, overlap
-from evaluation.writing.word_stream import (
+from reviewlm.corpus.duplicates.shingles import mix
+from reviewlm.corpus.synthetic.canaries import Canaries
+from reviewlm.evaluation.writing.audit import (
+    FACTS,
+    exposures,
+    measure_exposure,
+    private_patterns,
+    ranks,
+)
+from reviewlm.evaluation.writing.novelty import (
+    ORDERS,
+    PASSAGE,
+    copied_passages,
+    copied_spans,
+    overlap,
+)
+from reviewlm.evaluation.writing.word_stream import (
     WordStream,
     blocks,
     open_word_stream,

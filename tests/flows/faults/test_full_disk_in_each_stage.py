@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import StoreFull
-from core.store import Built, Store
+from reviewlm.core.errors import StoreFull
+from reviewlm.core.store import Built, Store
 from tests.flows.first_run import Ran, mlflow_rows, run_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]

@@ -12,12 +12,12 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from core.environment import other_home
-from core.errors import RankFailed
-from models.bundles.bundle import load_bundle
-from models.sampling import generate
-from tracking.tags import own_metric_name
-from training.neural.training_metrics import MEASURED
+from reviewlm.core.environment import other_home
+from reviewlm.core.errors import RankFailed
+from reviewlm.models.bundles.bundle import load_bundle
+from reviewlm.models.sampling import generate
+from reviewlm.tracking.tags import own_metric_name
+from reviewlm.training.neural.training_metrics import MEASURED
 
 pytestmark = pytest.mark.long
 KILLED = str(Path(__file__).parents[1] / "killed.toml")
@@ -26,7 +26,7 @@ CLOCK = {"fit/seconds", "fit/cpu_seconds", *MEASURED, *(f"fit/{name}" for name i
 
 def run_in(home: Path) -> None:
     """Run the flow up to the fitted models."""
-    from flows.retrain import retrain
+    from reviewlm.flows.retrain import retrain
 
     with other_home(home):
         retrain(KILLED, until="train")
@@ -40,7 +40,7 @@ def fit_processes() -> list[psutil.Process]:
             command = child.cmdline()
         except psutil.Error:
             continue
-        if "tasks.fitting.fit_worker" not in command:
+        if "reviewlm.tasks.fitting.fit_worker" not in command:
             continue
         if command[-1] == "lstm":
             found.append(child)

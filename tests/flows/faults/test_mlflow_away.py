@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from core.environment import TRACKING_VARIABLE
-from core.errors import TrackingUnavailable
+from reviewlm.core.environment import TRACKING_VARIABLE
+from reviewlm.core.errors import TrackingUnavailable
+from reviewlm.tracking.client import open_client
+from reviewlm.tracking.runs.record import waiting_runs
 from tests.flows.first_run import ROOT, TINY, answer, user_environment
 from tests.tracking.mlflow_servers import Served, store_server
-from tracking.client import open_client
-from tracking.runs.record import waiting_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 MODELS = {"kn2", "lstm", "gru-char", "mix"}

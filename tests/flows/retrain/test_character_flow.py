@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.environment import other_home
+from reviewlm.core.environment import other_home
 
 pytestmark = pytest.mark.long
 TINY = str(Path(__file__).parents[1] / "tiny_characters.toml")
@@ -30,7 +30,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def models(prefect_server: None, own: Path) -> dict[str, dict[str, Any]]:
     """What the flow returned of each model, by name."""
-    from flows.retrain import retrain
+    from reviewlm.flows.retrain import retrain
 
     with other_home(own):
         return {model["name"]: model for model in retrain(TINY, None, list(SMALLER))["models"]}

@@ -13,9 +13,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from corpus.synthetic.synth import write_reviews
 from reviewlm.boundary import run_verb
 from reviewlm.cli import command
+from reviewlm.corpus.synthetic.synth import write_reviews
 from tests.documentation.code_blocks import Block, Command, blocks, commands
 from tests.flows.first_run import Ran
 

@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import sys
-import flows.retrain
+import reviewlm.flows.retrain
 heavy = ("torch", "scipy", "numba", "sklearn", "great_expectations", "matplotlib")
 print(*[name for name in heavy if name in sys.modules])
 """

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.environment import other_home
+from reviewlm.core.environment import other_home
 
 pytestmark = pytest.mark.long
 PRESET = str(Path(__file__).parents[1] / "minutes.toml")
@@ -18,7 +18,7 @@ PRESET = str(Path(__file__).parents[1] / "minutes.toml")
 @pytest.fixture(scope="module")
 def timed_home(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home in which the clock says that a minute is left, on a machine of a known speed."""
-    from tasks.planning import plan
+    from reviewlm.tasks.planning import plan
 
     with pytest.MonkeyPatch.context() as patch, other_home(folder := tmp_path_factory.mktemp("minutes")):
         patch.setattr(plan, "measured_speed", lambda config, prepared, threads: (4_000.0, 1.0))
@@ -28,7 +28,7 @@ def timed_home(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def ran(*overrides: str) -> dict[str, Any]:
-    from flows.retrain import retrain
+    from reviewlm.flows.retrain import retrain
 
     return retrain(PRESET, None, list(overrides), 2.0)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.evaluation.fork_server import ModelWork
-from tasks.evaluation.processes import ModelProcesses, Report
+from reviewlm.tasks.evaluation.fork_server import ModelWork
+from reviewlm.tasks.evaluation.processes import ModelProcesses, Report
 from tests.flows.first_run import Ran
 
 pytestmark = pytest.mark.long
@@ -38,7 +38,7 @@ def test_results_of_processes_equal_those_of_one_process(ran: Ran, monkeypatch: 
         return work_done(self, work, report)
 
     before = results(ran.home)
-    monkeypatch.setattr("tasks.evaluation.processes.LEAST_TOKENS", 0)
+    monkeypatch.setattr("reviewlm.tasks.evaluation.processes.LEAST_TOKENS", 0)
     monkeypatch.setattr(ModelProcesses, "do", noted)
     again = ran.again(f"execution.rebuild={json.dumps(STAGES)}")
     assert set(STAGES).isdisjoint(again["reused"])

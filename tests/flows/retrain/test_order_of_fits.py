@@ -11,9 +11,9 @@ from uuid import uuid4
 import pytest
 from prefect.futures import PrefectConcurrentFuture
 
-import flows.parts
-from core.config.presets import parse_config
-from core.config.run_config import RunConfig
+import reviewlm.flows.parts
+from reviewlm.core.config.presets import parse_config
+from reviewlm.core.config.run_config import RunConfig
 
 KN5, KN3 = ({"kind": "ngram", "name": f"kn{order}", "order": order} for order in (5, 3))
 LSTM = {"kind": "lstm", "name": "lstm"}
@@ -43,10 +43,10 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[Any]]]:
 
     def flow(fits: Fits, *models: dict[str, Any]) -> list[Any]:
         pools.append(fits.pool)
-        monkeypatch.setattr(flows.parts, "fit", fits)
-        monkeypatch.setattr(flows.parts, "tracker_of", Mock())
+        monkeypatch.setattr(reviewlm.flows.parts, "fit", fits)
+        monkeypatch.setattr(reviewlm.flows.parts, "tracker_of", Mock())
         config = parse_config({"models": list(models), "baseline": "kn5"})
-        return flows.parts.fit_models.fn(config, None, "parent")
+        return reviewlm.flows.parts.fit_models.fn(config, None, "parent")
 
     yield flow
     for pool in pools:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from core.config.presets import load_config
-from core.config.sections.evaluation import OWN_MODEL
-from core.environment import other_home
-from corpus.synthetic.synth import write_reviews
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.sections.evaluation import OWN_MODEL
+from reviewlm.core.environment import other_home
+from reviewlm.corpus.synthetic.synth import write_reviews
 
 pytestmark = pytest.mark.long
 BIGRAM = str(Path(__file__).parents[1] / "bigram.toml")
@@ -30,7 +30,7 @@ class Home:
         self.folder = folder
 
     def run(self, input: Path | None, *overrides: str) -> SimpleNamespace:
-        from flows.retrain import retrain
+        from reviewlm.flows.retrain import retrain
 
         result = retrain(BIGRAM, [str(input)] if input else None, list(overrides))
         return SimpleNamespace(**result, rules=self._rules(result["mlflow_run_id"]))
@@ -40,7 +40,7 @@ class Home:
         return {rule["name"]: rule for rule in json.loads(file.read_text())["rules"]}
 
     def version(self, name: str = OWN_MODEL, alias: str = "champion") -> Any:
-        from tasks.track import registry_of
+        from reviewlm.tasks.track import registry_of
 
         return registry_of(load_config(BIGRAM).asking(name)).alias(alias)
 
@@ -66,8 +66,8 @@ def files(shop: Home) -> Path:
 
 
 def test_a_version_says_of_which_data_it_was_made(shop: Home, files: Path) -> None:
-    from core.lineage import Family, digest_of_sources
-    from core.store import sha256_of
+    from reviewlm.core.lineage import Family, digest_of_sources
+    from reviewlm.core.store import sha256_of
 
     version = shop.version()
     sources = digest_of_sources([sha256_of(files / "reviews.jsonl")])
@@ -77,9 +77,9 @@ def test_a_version_says_of_which_data_it_was_made(shop: Home, files: Path) -> No
 def test_a_schedule_without_input_reads_the_files_of_the_champion_again(
     shop: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.retrain import resolve
+    from reviewlm.flows.retrain import resolve
 
-    monkeypatch.setattr("flows.retrain.deployment", SimpleNamespace(id="weekly"))
+    monkeypatch.setattr("reviewlm.flows.retrain.deployment", SimpleNamespace(id="weekly"))
     config = resolve("small", None, None)
     assert config.source.input == (str(shop.folder.parent / "reviews.jsonl"),)
     assert (config.preset, config.promotion.model_name) == ("small", OWN_MODEL)

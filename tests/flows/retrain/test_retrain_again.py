@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.environment import other_home
+from reviewlm.core.environment import other_home
 from tests.flows.first_run import TINY, Ran, mlflow_client, run_in
 
 pytestmark = pytest.mark.long
@@ -31,7 +31,7 @@ def test_a_worse_challenger_is_registered_with_its_reasons_but_the_champion_stay
 
 
 def test_a_failed_fit_ends_its_mlflow_run_as_failed(ran: Ran) -> None:
-    from core.errors import FitError
+    from reviewlm.core.errors import FitError
 
     with pytest.raises(FitError):
         ran.again("models.1.training.learning_rate=1e30", "models.1.training.clip=1e30")
@@ -40,7 +40,7 @@ def test_a_failed_fit_ends_its_mlflow_run_as_failed(ran: Ran) -> None:
 
 
 def test_a_mixture_is_fitted_anew_only_where_a_part_has_changed(ran: Ran) -> None:
-    from flows.retrain import retrain
+    from reviewlm.flows.retrain import retrain
 
     with other_home(ran.home):
         same = retrain(TINY, until="train")

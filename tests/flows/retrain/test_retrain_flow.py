@@ -10,12 +10,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from core.config.presets import load_config
-from core.environment import other_home
-from evaluation.gate.language import LanguageCase
-from tasks.track import registry_of
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.environment import other_home
+from reviewlm.evaluation.gate.language import LanguageCase
+from reviewlm.tasks.track import registry_of
+from reviewlm.tracking.tags import unpacked
 from tests.flows.first_run import TINY, Ran, artifacts_of, mlflow_client, run_in
-from tracking.tags import unpacked
 
 
 def test_the_first_run_promotes_its_best_model(ran: Ran) -> None:
@@ -125,8 +125,8 @@ def test_the_run_ends_with_a_report_which_latest_points_to_and_mlflow_has(ran: R
 
 
 def test_the_version_s_record_leads_to_the_grammar_and_nothing_in_the_store_differs_from_it(ran: Ran) -> None:
-    from core.lineage import verify
-    from tasks.gather import recorded_version
+    from reviewlm.core.lineage import verify
+    from reviewlm.tasks.gather import recorded_version
 
     with other_home(ran.home):
         record, entry = recorded_version(load_config(TINY), "champion")
@@ -186,7 +186,7 @@ def test_a_failed_critical_expectation_stops_the_flow_before_any_training(
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.sorting import TaskRunSort
 
-    from core.errors import CheckFailed
+    from reviewlm.core.errors import CheckFailed
 
     newest = TaskRunSort.EXPECTED_START_TIME_DESC  # the server answers with 200, and may have run many flows
     bad = tmp_path / "bad.jsonl"
@@ -208,7 +208,7 @@ def test_a_failed_critical_expectation_stops_the_flow_before_any_training(
 def test_prediction_is_a_flow_of_its_own_that_needs_only_the_registry(ran: Ran) -> None:
     from prefect.exceptions import ParameterTypeError
 
-    from flows.generate import generate
+    from reviewlm.flows.generate import generate
 
     uri = f"sqlite:///{ran.home / 'mlflow.db'}"
     first, again = (generate(tracking_uri=uri, n=2, stars=5, prompt="The staff", max_tokens=8) for _ in range(2))
@@ -223,13 +223,13 @@ def test_prediction_is_a_flow_of_its_own_that_needs_only_the_registry(ran: Ran) 
 def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
     ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.config.presets import load_config
-    from corpus.synthetic.synth import write_reviews
-    from flows.drift import drift
-    from flows.retrain import resolve
+    from reviewlm.core.config.presets import load_config
+    from reviewlm.corpus.synthetic.synth import write_reviews
+    from reviewlm.flows.drift import drift
+    from reviewlm.flows.retrain import resolve
 
     events: list[dict[str, Any]] = []
-    monkeypatch.setattr("tasks.stage.emit_event", lambda event, **about: events.append({"event": event, **about}))
+    monkeypatch.setattr("reviewlm.tasks.stage.emit_event", lambda event, **about: events.append({"event": event, **about}))
     monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
     write_reviews(tmp_path / "same.jsonl", 300, seed=77)
     lines = [json.loads(line) for line in (tmp_path / "same.jsonl").read_text().splitlines()]
@@ -243,7 +243,7 @@ def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
     found = [drift(TINY, ["other.jsonl"]) for _ in range(2)]
     assert {"stars", "words"} <= set(found[0]["drifted"])
     assert found[0] == found[1]
-    monkeypatch.setattr("flows.drift.deployment", SimpleNamespace(id="drift"))
+    monkeypatch.setattr("reviewlm.flows.drift.deployment", SimpleNamespace(id="drift"))
     assert [drift(TINY, ["other.jsonl"]) for _ in range(2)] == found
     # A worker has another working folder, so the paths are absolute.
     asked = {"preset": TINY, "input": [str(tmp_path / "other.jsonl")], "overrides": None}
@@ -263,12 +263,12 @@ def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
 def test_the_champion_is_scored_again_month_by_month(
     ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from corpus.synthetic.synth import write_reviews
-    from flows.drift import rescore
+    from reviewlm.corpus.synthetic.synth import write_reviews
+    from reviewlm.flows.drift import rescore
 
     monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
     write_reviews(tmp_path / "new.jsonl", 300, seed=78)
-    monkeypatch.setattr("tasks.evaluation.rescore.MIN_REVIEWS", 2)
+    monkeypatch.setattr("reviewlm.tasks.evaluation.rescore.MIN_REVIEWS", 2)
     told = rescore(TINY, [str(tmp_path / "new.jsonl")])
     client = mlflow_client(ran)
     assert told["version"] == int(client.get_model_version_by_alias("reviewlm-demo", "champion").version)
@@ -284,7 +284,7 @@ def test_the_champion_is_scored_again_month_by_month(
 def test_a_comparison_takes_data_and_settings_from_the_version_and_not_from_a_default_preset(
     ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.versions import compare
+    from reviewlm.flows.versions import compare
 
     monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
     monkeypatch.chdir(tmp_path)
@@ -298,8 +298,8 @@ def test_a_comparison_takes_data_and_settings_from_the_version_and_not_from_a_de
 
 
 def test_reviews_that_the_champion_knows_are_no_drift(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.drift import drift
-    from tasks.stage import recorded_stages
+    from reviewlm.flows.drift import drift
+    from reviewlm.tasks.stage import recorded_stages
 
     monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
     [known] = (ran.home / "store" / "synthesise").glob("*/reviews.jsonl")
@@ -312,8 +312,8 @@ def test_reviews_that_the_champion_knows_are_no_drift(ran: Ran, monkeypatch: pyt
 
 @pytest.mark.long
 def test_a_logged_mixture_answers_a_stranger(ran: Ran) -> None:
-    from tasks.track import tracker_of
-    from tracking.logged_models.export import smoke_test
+    from reviewlm.tasks.track import tracker_of
+    from reviewlm.tracking.logged_models.export import smoke_test
 
     run_id = next(model["mlflow_run_id"] for model in ran.result["models"] if model["name"] == "mix")
     with other_home(ran.home):

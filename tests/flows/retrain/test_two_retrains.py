@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from core.store import Store
+from reviewlm.core.store import Store
+from reviewlm.tracking.registry.decisions import complaints
+from reviewlm.tracking.registry.registry import CHAMPION, Registry
+from reviewlm.tracking.runs.runs import Tracker
 from tests.flows.first_run import ROOT, TINY, mlflow_rows, user_environment
-from tracking.registry.decisions import complaints
-from tracking.registry.registry import CHAMPION, Registry
-from tracking.runs.runs import Tracker
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 

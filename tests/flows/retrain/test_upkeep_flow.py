@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from core.config.presets import load_config
-from core.environment import other_home
-from core.manifest import MANIFEST
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.environment import other_home
+from reviewlm.core.manifest import MANIFEST
 from tests.flows.first_run import TINY, Ran, mlflow_client
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -33,10 +33,10 @@ def make_older(home: Path, before_ms: int) -> None:
 
 
 def test_after_a_collection_all_that_is_needed_is_there(ran: Ran) -> None:
-    from core.lineage import verify
-    from tasks.collect import collect
-    from tasks.gather import recorded_version
-    from tracking.registry.opening import open_version
+    from reviewlm.core.lineage import verify
+    from reviewlm.tasks.collect import collect
+    from reviewlm.tasks.gather import recorded_version
+    from reviewlm.tracking.registry.opening import open_version
 
     between = int(time.time() * 1000)
     second = ran.again(*SECOND_RUN)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from flows import retrain as module
-from flows.retrain import retrain
-from tasks.limits import SameRetrainWaits
+from reviewlm.flows import retrain as module
+from reviewlm.flows.retrain import retrain
+from reviewlm.tasks.limits import SameRetrainWaits
 
 
 @pytest.mark.parametrize("deployed", [True, False])

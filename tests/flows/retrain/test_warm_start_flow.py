@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.environment import other_home
+from reviewlm.core.environment import other_home
 
 pytestmark = pytest.mark.long
 ONE = str(Path(__file__).parents[1] / "one.toml")
@@ -23,7 +23,7 @@ class Home:
         self.folder = folder
 
     def train(self, files: list[Path], *overrides: str) -> dict[str, Any]:
-        from flows.retrain import retrain
+        from reviewlm.flows.retrain import retrain
 
         [model] = retrain(ONE, [str(file) for file in files], list(overrides), until="train")["models"]
         return {**model, "spec": json.loads((self.bundle(model["digest"]) / "spec.json").read_text())}
@@ -33,10 +33,10 @@ class Home:
 
     def crown(self, fit_digest: str) -> None:
         """Register the model of a fit and make it champion, whatever the gate would say."""
-        from core.config.presets import load_config
-        from tasks.track import registry_of, tracker_of
-        from tracking.registry.registry import CHAMPION
-        from tracking.tags import FIT_TAG
+        from reviewlm.core.config.presets import load_config
+        from reviewlm.tasks.track import registry_of, tracker_of
+        from reviewlm.tracking.registry.registry import CHAMPION
+        from reviewlm.tracking.tags import FIT_TAG
 
         config = load_config(ONE).with_input(["reviews.jsonl"])  # models of files have another name than the demo's
         run = tracker_of(config).newest_run(FIT_TAG, fit_digest)
@@ -54,9 +54,9 @@ class Home:
         return [one for one in found if sum(name.startswith("earlier:") for name in one["inputs"]) == earlier]
 
     def note(self, fit_digest: str) -> str:
-        from core.config.presets import load_config
-        from tasks.track import tracker_of
-        from tracking.tags import FIT_TAG, value_of
+        from reviewlm.core.config.presets import load_config
+        from reviewlm.tasks.track import tracker_of
+        from reviewlm.tracking.tags import FIT_TAG, value_of
 
         run = tracker_of(load_config(ONE).with_input(["reviews.jsonl"])).newest_run(FIT_TAG, fit_digest)
         return value_of(run.data.tags, "reviewlm.start") if run else ""
@@ -70,7 +70,7 @@ def weeks(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def test_from_the_first_week_to_the_third(weeks: Home, tmp_path: Path) -> None:
-    from corpus.synthetic.synth import write_reviews
+    from reviewlm.corpus.synthetic.synth import write_reviews
 
     old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
     write_reviews(old, 300, seed=5)
@@ -112,8 +112,8 @@ def _another_vocabulary(other: dict[str, Any], champion: dict[str, Any]) -> str:
 def test_a_month_of_its_own_is_not_tested_on_what_the_champion_has_learnt(weeks: Home, tmp_path: Path) -> None:
     import polars as pl
 
-    from corpus.splitting.split import TABLE
-    from corpus.synthetic.synth import write_reviews
+    from reviewlm.corpus.splitting.split import TABLE
+    from reviewlm.corpus.synthetic.synth import write_reviews
 
     first, month = tmp_path / "first.jsonl", tmp_path / "month.jsonl"
     write_reviews(first, 300, seed=7)

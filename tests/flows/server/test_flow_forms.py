@@ -14,10 +14,10 @@ from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import validate
 
-from core.config.presets import load_config, preset_names
-from flows.generate import generate
-from flows.retrain import retrain
-from flows.server.parameters import with_absolute_paths
+from reviewlm.core.config.presets import load_config, preset_names
+from reviewlm.flows.generate import generate
+from reviewlm.flows.retrain import retrain
+from reviewlm.flows.server.parameters import with_absolute_paths
 
 MODULES = ("drift", "generate", "ingest", "other_models", "retrain", "sweep", "upkeep", "versions")
 PARTS = ("config", "plan")
@@ -27,7 +27,7 @@ PARTS = ("config", "plan")
 def flows_with_a_form() -> dict[str, Flow[Any, Any]]:
     found = {}
     for module in MODULES:
-        for one in vars(import_module(f"flows.{module}")).values():
+        for one in vars(import_module(f"reviewlm.flows.{module}")).values():
             if isinstance(one, Flow) and next(iter(signature(one.fn).parameters)) not in PARTS:
                 found[one.name] = one
     return found

@@ -14,7 +14,7 @@ from prefect.utilities.importtools import import_object
 from prefect.utilities.templating import apply_values
 
 import reviewlm
-from core.services.pools import POOLS
+from reviewlm.core.services.pools import POOLS
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "deploy" / "kubernetes" / "worker"

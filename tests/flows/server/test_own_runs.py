@@ -9,8 +9,8 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.states import Running
 
-from core.processes import interrupts
-from flows.server.own_runs import ended_with_process
+from reviewlm.core.processes import interrupts
+from reviewlm.flows.server.own_runs import ended_with_process
 
 
 def state_of(run: UUID) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import NotWritable, ReviewLMError, StoreFull, TrackingUnavailable
-from flows.server import private_server
+from reviewlm.core.errors import NotWritable, ReviewLMError, StoreFull, TrackingUnavailable
+from reviewlm.flows.server import private_server
 
 FAILS = "import sys; sys.exit({code})"
 ANSWERS = """

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_sett
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from flows.server.prefect_server import LockFirstSqlite, lock_first
+from reviewlm.flows.server.prefect_server import LockFirstSqlite, lock_first
 
 
 def written_beside_another(kind: type[AioSqliteConfiguration], file: Path) -> int:

@@ -18,11 +18,11 @@ from prefect.server.events.schemas import automations as of_server
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings.models.flows import FlowsSettings
 
-from core.config.sections.evaluation import DEMO_MODEL
-from core.services.join import RETRAINED, resource_of
-from core.services.pools import POOLS
-from flows.server import automations
-from flows.server.alert_addresses import AlertSettings
+from reviewlm.core.config.sections.evaluation import DEMO_MODEL
+from reviewlm.core.services.join import RETRAINED, resource_of
+from reviewlm.core.services.pools import POOLS
+from reviewlm.flows.server import automations
+from reviewlm.flows.server.alert_addresses import AlertSettings
 
 FLOWS = Path(automations.__file__).parents[1]
 HOOK = AlertSettings(("json://127.0.0.1/",))

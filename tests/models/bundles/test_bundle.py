@@ -11,15 +11,15 @@ from dataclasses import replace
 
 import pytest
 
-from models.base import ModelError
-from models.bundles.bundle import INT8_LOSS, MOST_LOSS, Bundle, load_bundle, save_bundle
-from models.neural.inference import int8
-from models.sampling import generate, stream
-from models.specs import VocabularySpec
-from models.text.normal_form import NormalForm
+from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.bundle import INT8_LOSS, MOST_LOSS, Bundle, load_bundle, save_bundle
+from reviewlm.models.neural.inference import int8
+from reviewlm.models.sampling import generate, stream
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.models.table_lm import TableLM, TableSpec
 from tests.serving.engine.small_models import bundle_of
-from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = ["The soup was great & hot.", "The staff was slow, so slow.", "Great place, great soup!"]
 PROBES = [("The soup was great.", 5), ("", 0), ("An unheard-of zebra!", 1)]
@@ -107,7 +107,7 @@ def test_several_texts_have_the_scores_that_each_has_alone(vocabulary, model, st
     texts = ["The soup was great.", "", "Zebra soup", "The soup. " * 20, "The soup was great."]
     bundle = Bundle(TableSpec(), vocabulary, model, stars_prior=(0, 0.5, 0, 0, 0.25, 0.25))
     alone = [bundle.score_text(text, stars) for text in texts]
-    monkeypatch.setattr("models.bundles.bundle.POSITIONS", positions)
+    monkeypatch.setattr("reviewlm.models.bundles.bundle.POSITIONS", positions)
     for found, expected in zip(bundle.score_texts(texts, stars), alone, strict=True):
         assert found.nats == pytest.approx(expected.nats)
         assert [name for name, _ in found.per_token] == [name for name, _ in expected.per_token]

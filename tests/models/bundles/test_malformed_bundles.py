@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from benchmarks.fuzz.saved_models import save_models
-from models.base import ModelError, stored
-from models.bundles.bundle import Bundle, load_bundle
-from models.neural.lm import NeuralLM
-from models.tokens.vocabulary import Vocabulary
+from reviewlm.models.base import ModelError, stored
+from reviewlm.models.bundles.bundle import Bundle, load_bundle
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.training.ngram.lines.line_lm import LineLM
 from tests.marked_cases import long_but
-from training.ngram.lines.line_lm import LineLM
 
 WRONG = [None, True, -1, 0.5, 10**30, 1e308, "x", "", [], [None], {}, {"kind": "lstm"}, "../../etc/passwd", "\ud800"]
 DEEP = "[" * 100_000 + "]" * 100_000

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.classification.spec import CLASSIFIERS, ClassifierSpec
-from models.neural.labelling.rows import Sequences
-from models.specs import TrainingSpec, VocabularySpec
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
-from training.labelling.examples import LabelledSequences
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.models.classification.spec import CLASSIFIERS, ClassifierSpec
+from reviewlm.models.neural.labelling.rows import Sequences
+from reviewlm.models.specs import TrainingSpec, VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.training.labelling.examples import LabelledSequences
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 LABELS = ("1", "3", "5")
 TELLING = (("awful", "rude"), ("plain", "average"), ("great", "lovely"))

@@ -12,14 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.base import ModelError
-from models.classification.bundle import load_classifier, save_classifier
-from models.classification.classifier import softmax
-from models.neural.labelling.rows import Rows
+from reviewlm.models.base import ModelError
+from reviewlm.models.classification.bundle import load_classifier, save_classifier
+from reviewlm.models.classification.classifier import softmax
+from reviewlm.models.neural.labelling.rows import Rows
+from reviewlm.training.context import FitContext
+from reviewlm.training.labelling.fitting import fit_classifier
 from tests.marked_cases import long_but
-from tests.models.classification.made_reviews import LABELS, MECHANISMS, OPTIONS, RECIPE, small, texts
-from training.context import FitContext
-from training.labelling.fitting import fit_classifier
+from tests.models.classification.made_reviews import (
+    LABELS,
+    MECHANISMS,
+    OPTIONS,
+    RECIPE,
+    small,
+    texts,
+)
 
 PROBES = ["great tane", "", "An unheard-of zebra is rude!"]
 FACTS = {"data_digest": "abc", "figures": {"accuracy": 0.5}}

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.base import ModelError
-from models.classification.classifier import softmax
-from models.neural.labelling.rows import Rows, Sequences
+from reviewlm.models.base import ModelError
+from reviewlm.models.classification.classifier import softmax
+from reviewlm.models.neural.labelling.rows import Rows, Sequences
+from reviewlm.training.context import FitContext
+from reviewlm.training.labelling.examples import LabelledSequences
+from reviewlm.training.labelling.fitting import fit_classifier
 from tests.marked_cases import long_but, slow_but
 from tests.models.classification.made_reviews import MECHANISMS, OPTIONS, examples, small, texts
-from training.context import FitContext
-from training.labelling.examples import LabelledSequences
-from training.labelling.fitting import fit_classifier
 
 QUICK = {"logistic", "bayes", "tfidf"}
 

@@ -11,16 +11,16 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
-from models.base import ModelError
-from models.classification.classifier import softmax
-from models.classification.features import ngrams
-from models.classification.spec import LogisticSpec
-from models.neural.labelling.rows import Rows
+from reviewlm.models.base import ModelError
+from reviewlm.models.classification.classifier import softmax
+from reviewlm.models.classification.features import ngrams
+from reviewlm.models.classification.spec import LogisticSpec
+from reviewlm.models.neural.labelling.rows import Rows
+from reviewlm.training.context import FitContext
+from reviewlm.training.labelling.examples import log_loss, macro_f1
+from reviewlm.training.labelling.features import LIMIT, fitted_temperature, learn_features
+from reviewlm.training.labelling.fitting import fit_classifier
 from tests.models.classification.made_reviews import small, texts
-from training.context import FitContext
-from training.labelling.examples import log_loss, macro_f1
-from training.labelling.features import LIMIT, fitted_temperature, learn_features
-from training.labelling.fitting import fit_classifier
 
 V = 30
 reviews = st.lists(st.lists(st.integers(9, V - 1), max_size=12), min_size=1, max_size=12)
@@ -89,7 +89,7 @@ def test_unknown_words_are_no_features_and_no_feature_and_too_long_orders_are_re
 @pytest.mark.parametrize("labels", [2, 3])
 def test_logistic_regression_is_scikit_learns_pipeline(labels, words, train, held_out, tmp_path, monkeypatch):
     """All words are in the vocabulary, so the features are the same; another solver has the same minimum."""
-    monkeypatch.setattr("training.labelling.features.LIMIT", 1e-6)
+    monkeypatch.setattr("reviewlm.training.labelling.features.LIMIT", 1e-6)
     spec = small("logistic", strengths=(3.0,), labels=("a", "b", "c")[:labels])
     data = [type(one)(one.sequences, np.minimum(one.targets, labels - 1)) for one in (train, held_out)]
     model = fit_classifier(spec, words, *data, FitContext(tmp_path)).model
@@ -102,7 +102,7 @@ def test_logistic_regression_is_scikit_learns_pipeline(labels, words, train, hel
 
 def test_the_solver_as_shipped_is_nearly_as_good_on_held_out_reviews(words, train, held_out, tmp_path, monkeypatch):
     def loss(limit):
-        monkeypatch.setattr("training.labelling.features.LIMIT", limit)
+        monkeypatch.setattr("reviewlm.training.labelling.features.LIMIT", limit)
         folder = tmp_path / str(limit)
         folder.mkdir()
         model = fit_classifier(small("logistic", strengths=(3.0,)), words, train, held_out, FitContext(folder)).model

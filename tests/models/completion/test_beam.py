@@ -6,14 +6,14 @@ import re
 import numpy as np
 import pytest
 
-from models.base import ModelError
-from models.bundles.bundle import Bundle
-from models.completion.beam import beam_search
-from models.specs import VocabularySpec
-from models.text.normal_form import NormalForm
-from models.tokens.special import EOS, UNK
+from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.completion.beam import beam_search
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import EOS, UNK
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.models.table_lm import HistoryLM, TableLM, TableSpec
-from training.vocabularies.learn import learn_vocabulary
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """No training review had a rating, so there is one way to read a text."""

@@ -13,20 +13,20 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from models.bundles.bundle import Bundle
-from models.completion import suggestions
-from models.completion.reading import PrefixReader, from_start, result_of, run_together
-from models.completion.suggestions import ways_on
-from models.completion.typed import WrittenText, start_of
-from models.sampling import generate, stream
-from models.specs import VocabularySpec
-from models.text.normal_form import NormalForm
-from models.tokens.special import EOS
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.completion import suggestions
+from reviewlm.models.completion.reading import PrefixReader, from_start, result_of, run_together
+from reviewlm.models.completion.suggestions import ways_on
+from reviewlm.models.completion.typed import WrittenText, start_of
+from reviewlm.models.sampling import generate, stream
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import EOS
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.marked_cases import slow_but
 from tests.models.completion.test_suggestions import UNRATED
 from tests.models.table_lm import TableLM, TableSpec
 from tests.serving.engine.small_models import KINDS, bundle_of
-from training.vocabularies.learn import learn_vocabulary
 
 INSIDE = {"bpe": "We went to the pi", "unigram": "In Phoe"}
 """Prompts whose last word none of the models takes for finished; as BPE, it may go on in five ways and more."""

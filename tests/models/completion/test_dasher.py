@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.serving.dasher import bits_to_write
-from corpus.synthetic.synth import write_reviews
-from models.base import ModelError
-from models.bundles.bundle import Bundle
-from models.completion.dasher import intervals
-from models.specs import VocabularySpec
-from models.text.normal_form import NormalForm
-from models.tokens.special import EOS, UNK
+from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.completion.dasher import intervals
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import EOS, UNK
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.examples import examples
 from tests.models.table_lm import TableLM, TableSpec
-from training.vocabularies.learn import learn_vocabulary
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """No training review had a rating, so there is one way to read a text."""

@@ -5,13 +5,13 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from models.bundles.bundle import Bundle
-from models.completion.dasher import intervals
-from models.specs import VocabularySpec
-from models.text.normal_form import NormalForm
-from models.tokens.special import EOS, UNK
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.completion.dasher import intervals
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import EOS, UNK
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.models.table_lm import TableLM, TableSpec
-from training.vocabularies.learn import learn_vocabulary
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 TEXTS = ["The soup was excellent and so were we.", "So excellent, the best soup we had."] * 3

@@ -6,14 +6,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from models.bundles.bundle import Bundle
-from models.completion.spellings import EXACT, QUICK
-from models.completion.suggestions import suggest
-from models.specs import VocabularySpec
-from models.text.normal_form import NormalForm
-from models.tokens.special import EOS
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.completion.spellings import EXACT, QUICK
+from reviewlm.models.completion.suggestions import suggest
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import EOS
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.models.table_lm import TableLM, TableSpec
-from training.vocabularies.learn import learn_vocabulary
 
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """No training review had a rating, so there is one way to read a text."""

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.completion.reading import PrefixReader, Readers
-from models.completion.spellings import QUICK
-from models.completion.suggestions import suggest
-from models.tokens.special import BOS, STARS
+from reviewlm.models.completion.reading import PrefixReader, Readers
+from reviewlm.models.completion.spellings import QUICK
+from reviewlm.models.completion.suggestions import suggest
+from reviewlm.models.tokens.special import BOS, STARS
 from tests.models.completion.test_suggestions import Counted, letters_only
 from tests.models.table_lm import HistoryLM
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.mixture.parts import Part
-from models.tokens.special import BOS, CONTEXT_IDS
+from reviewlm.models.mixture.parts import Part
+from reviewlm.models.tokens.special import BOS, CONTEXT_IDS
 from tests.models.table_lm import HistoryLM, TableLM, TableSpec
 from tests.training.ngram.conftest import Stream  # noqa: F401
 

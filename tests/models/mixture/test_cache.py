@@ -9,19 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import models.bundles.bundle
-import models.specs
-from models.base import ModelError
-from models.bundles.bundle import load_bundle, save_bundle
-from models.mixture.cache import RANGES, CacheLM
-from models.sampling import generate, suggest
-from models.specs import CacheSpec, VocabularySpec, spec_from_dict, to_dict
-from models.text.normal_form import NormalForm
-from models.tokens.special import BOS, CONTEXT_IDS
+from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.bundle import load_bundle, save_bundle
+from reviewlm.models.mixture.cache import RANGES, CacheLM
+from reviewlm.models.sampling import generate, suggest
+from reviewlm.models.specs import CacheSpec, VocabularySpec, spec_from_dict, to_dict
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import BOS, CONTEXT_IDS
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, table_part
 from tests.models.table_lm import TableLM
-from training.vocabularies.learn import learn_vocabulary
 
 TOKENS = st.sampled_from([BOS, 4, 7, 2, 9, 10, 9, 11, 0])
 STREAMS = st.lists(TOKENS, min_size=1, max_size=24).map(lambda ids: [BOS, *ids])
@@ -102,7 +100,7 @@ def test_a_bundle_holds_the_static_model_and_writes_and_suggests(tmp_path, table
     part = table_part(0, "static")
     part = type(part)("static", part.spec, TableLM.random(vocabulary.size, 1))
     kinds = {"table": TableLM, "cache": CacheLM}
-    for module in (models.bundles.bundle, models.specs):
+    for module in (reviewlm.models.bundles.bundle, reviewlm.models.specs):
         monkeypatch.setattr(module, "model_class", kinds.__getitem__)
     spec = CacheSpec(part="static", window=30)
     model = CacheLM(spec, part, np.full((len(RANGES) + 1, 3), 1 / 3))

@@ -9,21 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import ModelError, _step_by_step, in_bulk, predictions
-from models.mixture.cache import RANGES, CacheLM
-from models.mixture.context_weights import ContextWeights
-from models.mixture.lm import MixtureLM
-from models.mixture.parts import Part
-from models.mixture.weights import Fixed, mixed_nats
-from models.specs import CacheSpec, MixtureSpec, NGramSpec
-from models.tokens.special import BOS, CONTEXT_IDS
+from reviewlm.models.base import ModelError, _step_by_step, in_bulk, predictions
+from reviewlm.models.mixture.cache import RANGES, CacheLM
+from reviewlm.models.mixture.context_weights import ContextWeights
+from reviewlm.models.mixture.lm import MixtureLM
+from reviewlm.models.mixture.parts import Part
+from reviewlm.models.mixture.weights import Fixed, mixed_nats
+from reviewlm.models.specs import CacheSpec, MixtureSpec, NGramSpec
+from reviewlm.models.tokens.special import BOS, CONTEXT_IDS
+from reviewlm.training.mixture.fitting import context_slope, fit_context_weights, tune_weights
+from reviewlm.training.mixture.tuning import em
+from reviewlm.training.ngram.counting.counts import count_ngrams
 from tests.estimated_ngrams import estimate_ngrams
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
 from tests.models.table_lm import HistoryLM
-from training.mixture.fitting import context_slope, fit_context_weights, tune_weights
-from training.mixture.tuning import em
-from training.ngram.counting.counts import count_ngrams
 
 
 @pytest.fixture(scope="module")

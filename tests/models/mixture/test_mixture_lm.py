@@ -12,20 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.presets import parse_config
-from core.config.run_config import RunConfig
-from core.errors import ConfigError
-from models.base import ModelError
-from models.mixture.lm import MixtureLM
-from models.mixture.parts import Part
-from models.mixture.weights import Fixed
-from models.specs import MixtureSpec, NGramSpec, parts_of
-from models.tokens.special import BOS, CONTEXT_IDS
+from reviewlm.core.config.presets import parse_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import ConfigError
+from reviewlm.models.base import ModelError
+from reviewlm.models.mixture.lm import MixtureLM
+from reviewlm.models.mixture.parts import Part
+from reviewlm.models.mixture.weights import Fixed
+from reviewlm.models.specs import MixtureSpec, NGramSpec, parts_of
+from reviewlm.models.tokens.special import BOS, CONTEXT_IDS
+from reviewlm.training.mixture.fitting import tune_weights
+from reviewlm.training.ngram.counting.counts import count_ngrams
 from tests.estimated_ngrams import estimate_ngrams
 from tests.examples import examples
 from tests.models.mixture.mixture_tables import SIZE, Stream, documents, table_part
-from training.mixture.fitting import tune_weights
-from training.ngram.counting.counts import count_ngrams
 
 IDS = np.array([[BOS, 5, 9, 10, 2, BOS, 4, 13, 9, 9], [BOS, 8, 11, 0, 9, 12, 2, BOS, 3, 10]])
 WEIGHTS = np.array([0.2, 0.5, 0.3])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.neural.device import require_device
+from reviewlm.models.neural.device import require_device
 
 
 @pytest.fixture(autouse=True, scope="session")

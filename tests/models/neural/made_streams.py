@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.streams import TokenStream
+from reviewlm.models.streams import TokenStream
 
 BOS, EOS, STAR = 1, 2, 8
 

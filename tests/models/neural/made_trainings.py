@@ -11,14 +11,14 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from models.neural.architectures import RecurrentNetwork
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.streams import unigram_counts
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.models.streams import unigram_counts
+from reviewlm.training.context import FitContext
+from reviewlm.training.neural import checkpoint
+from reviewlm.training.neural.fused.chosen_layers import train_with_own_layers
+from reviewlm.training.neural.trainer import train
 from tests.models.neural.made_streams import walks
-from training.context import FitContext
-from training.neural import checkpoint
-from training.neural.fused.chosen_layers import train_with_own_layers
-from training.neural.trainer import train
 
 V = 30
 TRAINING = TrainingSpec(

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from models.base import ModelError
-from models.neural.device import cudnn_has_bf16, require_device
-from models.neural.layers import recurrent_layers as layers
-from models.neural.layers.recurrent_layers import make_layer, run_layer
-from models.neural.lm import NeuralLM
+from reviewlm.models.base import ModelError
+from reviewlm.models.neural.device import cudnn_has_bf16, require_device
+from reviewlm.models.neural.layers import recurrent_layers as layers
+from reviewlm.models.neural.layers.recurrent_layers import make_layer, run_layer
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
 from tests.models.neural.made_trainings import SPEC, TRAIN, VALIDATION
-from training.context import FitContext
-from training.fit import fit_model
 
 
 @pytest.fixture

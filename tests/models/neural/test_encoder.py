@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import ModelError
-from models.neural.encoder import Encoder, network_in
+from reviewlm.models.base import ModelError
+from reviewlm.models.neural.encoder import Encoder, network_in
 from tests.examples import examples
 from tests.serving.engine.small_models import KINDS, TEXTS, bundle_of
 

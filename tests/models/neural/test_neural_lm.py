@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.base import ModelError
-from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, model_class
+from reviewlm.models.base import ModelError
+from reviewlm.models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, model_class
 
 V, BOS, EOS, STAR, B, T = 40, 1, 2, 8, 4, 13
 CONTEXT_IDS = [1, 3, 4, 5, 6, 7, 8]

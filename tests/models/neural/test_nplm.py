@@ -4,8 +4,8 @@
 import pytest
 import torch
 
-from models.neural.architectures import NPLMNetwork
-from models.specs import NPLMSpec, ObjectiveSpec, TrainingSpec
+from reviewlm.models.neural.architectures import NPLMNetwork
+from reviewlm.models.specs import NPLMSpec, ObjectiveSpec, TrainingSpec
 
 V, BOS = 30, 1
 FLOAT32 = TrainingSpec(precision="float32")

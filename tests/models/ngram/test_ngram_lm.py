@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import ModelError
-from models.ngram.lm import NGramLM
-from models.specs import NGramSpec
-from models.tokens.special import BOS, CONTEXT_IDS
+from reviewlm.models.base import ModelError
+from reviewlm.models.ngram.lm import NGramLM
+from reviewlm.models.specs import NGramSpec
+from reviewlm.models.tokens.special import BOS, CONTEXT_IDS
+from reviewlm.training.ngram.counting.counts import count_ngrams
 from tests.estimated_ngrams import estimate_ngrams
 from tests.examples import examples
 from tests.training.ngram.smoothing.odd_corpora import V
-from training.ngram.counting.counts import count_ngrams
 
 IDS = st.integers(0, V - 1)
 ROWS = st.lists(st.lists(IDS, min_size=9, max_size=9), min_size=1, max_size=4).map(np.array)

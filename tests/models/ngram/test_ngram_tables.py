@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import ModelError
-from models.ngram.lookup import NONE, Followers
-from models.ngram.tables import Tables
+from reviewlm.models.base import ModelError
+from reviewlm.models.ngram.lookup import NONE, Followers
+from reviewlm.models.ngram.tables import Tables
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.ngram.fitting import packed_tables
+from reviewlm.training.ngram.smoothing.kneser_ney import estimate
 from tests.examples import examples
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.fitting import packed_tables
-from training.ngram.smoothing.kneser_ney import estimate
 
 LISTED = st.sets(st.tuples(st.integers(0, 6), st.integers(0, 11)), max_size=50)
 

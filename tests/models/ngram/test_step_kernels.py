@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.base import ModelError
-from models.ngram import lookup, step_kernels
-from models.ngram.lm import NGramLM, NGramState
-from models.ngram.lookup import NONE
-from models.ngram.tables import Tables
-from models.tokens.special import CONTEXT_IDS
+from reviewlm.models.base import ModelError
+from reviewlm.models.ngram import lookup, step_kernels
+from reviewlm.models.ngram.lm import NGramLM, NGramState
+from reviewlm.models.ngram.lookup import NONE
+from reviewlm.models.ngram.tables import Tables
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.training.ngram.counting.counts import count_ngrams
 from tests.estimated_ngrams import estimate_ngrams
 from tests.training.ngram.smoothing.odd_corpora import V
-from training.ngram.counting.counts import count_ngrams
 
 
 def fitted(documents, order, stream_of, **options) -> NGramLM:
@@ -75,8 +75,8 @@ def test_a_follower_outside_the_vocabulary_is_an_error_that_names_its_file(
     words = np.load(tmp_path / f"words_{order}.npy")
     words[1:] = V
     np.save(tmp_path / f"words_{order}.npy", words)
-    monkeypatch.setattr("models.ngram.tables._SHORT", 10)
-    monkeypatch.setattr("models.ngram.tables._PLACES", 1)
+    monkeypatch.setattr("reviewlm.models.ngram.tables._SHORT", 10)
+    monkeypatch.setattr("reviewlm.models.ngram.tables._PLACES", 1)
     model = NGramLM(Tables.load(tmp_path))
     file = re.escape(str(tmp_path / f"words_{order}.npy"))
     with pytest.raises(ModelError, match=f"^{file} is damaged: it holds ids from {V} on") as caught:

@@ -1,10 +1,10 @@
 """Small models that write texts."""
 
-from models.bundles.bundle import Bundle
-from models.specs import VocabularySpec
-from models.text.normal_form import NormalForm
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.models.table_lm import TableLM, TableSpec
-from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = ["The soup was great, so we went back.", "In Phoenix the staff was slow.", "We went to Phoenix! Great pizza"]
 

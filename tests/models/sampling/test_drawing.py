@@ -8,10 +8,10 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.base import ModelError
-from models.completion.beam import beam_search
-from models.sampling import Sampling
-from models.sampling.filters import allowed, draw, in_one_pass, pick, sampled_logp
+from reviewlm.models.base import ModelError
+from reviewlm.models.completion.beam import beam_search
+from reviewlm.models.sampling import Sampling
+from reviewlm.models.sampling.filters import allowed, draw, in_one_pass, pick, sampled_logp
 from tests.examples import examples
 from tests.models.sampling.small_bundles import bundle_of
 

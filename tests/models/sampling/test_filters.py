@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.sampling import Sampling, pick
-from models.sampling.filters import sampled_logp
+from reviewlm.models.sampling import Sampling, pick
+from reviewlm.models.sampling.filters import sampled_logp
 from tests.models.sampling.test_sampling_options import oracle
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare, kstest
 
-from models.sampling import Sampling
-from models.sampling.batch import NOT_WRITTEN, SampledText, TextBatch, uniforms_of
-from models.tokens.special import EOS
+from reviewlm.models.sampling import Sampling
+from reviewlm.models.sampling.batch import NOT_WRITTEN, SampledText, TextBatch, uniforms_of
+from reviewlm.models.tokens.special import EOS
 from tests.marked_cases import slow_but
 from tests.models.sampling.test_sampling_options import oracle
 from tests.models.table_lm import TableLM, TableState

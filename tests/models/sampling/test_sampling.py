@@ -3,10 +3,10 @@
 
 import pytest
 
-from models.bundles.bundle import Bundle
-from models.sampling import generate
-from models.sampling.generation import BATCH
-from models.tokens.special import EOS, STARS, UNK
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.sampling import generate
+from reviewlm.models.sampling.generation import BATCH
+from reviewlm.models.tokens.special import EOS, STARS, UNK
 from tests.marked_cases import slow_but
 from tests.models.sampling.small_bundles import bundle_of
 from tests.models.table_lm import HistoryLM, TableLM, TableSpec
@@ -36,7 +36,7 @@ def test_a_text_is_the_same_alone_and_in_any_crowd(bundle, table, monkeypatch):
     assert len({len(text) for text in crowd}) > 10  # they leave the batch at different times
     assert generate(model, 3, **options) == crowd[:3]
     for batch in (1, 7):
-        monkeypatch.setattr("models.sampling.generation.BATCH", batch)
+        monkeypatch.setattr("reviewlm.models.sampling.generation.BATCH", batch)
         assert generate(model, BATCH + 40, **options) == crowd
 
 

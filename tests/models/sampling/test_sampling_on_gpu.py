@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.sampling import generate
+from reviewlm.models.sampling import generate
 from tests.marked_cases import long_but
 from tests.serving.engine.small_models import bundle_of
 

@@ -9,15 +9,15 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.bundles.bundle import Bundle
-from models.completion.typed import WrittenText
-from models.sampling import Sampling
-from models.sampling.filters import NEARNESS_DIGITS, allowed, sampled_logp
-from models.specs import VocabularySpec
-from models.text.normal_form import NormalForm
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.completion.typed import WrittenText
+from reviewlm.models.sampling import Sampling
+from reviewlm.models.sampling.filters import NEARNESS_DIGITS, allowed, sampled_logp
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.examples import examples
 from tests.models.table_lm import HistoryLM, TableSpec
-from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = ["The soup was great, so we went back.", "In Phoenix the staff was slow.", "We went to Phoenix! Great pizza"]
 CLOSE = 1 - 1e-6

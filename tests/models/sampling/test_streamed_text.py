@@ -3,7 +3,7 @@
 
 import pytest
 
-from models.sampling import generate, stream
+from reviewlm.models.sampling import generate, stream
 from tests.marked_cases import slow_but
 from tests.models.sampling.small_bundles import bundle_of
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.sampling import suggest
-from models.tokens.special import EOS
+from reviewlm.models.sampling import suggest
+from reviewlm.models.tokens.special import EOS
 from tests.models.sampling.small_bundles import bundle_of, with_table
 
 

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from scipy.stats import gamma, kstest
 
-from corpus.synthetic.synth import write_reviews
-from models.bundles.bundle import Bundle
-from models.sampling import generate
-from models.sampling.watermark import evidence_of, hashed, numbers
-from models.specs import NGramSpec, VocabularySpec
-from models.text.normal_form import NormalForm
-from models.tokens.special import CONTEXT_IDS
+from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.sampling import generate
+from reviewlm.models.sampling.watermark import evidence_of, hashed, numbers
+from reviewlm.models.specs import NGramSpec, VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.estimated_ngrams import estimate_ngrams
-from training.ngram.counting.counts import count_ngrams
-from training.vocabularies.learn import learn_vocabulary
 
 
 def test_numbers_are_those_of_the_published_generator() -> None:

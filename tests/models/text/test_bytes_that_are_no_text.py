@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from models.base import ModelError
-from models.bundles.bundle import unseen_warnings
-from models.completion.beam import beam_search
-from models.completion.dasher import intervals
-from models.completion.suggestions import suggest
-from models.punctuator import Punctuator
-from models.sampling import generate, stream
-from models.sampling.watermark import evidence_of
+from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.bundle import unseen_warnings
+from reviewlm.models.completion.beam import beam_search
+from reviewlm.models.completion.dasher import intervals
+from reviewlm.models.completion.suggestions import suggest
+from reviewlm.models.punctuator import Punctuator
+from reviewlm.models.sampling import generate, stream
+from reviewlm.models.sampling.watermark import evidence_of
+from reviewlm.training.ngram.lines.line_lm import next_words, write_lines
+from reviewlm.training.ngram.lines.text_corpus import LineCorpus
+from reviewlm.training.ngram.lines.text_files import LineSpec, fit_lines
 from tests.models.sampling.small_bundles import bundle_of
-from training.ngram.lines.line_lm import next_words, write_lines
-from training.ngram.lines.text_corpus import LineCorpus
-from training.ngram.lines.text_files import LineSpec, fit_lines
 
 BAD = {"café": ("the caf\udce9", "0xE9"), "half a character": ("soup \ud83d", r"U\+D83D"), "alone": ("\udc80", "0x80")}
 LINES = fit_lines(LineCorpus.read(["the soup was good"] * 3), LineSpec(order=2))[0]

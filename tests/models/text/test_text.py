@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.text.normal_form import NormalForm
+from reviewlm.models.text.normal_form import NormalForm
 from tests.examples import examples
 
 PIECES = [

@@ -5,12 +5,12 @@ from math import exp, log
 import numpy as np
 import pytest
 
-from models.bundles.bundle import Bundle
-from models.specs import VocabularySpec
-from models.text.normal_form import NormalForm
-from models.tokens.special import EOS
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import EOS
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.models.table_lm import HistoryLM, TableSpec
-from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = ["so so it is so", "it is to so its"] * 2
 PRIOR = (0, 0.1, 0.2, 0.3, 0.4, 0)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.tokens import subword_codecs, words
-from models.tokens.word_pieces import Chunks
-from models.tokens.words import cut, folded
+from reviewlm.models.tokens import subword_codecs, words
+from reviewlm.models.tokens.word_pieces import Chunks
+from reviewlm.models.tokens.words import cut, folded
 from tests.examples import examples
 from tests.models.small_vocabularies import TRAIN, train
 

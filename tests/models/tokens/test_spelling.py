@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import ModelError
-from models.tokens.spelling import Spelling
-from models.tokens.vocabulary import Vocabulary
+from reviewlm.models.base import ModelError
+from reviewlm.models.tokens.spelling import Spelling
+from reviewlm.models.tokens.vocabulary import Vocabulary
 from tests.examples import examples
 from tests.models.small_vocabularies import train
 

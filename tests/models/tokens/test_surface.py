@@ -9,11 +9,11 @@ from collections import defaultdict
 
 import pytest
 
-from models.base import ModelError
-from models.specs import VocabularySpec
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.models.base import ModelError
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [
     "The food at McDonald's was good. I liked it (really)!", "We went to Phoenix, and it was GREAT. The end.",
@@ -36,7 +36,7 @@ def surface(vocabulary, *texts):
 
 def pieces(vocabulary, texts):
     """The folded pieces of each text: what the ids and the spelling of unknown words say of it."""
-    from models.tokens.words import cut, folded
+    from reviewlm.models.tokens.words import cut, folded
 
     return [tuple(each) for each in cut(folded(texts, vocabulary.spec.lowercase)).to_list()]
 

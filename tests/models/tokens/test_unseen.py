@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.bundles.bundle import Bundle, unseen_warnings
+from reviewlm.models.bundles.bundle import Bundle, unseen_warnings
 from tests.models.small_vocabularies import train
 from tests.models.table_lm import TableLM, TableSpec
 

@@ -15,15 +15,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 
-import models.tokens.subword_codecs
-from models.base import ModelError
-from models.tokens.special import EOS, UNK
-from models.tokens.subword_codecs import SPLIT
-from models.tokens.vocabulary import Vocabulary
-from models.tokens.words import FIRST
+from reviewlm.models.base import ModelError
+from reviewlm.models.tokens.special import EOS, UNK
+from reviewlm.models.tokens.subword_codecs import SPLIT
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.models.tokens.words import FIRST
+from reviewlm.training.vocabularies.learn import count_pieces
 from tests.examples import examples
 from tests.models.small_vocabularies import ANY_TEXT, LOSSLESS, TRAIN, UNITS, train
-from training.vocabularies.learn import count_pieces
 
 
 @pytest.fixture(params=list(UNITS))
@@ -137,7 +136,7 @@ def by_the_tokenizer(vocabulary, texts):
 @example(texts=["\n\n's  it's\n 're \n\n", "", "  ", "a \t b\n\n\nThe end. \n"])
 @example(texts=["\u00a0\u00a0x \u3000y", " \u2028's", "word\u180e \u180eword", "'ſ 'S 's"])
 def test_ids_are_those_of_the_tokenizer_for_any_text(unit, vocabularies, texts):
-    with patch.object(models.tokens.subword_codecs, "FEW", -1):  # never the short way
+    with patch.object(reviewlm.models.tokens.subword_codecs, "FEW", -1):  # never the short way
         found = vocabularies[unit].encode_batch(texts)
     assert [ids.tolist() for ids in found] == by_the_tokenizer(vocabularies[unit], texts)
 

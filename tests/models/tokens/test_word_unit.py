@@ -9,10 +9,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from models.base import ModelError
-from models.text.personal_data import MASKS
-from models.tokens.word_pieces import cut_one
-from models.tokens.words import FIRST, PATTERN, cut
+from reviewlm.models.base import ModelError
+from reviewlm.models.text.personal_data import MASKS
+from reviewlm.models.tokens.word_pieces import cut_one
+from reviewlm.models.tokens.words import FIRST, PATTERN, cut
 from tests.examples import examples
 from tests.models.small_vocabularies import ANY_TEXT, TRAIN, train
 

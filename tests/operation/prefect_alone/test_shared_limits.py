@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from core.services.pools import LIMITS
+from reviewlm.core.services.pools import LIMITS
 from tests.flows.first_run import ROOT, TINY
 from tests.operation.started_services import Services, running_prefect
 
@@ -43,8 +43,8 @@ import sys, time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-import tasks.fitting.fit as fits
-from flows.retrain import retrain
+import reviewlm.tasks.fitting.fit as fits
+from reviewlm.flows.retrain import retrain
 
 preset, own, other = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 slot, run = fits.gpu_slot, fits.run_job
@@ -74,7 +74,7 @@ RETRAIN = """
 import logging, sys, time
 from pathlib import Path
 logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
-from tasks.limits import one_retrain
+from reviewlm.tasks.limits import one_retrain
 for _ in range(int(sys.argv[3])):
     with one_retrain(Path(sys.argv[1])):
         begun = time.time()

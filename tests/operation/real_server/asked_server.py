@@ -18,8 +18,8 @@ DAY = 86_400
 def set_up(environment: dict[str, str], addresses: Sequence[str] = (), silence: float = 20) -> None:
     """Set the automations up, as each start of the services does."""
     run(environment, f"""
-from flows.server.alert_addresses import AlertSettings
-from flows.server.automations import set_up
+from reviewlm.flows.server.alert_addresses import AlertSettings
+from reviewlm.flows.server.automations import set_up
 set_up(AlertSettings({tuple(addresses)!r}, {silence / DAY!r}), worker_seconds=30)
 """)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from core.credentials import credentials_of, prefect_client
-from core.services import launch, service_list
+from reviewlm.core.credentials import credentials_of, prefect_client
+from reviewlm.core.services import launch, service_list
 from tests.operation.real_server.asked_server import set_up
 from tests.operation.real_server.received import Hook, Mail
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from core.services.pools import POOLS
+from reviewlm.core.services.pools import POOLS
 from tests.operation.real_server.asked_server import run, runs_of, states, until
 from tests.operation.real_server.received import Hook, mails, with_title
 
@@ -73,9 +73,9 @@ except ValueError:
 def test_what_happens_to_the_model_is_told(server: dict[str, str], event: str, title: str) -> None:
     run(server, f"""
 from prefect import flow
-from core.config.presets import load_config
-from core.services import join
-from tasks.stage import announce
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.services import join
+from reviewlm.tasks.stage import announce
 @flow
 def deciding():
     config = load_config("demo", ["promotion.model_name=yelp"])
@@ -93,7 +93,7 @@ def test_a_rollback_by_hand_is_told_without_an_import_of_prefect(server: dict[st
     run(server, f"""
 import sys
 from pathlib import Path
-from core.services.join import ROLLED_BACK, send_event
+from reviewlm.core.services.join import ROLLED_BACK, send_event
 send_event(Path({str(tmp_path)!r}), ROLLED_BACK, "yelp", {{"version": 6, "sentence": "By hand, by ann: it swears"}})
 assert "prefect" not in sys.modules
 """)

@@ -14,10 +14,17 @@ from typing import Any
 import psutil
 import pytest
 
-from core.services.pools import POOLS
+from reviewlm.core.services.pools import POOLS
 from tests.flows.first_run import ROOT
 from tests.operation.real_server.waiting_flow import NAME, PART
-from tests.operation.started_services import Record, Services, kill, running_prefect, start_worker, until
+from tests.operation.started_services import (
+    Record,
+    Services,
+    kill,
+    running_prefect,
+    start_worker,
+    until,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]
 POOL = POOLS[0]
@@ -25,8 +32,8 @@ LOST, RETRY = 70, 20
 SCHEDULED = ["auto-scheduled"]
 """Tags of a run that a schedule has made."""
 SET_UP = f"""
-from flows.server.alert_addresses import AlertSettings
-from flows.server.automations import set_up
+from reviewlm.flows.server.alert_addresses import AlertSettings
+from reviewlm.flows.server.automations import set_up
 set_up(AlertSettings(), lost_seconds={LOST}, retry_seconds={RETRY})
 """
 DEPLOY = f"""

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from core.errors import ConfigError, ReviewLMError, Unreadable
-from flows.server.alert_addresses import FILE, SILENCE_DAYS, AlertSettings, read_alerts
+from reviewlm.core.errors import ConfigError, ReviewLMError, Unreadable
+from reviewlm.flows.server.alert_addresses import FILE, SILENCE_DAYS, AlertSettings, read_alerts
 from reviewlm.verbs import alerts
 
 MAIL, HOOK = "mailto://user:s3cret@smtp.example.com?to=a@example.com", "json://127.0.0.1:9/hidden-path"

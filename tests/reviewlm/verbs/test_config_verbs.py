@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from core.config.presets import load_config
-from core.errors import ConfigError
 from reviewlm.cli import app
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.errors import ConfigError
 from tests.command_line import run
 
 

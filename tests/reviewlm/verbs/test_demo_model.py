@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.config.sections.evaluation import DEMO_MODEL, OWN_MODEL
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import DEMO_MODEL, OWN_MODEL
 
 
 @pytest.mark.parametrize(("input", "name"), [(["mine.csv"], OWN_MODEL), ([], DEMO_MODEL)])
@@ -17,7 +17,7 @@ def test_the_gate_registers_a_model_of_ones_own_files_as_ones_own_although_the_d
     input: list[str], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Settings are taken from the version that answers as champion, and so was its name."""
-    import flows.retrain
+    import reviewlm.flows.retrain
 
     config = load_config("demo").with_input(input).asking(DEMO_MODEL)
     asked: list[RunConfig] = []
@@ -26,7 +26,7 @@ def test_the_gate_registers_a_model_of_ones_own_files_as_ones_own_although_the_d
         asked.append(config)
         return {}
 
-    monkeypatch.setattr(flows.retrain, "settings_of", lambda *given: SimpleNamespace(config=config, version=object()))
-    monkeypatch.setattr(flows.retrain, "run_pipeline", run)
-    flows.retrain.promote_only.fn("", input)
+    monkeypatch.setattr(reviewlm.flows.retrain, "settings_of", lambda *given: SimpleNamespace(config=config, version=object()))
+    monkeypatch.setattr(reviewlm.flows.retrain, "run_pipeline", run)
+    reviewlm.flows.retrain.promote_only.fn("", input)
     assert asked[0].promotion.model_name == name

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from core.errors import ArtifactError, Damaged, NotReproduced
-from core.lineage import LINEAGE_TAG, Lineage
-from evaluation.reports.run_record import FORMAT, RECORD_FILE, REPORT_FILE, REPORTS
+from reviewlm.core.errors import ArtifactError, Damaged, NotReproduced
+from reviewlm.core.lineage import LINEAGE_TAG, Lineage
+from reviewlm.evaluation.reports.run_record import FORMAT, RECORD_FILE, REPORT_FILE, REPORTS
+from reviewlm.tracking.tags import BUNDLE_TAG
 from reviewlm.verbs import lineage as verbs
 from tests.core.made_lineage import made_lineage, step_named
-from tracking.tags import BUNDLE_TAG
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def record(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Lineage:
     made, bundle = made_lineage(own_home)
     version = SimpleNamespace(version=7, aliases=("champion",), tags={LINEAGE_TAG: made.root})
     found = SimpleNamespace(version=version, folder=bundle)
-    monkeypatch.setattr("tracking.registry.opening.find", lambda config, reference: found)
-    monkeypatch.setattr("tracking.logged_models.bundles.required_record", lambda folder: made)
+    monkeypatch.setattr("reviewlm.tracking.registry.opening.find", lambda config, reference: found)
+    monkeypatch.setattr("reviewlm.tracking.logged_models.bundles.required_record", lambda folder: made)
     return made
 
 
@@ -84,7 +84,7 @@ def test_the_report_of_a_version_is_that_of_the_run_that_made_it(
     record: Lineage, own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     version = SimpleNamespace(version=7, tags={BUNDLE_TAG: "abc"})
-    monkeypatch.setattr("tracking.registry.opening.find", lambda *of: SimpleNamespace(version=version))
+    monkeypatch.setattr("reviewlm.tracking.registry.opening.find", lambda *of: SimpleNamespace(version=version))
     for run, bundle in (("other", "xyz"), ("made it", "abc")):
         folder = own_home / REPORTS / run
         folder.mkdir(parents=True)

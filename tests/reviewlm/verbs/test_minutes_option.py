@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from core.config.presets import load_config
-from core.errors import ConfigError
 from reviewlm import shown_results
 from reviewlm.cli import app
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.errors import ConfigError
 from reviewlm.verbs import pipeline
 
 

@@ -45,7 +45,7 @@ def test_a_full_disk_has_one_exit_code_and_advice_that_helps(
 ) -> None:
     code = (
         "import resource, signal; "
-        "import training.ngram.arpa_writer, training.ngram.lines.text_files; "
+        "import reviewlm.training.ngram.arpa_writer, reviewlm.training.ngram.lines.text_files; "
         "from reviewlm.cli import main; "
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)); main()"
     )

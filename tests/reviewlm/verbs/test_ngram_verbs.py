@@ -96,7 +96,7 @@ def test_a_fit_replaces_neither_its_text_nor_a_folder(tmp_path: Path, own_home: 
 
 
 def test_fitting_and_scoring_need_no_torch(tmp_path: Path) -> None:
-    code = "import sys, training.ngram.lines.text_files; print('torch' in sys.modules)"
+    code = "import sys, reviewlm.training.ngram.lines.text_files; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -11,11 +11,11 @@ from unittest.mock import patch
 import pytest
 from typer.testing import CliRunner
 
-from core.config.presets import load_config
-from core.processes.leftovers import process_name
-from core.services import launch
-from core.services.service_list import Service, remember
 from reviewlm.cli import app
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.processes.leftovers import process_name
+from reviewlm.core.services import launch
+from reviewlm.core.services.service_list import Service, remember
 from tests.core.http_server import http_server
 
 
@@ -63,7 +63,7 @@ def test_the_status_tells_which_services_run_and_which_of_them_answer(migrated_h
 
 
 def test_gc_says_what_would_go_and_then_removes_it(migrated_home: Path) -> None:
-    from tasks.track import parent_run
+    from reviewlm.tasks.track import parent_run
 
     with parent_run(load_config("small"), "retrain"):
         pass

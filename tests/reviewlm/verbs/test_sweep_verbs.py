@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import reviewlm.flow_runs
-from core.config.presets import load_config
 from reviewlm import cli
+from reviewlm.core.config.presets import load_config
 
 TRIALS = [
     {"trial": 0, "state": "complete", "perplexity": 80.0, "reached": 79.0, "tokens": 5, "seconds": 1.0, "hidden": 8,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from core.errors import BundleError
-from serving.api.app import create_app
+from reviewlm.core.errors import BundleError
+from reviewlm.serving.api.app import create_app
 from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import ask
 

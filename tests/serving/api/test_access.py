@@ -7,10 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.credentials import AccessTokens, add_token, remove_token
-from serving.api.answers import ApiError
-from serving.api.app import create_app
-from serving.api.door import Access
+from reviewlm.core.credentials import AccessTokens, add_token, remove_token
+from reviewlm.serving.api.answers import ApiError
+from reviewlm.serving.api.app import create_app
+from reviewlm.serving.api.door import Access
 from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import ask
 

@@ -6,8 +6,8 @@ import httpx
 import numpy as np
 import pytest
 
-from models.tokens.special import EOS
-from serving.api import score as module
+from reviewlm.models.tokens.special import EOS
+from reviewlm.serving.api import score as module
 from tests.serving.made_versions import MadeSource, bundle_of
 from tests.serving.served import answering
 

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from core.config.sections.execution import ServingConfig
-from models.bundles.bundle import Bundle
-from serving.versions.versions import Versions
+from reviewlm.core.config.sections.execution import ServingConfig
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.serving.versions.versions import Versions
 from tests.core.waiting import until
 from tests.serving.driven_engine import Endless
 from tests.serving.made_versions import MadeSource, bundle_of

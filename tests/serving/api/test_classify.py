@@ -12,19 +12,19 @@ from typing import Any
 import httpx
 import pytest
 
-from models.classification.bundle import ClassifierBundle
-from models.classification.spec import LogisticSpec
-from models.neural.labelling.rows import Sequences
-from models.specs import VocabularySpec
-from models.text.normal_form import NormalForm
-from serving.api.app import create_app
-from serving.server import first_of
+from reviewlm.models.classification.bundle import ClassifierBundle
+from reviewlm.models.classification.spec import LogisticSpec
+from reviewlm.models.neural.labelling.rows import Sequences
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.serving.api.app import create_app
+from reviewlm.serving.server import first_of
+from reviewlm.training.context import FitContext
+from reviewlm.training.labelling.examples import LabelledSequences
+from reviewlm.training.labelling.fitting import fit_classifier
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import served
-from training.context import FitContext
-from training.labelling.examples import LabelledSequences
-from training.labelling.fitting import fit_classifier
-from training.vocabularies.learn import learn_vocabulary
 
 LABELS = ("negative", "positive")
 TEXTS = ["The food was great.", "The food was awful."] * 20

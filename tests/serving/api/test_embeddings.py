@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from models.neural.encoder import Encoder
+from reviewlm.models.neural.encoder import Encoder
 from tests.serving.engine.small_models import TEXTS, bundle_of
 from tests.serving.made_versions import MadeSource
 from tests.serving.made_versions import bundle_of as counted

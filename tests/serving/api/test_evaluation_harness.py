@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from models.bundles.bundle import Bundle
-from models.sampling.batch import rating_of
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.sampling.batch import rating_of
 from tests.serving.engine.small_models import bundle_of
 from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering

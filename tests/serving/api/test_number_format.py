@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from models.bundles.bundle import INT8_LOSS
-from models.neural.inference import int8
-from models.sampling import generate
+from reviewlm.models.bundles.bundle import INT8_LOSS
+from reviewlm.models.neural.inference import int8
+from reviewlm.models.sampling import generate
 from tests.serving.engine.small_models import bundle_of
 from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.credentials import AccessTokens, add_token
-from models.sampling import generate
-from models.tokens.special import EOS
+from reviewlm.core.credentials import AccessTokens, add_token
+from reviewlm.models.sampling import generate
+from reviewlm.models.tokens.special import EOS
 from tests.serving.made_versions import MadeSource, bundle_of
 from tests.serving.served import answering
 

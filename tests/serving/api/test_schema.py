@@ -11,7 +11,7 @@ import httpx
 import pytest
 from hypothesis import given
 
-from serving.api.app import create_app
+from reviewlm.serving.api.app import create_app
 from tests.examples import examples
 from tests.serving.api.test_classify import MadeClassifiers
 from tests.serving.engine.small_models import bundle_of

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from models.base import ModelError
-from models.bundles.bundle import Bundle
-from models.mixture.lm import MixtureLM
-from models.mixture.parts import Part
-from models.mixture.weights import Fixed
-from models.neural.lm import NeuralLM
-from models.specs import RecurrentSpec
-from serving.api import score as module
-from serving.api.request_schemas import ScoreRequest
-from serving.api.score import ScoredText, WaitingScore, score_steps
-from serving.engine.engine import Engine
-from serving.engine.jobs import Search
+from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.mixture.lm import MixtureLM
+from reviewlm.models.mixture.parts import Part
+from reviewlm.models.mixture.weights import Fixed
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.specs import RecurrentSpec
+from reviewlm.serving.api import score as module
+from reviewlm.serving.api.request_schemas import ScoreRequest
+from reviewlm.serving.api.score import ScoredText, WaitingScore, score_steps
+from reviewlm.serving.engine.engine import Engine
+from reviewlm.serving.engine.jobs import Search
 from tests.serving.engine import small_models
 from tests.serving.made_versions import FOODS, TASTES, bundle_of
 

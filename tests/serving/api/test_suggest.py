@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from models.completion.suggestions import suggest
+from reviewlm.models.completion.suggestions import suggest
 from tests.serving.made_versions import MadeSource, bundle_of
 from tests.serving.served import answering
 

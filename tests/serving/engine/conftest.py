@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.engine.engine import Engine
-from serving.engine.requests import EngineLimits
+from reviewlm.serving.engine.engine import Engine
+from reviewlm.serving.engine.requests import EngineLimits
 from tests.serving.driven_engine import Gate
 from tests.serving.engine.small_models import bundle_of
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.bundles.bundle import Bundle
-from models.mixture.cache import RANGES, CacheLM
-from models.mixture.context_weights import ContextWeights
-from models.mixture.lm import MixtureLM
-from models.mixture.neural_cache import NeuralCacheLM
-from models.mixture.parts import Part
-from models.mixture.weights import Fixed
-from models.neural.lm import NeuralLM
-from models.specs import (
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.mixture.cache import RANGES, CacheLM
+from reviewlm.models.mixture.context_weights import ContextWeights
+from reviewlm.models.mixture.lm import MixtureLM
+from reviewlm.models.mixture.neural_cache import NeuralCacheLM
+from reviewlm.models.mixture.parts import Part
+from reviewlm.models.mixture.weights import Fixed
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.specs import (
     CacheSpec,
     MixtureSpec,
     NeuralCacheSpec,
@@ -27,12 +27,12 @@ from models.specs import (
     RecurrentSpec,
     VocabularySpec,
 )
-from models.text.normal_form import NormalForm
-from models.tokens.special import CONTEXT_IDS
-from models.tokens.vocabulary import Vocabulary
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.estimated_ngrams import estimate_ngrams
-from training.ngram.counting.counts import count_ngrams
-from training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [
     "The soup was great, so we went back. The staff was kind.", "In Phoenix the staff was slow, and the soup cold.",

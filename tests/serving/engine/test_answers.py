@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from models.sampling import Sampling
-from models.tokens.special import EOS
-from serving.engine.requests import Generation
+from reviewlm.models.sampling import Sampling
+from reviewlm.models.tokens.special import EOS
+from reviewlm.serving.engine.requests import Generation
 from tests.serving.driven_engine import Bench
 from tests.serving.engine.small_models import bundle_of
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.sampling import generate
-from serving.engine.requests import Generation
+from reviewlm.models.sampling import generate
+from reviewlm.serving.engine.requests import Generation
 from tests.serving.driven_engine import Bench, Counting
 from tests.serving.engine.small_models import bundle_of
 

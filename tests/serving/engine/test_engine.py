@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from models.base import ModelError
-from models.sampling import generate
-from serving.engine.contexts import OVERHEAD, PrefixCache, size_of
-from serving.engine.requests import Busy, Generation, StreamEnded
+from reviewlm.models.base import ModelError
+from reviewlm.models.sampling import generate
+from reviewlm.serving.engine.contexts import OVERHEAD, PrefixCache, size_of
+from reviewlm.serving.engine.requests import Busy, Generation, StreamEnded
 from tests.core.waiting import until
 from tests.serving.driven_engine import Bench, Refusing
 from tests.serving.engine.small_models import bundle_of

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.neural.device import require_device
-from models.sampling import Sampling
-from serving.engine.engine import Engine
-from serving.engine.requests import EngineLimits, Generation
+from reviewlm.models.neural.device import require_device
+from reviewlm.models.sampling import Sampling
+from reviewlm.serving.engine.engine import Engine
+from reviewlm.serving.engine.requests import EngineLimits, Generation
 from tests.serving.driven_engine import Bench
 from tests.serving.engine.small_models import bundle_of, network
 

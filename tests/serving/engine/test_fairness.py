@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from core.config.sections.execution import ServingConfig
-from models.completion.suggestions import suggest
-from serving.engine.requests import EngineLimits, Generation, StreamEnded, Ticket
-from serving.engine.scheduler import Scheduler
+from reviewlm.core.config.sections.execution import ServingConfig
+from reviewlm.models.completion.suggestions import suggest
+from reviewlm.serving.engine.requests import EngineLimits, Generation, StreamEnded, Ticket
+from reviewlm.serving.engine.scheduler import Scheduler
 from tests.core.waiting import until
 from tests.serving.driven_engine import Endless
 from tests.serving.engine.small_models import TEXTS, bundle_of

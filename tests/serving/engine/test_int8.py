@@ -7,20 +7,20 @@ import polars as pl
 import pytest
 import torch
 
-from corpus.synthetic.synth import write_reviews
-from models.bundles.bundle import INT8_LOSS, in_int8, load_bundle
-from models.neural.inference.int8 import Int8LSTMReader
-from models.specs import NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.special import EOS
-from tasks.fitting.fit_worker import run
-from tasks.fitting.job import LanguageModelJob
+from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.models.bundles.bundle import INT8_LOSS, in_int8, load_bundle
+from reviewlm.models.neural.inference.int8 import Int8LSTMReader
+from reviewlm.models.specs import NGramSpec, RecurrentSpec, TrainingSpec, VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import EOS
+from reviewlm.tasks.fitting.fit_worker import run
+from reviewlm.tasks.fitting.job import LanguageModelJob
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.neural.int8_loss import loss_of_int8
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.serving.engine.small_models import TEXTS, bundle_of, network
-from training.context import FitContext
-from training.fit import fit_model
-from training.neural.int8_loss import loss_of_int8
-from training.vocabularies.learn import learn_vocabulary
 
 NEURAL = ("lstm", "gru", "rnn", "nplm", "mixture", "neural_cache")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from serving.engine.jobs import JOB_SECONDS, EngineJob, Jobs, NotDone
-from serving.engine.requests import EngineLimits
+from reviewlm.serving.engine.jobs import JOB_SECONDS, EngineJob, Jobs, NotDone
+from reviewlm.serving.engine.requests import EngineLimits
 from tests.serving.driven_engine import Bench
 from tests.serving.engine.small_models import bundle_of
 

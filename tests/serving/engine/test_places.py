@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from models.bundles.bundle import Bundle
-from models.sampling.batch import TextBatch
-from serving.engine.live_text import LiveText
-from serving.engine.requests import EngineLimits, Generation, Ticket, Wakes
-from serving.engine.scheduler import Scheduler
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.sampling.batch import TextBatch
+from reviewlm.serving.engine.live_text import LiveText
+from reviewlm.serving.engine.requests import EngineLimits, Generation, Ticket, Wakes
+from reviewlm.serving.engine.scheduler import Scheduler
 from tests.serving.driven_engine import Endless
 from tests.serving.engine.small_models import bundle_of
 

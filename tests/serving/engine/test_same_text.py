@@ -11,10 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.neural.inference import reader
-from models.sampling import Sampling, generate
-from models.specs import ObjectiveSpec
-from serving.engine.requests import Generation
+from reviewlm.models.neural.inference import reader
+from reviewlm.models.sampling import Sampling, generate
+from reviewlm.models.specs import ObjectiveSpec
+from reviewlm.serving.engine.requests import Generation
 from tests.examples import examples
 from tests.marked_cases import long_but
 from tests.serving.driven_engine import Bench

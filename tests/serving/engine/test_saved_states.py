@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.sampling import Sampling
-from serving.engine.requests import EngineLimits, Generation, Wakes
-from serving.engine.scheduler import Scheduler
+from reviewlm.models.sampling import Sampling
+from reviewlm.serving.engine.requests import EngineLimits, Generation, Wakes
+from reviewlm.serving.engine.scheduler import Scheduler
 from tests.serving.driven_engine import Bench, Counting
 from tests.serving.engine.small_models import bundle_of
 

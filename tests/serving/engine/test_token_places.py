@@ -7,8 +7,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.tokens.vocabulary import page
-from serving.engine.token_places import token_places
+from reviewlm.models.tokens.vocabulary import page
+from reviewlm.serving.engine.token_places import token_places
 from tests.examples import examples
 from tests.serving.engine.small_models import vocabulary_of
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.credentials import AccessTokens, add_token
-from serving.page.routes import FOLDER
+from reviewlm.core.credentials import AccessTokens, add_token
+from reviewlm.serving.page.routes import FOLDER
 from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering
 

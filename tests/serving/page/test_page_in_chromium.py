@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from models.bundles.bundle import Bundle
-from models.tokens.vocabulary import Vocabulary
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.tokens.vocabulary import Vocabulary
 from tests.serving.made_versions import MadeSource, bundle_of, food_of
 from tests.serving.page.chromium import Chromium, in_chromium
 from tests.serving.served import answering

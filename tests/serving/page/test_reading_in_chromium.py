@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from serving.versions.versions import Versions
+from reviewlm.serving.versions.versions import Versions
 from tests.serving.made_versions import MadeSource, bundle_of, food_of
 from tests.serving.page.chromium import Chromium, in_chromium
 from tests.serving.served import answering

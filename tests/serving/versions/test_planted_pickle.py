@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from core.config.presets import load_config
-from models.bundles.bundle import save_bundle
-from serving.api.app import create_app
-from serving.metrics import Metrics
-from serving.versions.open_version import RegistrySource
-from serving.versions.versions import Versions
+from reviewlm.core.config.presets import load_config
+from reviewlm.models.bundles.bundle import save_bundle
+from reviewlm.serving.api.app import create_app
+from reviewlm.serving.metrics import Metrics
+from reviewlm.serving.versions.open_version import RegistrySource
+from reviewlm.serving.versions.versions import Versions
 from tests.serving.engine.small_models import bundle_of
 from tests.serving.processes import LOCAL, version
 from tests.serving.served import ask

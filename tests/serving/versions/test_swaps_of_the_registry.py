@@ -20,20 +20,20 @@ import pytest
 import torch
 from prometheus_client.parser import text_string_to_metric_families
 
-from core.config.section import TEMPERATURE, TOP_P
-from models.bundles.bundle import INT8_LOSS, Bundle, load_bundle, save_bundle
-from models.completion.suggestions import suggest
-from models.neural.lm import NeuralLM
-from models.sampling import generate
-from models.specs import RecurrentSpec
+from reviewlm.core.config.section import TEMPERATURE, TOP_P
+from reviewlm.models.bundles.bundle import INT8_LOSS, Bundle, load_bundle, save_bundle
+from reviewlm.models.completion.suggestions import suggest
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.sampling import generate
+from reviewlm.models.specs import RecurrentSpec
+from reviewlm.tracking.logged_models.bundles import log_bundle
+from reviewlm.tracking.registry.registry import CHAMPION, Registry
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import MODEL_URI_TAG
 from tests.core.waiting import until
 from tests.serving.made_versions import bundle_of, food_of
 from tests.serving.processes import Process
 from tests.serving.users import LENGTH, PROMPT, WORDS, Answer, load
-from tracking.logged_models.bundles import log_bundle
-from tracking.registry.registry import CHAMPION, Registry
-from tracking.runs.runs import Tracker
-from tracking.tags import MODEL_URI_TAG
 
 pytestmark = pytest.mark.long
 REQUESTS, USERS, VERSIONS = 5_000, 16, 4

@@ -6,10 +6,15 @@ import asyncio
 
 import pytest
 
-from core.errors import BundleError, TrackingUnavailable
-from serving.engine.requests import Generation
-from serving.versions.open_version import TOO_SLOW, OpenVersion, UnknownVersion, UnusableVersion
-from serving.versions.versions import Versions
+from reviewlm.core.errors import BundleError, TrackingUnavailable
+from reviewlm.serving.engine.requests import Generation
+from reviewlm.serving.versions.open_version import (
+    TOO_SLOW,
+    OpenVersion,
+    UnknownVersion,
+    UnusableVersion,
+)
+from reviewlm.serving.versions.versions import Versions
 from tests.serving.made_versions import MadeSource, bundle_of, food_of, made_versions, running
 
 
@@ -46,7 +51,7 @@ def test_a_request_that_began_with_the_old_champion_ends_with_it() -> None:
 
 
 def test_a_version_that_does_not_answer_in_time_is_refused_as_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.versions.open_version.WARM_SECONDS", 1e-9)
+    monkeypatch.setattr("reviewlm.serving.versions.open_version.WARM_SECONDS", 1e-9)
     with running(made_versions(MadeSource(champion=1))) as versions:
         assert versions.champion is None
         assert [refusal.why for refusal in versions.refusals()] == [TOO_SLOW]

@@ -11,26 +11,30 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.config.presets import load_config
-from core.errors import Damaged
-from core.store import Artifact
-from models.classification.bundle import load_classifier, save_classifier
-from models.classification.spec import CLASSIFIERS
-from models.neural.labelling.rows import Sequences
-from models.specs import VocabularySpec
-from models.text.normal_form import NormalForm
-from tasks.classification.family import Classifiers
-from tasks.classification.predict import PREDICTIONS_FILE, predict_bundle
-from tasks.fitting.fit import bundle_digest
-from tasks.fitting.job import MeasuredModel
-from tasks.promotion.champion import score_challenger, score_champion, score_champion_reviews
-from tasks.promotion.promote import register
-from tasks.stage import run_stage
-from tracking.tags import BUNDLE_TAG, DATA_TAG
-from training.context import FitContext
-from training.labelling.examples import LabelledSequences
-from training.labelling.fitting import fit_classifier
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.errors import Damaged
+from reviewlm.core.store import Artifact
+from reviewlm.models.classification.bundle import load_classifier, save_classifier
+from reviewlm.models.classification.spec import CLASSIFIERS
+from reviewlm.models.neural.labelling.rows import Sequences
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.tasks.classification.family import Classifiers
+from reviewlm.tasks.classification.predict import PREDICTIONS_FILE, predict_bundle
+from reviewlm.tasks.fitting.fit import bundle_digest
+from reviewlm.tasks.fitting.job import MeasuredModel
+from reviewlm.tasks.promotion.champion import (
+    score_challenger,
+    score_champion,
+    score_champion_reviews,
+)
+from reviewlm.tasks.promotion.promote import register
+from reviewlm.tasks.stage import run_stage
+from reviewlm.tracking.tags import BUNDLE_TAG, DATA_TAG
+from reviewlm.training.context import FitContext
+from reviewlm.training.labelling.examples import LabelledSequences
+from reviewlm.training.labelling.fitting import fit_classifier
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 WORDS = ("awful", "bad", "plain", "good", "great")
 LABELS = {"stars": ("1", "2", "3", "4", "5"), "polarity": ("negative", "positive")}
@@ -106,7 +110,7 @@ class Gate:
             (self.registered / damage).write_bytes(b"changed")
         version = SimpleNamespace(version=4, tags=tags)
         shelf = SimpleNamespace(alias=lambda name: version, bundle_folder=lambda version: self.registered)
-        monkeypatch.setattr("tasks.promotion.champion.registry_of", lambda config: shelf)
+        monkeypatch.setattr("reviewlm.tasks.promotion.champion.registry_of", lambda config: shelf)
         run: Any = SimpleNamespace(clean=today, labels=None)
         challenger = self.measured(today)
         family = Classifiers(self.config, run, None, challenger)
@@ -160,7 +164,7 @@ def test_a_damaged_champion_is_a_finding_and_the_challenger_is_registered(
     assert found.champion.scored.problem.startswith("the champion, version 4, cannot be measured: ")
     assert found.champion.scored.rows is None
     assert found.kept is None
-    monkeypatch.setattr("tasks.promotion.promote.register_fit", lambda *given: 5)
+    monkeypatch.setattr("reviewlm.tasks.promotion.promote.register_fit", lambda *given: 5)
     same = SimpleNamespace(fitted=SimpleNamespace(bundle=gate.registered), measured=())
     for challenger in (found.challenger, same):
         family = Classifiers(gate.config, found.run, None, challenger)  # type: ignore[arg-type]

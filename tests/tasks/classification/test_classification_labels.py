@@ -8,11 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from core.config.presets import load_config
-from core.config.sections.other_models import ClassificationConfig
-from core.errors import InputError
-from tasks.classification.field_labels import _frequent
-from tasks.classification.labelling import (
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.sections.other_models import ClassificationConfig
+from reviewlm.core.errors import InputError
+from reviewlm.tasks.classification.field_labels import _frequent
+from reviewlm.tasks.classification.labelling import (
     LABELLINGS,
     LABELS_FILE,
     LEFT_OUT,

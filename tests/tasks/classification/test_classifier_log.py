@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from core.store import Artifact
-from tasks.classification import compare
-from tasks.classification.compare import Compared, _model
-from tasks.fitting.job import Fitted, MeasuredModel
+from reviewlm.core.store import Artifact
+from reviewlm.tasks.classification import compare
+from reviewlm.tasks.classification.compare import Compared, _model
+from reviewlm.tasks.fitting.job import Fitted, MeasuredModel
 from tests.models.classification.made_reviews import small
 
 GAIN = {"gain_accuracy": 0.25, "gain_accuracy_lo": 0.1, "gain_accuracy_hi": 0.4, "gain_macro_f1": 0.2,

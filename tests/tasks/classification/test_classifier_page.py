@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from tasks.classification.report import of_all, used
+from reviewlm.tasks.classification.report import of_all, used
 
 
 def test_the_page_counts_the_reviews_that_were_used() -> None:

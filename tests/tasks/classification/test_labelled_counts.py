@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import polars as pl
 import pytest
 
-from core.config.presets import load_config
-from core.errors import InputError
-from tasks.classification.labelling import LABELLINGS, require_labels
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.errors import InputError
+from reviewlm.tasks.classification.labelling import LABELLINGS, require_labels
 
 EVERY = [1, 2, 3, 4, 5] * 4
 

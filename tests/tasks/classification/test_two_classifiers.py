@@ -12,18 +12,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.errors import BundleError, EmptyInput, InputError
-from core.store import Artifact, Store
-from models.classification.bundle import load_classifier, save_classifier
-from tasks.classification import compare, predict
-from tasks.classification.compare import compare_two_classifiers, predicted
-from tasks.classification.labelling import of_stars
-from tasks.stage import run_stage
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import BundleError, EmptyInput, InputError
+from reviewlm.core.store import Artifact, Store
+from reviewlm.models.classification.bundle import load_classifier, save_classifier
+from reviewlm.tasks.classification import compare, predict
+from reviewlm.tasks.classification.compare import compare_two_classifiers, predicted
+from reviewlm.tasks.classification.labelling import of_stars
+from reviewlm.tasks.stage import run_stage
+from reviewlm.training.context import FitContext
+from reviewlm.training.labelling.fitting import fit_classifier
 from tests.models.classification.made_reviews import examples, small, texts, vocabulary
-from training.context import FitContext
-from training.labelling.fitting import fit_classifier
 
 REVIEWS = 60
 STARS = ("1", "2", "3", "4", "5")
@@ -42,7 +42,7 @@ def registered(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Pat
         )
 
     monkeypatch.setattr(compare, "find", find)
-    monkeypatch.setattr("tasks.promotion.ancestry.registry_of", lambda config: SimpleNamespace(versions=lambda: []))
+    monkeypatch.setattr("reviewlm.tasks.promotion.ancestry.registry_of", lambda config: SimpleNamespace(versions=lambda: []))
     return versions
 
 

@@ -3,12 +3,12 @@
 import orjson
 import pytest
 
-from core.config.run_config import RunConfig
-from core.config.sections.data import SourceConfig
-from core.errors import Unreadable
-from core.store import Artifact
-from tasks.data.prepare import clean_and_split
-from tasks.stage import run_stage
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.errors import Unreadable
+from reviewlm.core.store import Artifact
+from reviewlm.tasks.data.prepare import clean_and_split
+from reviewlm.tasks.stage import run_stage
 from tests.corpus.data_sets import ingest
 
 

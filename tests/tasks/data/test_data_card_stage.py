@@ -6,21 +6,21 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from core.config.run_config import RunConfig
-from core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
-from core.store import Artifact
-from corpus.cleaning.clean import prepare
-from corpus.synthetic.synth import write_reviews
-from models.specs import VocabularySpec
-from tasks.data.card import describe_data, log_card
-from tasks.data.prepare import VOCABULARY_FILE, tokenize, train_vocabulary
-from tasks.track import tracker_of
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
+from reviewlm.core.store import Artifact
+from reviewlm.corpus.cleaning.clean import prepare
+from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.tasks.data.card import describe_data, log_card
+from reviewlm.tasks.data.prepare import VOCABULARY_FILE, tokenize, train_vocabulary
+from reviewlm.tasks.track import tracker_of
 from tests.corpus.data_sets import ingest
 
 
 def built(config, stage, digest, make):
     """An artifact of the store, made without its flow."""
-    from tasks.stage import run_stage
+    from reviewlm.tasks.stage import run_stage
 
     return run_stage(config, stage, {"made": digest}, {}, make).artifact
 

@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from core.store import Artifact
-from corpus.cleaning.clean_table import CLEAN, COPIES_FILE
-from tasks.data.documents import documents_of, grouped_by
+from reviewlm.core.store import Artifact
+from reviewlm.corpus.cleaning.clean_table import CLEAN, COPIES_FILE
+from reviewlm.tasks.data.documents import documents_of, grouped_by
 
 REVIEWS = {
     "review_id": ["a", "b", "c", "d", "e", "train"], "split": ["test"] * 5 + ["train"],

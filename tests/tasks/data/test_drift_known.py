@@ -6,9 +6,9 @@ from pathlib import Path
 
 import polars as pl
 
-from core.store import Artifact, Store
-from corpus.ingestion.parts import PARTS
-from tasks.data.drift import _count_new, known_ids
+from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.ingestion.parts import PARTS
+from reviewlm.tasks.data.drift import _count_new, known_ids
 
 
 def data_set(store: Store, *ids: str) -> Artifact:

@@ -5,8 +5,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from corpus.splitting.split import TABLE
-from tasks.data.drift import _first
+from reviewlm.corpus.splitting.split import TABLE
+from reviewlm.tasks.data.drift import _first
 
 
 @pytest.mark.parametrize("count", [1, 3, 7, 20, 50])

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from core.config.presets import load_config
-from tasks.promotion.evidence import warn_of_other_family
+from reviewlm.core.config.presets import load_config
+from reviewlm.tasks.promotion.evidence import warn_of_other_family
 
 
 def version(**tags: str) -> Any:
@@ -36,7 +36,7 @@ def test_a_run_is_told_before_it_trains(
     champion = None if family is None else version(**({"family": family} if family else {}))
     (tmp_path / "spec.json").write_text("{}")
     registry = SimpleNamespace(name="reviewlm", alias=lambda name: champion, bundle_folder=lambda version: tmp_path)
-    monkeypatch.setattr("tasks.promotion.evidence.registry_of", lambda config: registry)
+    monkeypatch.setattr("reviewlm.tasks.promotion.evidence.registry_of", lambda config: registry)
     with caplog.at_level(logging.WARNING):
         warn_of_other_family(load_config("small", list(overrides)))
     assert ("the gate will refuse this run's models" in caplog.text) is warned

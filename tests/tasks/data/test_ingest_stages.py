@@ -9,18 +9,18 @@ from typing import Any
 import polars as pl
 import pytest
 
-from core.config.run_config import RunConfig
-from core.config.sections.data import SourceConfig
-from core.config.sections.execution import ExecutionConfig
-from core.errors import CheckFailed, EmptyInput, Unreadable
-from core.store import Artifact, Store
-from corpus.ingestion.ingest import iter_parts
-from corpus.ingestion.quarantine import export, quarantine_files, read_labels, summarise
-from corpus.reading import sources as packs
-from tasks.data.ingest import files_of, ingest_files
-from tasks.data.prepare import check_table
-from tasks.run_summary import describe_dataset
-from tasks.stage import recorded_stages
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.config.sections.execution import ExecutionConfig
+from reviewlm.core.errors import CheckFailed, EmptyInput, Unreadable
+from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.ingestion.ingest import iter_parts
+from reviewlm.corpus.ingestion.quarantine import export, quarantine_files, read_labels, summarise
+from reviewlm.corpus.reading import sources as packs
+from reviewlm.tasks.data.ingest import files_of, ingest_files
+from reviewlm.tasks.data.prepare import check_table
+from reviewlm.tasks.run_summary import describe_dataset
+from reviewlm.tasks.stage import recorded_stages
 
 
 def write(path: Path, *names: str, **fields: Any) -> None:

@@ -10,19 +10,19 @@ from typing import Any, cast
 
 import pytest
 
-from core.config.run_config import RunConfig
-from core.config.sections.data import SourceConfig
-from core.config.sections.execution import ExecutionConfig
-from core.errors import Unreadable
-from core.lineage import step_of
-from core.store import Artifact, Store
-from corpus.ingestion.quarantine import data_set_of, export, require_usable, summarise
-from tasks.data import ingest as module
-from tasks.data.ingest import files_of, ingest_files
-from tasks.gather import Gathering
-from tasks.reproduce import Reproduction
-from tasks.run_summary import describe_dataset
-from tasks.stage import recorded_stages
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.config.sections.execution import ExecutionConfig
+from reviewlm.core.errors import Unreadable
+from reviewlm.core.lineage import step_of
+from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.ingestion.quarantine import data_set_of, export, require_usable, summarise
+from reviewlm.tasks.data import ingest as module
+from reviewlm.tasks.data.ingest import files_of, ingest_files
+from reviewlm.tasks.gather import Gathering
+from reviewlm.tasks.reproduce import Reproduction
+from reviewlm.tasks.run_summary import describe_dataset
+from reviewlm.tasks.stage import recorded_stages
 
 FILES = 12
 
@@ -131,7 +131,7 @@ def test_a_disk_that_fails_says_nothing_about_the_file(
     config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(source: Any, *_: Any) -> Any:
-        monkeypatch.setattr("corpus.reading.sources.sha256_of", lost)
+        monkeypatch.setattr("reviewlm.corpus.reading.sources.sha256_of", lost)
         raise Unreadable("The file is damaged or was cut off", where=source.path, cause="Input/output error")
 
     def lost(path: Path) -> str:

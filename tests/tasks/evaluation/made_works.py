@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from core.errors import InputError
-from models.base import ModelError
-from models.bundles.bundle import Bundle
-from tasks.evaluation.fork_server import ModelWork, Report
+from reviewlm.core.errors import InputError
+from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.tasks.evaluation.fork_server import ModelWork, Report
 from tests.core.waiting import until
 
 

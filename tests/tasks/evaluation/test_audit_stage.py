@@ -11,24 +11,30 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.config.presets import parse_config
-from core.config.run_config import RunConfig
-from core.config.sections.evaluation import AuditConfig
-from core.store import Artifact
-from corpus.cleaning.clean_table import CLEAN
-from corpus.synthetic.canaries import Canaries, as_reviews
-from evaluation.writing.audit import TABLES
-from models.bundles.bundle import save_bundle
-from models.specs import NGramSpec
-from models.streams import TokenStream
-from models.tokens.special import CONTEXT_IDS
-from models.tokens.vocabulary import Vocabulary
-from tasks.data.prepare import VOCABULARY_FILE, Prepared, choose, tokenize, train_vocabulary
-from tasks.evaluation.evaluate import audit, log_audit, reference_of
-from tasks.fitting.job import Fitted
-from tasks.stage import run_stage
+from reviewlm.core.config.presets import parse_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import AuditConfig
+from reviewlm.core.store import Artifact
+from reviewlm.corpus.cleaning.clean_table import CLEAN
+from reviewlm.corpus.synthetic.canaries import Canaries, as_reviews
+from reviewlm.evaluation.writing.audit import TABLES
+from reviewlm.models.bundles.bundle import save_bundle
+from reviewlm.models.specs import NGramSpec
+from reviewlm.models.streams import TokenStream
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.tasks.data.prepare import (
+    VOCABULARY_FILE,
+    Prepared,
+    choose,
+    tokenize,
+    train_vocabulary,
+)
+from reviewlm.tasks.evaluation.evaluate import audit, log_audit, reference_of
+from reviewlm.tasks.fitting.job import Fitted
+from reviewlm.tasks.stage import run_stage
+from reviewlm.training.ngram.counting.counts import count_ngrams
 from tests.estimated_ngrams import estimate_ngrams
-from training.ngram.counting.counts import count_ngrams
 
 WORDS = [a + b + c for a in "bdfgkl" for b in "aeiou" for c in "rs"]
 OPTIONS = {"samples": 10, "max_words": 12, "canaries": 3, "candidates": 100}

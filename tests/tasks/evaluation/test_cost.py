@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from core.store import Artifact
-from models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
-from tasks.evaluation.evaluate import costs_of
-from tasks.fitting.fit import in_words
+from reviewlm.core.store import Artifact
+from reviewlm.models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
+from reviewlm.tasks.evaluation.evaluate import costs_of
+from reviewlm.tasks.fitting.fit import in_words
 
 
 def measured(spec: Any, summary: dict[str, float]) -> Any:

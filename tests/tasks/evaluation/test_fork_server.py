@@ -13,10 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
-from core.config.presets import parse_config
-from core.errors import RankFailed
-from tasks.evaluation.fork_server import ModelWork
-from tasks.evaluation.processes import (
+from reviewlm.core.config.presets import parse_config
+from reviewlm.core.errors import RankFailed
+from reviewlm.tasks.evaluation.fork_server import ModelWork
+from reviewlm.tasks.evaluation.processes import (
     LEAST_TOKENS,
     ModelProcesses,
     end_processes,
@@ -63,7 +63,7 @@ def test_processes_that_are_at_work_end_at_once_with_all_others(
 def test_processes_end_with_the_process_that_asked_for_them(made: tuple[Path, Path, Path], tmp_path: Path) -> None:
     code = (
         "import pathlib, sys; from tests.tasks.evaluation.made_works import wait\n"
-        "from tasks.evaluation.processes import ModelProcesses; from tasks.evaluation.fork_server import ModelWork\n"
+        "from reviewlm.tasks.evaluation.processes import ModelProcesses; from reviewlm.tasks.evaluation.fork_server import ModelWork\n"
         "model, folder = map(pathlib.Path, sys.argv[1:])\n"
         "ModelProcesses().do(ModelWork(wait, 'kn', model, {'own': 'told'}, work=folder), int)"
     )
@@ -82,7 +82,7 @@ def test_the_fork_server_has_started_no_threads_to_compute_with() -> None:
     Threads that its libraries start when they are imported tidy up, and nothing waits for them.
     """
     code = (
-        "import os; from tasks.evaluation.fork_server import load_libraries; load_libraries()\n"
+        "import os; from reviewlm.tasks.evaluation.fork_server import load_libraries; load_libraries()\n"
         "others = set(os.listdir('/proc/self/task')) - {str(os.getpid())}\n"
         "print({open(f'/proc/self/task/{one}/comm').read().strip() for one in others})"
     )

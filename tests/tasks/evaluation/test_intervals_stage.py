@@ -12,20 +12,25 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.config.presets import parse_config
-from core.config.run_config import RunConfig
-from core.store import Artifact, Store
-from corpus.cleaning.clean_table import CLEAN
-from evaluation.gate.decision import Decision
-from evaluation.scoring.metrics import LN2, figures_of
-from models.specs import MixtureSpec, NGramSpec
 from reviewlm import shown_results, terminal
-from tasks.data.prepare import Prepared
-from tasks.evaluation.compare import _log_comparison, compare_models, log_gain, log_headline
-from tasks.evaluation.evaluate import Measured
-from tasks.evaluation.intervals import Evaluated, compare
-from tasks.fitting.job import Fitted
-from tasks.run_summary import describe_compared
+from reviewlm.core.config.presets import parse_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.cleaning.clean_table import CLEAN
+from reviewlm.evaluation.gate.decision import Decision
+from reviewlm.evaluation.scoring.metrics import LN2, figures_of
+from reviewlm.models.specs import MixtureSpec, NGramSpec
+from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.evaluation.compare import (
+    _log_comparison,
+    compare_models,
+    log_gain,
+    log_headline,
+)
+from reviewlm.tasks.evaluation.evaluate import Measured
+from reviewlm.tasks.evaluation.intervals import Evaluated, compare
+from reviewlm.tasks.fitting.job import Fitted
+from reviewlm.tasks.run_summary import describe_compared
 
 COVERAGE_TYPES = (pl.String, pl.String, pl.Float64)
 REVIEWS = 120
@@ -113,7 +118,7 @@ def grammar(monkeypatch: pytest.MonkeyPatch) -> None:
     """A grammar that needs `GRAMMAR_BITS` for each byte of every review."""
     sizes = iter(np.tile(5 * WORDS + 1, 9))
     monkeypatch.setattr(
-        "corpus.synthetic.grammar.log_probability", lambda text, stars: -GRAMMAR_BITS * LN2 * float(next(sizes))
+        "reviewlm.corpus.synthetic.grammar.log_probability", lambda text, stars: -GRAMMAR_BITS * LN2 * float(next(sizes))
     )
 
 
@@ -150,14 +155,14 @@ def test_equal_scores_are_not_compared_again_and_other_resamples_are(
 def test_a_model_below_the_floor_is_named_in_the_log_and_the_table(
     config: RunConfig, grammar: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, "tasks.evaluation.intervals"):
+    with caplog.at_level(logging.WARNING, "reviewlm.tasks.evaluation.intervals"):
         found = compare(config, prepared(config), models(config, lstm=0.9))
     assert [record.args[0] for record in caplog.records] == ["lstm"]
     assert found.table.filter("below_floor")["model"].to_list() == ["lstm"]
 
 
 def test_reviews_of_others_have_no_floor_and_no_gaps(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("corpus.synthetic.grammar.log_probability", lambda text, stars: None)
+    monkeypatch.setattr("reviewlm.corpus.synthetic.grammar.log_probability", lambda text, stars: None)
     found = compare(config, prepared(config), models(config))
     assert found.floor is None
     assert found.table["gap"].null_count() == found.table["below_floor"].null_count() == 3
@@ -210,7 +215,7 @@ def test_the_run_of_the_flow_gets_tables_and_the_few_figures_of_the_model_it_put
     config: RunConfig, comparison: Evaluated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker: Any = Tracker()
-    monkeypatch.setattr("tasks.evaluation.compare.tracker_of", lambda config: tracker)
+    monkeypatch.setattr("reviewlm.tasks.evaluation.compare.tracker_of", lambda config: tracker)
     _log_comparison(tracker, comparison, "parent")
     log_headline(config, comparison, "lstm", "parent")
     for measured in ({"gain": 0.0095}, {}):  # the first model of all has no gain
@@ -227,7 +232,7 @@ def test_the_run_of_the_flow_gets_tables_and_the_few_figures_of_the_model_it_put
 
 def test_the_task_compares_and_logs(config: RunConfig, grammar: None, monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = Tracker()
-    monkeypatch.setattr("tasks.evaluation.compare.tracker_of", lambda config: tracker)
+    monkeypatch.setattr("reviewlm.tasks.evaluation.compare.tracker_of", lambda config: tracker)
     found = compare_models.fn(config, prepared(config), models(config), "parent")
     assert found.named("lstm").name == "lstm"
     assert found.floor["bits_per_byte"] == pytest.approx(GRAMMAR_BITS)

@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from evaluation.scoring.metrics import figures_of
-from tasks.evaluation.evaluate import FIGURES_FILE, _log_figures
-from tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE, SUGGESTIONS_FILE
+from reviewlm.evaluation.scoring.metrics import figures_of
+from reviewlm.tasks.evaluation.evaluate import FIGURES_FILE, _log_figures
+from reviewlm.tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE, SUGGESTIONS_FILE
 
 
 def test_figures_of_the_observed_reviews_do_not_stand_among_those_of_all(
@@ -37,8 +37,8 @@ def test_figures_of_the_observed_reviews_do_not_stand_among_those_of_all(
         test=artifact(reviews=680, perplexity=30.0), validation=artifact(perplexity=31.0),
         observed=artifact(reviews=200, nll=3.5, **{"hit@1": 0.3}), samples=artifact(), audit=artifact(),
     )  # fmt: skip
-    monkeypatch.setattr("tasks.evaluation.evaluate.figures_of_artifact", lambda test: figures_of(pl.DataFrame(rows)))
-    monkeypatch.setattr("tasks.evaluation.evaluate.log_audit", lambda *given: None)
+    monkeypatch.setattr("reviewlm.tasks.evaluation.evaluate.figures_of_artifact", lambda test: figures_of(pl.DataFrame(rows)))
+    monkeypatch.setattr("reviewlm.tasks.evaluation.evaluate.log_audit", lambda *given: None)
     _log_figures(tracker, model)
     assert logged == {
         "test/reviews": 680, "test/perplexity": 30.0, "observed/reviews": 200, "observed/nll": 3.5,

@@ -13,16 +13,21 @@ from typing import Any
 import psutil
 import pytest
 
-from core.config.presets import parse_config
-from core.config.run_config import RunConfig
-from core.environment import numpy_features
-from core.errors import InputError, RankFailed
-from evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS, scored
-from models.base import ModelError
-from tasks.evaluation import processes
-from tasks.evaluation.fork_server import ModelWork, only_opened
-from tasks.evaluation.observed import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
-from tasks.evaluation.processes import LEAST_TOKENS, ModelProcesses, model_processes, with_model
+from reviewlm.core.config.presets import parse_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.environment import numpy_features
+from reviewlm.core.errors import InputError, RankFailed
+from reviewlm.evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS, scored
+from reviewlm.models.base import ModelError
+from reviewlm.tasks.evaluation import processes
+from reviewlm.tasks.evaluation.fork_server import ModelWork, only_opened
+from reviewlm.tasks.evaluation.observed import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
+from reviewlm.tasks.evaluation.processes import (
+    LEAST_TOKENS,
+    ModelProcesses,
+    model_processes,
+    with_model,
+)
 from tests.marked_cases import slow_but
 from tests.tasks.evaluation.made_works import (
     bare,
@@ -195,11 +200,11 @@ def test_numpy_computes_as_in_this_process_that_imported_it_before_its_features_
 @pytest.mark.slow
 def test_a_process_holds_no_library_of_a_run_and_has_all_of_what_it_computes_with() -> None:
     code = (
-        "import sys; from tasks.evaluation.fork_server import load_libraries; load_libraries()\n"
+        "import sys; from reviewlm.tasks.evaluation.fork_server import load_libraries; load_libraries()\n"
         "print(sorted({'prefect', 'mlflow', 'great_expectations'} & sys.modules.keys()))\n"
         "before = {*sys.modules}\n"
-        "import numpy as np; from scipy.stats import ks_2samp; from models.sampling.draw_kernels import draw\n"
-        "from models.log_sums import log_sum_of; import torch; log_sum_of([torch.zeros(2, 3)] * 2, torch.zeros(2, 2))\n"
+        "import numpy as np; from scipy.stats import ks_2samp; from reviewlm.models.sampling.draw_kernels import draw\n"
+        "from reviewlm.models.log_sums import log_sum_of; import torch; log_sum_of([torch.zeros(2, 3)] * 2, torch.zeros(2, 2))\n"
         "print(sorted(name for name in {*sys.modules} - before if name.startswith(('numba', 'scipy'))))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -12,20 +12,20 @@ import polars as pl
 import pytest
 from prefect import State
 
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.store import Artifact, Store
-from evaluation.scoring.observe import COLUMNS
-from models.bundles.bundle import save_bundle
-from models.specs import NGramSpec, VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
-from tasks.evaluation.evaluate import observe, score_bundle, scores_of
-from tasks.evaluation.observed import RELIABILITY_FILE, TOKEN_SCORES_FILE
-from tasks.fitting.job import Fitted
-from training.context import FitContext
-from training.fit import fit_model
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.store import Artifact, Store
+from reviewlm.evaluation.scoring.observe import COLUMNS
+from reviewlm.models.bundles.bundle import save_bundle
+from reviewlm.models.specs import NGramSpec, VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.tasks.evaluation.evaluate import observe, score_bundle, scores_of
+from reviewlm.tasks.evaluation.observed import RELIABILITY_FILE, TOKEN_SCORES_FILE
+from reviewlm.tasks.fitting.job import Fitted
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 TINY = Path(__file__).resolve().parents[2] / "flows" / "tiny.toml"
 WORDS = ["the", "soup", "bread", "tea", "was", "good", "bad", "cold", "fine", "and", "we", "will", "come", "back"]

@@ -12,18 +12,18 @@ import orjson
 import polars as pl
 import pytest
 
-from core.config.run_config import RunConfig
-from core.errors import EmptyInput
-from core.store import Artifact, sha256_of
-from corpus.splitting.split import iter_split
-from evaluation.drift.decay import HELD_OUT, NEW
-from tasks.data.prepare import clean_and_split
-from tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
-from tasks.stage import recorded_stages, run_stage
-from tasks.track import registry_of, tracker_of
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import EmptyInput
+from reviewlm.core.store import Artifact, sha256_of
+from reviewlm.corpus.splitting.split import iter_split
+from reviewlm.evaluation.drift.decay import HELD_OUT, NEW
+from reviewlm.tasks.data.prepare import clean_and_split
+from reviewlm.tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
+from reviewlm.tasks.stage import recorded_stages, run_stage
+from reviewlm.tasks.track import registry_of, tracker_of
+from reviewlm.tracking.tags import DATA_TAG
 from tests.corpus.data_sets import ingest
 from tests.tracking.tiny_model import fitted
-from tracking.tags import DATA_TAG
 
 HOW = ("good", "cold", "great", "fresh", "fine", "plain", "rich", "hot")
 WHEN = ("lunch", "dinner", "noon", "breakfast")
@@ -82,7 +82,7 @@ class Shop:
 @pytest.fixture(autouse=True, scope="module")
 def _few_reviews() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.evaluation.rescore.MIN_REVIEWS", 12)
+        patch.setattr("reviewlm.tasks.evaluation.rescore.MIN_REVIEWS", 12)
         yield
 
 

@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 
-import training.neural.trainer
-from core.store import Store
-from models.specs import identity
-from tasks.fitting import fit_worker
-from tasks.fitting.job import LanguageModelJob
-from training.neural import checkpoint
+import reviewlm.training.neural.trainer
+from reviewlm.core.store import Store
+from reviewlm.models.specs import identity
+from reviewlm.tasks.fitting import fit_worker
+from reviewlm.tasks.fitting.job import LanguageModelJob
+from reviewlm.training.neural import checkpoint
 
-TRAINING = Path(training.neural.trainer.__file__).parent
+TRAINING = Path(reviewlm.training.neural.trainer.__file__).parent
 WATCHED = {
     str(TRAINING / name)
     for name in (
@@ -105,14 +105,14 @@ def run(home: str, job: LanguageModelJob, seconds: float, fatal: Point | None = 
         fatal: Where to die; None lives.
     """
     torch.set_num_threads(1)
-    training.neural.checkpointing.CHECKPOINT_SECONDS = seconds
+    reviewlm.training.neural.checkpointing.CHECKPOINT_SECONDS = seconds
     points = Points(Path(home), fatal)
     points.watch()
     spec = job.spec
 
     def make(work: Path) -> dict[str, Any]:
         summary = fit_worker.run(replace(job, work=work), lambda news: None)
-        shutil.rmtree(work / training.neural.trainer.CHECKPOINTS)
+        shutil.rmtree(work / reviewlm.training.neural.trainer.CHECKPOINTS)
         return {"summary": summary}
 
     Store(Path(home) / "store").build("fit", 1, identity(spec), {}, make, resumable=True)

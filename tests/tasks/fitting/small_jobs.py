@@ -8,15 +8,15 @@ from typing import Any
 
 import polars as pl
 
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.store import Store
-from models.specs import RecurrentSpec, TrainingSpec, VocabularySpec
-from models.streams import write_stream
-from models.text.normal_form import NormalForm
-from tasks.data.prepare import VOCABULARY_FILE
-from tasks.fitting.job import LanguageModelJob
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.store import Store
+from reviewlm.models.specs import RecurrentSpec, TrainingSpec, VocabularySpec
+from reviewlm.models.streams import write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.tasks.data.prepare import VOCABULARY_FILE
+from reviewlm.tasks.fitting.job import LanguageModelJob
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
 

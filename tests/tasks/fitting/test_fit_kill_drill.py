@@ -14,23 +14,23 @@ import polars as pl
 import pytest
 from safetensors import safe_open
 
-from models.bundles.bundle import load_bundle
-from models.sampling import generate
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
-from models.streams import write_stream
-from models.text.normal_form import NormalForm
-from tasks.fitting.job import LanguageModelJob
+from reviewlm.models.bundles.bundle import load_bundle
+from reviewlm.models.sampling import generate
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
+from reviewlm.models.streams import write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.tasks.fitting.job import LanguageModelJob
+from reviewlm.tracking.client import open_client
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import own_metric_name
+from reviewlm.training.neural.training_metrics import MEASURED
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.tasks.fitting.drilled_fit import run
-from tracking.client import open_client
-from tracking.runs.runs import Tracker
-from tracking.tags import own_metric_name
-from training.neural.training_metrics import MEASURED
-from training.vocabularies.learn import learn_vocabulary
 
 pytestmark = pytest.mark.long  # one kill -9 of a fit is in tests/training/neural
 STORES, KILLS = 5, 4
 PRELOAD = [
-    "tasks.fitting.fit_worker", "models.neural.architectures", "training.neural.trainer", "torch._dynamo",
+    "reviewlm.tasks.fitting.fit_worker", "reviewlm.models.neural.architectures", "reviewlm.training.neural.trainer", "torch._dynamo",
     "pyarrow.parquet",
 ]  # fmt: skip
 CLOCK = {"time", *MEASURED}

@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-import tasks.fitting.fit
-from core.config.presets import parse_config
-from models.specs import MixtureSpec, NGramSpec
-from tasks.fitting.fit import bundle_digest, fit
-from tasks.fitting.job import Fitted, LanguageModelJob
+from reviewlm.core.config.presets import parse_config
+from reviewlm.models.specs import MixtureSpec, NGramSpec
+from reviewlm.tasks.fitting.fit import bundle_digest, fit
+from reviewlm.tasks.fitting.job import Fitted, LanguageModelJob
 
 KN, LSTM_LIKE = NGramSpec(name="kn"), NGramSpec(name="other", order=2)
 MIX = MixtureSpec(name="mix", parts=("kn", "other"))
@@ -35,9 +34,9 @@ def fit_all(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tu
         return {}
 
     run = SimpleNamespace(complete=lambda *args: None, follow=lambda *args: None, link="", run_id="run")
-    monkeypatch.setattr(tasks.fitting.fit, "run_job", run_job)
-    monkeypatch.setattr(tasks.fitting.fit, "open_model_run", lambda *args: nullcontext(run))
-    monkeypatch.setattr(tasks.fitting.fit, "result_as_task_state", lambda built, value: value)
+    monkeypatch.setattr(reviewlm.tasks.fitting.fit, "run_job", run_job)
+    monkeypatch.setattr(reviewlm.tasks.fitting.fit, "open_model_run", lambda *args: nullcontext(run))
+    monkeypatch.setattr(reviewlm.tasks.fitting.fit, "result_as_task_state", lambda built, value: value)
     stream = SimpleNamespace(digest="data", folder=own_home)
     prepared = SimpleNamespace(
         tokens={"word": {"train": stream, "validation": stream}}, vocabularies={"word": stream}, clean=stream

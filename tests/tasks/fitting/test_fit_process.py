@@ -13,22 +13,22 @@ import numpy as np
 import psutil
 import pytest
 
-from core.errors import Diverged, RankFailed
-from models.base import ModelError
-from models.bundles.bundle import load_bundle
-from models.specs import NGramSpec, RecurrentSpec, TrainingSpec
-from tasks.cluster import is_installed
-from tasks.fitting.fit_process import environment_of, run_job
-from tasks.fitting.worker import answer_of
+from reviewlm.core.errors import Diverged, RankFailed
+from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.bundle import load_bundle
+from reviewlm.models.specs import NGramSpec, RecurrentSpec, TrainingSpec
+from reviewlm.tasks.cluster import is_installed
+from reviewlm.tasks.fitting.fit_process import environment_of, run_job
+from reviewlm.tasks.fitting.worker import answer_of
+from reviewlm.training.context import FitProgress
 from tests.core.waiting import until
 from tests.small_cluster import MISSING
 from tests.tasks.fitting.small_jobs import job_of
-from training.context import FitProgress
 
 CODE = """
 import pickle
 from pathlib import Path
-from tasks.fitting.fit_process import run_job
+from reviewlm.tasks.fitting.fit_process import run_job
 run_job(pickle.loads(Path({!r}).read_bytes()), lambda news: None)
 """
 """A program that runs the job of a file."""
@@ -80,7 +80,7 @@ def test_a_model_error_comes_back_as_the_branch_it_belongs_to(data: Path, tmp_pa
 def test_a_killed_fit_is_an_error_with_a_cause_and_a_remedy(data: Path, tmp_path: Path) -> None:
     def kill_at_first_news(news: FitProgress) -> None:
         for child in psutil.Process().children(recursive=True):
-            if "tasks.fitting.fit_worker" in " ".join(child.cmdline()):
+            if "reviewlm.tasks.fitting.fit_worker" in " ".join(child.cmdline()):
                 child.kill()
 
     with pytest.raises(RankFailed, match="because memory ran out"):
@@ -102,7 +102,7 @@ def test_no_fit_outlives_the_process_that_wanted_it(data: Path, tmp_path: Path) 
 def wait_for_worker(parent: subprocess.Popen[bytes]) -> psutil.Process:
     def fits() -> list[psutil.Process]:
         family = psutil.Process(parent.pid).children(recursive=True)
-        return [child for child in family if "tasks.fitting.fit_worker" in " ".join(child.cmdline())]
+        return [child for child in family if "reviewlm.tasks.fitting.fit_worker" in " ".join(child.cmdline())]
 
     worker = until(fits, 60, pause=0.1)[0]
     time.sleep(1)

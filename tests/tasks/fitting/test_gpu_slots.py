@@ -11,12 +11,18 @@ from types import SimpleNamespace
 
 import pytest
 
-import tasks.limits
-from core.config.run_config import RunConfig
-from core.config.sections.execution import ExecutionConfig
-from models.specs import CacheSpec, MixtureSpec, ModelSpec, NGramSpec, NPLMSpec, RecurrentSpec
-from tasks.fitting.fit_process import environment_of
-from tasks.limits import OpenBundle, device_for, gpu_slot, held_device
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.execution import ExecutionConfig
+from reviewlm.models.specs import (
+    CacheSpec,
+    MixtureSpec,
+    ModelSpec,
+    NGramSpec,
+    NPLMSpec,
+    RecurrentSpec,
+)
+from reviewlm.tasks.fitting.fit_process import environment_of
+from reviewlm.tasks.limits import OpenBundle, device_for, gpu_slot, held_device
 
 ON_GPU = RunConfig(execution=ExecutionConfig(device="cuda"))
 
@@ -31,9 +37,9 @@ def three(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         taken.append(name)
         yield
 
-    monkeypatch.setattr(tasks.limits, "is_shared", lambda: True)
-    monkeypatch.setattr(tasks.limits, "concurrency", concurrency)
-    monkeypatch.setattr(tasks.limits, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(reviewlm.tasks.limits, "is_shared", lambda: True)
+    monkeypatch.setattr(reviewlm.tasks.limits, "concurrency", concurrency)
+    monkeypatch.setattr(reviewlm.tasks.limits, "LOOK_SECONDS", 0.01)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-7a,MIG-5b/1/0")
     return taken
 
@@ -116,11 +122,11 @@ def opened(three: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     """What happens to a bundle with a network."""
     happened: list[str] = []
     (tmp_path / "spec.json").write_text('{"spec": {"kind": "lstm", "name": "lstm"}}')
-    monkeypatch.setattr(tasks.limits, "SPEC", "spec.json")
+    monkeypatch.setattr(reviewlm.tasks.limits, "SPEC", "spec.json")
     monkeypatch.setattr(
-        tasks.limits, "load_bundle", lambda folder, device: happened.append(device) or SimpleNamespace(device=device)
+        reviewlm.tasks.limits, "load_bundle", lambda folder, device: happened.append(device) or SimpleNamespace(device=device)
     )
-    monkeypatch.setattr("models.neural.device.free_cached_memory", lambda: happened.append("freed"))
+    monkeypatch.setattr("reviewlm.models.neural.device.free_cached_memory", lambda: happened.append("freed"))
     return happened
 
 

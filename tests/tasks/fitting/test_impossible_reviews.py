@@ -11,18 +11,18 @@ from typing import Any
 import polars as pl
 import pytest
 
-from core.config.presets import load_config
-from core.config.sections.evaluation import PromotionConfig
-from core.errors import ConfigError
-from evaluation.gate.case import Evidence, Latency, Leaks, ModelEvidence
-from evaluation.gate.language import LanguageCase
-from evaluation.scoring.score import figures_of_bundle, score_stream
-from models.base import ModelError
-from models.bundles.bundle import SPEC, load_bundle
-from models.ngram.lm import NGramLM
-from models.specs import NGramSpec
-from models.streams import TokenStream
-from tasks.fitting.fit import run_job
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.sections.evaluation import PromotionConfig
+from reviewlm.core.errors import ConfigError
+from reviewlm.evaluation.gate.case import Evidence, Latency, Leaks, ModelEvidence
+from reviewlm.evaluation.gate.language import LanguageCase
+from reviewlm.evaluation.scoring.score import figures_of_bundle, score_stream
+from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.bundle import SPEC, load_bundle
+from reviewlm.models.ngram.lm import NGramLM
+from reviewlm.models.specs import NGramSpec
+from reviewlm.models.streams import TokenStream
+from reviewlm.tasks.fitting.fit import run_job
 from tests.tasks.fitting.small_jobs import job_of, written
 
 SEEN = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")] * 3

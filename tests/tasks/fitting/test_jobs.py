@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from models.classification.spec import RecurrentClassifierSpec
-from models.specs import RecurrentSpec
-from tasks.code_version import WORKERS
-from tasks.fitting.job import FIT, FIT_CLASSIFIER, ClassifierJob, FitJob, LanguageModelJob
+from reviewlm.models.classification.spec import RecurrentClassifierSpec
+from reviewlm.models.specs import RecurrentSpec
+from reviewlm.tasks.code_version import WORKERS
+from reviewlm.tasks.fitting.job import FIT, FIT_CLASSIFIER, ClassifierJob, FitJob, LanguageModelJob
 
 
 def files(*names: str) -> dict[str, Any]:

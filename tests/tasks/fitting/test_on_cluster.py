@@ -23,31 +23,31 @@ from typing import Any
 import psutil
 import pytest
 
-from core.errors import ConfigError, OutOfMemory, RankFailed, StoreFull
-from core.provenance import SOURCE
-from evaluation.scoring.score import score_stream
-from models.bundles.bundle import load_bundle
-from models.streams import TokenStream
-from tasks.cluster import is_installed
-from tasks.code_version import SourceCode, running_code
-from tasks.evaluation import score_slices
-from tasks.evaluation.score_slices import scored_on_nodes
-from tasks.fitting import on_cluster
-from tasks.fitting.fit_process import run_job
-from tasks.fitting.job import LanguageModelJob
-from tasks.fitting.on_cluster import FOLDER, ClusterRun, JobActor, SentFile, received
+from reviewlm.core.errors import ConfigError, OutOfMemory, RankFailed, StoreFull
+from reviewlm.core.provenance import SOURCE
+from reviewlm.evaluation.scoring.score import score_stream
+from reviewlm.models.bundles.bundle import load_bundle
+from reviewlm.models.streams import TokenStream
+from reviewlm.tasks.cluster import is_installed
+from reviewlm.tasks.code_version import SourceCode, running_code
+from reviewlm.tasks.evaluation import score_slices
+from reviewlm.tasks.evaluation.score_slices import scored_on_nodes
+from reviewlm.tasks.fitting import on_cluster
+from reviewlm.tasks.fitting.fit_process import run_job
+from reviewlm.tasks.fitting.job import LanguageModelJob
+from reviewlm.tasks.fitting.on_cluster import FOLDER, ClusterRun, JobActor, SentFile, received
+from reviewlm.tracking.client import open_client
+from reviewlm.tracking.runs.runs import Tracker
 from tests.core.waiting import until
 from tests.small_cluster import MISSING, NODE, small_cluster
 from tests.tasks.fitting.small_jobs import home, job_in, network
-from tracking.client import open_client
-from tracking.runs.runs import Tracker
 
 LONG = network(epochs=40, evaluations=40)
 """A fit with many checkpoints."""
 
 
 def test_a_node_needs_neither_prefect_nor_mlflow_and_ray_is_imported_for_a_cluster_only() -> None:
-    code = "import sys, tasks.fitting.on_cluster; print(sorted({'prefect', 'mlflow', 'ray'} & {*sys.modules}))"
+    code = "import sys, reviewlm.tasks.fitting.on_cluster; print(sorted({'prefect', 'mlflow', 'ray'} & {*sys.modules}))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=SOURCE, check=True)
     assert said.stdout.strip() == "[]"
 
@@ -135,7 +135,7 @@ def fits_of(raylet: int) -> list[psutil.Process]:
     """Return the processes that fit below the process of a node."""
     below = psutil.Process(raylet).children(recursive=True)
     with suppress(psutil.NoSuchProcess):
-        return [one for one in below if "tasks.fitting.fit_worker" in one.cmdline()]
+        return [one for one in below if "reviewlm.tasks.fitting.fit_worker" in one.cmdline()]
     return []
 
 

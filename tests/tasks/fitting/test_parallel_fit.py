@@ -13,19 +13,19 @@ from typing import Any
 import psutil
 import pytest
 
-from core.config.run_config import RunConfig
-from core.config.sections.execution import ExecutionConfig
-from core.errors import FitError, OutOfMemory, RankFailed
-from models.bundles.bundle import load_bundle
-from models.specs import NGramSpec, RecurrentSpec, TrainingSpec
-from tasks.fitting import fit_process
-from tasks.fitting.fit import ranks_of
-from tasks.fitting.fit_process import run_job
-from tasks.fitting.job import LanguageModelJob
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.execution import ExecutionConfig
+from reviewlm.core.errors import FitError, OutOfMemory, RankFailed
+from reviewlm.models.bundles.bundle import load_bundle
+from reviewlm.models.specs import NGramSpec, RecurrentSpec, TrainingSpec
+from reviewlm.tasks.fitting import fit_process
+from reviewlm.tasks.fitting.fit import ranks_of
+from reviewlm.tasks.fitting.fit_process import run_job
+from reviewlm.tasks.fitting.job import LanguageModelJob
+from reviewlm.training.context import FitProgress
 from tests.core.waiting import until
 from tests.tasks.fitting.small_jobs import job_of
 from tests.tasks.fitting.test_fit_process import CODE, long_fit
-from training.context import FitProgress
 
 LOST: dict[str, Any] = {"error": "Rank 0 of 2 lost another one: Connection closed by peer", "kind": "peer"}
 
@@ -154,7 +154,7 @@ def short_fit() -> RecurrentSpec:
 def workers() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children(recursive=True):
-        if child.status() != psutil.STATUS_ZOMBIE and "tasks.fitting.fit_worker" in child.cmdline():
+        if child.status() != psutil.STATUS_ZOMBIE and "reviewlm.tasks.fitting.fit_worker" in child.cmdline():
             found.append(child)
     return sorted(found, key=lambda child: child.environ()["RANK"])
 

@@ -13,14 +13,20 @@ from typing import Any
 
 import pytest
 
-from core.config.presets import load_config
-from core.errors import BundleError, TrackingUnavailable
-from core.store import Artifact, Store, sha256_of
-from models.specs import RecurrentSpec, TrainingSpec, identity, to_dict
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import FILE, Vocabulary
-from tasks.fitting.warm_start import INPUT, Start, champion_vocabulary, starting_point, warn_of_unknown
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.errors import BundleError, TrackingUnavailable
+from reviewlm.core.store import Artifact, Store, sha256_of
+from reviewlm.models.specs import RecurrentSpec, TrainingSpec, identity, to_dict
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.vocabulary import FILE, Vocabulary
+from reviewlm.tasks.fitting.warm_start import (
+    INPUT,
+    Start,
+    champion_vocabulary,
+    starting_point,
+    warn_of_unknown,
+)
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 SPEC = RecurrentSpec(hidden=8, embedding=4, training=TrainingSpec(start="champion"))
 
@@ -54,7 +60,7 @@ def vocabulary() -> Vocabulary:
 @pytest.fixture
 def champion(own_home: Path, tmp_path: Path, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch) -> Champion:
     champion = Champion(tmp_path / "bundle", vocabulary)
-    monkeypatch.setattr("tasks.fitting.warm_start.registry_of", lambda config: champion)
+    monkeypatch.setattr("reviewlm.tasks.fitting.warm_start.registry_of", lambda config: champion)
     return champion
 
 

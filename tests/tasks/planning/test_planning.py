@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.errors import ConfigError
-from tasks.planning import plan as planning
-from tasks.planning.pace import _is_free
-from tasks.planning.plan import (
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import ConfigError
+from reviewlm.tasks.planning import plan as planning
+from reviewlm.tasks.planning.pace import _is_free
+from reviewlm.tasks.planning.plan import (
     PlanRequest,
     RunPlan,
     configuration,
@@ -27,8 +27,8 @@ from tasks.planning.plan import (
     measured,
     terms,
 )
-from tasks.planning.rule import FRAME, NETWORK, require_frame, token_cost
-from tasks.run_summary import in_words
+from reviewlm.tasks.planning.rule import FRAME, NETWORK, require_frame, token_cost
+from reviewlm.tasks.run_summary import in_words
 
 HELD_OUT = {"bytes": 93_713, "tokens": 26_000}
 KN5 = {"validation/nats": 4.5, "validation/tokens": 26_000}
@@ -131,7 +131,7 @@ def test_a_busy_machine_trains_with_fewer_threads_unless_the_user_sets_them(
     load: float, threads: int, numbers: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
-    for module in ("core.environment", "tasks.fitting.fit", "tasks.planning.plan"):
+    for module in ("reviewlm.core.environment", "reviewlm.tasks.fitting.fit", "reviewlm.tasks.planning.plan"):
         monkeypatch.setattr(f"{module}.available_cores", lambda: 2)
     config = load_config(FRAME, ["execution.workers=1", f"execution.threads={threads}"])
     assert planning.thread_numbers(config) == numbers

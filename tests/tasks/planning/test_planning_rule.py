@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.planning.rule import (
+from reviewlm.tasks.planning.rule import (
     BATCHES,
     LEAST_SECONDS,
     MOST_PASSES,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tasks.promotion.promote import retry_on_champion_change
+from reviewlm.tasks.promotion.promote import retry_on_champion_change
+from reviewlm.tracking.registry.registry import CHAMPION
 from tests.tracking.registry.registry_drill import opened
-from tracking.registry.registry import CHAMPION
 
 
 def judge_challenger(home: Path, machine: str, version: int, worth: dict[int, int], barrier: Any) -> None:

@@ -11,17 +11,17 @@ from typing import Any
 import polars as pl
 import pytest
 
-from core.config.run_config import RunConfig
-from core.config.sections.evaluation import PromotionConfig
-from core.store import Artifact
-from evaluation.gate.case import Evidence, Leaks, ModelEvidence
-from evaluation.gate.language import LanguageCase
-from evaluation.gate.rules import leak_certificate
-from tasks.data.prepare import EARLIER
-from tasks.fitting.warm_start import LEARNT, VECTORS, past_of
-from tasks.promotion.ancestry import learnt_by, look_back
-from tasks.promotion.evidence import with_past
-from tasks.stage import run_stage
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import PromotionConfig
+from reviewlm.core.store import Artifact
+from reviewlm.evaluation.gate.case import Evidence, Leaks, ModelEvidence
+from reviewlm.evaluation.gate.language import LanguageCase
+from reviewlm.evaluation.gate.rules import leak_certificate
+from reviewlm.tasks.data.prepare import EARLIER
+from reviewlm.tasks.fitting.warm_start import LEARNT, VECTORS, past_of
+from reviewlm.tasks.promotion.ancestry import learnt_by, look_back
+from reviewlm.tasks.promotion.evidence import with_past
+from reviewlm.tasks.stage import run_stage
 
 
 def prepared(salt: str, earlier: Artifact | None = None, **splits: list[str]) -> Artifact:

@@ -11,16 +11,16 @@ from typing import Any
 import polars as pl
 import pytest
 
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.config.sections.evaluation import GatePolicy
-from core.store import Artifact
-from corpus.splitting.certificate import reviews_digest
-from evaluation.gate.case import ChampionReviews, ModelEvidence
-from tasks.family import Champion
-from tasks.promotion.champion import score_champion_reviews
-from tasks.promotion.language import LanguageModels
-from tasks.stage import run_stage
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import GatePolicy
+from reviewlm.core.store import Artifact
+from reviewlm.corpus.splitting.certificate import reviews_digest
+from reviewlm.evaluation.gate.case import ChampionReviews, ModelEvidence
+from reviewlm.tasks.family import Champion
+from reviewlm.tasks.promotion.champion import score_champion_reviews
+from reviewlm.tasks.promotion.language import LanguageModels
+from reviewlm.tasks.stage import run_stage
 
 CONFIG = ["execution.device=cpu"]
 
@@ -73,7 +73,7 @@ class Gate:
 @pytest.fixture
 def gate(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
     """Data that have grown: all test reviews of before are test reviews still, but for three that moved."""
-    monkeypatch.setattr("tasks.promotion.ancestry.registry_of", lambda config: SimpleNamespace(versions=list))
+    monkeypatch.setattr("reviewlm.tasks.promotion.ancestry.registry_of", lambda config: SimpleNamespace(versions=list))
     earlier = table(test=range(40), train=range(40, 100))
     now = table(test=range(3, 60), validation=range(1, 3), train=[0, *range(60, 200)])  # type: ignore[arg-type]
     return Gate(tmp_path, now, earlier)

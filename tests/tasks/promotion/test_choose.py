@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from core.config.presets import load_config
-from core.errors import BundleError, TrackingUnavailable
-from evaluation.gate.case import Leaks
-from evaluation.gate.decision import Decision
-from models.specs import MixtureSpec, VocabularySpec
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import FILE, Vocabulary
-from tasks.promotion.choose import choose_challenger, passed_over
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.errors import BundleError, TrackingUnavailable
+from reviewlm.evaluation.gate.case import Leaks
+from reviewlm.evaluation.gate.decision import Decision
+from reviewlm.models.specs import MixtureSpec, VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.vocabulary import FILE, Vocabulary
+from reviewlm.tasks.promotion.choose import choose_challenger, passed_over
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 TEXTS = ["The Soup was good.", "the soup was cold."]
 PREPARED: Any = SimpleNamespace(clean=None)
@@ -32,12 +32,12 @@ class Run:
         self.folder, self.models = folder, list[Any]()
         self.champion: Path | None = None
         self.stained: set[Path] = set()
-        choose = "tasks.promotion.choose"
+        choose = "reviewlm.tasks.promotion.choose"
         monkeypatch.setattr(f"{choose}.figures_of_artifact", lambda bits: SimpleNamespace(open_bits_per_byte=bits))
         learnt = lambda config, clean, bundle: Leaks(bundle not in self.stained, "it learnt r7")  # noqa: E731
         monkeypatch.setattr(f"{choose}.look_back", learnt)
         registry = SimpleNamespace(alias=lambda name: self.champion and "v1", bundle_folder=self._champion)
-        monkeypatch.setattr("tasks.promotion.choose.registry_of", lambda config: registry)
+        monkeypatch.setattr("reviewlm.tasks.promotion.choose.registry_of", lambda config: registry)
 
     def _champion(self, version: str) -> Path | None:
         if self.champion and not self.champion.is_dir():

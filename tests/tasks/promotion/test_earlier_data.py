@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from core.config.presets import parse_config
-from core.config.run_config import RunConfig
-from core.errors import BundleError
-from core.store import Artifact
-from tasks.data.prepare import EARLIER, cleaning_options
-from tasks.promotion.ancestry import compared_before, earlier_data
-from tasks.stage import run_stage
-from tracking.tags import DATA_TAG
+from reviewlm.core.config.presets import parse_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import BundleError
+from reviewlm.core.store import Artifact
+from reviewlm.tasks.data.prepare import EARLIER, cleaning_options
+from reviewlm.tasks.promotion.ancestry import compared_before, earlier_data
+from reviewlm.tasks.stage import run_stage
+from reviewlm.tracking.tags import DATA_TAG
 
 Chain = Callable[..., None]
 
@@ -51,8 +51,8 @@ def champion(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
         found = {one.digest: one for one in data}
         version = None if none else SimpleNamespace(version=3, tags={DATA_TAG: next(iter(found), "")})
         registry = SimpleNamespace(alias=lambda name: version, bundle_folder=bundle_folder)
-        monkeypatch.setattr("tasks.promotion.ancestry.registry_of", lambda config: registry)
-        monkeypatch.setattr("tasks.promotion.ancestry.learnt_data", lambda *given: (found, problems))
+        monkeypatch.setattr("reviewlm.tasks.promotion.ancestry.registry_of", lambda config: registry)
+        monkeypatch.setattr("reviewlm.tasks.promotion.ancestry.learnt_data", lambda *given: (found, problems))
 
     return learnt
 
@@ -102,7 +102,7 @@ def test_a_lost_data_set_replaces_nothing_and_a_damaged_bundle_has_taught_nothin
     def damaged(*given: Any) -> Any:
         raise json.JSONDecodeError("cut off", "", 0)
 
-    monkeypatch.setattr("tasks.promotion.ancestry.learnt_data", damaged)
+    monkeypatch.setattr("reviewlm.tasks.promotion.ancestry.learnt_data", damaged)
     assert earlier_data(config_of(), data_set("july")) == []
 
 

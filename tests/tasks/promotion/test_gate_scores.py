@@ -11,19 +11,19 @@ from typing import Any
 import polars as pl
 import pytest
 
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.errors import Damaged
-from core.store import Artifact
-from models.tokens.vocabulary import FILE as VOCABULARY_FILE
-from models.tokens.vocabulary import Vocabulary
-from tasks.evaluation.evaluate import score_bundle
-from tasks.fitting.fit import bundle_digest
-from tasks.promotion.champion import score_challenger, score_champion
-from tasks.promotion.language import LanguageModels, score_now
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import Damaged
+from reviewlm.core.store import Artifact
+from reviewlm.models.tokens.vocabulary import FILE as VOCABULARY_FILE
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.tasks.evaluation.evaluate import score_bundle
+from reviewlm.tasks.fitting.fit import bundle_digest
+from reviewlm.tasks.promotion.champion import score_challenger, score_champion
+from reviewlm.tasks.promotion.language import LanguageModels, score_now
+from reviewlm.tracking.logged_models.bundles import bundle_in
+from reviewlm.tracking.tags import BUNDLE_TAG
 from tests.tracking.tiny_model import TEXTS, fitted
-from tracking.logged_models.bundles import bundle_in
-from tracking.tags import BUNDLE_TAG
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def bench(made: SimpleNamespace, own_home: Path, tmp_path: Path, monkeypatch: py
     shelf = tmp_path / "shelf"
     shutil.copytree(made.bundles[2], shelf / "artifacts" / "bundle")
     tags = {BUNDLE_TAG: bundle_digest(made.bundles[2])}
-    monkeypatch.setattr("tasks.promotion.champion.registry_of", lambda config: Shelf(shelf, tags))
+    monkeypatch.setattr("reviewlm.tasks.promotion.champion.registry_of", lambda config: Shelf(shelf, tags))
     config = load_config("small", ["execution.device=cpu"])
     tokens = Artifact("tokens", "t1", str(made.stream), {"facts": {}})
     vocabulary = Artifact("vocabulary", "v1", "", {"facts": {"vocabulary_digest": made.vocabulary.digest}})
@@ -145,7 +145,7 @@ def test_a_challenger_scored_in_this_run_is_opened_but_not_scored_again(
 ) -> None:
     shutil.rmtree(bench.registered)
     shutil.copytree(made.bundles[3], bench.registered)
-    monkeypatch.setattr("tasks.promotion.language.score_stream", None)
+    monkeypatch.setattr("reviewlm.tasks.promotion.language.score_stream", None)
     bench.challenger.fresh = True
     scored = score_challenger.fn(bench.family, 5)
     assert (scored.departure, scored.problem, len(scored.rows)) == (0.0, "", len(TEXTS))

@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.store import Artifact
-from corpus.splitting.certificate import CERTIFICATE_FILE, certify, read, reviews_digest
-from data_checks.report import CheckReport, ExpectationResult
-from tasks.data.prepare import REPORT_FILE
-from tasks.promotion.evidence import checked, look_for_leaks
+from reviewlm.core.store import Artifact
+from reviewlm.corpus.splitting.certificate import CERTIFICATE_FILE, certify, read, reviews_digest
+from reviewlm.data_checks.report import CheckReport, ExpectationResult
+from reviewlm.tasks.data.prepare import REPORT_FILE
+from reviewlm.tasks.promotion.evidence import checked, look_for_leaks
 
 SPLITS = ["test"] * 10 + ["validation"] * 10 + ["train"] * 20
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks.promotion import promote
-from tracking.registry.registry import ChampionChanged
+from reviewlm.tasks.promotion import promote
+from reviewlm.tracking.registry.registry import ChampionChanged
 
 NOTHING: Any = SimpleNamespace()
 

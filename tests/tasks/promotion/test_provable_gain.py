@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.config.run_config import RunConfig
-from evaluation.statistics.groups import groups_for_gain, least_sure_gain
-from tasks.promotion import language as promote
-from tasks.promotion.language import tell_provable_gain
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.evaluation.statistics.groups import groups_for_gain, least_sure_gain
+from reviewlm.tasks.promotion import language as promote
+from reviewlm.tasks.promotion.language import tell_provable_gain
 
 
 @pytest.mark.parametrize("limit", [0.0, 0.005])

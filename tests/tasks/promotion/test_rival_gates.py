@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.promotion.promote import ATTEMPTS, retry_on_champion_change
+from reviewlm.tasks.promotion.promote import ATTEMPTS, retry_on_champion_change
+from reviewlm.tracking.registry.decisions import OVERTAKEN, complaints
+from reviewlm.tracking.registry.registry import ChampionChanged, Registry
 from tests.tasks.promotion.rival_gates import judge_challenger
 from tests.tracking.registry.registry_drill import opened
-from tracking.registry.decisions import OVERTAKEN, complaints
-from tracking.registry.registry import ChampionChanged, Registry
 
 FIRST, GOOD, BETTER = 1, 2, 3
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from core.config.presets import load_config, parse_config, preset_names
-from models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
-from tasks.promotion.language import models_of_single_reviews
+from reviewlm.core.config.presets import load_config, parse_config, preset_names
+from reviewlm.models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSpec
+from reviewlm.tasks.promotion.language import models_of_single_reviews
 
 SAFE, SINGLE, UNIGRAM = (
     NGramSpec(name="safe", order=3, min_documents=2), NGramSpec(name="single", order=3),

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from core.config.run_config import RunConfig
-from core.config.sections.evaluation import DEMO_MODEL, OWN_MODEL
-from core.errors import BundleError
 from reviewlm.cli import app
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import DEMO_MODEL, OWN_MODEL
+from reviewlm.core.errors import BundleError
+from reviewlm.tracking.logged_models.bundles import log_bundle
+from reviewlm.tracking.registry.opening import find, locate, open_version
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.versions import REFUSED
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import BY_HAND, MODEL_URI_TAG, OUTCOME, REASON
 from tests.command_line import run
 from tests.reviewlm.examined_homes import only
 from tests.tracking.tiny_model import fitted
-from tracking.logged_models.bundles import log_bundle
-from tracking.registry.opening import find, locate, open_version
-from tracking.registry.registry import Registry
-from tracking.registry.versions import REFUSED
-from tracking.runs.runs import Tracker
-from tracking.tags import BY_HAND, MODEL_URI_TAG, OUTCOME, REASON
 
 
 @dataclass

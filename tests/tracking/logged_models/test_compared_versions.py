@@ -11,12 +11,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from core.config.presets import load_config
-from core.config.sections.evaluation import OWN_MODEL
-from core.errors import ConfigError
-from evaluation.scoring.metrics import figures_of
-from tasks.evaluation import compare as comparison
-from tasks.evaluation.compare import compare_two, side_of, write_markdown
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.sections.evaluation import OWN_MODEL
+from reviewlm.core.errors import ConfigError
+from reviewlm.evaluation.scoring.metrics import figures_of
+from reviewlm.tasks.evaluation import compare as comparison
+from reviewlm.tasks.evaluation.compare import compare_two, side_of, write_markdown
 
 TINY = Path(__file__).parents[2] / "flows" / "tiny.toml"
 LABELS = {"unit": "word", "vocabulary": "v1", "boundary": "eos", "adaptation": "static"}

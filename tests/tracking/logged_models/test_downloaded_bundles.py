@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tracking.logged_models.bundles import download
-from tracking.runs.runs import Tracker
+from reviewlm.tracking.logged_models.bundles import download
+from reviewlm.tracking.runs.runs import Tracker
 
 
 def test_a_version_is_fetched_once_and_not_taken_for_one_of_the_same_number_elsewhere(

@@ -15,25 +15,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundles.bundle import Bundle, save_bundle
-from models.classification.bundle import ClassifierBundle, load_classifier, save_classifier
-from models.classification.spec import RecurrentClassifierSpec
-from models.neural.labelling.rows import Sequences
-from models.sampling import generate, suggest
-from models.specs import TrainingSpec, VocabularySpec
-from models.text.normal_form import NormalForm
+from reviewlm.models.bundles.bundle import Bundle, save_bundle
+from reviewlm.models.classification.bundle import ClassifierBundle, load_classifier, save_classifier
+from reviewlm.models.classification.spec import RecurrentClassifierSpec
+from reviewlm.models.neural.labelling.rows import Sequences
+from reviewlm.models.sampling import generate, suggest
+from reviewlm.models.specs import TrainingSpec, VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.tracking.logged_models.bundles import log_bundle
+from reviewlm.tracking.logged_models.export import requirements
+from reviewlm.tracking.registry.opening import open_champion
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import MODEL_URI_TAG
+from reviewlm.training.context import FitContext
+from reviewlm.training.labelling.examples import LabelledSequences
+from reviewlm.training.labelling.fitting import fit_classifier
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.serving.engine.small_models import TEXTS, bundle_of
 from tests.tracking.mlflow_servers import Served, answers_of, model_folder, model_server
-from tracking.logged_models.bundles import log_bundle
-from tracking.logged_models.export import requirements
-from tracking.registry.opening import open_champion
-from tracking.registry.registry import Registry
-from tracking.runs.runs import Tracker
-from tracking.tags import MODEL_URI_TAG
-from training.context import FitContext
-from training.labelling.examples import LabelledSequences
-from training.labelling.fitting import fit_classifier
-from training.vocabularies.learn import learn_vocabulary
 
 pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(2_400)]
 ENVIRONMENT = "REVIEWLM_LOGGED_ENVIRONMENT"

@@ -16,17 +16,17 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from evaluation.scoring.metrics import LN2
-from evaluation.scoring.score import SCORES_FILE, record_scores
-from models.bundles.bundle import Bundle, load_bundle, save_bundle
-from models.specs import CacheSpec, NGramSpec, VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
 from reviewlm.cli import app
-from tracking.logged_models.pyfunc import ReviewModel
-from training.context import FitContext
-from training.fit import fit_model
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.evaluation.scoring.metrics import LN2
+from reviewlm.evaluation.scoring.score import SCORES_FILE, record_scores
+from reviewlm.models.bundles.bundle import Bundle, load_bundle, save_bundle
+from reviewlm.models.specs import CacheSpec, NGramSpec, VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.tracking.logged_models.pyfunc import ReviewModel
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 FOODS, TASTES = ("pizza", "soup", "burger", "salad"), ("good", "cold", "great", "stale")
 TEXTS = [

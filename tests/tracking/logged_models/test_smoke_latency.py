@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tracking.logged_models.smoke import (
+from reviewlm.tracking.logged_models.smoke import (
     REVIEWS,
     ROUNDS,
     TYPED,

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from core.errors import StoreFull
-from core.store import sha256_of
+from reviewlm.core.errors import StoreFull
+from reviewlm.core.store import sha256_of
+from reviewlm.tracking.logged_models.bundles import log_bundle
+from reviewlm.tracking.logged_models.export import PACKAGE, vendor
+from reviewlm.tracking.runs.runs import Tracker
 from tests.tracking.mlflow_servers import model_folder
-from tracking.logged_models.bundles import log_bundle
-from tracking.logged_models.export import PACKAGE, vendor
-from tracking.runs.runs import Tracker
 
 HOST = '''
 import json, sys
@@ -27,7 +27,7 @@ import mlflow, pandas as pd
 first, second = (mlflow.pyfunc.load_model(folder) for folder in sys.argv[1:])
 rows = pd.DataFrame({"text": [""]})
 said = [model.predict(rows)[0]["texts"][0].split()[1] for model in (first, second, first)]
-import models.own
+import reviewlm.models.own
 print(json.dumps({"said": said, "host": models.WHO, "own": models.own.WHO, "project": "tracking" in sys.modules}))
 '''
 

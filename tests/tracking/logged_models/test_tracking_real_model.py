@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from models.sampling import generate, suggest
+from reviewlm.models.sampling import generate, suggest
+from reviewlm.tracking.logged_models.bundles import log_bundle
+from reviewlm.tracking.registry.opening import open_champion
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import MODEL_URI_TAG
 from tests.tracking.mlflow_servers import answers_of, model_server
 from tests.tracking.tiny_model import fitted
-from tracking.logged_models.bundles import log_bundle
-from tracking.registry.opening import open_champion
-from tracking.registry.registry import Registry
-from tracking.runs.runs import Tracker
-from tracking.tags import MODEL_URI_TAG
 
 TEXT = "The soup was good"
 @pytest.fixture(scope="module")

@@ -8,8 +8,13 @@ from typing import Any
 
 import pytest
 
-from tracking.client import Absent
-from tracking.logged_models.unused import LoggedFiles, all_versions, models_of, remove_model
+from reviewlm.tracking.client import Absent
+from reviewlm.tracking.logged_models.unused import (
+    LoggedFiles,
+    all_versions,
+    models_of,
+    remove_model,
+)
 
 pytestmark = pytest.mark.usefixtures("light_models")
 

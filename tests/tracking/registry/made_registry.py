@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from core.config.run_config import RunConfig
-from core.lineage import LINEAGE_FILE, Lineage, RecordedSource, Step
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.lineage import LINEAGE_FILE, Lineage, RecordedSource, Step
 
 TABLES = """
     CREATE TABLE IF NOT EXISTS experiments (experiment_id INTEGER);

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tracking.registry.decisions import DONE_TAG, fold_events
-from tracking.registry.registry import Registry
-from tracking.runs.runs import Tracker
-from tracking.tags import PACKED, SINCE, packed
+from reviewlm.tracking.registry.decisions import DONE_TAG, fold_events
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import PACKED, SINCE, packed
 
 READS = ("get_", "search_")
 OLD, CHAMPION, CHALLENGER = 1, 2, 3

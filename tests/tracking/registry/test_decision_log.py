@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import ReviewLMError
-from tests.examples import examples
-from tracking.registry.decisions import (
+from reviewlm.core.errors import ReviewLMError
+from reviewlm.tracking.registry.decisions import (
     ABANDONED,
     ADOPTED,
     CARRIED_OUT,
@@ -28,8 +27,9 @@ from tracking.registry.decisions import (
     complaints,
     fold_events,
 )
-from tracking.registry.registry import CHAMPION, PREVIOUS, ChampionChanged, Registry
-from tracking.runs.runs import Tracker
+from reviewlm.tracking.registry.registry import CHAMPION, PREVIOUS, ChampionChanged, Registry
+from reviewlm.tracking.runs.runs import Tracker
+from tests.examples import examples
 
 LOG = "reviewlm-decisions"
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import TrackingUnavailable
+from reviewlm.core.errors import TrackingUnavailable
+from reviewlm.tracking.registry.registry import ChampionChanged, Registry
 from tests.marked_cases import long_but
 from tests.tracking.registry.registry_drill import (
     CHALLENGER,
@@ -24,7 +25,6 @@ from tests.tracking.registry.registry_drill import (
     run_and_die,
     state,
 )
-from tracking.registry.registry import ChampionChanged, Registry
 
 pytestmark = pytest.mark.slow
 AFTERWARDS = {

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from reviewlm.tracking.registry.decisions import complaints
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.versions import CHAMPION, PREVIOUS, SOURCE
+from reviewlm.tracking.runs.runs import Tracker
 from tests.tracking.mlflow_servers import store_server
-from tracking.registry.decisions import complaints
-from tracking.registry.registry import Registry
-from tracking.registry.versions import CHAMPION, PREVIOUS, SOURCE
-from tracking.runs.runs import Tracker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[3]
@@ -27,8 +27,8 @@ ROUNDS = 5
 RACER = """
 import sys
 from pathlib import Path
-from tracking.registry.registry import ChampionChanged, Registry
-from tracking.runs.runs import Tracker
+from reviewlm.tracking.registry.registry import ChampionChanged, Registry
+from reviewlm.tracking.runs.runs import Tracker
 
 address, home, *versions = sys.argv[1:]
 registry = Registry(Tracker(address, "reviewlm", Path(home) / "mlartifacts"), "reviewlm")

@@ -17,15 +17,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from core.errors import BundleError, ReviewLMError, TrackingUnavailable
-from core.services.join import PROMOTED, ROLLED_BACK
 from reviewlm.cli import app
+from reviewlm.core.errors import BundleError, ReviewLMError, TrackingUnavailable
+from reviewlm.core.services.join import PROMOTED, ROLLED_BACK
+from reviewlm.tracking.logged_models.bundles import log_bundle
+from reviewlm.tracking.registry.registry import CHAMPION, Registry
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import MODEL_URI_TAG, SINCE
 from tests.core.http_server import http_server
 from tests.tracking.tiny_model import fitted
-from tracking.logged_models.bundles import log_bundle
-from tracking.registry.registry import CHAMPION, Registry
-from tracking.runs.runs import Tracker
-from tracking.tags import MODEL_URI_TAG, SINCE
 
 pytestmark = pytest.mark.slow
 ROLLBACK = """

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tracking.registry.registry import Registry, recorded_card
-from tracking.runs.runs import Tracker
-from tracking.tags import PACKED, packed, unpacked
+from reviewlm.tracking.registry.registry import Registry, recorded_card
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import PACKED, packed, unpacked
 
 RULES = {f"gate/rule/{number}": "passed: yes" for number in range(25)}
 

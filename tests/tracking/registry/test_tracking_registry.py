@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from core.errors import BundleError, ConfigError, InputError, ReviewLMError
-from tracking.logged_models.bundles import find_version
-from tracking.registry.registry import CHALLENGER, CHAMPION, PREVIOUS
-from tracking.registry.versions import Reference, contents_of
-from tracking.runs.runs import Tracker
+from reviewlm.core.errors import BundleError, ConfigError, InputError, ReviewLMError
+from reviewlm.tracking.logged_models.bundles import find_version
+from reviewlm.tracking.registry.registry import CHALLENGER, CHAMPION, PREVIOUS
+from reviewlm.tracking.registry.versions import Reference, contents_of
+from reviewlm.tracking.runs.runs import Tracker
 
 WRITES = (
     "set_registered_model_alias", "delete_registered_model_alias", "set_model_version_tag", "delete_model_version_tag",
@@ -119,7 +119,7 @@ def test_what_is_read_by_sql_is_what_mlflow_says(store, monkeypatch: pytest.Monk
     store.tracker.client.delete_model_version("reviewlm", str(second))
     direct = contents_of(store.tracker, "reviewlm"), store.registry.events()
     assert [version.version for version in direct[0][0]] == [first, third]
-    monkeypatch.setattr("tracking.registry.versions._by_sql", lambda tracker, name: None)
+    monkeypatch.setattr("reviewlm.tracking.registry.versions._by_sql", lambda tracker, name: None)
     assert (contents_of(store.tracker, "reviewlm"), store.registry.events()) == direct
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.errors import BundleError, ConfigError, Damaged
-from core.lineage import LINEAGE_FILE
-from core.manifest import CHECKSUM, sealed
-from corpus.reading.sources import source_names
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import BundleError, ConfigError, Damaged
+from reviewlm.core.lineage import LINEAGE_FILE
+from reviewlm.core.manifest import CHECKSUM, sealed
+from reviewlm.corpus.reading.sources import source_names
+from reviewlm.tracking.logged_models.export import CLASSIFIER
+from reviewlm.tracking.registry.opening import no_such_model, settings_of, version_called
 from tests.tracking.registry.made_registry import register
-from tracking.logged_models.export import CLASSIFIER
-from tracking.registry.opening import no_such_model, settings_of, version_called
 
 OVERRIDES = ["models.lstm.hidden=33", "evaluation.confidence=0.9", "source.max_chars=500"]
 
@@ -33,7 +33,7 @@ def files(tmp_path: Path) -> list[Path]:
 def versions(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two versions of one's own reviews, the second of more of them; nothing here may ask MLflow itself."""
     own_home.mkdir(exist_ok=True)
-    monkeypatch.setattr("tracking.client.open_client", lambda *asked: pytest.fail("MLflow was asked"))
+    monkeypatch.setattr("reviewlm.tracking.client.open_client", lambda *asked: pytest.fail("MLflow was asked"))
     older = load_config("small").with_input([str(files[0])])
     newer = load_config("small", OVERRIDES).with_input([str(files[0].parent)])
     register(own_home, older, 1, ["previous"], files[:1])
@@ -73,7 +73,7 @@ def test_the_demo_is_not_the_model_of_ones_own_reviews(own_home: Path) -> None:
 def classifiers(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two classifiers of stars, one of polarity, and the demo's language model, which a warning could name."""
     own_home.mkdir(exist_ok=True)
-    monkeypatch.setattr("tracking.client.open_client", lambda *asked: pytest.fail("MLflow was asked"))
+    monkeypatch.setattr("reviewlm.tracking.client.open_client", lambda *asked: pytest.fail("MLflow was asked"))
     config = load_config("classify").with_input([str(files[0])])
     register(own_home, config, 1, ["previous"], files[:1], name="reviewlm-stars")
     by_business = load_config("classify", ["split.by=business", "split.salt=mine"]).with_input([str(files[0].parent)])

@@ -20,20 +20,20 @@ from unittest import mock
 
 import pytest
 
-from core.environment import TRACKING_VARIABLE
-from core.errors import TrackingUnavailable
+from reviewlm.core.environment import TRACKING_VARIABLE
+from reviewlm.core.errors import TrackingUnavailable
+from reviewlm.tracking.client import open_client
+from reviewlm.tracking.logged_models.bundles import log_bundle
+from reviewlm.tracking.registry.opening import open_champion
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.runs import publish
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import MODEL_URI_TAG
 from tests.flows.first_run import answer
 from tests.marked_cases import long_but
 from tests.s3_server import BUCKET, s3_server
 from tests.tracking.mlflow_servers import store_server
 from tests.tracking.tiny_model import fitted
-from tracking.client import open_client
-from tracking.logged_models.bundles import log_bundle
-from tracking.registry.opening import open_champion
-from tracking.registry.registry import Registry
-from tracking.runs import publish
-from tracking.runs.runs import Tracker
-from tracking.tags import MODEL_URI_TAG
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 boto3 = pytest.importorskip("boto3", reason="boto3 is not installed: pip install -c constraints.txt -e '.[s3]'")

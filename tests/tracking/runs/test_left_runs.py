@@ -11,23 +11,23 @@ from shutil import copytree
 
 import pytest
 
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.sqlite_files import home_database
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.sqlite_files import home_database
 from reviewlm.options import tidy
-from tracking.client import open_client
-from tracking.registry.opening import tracker_at
-from tracking.runs.record import Record, Records, open_locks
-from tracking.runs.runs import Tracker, end_left_runs, end_open_runs
-from tracking.tags import OUTCOME
+from reviewlm.tracking.client import open_client
+from reviewlm.tracking.registry.opening import tracker_at
+from reviewlm.tracking.runs.record import Record, Records, open_locks
+from reviewlm.tracking.runs.runs import Tracker, end_left_runs, end_open_runs
+from reviewlm.tracking.tags import OUTCOME
 
 ROOT = Path(__file__).resolve().parents[3]
 WRITER = """
 import os, signal, sys
 from pathlib import Path
 from shutil import copytree
-from core.config.presets import load_config
-from tracking.registry.opening import tracker_at
+from reviewlm.core.config.presets import load_config
+from reviewlm.tracking.registry.opening import tracker_at
 tracker = tracker_at(load_config(sys.argv[1], []))
 for name in ("finished", "left"):
     run_id = tracker.start_run(name)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError
-from core.sqlite_files import database_address
+from reviewlm.core.errors import ArtifactError, Damaged, NotWritable, ReviewLMError
+from reviewlm.core.sqlite_files import database_address
 from reviewlm.flow_runs import run_flow
-from tracking import database
-from tracking.runs.runs import Tracker
+from reviewlm.tracking import database
+from reviewlm.tracking.runs.runs import Tracker
 
 
 def execute(file: Path, *statements: str) -> None:

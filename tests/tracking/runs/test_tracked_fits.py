@@ -13,14 +13,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from core.config.presets import load_config
-from core.errors import BundleError
-from models.specs import spec_from_dict
-from tasks.track import JOURNAL, log_inputs, open_model_run, parent_run
-from tracking.logged_models.bundles import bundle_in, has_bundle
-from tracking.registry.registry import Registry
-from tracking.runs.runs import Tracker
-from tracking.tags import FIT_TAG, MODEL_URI_TAG, value_of
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.errors import BundleError
+from reviewlm.models.specs import spec_from_dict
+from reviewlm.tasks.track import JOURNAL, log_inputs, open_model_run, parent_run
+from reviewlm.tracking.logged_models.bundles import bundle_in, has_bundle
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import FIT_TAG, MODEL_URI_TAG, value_of
 
 TINY = Path(__file__).parents[2] / "flows" / "tiny.toml"
 SPEC = spec_from_dict({"kind": "ngram", "name": "kn2", "order": 2})
@@ -176,7 +176,7 @@ def test_of_files_that_are_not_on_this_machine_mlflow_is_asked(
     uri = tracker.tag(run_id, MODEL_URI_TAG)
     folder = bundle_in(tracker, tracker.client.get_logged_model(uri.removeprefix("models:/")).artifact_location)
     assert folder
-    monkeypatch.setattr("tracking.logged_models.bundles.bundle_in", lambda tracker, address: None)
+    monkeypatch.setattr("reviewlm.tracking.logged_models.bundles.bundle_in", lambda tracker, address: None)
     assert has_bundle(tracker, uri)
     shutil.rmtree(folder)
     assert not has_bundle(tracker, uri)
@@ -191,7 +191,7 @@ def test_of_files_that_are_not_on_this_machine_mlflow_is_asked(
     ],
 )
 def test_an_address_that_would_spread_a_password_or_cannot_work_is_refused(own_home: Path, address: str, said: str):
-    from core.errors import ConfigError
+    from reviewlm.core.errors import ConfigError
 
     with pytest.raises(ConfigError) as caught:
         load_config(str(TINY), [f"execution.tracking_uri={address}"])

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import NotAuthorized
+from reviewlm.core.errors import NotAuthorized
+from reviewlm.tracking.runs import publish
+from reviewlm.tracking.runs.record import PENDING
+from reviewlm.tracking.runs.runs import Tracker
 from tests.core.http_server import http_server
-from tracking.runs import publish
-from tracking.runs.record import PENDING
-from tracking.runs.runs import Tracker
 
 AT_MLFLOW = "You are not authenticated. Please see https://mlflow.org/docs"
 

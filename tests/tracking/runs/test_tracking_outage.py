@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from core.errors import BundleError, Damaged, TrackingUnavailable
 from reviewlm.cli import app
+from reviewlm.core.errors import BundleError, Damaged, TrackingUnavailable
+from reviewlm.tracking.logged_models.bundles import log_bundle
+from reviewlm.tracking.runs import publish
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import value_of
 from tests.marked_cases import long_but
 from tests.tracking.runs.written_runs import state, write_runs
-from tracking.logged_models.bundles import log_bundle
-from tracking.runs import publish
-from tracking.runs.runs import Tracker
-from tracking.tags import value_of
 
 ALWAYS = 10**9
 
@@ -57,7 +57,7 @@ class Line:
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every write tries MLflow again, and no one waits in between."""
     monkeypatch.setattr(publish, "PAUSE", 0.0)
-    monkeypatch.setattr("tracking.client.READ_PAUSES", ())
+    monkeypatch.setattr("reviewlm.tracking.client.READ_PAUSES", ())
 
 
 def line_of(tracker: Tracker, **how: Any) -> Line:

@@ -8,9 +8,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reviewlm.tracking.runs.publish import read_journal
+from reviewlm.tracking.tags import PARAM_LENGTH, flatten, legal_name
 from tests.examples import examples
-from tracking.runs.publish import read_journal
-from tracking.tags import PARAM_LENGTH, flatten, legal_name
 
 
 def test_nested_sections_become_dotted_names():

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from reviewlm.tracking.registry.registry import CHAMPION, Registry
+from reviewlm.tracking.runs import publish
+from reviewlm.tracking.runs.runs import Tracker
 from tests.postgresql import Cluster, running_cluster
 from tests.tracking.runs.written_runs import state, write_runs
-from tracking.registry.registry import CHAMPION, Registry
-from tracking.runs import publish
-from tracking.runs.runs import Tracker
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -c constraints.txt -e '.[postgres]'")

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs
 import polars as pl
 import pytest
 
-from core.errors import Damaged, NotWritable, StoreFull, TrackingUnavailable
-from tracking.runs.runs import Tracker
+from reviewlm.core.errors import Damaged, NotWritable, StoreFull, TrackingUnavailable
+from reviewlm.tracking.runs.runs import Tracker
 
 
 def artifact(tracker: Tracker, run_id: str, path: str) -> Path:

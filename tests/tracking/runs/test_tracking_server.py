@@ -12,16 +12,16 @@ from typing import Any
 import polars as pl
 import pytest
 
-from core.errors import TrackingUnavailable
+from reviewlm.core.errors import TrackingUnavailable
+from reviewlm.tracking.logged_models.bundles import find_version, log_bundle
+from reviewlm.tracking.logged_models.export import smoke_test
+from reviewlm.tracking.registry.registry import CHAMPION, Registry
+from reviewlm.tracking.registry.versions import Reference
+from reviewlm.tracking.runs import publish
+from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.verbs.home import sync
 from tests.tracking.mlflow_servers import Served, store_server
 from tests.tracking.runs.written_runs import state, write_runs
-from tracking.logged_models.bundles import find_version, log_bundle
-from tracking.logged_models.export import smoke_test
-from tracking.registry.registry import CHAMPION, Registry
-from tracking.registry.versions import Reference
-from tracking.runs import publish
-from tracking.runs.runs import Tracker
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 

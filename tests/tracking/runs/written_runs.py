@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from tracking.logged_models.bundles import log_bundle
-from tracking.runs.runs import Tracker
-from tracking.tags import KEY, stored_name
+from reviewlm.tracking.logged_models.bundles import log_bundle
+from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.tracking.tags import KEY, stored_name
 
 
 def write_runs(tracker: Tracker, pieces: Path) -> None:

@@ -6,13 +6,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from models.classification.spec import RecurrentClassifierSpec
-from models.neural.labelling.spec import TaggingSpec
-from models.neural.output import NOT_SCORED
-from models.specs import TrainingSpec
-from training.context import FitContext
-from training.labelling.examples import LabelledSequences
-from training.labelling.labeller_fit import fit
+from reviewlm.models.classification.spec import RecurrentClassifierSpec
+from reviewlm.models.neural.labelling.spec import TaggingSpec
+from reviewlm.models.neural.output import NOT_SCORED
+from reviewlm.models.specs import TrainingSpec
+from reviewlm.training.context import FitContext
+from reviewlm.training.labelling.examples import LabelledSequences
+from reviewlm.training.labelling.labeller_fit import fit
 
 V = 40
 NOISE = 20

@@ -7,19 +7,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.base import ModelError
-from models.bundles.bundle import save_bundle
-from models.neural.architectures import RecurrentNetwork
-from models.neural.lm import NeuralLM
-from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
-from models.text.normal_form import NormalForm
-from models.tokens.special import CONTEXT_IDS
+from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.bundle import save_bundle
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec, VocabularySpec
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.training.context import FitContext
+from reviewlm.training.labelling.fitting import fit_classifier
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.estimated_ngrams import estimate_ngrams
 from tests.models.classification.made_reviews import RECIPE, small
-from training.context import FitContext
-from training.labelling.fitting import fit_classifier
-from training.ngram.counting.counts import count_ngrams
-from training.vocabularies.learn import learn_vocabulary
 
 RECURRENT = RecurrentSpec("lstm", hidden=12, embedding=8, objective=ObjectiveSpec("softmax"))
 

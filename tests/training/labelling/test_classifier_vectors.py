@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.base import ModelError
-from models.neural.labelling.rows import Sequences
+from reviewlm.models.base import ModelError
+from reviewlm.models.neural.labelling.rows import Sequences
+from reviewlm.training.context import FitContext
+from reviewlm.training.labelling.examples import LabelledSequences
+from reviewlm.training.labelling.fitting import fit_classifier
+from reviewlm.training.vectors.files import keyed, save_vectors, vocabulary_rows
+from reviewlm.training.vectors.stored_rows import save_matrix
 from tests.models.classification.made_reviews import NOISE, TELLING, small
-from training.context import FitContext
-from training.labelling.examples import LabelledSequences
-from training.labelling.fitting import fit_classifier
-from training.vectors.files import keyed, save_vectors, vocabulary_rows
-from training.vectors.stored_rows import save_matrix
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import ModelError
-from models.classification.spec import RecurrentClassifierSpec
-from models.neural.labelling.rows import Sequences
-from models.neural.labelling.spec import TaggingSpec
-from training.labelling.examples import LabelledSequences, shuffled
+from reviewlm.models.base import ModelError
+from reviewlm.models.classification.spec import RecurrentClassifierSpec
+from reviewlm.models.neural.labelling.rows import Sequences
+from reviewlm.models.neural.labelling.spec import TaggingSpec
+from reviewlm.training.labelling.examples import LabelledSequences, shuffled
 
 CLASSES = RecurrentClassifierSpec(labels=("bad", "fair", "good"))
 TAGS = TaggingSpec(labels=("in", "out"))

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from models.base import ModelError
+from reviewlm.models.base import ModelError
+from reviewlm.training.labelling import labeller_fit as step
+from reviewlm.training.labelling.examples import measure
+from reviewlm.training.labelling.labeller_fit import add_gradients
+from reviewlm.training.neural.tbptt import Sums
 from tests.training.labelling.made_labels import QUICK, SMALL, TRAINING, fitted, reviews
-from training.labelling import labeller_fit as step
-from training.labelling.examples import measure
-from training.labelling.labeller_fit import add_gradients
-from training.neural.tbptt import Sums
 
 SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=16, evaluations=5))
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.classification.spec import RecurrentClassifierSpec
-from models.neural.architectures import RecurrentNetwork
-from models.specs import ObjectiveSpec, RecurrentSpec
+from reviewlm.models.classification.spec import RecurrentClassifierSpec
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec
+from reviewlm.training.labelling.labeller_fit import slanted_triangular
 from tests.training.labelling.made_labels import SMALL, TRAINING, V, fitted, reviews
-from training.labelling.labeller_fit import slanted_triangular
 
 TUNED = replace(SMALL, layers=2, training=replace(TRAINING, epochs=5, learning_rate=1e-2))
 
@@ -56,7 +56,7 @@ def test_frozen_parts_keep_the_weights_of_the_language_model_until_their_epoch()
 
 
 def test_a_killed_fine_tuning_resumes_with_the_same_bits(tmp_path, monkeypatch):
-    from training.labelling.labeller_fit import LabellerStep
+    from reviewlm.training.labelling.labeller_fit import LabellerStep
 
     start, data = language_model(), reviews(120, 2, 1)
     options = {"start": start, "tuning": tuning(1.0)}

@@ -7,11 +7,25 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.neural.labelling.network import LabellingNetwork
+from reviewlm.models.neural.labelling.network import LabellingNetwork
+from reviewlm.training.labelling.examples import LabelledSequences, measure
+from reviewlm.training.labelling.labeller_fit import (
+    LabellerState,
+    LabellerStep,
+    SequenceBatch,
+    SequencePlan,
+    asked_features,
+)
 from tests.marked_cases import long_but
-from tests.training.labelling.made_labels import SMALL, TAGS, TRAINING, V, fitted, next_word_tags, reviews
-from training.labelling.examples import LabelledSequences, measure
-from training.labelling.labeller_fit import LabellerState, LabellerStep, SequenceBatch, SequencePlan, asked_features
+from tests.training.labelling.made_labels import (
+    SMALL,
+    TAGS,
+    TRAINING,
+    V,
+    fitted,
+    next_word_tags,
+    reviews,
+)
 
 
 @pytest.mark.slow

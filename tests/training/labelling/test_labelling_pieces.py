@@ -8,11 +8,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import ModelError
-from models.neural.labelling.network import LabellingNetwork
-from tests.training.labelling.made_labels import QUICK, SMALL, TAGS, V, fitted, next_word_tags, reviews
-from training.labelling import labeller_fit as step
-from training.labelling.labeller_fit import add_gradients, pieces
+from reviewlm.models.base import ModelError
+from reviewlm.models.neural.labelling.network import LabellingNetwork
+from reviewlm.training.labelling import labeller_fit as step
+from reviewlm.training.labelling.labeller_fit import add_gradients, pieces
+from tests.training.labelling.made_labels import (
+    QUICK,
+    SMALL,
+    TAGS,
+    V,
+    fitted,
+    next_word_tags,
+    reviews,
+)
 
 ROWS = np.array([3, 0, 8, 11, 2, 5, 7])
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"

@@ -9,11 +9,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from reviewlm.training.labelling.labeller_fit import LabellerStep
+from reviewlm.training.neural import callbacks
+from reviewlm.training.neural.training_metrics import MEASURED
 from tests.marked_cases import slow_but
-from tests.training.labelling.made_labels import QUICK, QUICK_TAGS, TRAINING, fitted, next_word_tags, reviews
-from training.labelling.labeller_fit import LabellerStep
-from training.neural import callbacks
-from training.neural.training_metrics import MEASURED
+from tests.training.labelling.made_labels import (
+    QUICK,
+    QUICK_TAGS,
+    TRAINING,
+    fitted,
+    next_word_tags,
+    reviews,
+)
 
 SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=16, evaluations=5))
 

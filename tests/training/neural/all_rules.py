@@ -5,9 +5,9 @@ from typing import get_args
 import torch
 from torch import nn
 
-from models.neural.spec import Optimizer
-from models.options import as_written, without_inapplicable
-from models.specs import TrainingSpec
+from reviewlm.models.neural.spec import Optimizer
+from reviewlm.models.options import as_written, without_inapplicable
+from reviewlm.models.specs import TrainingSpec
 
 ALL = get_args(Optimizer)
 RATE = {"adagrad": 0.1, "rmsprop": 0.02, "adadelta": 1.0, "adam": 0.02, "adamw": 0.02}

@@ -5,14 +5,14 @@ import json
 import pytest
 import torch
 
-from models.neural.architectures import RecurrentNetwork
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.streams import unigram_counts
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.models.streams import unigram_counts
+from reviewlm.training.context import FitContext
+from reviewlm.training.neural.trainer import CHECKPOINTS, train
+from reviewlm.training.neural.training_metrics import MEASURED
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import Killed
-from training.context import FitContext
-from training.neural.trainer import CHECKPOINTS, train
-from training.neural.training_metrics import MEASURED
 
 V = 30
 TRAINING = TrainingSpec(

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from models.neural.architectures import RecurrentNetwork
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from training.neural.averaging import WeightAverage
-from training.neural.state import TrainingState
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.training.neural.averaging import WeightAverage
+from reviewlm.training.neural.state import TrainingState
 
 
 def parameters_of(seed=0, dtype=torch.float64):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from training.neural.averaging import WeightAverage
-from training.neural.optimizers import SGD
+from reviewlm.training.neural.averaging import WeightAverage
+from reviewlm.training.neural.optimizers import SGD
 
 
 class LeastSquares:

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.streams import unigram_counts
-from models.tokens.special import BOS, CONTEXT_IDS
+from reviewlm.models.streams import unigram_counts
+from reviewlm.models.tokens.special import BOS, CONTEXT_IDS
+from reviewlm.training.neural.batches import ReviewBatches, TBPTTBatches
 from tests.examples import examples
 from tests.models.neural.made_streams import walks
-from training.neural.batches import ReviewBatches, TBPTTBatches
 
 V = 20
 STREAM = walks(50, V, 3, length=6)
@@ -49,7 +49,7 @@ def test_every_scored_token_is_a_target_exactly_once(kind, batch, window, random
 @pytest.mark.parametrize("chunk", [1, 30, 1 << 22])
 @pytest.mark.parametrize(("batch", "window"), [(1, 1), (4, 5), (7, 3), (60, 2), (3, 1000)])
 def test_windows_are_those_of_the_whole_epoch_written_out(batch, window, chunk, monkeypatch):
-    monkeypatch.setattr("training.neural.batches.CHUNK", chunk)
+    monkeypatch.setattr("reviewlm.training.neural.batches.CHUNK", chunk)
     order = np.random.default_rng([9, 2]).permutation(len(STREAM))
     lane = -(-(len(STREAM.ids) - 1) // batch)
     epoch = np.full(lane * batch + 1, BOS)
@@ -86,7 +86,7 @@ def test_an_epoch_goes_on_from_any_window(kind, random):
 def test_how_much_is_read_at_a_time_changes_nothing(kind, count, batch, window, chunk, random):
     stream = walks(count, V, count)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.neural.batches.CHUNK", chunk)
+        patch.setattr("reviewlm.training.neural.batches.CHUNK", chunk)
         small = reads_and_targets(kind(stream, batch, window, 1, random), 0)
     large = reads_and_targets(kind(stream, batch, window, 1, random), 0)
     assert all(np.array_equal(a, b) for a, b in zip(small, large, strict=True))

@@ -3,7 +3,7 @@
 
 import torch
 
-from training.neural.checkpoint import Checkpoints
+from reviewlm.training.neural.checkpoint import Checkpoints
 
 
 def numbers(checkpoints):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.neural.optimizers import scale_and_clip, scale_and_clip_unread
+from reviewlm.training.neural.optimizers import scale_and_clip, scale_and_clip_unread
 
 
 def parameters_of(*shapes, size=1):

@@ -5,10 +5,17 @@ import os
 import pytest
 import torch
 
-from models.neural.network import fill_network, network_tensors
+from reviewlm.models.neural.network import fill_network, network_tensors
+from reviewlm.training.neural.trainer import CHECKPOINTS
 from tests.marked_cases import long_but
-from tests.training.neural.killed_trainings import assert_same_as, bits, kill, network_of, newest, run
-from training.neural.trainer import CHECKPOINTS
+from tests.training.neural.killed_trainings import (
+    assert_same_as,
+    bits,
+    kill,
+    network_of,
+    newest,
+    run,
+)
 
 
 @pytest.mark.parametrize("change", ["missing", "too many", "another shape"])

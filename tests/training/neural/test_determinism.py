@@ -4,8 +4,8 @@
 import pytest
 import torch
 
-from models.neural.device import limited_threads
-from training.neural.checkpointing import determinism_class
+from reviewlm.models.neural.device import limited_threads
+from reviewlm.training.neural.checkpointing import determinism_class
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.base import ModelError
+from reviewlm.models.base import ModelError
+from reviewlm.training.neural.optimizers import learning_rate
 from tests.models.neural.made_trainings import TRAINING, Planted, curve, journal, run
-from training.neural.optimizers import learning_rate
 
 
 @pytest.mark.parametrize("spoil", ["loss", "gradient"])

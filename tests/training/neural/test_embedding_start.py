@@ -10,15 +10,22 @@ import polars as pl
 import pytest
 import torch
 
-from models.base import ModelError
-from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec, model_class
-from models.streams import TokenStream, unigram_counts, write_stream
-from models.text.normal_form import NormalForm
-from models.tokens.vocabulary import Vocabulary
-from training.context import FitContext
-from training.fit import fit_model
-from training.vectors.stored_rows import ROWS, save_matrix
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.models.base import ModelError
+from reviewlm.models.specs import (
+    NPLMSpec,
+    ObjectiveSpec,
+    RecurrentSpec,
+    TrainingSpec,
+    VocabularySpec,
+    model_class,
+)
+from reviewlm.models.streams import TokenStream, unigram_counts, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.vectors.stored_rows import ROWS, save_matrix
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 TRAINING = TrainingSpec(epochs=1, batch=4, bptt_len=8, learning_rate=1e-2, precision="float32", evaluations=2)
 LSTM = RecurrentSpec(hidden=6, embedding=4, dropout=0.0, training=TRAINING, vectors="own")

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from models.base import ModelError
-from models.bundles.bundle import Bundle
-from models.mixture.parts import Part
-from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, model_class
+from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.bundle import Bundle
+from reviewlm.models.mixture.parts import Part
+from reviewlm.models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, model_class
+from reviewlm.training.neural import export as module
+from reviewlm.training.neural.export import StepGraph, compare, exportable, load_graph, write_export
 from tests.marked_cases import long_but
 from tests.models.small_vocabularies import TRAIN, train
 from tests.models.table_lm import TableLM, TableSpec
-from training.neural import export as module
-from training.neural.export import StepGraph, compare, exportable, load_graph, write_export
 
 LEVELS = ObjectiveSpec(head=20)
 SPECS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from reviewlm.training.neural.training_metrics import MEASURED
 from tests.models.neural.made_trainings import journal, run
-from training.neural.training_metrics import MEASURED
 
 
 def test_every_fit_tells_these_figures_in_its_journal_once_an_epoch_and_in_its_summary(tmp_path: Path) -> None:

@@ -8,13 +8,19 @@ import polars as pl
 import pytest
 import torch
 
-from models.specs import NGramSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec, VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
+from reviewlm.models.specs import (
+    NGramSpec,
+    ObjectiveSpec,
+    RecurrentSpec,
+    TrainingSpec,
+    VocabularySpec,
+)
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.marked_cases import long_but
-from training.context import FitContext
-from training.fit import fit_model
-from training.vocabularies.learn import learn_vocabulary
 
 TRAINING = TrainingSpec(epochs=10, batch=4, bptt_len=12, learning_rate=2e-2, precision="float32", evaluations=3, seed=3)
 SMALL = {"dropout": 0.0, "training": TRAINING, "objective": ObjectiveSpec(output="softmax")}

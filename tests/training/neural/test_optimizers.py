@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from models.specs import TrainingSpec
+from reviewlm.models.specs import TrainingSpec
+from reviewlm.training.neural.checkpoint import Checkpoints, fill_optimizer, optimizer_tensors
+from reviewlm.training.neural.optimizers import make_optimizer
 from tests.training.neural.all_rules import ALL, BETAS, Parts, draws, go, options
-from training.neural.checkpoint import Checkpoints, fill_optimizer, optimizer_tensors
-from training.neural.optimizers import make_optimizer
 
 COUNTERPARTS = {
     "sgd": lambda p: torch.optim.SGD(p, 0.05),

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.base import ModelError
-from models.neural.device import out_of_memory
+from reviewlm.models.base import ModelError
+from reviewlm.models.neural.device import out_of_memory
+from reviewlm.training.neural.trainer import validation_nats
 from tests.marked_cases import long_but
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import SPEC, TRAINING, V, curve, network_of, run
-from training.neural.trainer import validation_nats
 
 GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 CPU = RuntimeError(

@@ -6,13 +6,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.specs import TrainingSpec
-from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, curve, network_of, run
-from training.context import FitContext, Pace
-from training.neural import callbacks
-from training.neural.batches import Plan
-from training.neural.optimizers import decay_start, learning_rate
-from training.neural.trainer import CHECKPOINTS, PAUSED, train
+from reviewlm.models.specs import TrainingSpec
+from reviewlm.training.context import FitContext, Pace
+from reviewlm.training.neural import callbacks
+from reviewlm.training.neural.batches import Plan
+from reviewlm.training.neural.optimizers import decay_start, learning_rate
+from reviewlm.training.neural.trainer import CHECKPOINTS, PAUSED, train
+from tests.models.neural.made_trainings import (
+    SPEC,
+    TRAIN,
+    TRAINING,
+    VALIDATION,
+    curve,
+    network_of,
+    run,
+)
 
 TRAPEZOID = replace(TRAINING, schedule="trapezoid", epochs=8, warmup=0.02, final_rate=0.0, evaluations=4)
 UPDATES = Plan(TRAIN, TRAPEZOID).updates

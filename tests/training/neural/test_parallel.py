@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
+from reviewlm.training.neural.data_parallel import Group
+from reviewlm.training.neural.training_metrics import MEASURED
 from tests.marked_cases import long_but
 from tests.models.neural.made_trainings import curve, journal
 from tests.training.neural.trained_by_ranks import RECIPES, run_case
-from training.neural.data_parallel import Group
-from training.neural.training_metrics import MEASURED
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.slow

@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from reviewlm.training.neural import checkpointing
+from reviewlm.training.neural.checkpoint import Checkpoints
+from reviewlm.training.neural.optimizers import AdamW, learning_rate
+from reviewlm.training.neural.trainer import CHECKPOINTS
 from tests.marked_cases import long_but, slow_but
 from tests.models.neural.made_trainings import Killed, killed_at_rename
 from tests.training.neural import killed_trainings
@@ -25,10 +29,6 @@ from tests.training.neural.killed_trainings import (
     run,
     without_clock,
 )
-from training.neural import checkpointing
-from training.neural.checkpoint import Checkpoints
-from training.neural.optimizers import AdamW, learning_rate
-from training.neural.trainer import CHECKPOINTS
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import torch
-from training.neural import checkpointing
+from reviewlm.training.neural import checkpointing
 from tests.training.neural import killed_trainings
 torch.set_num_threads(1)
 checkpointing.CHECKPOINT_SECONDS = 0.0

@@ -7,14 +7,14 @@ from scipy import stats
 from torch import nn
 from torch.nn import functional as F
 
-from models.neural.lm import NeuralLM
-from models.neural.output import build_output
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.tokens.special import CONTEXT_IDS
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.neural.output import build_output
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.training.context import FitContext
+from reviewlm.training.neural.sampled_output import training_output
+from reviewlm.training.neural.trainer import train
 from tests.models.neural.made_streams import walks
-from training.context import FitContext
-from training.neural.sampled_output import training_output
-from training.neural.trainer import train
 
 V, E, N = 40, 6, 25
 PREDICTED = [i for i in range(V) if i not in CONTEXT_IDS]

@@ -6,10 +6,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from models.specs import TrainingSpec
+from reviewlm.models.specs import TrainingSpec
+from reviewlm.training.neural import trainer
+from reviewlm.training.neural.optimizers import learning_rate
 from tests.models.neural.made_trainings import TRAINING, curve, run
-from training.neural import trainer
-from training.neural.optimizers import learning_rate
 
 
 def test_the_rate_rises_linearly_to_its_peak_and_falls_by_half_a_cosine_to_its_end():

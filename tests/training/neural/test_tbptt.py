@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.neural.architectures import RecurrentNetwork
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from training.neural.tbptt import Memory, read_window
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.training.neural.tbptt import Memory, read_window
 
 V, B, L = 20, 3, 24
 CPU = torch.device("cpu")

@@ -9,11 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from models.neural.architectures import RecurrentNetwork
-from models.neural.output import CONTEXT_IDS
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.neural.output import CONTEXT_IDS
+from reviewlm.training.neural.trainer import validation_nats
 from tests.models.neural.made_streams import walks
-from tests.models.neural.made_trainings import SPEC, TRAINING, VALIDATION, V, curve, journal, network_of, run
-from training.neural.trainer import validation_nats
+from tests.models.neural.made_trainings import (
+    SPEC,
+    TRAINING,
+    VALIDATION,
+    V,
+    curve,
+    journal,
+    network_of,
+    run,
+)
 
 # --- validation
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from reviewlm.training.neural import trainer
+from reviewlm.training.neural.state import TrainingState
+from reviewlm.training.neural.trainer import validation_nats
 from tests.models.neural.made_trainings import TRAINING, VALIDATION, run
-from training.neural import trainer
-from training.neural.state import TrainingState
-from training.neural.trainer import validation_nats
 
 EMA = replace(TRAINING, ema=0.9, evaluations=2)
 NT_ASGD = replace(TRAINING, optimizer="nt_asgd", learning_rate=0.5, evaluations=13, schedule="constant", warmup=0.0)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.bundles.bundle import save_bundle
-from models.neural.spec import WEIGHTS
-from models.specs import (
+from reviewlm.models.bundles.bundle import save_bundle
+from reviewlm.models.neural.spec import WEIGHTS
+from reviewlm.models.specs import (
     CacheSpec,
     MixtureSpec,
     NeuralCacheSpec,
@@ -21,13 +21,13 @@ from models.specs import (
     TrainingSpec,
     VocabularySpec,
 )
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.neural.warm_start import find_network
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.marked_cases import long_but
-from training.context import FitContext
-from training.fit import fit_model
-from training.neural.warm_start import find_network
-from training.vocabularies.learn import learn_vocabulary
 
 TRAINING = TrainingSpec(epochs=4, batch=4, bptt_len=12, learning_rate=1e-2, precision="float32", evaluations=16, seed=3)
 LSTM = RecurrentSpec(hidden=16, embedding=8, dropout=0.0, objective=ObjectiveSpec(output="softmax"), training=TRAINING)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from reviewlm.training.neural.optimizers import add_penalty_gradient, make_optimizer
 from tests.training.neural.all_rules import ALL, RATE, Parts, draws, go, options
-from training.neural.optimizers import add_penalty_gradient, make_optimizer
 
 
 @pytest.mark.parametrize("name", ALL)

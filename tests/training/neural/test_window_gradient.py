@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.neural.architectures import RecurrentNetwork
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.training.neural.sampled_output import training_output
+from reviewlm.training.neural.tbptt import Memory, activation_penalty, add_gradients
 from tests.marked_cases import long_but
 from tests.models.neural.made_trainings import V
-from training.neural.sampled_output import training_output
-from training.neural.tbptt import Memory, activation_penalty, add_gradients
 
 B, T = 5, 8
 CPU = torch.device("cpu")

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
+from reviewlm.training.context import FitContext
+from reviewlm.training.neural import checkpointing
+from reviewlm.training.neural.trainer import train
 from tests.models.neural.made_streams import stream_of
 from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, VALIDATION, V, network_of
-from training.context import FitContext
-from training.neural import checkpointing
-from training.neural.trainer import train
 
 PLAIN = replace(SPEC, dropout=0.0)
 RECIPES = {

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.ngram.lookup import Followers
-from models.ngram.tables import Precision, Tables
-from training.ngram.lines.text_corpus import LineCorpus
+from reviewlm.models.ngram.lookup import Followers
+from reviewlm.models.ngram.tables import Precision, Tables
+from reviewlm.training.ngram.lines.text_corpus import LineCorpus
 
 
 class Stream:

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.ngram.lookup import Followers
-from models.ngram.tables import Tables
+from reviewlm.models.ngram.lookup import Followers
+from reviewlm.models.ngram.tables import Tables
+from reviewlm.training.ngram.arpa_reader import read_arpa
+from reviewlm.training.ngram.arpa_writer import LN10, log10_float32, write_arpa
+from reviewlm.training.ngram.lines.line_lm import LineLM
+from reviewlm.training.ngram.lines.text_corpus import LineCorpus
+from reviewlm.training.ngram.lines.text_files import LineSpec, fit_lines
 from tests.examples import examples
-from training.ngram.arpa_reader import read_arpa
-from training.ngram.arpa_writer import LN10, log10_float32, write_arpa
-from training.ngram.lines.line_lm import LineLM
-from training.ngram.lines.text_corpus import LineCorpus
-from training.ngram.lines.text_files import LineSpec, fit_lines
 
 LINES = ["a b", "a b c", "b", "", "c a b"]
 
@@ -86,8 +86,8 @@ def ngram_of(line: str) -> str:
 def test_a_full_disk_is_one_error_and_leaves_what_was_there(name, tmp_path):
     (tmp_path / name).write_text("old")
     code = (
-        "import resource, signal, sys; from pathlib import Path; from models.base import ModelError; "
-        "from training.ngram.lines.line_lm import LineLM; model = LineLM.from_arpa(Path(sys.argv[1])); "
+        "import resource, signal, sys; from pathlib import Path; from reviewlm.models.base import ModelError; "
+        "from reviewlm.training.ngram.lines.line_lm import LineLM; model = LineLM.from_arpa(Path(sys.argv[1])); "
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "try: model.to_arpa(Path(sys.argv[2]))\n"
         "except ModelError as error: print(error.kind, error.__cause__.errno)"

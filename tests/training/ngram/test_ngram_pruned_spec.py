@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from models.ngram.lm import NGramLM
-from models.specs import NGramSpec
-from models.tokens.special import CONTEXT_IDS
-from training.context import FitContext
-from training.fit import fit_model
-from training.ngram.counting.counts import count_ngrams
+from reviewlm.models.ngram.lm import NGramLM
+from reviewlm.models.specs import NGramSpec
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.ngram.counting.counts import count_ngrams
 
 V = 30
 

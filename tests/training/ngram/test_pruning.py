@@ -10,15 +10,15 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from models.ngram.lm import NGramLM
-from models.ngram.tables import Tables
-from models.specs import NGramSpec
+from reviewlm.models.ngram.lm import NGramLM
+from reviewlm.models.ngram.tables import Tables
+from reviewlm.models.specs import NGramSpec
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.ngram.fitting import fit_tables, packed_tables
+from reviewlm.training.ngram.lines.text_corpus import GIVEN_OF_LINES, LineCorpus
+from reviewlm.training.ngram.pruning import links, perplexity_change, prune_by_entropy
+from reviewlm.training.ngram.smoothing.kneser_ney import estimate
 from tests.examples import examples
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.fitting import fit_tables, packed_tables
-from training.ngram.lines.text_corpus import GIVEN_OF_LINES, LineCorpus
-from training.ngram.pruning import links, perplexity_change, prune_by_entropy
-from training.ngram.smoothing.kneser_ney import estimate
 
 LINES = st.lists(st.lists(st.sampled_from("aaabbcde"), max_size=6).map(" ".join), min_size=1, max_size=14)
 NORMALISED = ("modified_kneser_ney", "kneser_ney", "witten_bell", "absolute_discounting", "katz")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from models.base import ModelError
-from training.vectors.files import keyed
-from training.vectors.vector_fit import analogy, mean_cosine, neighbours
+from reviewlm.models.base import ModelError
+from reviewlm.training.vectors.files import keyed
+from reviewlm.training.vectors.vector_fit import analogy, mean_cosine, neighbours
 
 NAMES = ["man", "woman", "king", "queen", "zero"]
 MATRIX = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1], [0, 0, 0]])

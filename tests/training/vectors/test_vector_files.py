@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.base import ModelError
-from training.vectors.files import (
+from reviewlm.models.base import ModelError
+from reviewlm.training.vectors.files import (
     ARRAYS,
     Form,
     embedding_matrix,

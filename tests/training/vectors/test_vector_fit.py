@@ -4,11 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.specs import VocabularySpec
-from models.streams import TokenStream, write_stream
-from models.text.normal_form import NormalForm
-from training.vectors.vector_fit import fit_vectors
-from training.vocabularies.learn import learn_vocabulary
+from reviewlm.models.specs import VocabularySpec
+from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.training.vectors.vector_fit import fit_vectors
+from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 OPTIONS = {"kind": "skipgram", "negatives": 5, "dimensions": 16, "window": 3, "epochs": 80, "min_count": 1, "seed": 1}
 """Many epochs, since gensim leaves out most of words as frequent as these."""

@@ -14,10 +14,10 @@ import pytest
 from tokenizers import Regex, Tokenizer, pre_tokenizers, trainers
 from tokenizers import models as models_of_package
 
-from models.tokens.subword_codecs import SPLIT
+from reviewlm.models.tokens.subword_codecs import SPLIT
+from reviewlm.training.vocabularies import learn
 from tests.marked_cases import long_but
 from tests.models.small_vocabularies import TRAIN, UNITS, train
-from training.vocabularies import learn
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -28,8 +28,8 @@ def test_training_gives_the_same_bytes_in_any_process_with_any_threads_in_any_or
     mixed = random.Random(threads).sample(TRAIN, len(TRAIN))
     script = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from models.specs import VocabularySpec\nfrom models.text.normal_form import NormalForm\n"
-        "from training.vocabularies.learn import learn_vocabulary\n"
+        "from reviewlm.models.specs import VocabularySpec\nfrom reviewlm.models.text.normal_form import NormalForm\n"
+        "from reviewlm.training.vocabularies.learn import learn_vocabulary\n"
         f"for unit in {list(UNITS)!r}:\n"
         "    spec = VocabularySpec(unit=unit, size=400, min_count=1)\n"
         f"    print(unit, learn_vocabulary({mixed!r}, spec, NormalForm()).digest)\n"

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.neural.device import first_line, free_cached_memory, is_out_of_memory
-from models.neural.network import Network, NetworkState, detach
+from reviewlm.models.neural.device import first_line, free_cached_memory, is_out_of_memory
+from reviewlm.models.neural.network import Network, NetworkState, detach
 
 log = logging.getLogger(__name__)
 

@@ -65,7 +65,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from training.neural.fused.kernels import (
+from reviewlm.training.neural.fused.kernels import (
     elman_backward,
     elman_forward,
     gru_backward,
@@ -74,7 +74,7 @@ from training.neural.fused.kernels import (
     lstm_forward,
     view,
 )
-from training.neural.fused.sequence import (
+from reviewlm.training.neural.fused.sequence import (
     all_read_before,
     bias_gradient,
     format_once,

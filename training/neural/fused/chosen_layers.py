@@ -13,11 +13,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from models.neural.device import first_line, is_out_of_memory
-from models.neural.layers.recurrent_layers import OwnRun
-from models.neural.output import cross_entropy
-from training.neural.fused.captured import for_replays
-from training.neural.fused.sequence import run_sequence
+from reviewlm.models.neural.device import first_line, is_out_of_memory
+from reviewlm.models.neural.layers.recurrent_layers import OwnRun
+from reviewlm.models.neural.output import cross_entropy
+from reviewlm.training.neural.fused.captured import for_replays
+from reviewlm.training.neural.fused.sequence import run_sequence
 
 Trained = TypeVar("Trained", bound=nn.Module)
 
@@ -55,7 +55,7 @@ def gpu_softmax(logits_NC: Tensor, classes_N: Tensor) -> Tensor | None:
     """Return −log softmax of the classes (N,), with p − y over the logits; None where we have no kernel for them."""
     if logits_NC.dtype != torch.bfloat16 or not logits_NC.is_cuda or not has_triton(logits_NC.device):
         return None
-    from training.neural.fused.gpu_lstm import MOST_ENTRIES, nats_and_gradient
+    from reviewlm.training.neural.fused.gpu_lstm import MOST_ENTRIES, nats_and_gradient
 
     return nats_and_gradient(logits_NC, classes_N) if logits_NC.shape[1] <= MOST_ENTRIES else None
 
@@ -70,7 +70,7 @@ def has_triton(device: torch.device) -> bool:
     if torch.version.hip:  # not tried; warps there are twice as wide
         return False
     try:
-        from training.neural.fused.gpu_lstm import nats_and_gradient
+        from reviewlm.training.neural.fused.gpu_lstm import nats_and_gradient
 
         logits_NC = torch.zeros(1, 8, device=device, dtype=torch.bfloat16)
         found_N = nats_and_gradient(logits_NC, torch.zeros(1, device=device, dtype=torch.int64))
@@ -90,7 +90,7 @@ def gpu_sequences(device: torch.device) -> dict[str, OwnRun]:
     """Return our own layers of a GPU, by mode; empty without Triton."""
     if not has_triton(device):
         return {}
-    from training.neural.fused.gpu_lstm import run_lstm
+    from reviewlm.training.neural.fused.gpu_lstm import run_lstm
 
     return {"LSTM": run_lstm}
 
@@ -98,7 +98,7 @@ def gpu_sequences(device: torch.device) -> dict[str, OwnRun]:
 @cache
 def sequences() -> dict[str, OwnRun]:
     """Return our own layers of the CPU, by mode."""
-    from training.neural.fused.cells import ElmanSequence, GRUSequence, LSTMSequence
+    from reviewlm.training.neural.fused.cells import ElmanSequence, GRUSequence, LSTMSequence
 
     return {
         "LSTM": partial(run_sequence, LSTMSequence, ()),

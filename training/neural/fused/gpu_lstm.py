@@ -29,8 +29,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from models.neural.network import NetworkState
-from training.neural.fused.sequence import format_once, input_gradient
+from reviewlm.models.neural.network import NetworkState
+from reviewlm.training.neural.fused.sequence import format_once, input_gradient
 
 BLOCK, WARPS = 512, 2
 """Units and warps of a program: 8 units for each thread, so that bf16 is read and written 16 bytes at a time."""

@@ -19,8 +19,8 @@ from numba import types
 from numba.extending import overload
 from torch import Tensor
 
-from models.compiled import kernel
-from models.neural.inference.kernels import sigmoid, tanh
+from reviewlm.models.compiled import kernel
+from reviewlm.models.neural.inference.kernels import sigmoid, tanh
 
 
 def view(tensor: Tensor) -> np.ndarray:

@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from models.neural.device import onednn_has_bf16, with_spare_rows
-from models.neural.layers.recurrent_layers import RepeatedInputs
-from models.neural.network import NetworkState
+from reviewlm.models.neural.device import onednn_has_bf16, with_spare_rows
+from reviewlm.models.neural.layers.recurrent_layers import RepeatedInputs
+from reviewlm.models.neural.network import NetworkState
 
 Product = Callable[[Tensor], Tensor]
 Forget = Mapping[int, list[int]]

@@ -23,12 +23,22 @@ from typing import Protocol
 
 import numpy as np
 
-from models.atomic_files import let_go
-from models.base import ModelError
-from models.ngram.lookup import NONE, Followers, follow
-from training.ngram.counting.memory import BLOCK, IN_MEMORY, ArrayAllocator, blocks, memory_plan
-from training.ngram.counting.window_counts import DocumentLimit, TextInBlocks, count_windows
-from training.ngram.engine import ShardEngine, Threads
+from reviewlm.models.atomic_files import let_go
+from reviewlm.models.base import ModelError
+from reviewlm.models.ngram.lookup import NONE, Followers, follow
+from reviewlm.training.ngram.counting.memory import (
+    BLOCK,
+    IN_MEMORY,
+    ArrayAllocator,
+    blocks,
+    memory_plan,
+)
+from reviewlm.training.ngram.counting.window_counts import (
+    DocumentLimit,
+    TextInBlocks,
+    count_windows,
+)
+from reviewlm.training.ngram.engine import ShardEngine, Threads
 
 
 class Documents(Protocol):

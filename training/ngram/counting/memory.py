@@ -39,9 +39,9 @@ from typing import Any
 import numpy as np
 import psutil
 
-from models.atomic_files import ScratchMap
-from models.base import ModelError
-from models.threads import THREADS, return_freed
+from reviewlm.models.atomic_files import ScratchMap
+from reviewlm.models.base import ModelError
+from reviewlm.models.threads import THREADS, return_freed
 
 
 class ArrayAllocator:

@@ -35,13 +35,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.atomic_files import let_go
-from models.base import ModelError
-from models.ngram.lookup import Followers, word_type
-from models.threads import ordered, return_freed
-from training.ngram.counting.memory import GrowingArray, MemoryPlan, blocks, ranges_in_memory
-from training.ngram.counting.window_sorting import sort_windows
-from training.ngram.engine import ShardEngine
+from reviewlm.models.atomic_files import let_go
+from reviewlm.models.base import ModelError
+from reviewlm.models.ngram.lookup import Followers, word_type
+from reviewlm.models.threads import ordered, return_freed
+from reviewlm.training.ngram.counting.memory import (
+    GrowingArray,
+    MemoryPlan,
+    blocks,
+    ranges_in_memory,
+)
+from reviewlm.training.ngram.counting.window_sorting import sort_windows
+from reviewlm.training.ngram.engine import ShardEngine
 
 _NOTHING = -1
 MOST_WINDOWS = (1 << 31) - 1

@@ -19,15 +19,22 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from models.atomic_files import new_folder
-from models.base import ModelError, stored
-from models.ngram.lm import NGramLM, NGramState
-from models.ngram.tables import Precision, Tables
-from models.options import Count
-from models.sampling_options import require_allowed
-from models.text.normal_form import require_unicode
-from training.ngram.lines.text_corpus import BEGIN, END, GIVEN_OF_LINES, MARKS, UNK, LineCorpus
-from training.ngram.measure import Scores, score_chunks, total
+from reviewlm.models.atomic_files import new_folder
+from reviewlm.models.base import ModelError, stored
+from reviewlm.models.ngram.lm import NGramLM, NGramState
+from reviewlm.models.ngram.tables import Precision, Tables
+from reviewlm.models.options import Count
+from reviewlm.models.sampling_options import require_allowed
+from reviewlm.models.text.normal_form import require_unicode
+from reviewlm.training.ngram.lines.text_corpus import (
+    BEGIN,
+    END,
+    GIVEN_OF_LINES,
+    MARKS,
+    UNK,
+    LineCorpus,
+)
+from reviewlm.training.ngram.measure import Scores, score_chunks, total
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +101,7 @@ class LineLM(NGramLM):
     def _compiled(self) -> tuple[Any, Any, int, int, WordTable]:
         """The compiled scores of a sentence, and what they read."""
         self._require_probabilities()
-        from training.ngram.lines import sentence_kernels as kernels  # imports numba
+        from reviewlm.training.ngram.lines import sentence_kernels as kernels  # imports numba
 
         words = self._words
         text = words if isinstance(words, str) else "".join(f"{word}\n" for word in words)
@@ -107,7 +114,7 @@ class LineLM(NGramLM):
     @classmethod
     def from_arpa(cls, path: Path) -> LineLM:
         """Read an ARPA file of any toolkit; see `read_arpa` in `arpa_reader.py`, also for errors."""
-        from training.ngram.arpa_reader import (
+        from reviewlm.training.ngram.arpa_reader import (
             read_arpa,  # only here: it needs polars, which takes longer to load than most models
         )
 
@@ -119,7 +126,7 @@ class LineLM(NGramLM):
         Raises:
             ModelError: The model has scores (stupid back-off), which ARPA readers would read as probabilities.
         """
-        from training.ngram.arpa_writer import write_arpa
+        from reviewlm.training.ngram.arpa_writer import write_arpa
 
         self._require_probabilities()
         write_arpa(path, self.tables, self.words)
@@ -244,8 +251,8 @@ def write_lines(
     Raises:
         ModelError: A parameter is out of its range, or `<s>` or `</s>` is in the prompt; kind "input".
     """
-    from models.sampling.batch import SampledText, TextBatch, draws_of
-    from models.sampling_options import Sampling
+    from reviewlm.models.sampling.batch import SampledText, TextBatch, draws_of
+    from reviewlm.models.sampling_options import Sampling
 
     require_allowed("n", n, Count)
     require_allowed("max_tokens", max_tokens, Count)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numba import typeof, types
 
-from models.compiled import address_of, byte_at, int64_at, kernel
-from models.ngram.lookup import NONE
-from models.ngram.step_kernels import read
+from reviewlm.models.compiled import address_of, byte_at, int64_at, kernel
+from reviewlm.models.ngram.lookup import NONE
+from reviewlm.models.ngram.step_kernels import read
 
 BASIS, PRIME = 0xCBF29CE484222325 - (1 << 64), 0x100000001B3
 """Of the hash FNV-1a with 64 bits, as signed numbers: their products wrap in the same way."""

@@ -19,11 +19,11 @@ from typing import IO, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from models.base import ModelError
-from models.text.normal_form import require_unicode
-from models.threads import ordered
-from training.ngram.counting.memory import IN_MEMORY, ArrayAllocator
-from training.text_source import opened
+from reviewlm.models.base import ModelError
+from reviewlm.models.text.normal_form import require_unicode
+from reviewlm.models.threads import ordered
+from reviewlm.training.ngram.counting.memory import IN_MEMORY, ArrayAllocator
+from reviewlm.training.text_source import opened
 
 logger = logging.getLogger(__name__)
 

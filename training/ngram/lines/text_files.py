@@ -11,19 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from models.base import ModelError
-from models.ngram.tables import Precision
-from models.options import WholeOrZero, options
-from models.specs import KNESER_NEY, SCORES_ONLY, NGramSpec
-from models.threads import peak_resident
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.counting.memory import IN_MEMORY, ArrayAllocator
-from training.ngram.engine import ShardEngine, Threads
-from training.ngram.fitting import fit_tables
-from training.ngram.lines.line_lm import LineLM
-from training.ngram.lines.text_corpus import CAPITAL_UNKNOWN, GIVEN_OF_LINES, LineCorpus, Marks, read_words
-from training.ngram.pruning import thresholds
-from training.ngram.smoothing.methods import TUNED
+from reviewlm.models.base import ModelError
+from reviewlm.models.ngram.tables import Precision
+from reviewlm.models.options import WholeOrZero, options
+from reviewlm.models.specs import KNESER_NEY, SCORES_ONLY, NGramSpec
+from reviewlm.models.threads import peak_resident
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.ngram.counting.memory import IN_MEMORY, ArrayAllocator
+from reviewlm.training.ngram.engine import ShardEngine, Threads
+from reviewlm.training.ngram.fitting import fit_tables
+from reviewlm.training.ngram.lines.line_lm import LineLM
+from reviewlm.training.ngram.lines.text_corpus import (
+    CAPITAL_UNKNOWN,
+    GIVEN_OF_LINES,
+    LineCorpus,
+    Marks,
+    read_words,
+)
+from reviewlm.training.ngram.pruning import thresholds
+from reviewlm.training.ngram.smoothing.methods import TUNED
 
 logger = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.atomic_files import let_go
-from models.ngram.lookup import Followers
-from training.ngram.counting.counts import NGramCounts
-from training.ngram.counting.memory import ranges_in_memory
-from training.ngram.engine import ShardEngine
+from reviewlm.models.atomic_files import let_go
+from reviewlm.models.ngram.lookup import Followers
+from reviewlm.training.ngram.counting.counts import NGramCounts
+from reviewlm.training.ngram.counting.memory import ranges_in_memory
+from reviewlm.training.ngram.engine import ShardEngine
 
 NGRAMS = 1 << 18
 """Number of n-grams in a block: small enough for the processor's cache."""

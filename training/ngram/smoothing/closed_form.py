@@ -53,9 +53,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.ngram.counting.counts import NGramCounts
-from training.ngram.smoothing.by_context import Discounts, Estimate, order_discounts
-from training.ngram.smoothing.interpolation import Level, build, raw_counts_of_counts
+from reviewlm.training.ngram.counting.counts import NGramCounts
+from reviewlm.training.ngram.smoothing.by_context import Discounts, Estimate, order_discounts
+from reviewlm.training.ngram.smoothing.interpolation import Level, build, raw_counts_of_counts
 
 
 def estimate_maximum_likelihood(counts: NGramCounts) -> Estimate:

@@ -43,11 +43,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.base import ModelError
-from models.ngram.lookup import NONE, follow
-from training.ngram.counting.counts import Documents, NGramCounts
-from training.ngram.smoothing.by_context import Estimate, contexts_in_blocks, continuations
-from training.ngram.smoothing.interpolation import Level, build
+from reviewlm.models.base import ModelError
+from reviewlm.models.ngram.lookup import NONE, follow
+from reviewlm.training.ngram.counting.counts import Documents, NGramCounts
+from reviewlm.training.ngram.smoothing.by_context import Estimate, contexts_in_blocks, continuations
+from reviewlm.training.ngram.smoothing.interpolation import Level, build
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,15 @@ from typing import Any
 
 import numpy as np
 
-from training.ngram.counting.counts import NGramCounts
-from training.ngram.engine import Threads
-from training.ngram.smoothing.by_context import ContextBlock, Estimate, below_unigrams, estimate_order, numbers_of
+from reviewlm.training.ngram.counting.counts import NGramCounts
+from reviewlm.training.ngram.engine import Threads
+from reviewlm.training.ngram.smoothing.by_context import (
+    ContextBlock,
+    Estimate,
+    below_unigrams,
+    estimate_order,
+    numbers_of,
+)
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.ngram.counting.counts import NGramCounts
-from training.ngram.smoothing.by_context import Estimate
-from training.ngram.smoothing.closed_form import order_discount
-from training.ngram.smoothing.interpolation import Level, build, raw_counts_of_counts
+from reviewlm.training.ngram.counting.counts import NGramCounts
+from reviewlm.training.ngram.smoothing.by_context import Estimate
+from reviewlm.training.ngram.smoothing.closed_form import order_discount
+from reviewlm.training.ngram.smoothing.interpolation import Level, build, raw_counts_of_counts
 
 STEEPEST = 100.0
 """Largest α: above it 1 − Σ p(w | h') is a difference of nearly equal numbers and not exact enough."""

@@ -35,11 +35,11 @@ from functools import partial
 
 import numpy as np
 
-from models.ngram.lookup import NONE
-from training.ngram.counting.counts import NGramCounts
-from training.ngram.counting.memory import ranges_in_memory
-from training.ngram.engine import ShardEngine, Threads
-from training.ngram.smoothing.by_context import (
+from reviewlm.models.ngram.lookup import NONE
+from reviewlm.training.ngram.counting.counts import NGramCounts
+from reviewlm.training.ngram.counting.memory import ranges_in_memory
+from reviewlm.training.ngram.engine import ShardEngine, Threads
+from reviewlm.training.ngram.smoothing.by_context import (
     FALLBACK,
     ContextBlock,
     Discounts,
@@ -128,7 +128,7 @@ def adjusted_counts(counts: NGramCounts, order: int) -> np.ndarray:
     """Return a(g) of every n-gram of an order, (M,) integers: Kneser and Ney (1995); Heafield et al. (2013).
 
     >>> from types import SimpleNamespace
-    >>> from training.ngram.counting.counts import count_ngrams
+    >>> from reviewlm.training.ngram.counting.counts import count_ngrams
     >>> twice = SimpleNamespace(ids=np.array([1, 3, 4, 2, 1, 3, 4, 2]), offsets=np.array([0, 4, 8]))
     >>> adjusted_counts(count_ngrams(twice, 2, 5, {1}), 1).tolist()  # each word follows one other word only
     [0, 0, 1, 1, 1]

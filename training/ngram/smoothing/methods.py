@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from models.ngram.tables import Tables
-from models.specs import KNESER_NEY, NGramSpec
-from training.ngram.counting.counts import Documents, NGramCounts
-from training.ngram.smoothing import closed_form, held_out, katz, kneser_ney
-from training.ngram.smoothing.by_context import Estimate
-from training.ngram.smoothing.interpolation import raw_counts_of_counts
+from reviewlm.models.ngram.tables import Tables
+from reviewlm.models.specs import KNESER_NEY, NGramSpec
+from reviewlm.training.ngram.counting.counts import Documents, NGramCounts
+from reviewlm.training.ngram.smoothing import closed_form, held_out, katz, kneser_ney
+from reviewlm.training.ngram.smoothing.by_context import Estimate
+from reviewlm.training.ngram.smoothing.interpolation import raw_counts_of_counts
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.neural.inference import int8, int8_products
-from models.neural.inference.int8 import Int8Linear, int8_reader
-from models.neural.lm import NeuralLM
-from models.specs import ObjectiveSpec, RecurrentSpec
+from reviewlm.models.neural.inference import int8, int8_products
+from reviewlm.models.neural.inference.int8 import Int8Linear, int8_reader
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec
 
 ADAPTIVE = {"output": "adaptive", "head": 60, "cutoffs": (150,), "shrink": 1.0}
 pytestmark = pytest.mark.skipif(not int8_products.AVAILABLE, reason="the processor has no instructions for int8")
@@ -90,9 +90,9 @@ def test_embeddings_are_those_of_the_network_up_to_rounding(objective, tied):
 GROWTH = r"""
 import ctypes, gc, re, sys
 import numpy as np, torch
-from models.bundles.bundle import in_int8
-from models.neural.lm import NeuralLM
-from models.specs import ObjectiveSpec, RecurrentSpec
+from reviewlm.models.bundles.bundle import in_int8
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec
 
 def made(words, size):
     spec = RecurrentSpec(layers=2, hidden=size, embedding=size, objective=ObjectiveSpec(output=sys.argv[1]))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.neural.inference import reader
+from reviewlm.models.neural.inference import reader
 
 
 @given(st.integers(1, 100_000))

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.classification.spec import RecurrentClassifierSpec
-from models.neural.labelling.network import LabellingNetwork
-from models.neural.labelling.spec import TaggingSpec
+from reviewlm.models.classification.spec import RecurrentClassifierSpec
+from reviewlm.models.neural.labelling.network import LabellingNetwork
+from reviewlm.models.neural.labelling.spec import TaggingSpec
 from tests.training.labelling.made_labels import TRAINING, V
 
 H, E = 6, 5

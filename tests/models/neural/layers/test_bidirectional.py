@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from models.neural.labelling.network import SequenceEncoder
+from reviewlm.models.neural.labelling.network import SequenceEncoder
 
 E, H, T = 4, 5, 9
 LENGTHS = torch.tensor([3, 9, 1, 6])

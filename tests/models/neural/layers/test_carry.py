@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from models.neural.architectures import RecurrentNetwork
-from models.neural.network import detach
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.tokens.special import BOS, EOS, STARS
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.neural.network import detach
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.models.tokens.special import BOS, EOS, STARS
 
 V = 30
 KINDS = {

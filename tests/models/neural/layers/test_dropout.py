@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from models.neural.architectures import RecurrentNetwork
-from models.neural.layers.dropout import Dropout
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.neural.layers.dropout import Dropout
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 
 V, B, T = 40, 3, 14
 FLOAT32 = TrainingSpec(precision="float32")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.neural.layers.own_layer import NormedLayer
+from reviewlm.models.neural.layers.own_layer import NormedLayer
 from tests.marked_cases import slow_but
 
 E, H, B, T = 4, 6, 3, 9

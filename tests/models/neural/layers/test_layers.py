@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from models.neural.layers.recurrent_layers import make_layer, run_layer
+from reviewlm.models.neural.layers.recurrent_layers import make_layer, run_layer
 
 E, H, B, T = 4, 6, 3, 11
 LAYERS = {

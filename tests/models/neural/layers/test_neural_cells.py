@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.neural.layers.cells import ACTIVATIONS, CELLS, elman_cell, gru_cell, lstm_cell
-from models.neural.layers.own_layer import OwnLayer
+from reviewlm.models.neural.layers.cells import ACTIVATIONS, CELLS, elman_cell, gru_cell, lstm_cell
+from reviewlm.models.neural.layers.own_layer import OwnLayer
 
 KINDS = [("rnn", "tanh"), ("rnn", "relu"), ("gru", "tanh"), ("lstm", "tanh")]
 E, H, B, T = 5, 7, 3, 12

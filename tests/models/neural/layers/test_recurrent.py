@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from models.neural.architectures import RecurrentNetwork
-from models.neural.layers.recurrent_layers import run_layer
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.tokens.special import BOS, STARS
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.neural.layers.recurrent_layers import run_layer
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.models.tokens.special import BOS, STARS
 
 KINDS = ["rnn", "gru", "lstm"]
 FLOAT32 = TrainingSpec(precision="float32")

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.neural.output import CONTEXT_IDS, build_output
-from models.specs import ObjectiveSpec
+from reviewlm.models.neural.output import CONTEXT_IDS, build_output
+from reviewlm.models.specs import ObjectiveSpec
 
 V, E, N, HEAD = 40, 6, 23, 7
 PREDICTED = [i for i in range(V) if i not in CONTEXT_IDS]

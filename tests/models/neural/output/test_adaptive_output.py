@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.neural.output import build_output
-from models.specs import ObjectiveSpec
-from models.tokens.special import CONTEXT_IDS
+from reviewlm.models.neural.output import build_output
+from reviewlm.models.specs import ObjectiveSpec
+from reviewlm.models.tokens.special import CONTEXT_IDS
 from tests.models.neural.fresh_gradients import gradcheck_loss
 
 V, E, N, HEAD, CUTS = 47, 12, 30, 9, (18, 29)

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from models.neural.output import build_output
-from models.neural.output.hierarchical import huffman_tree, tree_paths
-from models.specs import ObjectiveSpec
-from models.tokens.special import CONTEXT_IDS
+from reviewlm.models.neural.output import build_output
+from reviewlm.models.neural.output.hierarchical import huffman_tree, tree_paths
+from reviewlm.models.specs import ObjectiveSpec
+from reviewlm.models.tokens.special import CONTEXT_IDS
 from tests.examples import examples
 from tests.models.least_cost import least_cost
 from tests.models.neural.fresh_gradients import gradcheck_loss

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.neural.output import build_output
-from models.neural.output.cross_entropy import softmax_nats
-from models.specs import ObjectiveSpec
+from reviewlm.models.neural.output import build_output
+from reviewlm.models.neural.output.cross_entropy import softmax_nats
+from reviewlm.models.specs import ObjectiveSpec
 from tests.models.neural.output.small_layers import batch, gradients, layer_of
 
 

@@ -12,7 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.neural.output import CONTEXT_IDS, HierarchicalOutput, SoftmaxOutput, build_output
+from reviewlm.models.neural.output import (
+    CONTEXT_IDS,
+    HierarchicalOutput,
+    SoftmaxOutput,
+    build_output,
+)
 from tests.models.neural.output.small_layers import (
     HEAD,
     MIXED,

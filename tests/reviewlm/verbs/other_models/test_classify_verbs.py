@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 import reviewlm.verbs.other_models.classify
-from core.config.presets import load_config
-from core.config.run_config import RunConfig
-from core.errors import BundleError, ConfigError
-from models.classification.bundle import ClassifierBundle
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.errors import BundleError, ConfigError
+from reviewlm.models.classification.bundle import ClassifierBundle
+from reviewlm.tracking.logged_models.export import CLASSIFIER
+from reviewlm.tracking.registry.opening import VersionSettings
+from reviewlm.training.context import FitContext
+from reviewlm.training.labelling.fitting import fit_classifier
 from tests.command_line import exit_code
 from tests.models.classification.made_reviews import examples, small, vocabulary
-from tracking.logged_models.export import CLASSIFIER
-from tracking.registry.opening import VersionSettings
-from training.context import FitContext
-from training.labelling.fitting import fit_classifier
 
 VERB = reviewlm.verbs.other_models.classify
 LINES = "great lovely\n\n   \nawful rude\r\nта-та great\n"
@@ -103,7 +103,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_home: Path) -> l
             raise BundleError("Nothing is registered as nobody yet")
         return classifier(), SimpleNamespace(name="reviewlm-stars", version=4)
 
-    monkeypatch.setattr("tracking.registry.opening.open_version", find)
+    monkeypatch.setattr("reviewlm.tracking.registry.opening.open_version", find)
     return asked
 
 
@@ -144,7 +144,7 @@ def weighted(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
     train = examples(words, 60, 1)
     model = fit_classifier(spec, words, train, train, FitContext(Path("unused"))).model
     found = ClassifierBundle(spec, words, model), SimpleNamespace(name="reviewlm-stars", version=4)
-    monkeypatch.setattr("tracking.registry.opening.open_version", lambda *asked: found)
+    monkeypatch.setattr("reviewlm.tracking.registry.opening.open_version", lambda *asked: found)
     capfd.readouterr()  # what the fit has logged
 
 
@@ -189,7 +189,7 @@ def test_compare_takes_the_data_of_the_versions_says_which_and_names_the_reviews
         asked.append((name, preset, *given, arguments))
         return COMPARED
 
-    monkeypatch.setattr("tracking.registry.opening.settings_of", settings)
+    monkeypatch.setattr("reviewlm.tracking.registry.opening.settings_of", settings)
     monkeypatch.setattr("reviewlm.flow_runs._run", run)
     assert call(monkeypatch, "compare", "champion", "previous") == 0
     assert asked == [

@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from core.store import Store
-from evaluation.text_vectors import query_likelihood
-from models.bundles.bundle import Bundle, save_bundle
-from models.neural.encoder import Encoder
 from reviewlm import loaded_model
+from reviewlm.core.store import Store
+from reviewlm.evaluation.text_vectors import query_likelihood
+from reviewlm.models.bundles.bundle import Bundle, save_bundle
+from reviewlm.models.neural.encoder import Encoder
 from reviewlm.options import configured
 from tests.command_line import call
 from tests.serving.engine.small_models import TEXTS, bundle_of

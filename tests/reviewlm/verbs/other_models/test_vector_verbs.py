@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import reviewlm.verbs.other_models.vectors
+from reviewlm.training.vectors.files import keyed, read_vectors, save_vectors
 from tests.command_line import exit_code
-from training.vectors.files import keyed, read_vectors, save_vectors
 
 NAMES = ["man", "woman", "king", "queen", "\n"]
 ROYAL = keyed(NAMES, np.array([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1], [0, 0, 1]]))

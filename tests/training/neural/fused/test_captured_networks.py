@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.specs import TrainingSpec
+from reviewlm.models.specs import TrainingSpec
+from reviewlm.training.neural import step
+from reviewlm.training.neural.batches import Plan
+from reviewlm.training.neural.fused.captured import captured
+from reviewlm.training.neural.state import TrainingState
+from reviewlm.training.neural.step import TrainingStep
 from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, V, network_of
-from training.neural import step
-from training.neural.batches import Plan
-from training.neural.fused.captured import captured
-from training.neural.state import TrainingState
-from training.neural.step import TrainingStep
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]
 GPU = torch.device("cuda", 0)

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import distributed
 
-from models.neural.architectures import RecurrentNetwork
-from models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from models.streams import unigram_counts
+from reviewlm.models.neural.architectures import RecurrentNetwork
+from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.models.streams import unigram_counts
+from reviewlm.training.neural.batches import Plan
+from reviewlm.training.neural.data_parallel import Group, Ranks
+from reviewlm.training.neural.fused.chosen_layers import train_with_own_layers
+from reviewlm.training.neural.state import TrainingState
+from reviewlm.training.neural.step import TrainingStep
 from tests.models.neural.made_streams import walks
-from training.neural.batches import Plan
-from training.neural.data_parallel import Group, Ranks
-from training.neural.fused.chosen_layers import train_with_own_layers
-from training.neural.state import TrainingState
-from training.neural.step import TrainingStep
 
 V = 60
 GPU = torch.device("cuda", 0)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from models.specs import TrainingSpec
+from reviewlm.models.specs import TrainingSpec
+from reviewlm.training.neural import step
+from reviewlm.training.neural.fused.chosen_layers import gpu_sequences, sequences
 from tests.models.neural.made_trainings import SPEC, TRAINING, curve, network_of, run
-from training.neural import step
-from training.neural.fused.chosen_layers import gpu_sequences, sequences
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]
 GPU = torch.device("cuda", 0)
@@ -24,7 +24,7 @@ GPU = torch.device("cuda", 0)
 @pytest.mark.needs_real_gpu
 @pytest.mark.parametrize(("rows", "entries"), [(1, 1), (3, 2001), (64, 2048), (5, 28_032), (2, 65_536)])
 def test_the_softmax_kernel_gives_nats_and_p_minus_y(rows, entries):
-    from training.neural.fused.gpu_lstm import nats_and_gradient
+    from reviewlm.training.neural.fused.gpu_lstm import nats_and_gradient
 
     torch.manual_seed(1)
     logits_NC = (3 * torch.randn(rows, entries, device=GPU)).bfloat16()

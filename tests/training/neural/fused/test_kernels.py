@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.neural import network as network_module
-from models.neural.architectures import NPLMNetwork, RecurrentNetwork
-from models.neural.network import Network
-from models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
-from training.neural.tbptt import Memory, add_gradients
+from reviewlm.models.neural import network as network_module
+from reviewlm.models.neural.architectures import NPLMNetwork, RecurrentNetwork
+from reviewlm.models.neural.network import Network
+from reviewlm.models.specs import NPLMSpec, ObjectiveSpec, RecurrentSpec, TrainingSpec
+from reviewlm.training.neural.tbptt import Memory, add_gradients
 
 V, B, T = 60, 3, 6
 

@@ -12,10 +12,10 @@ from unittest import TestCase
 import pytest
 import torch
 
-from models.neural.device import free_cached_memory, require_device
+from reviewlm.models.neural.device import free_cached_memory, require_device
+from reviewlm.training.neural.trainer import validation_nats
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import SPEC, TRAINING, VALIDATION, V, curve, network_of, run
-from training.neural.trainer import validation_nats
 
 pytestmark = [pytest.mark.gpu, pytest.mark.needs_real_gpu]
 GPU = torch.device("cuda", 0)

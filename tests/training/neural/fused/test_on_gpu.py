@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.neural.lm import NeuralLM
+from reviewlm.models.neural.lm import NeuralLM
+from reviewlm.training.neural import checkpointing
+from reviewlm.training.neural.step import TrainingStep
 from tests.models.neural.made_trainings import SPEC, V, curve, journal, network_of, run
-from training.neural import checkpointing
-from training.neural.step import TrainingStep
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_as_in_a_fit")]
 GPU = torch.device("cuda", 0)

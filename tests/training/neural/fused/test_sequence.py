@@ -9,11 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.neural.layers.cells import CELLS
-from models.neural.layers.own_layer import unroll
-from models.neural.layers.recurrent_layers import PARAMETERS, RepeatedInputs, make_layer, run_layer
-from models.neural.network import NetworkState
-from training.neural.fused.chosen_layers import sequences, train_with_own_layers
+from reviewlm.models.neural.layers.cells import CELLS
+from reviewlm.models.neural.layers.own_layer import unroll
+from reviewlm.models.neural.layers.recurrent_layers import (
+    PARAMETERS,
+    RepeatedInputs,
+    make_layer,
+    run_layer,
+)
+from reviewlm.models.neural.network import NetworkState
+from reviewlm.training.neural.fused.chosen_layers import sequences, train_with_own_layers
 
 B, T, E, H = 3, 11, 5, 37
 """H is no multiple of the processor's vectors: both their loop and the rest behind it run."""

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import ModelError
-from models.tokens.special import CONTEXT_IDS
+from reviewlm.models.base import ModelError
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.training.ngram.counting.counts import count_ngrams, unseen_share
 from tests.estimated_ngrams import ngrams_of
 from tests.examples import examples
-from training.ngram.counting.counts import count_ngrams, unseen_share
 
 V = 16
 WORD = st.sampled_from([0, 9, 9, 10, 11, 15])

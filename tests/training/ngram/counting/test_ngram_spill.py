@@ -17,23 +17,28 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from models.base import ModelError
-from models.ngram.tables import Tables
-from models.specs import NGramSpec, Smoothing
-from models.tokens.special import CONTEXT_IDS
+from reviewlm.models.base import ModelError
+from reviewlm.models.ngram.tables import Tables
+from reviewlm.models.specs import NGramSpec, Smoothing
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.ngram.counting import counts as counting
+from reviewlm.training.ngram.counting import counts as documents_of
+from reviewlm.training.ngram.counting import memory, window_counts
+from reviewlm.training.ngram.counting import memory as allocator
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.ngram.counting.memory import (
+    ArrayAllocator,
+    MemoryPlan,
+    memory_plan,
+    resident,
+)
+from reviewlm.training.ngram.engine import Threads
+from reviewlm.training.ngram.fitting import fit_tables
+from reviewlm.training.ngram.smoothing import by_context, kneser_ney
 from tests.examples import examples
 from tests.marked_cases import long_but
-from training.context import FitContext
-from training.fit import fit_model
-from training.ngram.counting import counts as counting
-from training.ngram.counting import counts as documents_of
-from training.ngram.counting import memory, window_counts
-from training.ngram.counting import memory as allocator
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.counting.memory import ArrayAllocator, MemoryPlan, memory_plan, resident
-from training.ngram.engine import Threads
-from training.ngram.fitting import fit_tables
-from training.ngram.smoothing import by_context, kneser_ney
 
 V = 16
 WORD = st.sampled_from([0, 9, 9, 10, 11, 15])
@@ -129,10 +134,10 @@ import logging, sys
 from types import SimpleNamespace
 from pathlib import Path
 import numpy as np
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.counting.memory import ArrayAllocator
-from training.ngram.fitting import fit_tables
-from models.specs import NGramSpec, Smoothing
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.ngram.counting.memory import ArrayAllocator
+from reviewlm.training.ngram.fitting import fit_tables
+from reviewlm.models.specs import NGramSpec, Smoothing
 draw = np.random.default_rng(1)
 ids = np.minimum(draw.zipf(1.2, 1_500_000) + 2, 59_999).astype(np.int32)
 ids[::30] = 1

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reviewlm.training.ngram.counting import window_sorting
 from tests.examples import examples
-from training.ngram.counting import window_sorting
 
 V, ORDER = 12, 4
 WORDS = st.lists(st.sampled_from([1, 4, 4, 5, 12]), max_size=ORDER - 1)

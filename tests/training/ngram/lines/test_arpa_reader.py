@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import ModelError
-from models.ngram.tables import Tables
+from reviewlm.models.base import ModelError
+from reviewlm.models.ngram.tables import Tables
+from reviewlm.training.ngram.arpa_reader import read_arpa
+from reviewlm.training.ngram.arpa_writer import LN10
+from reviewlm.training.ngram.lines.line_lm import LineLM
+from reviewlm.training.ngram.lines.text_corpus import BEGIN
 from tests.examples import examples
-from training.ngram.arpa_reader import read_arpa
-from training.ngram.arpa_writer import LN10
-from training.ngram.lines.line_lm import LineLM
-from training.ngram.lines.text_corpus import BEGIN
 
 SRILM = """
 \\data\\

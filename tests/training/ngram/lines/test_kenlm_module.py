@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.tokens.special import CONTEXT_IDS
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.training.ngram.arpa_writer import LN10, write_arpa
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.ngram.lines.text_corpus import UNK, LineCorpus
+from reviewlm.training.ngram.lines.text_files import LineSpec, fit_lines
 from tests.estimated_ngrams import estimate_ngrams
-from training.ngram.arpa_writer import LN10, write_arpa
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.lines.text_corpus import UNK, LineCorpus
-from training.ngram.lines.text_files import LineSpec, fit_lines
 
 SCORES = """
 import json, sys

@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from training.ngram.lines.line_lm import LineLM, next_words, write_lines
-from training.ngram.lines.text_corpus import LineCorpus
-from training.ngram.lines.text_files import LineSpec, fit_lines
+from reviewlm.training.ngram.lines.line_lm import LineLM, next_words, write_lines
+from reviewlm.training.ngram.lines.text_corpus import LineCorpus
+from reviewlm.training.ngram.lines.text_files import LineSpec, fit_lines
 
 TEXT = ["the soup was good", "the soup was cold", "the soup was good", "the tea was good", "we like the tea"]
 

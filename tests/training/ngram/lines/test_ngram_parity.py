@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from course.maximum_likelihood import count_of
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.lines.line_lm import LineLM
-from training.ngram.lines.text_corpus import BEGIN, END, GIVEN_OF_LINES, LineCorpus
-from training.ngram.lines.text_files import LineSpec, fit_lines
-from training.ngram.measure import total
+from reviewlm.course.maximum_likelihood import count_of
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.ngram.lines.line_lm import LineLM
+from reviewlm.training.ngram.lines.text_corpus import BEGIN, END, GIVEN_OF_LINES, LineCorpus
+from reviewlm.training.ngram.lines.text_files import LineSpec, fit_lines
+from reviewlm.training.ngram.measure import total
 
 LN10 = np.log(10)
 THRESHOLDS = {"001": (0, 0, 1), "012": (0, 1, 2), "112": (1, 1, 2)}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from models.base import ModelError
-from training.ngram.lines.line_lm import LineLM
-from training.ngram.lines.text_corpus import LineCorpus
-from training.ngram.lines.text_files import LineSpec, fit_lines
+from reviewlm.models.base import ModelError
+from reviewlm.training.ngram.lines.line_lm import LineLM
+from reviewlm.training.ngram.lines.text_corpus import LineCorpus
+from reviewlm.training.ngram.lines.text_files import LineSpec, fit_lines
 
 
 def model_of(names: str, order: int) -> LineLM:
@@ -28,7 +28,7 @@ def test_a_writer_that_ends_early_leaves_nothing(failing, error, tmp_path, monke
     def fail(*arguments):
         raise error
 
-    monkeypatch.setattr(f"models.ngram.tables.{failing}", fail)
+    monkeypatch.setattr(f"reviewlm.models.ngram.tables.{failing}", fail)
     with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else ModelError, match=r"^(.*No space.*)?$"):
         model_of("xyz", 3).save(tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
@@ -36,7 +36,7 @@ def test_a_writer_that_ends_early_leaves_nothing(failing, error, tmp_path, monke
 
 def test_a_process_that_is_killed_leaves_no_model(tmp_path):
     code = (
-        "import os, sys; from pathlib import Path; from models.ngram import tables; "
+        "import os, sys; from pathlib import Path; from reviewlm.models.ngram import tables; "
         "from tests.training.ngram.lines.test_ngram_saving import model_of; "
         "tables._write_facts = lambda *arguments: os._exit(9); model_of('abc', 3).save(Path(sys.argv[1]), 'single')"
     )

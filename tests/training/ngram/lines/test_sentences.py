@@ -9,13 +9,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from models.base import ModelError
-from models.ngram import lookup
+from reviewlm.models.base import ModelError
+from reviewlm.models.ngram import lookup
+from reviewlm.training.ngram.lines.line_lm import LineLM
+from reviewlm.training.ngram.lines.text_corpus import UNK, LineCorpus
+from reviewlm.training.ngram.lines.text_files import LineSpec, fit_lines
 from tests.examples import examples
 from tests.training.ngram.lines.test_ngram_parity import LN10, read_arpa
-from training.ngram.lines.line_lm import LineLM
-from training.ngram.lines.text_corpus import UNK, LineCorpus
-from training.ngram.lines.text_files import LineSpec, fit_lines
 
 ORDERS = [1, 2, 3, 4, 5, 6]
 WORDS = ["a", "b", "c", "d", "é", "好", "a\x0bb", "the"]

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.base import ModelError
+from reviewlm.models.base import ModelError
+from reviewlm.training.ngram.lines import text_corpus
+from reviewlm.training.ngram.lines.line_lm import LineLM
+from reviewlm.training.ngram.lines.text_corpus import MARKS, LineCorpus
+from reviewlm.training.ngram.lines.text_files import LineSpec, fit_text, score_text
 from tests.examples import examples
-from training.ngram.lines import text_corpus
-from training.ngram.lines.line_lm import LineLM
-from training.ngram.lines.text_corpus import MARKS, LineCorpus
-from training.ngram.lines.text_files import LineSpec, fit_text, score_text
 
 TEXT = "the lamp shines\n\n the\tlamp  leaks\r\nnobody thinks \x00 so\n"
 PACKED = {

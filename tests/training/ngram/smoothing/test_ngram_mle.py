@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from course.maximum_likelihood import MaximumLikelihood, count_of
-from models.base import ModelError
-from models.specs import NGramSpec
-from models.tokens.special import CONTEXT_IDS
+from reviewlm.course.maximum_likelihood import MaximumLikelihood, count_of
+from reviewlm.models.base import ModelError
+from reviewlm.models.specs import NGramSpec
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.training.context import FitContext
+from reviewlm.training.fit import fit_model
+from reviewlm.training.ngram.counting.counts import count_ngrams
 from tests.estimated_ngrams import estimate_ngrams, ngrams_of
-from training.context import FitContext
-from training.fit import fit_model
-from training.ngram.counting.counts import count_ngrams
 
 V = 20
 STUDENTS, OPENED, THEIR, BOOKS, EXAMS, MINDS = range(9, 15)

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.ngram.lm import NGramLM
-from models.tokens.special import CONTEXT_IDS
+from reviewlm.models.ngram.lm import NGramLM
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.ngram.fitting import packed_tables
+from reviewlm.training.ngram.smoothing import kneser_ney
+from reviewlm.training.ngram.smoothing.by_context import order_discounts
 from tests.examples import examples
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.fitting import packed_tables
-from training.ngram.smoothing import kneser_ney
-from training.ngram.smoothing.by_context import order_discounts
 
 V = 14
 FALLBACK = (Fraction(1, 2), Fraction(1), Fraction(3, 2))

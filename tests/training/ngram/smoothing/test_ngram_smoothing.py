@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.ngram.lm import NGramLM
-from models.specs import SCORES_ONLY, NGramSpec
-from models.tokens.special import CONTEXT_IDS
+from reviewlm.models.ngram.lm import NGramLM
+from reviewlm.models.specs import SCORES_ONLY, NGramSpec
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.ngram.fitting import packed_tables
+from reviewlm.training.ngram.measure import score_chunks
+from reviewlm.training.ngram.smoothing import katz
+from reviewlm.training.ngram.smoothing.held_out import GRID, estimate_add_k, evidence, tune
+from reviewlm.training.ngram.smoothing.methods import METHODS, estimate, figures
 from tests.estimated_ngrams import estimate_ngrams
 from tests.examples import examples
 from tests.training.ngram.smoothing.odd_corpora import V
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.fitting import packed_tables
-from training.ngram.measure import score_chunks
-from training.ngram.smoothing import katz
-from training.ngram.smoothing.held_out import GRID, estimate_add_k, evidence, tune
-from training.ngram.smoothing.methods import METHODS, estimate, figures
 
 PROBABILITIES = sorted(METHODS.keys() - SCORES_ONLY)
 WORD = st.one_of(st.sampled_from([0, 9, 9, 10, 11]), st.integers(9, V - 1))
@@ -32,7 +32,7 @@ CONTEXT = st.lists(st.integers(0, V - 1), min_size=6, max_size=6)
 
 @pytest.fixture(autouse=True)
 def _quiet(caplog):
-    caplog.set_level(logging.ERROR, logger="models.ngram")
+    caplog.set_level(logging.ERROR, logger="reviewlm.models.ngram")
 
 
 def fitted(documents, order, method, stream_of, held_out=(), **options) -> NGramLM:
@@ -62,7 +62,7 @@ def test_every_context_s_distribution_sums_to_one(documents, order, contexts, me
     ],
 )  # fmt: skip
 def test_the_fallback_taken_is_named_per_order(method, name, stream_of, caplog):
-    caplog.set_level(logging.WARNING, logger="models.ngram")
+    caplog.set_level(logging.WARNING, logger="reviewlm.models.ngram")
     counts = count_ngrams(stream_of([[1, 3, 9, 10, 2]]), 3, V, CONTEXT_IDS)
     found = figures(counts, estimate(counts, NGramSpec(order=3, smoothing=method), stream_of([])))
     named = {key.rsplit("/", 1)[1] for key in found if key.startswith("fallback/") and key.count("/") == 2}

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.ngram.lm import NGramLM
-from models.specs import SCORES_ONLY
-from models.tokens.special import CONTEXT_IDS
+from reviewlm.models.ngram.lm import NGramLM
+from reviewlm.models.specs import SCORES_ONLY
+from reviewlm.models.tokens.special import CONTEXT_IDS
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.ngram.fitting import packed_tables
+from reviewlm.training.ngram.smoothing import closed_form, held_out, katz
 from tests.examples import examples
-from training.ngram.counting.counts import count_ngrams
-from training.ngram.fitting import packed_tables
-from training.ngram.smoothing import closed_form, held_out, katz
 
 V = 14
 WORDS = V - len(CONTEXT_IDS)

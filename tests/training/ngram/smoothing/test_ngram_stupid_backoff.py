@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.ngram.lm import NGramLM
-from models.tokens.special import CONTEXT_IDS, EOS
+from reviewlm.models.ngram.lm import NGramLM
+from reviewlm.models.tokens.special import CONTEXT_IDS, EOS
+from reviewlm.training.ngram.counting.counts import count_ngrams
 from tests.estimated_ngrams import estimate_ngrams
-from training.ngram.counting.counts import count_ngrams
 
 V = 14
 SOUP, BREAD, TEA, GOOD, COLD = range(9, 14)
